@@ -1,0 +1,36 @@
+# Two commands do everything: `make demo` and `make test`. Both make .venv first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test quick test-all lint clean
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "kcnn needs Python 3.11 or newer, and $(PYTHON) is older; run: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+# GoogLeNet with batch normalisation, on the 1,797 handwritten digits that scikit-learn brings.
+demo: $(READY)
+	$(BIN)/kcnn train googlenet.bn --data digits --input 64x64x1 --epochs 7 --out runs/demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# What needs no TensorFlow, in seconds.
+quick: $(READY)
+	$(BIN)/python -m pytest -q tests/paper
+
+test: lint
+	$(BIN)/python -m pytest -q -m "not every"
+
+# The rest: every network through Keras.
+test-all: $(READY)
+	$(BIN)/python -m pytest -q -m every
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,75 @@
+"""Convolutional networks for Keras, built by name from small blocks, and measured on paper.
+
+`import kcnn` loads nothing heavy: each public word is imported when it is first used.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kcnn import blocks, ops
+    from kcnn.architecture import Architecture
+    from kcnn.diff import diff
+    from kcnn.drawing import draw, measure, patch, smallest_input
+    from kcnn.models import build, load
+    from kcnn.read import read
+    from kcnn.registry import architecture, names
+
+__version__ = "0.1.0"
+__all__ = [
+    "Architecture",
+    "architecture",
+    "blocks",
+    "build",
+    "diff",
+    "draw",
+    "load",
+    "measure",
+    "names",
+    "ops",
+    "patch",
+    "read",
+    "smallest_input",
+]
+
+_HOME = {
+    "Architecture": "kcnn.architecture",
+    "architecture": "kcnn.registry",
+    "build": "kcnn.models",
+    "diff": "kcnn.diff",
+    "draw": "kcnn.drawing",
+    "load": "kcnn.models",
+    "measure": "kcnn.drawing",
+    "names": "kcnn.registry",
+    "patch": "kcnn.drawing",
+    "read": "kcnn.read",
+    "smallest_input": "kcnn.drawing",
+}
+_ROOMS = ("blocks", "data", "lower", "ops", "training", "weights")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return import_module(f"kcnn.{name}")
+    raise AttributeError(f"module 'kcnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})
+
+
+class _Package(ModuleType):
+    """The word `architecture` stays the function although a room has the same name, likewise `read` and `diff`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

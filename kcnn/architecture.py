@@ -1,0 +1,67 @@
+"""What a plugin publishes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from inspect import Parameter, signature
+from typing import Any
+
+from kcnn import blocks
+from kcnn.ops import Rescale
+from kcnn.sketch import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """How to draw one network, and what its paper says of it.
+
+    `body(x, **options) -> features` and `head(x, classes, **options) -> logits` are functions with
+    explicit keyword options; one word means one thing in both. `aux` puts further heads
+    `(x, classes, *, name, **options) -> logits` on layers of the body, by address.
+    `variants` maps a name to the fields that differ: {"bn": {"options": {"norm": True}, "params": 7_005_832}}.
+    """
+
+    body: Callable[..., Any]
+    head: Callable[..., Any] = blocks.head
+    aux: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    input_shape: tuple[int, int, int] = (224, 224, 3)  # rows, columns, channels
+    classes: int = 1000
+    reference: str  # "arXiv:1409.4842, table 1"
+    params: int | None = None  # trainable, at `classes` and `input_shape`, without auxiliary heads
+    rescale: Any = field(default_factory=Rescale)  # the first op: what pixels 0..255 become
+    options: Mapping[str, Any] = field(default_factory=dict)  # values other than the functions' defaults
+    changes: Mapping[str, Any] = field(default_factory=dict)  # layers other than the body's, by address
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for part in (self.body, self.head, *self.aux.values()):
+            if any(p.kind is Parameter.VAR_KEYWORD for p in signature(part).parameters.values()):
+                raise TypeError(f"{part} takes **kwargs; options are explicit keyword parameters")
+
+    def variant(self, name: str) -> "Architecture":
+        """The architecture with one variant's fields in place of its own."""
+        try:
+            fields = dict(self.variants[name])
+        except KeyError:
+            if not self.variants:
+                raise ValueError(f"there is no variant {name!r}; this architecture has none") from None
+            there = dict.fromkeys([*nearest(name, self.variants), *self.variants])  # the nearest first
+            raise ValueError(f"there is no variant {name!r}; there are {', '.join(there)}") from None
+        for merged in ("options", "changes"):
+            fields[merged] = {**getattr(self, merged), **fields.get(merged, {})}
+        return replace(self, variants={}, **fields)
+
+    def defaults(self) -> dict[str, Any]:
+        """Every option of body and head with the value it has when nobody asks."""
+        found: dict[str, Any] = {}
+        for part in (self.body, self.head, *self.aux.values()):
+            found = {**keywords(part), **found}
+        return {**found, **self.options}
+
+
+def keywords(part: Callable[..., Any]) -> dict[str, Any]:
+    """Keyword options of a body or head, with their defaults."""
+    return {
+        p.name: p.default
+        for p in signature(part).parameters.values()
+        if p.kind is Parameter.KEYWORD_ONLY and p.name != "name"
+    }

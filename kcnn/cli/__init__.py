@@ -1,0 +1,44 @@
+"""The command line: `kcnn list`, `describe`, `diff`, `train`, `predict`."""
+
+import sys
+
+import typer
+
+from kcnn.cli import paper, runs
+from kcnn.cli.console import Mistake, fail
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Convolutional networks for Keras: found by name, measured on paper, trained on your pictures.",
+    epilog="[dim]Errors: 1 where a job fails or is stopped, 2 where the command or its input is wrong. "
+    "--debug before the command shows the whole traceback.[/dim]",
+)
+
+
+@app.callback()
+def root(debug: bool = typer.Option(False, "--debug", help="Show a Python traceback with an error.")) -> None:
+    del debug  # read from the command line by main, which also serves errors before this runs
+
+
+paper.add(app)
+runs.add(app)
+
+
+def main() -> None:
+    """Run the command line and exit with 0, 1 (a job failed or was stopped) or 2 (a mistake in the input)."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app(standalone_mode=True)
+    except Mistake as error:
+        fail(error, 2, debug)
+    except KeyboardInterrupt:
+        fail("stopped", 1, debug)
+    except BrokenPipeError:
+        sys.exit(1)
+    except (ValueError, TypeError, LookupError, ImportError, FileNotFoundError, PermissionError) as error:
+        fail(error, 2, debug)
+    except Exception as error:
+        fail(f"{type(error).__name__}: {error}", 1, debug)

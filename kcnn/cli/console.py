@@ -1,0 +1,76 @@
+"""What a person reads: tables, numbers and errors on a terminal."""
+
+import sys
+import traceback
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+PIPED = 160  # columns where no terminal says how many it has
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPED)
+
+
+class Mistake(ValueError):
+    """An argument of the command line that cannot be read."""
+
+
+def fail(error: Any, code: int, debug: bool) -> NoReturn:
+    """One line on stderr, with the traceback before it where it was asked for, and the exit code."""
+    if debug:
+        traceback.print_exc()
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    err.print("[bold red]error:[/]", end=" ")
+    err.print(message or type(error).__name__, markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def short(number: float) -> str:
+    """4230000 as 4.23 M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def size(shape: Any) -> str:
+    """(224, 224, 3) as 224x224x3."""
+    return "x".join("?" if n is None else str(n) for n in shape)
+
+
+def number(text: str) -> float:
+    """5e6, 5M or 1.5G as a number."""
+    units = {"k": 1e3, "m": 1e6, "g": 1e9}
+    digits, unit = (text[:-1], text[-1].lower()) if text[-1:].lower() in units else (text, "")
+    try:
+        return float(digits) * units.get(unit, 1)
+    except ValueError:
+        raise Mistake(f"{text!r} is not a number such as 5000000, 5M or 1.5G") from None
+
+
+def shape(text: str) -> tuple[int, int, int]:
+    """96x96x1 as (96, 96, 1); 96x96 has three channels."""
+    try:
+        sizes = [int(part) for part in text.lower().split("x")]
+        if len(sizes) == 2:
+            sizes.append(3)
+        rows, columns, channels = sizes
+    except ValueError:
+        raise Mistake(f"{text!r} is no input size such as 224x224 or 96x96x1 (rows x columns x channels)") from None
+    return rows, columns, channels
+
+
+def assignments(words: list[str], what: str) -> dict[str, Any]:
+    """["width=0.5", "repeats=[2,2]"] as a dictionary; values are JSON, or words."""
+    import json
+
+    found = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise Mistake(f"{word!r} is no {what}; write NAME=VALUE")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found

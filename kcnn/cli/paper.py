@@ -1,0 +1,212 @@
+"""Commands that work on paper: list, describe, diff. They never load TensorFlow or Keras."""
+
+import dataclasses
+import json
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+import kcnn
+from kcnn.cli.console import Mistake, assignments, err, number, out, shape, short, size
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--change", "-c", metavar="LAYER.FIELD=VALUE", help="Change layers by address; may be repeated."),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="OPTION=VALUE", help="An option of the network; may be repeated."),
+]
+Input = Annotated[str | None, typer.Option("--input", "-i", metavar="ROWSxCOLUMNSxCHANNELS", help="Image size.")]
+
+
+def add(app: typer.Typer) -> None:
+    app.command(
+        "list", epilog=_examples("kcnn list", "kcnn list 'resnet*'", "kcnn list --max-params 5M --max-macs 1G")
+    )(list_networks)
+    app.command(
+        epilog=_examples(
+            "kcnn describe googlenet",
+            "kcnn describe resnet50.torchvision --input 96x96x1",
+            "kcnn describe mobilenet_v2 --set width=0.5 --json",
+            "kcnn describe resnet18 --change 'stage3_unit1_{a,skip}.stride=1'",
+        )
+    )(describe)
+    app.command(epilog=_examples("kcnn diff googlenet.bn googlenet.torchvision", "kcnn diff resnet50 resnet50.keras"))(
+        diff
+    )
+
+
+def _examples(*lines: str) -> str:
+    return "[bold]Examples[/]\n\n" + "\n\n".join(f"  {line.replace('[', chr(92) + '[')}" for line in lines)
+
+
+def list_networks(
+    pattern: Annotated[str, typer.Argument(help="Names to list; * stands for anything.")] = "*",
+    max_params: Annotated[str | None, typer.Option(help="At most so many trainable parameters, such as 5M.")] = None,
+    max_macs: Annotated[
+        str | None, typer.Option(help="At most so many multiply-accumulates an image, such as 1G.")
+    ] = None,
+    min_input: Annotated[
+        int | None, typer.Option(help="Only networks that take a square image of so few pixels a side.")
+    ] = None,
+) -> None:
+    """List every network that is installed, with what it costs."""
+    names = [name for name in kcnn.names() if fnmatchcase(name, pattern if "*" in pattern else f"*{pattern}*")]
+    most_params, most_macs = (number(text) if text else float("inf") for text in (max_params, max_macs))
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("network", "parameters", "MACs", "input", "smallest", "field", "variants", "reference"):
+        numeric = column in ("parameters", "MACs", "smallest", "field")
+        wraps = column in ("variants", "reference")
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=not wraps)
+    shown = 0
+    for name in names:
+        try:
+            plan = kcnn.architecture(name)
+            measured = kcnn.measure(name)
+            least = kcnn.smallest_input(name)
+        except Exception as error:  # a broken plugin hurts only its own name
+            err.print(f"[yellow]{name}[/]: {error}")
+            continue
+        if measured.params > most_params or measured.macs > most_macs or (min_input and least > min_input):
+            continue
+        shown += 1
+        table.add_row(
+            name,
+            f"{measured.params:,}",
+            short(measured.macs),
+            size(plan.input_shape),
+            str(least),
+            str(measured.field[0]),
+            " ".join(plan.variants),
+            plan.reference,
+        )
+    if not shown:
+        raise Mistake(f"none of the {len(kcnn.names())} installed networks fits {pattern!r} within these limits")
+    out.print(table)
+
+
+def describe(
+    name: Annotated[str, typer.Argument(help='A network, or a variant: "resnet50.keras".')],
+    input: Input = None,
+    set: Options = None,
+    change: Changes = None,
+    aux: Annotated[bool, typer.Option("--aux", help="With its auxiliary classifiers.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+) -> None:
+    """Show a network layer by layer: shapes, costs, receptive field, and what can be changed."""
+    plan = kcnn.architecture(name)
+    asked: dict[str, Any] = {
+        "changes": assignments(change or [], "change"),
+        "aux": aux,
+        **assignments(set or [], "option"),
+    }
+    drawing = kcnn.draw(name, input_shape=shape(input) if input else None, **asked)
+    measured = kcnn.measure(drawing)
+    least = kcnn.smallest_input(name, input_shape=drawing.input_shape, **asked)
+    facts = {
+        "network": name,
+        "reference": plan.reference,
+        "params": measured.params,
+        "state": measured.state,
+        "macs": measured.macs,
+        "input_shape": list(drawing.image.shape),
+        "smallest_input": least,
+        "receptive_field": list(measured.field),
+        "stride": list(measured.stride),
+        "rescale": repr(plan.rescale),
+        "options": {option: repr(value) for option, value in plan.defaults().items()},
+        "variants": list(kcnn.architecture(name).variants),
+    }
+    if as_json:
+        rows = [
+            {
+                **{f.name: getattr(row, f.name) for f in dataclasses.fields(row) if f.name != "op"},
+                "op": _record(row.op),
+            }
+            for row in measured
+        ]
+        print(json.dumps({**facts, "layers": rows}, indent=1))
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("layer", "what", "shape", "parameters", "MACs", "field", "stride"):
+        left = column in ("layer", "what")
+        table.add_column(column, justify="left" if left else "right", no_wrap=column != "what")
+    for row in measured:
+        table.add_row(
+            row.name,
+            _words(row.op),
+            size(row.shape),
+            f"{row.params:,}" if row.params else "",
+            short(row.macs) if row.macs else "",
+            _both(row.field),
+            _both(row.stride),
+        )
+    out.print(table)
+    out.print()
+    totals = Table.grid(padding=(0, 2))
+    for label, text in (
+        ("network", f"[bold]{name}[/] ({plan.reference})"),
+        ("parameters", f"{measured.params:,} trained, {measured.state:,} of moving statistics"),
+        ("MACs", f"{measured.macs:,} an image of {size(drawing.image.shape)}"),
+        (
+            "features",
+            f"{size(measured.features.shape) if drawing.features else ''}, each sees {_both(measured.field)} pixels",
+        ),
+        ("smallest input", f"{least}x{least}"),
+        ("pixels 0..255", f"are rescaled: {_words(plan.rescale)}"),
+        ("options", ", ".join(f"{o}={v}" for o, v in facts["options"].items()) or "none"),  # type: ignore[attr-defined]
+        ("variants", ", ".join(f"{name}.{v}" for v in plan.variants) or "none"),
+        ("patchable", _patchable(measured)),
+    ):
+        totals.add_row(f"[bold]{label}[/]", text)
+    out.print(totals)
+
+
+def diff(
+    a: Annotated[str, typer.Argument(help="A network.")],
+    b: Annotated[str, typer.Argument(help="Another, or another variant.")],
+    input: Input = None,
+) -> None:
+    """Show layer by layer how two networks differ, and what that does to the whole."""
+    first, second = (kcnn.draw(name, input_shape=shape(input) if input else None) for name in (a, b))
+    colors = {"+": "green", "-": "red", "~": "yellow"}
+    for line in str(kcnn.diff(first, second)).splitlines():
+        out.print(line, style=colors.get(line[0]), markup=False, soft_wrap=True)
+
+
+def _both(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+
+def _record(op: Any) -> dict[str, Any] | None:
+    return None if op is None else {"op": type(op).__name__, **dataclasses.asdict(op)}
+
+
+def _words(op: Any) -> str:
+    """An op in one line, only what is not as by default: Conv 64, kernel 7, stride 2."""
+    if op is None:
+        return "image"
+    said = []
+    for f in dataclasses.fields(op):
+        value = getattr(op, f.name)
+        if value != f.default and f.name != "init":
+            text = f"{value:.4g}" if isinstance(value, float) else size(value) if _sizes(value) else str(value)
+            text = text if len(text) <= 40 else f"{text[:37]}..."
+            said.append(text if f.name in ("filters", "units", "kind") else f"{f.name} {text}")
+    return f"{type(op).__name__} {', '.join(said)}".strip()
+
+
+def _sizes(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(n, int) for n in value)
+
+
+def _patchable(measured: Any) -> str:
+    """An address for each kind of layer: its fields, and the first layer that has them."""
+    kinds: dict[str, tuple[str, list[str]]] = {}
+    for row in measured:
+        if row.op is not None and dataclasses.fields(row.op) and (row.params or row.macs or hasattr(row.op, "kernel")):
+            kinds.setdefault(type(row.op).__name__, (row.name, [f.name for f in dataclasses.fields(row.op)]))
+    return "\n".join(f"{name}.{{{','.join(fields)}}}" for name, fields in kinds.values())

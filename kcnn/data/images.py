@@ -1,0 +1,88 @@
+"""Pictures as arrays: decoded, brought to one size and number of channels. No TensorFlow here."""
+
+import io
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+
+
+class Undecodable(ValueError):
+    """A file that is no whole picture."""
+
+
+def crop_box(rows: int, columns: int, to_rows: int, to_columns: int) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of the largest central part with the proportions asked for."""
+    if rows * to_columns > columns * to_rows:
+        height, width = max(1, round(columns * to_rows / to_columns)), columns
+    else:
+        height, width = rows, max(1, round(rows * to_columns / to_rows))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return top, left, top + height, left + width
+
+
+def check_channels(channels: int) -> None:
+    if channels not in (1, 3):
+        raise ValueError(f"pictures are read as grey (1 channel) or RGB (3 channels), not with {channels}")
+
+
+def decode(source: str | PathLike[str] | bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    """A picture file as uint8 (rows, columns, channels): turned as its EXIF says, cropped centrally, resized.
+
+    A moving picture gives its first frame; transparent pixels are laid on white.
+    Undecodable where the file is no picture, is cut short, or is broken inside.
+    """
+    check_channels(shape[2])
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as picture:
+            picture.draft(
+                "RGB", (shape[1] * 2, shape[0] * 2)
+            )  # JPEG decodes at a fraction of its size where that is enough
+            picture.load()
+            return fit(ImageOps.exif_transpose(picture), shape)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Undecodable(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+
+
+def fit(picture: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+    """A PIL picture as uint8 of that shape."""
+    rows, columns, channels = shape
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        picture = Image.alpha_composite(white, rgba)
+    elif picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        deep = np.asarray(picture, "float64")
+        scale = 257.0 if deep.max(initial=0) > 255 else 1.0  # 16 bits of grey
+        picture = Image.fromarray((deep / scale).clip(0, 255).astype("uint8"))
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    top, left, bottom, right = crop_box(picture.height, picture.width, rows, columns)
+    if (picture.height, picture.width) != (rows, columns):
+        picture = picture.resize((columns, rows), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return np.asarray(picture).reshape(shape)
+
+
+def fit_arrays(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """(n, rows, columns[, channels]) arrays with pixels 0..255 as uint8 of that shape, cropped and resized alike."""
+    check_channels(shape[2])
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise ValueError(f"images are (n, rows, columns) or (n, rows, columns, 1 or 3), not {images.shape}")
+    if images.dtype != np.uint8:
+        if images.size and (images.min() < 0 or images.max() > 255):
+            raise ValueError(f"pixels are 0..255; these are {images.min()}..{images.max()}")
+        if images.size and images.dtype.kind == "f" and images.max() <= 1:
+            raise ValueError("pixels are 0..255; these are 0..1, multiply by 255 first")
+        images = np.round(images).astype("uint8")
+    if images.shape[1:] == shape:
+        return images
+    out = np.empty((len(images), *shape), "uint8")
+    for i, image in enumerate(images):
+        out[i] = fit(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), shape)
+    return out

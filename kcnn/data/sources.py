@@ -1,0 +1,191 @@
+"""Where labelled pictures come from, before anything is resized or split."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.data.images import ENDINGS
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = {
+    TRAIN: TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "dev": VALIDATION,
+    TEST: TEST,
+    "testing": TEST,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One split as it came: pictures (arrays, files, or encoded bytes), class numbers, and names to report."""
+
+    images: Any  # a sequence; a slice of it is one
+    labels: np.ndarray
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled pictures, in the splits they came in; "train" is always there."""
+
+    name: str
+    classes: tuple[str, ...]
+    channels: int
+    parts: Mapping[str, Part]
+    notes: tuple[str, ...] = field(default=())
+
+
+def find(source: Any, classes: Sequence[str] | None = None) -> Source:
+    """The source that a word, a folder or arrays stand for.
+
+    "digits"; "tfds:NAME"; a path; (images, labels); {"train": (images, labels), "test": ...}.
+    """
+    if isinstance(source, Mapping):
+        return _arrays(source, classes)
+    if isinstance(source, tuple | list) and len(source) == 2:
+        return _arrays({TRAIN: source}, classes)
+    if classes is not None:
+        raise ValueError("class names are given with arrays only; other data brings its own")
+    if isinstance(source, str) and source == "digits":
+        return _digits()
+    if isinstance(source, str) and source.startswith("tfds:"):
+        return _tfds(source.removeprefix("tfds:"))
+    if isinstance(source, str | os.PathLike):
+        return _folder(Path(source))
+    raise TypeError(f'data is "digits", "tfds:NAME", a folder or (images, labels), not {type(source).__name__}')
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = np.round(found.images * (255 / 16)).astype("uint8")[..., None]
+    names = tuple(map(str, found.target_names))
+    return Source(
+        "digits", names, 1, {TRAIN: Part(images, found.target.astype("int64"), _numbered("digits", len(images)))}
+    )
+
+
+def _arrays(splits: Mapping[str, Any], classes: Sequence[str] | None) -> Source:
+    parts, largest = {}, -1
+    for word, pair in splits.items():
+        if word not in SPLITS:
+            raise ValueError(f"a split is called {TRAIN}, {VALIDATION} or {TEST}, not {word!r}")
+        images, labels = (np.asarray(one) for one in pair)
+        labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
+            raise ValueError(
+                f"{word}: labels are one whole number per image; these are {labels.dtype} of shape {labels.shape} "
+                f"for {len(images)} images"
+            )
+        if len(labels) and labels.min() < 0:
+            raise ValueError(f"{word}: labels count from 0; these begin at {labels.min()}")
+        largest = max(largest, int(labels.max(initial=-1)))
+        parts[SPLITS[word]] = Part(images, labels.astype("int64"), _numbered(word, len(images)))
+    if TRAIN not in parts:
+        raise ValueError(f"there is no {TRAIN} split among {', '.join(splits)}")
+    names = tuple(classes) if classes is not None else tuple(map(str, range(largest + 1)))
+    if len(names) <= largest:
+        raise ValueError(f"labels go up to {largest}, but there are only {len(names)} class names")
+    shape = parts[TRAIN].images.shape
+    return Source("arrays", names, shape[3] if len(shape) == 4 else 1, parts)
+
+
+def _tfds(name: str) -> Source:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise ImportError(
+            f'"tfds:{name}" needs TensorFlow Datasets, which is not installed: pip install "kcnn[tfds]"'
+        ) from None
+    try:
+        builder = tfds.builder(name, file_format="array_record")  # the format with random access
+    except tfds.core.registered.DatasetNotFoundError:
+        raise ValueError(f"TensorFlow Datasets has no data set {name!r}") from None
+    keys, features = builder.info.supervised_keys, builder.info.features
+    label = features[keys[1]] if keys and len(keys) == 2 and keys[1] in features else None
+    if not isinstance(label, tfds.features.ClassLabel) or not isinstance(features[keys[0]], tfds.features.Image):
+        raise ValueError(f"tfds:{name} is not for image classification: it gives {keys}")
+    builder.download_and_prepare()
+    parts = {}
+    for split in builder.info.splits:
+        if split in SPLITS:
+            records = Records(builder.as_data_source(split=split, decoders={keys[0]: tfds.decode.SkipDecoding()}), keys)
+            parts[SPLITS[split]] = Part(records, records.labels(), _numbered(split, len(records)))
+    if TRAIN not in parts:
+        raise ValueError(f"tfds:{name} has no train split; it has {', '.join(builder.info.splits)}")
+    channels = features[keys[0]].shape[-1] or 3
+    return Source(f"tfds:{name}", tuple(label.names), 1 if channels == 1 else 3, parts)
+
+
+class Records(Sequence[bytes]):
+    """Encoded pictures of a data source of TensorFlow Datasets, read when they are asked for."""
+
+    def __init__(self, records: Any, keys: tuple[str, str]):
+        self.records, self.keys = records, keys
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [record[self.keys[0]] for record in self._run(*index.indices(len(self))[:2])]
+        return self.records[int(index)][self.keys[0]]
+
+    def labels(self) -> np.ndarray:
+        """Every record's class number, in order."""
+        runs = (self._run(first, min(first + 1000, len(self))) for first in range(0, len(self), 1000))
+        return np.array([record[self.keys[1]] for run in runs for record in run], "int64")
+
+    def _run(self, first: int, last: int) -> Any:
+        return self.records.__getitems__(list(range(first, last)))  # several at once are 5 times as fast
+
+
+def _numbered(word: str, count: int) -> list[str]:
+    return [f"{word}[{i}]" for i in range(count)]
+
+
+def _folder(root: Path) -> Source:
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f'there is no folder {root}; data is "digits", "tfds:NAME", or a folder of one folder of pictures per class'
+        )
+    inside = _folders(root)
+    split = {SPLITS[p.name.lower()]: p for p in inside if p.name.lower() in SPLITS}
+    divided = TRAIN in split and len(split) == len(inside)
+    roots = split if divided else {TRAIN: root}
+    names = tuple(p.name for p in _folders(roots[TRAIN]))
+    if not names:
+        raise ValueError(f"{roots[TRAIN]} holds no folders; it should hold one folder of pictures per class")
+    parts, notes = {}, []
+    for word, where in roots.items():
+        strange = [p.name for p in _folders(where) if p.name not in names]
+        if strange:
+            raise ValueError(f"{where} has the class {strange[0]!r}, which {roots[TRAIN]} has not ({', '.join(names)})")
+        files, labels, ignored = [], [], []
+        for number, name in enumerate(names):
+            for path in sorted((where / name).rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    if path.suffix.lower() in ENDINGS:
+                        files.append(path)
+                        labels.append(number)
+                    else:
+                        ignored.append(path)
+        if ignored:
+            notes.append(
+                f"{len(ignored)} files under {where} are no pictures by their names, such as {ignored[0].name}"
+            )
+        parts[word] = Part(files, np.array(labels, "int64"), list(map(str, files)))
+    return Source(str(root), names, 3, parts, tuple(notes))
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))

@@ -1,0 +1,364 @@
+"""Whole networks on paper: draw one by name, measure it, draw it again with changes."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kcnn import arithmetic
+from kcnn.architecture import Architecture, keywords
+from kcnn.arithmetic import WHOLE, DoesNotFit, Pair, Shape, Window
+from kcnn.registry import architecture
+from kcnn.sketch import Paper, Sketch, apply, nearest, plain, walk
+
+LARGEST_INPUT = 4096  # pixels a side; where no smaller input fits, none is taken to
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawing:
+    """A network on paper: its tensors, and what it takes to draw it again."""
+
+    name: str
+    image: Sketch
+    ends: Mapping[str, Sketch]  # "logits" or "features" first, then auxiliary logits or taps, by name
+    input_shape: tuple[int | None, ...]  # None where it is open
+    network: str | Architecture | None = None  # what was drawn; None where a Keras graph was read
+    architecture: Architecture | None = None  # its plan
+    asked: Mapping[str, Any] = field(default_factory=dict)  # the other arguments of `draw`
+    idle: tuple[str, ...] = ()  # changes that altered no layer
+
+    @property
+    def features(self) -> Sketch:
+        """The tensor that the head stands on: the last one with rows and columns."""
+        return [x for x in walk(next(iter(self.ends.values()))) if len(x.shape) == 3][-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One layer, measured. Pairs are (rows, columns) in pixels of the network's input."""
+
+    name: str
+    op: Any
+    shape: Shape  # of the output, without the batch
+    params: int  # trainable
+    state: int  # not trained: moving statistics
+    macs: int  # multiply-accumulates for one image
+    field: Pair  # the receptive field of one output position
+    stride: Pair  # between the fields of neighbouring output positions
+    offset: Pair  # where the first position's field begins; negative in the padding
+
+    @property
+    def stage(self) -> int:
+        """k where the output stride is 2**k."""
+        return max(self.stride).bit_length() - 1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A row per layer, inputs first; totals; a row by its layer's name."""
+
+    rows: tuple[Row, ...]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: str | int) -> Row:
+        if isinstance(key, int):
+            return self.rows[key]
+        for row in self.rows:
+            if row.name == key:
+                return row
+        raise KeyError(f"no layer {key!r}; the nearest are {', '.join(nearest(key, [r.name for r in self.rows]))}")
+
+    @property
+    def params(self) -> int:
+        """Trainable numbers."""
+        return sum(row.params for row in self.rows)
+
+    @property
+    def state(self) -> int:
+        """Numbers that move in training but are not trained."""
+        return sum(row.state for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def features(self) -> Row:
+        """The last layer that has rows and columns; its field is the network's."""
+        return [row for row in self.rows if len(row.shape) == 3][-1]
+
+    @property
+    def field(self) -> Pair:
+        """The receptive field of the features, in pixels."""
+        return self.features.field
+
+    @property
+    def stride(self) -> Pair:
+        """The stride of the features, in pixels."""
+        return self.features.stride
+
+
+def draw(
+    network: str | Architecture,
+    *,
+    classes: int | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    top: bool = True,
+    changes: Mapping[str, Any] | None = None,
+    aux: bool = False,
+    taps: Sequence[str] = (),
+    prefix: str = "",
+    **options: Any,
+) -> Drawing:
+    """A network on paper, by name ("googlenet.bn") or as an Architecture.
+
+    `input_shape` is (rows, columns, channels); None for rows or columns draws the nominal size.
+    `changes` alter layers by address, {"inception_*_5x5.kernel": 3}. `aux` adds the auxiliary
+    classifiers. `taps` end the drawing in these layers or stages ("stage3": the last tensor of
+    stride 8). `options` are the body's and head's own keywords.
+
+    ValueError: an unknown name, option, address or tap, with the nearest there are; an input
+    that is too small, with the first layer that does not fit and the smallest input that does.
+    """
+    plan = architecture(network) if isinstance(network, str) else network
+    if not isinstance(plan, Architecture):
+        raise TypeError(f"a network is a name or a kcnn.Architecture, not {network!r}")
+    name = network if isinstance(network, str) else getattr(plan.body, "__name__", "network")
+    shape = _input(plan, name, input_shape)
+    count = plan.classes if classes is None else classes
+    if type(count) is not int or count < 1:
+        raise ValueError(f"{name}: classes must be a whole number of at least 1, not {classes!r}")
+    chosen = _options(plan, name, options)
+    wanted = {address: plain(value) for address, value in (changes or {}).items()}
+    for address in wanted:
+        if "." not in address:
+            raise ValueError(f'{name}: a change needs "layer.field" as its address, not {address!r}')
+    if aux and not plan.aux:
+        raise ValueError(f"{name} has no auxiliary classifiers")
+    if aux and (taps or not top):
+        raise ValueError(
+            f"{name}: auxiliary classifiers belong to a whole network, not to one with taps or without a top"
+        )
+    sides = plan.aux if aux else {}
+
+    def on(rows: int, columns: int) -> Drawing:
+        paper = Paper([*plan.changes.items(), *wanted.items()], prefix)
+        image = Sketch((rows, columns, shape[2]), f"{prefix}image", paper=paper)
+        x = _part(plan.body, chosen, apply(plan.rescale, image, name="rescale"))
+        ends = {"logits": _part(plan.head, chosen, x, count)} if top else {"features": x}
+        for number, (address, side) in enumerate(sides.items(), 1):
+            ends[f"aux{number}"] = _part(side, chosen, _layer(paper, address), count, name=f"aux{number}")
+        if taps:
+            ends = _tapped(paper, next(iter(ends.values())), taps)
+        asked = {
+            "classes": classes,
+            "input_shape": input_shape,
+            "top": top,
+            "changes": wanted,
+            "aux": aux,
+            "taps": taps,
+            "prefix": prefix,
+        }
+        return Drawing(
+            name=name,
+            image=image,
+            ends=ends,
+            input_shape=tuple(shape if input_shape is None else input_shape),
+            network=network,
+            architecture=plan,
+            asked={**asked, **options},
+            idle=paper.idle(wanted),
+        )
+
+    try:
+        drawing = on(shape[0], shape[1])
+    except DoesNotFit as error:
+        least = _smallest(on)
+        fits = f"the smallest input that fits is {least}x{least}" if least else "no input fits"
+        size = "x".join(map(str, shape))
+        raise ValueError(f"{name}: an input of {size} is too small: {error}; {fits}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if drawing.idle:
+        warnings.warn(f"{name}: {', '.join(drawing.idle)} changed nothing: the layers are so already", stacklevel=2)
+    return drawing
+
+
+def patch(drawing: Drawing | str, changes: Mapping[str, Any]) -> Drawing:
+    """The same network drawn again with layers changed by address, or options of body and head by name.
+
+    {"stage3_unit1_a.stride": 1, "width": 0.5}; earlier changes of the drawing are kept.
+    """
+    if isinstance(drawing, str):
+        drawing = draw(drawing)
+    if not isinstance(drawing, Drawing):
+        raise TypeError(f"only a drawing or a network's name can be patched, not {drawing!r}; kcnn.draw makes drawings")
+    if drawing.network is None:
+        raise ValueError(
+            f"{drawing.name} was read from a Keras graph: it has no body that could be drawn again, so it cannot be "
+            "patched; publish its body as a kcnn.Architecture"
+        )
+    options = {name: value for name, value in changes.items() if "." not in name}
+    layers = {address: value for address, value in changes.items() if "." in address}
+    asked = {**drawing.asked, **options, "changes": {**drawing.asked["changes"], **layers}}
+    return draw(drawing.network, **asked)
+
+
+def measure(network: str | Drawing | Sketch) -> Measurement:
+    """A row per layer of a network, a drawing, or all that leads to a sketch."""
+    if isinstance(network, str):
+        network = draw(network)
+    if isinstance(network, Drawing):
+        ends = tuple(network.ends.values())
+    elif isinstance(network, Sketch):
+        ends = (network,)
+    else:
+        raise TypeError(
+            f"kcnn.measure takes a name, a drawing or a sketch, not {network!r}; kcnn.read sketches a Keras model"
+        )
+    rows: dict[int, Row] = {}
+    for x in walk(*ends):
+        if x.op is None:
+            rows[id(x)] = Row(x.name, None, x.shape, 0, 0, 0, (1, 1), (1, 1), (0, 0))
+            continue
+        sources = [rows[id(source)] for source in x.inputs]
+        shapes = [source.shape for source in sources]
+        seen = _seen(arithmetic.window(x.op, *shapes), sources)
+        rows[id(x)] = Row(
+            x.name,
+            x.op,
+            x.shape,
+            arithmetic.params(x.op, *shapes),
+            arithmetic.state(x.op, *shapes),
+            arithmetic.macs(x.op, *shapes, out=x.shape),
+            *seen,
+        )
+    return Measurement(tuple(rows.values()))
+
+
+def smallest_input(network: str | Architecture, **asked: Any) -> int:
+    """Pixels of the side of the smallest square image that a network takes, by arithmetic.
+
+    `asked` are the other arguments of `draw`. ValueError where no image fits.
+    """
+    plan = architecture(network) if isinstance(network, str) else network
+    channels = (asked.pop("input_shape", None) or plan.input_shape)[2]
+
+    def on(rows: int, columns: int) -> Drawing:
+        return draw(network, input_shape=(rows, columns, channels), **asked)
+
+    draw(network, **asked)
+    return _smallest(on) or 0
+
+
+def stages(end: Sketch) -> dict[int, Sketch]:
+    """For each k, the last tensor of stride 2**k that all that follows it goes through."""
+    order = walk(end)
+    place = {id(x): i for i, x in enumerate(order)}
+    last_use = [0] * len(order)
+    for i, x in enumerate(order):
+        for source in x.inputs:
+            last_use[place[id(source)]] = i
+    found, open_until = {}, 0
+    for i, (x, row) in enumerate(zip(order, measure(end), strict=True)):
+        if open_until <= i and len(x.shape) == 3:
+            found[row.stage] = x
+        open_until = max(open_until, last_use[i])
+    return found
+
+
+def _input(plan: Architecture, name: str, asked: Sequence[int | None] | None) -> tuple[int, int, int]:
+    """(rows, columns, channels) to draw at: the nominal size where the asked one is open."""
+    if asked is None:
+        return plan.input_shape
+    shape = tuple(asked)
+    sizes = [n for n in shape[:2] if n is not None]
+    if len(shape) != 3 or not all(type(n) is int and n >= 1 for n in (*sizes, shape[2])):
+        raise ValueError(f"{name}: input_shape is (rows, columns, channels), such as (224, 224, 3), not {asked!r}")
+    rows, columns = (n or nominal for n, nominal in zip(shape[:2], plan.input_shape, strict=False))
+    return rows, columns, shape[2]  # type: ignore[return-value]
+
+
+def _options(plan: Architecture, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    known = plan.defaults()
+    for option in asked:
+        if option not in known:
+            there = f"the nearest are {', '.join(nearest(option, known))}" if known else "it has none"
+            raise ValueError(f"{name} has no option {option!r}; {there}")
+    return {**plan.options, **{option: plain(value) for option, value in asked.items()}}
+
+
+def _part(part: Callable[..., Any], options: Mapping[str, Any], *args: Any, **named: Any) -> Any:
+    """A body or head, given those of the options that it declares."""
+    return part(*args, **named, **{option: options[option] for option in keywords(part) if option in options})
+
+
+def _layer(paper: Paper, name: str) -> Sketch:
+    if name not in paper.layers:
+        raise ValueError(f"no layer is named {name!r}; the nearest are {', '.join(nearest(name, paper.layers, 4))}")
+    return paper.layers[name]
+
+
+def _tapped(paper: Paper, end: Sketch, taps: Sequence[str]) -> dict[str, Sketch]:
+    if isinstance(taps, str):
+        raise ValueError(f"taps is a list of layers or stages, not the word {taps!r}")
+    found = {}
+    for tap in taps:
+        if tap in paper.layers or not (tap.startswith("stage") and tap[5:].isdigit()):
+            found[tap] = _layer(paper, tap)
+            continue
+        there = stages(end)
+        if int(tap[5:]) not in there:
+            raise ValueError(f"there is no {tap}; there are {', '.join(f'stage{k}' for k in sorted(there))}")
+        found[tap] = there[int(tap[5:])]
+    return found
+
+
+def _smallest(on: Callable[[int, int], Drawing]) -> int | None:
+    """The least side at which `on` draws, by doubling and halving; None where none does."""
+
+    def fits(side: int) -> bool:
+        try:
+            on(side, side)
+        except ValueError:
+            return False
+        return True
+
+    high = 1
+    while not fits(high):
+        high *= 2
+        if high > LARGEST_INPUT:
+            return None
+    low = high // 2  # does not fit, or 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def _seen(window: Window | str | None, sources: Sequence[Row]) -> tuple[Pair, Pair, Pair]:
+    """Receptive field, stride and offset behind a layer that sees its sources through `window`."""
+    first = sources[0]
+    size, stride, offset = first.field, first.stride, first.offset
+    if len(sources) > 1:
+        offset = tuple(min(s.offset[axis] for s in sources) for axis in (0, 1))  # type: ignore[assignment]
+        size = tuple(max(s.offset[axis] + s.field[axis] for s in sources) - offset[axis] for axis in (0, 1))  # type: ignore[assignment]
+    if window is None:
+        return size, stride, offset
+    if window == WHOLE:
+        if len(first.shape) != 3:
+            return size, stride, offset
+        rows, columns = (size[axis] + (first.shape[axis] - 1) * stride[axis] for axis in (0, 1))
+        return (rows, columns), stride, offset
+    kernel, step, before = window.kernel, window.stride, window.before  # type: ignore[union-attr]
+    return (
+        (size[0] + (kernel[0] - 1) * stride[0], size[1] + (kernel[1] - 1) * stride[1]),
+        (stride[0] * step[0], stride[1] * step[1]),
+        (offset[0] - before[0] * stride[0], offset[1] - before[1] * stride[1]),
+    )

@@ -1,0 +1,143 @@
+"""Nouns: the layers a network is drawn from, as frozen records of their geometry.
+
+A size that may differ by axis (`kernel`, `stride`, `dilation`) is an int or (rows, columns).
+
+`padding` is "same" (TensorFlow's), "valid", "half" (kernel // 2 pixels on every side, what PyTorch
+networks write), "ceil" (a pool that rounds its output size up), or explicit pixels taken literally:
+`p` on every side, `(rows, columns)`, or `((top, bottom), (left, right))`.
+
+An op from elsewhere is any record with `shape(*shapes)` and `layer(name)`, and, where they are not
+zero or none, `params`, `state`, `macs` and `window` of the same arguments (see kcnn.arithmetic).
+"""
+
+from dataclasses import dataclass
+
+Size = int | tuple[int, int]
+Padding = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """Convolution to `filters` maps; `fill` is what its padding holds: zeros, reflect or edge."""
+
+    filters: int
+    kernel: Size = 3
+    stride: Size = 1
+    padding: Padding = "same"
+    dilation: Size = 1
+    groups: int = 1
+    bias: bool = True
+    fill: str = "zeros"
+    init: str = "he_normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Depthwise:
+    """One convolution per channel, which stays in its channel."""
+
+    kernel: Size = 3
+    stride: Size = 1
+    padding: Padding = "same"
+    dilation: Size = 1
+    bias: bool = True
+    fill: str = "zeros"
+    init: str = "he_normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Sliding "max" or "average"; padding is minus infinity under max, zeros under average.
+
+    `count_padding` says whether padded pixels count in the average; those of "ceil" never do.
+    """
+
+    kernel: Size = 2
+    stride: Size = 2
+    padding: Padding = "valid"
+    kind: str = "max"
+    count_padding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pad:
+    """A margin of its own: zeros, reflect, edge, or "lowest" (minus infinity)."""
+
+    padding: Padding
+    fill: str = "zeros"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm:
+    """Batch normalisation (arXiv:1502.03167); `momentum` is the share of the old moving average."""
+
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    scale: bool = True
+    center: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LocalResponseNorm:
+    """x / (bias + alpha * sum of squares over `size` neighbouring channels) ** beta.
+
+    The defaults are AlexNet's: n = 5, k = 2, alpha = 1e-4, beta = 0.75 (NIPS 2012, section 3.3).
+    """
+
+    size: int = 5
+    bias: float = 2.0
+    alpha: float = 1e-4
+    beta: float = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An activation function by its Keras name."""
+
+    kind: str = "relu"
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """scale * x + offset; a tuple has one value a channel.
+
+    On another number of channels than the tuple's, every channel takes the tuple's mean.
+    """
+
+    scale: float | tuple[float, ...] = 1 / 127.5
+    offset: float | tuple[float, ...] = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    rate: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A fully connected layer on a flat tensor."""
+
+    units: int
+    bias: bool = True
+    init: str = "glorot_uniform"
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalPool:
+    """One number a channel: its "average" or "max" over the whole map."""
+
+    kind: str = "average"
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten:
+    """Rows, columns and channels as one axis, channels fastest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """Branches side by side on the channel axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """The sum of tensors of one shape."""

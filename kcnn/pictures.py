@@ -1,0 +1,57 @@
+"""Pictures of a run, drawn with Matplotlib into files."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from kcnn.files import replacing
+
+STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120, "font.size": 9}
+
+
+def save(figure: Figure, path: str | PathLike[str]) -> None:
+    """The figure as a whole file, or an error and none."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+def curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
+    """Loss and accuracy over epochs, of training and validation."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        figure.suptitle(title)
+        epochs = [row["epoch"] for row in history]
+        for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for key, label in ((name, "training"), (f"val_{name}", "validation")):
+                values = [row[key] for row in history]
+                axes.plot(epochs, values, marker="o", markersize=3, label=label)
+                axes.annotate(f"{values[-1]:.3g}", (epochs[-1], values[-1]), textcoords="offset points", xytext=(4, 4))
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.legend(frameon=False)
+    return figure
+
+
+def confusion(matrix: Any, classes: Sequence[str], title: str) -> Figure:
+    """Which class (rows) was taken for which (columns); mistakes stand out in colour."""
+    matrix = np.asarray(matrix)
+    side = min(4 + 0.25 * len(classes), 14)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(side, side), layout="constrained")
+        axes = figure.subplots()
+        rates = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
+        axes.set(xlabel="predicted", ylabel="true", title=title)
+        if len(classes) <= 40:
+            axes.set_xticks(range(len(classes)), classes, rotation=90)
+            axes.set_yticks(range(len(classes)), classes)
+        if len(classes) <= 20:
+            for (row, column), count in np.ndenumerate(matrix):
+                if count:
+                    color = "white" if rates[row, column] > 0.5 else "black" if row == column else "crimson"
+                    axes.text(column, row, str(count), ha="center", va="center", color=color)
+    return figure

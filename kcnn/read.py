@@ -1,0 +1,285 @@
+"""From a Keras graph back to a sketch: kcnn's models, keras.applications', anybody's.
+
+A layer from elsewhere may answer with its op, by a method `kcnn_op()`. One without an op stays
+opaque: its shape and parameters are Keras', its MACs count as none, and it is taken to see one
+pixel (the whole image where it is a global pool). Padding layers are folded into the window behind
+them; activations inside a layer and separable convolutions are unfolded into layers of their own.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import keras
+
+from kcnn import layers, ops
+from kcnn.arithmetic import ACTIVATIONS, WHOLE, Shape
+from kcnn.drawing import Drawing
+from kcnn.sketch import Paper, Sketch, apply
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A Keras layer that no op of kcnn's stands for."""
+
+    kind: str
+    output: Shape
+    trained: int = 0
+    moving: int = 0
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return self.output
+
+    def params(self, *shapes: Shape) -> int:
+        return self.trained
+
+    def state(self, *shapes: Shape) -> int:
+        return self.moving
+
+    def window(self, *shapes: Shape) -> str | None:
+        return WHOLE if self.kind.startswith("Global") else None
+
+
+def read(model: Any, input_shape: Sequence[int] | None = None) -> Drawing:
+    """The sketch of a functional or sequential Keras model, as a drawing that can be measured and compared.
+
+    `input_shape` (rows, columns, channels) is needed where the model's own is open.
+    TypeError where `model` has no graph; ValueError where its size is open and none was given.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"kcnn.read takes a Keras model, not {model!r}")
+    try:
+        ins, outs = model.inputs, model.outputs
+    except (AttributeError, ValueError):
+        ins = outs = None
+    if not ins or not outs:
+        raise TypeError(f"{model.name!r} is a subclassed or unbuilt model: it has no graph to read")
+    paper = Paper()
+    drawn: dict[int, Sketch] = {}
+    for tensor in ins:
+        shape = tuple(input_shape) if input_shape and tensor is ins[0] else tuple(tensor.shape[1:])
+        if None in shape:
+            raise ValueError(f"the input of {model.name!r} is open, {shape}; give kcnn.read an input_shape")
+        drawn[id(tensor)] = Sketch(shape, tensor._keras_history.operation.name, paper=paper)
+    order = _order(outs, set(drawn))
+    uses: dict[int, int] = {}
+    for tensor in order:
+        for source in _node(tensor).input_tensors:
+            uses[id(source)] = uses.get(id(source), 0) + 1
+    for tensor in outs:
+        uses[id(tensor)] = 2  # an output is never folded away
+    for tensor in order:
+        sources = tuple(drawn[id(source)] for source in _node(tensor).input_tensors)
+        single = len(sources) == 1 and uses[id(_node(tensor).input_tensors[0])] == 1
+        drawn[id(tensor)] = _sketch(tensor, sources, single, paper)
+    ends = {_free(t._keras_history.operation.name, {}): drawn[id(t)] for t in outs}
+    image = drawn[id(ins[0])]
+    return Drawing(name=model.name, image=image, ends=ends, input_shape=image.shape)
+
+
+def _node(tensor: Any) -> Any:
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def _order(outs: Sequence[Any], known: set[int]) -> list[Any]:
+    """Tensors that lead to `outs`, inputs before outputs."""
+    seen, order = set(known), []
+    stack = [(tensor, False) for tensor in reversed(outs)]
+    while stack:
+        tensor, done = stack.pop()
+        if done:
+            order.append(tensor)
+        elif id(tensor) not in seen:
+            seen.add(id(tensor))
+            stack.append((tensor, True))
+            stack.extend((source, False) for source in reversed(_node(tensor).input_tensors))
+    return order
+
+
+def _free(name: str, taken: Any) -> str:
+    number, free = 2, name
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def _sketch(tensor: Any, sources: tuple[Sketch, ...], single: bool, paper: Paper) -> Sketch:
+    """The layer that makes `tensor`, drawn on its sources."""
+    layer = tensor._keras_history.operation
+    name = _free(layer.name, paper.layers)
+    again = name != layer.name  # a layer used twice has its parameters once
+    found = None if again else _ops(layer, sources[0].shape)
+    if not found:
+        return apply(_opaque(layer, tensor, sources, again), *sources, name=name)
+    if single and type(sources[0].op) is ops.Pad:
+        folded = _fold(sources[0].op, found[-1])
+        if folded and len(found) == 1:
+            found, sources = (folded,), sources[0].inputs
+    x: Any = sources
+    for op in found[:-1]:
+        x = (apply(op, *x, name=f"{name}_depthwise"),)
+    x = apply(found[-1], *x, name=name)
+    act = _activation(layer)
+    return apply(ops.Act(act), x, name=_free(f"{name}_{act}", paper.layers)) if act else x
+
+
+def _ops(layer: Any, x: Shape) -> tuple[Any, ...] | None:
+    """The ops that a layer stands for, the last of its name; None where kcnn knows none."""
+    if hasattr(layer, "kcnn_op"):
+        return (layer.kcnn_op(),)
+    known = _KNOWN.get(type(layer))
+    return known(layer, x) if known else None
+
+
+def _opaque(layer: Any, tensor: Any, sources: tuple[Sketch, ...], again: bool) -> Opaque:
+    shape = tuple(tensor.shape[1:])
+    if None in shape:
+        given = [(1, *source.shape) for source in sources]
+        shape = tuple(layer.compute_output_shape(given[0] if len(given) == 1 else given))[1:]
+    if again or not isinstance(layer, keras.layers.Layer):
+        return Opaque(type(layer).__name__, shape)
+    frozen = not layer.trainable
+    trained = sum(prod(w.shape) for w in layer.weights if w.trainable or frozen)
+    return Opaque(type(layer).__name__, shape, trained, sum(prod(w.shape) for w in layer.weights) - trained)
+
+
+def _fold(pad: ops.Pad, op: Any) -> Any:
+    """The window with the margin before it as its own padding, or None where that is not the same."""
+    if getattr(op, "padding", None) != "valid":
+        return None
+    if type(op) is ops.Pool:
+        if op.kind == "average" and pad.fill == "zeros":
+            return replace(op, padding=pad.padding, count_padding=True)
+        return replace(op, padding=pad.padding) if op.kind == "max" and pad.fill == "lowest" else None
+    return replace(op, padding=pad.padding, fill=pad.fill) if pad.fill != "lowest" else None
+
+
+def _size(value: Sequence[int]) -> Any:
+    """One int where rows and columns agree."""
+    return value[0] if len(set(value)) == 1 else tuple(value)
+
+
+def _margin(padding: Any) -> Any:
+    """The shortest way to write ((top, bottom), (left, right))."""
+    sides = tuple(map(tuple, padding))
+    if all(before == after for before, after in sides):
+        return _size([before for before, _ in sides])
+    return sides
+
+
+def _activation(layer: Any) -> str | None:
+    """The activation inside a layer that is not itself one."""
+    function = getattr(layer, "activation", None)
+    name = getattr(function, "__name__", "linear")
+    return None if name == "linear" or isinstance(layer, keras.layers.Activation) or name not in ACTIVATIONS else name
+
+
+def _window(layer: Any) -> dict[str, Any]:
+    return {
+        "kernel": _size(layer.kernel_size),
+        "stride": _size(layer.strides),
+        "padding": layer.padding,
+        "dilation": _size(layer.dilation_rate),
+        "bias": layer.use_bias,
+        "init": _init(layer),
+    }
+
+
+def _init(layer: Any) -> str:
+    """The initialiser of a layer's kernel by its Keras name; He for depthwise kernels is a scaling of kcnn's."""
+    kernel = getattr(layer, "kernel_initializer", None) or layer.depthwise_initializer
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(kernel).__name__).lower()
+    return "he_normal" if name == "variance_scaling" and kernel.scale > 1 else name
+
+
+def _first(layer: Any) -> bool:
+    return layer.data_format == "channels_first"
+
+
+def _conv(layer: Any, x: Shape) -> Any:
+    return None if _first(layer) else (ops.Conv(layer.filters, groups=layer.groups, **_window(layer)),)
+
+
+def _depthwise(layer: Any, x: Shape) -> Any:
+    return None if _first(layer) or layer.depth_multiplier != 1 else (ops.Depthwise(**_window(layer)),)
+
+
+def _separable(layer: Any, x: Shape) -> Any:
+    if _first(layer) or layer.depth_multiplier != 1:
+        return None
+    return (
+        ops.Depthwise(**{**_window(layer), "bias": False}),
+        ops.Conv(layer.filters, 1, bias=layer.use_bias, init="glorot_uniform"),
+    )
+
+
+def _pool(kind: str) -> Callable[[Any, Shape], Any]:
+    def found(layer: Any, x: Shape) -> Any:
+        if _first(layer):
+            return None
+        return (ops.Pool(_size(layer.pool_size), _size(layer.strides), layer.padding, kind),)
+
+    return found
+
+
+def _global(kind: str) -> Callable[[Any, Shape], Any]:
+    return lambda layer, x: None if layer.keepdims or _first(layer) else (ops.GlobalPool(kind),)
+
+
+def _batch_norm(layer: Any, x: Shape) -> Any:
+    if layer.axis not in (-1, len(x)) or layer.renorm:
+        return None
+    return (ops.BatchNorm(layer.epsilon, layer.momentum, layer.scale, layer.center),)
+
+
+def _rescale(layer: Any, x: Shape) -> Any:
+    scale, offset = (tuple(v) if isinstance(v, list | tuple) else v for v in (layer.scale, layer.offset))
+    return (ops.Rescale(scale, offset),) if all(isinstance(v, int | float | tuple) for v in (scale, offset)) else None
+
+
+def _named(layer: Any, x: Shape) -> Any:
+    name = getattr(layer.activation, "__name__", "")
+    return (ops.Act(name),) if name in ACTIVATIONS else None
+
+
+def _relu(layer: Any, x: Shape) -> Any:
+    if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6, 6.0):
+        return None
+    return (ops.Act("relu6" if layer.max_value else "relu"),)
+
+
+def _padding(layer: Any, x: Shape) -> Any:
+    return None if _first(layer) else (ops.Pad(_margin(layer.padding)),)
+
+
+_LAYERS = keras.layers
+_KNOWN: dict[type, Callable[[Any, Shape], Any]] = {
+    _LAYERS.Conv2D: _conv,
+    _LAYERS.DepthwiseConv2D: _depthwise,
+    _LAYERS.SeparableConv2D: _separable,
+    _LAYERS.MaxPooling2D: _pool("max"),
+    _LAYERS.AveragePooling2D: _pool("average"),
+    _LAYERS.GlobalMaxPooling2D: _global("max"),
+    _LAYERS.GlobalAveragePooling2D: _global("average"),
+    _LAYERS.BatchNormalization: _batch_norm,
+    layers.BatchNormalization: _batch_norm,
+    layers.LocalResponseNormalization: lambda layer, x: (
+        ops.LocalResponseNorm(layer.size, layer.bias, layer.alpha, layer.beta),
+    ),
+    layers.AveragePooling2D: lambda layer, x: (
+        ops.Pool(_size(layer.pool_size), _size(layer.strides), _margin(layer.padding), "average"),
+    ),
+    layers.Pad2D: lambda layer, x: (ops.Pad(_margin(layer.padding), layer.fill),),
+    _LAYERS.ZeroPadding2D: _padding,
+    _LAYERS.Rescaling: _rescale,
+    _LAYERS.Activation: _named,
+    _LAYERS.ReLU: _relu,
+    _LAYERS.Dropout: lambda layer, x: (ops.Dropout(layer.rate),),
+    _LAYERS.Dense: lambda layer, x: (ops.Dense(layer.units, layer.use_bias, _init(layer)),) if len(x) == 1 else None,
+    _LAYERS.Flatten: lambda layer, x: None if _first(layer) else (ops.Flatten(),),
+    _LAYERS.Concatenate: lambda layer, x: (ops.Concat(),) if layer.axis in (-1, len(x)) else None,
+    _LAYERS.Add: lambda layer, x: (ops.Add(),),
+}

@@ -1,0 +1,134 @@
+"""A network on paper: drawn by the same builders as the Keras one, measured without it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from fnmatch import translate
+from typing import Any
+
+from kcnn import arithmetic
+from kcnn.arithmetic import DoesNotFit, Shape
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sketch:
+    """A tensor on paper: its shape without the batch, and the layer and tensors it came from."""
+
+    shape: Shape
+    name: str
+    op: Any = None
+    inputs: tuple["Sketch", ...] = ()
+    paper: "Paper" = field(default_factory=lambda: Paper(), repr=False)
+
+
+class Change:
+    """A field of every layer whose name fits a glob: {"inception_*_{3x3,5x5}.kernel": 3}."""
+
+    __slots__ = ("address", "field", "fits", "value")
+
+    def __init__(self, address: str, value: Any):
+        glob, _, self.field = address.rpartition(".")
+        self.address, self.value = address, plain(value)
+        self.fits = re.compile("|".join(map(translate, braces(glob)))).match
+
+
+class Paper:
+    """What one drawing has in common: the changes asked for, and the layers drawn so far."""
+
+    __slots__ = ("altered", "answered", "changes", "layers", "prefix")
+
+    def __init__(self, changes: Iterable[tuple[str, Any]] = (), prefix: str = ""):
+        self.changes = [Change(address, value) for address, value in changes]
+        self.prefix = prefix
+        self.layers: dict[str, Sketch] = {}  # by bare name
+        self.answered: set[str] = set()
+        self.altered: set[str] = set()
+
+    def changed(self, op: Any, name: str) -> Any:
+        """The op after every change that its layer's name answers to."""
+        for change in self.changes:
+            if change.field in getattr(op, "__dataclass_fields__", ()) and change.fits(name):
+                self.answered.add(change.address)
+                if getattr(op, change.field) != change.value:
+                    op = replace(op, **{change.field: change.value})
+                    self.altered.add(change.address)
+        return op
+
+    def idle(self, addresses: Iterable[str]) -> tuple[str, ...]:
+        """Those that altered nothing; ValueError for one that no layer answers to."""
+        for change in self.changes:
+            if change.address in addresses and change.address not in self.answered:
+                raise ValueError(self._unanswered(change))
+        return tuple(address for address in addresses if address not in self.altered)
+
+    def _unanswered(self, change: Change) -> str:
+        named = [name for name in self.layers if change.fits(name)]
+        if named:
+            fields = sorted({f for name in named for f in getattr(self.layers[name].op, "__dataclass_fields__", ())})
+            have = f"have {', '.join(fields)}" if fields else "have no fields"
+            return f"{change.address!r}: the layers of that name ({', '.join(named[:3])}) {have}, not {change.field!r}"
+        glob = change.address.rpartition(".")[0]
+        near = nearest(glob, self.layers, most=4)
+        return f"{change.address!r}: no layer answers to {glob!r}; the nearest are {', '.join(near)}"
+
+
+def apply(op: Any, *inputs: Any, name: str) -> Any:
+    """Put one layer on a sketch, or on a Keras tensor: the only place that asks which.
+
+    Returns a tensor of the same kind. ValueError names the layer where the op cannot stand there.
+    """
+    if not isinstance(inputs[0], Sketch):
+        from kcnn.lower import layer
+
+        return layer(op, name)(*inputs)
+    paper = inputs[0].paper
+    op = paper.changed(op, name) if paper.changes else op
+    if name in paper.layers:
+        raise ValueError(f"layer name {name!r} is used twice; names are addresses and must be unique")
+    try:
+        shape = arithmetic.shape(op, *(x.shape for x in inputs))
+    except DoesNotFit as error:
+        raise DoesNotFit(f"layer {name!r}: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"layer {name!r}: {error}") from None
+    x = paper.layers[name] = Sketch(shape, paper.prefix + name, op, inputs, paper)
+    return x
+
+
+def walk(*ends: Sketch) -> list[Sketch]:
+    """Every tensor that leads to `ends`, inputs before outputs, each once, in the order of drawing."""
+    seen: set[int] = set()
+    order: list[Sketch] = []
+    stack = [(end, False) for end in reversed(ends)]
+    while stack:
+        x, done = stack.pop()
+        if done:
+            order.append(x)
+        elif id(x) not in seen:
+            seen.add(id(x))
+            stack.append((x, True))
+            stack.extend((source, False) for source in reversed(x.inputs))
+    return order
+
+
+def braces(glob: str) -> list[str]:
+    """`a_{b,c}` written out: `a_b` and `a_c`."""
+    found = re.search(r"\{([^{}]*)\}", glob)
+    if not found:
+        return [glob]
+    before, after = glob[: found.start()], glob[found.end() :]
+    return [whole for part in found[1].split(",") for whole in braces(before + part + after)]
+
+
+def nearest(word: str, words: Iterable[str], most: int = 3) -> list[str]:
+    """The words a person may have meant; the first few where none is like it."""
+    known = list(words)
+    return get_close_matches(word, known, most, cutoff=0.5) or known[:most]
+
+
+def plain(value: Any) -> Any:
+    """Lists as tuples and NumPy's numbers as Python's: a change may come from JSON or a tuner."""
+    if isinstance(value, list | tuple):
+        return tuple(map(plain, value))
+    return value.item() if hasattr(value, "item") and not hasattr(value, "__len__") else value

@@ -1,0 +1,47 @@
+"""The lecture's first two networks: fully connected layers on pixels, and two convolutions."""
+
+from functools import partial
+
+from kcnn import Architecture
+from kcnn.blocks import apply, conv, lenet_head, maxpool
+from kcnn.ops import Act, Dense, Flatten
+
+logits_only = partial(lenet_head, units=())
+
+
+def layers(x, *, units: tuple[int, ...] = (512, 512), act: str = "relu"):
+    """Every pixel to every unit, a layer per entry of `units`."""
+    x = apply(Flatten(), x, name="pixels")
+    for number, width in enumerate(units, 1):
+        x = apply(Dense(width, init="he_normal"), x, name=f"fc{number}")
+        x = apply(Act(act), x, name=f"fc{number}_{act}")
+    return x
+
+
+def logits(x, classes: int):
+    """One dense layer of logits on features that are flat already."""
+    return apply(Dense(classes), x, name="logits")
+
+
+def two_convolutions(x):
+    """5x5 to 16 maps, pool, 3x3 to 32 maps, pool: 28x28 -> 24 -> 12 -> 10 -> 5."""
+    x = maxpool(conv(x, 16, 5, padding="valid", name="conv1"), 2, name="pool1")
+    return maxpool(conv(x, 32, 3, padding="valid", name="conv2"), 2, name="pool2")
+
+
+mlp = Architecture(
+    body=layers,
+    head=logits,
+    input_shape=(28, 28, 1),
+    classes=10,
+    reference="fully connected baseline: 784-512-512-10",
+    params=784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10,
+)
+convnet = Architecture(
+    body=two_convolutions,
+    head=logits_only,
+    input_shape=(28, 28, 1),
+    classes=10,
+    reference="two convolutions: 5x5-16, pool, 3x3-32, pool, 800 features",
+    params=(5 * 5 * 1 + 1) * 16 + (3 * 3 * 16 + 1) * 32 + (5 * 5 * 32 + 1) * 10,
+)

@@ -1,0 +1,141 @@
+"""LeNet-5's own Keras layers; imported only when one is built or loaded."""
+
+import hashlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from kcnn_plugins import lenet
+
+# 7x12 bitmaps of the ten digits, drawn for kcnn in the manner of the paper's figure 3, whose own
+# bitmaps are not published as numbers: ink is +1, background -1, rows from the top.
+DIGITS = """
+.#####. ...#... .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.
+##...## ..##... ##...## ##...## ...###. ##..... .##.... ##...## ##...## ##...##
+##...## .###... ##...## .....## ..####. ##..... ##..... .....## ##...## ##...##
+##..### ...#... .....## .....## .##.##. ##..... ##..... ....##. ##...## ##...##
+##.#.## ...#... ....##. ..####. ##..##. ######. ######. ....##. .#####. ##...##
+###..## ...#... ...##.. .....## ##..##. .....## ##...## ...##.. ##...## .######
+##...## ...#... ..##... .....## ####### .....## ##...## ...##.. ##...## .....##
+##...## ...#... .##.... .....## ....##. .....## ##...## ..##... ##...## .....##
+##...## ...#... ##..... ##...## ....##. ##...## ##...## ..##... ##...## ....##.
+.#####. .#####. ####### .#####. ....##. .#####. .#####. ..##... .#####. .####..
+....... ....... ....... ....... ....... ....... ....... ....... ....... .......
+....... ....... ....... ....... ....... ....... ....... ....... ....... .......
+"""
+
+
+def class_codes(classes: int, units: int) -> np.ndarray:
+    """(classes, units) of -1 and +1: the digits' bitmaps, then codes from SHA-256 of the class number."""
+    rows = [line.split() for line in DIGITS.split("\n") if line]
+    bitmaps = [[1.0 if c == "#" else -1.0 for row in rows for c in row[digit]] for digit in range(10)]
+
+    def hashed(number: int) -> list[float]:
+        bits = np.unpackbits(np.frombuffer(hashlib.shake_256(str(number).encode()).digest(units), "uint8"))
+        return [1.0 if bit else -1.0 for bit in bits[:units]]
+
+    drawn = bitmaps if units == len(bitmaps[0]) else []
+    return np.array([drawn[n] if n < len(drawn) else hashed(n) for n in range(classes)], "float32")
+
+
+@keras.saving.register_keras_serializable("kcnn_plugins")
+class SparseConv2D(keras.layers.Layer):
+    """Convolution with a table of which input maps each output map sees."""
+
+    def __init__(self, table, kernel, stride=1, padding="valid", **kwargs):
+        super().__init__(**kwargs)
+        self.table = tuple(map(tuple, table))
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        ends = [(source, i) for i, sources in enumerate(self.table) for source in sources]
+        place = np.zeros((len(ends), channels, len(self.table)), "float32")
+        for row, (source, i) in enumerate(ends):
+            place[row, source, i] = 1
+        self._place = place.reshape(len(ends), -1)
+        self._dense = (self.kernel, self.kernel, channels, len(self.table))
+        limit = 2.4 / (self.kernel**2 * len(ends) / len(self.table))  # the paper's, appendix A
+        self.weights_ = self.add_weight(
+            name="kernel",
+            shape=(self.kernel**2, len(ends)),
+            initializer=keras.initializers.RandomUniform(-limit, limit),
+        )
+        self.bias = self.add_weight(name="bias", shape=(len(self.table),), initializer="zeros")
+
+    def kcnn_op(self):
+        return lenet.SparseConv(self.table, self.kernel, self.stride, self.padding)
+
+    def call(self, inputs):
+        kernel = ops.matmul(self.weights_, ops.cast(self._place, self.compute_dtype))
+        kernel = ops.reshape(kernel, self._dense)
+        return ops.conv(inputs, kernel, self.stride, self.padding, data_format="channels_last") + self.bias
+
+    def compute_output_shape(self, input_shape):
+        if self.padding == "valid":
+            sizes = [n and (n - self.kernel) // self.stride + 1 for n in input_shape[1:3]]
+        else:
+            sizes = [n and -(-n // self.stride) for n in input_shape[1:3]]
+        return (input_shape[0], *sizes, len(self.table))
+
+    def get_config(self):
+        own = {"table": self.table, "kernel": self.kernel, "stride": self.stride, "padding": self.padding}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("kcnn_plugins")
+class ScaleShift(keras.layers.Layer):
+    """One trainable coefficient and bias per map."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(name="scale", shape=(input_shape[-1],), initializer="ones")
+        self.shift = self.add_weight(name="shift", shape=(input_shape[-1],), initializer="zeros")
+
+    def kcnn_op(self):
+        return lenet.ScaleShift()
+
+    def call(self, inputs):
+        return inputs * self.scale + self.shift
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("kcnn_plugins")
+class ScaledTanh(keras.layers.Layer):
+    """1.7159 tanh(2/3 x)."""
+
+    def kcnn_op(self):
+        return lenet.ScaledTanh()
+
+    def call(self, inputs):
+        return 1.7159 * ops.tanh(2 / 3 * inputs)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("kcnn_plugins")
+class RadialBasis(keras.layers.Layer):
+    """Minus the squared distance of the features to each class's code."""
+
+    def __init__(self, classes, **kwargs):
+        super().__init__(**kwargs)
+        self.classes = classes
+
+    def build(self, input_shape):
+        self._codes = class_codes(self.classes, input_shape[-1])
+
+    def kcnn_op(self):
+        return lenet.RadialBasis(self.classes)
+
+    def call(self, inputs):
+        away = ops.expand_dims(inputs, 1) - ops.cast(self._codes, inputs.dtype)
+        return -ops.sum(ops.square(away), axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.classes)
+
+    def get_config(self):
+        return {**super().get_config(), "classes": self.classes}

@@ -1,0 +1,37 @@
+"""VGG (Simonyan & Zisserman, 2014): 3x3 convolutions all the way down."""
+
+from functools import partial
+
+from kcnn import Architecture
+from kcnn.blocks import Norm, conv, maxpool, wide_head
+
+
+def vgg(x, *, repeats: tuple[int, ...], widths: tuple[int, ...] = (64, 128, 256, 512, 512), norm: Norm = False):
+    """Stages of `repeats` convolutions and a pool (arXiv:1409.1556, table 1: columns A, B, D and E)."""
+    for stage, (count, width) in enumerate(zip(repeats, widths, strict=True), 1):
+        for unit in range(1, count + 1):
+            x = conv(x, width, 3, bias=True, norm=norm, name=f"conv{stage}_{unit}")
+        x = maxpool(x, 2, stride=2, name=f"pool{stage}")
+    return x
+
+
+def published(*repeats: int, params: int, norm: bool = False) -> Architecture:
+    return Architecture(
+        body=vgg,
+        head=wide_head,
+        reference="arXiv:1409.1556, table 1" + ("; batch normalisation and biases as in torchvision" if norm else ""),
+        options={"repeats": repeats, "norm": norm},
+        params=params,
+    )
+
+
+normed = partial(published, norm=True)
+
+vgg11 = published(1, 1, 2, 2, 2, params=132_863_336)
+vgg13 = published(2, 2, 2, 2, 2, params=133_047_848)
+vgg16 = published(2, 2, 3, 3, 3, params=138_357_544)
+vgg19 = published(2, 2, 4, 4, 4, params=143_667_240)
+vgg11_bn = normed(1, 1, 2, 2, 2, params=132_868_840)
+vgg13_bn = normed(2, 2, 2, 2, 2, params=133_053_736)
+vgg16_bn = normed(2, 2, 3, 3, 3, params=138_365_992)
+vgg19_bn = normed(2, 2, 4, 4, 4, params=143_678_248)

@@ -1,0 +1,21 @@
+"""The networks that tests run over: everything that is installed, and one per family."""
+
+import kcnn
+
+NETWORKS = [
+    full for name in kcnn.names() for full in (name, *(f"{name}.{v}" for v in kcnn.architecture(name).variants))
+]
+ONE_PER_FAMILY = [
+    "mlp",
+    "convnet",
+    "lenet5",
+    "lenet5.modern",
+    "vgg11_bn",
+    "googlenet",
+    "googlenet.torchvision",
+    "resnet18",
+    "resnet50.keras",
+    "mobilenet_v1",
+    "mobilenet_v2",
+]
+REST = [name for name in NETWORKS if name not in ONE_PER_FAMILY]

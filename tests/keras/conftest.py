@@ -1,0 +1,14 @@
+"""Two CPU devices for the tests of distribution; they must be there before TensorFlow makes its first tensor."""
+
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(scope="session")
+def strategy():
+    """The one MirroredStrategy of this process: a second one breaks Keras' fit."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

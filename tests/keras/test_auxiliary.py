@@ -1,0 +1,88 @@
+"""Auxiliary classifiers: one label in, one output out, and gone on export."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kcnn
+
+X = np.random.default_rng(0).uniform(0, 255, (4, 65, 65, 1)).astype("float32")
+Y = np.array([0, 1, 2, 1])
+
+
+def crossentropy():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = kcnn.build("googlenet", classes=3, input_shape=(65, 65, 1), aux=True, dropout=0.0, seed=0)
+    model.compile(keras.optimizers.SGD(0.0), crossentropy(), metrics=["accuracy"])
+    return model
+
+
+def test_the_loss_is_the_main_one_plus_three_tenths_of_each(model):
+    history = model.fit(X, Y, epochs=1, batch_size=4, validation_data=(X, Y), verbose=0).history
+    outputs = model(X, training=True)
+    main, *sides = (float(crossentropy()(Y, logits)) for logits in outputs)
+    assert len(sides) == 2
+    assert history["loss"][0] == pytest.approx(main + 0.3 * sum(sides), rel=1e-4)
+    assert history["aux1_loss"][0] == pytest.approx(sides[0], rel=1e-4)
+    assert history["aux2_loss"][0] == pytest.approx(sides[1], rel=1e-4)
+    accuracy = float(np.mean(np.argmax(outputs[1], -1) == Y))
+    assert history["aux1_accuracy"][0] == pytest.approx(accuracy)
+    assert history["val_loss"][0] == pytest.approx(main, rel=1e-4)
+    assert not any(name.startswith("val_aux") for name in history)
+
+
+def test_weights_of_samples_and_classes_reach_every_loss(model):
+    weights = np.array([1.0, 0.0, 2.0, 0.5])
+    history = model.fit(X, Y, sample_weight=weights, epochs=1, batch_size=4, verbose=0).history
+    outputs = model(X, training=True)
+    main, *sides = (float(crossentropy()(Y, logits, weights)) for logits in outputs)
+    assert history["loss"][0] == pytest.approx(main + 0.3 * sum(sides), rel=1e-4)
+
+
+def test_labels_may_be_rows_of_probabilities(model):
+    again = kcnn.build("googlenet", classes=3, input_shape=(65, 65, 1), aux=True, dropout=0.0, seed=0)
+    again.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    history = again.fit(X, keras.utils.to_categorical(Y), epochs=1, verbose=0).history
+    assert {"aux1_loss", "aux2_accuracy"} <= set(history)
+
+
+def test_inference_gives_one_output(model):
+    assert model.predict(X, verbose=0).shape == (4, 3)
+    assert model(X).shape == (4, 3)
+    assert model(keras.Input((65, 65, 1))).shape == (None, 3)
+
+
+def test_a_loss_by_name_trains_the_sides_too():
+    model = kcnn.build("googlenet", classes=3, input_shape=(65, 65, 1), aux=True, seed=0)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    assert np.isfinite(model.fit(X, Y, epochs=1, verbose=0).history["aux1_loss"][0])
+
+
+def test_several_losses_are_refused():
+    model = kcnn.build("googlenet", classes=3, input_shape=(65, 65, 1), aux=True, seed=0)
+    model.compile("sgd", [crossentropy()])
+    with pytest.raises(ValueError, match="one loss, which serves them all"):
+        model.fit(X, Y, epochs=1, verbose=0)
+
+
+def test_it_is_saved_and_loaded_like_any_model(model, tmp_path):
+    model.save(tmp_path / "aux.keras")
+    loaded = kcnn.load(tmp_path / "aux.keras")
+    assert (loaded.predict(X, verbose=0) == model.predict(X, verbose=0)).all()
+    assert "aux2_loss" in loaded.fit(X, Y, epochs=1, verbose=0).history
+
+
+def test_the_sides_are_dropped_on_export_with_the_main_output_unchanged_to_the_bit(model, tmp_path):
+    wanted = model.predict(X, verbose=0)
+    slim = model.without_aux()
+    assert slim.count_params() == kcnn.build("googlenet", classes=3, input_shape=(65, 65, 1)).count_params()
+    assert (slim.predict(X, verbose=0) == wanted).all()
+    model.export(tmp_path / "saved", verbose=False)
+    exported = tf.saved_model.load(str(tmp_path / "saved"))
+    assert (exported.serve(X).numpy() == wanted).all()
+    assert sum(int(np.prod(v.shape)) for v in exported.variables) == slim.count_params()

@@ -1,0 +1,108 @@
+"""kcnn's batch normalisation is Keras', only faster."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kcnn import layers
+
+SHAPE = (6, 9, 7, 5)
+
+
+def pair_of_layers(**options):
+    made = []
+    for kind in (keras.layers.BatchNormalization, layers.BatchNormalization):
+        layer = kind(momentum=0.9, **options)
+        layer.build(SHAPE)
+        if layer.scale:
+            layer.gamma.assign(np.linspace(0.5, 2, SHAPE[-1]))
+        if layer.center:
+            layer.beta.assign(np.linspace(-1, 1, SHAPE[-1]))
+        made.append(layer)
+    return made
+
+
+def results(layer, x, weight, training):
+    """Output, gradients by input and variables, moving statistics; as float32 arrays."""
+    x = tf.constant(x)
+    variables = [v.value for v in layer.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch([x, *variables])
+        y = layer(x, training=training)
+        loss = tf.reduce_sum(tf.cast(y, "float32") * weight)
+    found = [y, *tape.gradient(loss, [x, *variables]), layer.moving_mean.value, layer.moving_variance.value]
+    return [np.asarray(one, "float32") for one in found]
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}, {"epsilon": 1e-5}])
+@pytest.mark.parametrize("training", [True, False])
+def test_it_equals_kerass_in_output_gradients_and_statistics(options, training):
+    rng = np.random.default_rng(0)
+    x, weight = (rng.normal(1, 3, SHAPE).astype("float32") for _ in range(2))
+    theirs, ours = pair_of_layers(**options)
+    for _ in range(3):
+        for a, b in zip(results(theirs, x, weight, training), results(ours, x, weight, training), strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 * max(1, np.abs(a).max()))
+
+
+@pytest.mark.parametrize(("policy", "rounding"), [("mixed_bfloat16", 2**-8), ("mixed_float16", 2**-10)])
+@pytest.mark.parametrize("training", [True, False])
+def test_it_equals_kerass_under_mixed_precision_but_for_the_last_rounding(policy, rounding, training):
+    rng = np.random.default_rng(0)
+    x, weight = (rng.normal(1, 3, SHAPE).astype("float32") for _ in range(2))
+    theirs, ours = pair_of_layers(dtype=policy)
+    found = list(zip(results(theirs, x, weight, training), results(ours, x, weight, training), strict=True))
+    for a, b in found[:2]:  # output and its gradient by the input are of 16 bits: one rounding apart at most
+        np.testing.assert_allclose(b, a, rtol=rounding, atol=rounding)
+    for a, b in found[2:]:
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 * max(1, np.abs(a).max()))
+
+
+def test_frozen_it_neither_moves_nor_looks_at_the_batch():
+    theirs, ours = pair_of_layers()
+    x = np.random.default_rng(0).normal(4, 2, SHAPE).astype("float32")
+    theirs.trainable = ours.trainable = False
+    a, b = theirs(x, training=True), ours(x, training=True)
+    np.testing.assert_allclose(b, a, atol=1e-5)
+    assert (np.asarray(ours.moving_mean) == 0).all()
+
+
+def test_the_fused_kernel_is_really_used():
+    _, ours = pair_of_layers()
+    graph = tf.function(lambda x: ours(x, training=True)).get_concrete_function(tf.TensorSpec(SHAPE)).graph
+    assert any(op.type == "FusedBatchNormV3" for op in graph.get_operations())
+
+
+def test_other_ranks_and_masks_are_kerass_own():
+    _, ours = layers.BatchNormalization(), layers.BatchNormalization()
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    wanted = keras.layers.BatchNormalization()(x, training=True)
+    np.testing.assert_allclose(ours(x, training=True), wanted, atol=1e-6)
+
+
+def test_it_has_kerass_variables_and_config():
+    theirs, ours = pair_of_layers()
+    assert [v.name for v in ours.variables] == [v.name for v in theirs.variables]
+    again = layers.BatchNormalization.from_config(ours.get_config())
+    assert again.momentum == 0.9
+
+
+@pytest.mark.parametrize("synchronized", [False, True])
+def test_it_equals_kerass_inside_a_mirrored_strategy(synchronized, strategy):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(2, 3, (8, 6, 6, 3)).astype("float32"), rng.integers(0, 4, 8)
+
+    def trained(kind):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            image = keras.Input((6, 6, 3))
+            h = keras.layers.Conv2D(4, 3)(image)
+            h = kind(momentum=0.9, synchronized=synchronized, name="bn")(h)
+            model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(h))
+            model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    for a, b in zip(trained(keras.layers.BatchNormalization), trained(layers.BatchNormalization), strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5)

@@ -1,0 +1,150 @@
+"""A sketch and the Keras model made from it are one network."""
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+from kcnn import blocks, ops
+from kcnn.blocks import apply
+from tests.catalogue import ONE_PER_FAMILY, REST
+
+
+def matches(name, **asked):
+    drawing = kcnn.draw(name, **asked)
+    model = kcnn.build(drawing)
+    measured = kcnn.measure(drawing)
+    for row in measured:
+        layer = model.get_layer(row.name)
+        assert layer.output.shape[1:] == row.shape, row.name
+        assert sum(int(np.prod(w.shape)) for w in layer.trainable_weights) == row.params, row.name
+        assert sum(int(np.prod(w.shape)) for w in layer.non_trainable_weights) == row.state, row.name
+    assert model.count_params() == measured.params + measured.state
+    return model
+
+
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+def test_a_network_equals_its_sketch_layer_by_layer(name):
+    matches(name)
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("name", REST)
+def test_every_network_equals_its_sketch_layer_by_layer(name):
+    matches(name)
+
+
+def takes_a_step(name, side, channels):
+    model = kcnn.build(name, classes=3, input_shape=(side, side, channels), seed=0)
+    x = np.random.default_rng(0).uniform(0, 255, (2, side, side, channels)).astype("float32")
+    y = np.array([0, 2])
+    model.compile(keras.optimizers.SGD(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = model.predict(x, verbose=0)
+    assert before.shape == (2, 3)
+    assert np.isfinite(before).all()
+    assert np.isfinite(model.fit(x, y, epochs=1, verbose=0).history["loss"][0])
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+def test_a_network_takes_a_finite_step_at_its_smallest_input(name):
+    takes_a_step(name, kcnn.smallest_input(name), 3)
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("name", ONE_PER_FAMILY + REST)
+@pytest.mark.parametrize("channels", [1, 7])
+def test_every_network_takes_a_finite_step_with_any_channels(name, channels):
+    takes_a_step(name, kcnn.smallest_input(name), channels)
+
+
+PADDINGS = ["same", "valid", "half", 2, (1, 0), ((1, 0), (2, 1))]
+
+
+def one_layer(op, shape):
+    image = keras.Input(shape)
+    return keras.Model(image, apply(op, image, name="op"))
+
+
+def numpy_sides(op, shape):
+    from kcnn.arithmetic import margins, pair
+
+    return [margins(shape[a], pair(op.kernel)[a], pair(op.stride)[a], op.padding, a) for a in (0, 1)]
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("fill", ["zeros", "reflect", "edge"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_pads_as_numpy_does(padding, fill, stride):
+    op = ops.Conv(2, (3, 5), stride, padding, fill=fill)
+    shape = (9, 10, 3)
+    x = np.random.default_rng(1).normal(size=(2, *shape)).astype("float32")
+    model = one_layer(op, shape)
+    kernel, bias = model.get_layer("op").get_weights()
+    mode = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}[fill]
+    padded = np.pad(x, ((0, 0), *numpy_sides(op, shape), (0, 0)), mode=mode)
+    wanted = keras.ops.conv(padded, kernel, stride, "valid", data_format="channels_last") + bias
+    found = model.predict(x, verbose=0)
+    assert found.shape[1:] == kcnn.arithmetic.shape(op, shape)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", "half", "ceil", 1, ((1, 0), (0, 1))])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kind", ["max", "average"])
+@pytest.mark.parametrize("count_padding", [False, True])
+def test_a_pool_pads_as_numpy_does(padding, stride, kind, count_padding):
+    op = ops.Pool(3, stride, padding, kind, count_padding)
+    shape = (8, 9, 2)
+    x = np.random.default_rng(2).normal(size=(1, *shape)).astype("float32") - 5  # negative: zeros would win a max
+    found = one_layer(op, shape).predict(x, verbose=0)
+    assert found.shape[1:] == kcnn.arithmetic.shape(op, shape)
+    sides = numpy_sides(op, shape)
+    counted = count_padding and padding != "ceil"
+    values = np.pad(x, ((0, 0), *sides, (0, 0)), constant_values=0.0 if counted else np.nan)
+    reduce = np.nanmax if kind == "max" else np.nanmean
+    if kind == "max":
+        values = np.pad(x, ((0, 0), *sides, (0, 0)), constant_values=np.nan)
+    wanted = np.empty_like(found)
+    for r, c in np.ndindex(found.shape[1:3]):
+        wanted[:, r, c] = reduce(values[:, r * stride : r * stride + 3, c * stride : c * stride + 3], axis=(1, 2))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_groups_and_dilation_reach_keras():
+    model = one_layer(ops.Conv(4, 3, dilation=2, groups=2, bias=False), (9, 9, 6))
+    layer = model.get_layer("op")
+    assert (layer.groups, layer.dilation_rate, layer.use_bias) == (2, (2, 2), False)
+
+
+def test_local_response_normalisation_is_the_papers_formula():
+    x = np.random.default_rng(3).normal(size=(2, 3, 3, 7)).astype("float32") * 40
+    found = one_layer(ops.LocalResponseNorm(), (3, 3, 7)).predict(x, verbose=0)
+    for channel in range(7):
+        near = x[..., max(0, channel - 2) : channel + 3]
+        wanted = x[..., channel] / (2 + 1e-4 * (near**2).sum(-1)) ** 0.75
+        np.testing.assert_allclose(found[..., channel], wanted, rtol=1e-4)
+
+
+def test_blocks_work_on_a_plain_keras_input():
+    image = keras.Input((None, None, 8))
+    x = blocks.conv(image, 16, 3, stride=2, padding="half", norm=True, name="a")
+    x = blocks.residual(x, 16, name="b")
+    x = blocks.residual(x, 32, stride=2, name="c")
+    x = blocks.inverted_residual(x, 32, 2, name="d")
+    x = blocks.inception(x, 4, 4, 4, 4, 4, 4, name="e")
+    model = keras.Model(image, blocks.head(x, 5))
+    assert model(np.zeros((1, 20, 23, 8), "float32")).shape == (1, 5)
+    assert {layer.name for layer in model.layers} >= {"c_skip", "d_add", "e_5x5"}
+    assert "b_skip" not in {layer.name for layer in model.layers}
+
+
+def test_a_rescale_per_channel_becomes_its_mean_on_other_channels():
+    grey = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 1), classes=2)
+    assert grey.get_layer("rescale").scale == pytest.approx(
+        np.mean(kcnn.architecture("resnet18.torchvision").rescale.scale)
+    )
+    rgb = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 3), classes=2, taps=["rescale"])
+    pixel = np.full((1, 32, 32, 3), 255, "float32")
+    wanted = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(rgb.predict(pixel, verbose=0)[0, 0, 0], wanted, rtol=1e-5)

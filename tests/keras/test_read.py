@@ -1,0 +1,106 @@
+"""Sketches read back from Keras graphs."""
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+from tests.catalogue import ONE_PER_FAMILY, REST
+
+
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+def test_what_was_built_is_read_back_as_it_was_drawn(name):
+    assert str(kcnn.diff(name, kcnn.read(kcnn.build(name)))) == "the same, layer by layer"
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("name", REST)
+def test_every_network_is_read_back_as_it_was_drawn(name):
+    assert str(kcnn.diff(name, kcnn.read(kcnn.build(name)))) == "the same, layer by layer"
+
+
+def test_kerass_resnet50_is_measured_right():
+    model = keras.applications.ResNet50(weights=None)
+    found, ours = kcnn.measure(kcnn.read(model)), kcnn.measure("resnet50.keras")
+    assert found.params + found.state == model.count_params()
+    assert (found.params, found.state, found.macs) == (ours.params, ours.state, ours.macs)
+    assert found.field == (483, 483)
+
+
+@pytest.mark.every
+@pytest.mark.parametrize(
+    ("model", "gmacs"),
+    [
+        ("VGG16", 15.4703),
+        ("InceptionV3", 5.7132),
+        ("MobileNetV2", 0.3008),
+        ("DenseNet121", None),
+        ("Xception", None),
+        ("EfficientNetB0", None),
+    ],
+)
+def test_keras_applications_are_measured_right(model, gmacs):
+    built = getattr(keras.applications, model)(weights=None)
+    found = kcnn.measure(kcnn.read(built))
+    assert found.params + found.state == built.count_params()
+    assert found.params == sum(int(np.prod(w.shape)) for w in built.trainable_weights)
+    if gmacs:
+        assert found.macs / 1e9 == pytest.approx(gmacs, abs=6e-5)
+
+
+def test_padding_before_a_window_is_folded_into_it_where_that_is_the_same():
+    image = keras.Input((9, 9, 2))
+    x = keras.layers.ZeroPadding2D(((1, 0), (2, 2)))(image)
+    x = keras.layers.Conv2D(3, 3, name="conv")(x)
+    x = keras.layers.MaxPooling2D(2, name="pool")(keras.layers.ZeroPadding2D(1, name="pad")(x))
+    rows = kcnn.measure(kcnn.read(keras.Model(image, x)))
+    assert rows["conv"].op.padding == ((1, 0), (2, 2))
+    assert rows["conv"].offset == (-1, -2)
+    assert rows["pad"].op == kcnn.ops.Pad(1)  # zeros are not what max pooling pads with
+    assert rows["pool"].offset == (-2, -3)
+
+
+def test_an_unknown_layer_is_opaque_but_counted():
+    image = keras.Input((8, 8, 4))
+    x = keras.layers.LayerNormalization(name="norm")(image)
+    x = keras.layers.Conv2D(2, 3, name="conv", activation="relu")(x * 2.0)
+    rows = kcnn.measure(kcnn.read(keras.Model(image, x)))
+    assert rows["norm"].params == 8
+    assert rows["conv"].params == 74
+    assert rows["conv_relu"].op == kcnn.ops.Act("relu")
+
+
+def test_a_layer_used_twice_has_its_parameters_once():
+    image = keras.Input((8, 8, 4))
+    conv = keras.layers.Conv2D(4, 3, padding="same", name="conv")
+    model = keras.Model(image, conv(conv(image)))
+    assert kcnn.measure(kcnn.read(model)).params == model.count_params()
+
+
+def test_frozen_layers_keep_their_parameters():
+    model = kcnn.build("convnet")
+    model.trainable = False
+    assert kcnn.measure(kcnn.read(model)).params == 13_066
+
+
+def test_an_open_model_is_read_at_a_given_size():
+    model = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(None, None, 3))
+    with pytest.raises(ValueError, match=r"is open.*an input_shape"):
+        kcnn.read(model)
+    assert kcnn.measure(kcnn.read(model, (224, 224, 3))).macs > 2.9e8
+
+
+def test_a_read_sketch_is_not_patched_and_says_why():
+    with pytest.raises(ValueError, match="has no body that could be drawn again"):
+        kcnn.patch(kcnn.read(kcnn.build("convnet")), {"conv1.kernel": 3})
+
+
+def test_what_is_no_graph_is_refused():
+    with pytest.raises(TypeError, match="takes a Keras model"):
+        kcnn.read("googlenet")
+
+    class Own(keras.Model):
+        pass
+
+    with pytest.raises(TypeError, match="no graph to read"):
+        kcnn.read(Own())

@@ -1,0 +1,146 @@
+"""What windows, shapes, costs and receptive fields come to, by hand and by counting."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kcnn
+from kcnn import arithmetic, ops
+from kcnn.arithmetic import DoesNotFit, margins, slide
+from kcnn.sketch import Sketch, apply
+
+PADDINGS = st.one_of(st.sampled_from(["same", "valid", "half", "ceil"]), st.integers(0, 4))
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "positions"),
+    [
+        (224, 7, 2, "same", 112),
+        (224, 7, 2, "half", 112),
+        (224, 7, 2, "valid", 109),
+        (227, 11, 4, "valid", 55),
+        (112, 3, 2, "ceil", 56),
+        (57, 3, 2, "ceil", 28),
+        (58, 3, 2, "ceil", 29),
+        (28, 5, 1, "valid", 24),
+        (28, 5, 1, 2, 28),
+        (28, 2, 1, "half", 29),
+    ],
+)
+def test_a_window_takes_the_positions_counted_by_hand(size, kernel, stride, padding, positions):
+    assert slide(size, kernel, stride, padding) == positions
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), PADDINGS)
+def test_a_window_takes_as_many_positions_as_fit_one_by_one(size, kernel, stride, padding):
+    before, after = margins(size, kernel, stride, padding, 0)
+    room = size + before + after
+    starts = [i for i in range(0, room, stride) if i + kernel <= room]
+    if starts:
+        assert slide(size, kernel, stride, padding) == len(starts)
+    else:
+        with pytest.raises(DoesNotFit):
+            slide(size, kernel, stride, padding)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5))
+def test_same_padding_gives_one_position_per_stride_begun(size, kernel, stride):
+    before, after = margins(size, kernel, stride, "same", 0)
+    assert slide(size, kernel, stride, "same") == -(-size // stride)
+    assert 0 <= after - before <= 1
+
+
+@given(st.integers(2, 40), st.integers(1, 9), st.integers(1, 5))
+def test_ceil_rounds_up_but_no_window_begins_outside(size, kernel, stride):
+    rounded = -(-(size - kernel) // stride) + 1
+    if (rounded - 1) * stride >= size:
+        rounded -= 1
+    if rounded >= 1 and kernel <= size:
+        assert slide(size, kernel, stride, "ceil") == rounded
+
+
+def test_explicit_padding_is_taken_literally_on_each_side():
+    op = ops.Conv(4, (3, 5), padding=((1, 0), (2, 3)))
+    assert arithmetic.shape(op, (10, 10, 2)) == (10 + 1 - 2, 10 + 5 - 4, 4)
+    assert arithmetic.shape(ops.Conv(4, 3, padding=(1, 0)), (10, 10, 2)) == (10, 8, 4)
+
+
+def test_parameters_and_macs_of_a_grouped_non_square_convolution_by_hand():
+    op, x = ops.Conv(8, (3, 5), groups=2, stride=(1, 2)), (10, 12, 6)
+    out = arithmetic.shape(op, x)
+    assert out == (10, 6, 8)
+    assert arithmetic.params(op, x) == 3 * 5 * 3 * 8 + 8
+    assert arithmetic.macs(op, x, out=out) == 10 * 6 * 3 * 5 * 3 * 8
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "says"),
+    [
+        (ops.Conv(8, 3, stride=2, dilation=2), (9, 9, 3), "together with dilation"),
+        (ops.Conv(8, 3, groups=2), (9, 9, 3), "do not divide"),
+        (ops.Conv(8, 3, padding="ceil"), (9, 9, 3), "for pools"),
+        (ops.Conv(8, 3, padding="full"), (9, 9, 3), "padding must be"),
+        (ops.Conv(8, 3, padding=-1), (9, 9, 3), "padding must be"),
+        (ops.Conv(8, 0), (9, 9, 3), "kernel must be"),
+        (ops.Conv(8, 2.5), (9, 9, 3), "kernel must be"),
+        (ops.Conv(8, 3, fill="mirror"), (9, 9, 3), "fill must be"),
+        (ops.Conv(8, 3, padding=1, fill="mirror"), (9, 9, 3), "fill must be"),
+        (ops.Conv(8, 9, padding=4, fill="reflect"), (4, 4, 3), "cannot be reflected"),
+        (ops.Conv(8, 11, padding="valid"), (9, 9, 3), "does not fit in 9 rows"),
+        (ops.Depthwise(3, stride=(1, 2)), (9, 9, 3), "strides alike"),
+        (ops.Pool(2, padding=2), (9, 9, 3), "sees only that"),
+        (ops.Pool(kind="median"), (9, 9, 3), '"max" or "average"'),
+        (ops.Dense(3), (9, 9, 3), "flatten or pool first"),
+        (ops.Act("rellu"), (9,), "no activation"),
+        (ops.Dropout(1.0), (9,), "dropout rate"),
+    ],
+)
+def test_an_op_that_cannot_stand_there_says_why(op, x, says):
+    with pytest.raises(ValueError, match=says):
+        arithmetic.shape(op, x)
+
+
+windows = st.builds(
+    ops.Conv,
+    filters=st.just(1),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.sampled_from(["same", "valid", "half", 1, ((0, 1), (2, 0))]),
+)
+
+
+@given(st.lists(windows, min_size=1, max_size=4))
+def test_the_receptive_field_is_what_counting_pixels_finds(stack):
+    x = image = Sketch((40, 37, 1), "image")
+    try:
+        for i, op in enumerate(stack):
+            x = apply(op, x, name=f"conv{i}")
+    except ValueError:
+        return
+    row = kcnn.measure(x)[f"conv{len(stack) - 1}"]
+    for axis in (0, 1):
+        for position in {0, x.shape[axis] // 2, x.shape[axis] - 1}:
+            seen = {position}  # positions, traced back through the stack; those in the padding count as seen
+            for op, size in reversed(list(zip(stack, _sizes(stack, image.shape[axis], axis), strict=True))):
+                before, _ = margins(size, op.kernel[axis], op.stride[axis], op.padding, axis)
+                seen = {p * op.stride[axis] - before + k for p in seen for k in range(op.kernel[axis])}
+            assert min(seen) == row.offset[axis] + position * row.stride[axis]
+            assert max(seen) - min(seen) + 1 == row.field[axis]
+
+
+def _sizes(stack, size, axis):
+    """The input size of every op along one axis."""
+    sizes = []
+    for op in stack:
+        sizes.append(size)
+        size = slide(size, op.kernel[axis], op.stride[axis], op.padding, axis)
+    return sizes
+
+
+def test_branches_that_meet_see_the_union_of_what_each_sees():
+    x = Sketch((32, 32, 3), "image")
+    left = apply(ops.Conv(4, 3, padding=((0, 2), (1, 1))), x, name="left")
+    right = apply(ops.Conv(4, 3, padding=((2, 0), (1, 1))), x, name="right")
+    row = kcnn.measure(apply(ops.Concat(), left, right, name="both"))["both"]
+    assert row.offset == (-2, -1)
+    assert row.field == (5, 3)

@@ -1,0 +1,103 @@
+"""Every installed network, on paper: its counts, its sizes, its addresses."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+import kcnn
+from tests.catalogue import NETWORKS
+
+COUNTS = list(csv.DictReader(Path(__file__).with_name("counts.csv").open()))
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "architectures.csv"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_has_the_parameters_it_declares(name):
+    plan = kcnn.architecture(name)
+    assert plan.params is not None
+    assert plan.reference
+    assert kcnn.measure(name).params == plan.params
+
+
+@pytest.mark.parametrize("row", COUNTS, ids=lambda row: row["name"] + row["aux"])
+def test_a_network_has_the_published_counts(row):
+    found = kcnn.measure(kcnn.draw(row["name"], aux=bool(row["aux"])))
+    assert found.params == int(row["trained"])
+    assert found.state == int(row["moving"])
+    assert found.macs / 1e9 == pytest.approx(float(row["gmacs"]), abs=6e-5)
+
+
+def test_the_published_counts_are_those_of_the_reference_table():
+    if not REFERENCE.exists():
+        pytest.skip(f"the reference table is not beside this checkout ({REFERENCE.name})")
+    rows = {}
+    for row in csv.DictReader(REFERENCE.open()):
+        for name in row["kcnn"].split(";"):
+            rows[name.strip()] = row
+    for ours in COUNTS:
+        theirs = rows[f"{ours['name']} (aux)" if ours["aux"] else ours["name"]]
+        assert ours["trained"] == theirs["trainable"]
+        assert ours["moving"] == theirs["bn_moving_stats"]
+
+
+def test_lenet5_has_the_papers_60000_parameters_layer_by_layer():
+    rows = kcnn.measure("lenet5")
+    layers = {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48_120, "f6": 10_164, "logits": 0}
+    assert {name: rows[name].params for name in layers} == layers
+    assert rows.params == sum(layers.values()) == 60_000
+
+
+def test_convnet_has_800_features_and_13066_parameters():
+    rows = kcnn.measure("convnet")
+    assert rows["flatten"].shape == (5 * 5 * 32,)
+    assert rows.params == 16 * 26 + 32 * 145 + 801 * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("vgg16", 212), ("googlenet", 715), ("resnet50", 483), ("mobilenet_v1", 315), ("lenet5", 32)]
+)
+def test_the_features_see_the_published_receptive_field(name, field):
+    assert kcnn.measure(name).field == (field, field)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_smallest_input_is_the_smallest_that_draws(name):
+    least = kcnn.smallest_input(name)
+    for side in range(1, least):
+        with pytest.raises(ValueError, match=f"the smallest input that fits is {least}x{least}"):
+            kcnn.draw(name, input_shape=(side, side, 3))
+    for side in (least, least + 1):
+        kcnn.draw(name, input_shape=(side, side, 3))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_a_network_draws_at_its_smallest_input_with_any_channels(name, channels):
+    least = kcnn.smallest_input(name)
+    assert kcnn.measure(kcnn.draw(name, input_shape=(least, least, channels), classes=5)).rows[-1].shape == (5,)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_layer_names_are_unique_snake_case_addresses(name):
+    names = [row.name for row in kcnn.measure(name)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", one) for one in names)
+
+
+def test_auxiliary_classifiers_need_65_pixels_and_say_so():
+    assert kcnn.smallest_input("googlenet", aux=True) == 65
+    with pytest.raises(ValueError, match=r"aux1_pool.*smallest input that fits is 65x65"):
+        kcnn.draw("googlenet", input_shape=(64, 64, 3), aux=True)
+
+
+def test_an_input_too_small_names_the_first_layer_that_does_not_fit():
+    with pytest.raises(ValueError, match=r"28x28x1 is too small: layer 'c5'.*does not fit.*32x32"):
+        kcnn.draw("lenet5", input_shape=(28, 28, 1))
+
+
+@pytest.mark.parametrize("width", [0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4])
+def test_mobilenets_draw_at_any_width(width):
+    for name in ("mobilenet_v1", "mobilenet_v2"):
+        assert kcnn.measure(kcnn.draw(name, width=width)).params > 0

@@ -1,0 +1,31 @@
+"""What sets two networks apart."""
+
+import kcnn
+
+
+def test_a_network_does_not_differ_from_itself():
+    assert not kcnn.diff("resnet50", "resnet50")
+    assert str(kcnn.diff("resnet50", "resnet50")) == "the same, layer by layer"
+
+
+def test_a_difference_names_layers_fields_and_totals():
+    found = kcnn.diff("resnet50", "resnet50.torchvision")
+    by_name = {layer.name: layer for layer in found.layers}
+    assert by_name["stage2_unit1_a"].fields["stride"] == (2, 1)
+    assert by_name["stage2_unit1_b"].fields["stride"] == (1, 2)
+    assert found.params == (25_557_032, 25_557_032)
+    assert found.macs[1] > found.macs[0]
+    assert found.field == ((483, 483), (427, 427))
+
+
+def test_layers_that_went_or_came_are_named():
+    found = {layer.name: layer for layer in kcnn.diff("googlenet", "googlenet.bn").layers}
+    assert found["norm1"].after is None
+    assert found["stem_bn"].before is None
+    assert found["pool2"].fields == {"inputs": (("norm2",), ("conv2_relu",))}
+
+
+def test_paddings_that_act_alike_do_not_differ_however_they_are_written():
+    alike = kcnn.draw("resnet18", changes={"stem.padding": 3, "stage*_unit*_b.padding": "same"})
+    assert not kcnn.diff("resnet18", alike)
+    assert kcnn.diff("resnet18", kcnn.draw("resnet18", changes={"stem.padding": "same"}))

@@ -1,0 +1,106 @@
+"""Who may import whom: floors point down, and TensorFlow stays out of the paper."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FLOORS = [  # from the ground up; a room imports only rooms below its own line
+    {"ops", "files"},
+    {"arithmetic"},
+    {"sketch"},
+    {"blocks"},
+    {"architecture"},
+    {"registry"},
+    {"drawing"},
+    {"diff", "layers", "pictures", "weights", "data"},
+    {"network", "read", "lower"},
+    {"models"},
+    {"training"},
+    {"cli"},
+]
+LAZY = {
+    ("sketch", "lower"),
+    ("models", "weights"),
+}  # imports inside a function that reach up, or that are rarely needed
+HEAVY = {"keras", "tensorflow", "numpy", "sklearn", "matplotlib", "PIL", "safetensors"}
+PAPER = {"ops", "files", "arithmetic", "sketch", "blocks", "architecture", "registry", "drawing", "diff", "__init__"}
+
+
+def room(path):
+    inside = path.relative_to(ROOT / "kcnn")
+    return inside.parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """(module, whether at module level) of every import in a file."""
+    tree = ast.parse(path.read_text())
+    top = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            if node.module == "kcnn":
+                for alias in node.names:
+                    yield f"kcnn.{alias.name}", id(node) in top
+            else:
+                yield node.module, id(node) in top
+
+
+FILES = sorted((ROOT / "kcnn").rglob("*.py"))
+PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_imports_only_rooms_below_it(path):
+    floor = {name: height for height, names in enumerate(FLOORS) for name in names}
+    here = room(path)
+    if here == "__init__":
+        return
+    assert here in floor, f"{here} is on no floor"
+    for module, top in imports(path):
+        parts = module.split(".")
+        if parts[0] == "kcnn" and len(parts) > 1 and parts[1] in floor and parts[1] != here:
+            assert floor[parts[1]] < floor[here] or (not top and (here, parts[1]) in LAZY), f"{here} imports {parts[1]}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) in PAPER], ids=lambda p: p.name)
+def test_the_paper_floors_never_import_what_is_heavy(path):
+    assert not {module for module, _ in imports(path) if module.partition(".")[0] in HEAVY}
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda p: p.name)
+def test_a_plugin_stands_on_kcnn_alone_and_on_no_other_plugin(path):
+    allowed = {"kcnn", "kcnn.Architecture", "kcnn.arithmetic", "kcnn.blocks", "kcnn.ops"}
+    family = path.stem.removesuffix("_layers")
+    for module, top in imports(path):
+        if module.startswith("kcnn."):
+            assert module in allowed
+        if module.startswith("kcnn_plugins"):
+            assert path.stem.endswith("_layers") or (not top and module == f"kcnn_plugins.{family}_layers")
+        if module.partition(".")[0] in HEAVY:
+            assert path.stem.endswith("_layers"), "a plugin loads Keras only for the layers of its own ops"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import kcnn; kcnn.measure('googlenet'); kcnn.measure('lenet5'); kcnn.smallest_input('vgg16')",
+        "import kcnn; kcnn.names(); kcnn.diff('vgg11', 'vgg13'); kcnn.patch('vgg11', {'conv1_1.kernel': 5})",
+        "from kcnn.cli import app; app(['describe', 'googlenet'], standalone_mode=False)",
+        "from kcnn.cli import app; app(['list'], standalone_mode=False)",
+    ],
+)
+def test_paper_leaves_tensorflow_keras_and_numpy_unloaded(code):
+    check = "\nimport sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules), 'heavy'"
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_public_word_stays_itself_although_a_room_has_its_name():
+    code = "import kcnn, kcnn.architecture, kcnn.diff; kcnn.architecture('vgg11'); kcnn.diff('vgg11', 'vgg13')"
+    subprocess.run([sys.executable, "-c", code], check=True)

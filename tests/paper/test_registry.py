@@ -1,0 +1,95 @@
+"""Names come from whatever is installed, and one bad plugin hurts only its own."""
+
+import importlib
+import sys
+
+import pytest
+
+import kcnn
+from kcnn import registry
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Put a distribution with entry points on the path, as pip would lay it out."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def one(distribution, module, code, **points):
+        (tmp_path / f"{module}.py").write_text(code)
+        folder = tmp_path / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        lines = [f"{name} = {module}:{attribute}" for name, attribute in points.items()]
+        (folder / "entry_points.txt").write_text("[kcnn.architectures]\n" + "\n".join(lines))
+        importlib.invalidate_caches()
+        registry.published.cache_clear()
+
+    yield one
+    registry.published.cache_clear()
+    for name in ("broken_plugin", "rival_plugin", "wrong_plugin"):
+        sys.modules.pop(name, None)
+
+
+GOOD = """
+from kcnn import Architecture
+from kcnn.blocks import conv
+net = Architecture(body=lambda x: conv(x, 4, name="one"), reference="none", params=4 * 28 + 5 * 1000)
+"""
+
+
+def test_every_name_is_sorted_and_listed_without_importing_a_plugin(install):
+    install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
+    assert "shattered" in kcnn.names()
+    assert kcnn.names() == sorted(kcnn.names())
+    assert "broken_plugin" not in sys.modules
+
+
+def test_a_broken_plugin_hurts_only_its_own_name(install):
+    install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
+    with pytest.raises(ImportError, match=r"'shattered' of distribution kcnn-broken does not load: RuntimeError: boom"):
+        kcnn.architecture("shattered")
+    assert kcnn.measure("vgg11").params == 132_863_336
+
+
+def test_a_plugin_that_publishes_the_wrong_thing_is_told_so(install):
+    install("kcnn-wrong", "wrong_plugin", "net = 3", wrong="net")
+    with pytest.raises(TypeError, match=r"wrong_plugin:net of distribution kcnn-wrong is a int"):
+        kcnn.architecture("wrong")
+
+
+def test_a_foreign_architecture_is_found_by_name(install):
+    install("kcnn-rival", "rival_plugin", GOOD, tinynet="net")
+    assert kcnn.measure("tinynet").params == kcnn.architecture("tinynet").params
+
+
+def test_two_distributions_of_one_name_are_an_error_and_a_prefix_picks_one(install):
+    install("kcnn-rival", "rival_plugin", GOOD, vgg11="net")
+    with pytest.raises(ValueError, match=r"'vgg11' is published by kcnn and by kcnn-rival; ask for \"kcnn:vgg11\""):
+        kcnn.draw("vgg11")
+    assert kcnn.measure("kcnn:vgg11").params == 132_863_336
+    assert kcnn.measure("kcnn-rival:vgg11").params == 5112
+    with pytest.raises(ValueError, match=r"distribution 'nobody' publishes no 'vgg11'"):
+        kcnn.draw("nobody:vgg11")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match=r"'gogglenet'; the nearest are googlenet"):
+        kcnn.draw("gogglenet")
+
+
+def test_an_unknown_variant_is_answered_with_those_there_are():
+    with pytest.raises(ValueError, match=r"googlenet: there is no variant 'torch'; there are torchvision, bn"):
+        kcnn.draw("googlenet.torch")
+    with pytest.raises(ValueError, match=r"this architecture has none"):
+        kcnn.draw("vgg11.keras")
+
+
+def test_an_empty_registry_says_how_to_install(monkeypatch):
+    monkeypatch.setattr(registry, "published", dict)
+    with pytest.raises(LookupError, match=r"pip install"):
+        kcnn.architecture("vgg11")
+
+
+def test_a_name_that_is_no_word_is_refused():
+    with pytest.raises(TypeError, match=r"a network is a name or a kcnn.Architecture, not 16"):
+        kcnn.draw(16)
