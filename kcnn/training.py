@@ -125,6 +125,7 @@ def train(
             epochs=epochs,
             validation_data=data.validation,
             callbacks=[Keeper(folder, history), *callbacks],
+            shuffle=False,  # the data comes shuffled
             verbose=0,
         )
     metrics = _measured(model, data, history, request, drawing)

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from kcnn.cli import paper, runs
-from kcnn.cli.console import Mistake, fail
+from kcnn.cli.console import Mistake, Stopped, fail
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,8 +34,8 @@ def main() -> None:
         app(standalone_mode=True)
     except Mistake as error:
         fail(error, 2, debug)
-    except KeyboardInterrupt:
-        fail("stopped", 1, debug)
+    except Stopped as error:
+        fail(error, 1, debug)
     except BrokenPipeError:
         sys.exit(1)
     except (ValueError, TypeError, LookupError, ImportError, FileNotFoundError, PermissionError) as error:

@@ -15,6 +15,10 @@ class Mistake(ValueError):
     """An argument of the command line that cannot be read."""
 
 
+class Stopped(Exception):
+    """A job that a person stopped, and how it goes on."""
+
+
 def fail(error: Any, code: int, debug: bool) -> NoReturn:
     """One line on stderr, with the traceback before it where it was asked for, and the exit code."""
     if debug:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import kcnn
-from kcnn.cli.console import Mistake, assignments, err, out, shape, short, size
+from kcnn.cli.console import Mistake, Stopped, assignments, err, out, shape, short, size
 from kcnn.cli.paper import Changes, Input, Options, _examples
 
 
@@ -112,9 +112,7 @@ def train(
             )
         except KeyboardInterrupt:
             bars.stop()
-            raise KeyboardInterrupt(
-                f"stopped; the same command goes on after the last whole epoch in {folder}"
-            ) from None
+            raise Stopped(f"stopped; the same command goes on after the last whole epoch in {folder}") from None
     _report(found)
 
 
