@@ -204,7 +204,7 @@ def wide_head(x, classes: int, *, units: int = 4096, dropout: float = 0.5):
     """Flatten, two dense layers with dropout, then logits: the head of AlexNet and VGG."""
     x = apply(Flatten(), x, name="flatten")
     for name in ("fc6", "fc7"):
-        x = apply(Act("relu"), apply(Dense(units, init="he_normal"), x, name=name), name=f"{name}_relu")
+        x = apply(Act("relu"), apply(Dense(units, init="he_uniform"), x, name=name), name=f"{name}_relu")
         if dropout:
             x = apply(Dropout(dropout), x, name=f"{name}_dropout")
     return apply(Dense(classes), x, name="logits")
@@ -223,7 +223,7 @@ def auxiliary(x, classes: int, *, norm: Norm = False, dropout: float = 0.7, name
     x = averagepool(x, 5, stride=3, name=f"{name}_pool")
     x = conv(x, 128, 1, norm=norm, name=f"{name}_conv")
     x = apply(Flatten(), x, name=f"{name}_flatten")
-    x = apply(Act("relu"), apply(Dense(1024, init="he_normal"), x, name=f"{name}_fc"), name=f"{name}_relu")
+    x = apply(Act("relu"), apply(Dense(1024, init="he_uniform"), x, name=f"{name}_fc"), name=f"{name}_relu")
     if dropout:
         x = apply(Dropout(dropout), x, name=f"{name}_dropout")
     return apply(Dense(classes), x, name=f"{name}_logits")

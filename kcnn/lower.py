@@ -120,8 +120,8 @@ def _convolution(op: ops.Conv | ops.Depthwise, x: Any, given: dict[str, Any]) ->
             op.filters, kernel, groups=op.groups, use_bias=op.bias, kernel_initializer=op.init, **window, **given
         )(x)
     init: Any = op.init
-    if init == "he_normal":  # Keras counts all channels as inputs of each filter; here each sees one
-        init = keras.initializers.VarianceScaling(2.0 * x.shape[-1], "fan_in", "truncated_normal")
+    if init == "he_uniform":  # Keras counts all channels as inputs of each filter; here each sees one
+        init = keras.initializers.VarianceScaling(2.0 * x.shape[-1], "fan_in", "uniform")
     return keras.layers.DepthwiseConv2D(kernel, use_bias=op.bias, depthwise_initializer=init, **window, **given)(x)
 
 

@@ -28,7 +28,7 @@ class Conv:
     groups: int = 1
     bias: bool = True
     fill: str = "zeros"
-    init: str = "he_normal"
+    init: str = "he_uniform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Depthwise:
     dilation: Size = 1
     bias: bool = True
     fill: str = "zeros"
-    init: str = "he_normal"
+    init: str = "he_uniform"
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,7 @@ def _init(layer: Any) -> str:
     """The initialiser of a layer's kernel by its Keras name; He for depthwise kernels is a scaling of kcnn's."""
     kernel = getattr(layer, "kernel_initializer", None) or layer.depthwise_initializer
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(kernel).__name__).lower()
-    return "he_normal" if name == "variance_scaling" and kernel.scale > 1 else name
+    return "he_uniform" if name == "variance_scaling" and kernel.scale > 1 else name
 
 
 def _first(layer: Any) -> bool:

@@ -13,7 +13,7 @@ def layers(x, *, units: tuple[int, ...] = (512, 512), act: str = "relu"):
     """Every pixel to every unit, a layer per entry of `units`."""
     x = apply(Flatten(), x, name="pixels")
     for number, width in enumerate(units, 1):
-        x = apply(Dense(width, init="he_normal"), x, name=f"fc{number}")
+        x = apply(Dense(width, init="he_uniform"), x, name=f"fc{number}")
         x = apply(Act(act), x, name=f"fc{number}_{act}")
     return x
 
