@@ -25,6 +25,7 @@ from kcnn.ops import (
 from kcnn.sketch import apply
 
 __all__ = [
+    "Norm",
     "apply",
     "auxiliary",
     "averagepool",

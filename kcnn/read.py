@@ -17,7 +17,7 @@ import keras
 from kcnn import layers, ops
 from kcnn.arithmetic import ACTIVATIONS, WHOLE, Shape
 from kcnn.drawing import Drawing
-from kcnn.sketch import Paper, Sketch, apply
+from kcnn.sketch import Paper, Sketch, apply, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,40 +63,26 @@ def read(model: Any, input_shape: Sequence[int] | None = None) -> Drawing:
         if None in shape:
             raise ValueError(f"the input of {model.name!r} is open, {shape}; give kcnn.read an input_shape")
         drawn[id(tensor)] = Sketch(shape, tensor._keras_history.operation.name, paper=paper)
-    order = _order(outs, set(drawn))
+    order = [tensor for tensor in walk(*outs, sources=_sources) if id(tensor) not in drawn]
     uses: dict[int, int] = {}
     for tensor in order:
-        for source in _node(tensor).input_tensors:
+        for source in _sources(tensor):
             uses[id(source)] = uses.get(id(source), 0) + 1
     for tensor in outs:
         uses[id(tensor)] = 2  # an output is never folded away
     for tensor in order:
-        sources = tuple(drawn[id(source)] for source in _node(tensor).input_tensors)
-        single = len(sources) == 1 and uses[id(_node(tensor).input_tensors[0])] == 1
+        sources = tuple(drawn[id(source)] for source in _sources(tensor))
+        single = len(sources) == 1 and uses[id(_sources(tensor)[0])] == 1
         drawn[id(tensor)] = _sketch(tensor, sources, single, paper)
     ends = {_free(t._keras_history.operation.name, {}): drawn[id(t)] for t in outs}
     image = drawn[id(ins[0])]
     return Drawing(name=model.name, image=image, ends=ends, input_shape=image.shape)
 
 
-def _node(tensor: Any) -> Any:
+def _sources(tensor: Any) -> list[Any]:
+    """The tensors that a Keras tensor was made from."""
     history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
-
-
-def _order(outs: Sequence[Any], known: set[int]) -> list[Any]:
-    """Tensors that lead to `outs`, inputs before outputs."""
-    seen, order = set(known), []
-    stack = [(tensor, False) for tensor in reversed(outs)]
-    while stack:
-        tensor, done = stack.pop()
-        if done:
-            order.append(tensor)
-        elif id(tensor) not in seen:
-            seen.add(id(tensor))
-            stack.append((tensor, True))
-            stack.extend((source, False) for source in reversed(_node(tensor).input_tensors))
-    return order
+    return history.operation._inbound_nodes[history.node_index].input_tensors
 
 
 def _free(name: str, taken: Any) -> str:

@@ -1,10 +1,11 @@
 """A network on paper: drawn by the same builders as the Keras one, measured without it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import translate
+from operator import attrgetter
 from typing import Any
 
 from kcnn import arithmetic
@@ -96,10 +97,13 @@ def apply(op: Any, *inputs: Any, name: str) -> Any:
     return x
 
 
-def walk(*ends: Sketch) -> list[Sketch]:
-    """Every tensor that leads to `ends`, inputs before outputs, each once, in the order of drawing."""
+def walk(*ends: Any, sources: Callable[[Any], Sequence[Any]] = attrgetter("inputs")) -> list[Any]:
+    """Every tensor that leads to `ends`, inputs before outputs, each once, in the order of drawing.
+
+    `sources` gives the tensors that one was made from; a sketch's own, where nothing else is said.
+    """
     seen: set[int] = set()
-    order: list[Sketch] = []
+    order: list[Any] = []
     stack = [(end, False) for end in reversed(ends)]
     while stack:
         x, done = stack.pop()
@@ -108,7 +112,7 @@ def walk(*ends: Sketch) -> list[Sketch]:
         elif id(x) not in seen:
             seen.add(id(x))
             stack.append((x, True))
-            stack.extend((source, False) for source in reversed(x.inputs))
+            stack.extend((source, False) for source in reversed(sources(x)))
     return order
 
 
