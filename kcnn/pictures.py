@@ -28,8 +28,7 @@ def curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for key, label in ((name, "training"), (f"val_{name}", "validation")):
                 values = [row[key] for row in history]
-                axes.plot(epochs, values, marker="o", markersize=3, label=label)
-                axes.annotate(f"{values[-1]:.3g}", (epochs[-1], values[-1]), textcoords="offset points", xytext=(4, 4))
+                axes.plot(epochs, values, marker="o", markersize=3, label=f"{label}, at last {values[-1]:.3g}")
             axes.set(xlabel="epoch", ylabel=name)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False)
