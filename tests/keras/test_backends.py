@@ -10,9 +10,9 @@ import pytest
 CODE = """
 import sys
 
-class Hidden:  # as if TensorFlow were not installed
+class Hidden:  # as if TensorFlow were not installed, for Keras and kcnn: torch only asks whether it is
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "tensorflow":
+        if name.partition(".")[0] == "tensorflow" and "torch" not in sys.modules:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Hidden())
