@@ -2,9 +2,12 @@
 
 import sys
 import traceback
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 PIPED = 160  # columns where no terminal says how many it has
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
@@ -27,6 +30,29 @@ def fail(error: Any, code: int, debug: bool) -> NoReturn:
     err.print("[bold red]error:[/]", end=" ")
     err.print(message or type(error).__name__, markup=False, soft_wrap=True)
     sys.exit(code)
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str], wraps: Sequence[str] = ()
+) -> Table:
+    """A table without lines; numbers stand to the right, the `left` columns to the left, `wraps` may be folded.
+
+    The gaps are part of the texts: Rich's padding makes every cell an object of its own, at twice the time.
+    """
+    made = Table(box=None, header_style="bold", padding=0)
+    for name in columns:
+        if name in left and made.columns:
+            made.add_column(width=2)
+        header = Text(name if name in left else f"  {name}")
+        made.add_column(header, justify="left" if name in left else "right", no_wrap=name not in wraps)
+    for row in rows:
+        cells: list[Text | str] = []
+        for name, text in zip(columns, row, strict=True):
+            if name in left and cells:
+                cells.append("")
+            cells.append(Text(text if name in left else f"  {text}"))
+        made.add_row(*cells)
+    return made
 
 
 def short(number: float) -> str:

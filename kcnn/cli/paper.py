@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 import kcnn
-from kcnn.cli.console import Mistake, assignments, err, number, out, shape, short, size
+from kcnn.cli.console import Mistake, assignments, err, number, out, shape, short, size, table
 
 Changes = Annotated[
     list[str] | None,
@@ -56,12 +56,7 @@ def list_networks(
     """List every network that is installed, with what it costs."""
     names = [name for name in kcnn.names() if fnmatchcase(name, pattern if "*" in pattern else f"*{pattern}*")]
     most_params, most_macs = (number(text) if text else float("inf") for text in (max_params, max_macs))
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("network", "parameters", "MACs", "input", "smallest", "field", "variants", "reference"):
-        numeric = column in ("parameters", "MACs", "smallest", "field")
-        wraps = column in ("variants", "reference")
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=not wraps)
-    shown = 0
+    rows: list[tuple[str, ...]] = []
     for name in names:
         try:
             plan = kcnn.architecture(name)
@@ -72,20 +67,14 @@ def list_networks(
             continue
         if measured.params > most_params or measured.macs > most_macs or (min_input and least > min_input):
             continue
-        shown += 1
-        table.add_row(
-            name,
-            f"{measured.params:,}",
-            short(measured.macs),
-            size(plan.input_shape),
-            str(least),
-            str(measured.field[0]),
-            " ".join(plan.variants),
-            plan.reference,
-        )
-    if not shown:
+        cost = f"{measured.params:,}", short(measured.macs)
+        takes = size(plan.input_shape), str(least), str(measured.field[0])
+        rows.append((name, *cost, *takes, " ".join(plan.variants), plan.reference))
+    if not rows:
         raise Mistake(f"none of the {len(kcnn.names())} installed networks fits {pattern!r} within these limits")
-    out.print(table)
+    columns = ("network", "parameters", "MACs", "input", "smallest", "field", "variants", "reference")
+    folded = ("variants", "reference")
+    out.print(table(columns, rows, left=("network", *folded), wraps=folded))
 
 
 def describe(
@@ -130,12 +119,9 @@ def describe(
         ]
         print(json.dumps({**facts, "layers": rows}, indent=1))
         return
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("layer", "what", "shape", "parameters", "MACs", "field", "stride"):
-        left = column in ("layer", "what")
-        table.add_column(column, justify="left" if left else "right", no_wrap=column != "what")
-    for row in measured:
-        table.add_row(
+    columns = ("layer", "what", "shape", "parameters", "MACs", "field", "stride")
+    layers = (
+        (
             row.name,
             _words(row.op),
             size(row.shape),
@@ -144,7 +130,9 @@ def describe(
             _both(row.field),
             _both(row.stride),
         )
-    out.print(table)
+        for row in measured
+    )
+    out.print(table(columns, layers, left=("layer", "what"), wraps=("what",)))
     out.print()
     totals = Table.grid(padding=(0, 2))
     for label, text in (
@@ -153,7 +141,7 @@ def describe(
         ("MACs", f"{measured.macs:,} an image of {size(drawing.image.shape)}"),
         (
             "features",
-            f"{size(measured.features.shape) if drawing.features else ''}, each sees {_both(measured.field)} pixels",
+            f"{size(measured.features.shape)}, each sees {_both(measured.field)} pixels",
         ),
         ("smallest input", f"{least}x{least}"),
         ("pixels 0..255", f"are rescaled: {_words(plan.rescale)}"),

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 import kcnn
-from kcnn.cli.console import Mistake, Stopped, assignments, err, out, shape, short, size
+from kcnn.cli.console import Mistake, Stopped, assignments, err, out, shape, short, size, table
 from kcnn.cli.paper import Changes, Input, Options, _examples
 
 
@@ -92,6 +90,8 @@ def train(
         start()
         from kcnn.cli.progress import EpochBars
         from kcnn.training import train as run
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True) as bars:
         reading = bars.add_task("reading", total=None)
@@ -125,12 +125,11 @@ def _report(found: Any) -> None:
     metrics = found.metrics
     if found.resumed:
         out.print(f"{found.resumed} epochs were there already")
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("class", "precision", "recall", "images"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for name, row in metrics["per_class"].items():
-        table.add_row(name, f"{row['precision']:.3f}", f"{row['recall']:.3f}", str(row["images"]))
-    out.print(table)
+    rows = (
+        (name, f"{row['precision']:.3f}", f"{row['recall']:.3f}", str(row["images"]))
+        for name, row in metrics["per_class"].items()
+    )
+    out.print(table(("class", "precision", "recall", "images"), rows, left=("class",)))
     out.print(
         f"\n[bold]test accuracy {metrics['accuracy']:.2%}[/] ({metrics['correct']} of {metrics['test_images']}), "
         f"validation {metrics['validation_accuracy']:.2%}; {short(metrics['params'])} parameters, "
