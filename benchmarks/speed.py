@@ -6,6 +6,7 @@
 Times are medians; ratios are medians of pairs that alternate, so that they hold when the machine's speed drifts.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does,
 
 
 def seconds(function):
+    gc.collect()  # or one side pays for what the other left
     begun = time.perf_counter()
     function()
     return time.perf_counter() - begun
