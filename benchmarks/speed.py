@@ -68,7 +68,7 @@ def build():
         a, b, ratio = alternating(
             lambda name=name: kcnn.build(name),
             lambda theirs=theirs: getattr(keras.applications, theirs)(weights=None),
-            5,
+            15,
         )
         rows.append((name, f"{a:.2f} s", f"{b:.2f} s", f"{ratio:.2f}"))
     show("build", ("network", "kcnn", "keras.applications", "times as fast"), rows)

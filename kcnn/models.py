@@ -1,11 +1,13 @@
 """Keras models by name, and back from a file."""
 
 import dataclasses
+import gc
 import json
 import random
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -59,24 +61,43 @@ def build(
     from kcnn import lower
     from kcnn.network import Network
 
-    state = random.getstate()
-    if seed is not None:
-        random.seed(seed)  # Keras draws the seed of each initialiser from here
-    try:
+    with _seeded(seed), _uncollected():
         image, ends = lower.tensors(drawing)
-    finally:
-        if seed is not None:
-            random.setstate(state)
-    sides = tuple(name for name in ends if drawing.asked["aux"] and name != "logits")
-    outputs = list(ends.values()) if len(ends) > 1 else next(iter(ends.values()))
-    name = drawing.asked["prefix"] + drawing.name.rpartition(":")[2].replace(".", "_")
-    model = Network(image, outputs, name=name, aux=sides, card=json.dumps(_card(drawing)))
+        sides = tuple(name for name in ends if drawing.asked["aux"] and name != "logits")
+        outputs = list(ends.values()) if len(ends) > 1 else next(iter(ends.values()))
+        name = drawing.asked["prefix"] + drawing.name.rpartition(":")[2].replace(".", "_")
+        model = Network(image, outputs, name=name, aux=sides, card=json.dumps(_card(drawing)))
     model.update_card(modules=_modules(model))
     if weights is not None:
         from kcnn.weights import load_into
 
         load_into(model, weights)
     return model
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Python's random numbers from `seed`: Keras draws the seed of each initialiser from them."""
+    state = random.getstate()
+    if seed is not None:
+        random.seed(seed)
+    try:
+        yield
+    finally:
+        if seed is not None:
+            random.setstate(state)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage meanwhile: of thousands of new layers and variables none is any."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def load(path: str | PathLike[str]) -> Any:

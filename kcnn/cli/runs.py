@@ -48,7 +48,7 @@ def start() -> None:
     """Load Keras and its backend without their chatter.
 
     oneDNN's kernels are switched on: TensorFlow does so by itself only on processors with AVX-512,
-    and on others they train GoogLeNet 1.4 to 1.8 times as fast (benchmarks/speed.py onednn).
+    and on others they train GoogLeNet about 1.4 times as fast (benchmarks/speed.py onednn).
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with quiet():
