@@ -11,6 +11,7 @@ import numpy as np
 from kcnn.data.images import ENDINGS
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+RANDOM_ACCESS = "array_record"  # the file format of TensorFlow Datasets in which any record can be read alone
 SPLITS = {
     TRAIN: TRAIN,
     "training": TRAIN,
@@ -107,9 +108,11 @@ def _tfds(name: str) -> Source:
             f'"tfds:{name}" needs TensorFlow Datasets, which is not installed: pip install "kcnn[tfds]"'
         ) from None
     try:
-        builder = tfds.builder(name, file_format="array_record")  # the format with random access
+        builder = tfds.builder(name)
     except tfds.core.registered.DatasetNotFoundError:
         raise ValueError(f"TensorFlow Datasets has no data set {name!r}") from None
+    if not builder.is_prepared():
+        builder = tfds.builder(name, file_format=RANDOM_ACCESS)
     keys, features = builder.info.supervised_keys, builder.info.features
     label = features[keys[1]] if keys and len(keys) == 2 and keys[1] in features else None
     if not isinstance(label, tfds.features.ClassLabel) or not isinstance(features[keys[0]], tfds.features.Image):
@@ -118,8 +121,15 @@ def _tfds(name: str) -> Source:
     parts = {}
     for split in builder.info.splits:
         if split in SPLITS:
-            records = Records(builder.as_data_source(split=split, decoders={keys[0]: tfds.decode.SkipDecoding()}), keys)
-            parts[SPLITS[split]] = Part(records, records.labels(), _numbered(split, len(records)))
+            encoded = {keys[0]: tfds.decode.SkipDecoding()}
+            if builder.info.file_format.value == RANDOM_ACCESS:
+                images: Any = Records(builder.as_data_source(split=split, decoders=encoded), keys)
+                labels = images.labels()
+            else:  # prepared by somebody else, in a format that is only read from end to end
+                pairs = tfds.as_numpy(builder.as_dataset(split=split, decoders=encoded, as_supervised=True))
+                images, numbers = zip(*pairs, strict=True)
+                labels = np.array(numbers, "int64")
+            parts[SPLITS[split]] = Part(images, labels, _numbered(split, len(images)))
     if TRAIN not in parts:
         raise ValueError(f"tfds:{name} has no train split; it has {', '.join(builder.info.splits)}")
     channels = features[keys[0]].shape[-1] or 3
