@@ -1,0 +1,266 @@
+"""Pictures from words, folders and arrays: split, decoded, resized, and honest about what was wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kcnn import data
+from kcnn.data.images import Undecodable, crop_box, decode
+
+SHARED = Path(__file__).parents[3] / "shared"
+
+
+def picture(path, color, size=(40, 30), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path, **options)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of ten pictures each, of several formats and sizes, no two alike."""
+    for i in range(10):
+        ending = ("jpg", "png", "gif", "bmp", "webp")[i % 5]
+        picture(tmp_path / "photos" / "red" / f"{i}.{ending}", (200 + i, i, 0), (30 + i, 20))
+        picture(tmp_path / "photos" / "blue" / f"{i}.{ending}", (0, i, 200 + i), (20, 30 + i))
+    return tmp_path / "photos"
+
+
+def sizes(found):
+    return {word: len(split) for word, split in found.splits.items()}
+
+
+def test_digits_are_split_by_class_with_pixels_of_bytes():
+    found = data.load("digits", input_shape=(16, 16, 1))
+    assert sizes(found) == {"train": 1258, "validation": 180, "test": 359}
+    assert found.classes == tuple("0123456789")
+    for split in found.splits.values():
+        shares = np.bincount(split.labels) / len(split)
+        assert abs(shares - 0.1).max() < 0.01
+    pixels, labels = next(iter(found.train))
+    assert pixels.shape == (32, 16, 16, 1)
+    assert pixels.dtype == "float32"
+    assert 200 < pixels.numpy().max() <= 255
+    assert labels.dtype == "int64"
+
+
+def test_a_seed_fixes_split_and_order_and_epochs_differ():
+    def order(seed, first):
+        found = data.load("digits", input_shape=(8, 8, 1), seed=seed)
+        return np.concatenate([y.numpy() for _, y in found.epochs(first, first + 1)])
+
+    assert (order(1, 0) == order(1, 0)).all()
+    assert not (order(1, 0) == order(1, 1)).all()
+    assert not (order(1, 0) == order(2, 0)).all()
+
+
+def test_later_epochs_are_the_same_whether_or_not_the_earlier_ones_were_gone_through():
+    found = data.load("digits", input_shape=(8, 8, 1))
+    whole = [y.numpy() for _, y in found.epochs(0, 3)]
+    late = [y.numpy() for _, y in found.epochs(2, 3)]
+    assert all((a == b).all() for a, b in zip(whole[2 * found.steps :], late, strict=True))
+
+
+def test_a_folder_of_class_folders_is_read_in_every_format(photos):
+    found = data.load(photos, input_shape=(12, 16, 3))
+    assert found.classes == ("blue", "red")
+    assert sizes(found) == {"train": 14, "test": 4, "validation": 2}
+    for pixels, labels in found.test:
+        assert ((pixels.numpy()[:, 6, 8, 0] > 150) == (labels.numpy() == 1)).all()
+
+
+def test_pictures_that_do_not_fit_into_memory_are_served_alike(photos, monkeypatch):
+    kept = data.load(photos, input_shape=(12, 16, 3))
+    monkeypatch.setattr(sys.modules[data.load.__module__], "MEMORY_SHARE", 0.0)
+    decoded = data.load(photos, input_shape=(12, 16, 3))
+    assert kept.splits["train"].ready
+    assert not decoded.splits["train"].ready
+    for (a, b), (c, d) in zip(kept.epochs(0, 2), decoded.epochs(0, 2), strict=True):
+        assert (a.numpy() == c.numpy()).all()
+        assert (b.numpy() == d.numpy()).all()
+
+
+def test_split_folders_are_kept_and_a_lone_validation_folder_is_the_test(photos, tmp_path):
+    os.renames(photos, tmp_path / "own" / "train")
+    for word, color in (("red", (255, 0, 9)), ("blue", (0, 0, 9))):
+        picture(tmp_path / "own" / "val" / word / "a.png", color)
+    found = data.load(tmp_path / "own", input_shape=(8, 8, 3))
+    assert sizes(found) == {"train": 18, "validation": 2, "test": 2}
+    assert "validation split is kept for the test" in found.notes[0]
+
+
+def test_a_picture_is_turned_as_its_exif_says(tmp_path):
+    image = Image.new("RGB", (20, 10), "black")
+    image.paste("white", (0, 0, 10, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a camera held upright: to be turned clockwise by 90 degrees
+    image.save(tmp_path / "turned.png", exif=exif)
+    pixels = decode(tmp_path / "turned.png", (20, 10, 1))
+    assert (pixels[2].mean(), pixels[17].mean()) == (255, 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1", "I;16"])
+def test_a_picture_of_any_mode_becomes_rgb_or_grey(mode, tmp_path):
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    (Image.new(mode, (9, 9)) if mode == "I;16" else Image.new("RGB", (9, 9)).convert(mode)).save(path)
+    assert decode(path, (5, 5, 3)).shape == (5, 5, 3)
+    assert decode(path, (5, 5, 1)).dtype == "uint8"
+
+
+def test_cropping_keeps_the_largest_central_part_of_the_right_proportions():
+    assert crop_box(100, 200, 50, 50) == (0, 50, 100, 150)
+    assert crop_box(200, 100, 50, 100) == (75, 0, 125, 100)
+    assert crop_box(8, 8, 64, 64) == (0, 0, 8, 8)
+
+
+def test_a_file_that_cannot_be_decoded_is_skipped_counted_and_named(photos, caplog):
+    whole = (photos / "red" / "0.jpg").read_bytes()
+    (photos / "red" / "torn.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "red" / "text.png").write_text("no picture")
+    (photos / "red" / "notes.txt").write_text("not even by its name")
+    found = data.load(photos, input_shape=(8, 8, 3))
+    assert {Path(one.file).name for one in found.skipped} == {"torn.jpg", "text.png"}
+    assert all(one.reason for one in found.skipped)
+    assert sum(sizes(found).values()) == 20
+    assert "torn.jpg" in caplog.text
+    assert "notes.txt" in found.notes[0]
+    with pytest.raises(Undecodable):
+        decode(photos / "red" / "torn.jpg", (8, 8, 3))
+
+
+def test_identical_pictures_in_two_splits_are_reported(photos):
+    for i in range(10):
+        (photos / "red" / f"copy{i}.png").write_bytes((photos / "red" / "1.png").read_bytes())
+    found = data.load(photos, input_shape=(8, 8, 3), test=0.3, validation=0.2)
+    assert found.repeated
+    assert {one.second_split for one in found.repeated} <= {"validation", "test"}
+    assert all(one.first_split != one.second_split for one in found.repeated)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ([], "holds no folders"),
+        (["one/a.png", "one/b.png"], "has one class, 'one'"),
+        (["one/a.png", "two/notes.txt"], "class 'two' has no picture"),
+        (["one/a.png", "one/b.png", "one/c.png", "two/a.png"], "class 'two' is down to 1 picture"),
+        (["train/one/a.png", "train/two/a.png", "test/three/a.png"], "has the class 'three'"),
+    ],
+)
+def test_a_folder_that_cannot_be_learned_from_says_what_was_found_where(files, says, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for n, name in enumerate(files):
+        path = tmp_path / "photos" / name
+        if name.endswith("png"):
+            picture(path, (n, n, n))
+        else:
+            path.parent.mkdir(parents=True)
+            path.write_text("")
+    with pytest.raises(ValueError, match=says):
+        data.load(tmp_path / "photos", input_shape=(8, 8, 3))
+
+
+def test_a_class_left_empty_by_broken_files_names_one(photos):
+    for path in (photos / "red").iterdir():
+        path.write_text("broken")
+    with pytest.raises(ValueError, match=r"class 'red' has no picture \(10 files could not be decoded, such as .*red"):
+        data.load(photos, input_shape=(8, 8, 3))
+
+
+def test_arrays_are_data_too():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (60, 9, 9, 3), "uint8"), np.arange(60) % 3
+    found = data.load((x, y), input_shape=(12, 12, 1), classes=("a", "b", "c"))
+    assert (found.classes, sizes(found)) == (("a", "b", "c"), {"train": 42, "validation": 6, "test": 12})
+    own = data.load({"train": (x, y), "test": (x[:9], y[:9])}, input_shape=(9, 9, 3))
+    assert sizes(own) == {"train": 54, "validation": 6, "test": 9}
+    assert len(own.repeated) == 9
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ((np.zeros((4, 8, 8)), np.zeros(3, int)), "one whole number per image"),
+        ((np.zeros((4, 8, 8)), np.zeros(4)), "one whole number per image"),
+        ((np.zeros((4, 8, 8)), np.array([0, 1, -1, 0])), "labels count from 0"),
+        ((np.full((4, 8, 8), 300.0), np.array([0, 1, 1, 0])), "pixels are 0..255"),
+        ((np.full((4, 8, 8), 0.5), np.array([0, 1, 1, 0])), "multiply by 255"),
+        ({"training set": (np.zeros((4, 8, 8)), np.zeros(4, int))}, "a split is called"),
+        ("tfds:no_such_set_of_data", "no data set"),
+    ],
+)
+def test_data_that_cannot_be_read_says_why(source, says):
+    with pytest.raises(ValueError, match=says):
+        data.load(source, input_shape=(8, 8, 1))
+
+
+def test_wrong_arguments_are_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        data.load(tmp_path / "nowhere", input_shape=(8, 8, 1))
+    with pytest.raises(ValueError, match="grey"):
+        data.load("digits", input_shape=(8, 8, 7))
+    with pytest.raises(ValueError, match="leave some to train on"):
+        data.load("digits", input_shape=(8, 8, 1), test=0.6, validation=0.5)
+    with pytest.raises(TypeError, match="data is"):
+        data.load(3, input_shape=(8, 8, 1))
+
+
+TINY = """
+import sys
+import numpy as np
+import tensorflow_datasets as tfds
+
+
+class TinyGrey(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {"image": tfds.features.Image(shape=(9, 9, 1)), "label": tfds.features.ClassLabel(num_classes=4)}
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+        )
+
+    def _split_generators(self, downloads):
+        return {"train": self._generate_examples(24), "test": self._generate_examples(8)}
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            yield i, {"image": np.full((9, 9, 1), 8 * i + count, "uint8"), "label": i % 4}
+
+
+if sys.argv[1] != "None":
+    tfds.builder("tiny_grey", file_format=sys.argv[1]).download_and_prepare()
+from kcnn import data
+
+found = data.load("tfds:tiny_grey", input_shape=(6, 6, 1), batch_size=5)
+sizes = {word: len(split) for word, split in found.splits.items()}
+assert sizes == {"train": 20, "validation": 4, "test": 8}, sizes
+for pixels, labels in found.test:
+    assert ((pixels.numpy()[:, 0, 0, 0] - 8) / 8 % 4 == labels.numpy()).all()
+"""
+
+
+@pytest.mark.parametrize("prepared", [None, "tfrecord", "array_record"])
+def test_a_set_of_tensorflow_datasets_loads_whoever_prepared_it_in_whatever_format(prepared, tmp_path):
+    (tmp_path / "tiny.py").write_text(TINY)
+    environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")}
+    command = [sys.executable, str(tmp_path / "tiny.py"), str(prepared)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_ants_and_bees_load_with_their_stray_file(tmp_path):
+    archive = SHARED / "data" / "hymenoptera.zip"
+    if not archive.exists():
+        pytest.skip("the ants-and-bees photos are not beside this checkout")
+    import zipfile
+
+    zipfile.ZipFile(archive).extractall(tmp_path)
+    root = next(path.parent for path in tmp_path.rglob("train"))
+    found = data.load(root, input_shape=(32, 32, 3))
+    assert found.classes == ("ants", "bees")
+    assert sizes(found) == {"train": 221, "validation": 24, "test": 153}
