@@ -75,7 +75,7 @@ def test_a_run_killed_in_mid_epoch_goes_on_and_ends_the_same(run, tmp_path):
     folder = tmp_path / "out"
     code = (
         "from kcnn.training import train; import sys;"
-        f"train('convnet', 'digits', out=sys.argv[1], input_shape=(28, 28, 1), epochs=4, seed=3, learning_rate=1e-3)"
+        "train('convnet', 'digits', out=sys.argv[1], input_shape=(28, 28, 1), epochs=4, seed=3, learning_rate=1e-3)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.DEVNULL)
     try:
@@ -111,9 +111,7 @@ def test_auxiliary_classifiers_train_from_the_recipe(tmp_path):
 
 def kcnn_command(*words, cwd):
     code = "from kcnn.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def test_the_command_line_trains_and_predicts_without_chatter(tmp_path):
@@ -121,7 +119,9 @@ def test_the_command_line_trains_and_predicts_without_chatter(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    assert not [line for line in lines if any(word in line for word in ("I0000", "WARNING", "cuda", "oneDNN", "Warning"))]
+    assert not [
+        line for line in lines if any(word in line for word in ("I0000", "WARNING", "cuda", "oneDNN", "Warning"))
+    ]
     assert sum(line.startswith("epoch") for line in lines) >= 2
     seven = 255 - np.kron(np.array([[0, 255, 255, 0], [0, 0, 255, 0], [0, 255, 0, 0], [0, 255, 0, 0]]), np.ones((7, 7)))
     Image.fromarray(seven.astype("uint8")).save(tmp_path / "a.png")
