@@ -14,6 +14,10 @@ from kcnn.sketch import Paper, Sketch, apply, nearest, plain, walk
 LARGEST_INPUT = 4096  # pixels a side; where no smaller input fits, none is taken to
 
 
+class IdleChange(UserWarning):
+    """A change by address that altered no layer."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawing:
     """A network on paper: its tensors, and what it takes to draw it again."""
@@ -126,56 +130,17 @@ def draw(
     ValueError: an unknown name, option, address or tap, with the nearest there are; an input
     that is too small, with the first layer that does not fit and the smallest input that does.
     """
-    plan = architecture(network) if isinstance(network, str) else network
-    if not isinstance(plan, Architecture):
-        raise TypeError(f"a network is a name or a kcnn.Architecture, not {network!r}")
-    name = network if isinstance(network, str) else getattr(plan.body, "__name__", "network")
-    shape = _input(plan, name, input_shape)
-    count = plan.classes if classes is None else classes
-    if type(count) is not int or count < 1:
-        raise ValueError(f"{name}: classes must be a whole number of at least 1, not {classes!r}")
-    chosen = _options(plan, name, options)
-    wanted = {address: plain(value) for address, value in (changes or {}).items()}
-    for address in wanted:
-        if "." not in address:
-            raise ValueError(f'{name}: a change needs "layer.field" as its address, not {address!r}')
-    if aux and not plan.aux:
-        raise ValueError(f"{name} has no auxiliary classifiers")
-    if aux and (taps or not top):
-        raise ValueError(
-            f"{name}: auxiliary classifiers belong to a whole network, not to one with taps or without a top"
-        )
-    sides = plan.aux if aux else {}
-
-    def on(rows: int, columns: int) -> Drawing:
-        paper = Paper([*plan.changes.items(), *wanted.items()], prefix)
-        image = Sketch((rows, columns, shape[2]), f"{prefix}image", paper=paper)
-        x = _part(plan.body, chosen, apply(plan.rescale, image, name="rescale"))
-        ends = {"logits": _part(plan.head, chosen, x, count)} if top else {"features": x}
-        for number, (address, side) in enumerate(sides.items(), 1):
-            ends[f"aux{number}"] = _part(side, chosen, _layer(paper, address), count, name=f"aux{number}")
-        if taps:
-            ends = _tapped(paper, next(iter(ends.values())), taps)
-        asked = {
-            "classes": classes,
-            "input_shape": input_shape,
-            "top": top,
-            "changes": wanted,
-            "aux": aux,
-            "taps": taps,
-            "prefix": prefix,
-        }
-        return Drawing(
-            name=name,
-            image=image,
-            ends=ends,
-            input_shape=tuple(shape if input_shape is None else input_shape),
-            network=network,
-            architecture=plan,
-            asked={**asked, **options},
-            idle=paper.idle(wanted),
-        )
-
+    name, shape, on = _drawer(
+        network,
+        classes=classes,
+        input_shape=input_shape,
+        top=top,
+        changes=changes,
+        aux=aux,
+        taps=taps,
+        prefix=prefix,
+        **options,
+    )
     try:
         drawing = on(shape[0], shape[1])
     except DoesNotFit as error:
@@ -186,7 +151,8 @@ def draw(
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     if drawing.idle:
-        warnings.warn(f"{name}: {', '.join(drawing.idle)} changed nothing: the layers are so already", stacklevel=2)
+        text = f"{name}: {', '.join(drawing.idle)} changed nothing: the layers are so already"
+        warnings.warn(text, IdleChange, stacklevel=2)
     return drawing
 
 
@@ -247,14 +213,11 @@ def smallest_input(network: str | Architecture, **asked: Any) -> int:
 
     `asked` are the other arguments of `draw`. ValueError where no image fits.
     """
-    plan = architecture(network) if isinstance(network, str) else network
-    channels = (asked.pop("input_shape", None) or plan.input_shape)[2]
-
-    def on(rows: int, columns: int) -> Drawing:
-        return draw(network, input_shape=(rows, columns, channels), **asked)
-
-    draw(network, **asked)
-    return _smallest(on) or 0
+    least = _smallest(_drawer(network, **asked)[2])
+    if least is None:
+        drawing = draw(network, **asked)  # says what does not fit
+        raise ValueError(f"{drawing.name}: no square input fits, although {drawing.image.shape} does")
+    return least
 
 
 def stages(end: Sketch) -> dict[int, Sketch]:
@@ -271,6 +234,72 @@ def stages(end: Sketch) -> dict[int, Sketch]:
             found[row.stage] = x
         open_until = max(open_until, last_use[i])
     return found
+
+
+def _drawer(
+    network: str | Architecture,
+    *,
+    classes: int | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    top: bool = True,
+    changes: Mapping[str, Any] | None = None,
+    aux: bool = False,
+    taps: Sequence[str] = (),
+    prefix: str = "",
+    **options: Any,
+) -> tuple[str, tuple[int, int, int], Callable[[int, int], Drawing]]:
+    """What `draw` is asked for, checked: the network's name, the shape to draw at, and what draws at any size."""
+    plan = architecture(network) if isinstance(network, str) else network
+    if not isinstance(plan, Architecture):
+        raise TypeError(f"a network is a name or a kcnn.Architecture, not {network!r}")
+    name = network if isinstance(network, str) else getattr(plan.body, "__name__", "network")
+    shape = _input(plan, name, input_shape)
+    count = plan.classes if classes is None else classes
+    if type(count) is not int or count < 1:
+        raise ValueError(f"{name}: classes must be a whole number of at least 1, not {classes!r}")
+    chosen = _options(plan, name, options)
+    wanted = {address: plain(value) for address, value in (changes or {}).items()}
+    for address in wanted:
+        if "." not in address:
+            raise ValueError(f'{name}: a change needs "layer.field" as its address, not {address!r}')
+    if aux and not plan.aux:
+        raise ValueError(f"{name} has no auxiliary classifiers")
+    if aux and (taps or not top):
+        raise ValueError(
+            f"{name}: auxiliary classifiers belong to a whole network, not to one with taps or without a top"
+        )
+    sides = plan.aux if aux else {}
+
+    def on(rows: int, columns: int) -> Drawing:
+        paper = Paper([*plan.changes.items(), *wanted.items()], prefix)
+        image = Sketch((rows, columns, shape[2]), f"{prefix}image", paper=paper)
+        x = _part(plan.body, chosen, apply(plan.rescale, image, name="rescale"))
+        ends = {"logits": _part(plan.head, chosen, x, count)} if top else {"features": x}
+        for number, (address, side) in enumerate(sides.items(), 1):
+            ends[f"aux{number}"] = _part(side, chosen, _layer(paper, address), count, name=f"aux{number}")
+        if taps:
+            ends = _tapped(paper, next(iter(ends.values())), taps)
+        asked = {
+            "classes": classes,
+            "input_shape": input_shape,
+            "top": top,
+            "changes": wanted,
+            "aux": aux,
+            "taps": taps,
+            "prefix": prefix,
+        }
+        return Drawing(
+            name=name,
+            image=image,
+            ends=ends,
+            input_shape=tuple(shape if input_shape is None else input_shape),
+            network=network,
+            architecture=plan,
+            asked={**asked, **options},
+            idle=paper.idle(wanted),
+        )
+
+    return name, shape, on
 
 
 def _input(plan: Architecture, name: str, asked: Sequence[int | None] | None) -> tuple[int, int, int]:

@@ -40,20 +40,23 @@ def build(
     wrote. `seed` fixes the initial weights. The other arguments are those of kcnn.draw, and
     its errors are this function's.
     """
+    asked: dict[str, Any] = {
+        "classes": classes,
+        "input_shape": input_shape,
+        "top": top,
+        "changes": changes,
+        "aux": aux,
+        "taps": taps,
+        "prefix": prefix,
+        **options,
+    }
     if isinstance(network, Drawing):
+        given = [word for word, value in asked.items() if value != _ARGUMENTS.get(word)]
+        if given:
+            raise ValueError(f"{network.name} is drawn already; give {', '.join(given)} to kcnn.draw or kcnn.patch")
         drawing = network
     else:
-        drawing = draw(
-            network,
-            classes=classes,
-            input_shape=input_shape,
-            top=top,
-            changes=changes,
-            aux=aux,
-            taps=taps,
-            prefix=prefix,
-            **options,
-        )
+        drawing = draw(network, **asked)
     if drawing.network is None:
         raise ValueError(f"{drawing.name} was read from a Keras model; that model is already what build would make")
     _openable(drawing)
@@ -172,7 +175,15 @@ def _card(drawing: Drawing) -> dict[str, Any]:
     }
 
 
-_ARGUMENTS = ("classes", "input_shape", "top", "changes", "aux", "taps", "prefix")
+_ARGUMENTS = {  # those of draw that are no options of a network, as they are when nobody asks
+    "classes": None,
+    "input_shape": None,
+    "top": True,
+    "changes": None,
+    "aux": False,
+    "taps": (),
+    "prefix": "",
+}
 
 
 def _jsonable(value: Any) -> Any:

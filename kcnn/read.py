@@ -74,7 +74,9 @@ def read(model: Any, input_shape: Sequence[int] | None = None) -> Drawing:
         sources = tuple(drawn[id(source)] for source in _sources(tensor))
         single = len(sources) == 1 and uses[id(_sources(tensor)[0])] == 1
         drawn[id(tensor)] = _sketch(tensor, sources, single, paper)
-    ends = {_free(t._keras_history.operation.name, {}): drawn[id(t)] for t in outs}
+    ends: dict[str, Sketch] = {}
+    for tensor in outs:
+        ends[_free(tensor._keras_history.operation.name, ends)] = drawn[id(tensor)]
     image = drawn[id(ins[0])]
     return Drawing(name=model.name, image=image, ends=ends, input_shape=image.shape)
 

@@ -1,11 +1,13 @@
 """The command line: `kcnn list`, `describe`, `diff`, `train`, `predict`."""
 
 import sys
+import warnings
 
 import typer
 
 from kcnn.cli import paper, runs
-from kcnn.cli.console import Mistake, Stopped, fail
+from kcnn.cli.console import Mistake, Stopped, fail, note
+from kcnn.drawing import IdleChange
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +33,10 @@ def main() -> None:
     """Run the command line and exit with 0, 1 (a job failed or was stopped) or 2 (a mistake in the input)."""
     debug = "--debug" in sys.argv[1:]
     try:
-        app(standalone_mode=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", IdleChange)
+            warnings.showwarning = note
+            app(standalone_mode=True)
     except Mistake as error:
         fail(error, 2, debug)
     except Stopped as error:

@@ -3,7 +3,7 @@
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +20,19 @@ class Mistake(ValueError):
 
 class Stopped(Exception):
     """A job that a person stopped, and how it goes on."""
+
+
+def note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as a line for a person, without the place in the code: what warnings.showwarning takes."""
+    err.print("[yellow]note:[/]", end=" ")
+    err.print(str(message), markup=False, soft_wrap=True)
 
 
 def fail(error: Any, code: int, debug: bool) -> NoReturn:

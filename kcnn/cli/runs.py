@@ -18,9 +18,9 @@ from kcnn.cli.paper import Changes, Input, Options, _examples
 def add(app: typer.Typer) -> None:
     app.command(
         epilog=_examples(
-            "kcnn train googlenet.bn --data digits --input 64x64x1 --epochs 6",
+            "kcnn train googlenet.bn --data digits --input 64x64x1 --epochs 8",
             "kcnn train mobilenet_v2 --data photos/ --input 160x160 --set width=0.5",
-            "kcnn train convnet --data tfds:fashion_mnist --epochs 2 --out runs/fashion",
+            "kcnn train convnet --data tfds:fashion_mnist --epochs 2 --learning-rate 2e-3",
         )
     )(train)
     app.command(epilog=_examples("kcnn predict runs/googlenet.bn photo.jpg other.png"))(predict)
@@ -136,6 +136,8 @@ def _report(found: Any) -> None:
         f"{short(metrics['macs'])} MACs an image of {size(metrics['request']['input_shape'])}; "
         f"trained in {metrics['training_seconds']:.0f} s"
     )
+    for said in metrics["notes"]:
+        out.print(said, style="yellow", markup=False)
     for word, what in (("skipped", "files could not be decoded"), ("repeated", "pictures stand in two splits")):
         if metrics[word]:
             out.print(f"[yellow]{metrics[word]} {what}: see {found.folder / word}.csv[/]")

@@ -3,7 +3,6 @@
 import io
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -66,23 +65,24 @@ def fit(picture: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(picture).reshape(shape)
 
 
-def fit_arrays(images: Any, shape: tuple[int, int, int]) -> np.ndarray:
-    """(n, rows, columns[, channels]) arrays with pixels 0..255 as uint8 of that shape, cropped and resized alike."""
-    check_channels(shape[2])
-    images = np.asarray(images)
+def fit_array(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """A uint8 image (rows, columns, 1 or 3) as uint8 of that shape, cropped and resized like a file."""
+    if image.shape == shape:
+        return image
+    return fit(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), shape)
+
+
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    """(n, rows, columns[, 1 or 3]) numbers 0..255 as uint8 (n, rows, columns, channels); ValueError for others."""
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[3] not in (1, 3):
         raise ValueError(f"images are (n, rows, columns) or (n, rows, columns, 1 or 3), not {images.shape}")
-    if images.dtype != np.uint8:
-        if images.size and (images.min() < 0 or images.max() > 255):
-            raise ValueError(f"pixels are 0..255; these are {images.min()}..{images.max()}")
-        if images.size and images.dtype.kind == "f" and images.max() <= 1:
-            raise ValueError("pixels are 0..255; these are 0..1, multiply by 255 first")
-        images = np.round(images).astype("uint8")
-    if images.shape[1:] == shape:
-        return images
-    out = np.empty((len(images), *shape), "uint8")
-    for i, image in enumerate(images):
-        out[i] = fit(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), shape)
-    return out
+    if images.dtype == np.uint8 or not images.size:
+        return images.astype("uint8")
+    least, most = images.min(), images.max()
+    if not (least >= 0 and most <= 255):
+        raise ValueError(f"pixels are 0..255; these are {least}..{most}")
+    if images.dtype.kind == "f" and most <= 1:
+        raise ValueError("pixels are 0..255; these are 0..1, multiply by 255 first")
+    return np.round(images).astype("uint8")

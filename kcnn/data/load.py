@@ -14,7 +14,7 @@ import psutil
 import tensorflow as tf
 from sklearn.model_selection import train_test_split
 
-from kcnn.data.images import Undecodable, check_channels, decode, fit_arrays
+from kcnn.data.images import Undecodable, check_channels, decode, fit_array
 from kcnn.data.sources import TEST, TRAIN, VALIDATION, Part, Source, find
 
 log = logging.getLogger("kcnn.data")
@@ -195,8 +195,8 @@ def load(
 
 
 def picture(raw: Any, shape: tuple[int, int, int]) -> np.ndarray:
-    """A file, encoded bytes or an array as uint8 of that shape."""
-    return fit_arrays(raw[None], shape)[0] if isinstance(raw, np.ndarray) else decode(raw, shape)
+    """A file, encoded bytes or a uint8 array as uint8 of that shape."""
+    return fit_array(raw, shape) if isinstance(raw, np.ndarray) else decode(raw, shape)
 
 
 def _checked(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.images import ENDINGS
+from kcnn.data.images import ENDINGS, as_bytes
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 RANDOM_ACCESS = "array_record"  # the file format of TensorFlow Datasets in which any record can be read alone
@@ -39,7 +39,6 @@ class Source:
 
     name: str
     classes: tuple[str, ...]
-    channels: int
     parts: Mapping[str, Part]
     notes: tuple[str, ...] = field(default=())
 
@@ -71,7 +70,7 @@ def _digits() -> Source:
     images = np.round(found.images * (255 / 16)).astype("uint8")[..., None]
     names = tuple(map(str, found.target_names))
     return Source(
-        "digits", names, 1, {TRAIN: Part(images, found.target.astype("int64"), _numbered("digits", len(images)))}
+        "digits", names, {TRAIN: Part(images, found.target.astype("int64"), _numbered("digits", len(images)))}
     )
 
 
@@ -90,14 +89,13 @@ def _arrays(splits: Mapping[str, Any], classes: Sequence[str] | None) -> Source:
         if len(labels) and labels.min() < 0:
             raise ValueError(f"{word}: labels count from 0; these begin at {labels.min()}")
         largest = max(largest, int(labels.max(initial=-1)))
-        parts[SPLITS[word]] = Part(images, labels.astype("int64"), _numbered(word, len(images)))
+        parts[SPLITS[word]] = Part(as_bytes(images), labels.astype("int64"), _numbered(word, len(images)))
     if TRAIN not in parts:
         raise ValueError(f"there is no {TRAIN} split among {', '.join(splits)}")
     names = tuple(classes) if classes is not None else tuple(map(str, range(largest + 1)))
     if len(names) <= largest:
         raise ValueError(f"labels go up to {largest}, but there are only {len(names)} class names")
-    shape = parts[TRAIN].images.shape
-    return Source("arrays", names, shape[3] if len(shape) == 4 else 1, parts)
+    return Source("arrays", names, parts)
 
 
 def _tfds(name: str) -> Source:
@@ -132,8 +130,7 @@ def _tfds(name: str) -> Source:
             parts[SPLITS[split]] = Part(images, labels, _numbered(split, len(images)))
     if TRAIN not in parts:
         raise ValueError(f"tfds:{name} has no train split; it has {', '.join(builder.info.splits)}")
-    channels = features[keys[0]].shape[-1] or 3
-    return Source(f"tfds:{name}", tuple(label.names), 1 if channels == 1 else 3, parts)
+    return Source(f"tfds:{name}", tuple(label.names), parts)
 
 
 class Records(Sequence[bytes]):
@@ -194,7 +191,7 @@ def _folder(root: Path) -> Source:
                 f"{len(ignored)} files under {where} are no pictures by their names, such as {ignored[0].name}"
             )
         parts[word] = Part(files, np.array(labels, "int64"), list(map(str, files)))
-    return Source(str(root), names, 3, parts, tuple(notes))
+    return Source(str(root), names, parts, tuple(notes))
 
 
 def _folders(root: Path) -> list[Path]:

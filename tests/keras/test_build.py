@@ -93,6 +93,13 @@ def test_a_wrong_argument_is_a_clear_error(arguments, says):
         kcnn.build(arguments.pop("network"), **arguments)
 
 
+def test_a_drawing_is_built_as_it_was_drawn_and_takes_no_more_arguments():
+    drawing = kcnn.draw("convnet", classes=3)
+    assert kcnn.build(drawing, seed=1).output_shape == (None, 3)
+    with pytest.raises(ValueError, match=r"drawn already; give classes, width to kcnn.draw"):
+        kcnn.build(drawing, classes=5, width=2)
+
+
 def test_weights_go_to_a_file_and_back(tmp_path):
     one = kcnn.build("lenet5.modern", seed=1)
     weights.save(one, tmp_path / "w.safetensors")

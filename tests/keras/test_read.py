@@ -77,6 +77,12 @@ def test_a_layer_used_twice_has_its_parameters_once():
     assert kcnn.measure(kcnn.read(model)).params == model.count_params()
 
 
+def test_two_outputs_of_one_layer_are_two_ends():
+    image, other = keras.Input((4,)), keras.Input((4,))
+    dense = keras.layers.Dense(2, name="dense")
+    assert len(kcnn.read(keras.Model([image, other], [dense(image), dense(other)])).ends) == 2
+
+
 def test_frozen_layers_keep_their_parameters():
     model = kcnn.build("convnet")
     model.trainable = False

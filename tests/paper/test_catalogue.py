@@ -92,6 +92,18 @@ def test_auxiliary_classifiers_need_65_pixels_and_say_so():
         kcnn.draw("googlenet", input_shape=(64, 64, 3), aux=True)
 
 
+def test_the_smallest_input_is_found_where_a_change_makes_the_nominal_one_too_small():
+    changes = {"conv1.padding": "valid", "conv2.kernel": 15}
+    with pytest.raises(ValueError, match="smallest input that fits is 36x36"):
+        kcnn.draw("convnet", changes=changes)
+    assert kcnn.smallest_input("convnet", changes=changes) == 36
+
+
+def test_no_input_at_all_is_an_error_that_says_so():
+    with pytest.raises(ValueError, match="no input fits"):
+        kcnn.smallest_input("convnet", changes={"conv2.kernel": 5000})
+
+
 def test_an_input_too_small_names_the_first_layer_that_does_not_fit():
     with pytest.raises(ValueError, match=r"28x28x1 is too small: layer 'c5'.*does not fit.*32x32"):
         kcnn.draw("lenet5", input_shape=(28, 28, 1))

@@ -75,6 +75,12 @@ def test_describe_applies_changes(kcnn):
     assert json.loads(done.stdout)["stride"] == [16, 16]
 
 
+def test_a_change_that_alters_nothing_is_a_line_for_a_person(kcnn):
+    done = kcnn("describe", "vgg11", "--change", "conv1_1.kernel=3")
+    assert done.returncode == 0
+    assert done.stderr.strip() == "note: vgg11: conv1_1.kernel changed nothing: the layers are so already"
+
+
 def test_diff_says_what_changes_and_what_it_costs(kcnn):
     done = kcnn("diff", "googlenet.bn", "googlenet.torchvision")
     assert "~ inception_4a_5x5: kernel 5 -> 3" in done.stdout

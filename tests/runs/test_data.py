@@ -181,6 +181,13 @@ def test_arrays_are_data_too():
     assert len(own.repeated) == 9
 
 
+def test_a_dark_image_among_float_arrays_is_an_image_like_any():
+    x = np.random.default_rng(0).uniform(0, 255, (60, 9, 9, 1))
+    x[7] = 0
+    found = data.load((x, np.arange(60) % 3), input_shape=(9, 9, 1))
+    assert sum(sizes(found).values()) == 60
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [
