@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kcnn import blocks, ops
-    from kcnn.architecture import Architecture
+    from kcnn.architecture import Architecture, Layout, Weights
     from kcnn.diff import diff
     from kcnn.drawing import draw, measure, patch, smallest_input
     from kcnn.models import build, load
     from kcnn.read import read
     from kcnn.registry import architecture, names
+    from kcnn.weights import load_weights
 
 __version__ = "0.1.0"
 __all__ = [
     "Architecture",
+    "Layout",
+    "Weights",
     "architecture",
     "blocks",
     "build",
     "diff",
     "draw",
     "load",
+    "load_weights",
     "measure",
     "names",
     "ops",
@@ -36,12 +40,15 @@ __all__ = [
 
 _HOME = {
     "Architecture": "kcnn.architecture",
+    "Layout": "kcnn.architecture",
+    "Weights": "kcnn.architecture",
     "architecture": "kcnn.registry",
     "build": "kcnn.models",
     "diff": "kcnn.diff",
     "draw": "kcnn.drawing",
     "load": "kcnn.models",
     "measure": "kcnn.drawing",
+    "load_weights": "kcnn.weights",
     "names": "kcnn.registry",
     "patch": "kcnn.drawing",
     "read": "kcnn.read",

@@ -1,6 +1,6 @@
 """What a plugin publishes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import Parameter, signature
 from typing import Any
@@ -11,13 +11,59 @@ from kcnn.sketch import nearest
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How somebody else's files name a network's layers.
+
+    `names` takes the layers that have weights, in the order in which the head's inputs are
+    followed back, and gives the file's name of each, or the names it may have. Keras' own numbered
+    names count from 0 per kind, "conv2d_0", "conv2d_1", wherever the file began. `bgr` says that
+    the first kernel expects blue, green, red.
+    """
+
+    names: Callable[[Sequence[str]], Mapping[str, str | tuple[str, ...]]]
+    bgr: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Trained weights that somebody publishes for one variant, its options and its input scaling.
+
+    Facts for whoever loads them: `layout` is a key of the architecture's layouts, `top` whether
+    the file has the classifier. Pictures go in as they did when `accuracy` was measured: the
+    shorter side resized to `resize` with `interpolation`, then the middle `crop` pixels.
+    """
+
+    name: str = "imagenet"
+    url: str
+    hash: str | None  # "md5:..." or "sha256:..." in hex, of the latter at least 8 digits; None: unpublished
+    source: str  # who publishes them
+    layout: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    top: bool = True
+    classes: str = "imagenet"  # the list of their names: see kcnn.labels
+    resize: int = 256
+    crop: int = 224
+    interpolation: str = "bilinear"
+    accuracy: float | None  # top-1, per cent, ImageNet's validation set; None: not cited
+    citation: str  # where that figure stands
+    licence: str
+
+    def __post_init__(self):
+        kind, _, digits = (self.hash or "md5:" + "0" * 32).partition(":")
+        length = {"md5": len(digits) == 32, "sha256": 8 <= len(digits) <= 64}
+        if not length.get(kind) or not set(digits) <= set("0123456789abcdef"):
+            raise ValueError(f'a hash is "md5:" or "sha256:" and hexadecimal digits, not {self.hash!r}')
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """How to draw one network, and what its paper says of it.
 
     `body(x, **options) -> features` and `head(x, classes, **options) -> logits` are functions with
     explicit keyword options; one word means one thing in both. `aux` puts further heads
     `(x, classes, *, name, **options) -> logits` on layers of the body, by address.
-    `variants` maps a name to the fields that differ: {"bn": {"options": {"norm": True}, "params": 7_005_832}}.
+    `variants` maps a name to the fields that differ: {"bn": {"options": {"norm": True}, "params": 7_005_832}};
+    weights are a variant's own, and never inherited.
     """
 
     body: Callable[..., Any]
@@ -26,11 +72,14 @@ class Architecture:
     input_shape: tuple[int, int, int] = (224, 224, 3)  # rows, columns, channels
     classes: int = 1000
     reference: str  # "arXiv:1409.4842, table 1"
+    year: int | None = None  # of the first publication
     params: int | None = None  # trainable, at `classes` and `input_shape`, without auxiliary heads
     rescale: Any = field(default_factory=Rescale)  # the first op: what pixels 0..255 become
     options: Mapping[str, Any] = field(default_factory=dict)  # values other than the functions' defaults
     changes: Mapping[str, Any] = field(default_factory=dict)  # layers other than the body's, by address
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    layouts: Mapping[str, Layout] = field(default_factory=dict)  # of others' weight files, by who writes them
+    weights: tuple[Weights, ...] = ()  # the first of a name and options is the one meant by both
 
     def __post_init__(self):
         for part in (self.body, self.head, *self.aux.values()):
@@ -48,7 +97,7 @@ class Architecture:
             raise ValueError(f"there is no variant {name!r}; there are {', '.join(there)}") from None
         for merged in ("options", "changes"):
             fields[merged] = {**getattr(self, merged), **fields.get(merged, {})}
-        return replace(self, variants={}, **fields)
+        return replace(self, variants={}, **{"weights": (), **fields})
 
     def defaults(self) -> dict[str, Any]:
         """Every option of body and head with the value it has when nobody asks."""

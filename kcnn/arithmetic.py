@@ -12,6 +12,7 @@ from typing import Any
 
 from kcnn.ops import (
     Act,
+    AdaptivePool,
     Add,
     BatchNorm,
     Concat,
@@ -19,9 +20,11 @@ from kcnn.ops import (
     Dense,
     Depthwise,
     Dropout,
+    DropPath,
     Flatten,
     GlobalPool,
     LocalResponseNorm,
+    Multiply,
     Pad,
     Padding,
     Pool,
@@ -137,6 +140,8 @@ def window(op: Any, x: Shape, *others: Shape) -> Window | str | None:
         return Window((1, 1), (1, 1), (margins(x[0], 1, 1, op.padding, 0)[0], margins(x[1], 1, 1, op.padding, 1)[0]))
     if kind is GlobalPool or kind is Flatten:
         return WHOLE
+    if kind is AdaptivePool:
+        return _adaptive_window(op, x)
     if kind in SHAPES:
         return None
     own = _ask(op, "window", None, x, *others)
@@ -252,7 +257,22 @@ def _pool(op: Pool, x: Shape) -> Shape:
 def _pad(op: Pad, x: Shape) -> Shape:
     sides = [margins(x[axis], 1, 1, op.padding, axis) for axis in (0, 1)]
     _fill_fits(op.fill, x, sides)
-    return x[0] + sum(sides[0]), x[1] + sum(sides[1]), x[2]
+    return x[0] + sum(sides[0]), x[1] + sum(sides[1]), x[2] + sum(op.channels)
+
+
+def _adaptive_pool(op: AdaptivePool, x: Shape) -> Shape:
+    _positive(op.size, "size")
+    if len(x) != 3:
+        raise ValueError(f"a window slides over (rows, columns, channels), not over {x}")
+    return *pair(op.size), x[2]
+
+
+def _adaptive_window(op: AdaptivePool, x: Shape) -> Window:
+    """The largest of its windows, and the mean step between them, at least one pixel."""
+    steps = [(n, m) for n, m in zip(x[:2], pair(op.size), strict=True)]
+    kernel = tuple(max(-(-(i + 1) * n // m) - i * n // m for i in range(m)) for n, m in steps)
+    stride = tuple(max(1, n // m) for n, m in steps)
+    return Window(kernel, stride, (0, 0))  # type: ignore[arg-type]
 
 
 def _concat(op: Concat, x: Shape, *others: Shape) -> Shape:
@@ -264,6 +284,12 @@ def _concat(op: Concat, x: Shape, *others: Shape) -> Shape:
 def _add(op: Add, x: Shape, *others: Shape) -> Shape:
     if any(other != x for other in others):
         raise ValueError(f"cannot add {x} and {', '.join(map(str, others))}")
+    return x
+
+
+def _multiply(op: Multiply, x: Shape, *others: Shape) -> Shape:
+    if any(other[-1] != x[-1] or other not in (x, (1, 1, x[-1])) for other in others):
+        raise ValueError(f"cannot multiply {x} by {', '.join(map(str, others))}")
     return x
 
 
@@ -280,7 +306,7 @@ def _act(op: Act, x: Shape) -> Shape:
     return x
 
 
-def _dropout(op: Dropout, x: Shape) -> Shape:
+def _dropout(op: Dropout | DropPath, x: Shape) -> Shape:
     if not 0 <= op.rate < 1:
         raise ValueError(f"a dropout rate lies in [0, 1), not {op.rate!r}")
     return x
@@ -293,7 +319,7 @@ def _unchanged(op: Any, x: Shape) -> Shape:
 def _global_pool(op: GlobalPool, x: Shape) -> Shape:
     if op.kind not in ("max", "average"):
         raise ValueError(f'a pool is "max" or "average", not {op.kind!r}')
-    return (x[2],)
+    return (1, 1, x[2]) if op.keepdims else (x[2],)
 
 
 def _flatten(op: Flatten, x: Shape) -> Shape:
@@ -305,15 +331,18 @@ SHAPES: dict[type, Callable[..., Shape]] = {
     Conv: _conv,
     Depthwise: _depthwise,
     Pool: _pool,
+    AdaptivePool: _adaptive_pool,
     Pad: _pad,
     Concat: _concat,
     Add: _add,
+    Multiply: _multiply,
     Dense: _dense,
     Act: _act,
     BatchNorm: _unchanged,
     LocalResponseNorm: _unchanged,
     Rescale: _unchanged,
     Dropout: _dropout,
+    DropPath: _dropout,
     GlobalPool: _global_pool,
     Flatten: _flatten,
 }

@@ -59,18 +59,24 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @registered
 class Pad2D(keras.layers.Layer):
-    """A margin of reflected or repeated pixels, or of minus infinity ("lowest") before max pooling.
+    """A margin of zeros, reflected or repeated pixels, or of minus infinity ("lowest") before max pooling.
 
-    `padding` is ((top, bottom), (left, right)); (batch, rows, columns, channels) in and out.
+    `padding` is ((top, bottom), (left, right)), `channels` (before, behind) are of zeros;
+    (batch, rows, columns, channels) in and out.
     """
 
-    def __init__(self, padding, fill, **kwargs):
+    def __init__(self, padding, fill, channels=(0, 0), **kwargs):
         super().__init__(**kwargs)
         self.padding = tuple(map(tuple, padding))
         self.fill = fill
+        self.channels = tuple(channels)
 
     def call(self, inputs):
+        if any(self.channels):
+            inputs = ops.pad(inputs, ((0, 0), (0, 0), (0, 0), self.channels))
         around = ((0, 0), *self.padding, (0, 0))
+        if self.fill == "zeros":
+            return ops.pad(inputs, around)
         if self.fill == "lowest":
             return ops.pad(inputs, around, constant_values=-float("inf"))
         if self.fill == "reflect":
@@ -83,10 +89,11 @@ class Pad2D(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         sizes = [n and n + sum(side) for n, side in zip(input_shape[1:3], self.padding, strict=True)]
-        return (input_shape[0], *sizes, input_shape[3])
+        return (input_shape[0], *sizes, input_shape[3] + sum(self.channels))
 
     def get_config(self):
-        return {**super().get_config(), "padding": self.padding, "fill": self.fill}
+        own = {"padding": self.padding, "fill": self.fill, "channels": self.channels}
+        return {**super().get_config(), **own}
 
 
 @registered

@@ -28,6 +28,8 @@ def layer(op: Any, name: str, dtype: Any = None) -> Callable[..., Any]:
             return lambda *xs: keras.layers.Concatenate(**given)(list(xs))
         case ops.Add():
             return lambda *xs: keras.layers.Add(**given)(list(xs))
+        case ops.Multiply():
+            return lambda *xs: keras.layers.Multiply(**given)(list(xs))
     make = _SIMPLE.get(type(op))
     if make:
         return make(op, given)
@@ -62,13 +64,15 @@ _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {
     ),
     ops.Act: lambda op, given: keras.layers.Activation(op.kind, **given),
     ops.Dropout: lambda op, given: keras.layers.Dropout(op.rate, **given),
+    ops.DropPath: lambda op, given: keras.layers.Dropout(op.rate, noise_shape=(None, 1, 1, 1), **given),
+    ops.AdaptivePool: lambda op, given: keras.layers.AdaptiveAveragePooling2D(pair(op.size), **LAST, **given),
     ops.Dense: lambda op, given: keras.layers.Dense(op.units, use_bias=op.bias, kernel_initializer=op.init, **given),
     ops.GlobalPool: lambda op, given: (
         keras.layers.GlobalAveragePooling2D if op.kind == "average" else keras.layers.GlobalMaxPooling2D
-    )(**LAST, **given),
+    )(keepdims=op.keepdims, **LAST, **given),
     ops.Flatten: lambda op, given: keras.layers.Flatten(**LAST, **given),
     ops.Pad: lambda op, given: _margin(
-        tuple(arithmetic.margins(1, 1, 1, op.padding, axis) for axis in (0, 1)), op.fill, given
+        tuple(arithmetic.margins(1, 1, 1, op.padding, axis) for axis in (0, 1)), op.fill, given, op.channels
     ),
 }
 
@@ -97,10 +101,10 @@ def _sides(op: Any, x: Any) -> tuple[Pair, Pair] | str:
     return (top, left) if any(top) or any(left) else "valid"
 
 
-def _margin(sides: tuple[Pair, ...], fill: str, given: dict[str, Any]) -> Any:
-    if fill == "zeros":
+def _margin(sides: tuple[Pair, ...], fill: str, given: dict[str, Any], channels: Pair = (0, 0)) -> Any:
+    if fill == "zeros" and not any(channels):
         return keras.layers.ZeroPadding2D(sides, **LAST, **given)
-    return layers.Pad2D(sides, fill, **given)
+    return layers.Pad2D(sides, fill, channels, **given)
 
 
 def _padded(op: Any, x: Any, fill: str, given: dict[str, Any]) -> tuple[Any, str]:

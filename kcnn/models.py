@@ -36,9 +36,9 @@ def build(
     """The Keras model of a network: pixels 0..255 (batch, rows, columns, channels) in, float32 logits out.
 
     `top=False` ends in the features, `taps` in the named layers or stages. Rows and columns of
-    `input_shape` may be None where the head allows. `weights` is a file that kcnn.weights.save
-    wrote. `seed` fixes the initial weights. The other arguments are those of kcnn.draw, and
-    its errors are this function's.
+    `input_shape` may be None where the head allows. `weights` are published ones by name
+    ("imagenet"), or a file: see kcnn.load_weights. `seed` fixes the initial weights. The other
+    arguments are those of kcnn.draw, and its errors are this function's.
     """
     asked: dict[str, Any] = {
         "classes": classes,
@@ -72,9 +72,9 @@ def build(
         model = Network(image, outputs, name=name, aux=sides, card=json.dumps(_card(drawing)))
     model.update_card(modules=_modules(model))
     if weights is not None:
-        from kcnn.weights import load_into
+        from kcnn.weights import load_weights
 
-        load_into(model, weights)
+        load_weights(model, weights)
     return model
 
 

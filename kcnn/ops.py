@@ -59,11 +59,25 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class AdaptivePool:
+    """Rows and columns averaged to `size` positions, whatever they were, in windows as equal as can be.
+
+    Window i of n pixels to m positions goes from floor(i n / m) to ceil((i + 1) n / m).
+    """
+
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
 class Pad:
-    """A margin of its own: zeros, reflect, edge, or "lowest" (minus infinity)."""
+    """A margin of its own: zeros, reflect, edge, or "lowest" (minus infinity).
+
+    `channels` are channels of zeros (before, behind).
+    """
 
     padding: Padding
     fill: str = "zeros"
+    channels: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +127,13 @@ class Dropout:
 
 
 @dataclass(frozen=True, slots=True)
+class DropPath:
+    """Stochastic depth: in training an image's whole tensor is zero at this rate, and scaled up otherwise."""
+
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class Dense:
     """A fully connected layer on a flat tensor."""
 
@@ -123,9 +144,10 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class GlobalPool:
-    """One number a channel: its "average" or "max" over the whole map."""
+    """One number a channel: its "average" or "max" over the whole map; `keepdims` leaves a map of one pixel."""
 
     kind: str = "average"
+    keepdims: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +163,16 @@ class Concat:
 @dataclass(frozen=True, slots=True)
 class Add:
     """The sum of tensors of one shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply:
+    """The product of tensors of one shape; a map of one pixel weighs the channels of the other."""
+
+
+# What published weights take for pixels 0..255 RGB, besides Rescale(), which is x / 127.5 - 1.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, pixels 0..1
+STANDARDISED = Rescale(
+    tuple(1 / (255 * d) for d in _DEVIATION), tuple(-m / d for m, d in zip(_MEAN, _DEVIATION, strict=True))
+)
+CENTRED = Rescale(1.0, (-123.68, -116.779, -103.939))  # Caffe's mean; its BGR is folded into the first kernel

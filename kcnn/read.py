@@ -63,17 +63,17 @@ def read(model: Any, input_shape: Sequence[int] | None = None) -> Drawing:
         if None in shape:
             raise ValueError(f"the input of {model.name!r} is open, {shape}; give kcnn.read an input_shape")
         drawn[id(tensor)] = Sketch(shape, tensor._keras_history.operation.name, paper=paper)
-    order = [tensor for tensor in walk(*outs, sources=_sources) if id(tensor) not in drawn]
+    order = [tensor for tensor in walk(*outs, sources=sources) if id(tensor) not in drawn]
     uses: dict[int, int] = {}
     for tensor in order:
-        for source in _sources(tensor):
+        for source in sources(tensor):
             uses[id(source)] = uses.get(id(source), 0) + 1
     for tensor in outs:
         uses[id(tensor)] = 2  # an output is never folded away
     for tensor in order:
-        sources = tuple(drawn[id(source)] for source in _sources(tensor))
-        single = len(sources) == 1 and uses[id(_sources(tensor)[0])] == 1
-        drawn[id(tensor)] = _sketch(tensor, sources, single, paper)
+        before = tuple(drawn[id(source)] for source in sources(tensor))
+        single = len(before) == 1 and uses[id(sources(tensor)[0])] == 1
+        drawn[id(tensor)] = _sketch(tensor, before, single, paper)
     ends: dict[str, Sketch] = {}
     for tensor in outs:
         ends[_free(tensor._keras_history.operation.name, ends)] = drawn[id(tensor)]
@@ -81,7 +81,7 @@ def read(model: Any, input_shape: Sequence[int] | None = None) -> Drawing:
     return Drawing(name=model.name, image=image, ends=ends, input_shape=image.shape)
 
 
-def _sources(tensor: Any) -> list[Any]:
+def sources(tensor: Any) -> list[Any]:
     """The tensors that a Keras tensor was made from."""
     history = tensor._keras_history
     return history.operation._inbound_nodes[history.node_index].input_tensors
@@ -94,19 +94,19 @@ def _free(name: str, taken: Any) -> str:
     return free
 
 
-def _sketch(tensor: Any, sources: tuple[Sketch, ...], single: bool, paper: Paper) -> Sketch:
-    """The layer that makes `tensor`, drawn on its sources."""
+def _sketch(tensor: Any, before: tuple[Sketch, ...], single: bool, paper: Paper) -> Sketch:
+    """The layer that makes `tensor`, drawn on what it was made from."""
     layer = tensor._keras_history.operation
     name = _free(layer.name, paper.layers)
     again = name != layer.name  # a layer used twice has its parameters once
-    found = None if again else _ops(layer, sources[0].shape)
+    found = None if again else _ops(layer, before[0].shape)
     if not found:
-        return apply(_opaque(layer, tensor, sources, again), *sources, name=name)
-    if single and type(sources[0].op) is ops.Pad:
-        folded = _fold(sources[0].op, found[-1])
+        return apply(_opaque(layer, tensor, before, again), *before, name=name)
+    if single and type(before[0].op) is ops.Pad:
+        folded = _fold(before[0].op, found[-1])
         if folded and len(found) == 1:
-            found, sources = (folded,), sources[0].inputs
-    x: Any = sources
+            found, before = (folded,), before[0].inputs
+    x: Any = before
     for op in found[:-1]:
         x = (apply(op, *x, name=f"{name}_depthwise"),)
     x = apply(found[-1], *x, name=name)
@@ -122,10 +122,10 @@ def _ops(layer: Any, x: Shape) -> tuple[Any, ...] | None:
     return known(layer, x) if known else None
 
 
-def _opaque(layer: Any, tensor: Any, sources: tuple[Sketch, ...], again: bool) -> Opaque:
+def _opaque(layer: Any, tensor: Any, before: tuple[Sketch, ...], again: bool) -> Opaque:
     shape = tuple(tensor.shape[1:])
     if None in shape:
-        given = [(1, *source.shape) for source in sources]
+        given = [(1, *source.shape) for source in before]
         shape = tuple(layer.compute_output_shape(given[0] if len(given) == 1 else given))[1:]
     if again or not isinstance(layer, keras.layers.Layer):
         return Opaque(type(layer).__name__, shape)
@@ -136,7 +136,7 @@ def _opaque(layer: Any, tensor: Any, sources: tuple[Sketch, ...], again: bool) -
 
 def _fold(pad: ops.Pad, op: Any) -> Any:
     """The window with the margin before it as its own padding, or None where that is not the same."""
-    if getattr(op, "padding", None) != "valid":
+    if getattr(op, "padding", None) != "valid" or any(pad.channels):
         return None
     if type(op) is ops.Pool:
         if op.kind == "average" and pad.fill == "zeros":
@@ -214,7 +214,7 @@ def _pool(kind: str) -> Callable[[Any, Shape], Any]:
 
 
 def _global(kind: str) -> Callable[[Any, Shape], Any]:
-    return lambda layer, x: None if layer.keepdims or _first(layer) else (ops.GlobalPool(kind),)
+    return lambda layer, x: None if _first(layer) else (ops.GlobalPool(kind, layer.keepdims),)
 
 
 def _batch_norm(layer: Any, x: Shape) -> Any:
@@ -243,6 +243,12 @@ def _padding(layer: Any, x: Shape) -> Any:
     return None if _first(layer) else (ops.Pad(_margin(layer.padding)),)
 
 
+def _dropout(layer: Any, x: Shape) -> Any:
+    if not layer.noise_shape:
+        return (ops.Dropout(layer.rate),)
+    return (ops.DropPath(layer.rate),) if tuple(layer.noise_shape[1:]) == (1,) * len(x) else None
+
+
 _LAYERS = keras.layers
 _KNOWN: dict[type, Callable[[Any, Shape], Any]] = {
     _LAYERS.Conv2D: _conv,
@@ -260,14 +266,18 @@ _KNOWN: dict[type, Callable[[Any, Shape], Any]] = {
     layers.AveragePooling2D: lambda layer, x: (
         ops.Pool(_size(layer.pool_size), _size(layer.strides), _margin(layer.padding), "average"),
     ),
-    layers.Pad2D: lambda layer, x: (ops.Pad(_margin(layer.padding), layer.fill),),
+    layers.Pad2D: lambda layer, x: (ops.Pad(_margin(layer.padding), layer.fill, layer.channels),),
     _LAYERS.ZeroPadding2D: _padding,
     _LAYERS.Rescaling: _rescale,
     _LAYERS.Activation: _named,
     _LAYERS.ReLU: _relu,
-    _LAYERS.Dropout: lambda layer, x: (ops.Dropout(layer.rate),),
+    _LAYERS.Dropout: _dropout,
+    _LAYERS.AdaptiveAveragePooling2D: lambda layer, x: (
+        None if _first(layer) else (ops.AdaptivePool(_size(layer.output_size)),)
+    ),
     _LAYERS.Dense: lambda layer, x: (ops.Dense(layer.units, layer.use_bias, _init(layer)),) if len(x) == 1 else None,
     _LAYERS.Flatten: lambda layer, x: None if _first(layer) else (ops.Flatten(),),
     _LAYERS.Concatenate: lambda layer, x: (ops.Concat(),) if layer.axis in (-1, len(x)) else None,
     _LAYERS.Add: lambda layer, x: (ops.Add(),),
+    _LAYERS.Multiply: lambda layer, x: (ops.Multiply(),),
 }

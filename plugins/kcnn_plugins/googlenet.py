@@ -5,6 +5,7 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import Norm, auxiliary, conv, head, inception, lrn, maxpool
 from kcnn.ops import BatchNorm
+from kcnn_plugins.googlenet_weights import LAYOUTS, TORCHVISION
 
 TABLE = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
     "3a": (64, 96, 128, 16, 32, 32),
@@ -17,6 +18,7 @@ TABLE = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
+like_torchvision = partial(auxiliary, pool=4)
 halve = partial(maxpool, kernel=3, stride=2, padding="same")
 
 
@@ -40,11 +42,15 @@ googlenet = Architecture(
     head=partial(head, dropout=0.4),
     aux={"inception_4a": auxiliary, "inception_4d": auxiliary},
     reference="arXiv:1409.4842, table 1",
+    year=2014,
     params=6_998_552,
+    layouts=LAYOUTS,
     variants={
         "bn": {"options": {"norm": BatchNorm(epsilon=1e-3)}, "params": 7_005_832},
         "torchvision": {
-            "options": {"norm": BatchNorm(epsilon=1e-3), "dropout": 0.2},
+            "options": {"norm": BatchNorm(epsilon=1e-3)},
+            "head": partial(head, dropout=0.2),
+            "aux": {"inception_4a": like_torchvision, "inception_4d": like_torchvision},
             "changes": {
                 "inception_*_5x5.kernel": 3,
                 "stem.padding": "half",
@@ -52,6 +58,7 @@ googlenet = Architecture(
                 "pool4.kernel": 2,
             },
             "params": 6_624_904,
+            "weights": TORCHVISION,
         },
     },
 )

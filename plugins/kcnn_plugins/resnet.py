@@ -1,14 +1,14 @@
-"""ResNet (He et al., 2015): residual blocks in four stages, as in table 1 of the paper."""
+"""ResNet (He et al., 2015), its plain twins, ResNeXt (Xie et al., 2016) and wide ResNets (Zagoruyko, 2016)."""
+
+from typing import Any
 
 from kcnn import Architecture
-from kcnn.blocks import bottleneck, conv, maxpool, residual
-from kcnn.ops import BatchNorm, Rescale
+from kcnn.blocks import bottleneck, conv, drop_rates, maxpool, residual
+from kcnn.ops import CENTRED, STANDARDISED, BatchNorm
+from kcnn_plugins.resnet_weights import KERAS, LAYOUTS, TORCHVISION
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB, pixels 0..1
-TORCHVISION = Rescale(
-    tuple(1 / (255 * d) for d in DEVIATION), tuple(-m / d for m, d in zip(MEAN, DEVIATION, strict=True))
-)
-KERAS = Rescale(1.0, (-123.68, -116.779, -103.939))  # Caffe's mean, on RGB; BGR is folded into the weights
+PAPER = "arXiv:1512.03385, table 1"
+LIKE_KERAS = {"bias": True, "norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)}
 
 
 def stem(x, norm, bias):
@@ -16,53 +16,95 @@ def stem(x, norm, bias):
     return maxpool(x, 3, stride=2, padding="half", name="stem_pool")
 
 
-def basic(x, *, repeats: tuple[int, ...], norm=True):
+def basic(x, *, repeats: tuple[int, ...], shortcut: str = "projection", norm=True, drop_path: float = 0.0):
     """Stages of `repeats` residual blocks of 64, 128, ... filters; each stage but the first halves the map."""
     x = stem(x, norm, None)
-    for stage, count in enumerate(repeats):
-        for unit in range(count):
-            stride = 2 if stage and not unit else 1
-            x = residual(x, 64 << stage, stride=stride, norm=norm, name=f"stage{stage + 1}_unit{unit + 1}")
-    return x
-
-
-def deep(x, *, repeats: tuple[int, ...], stride_on: str = "1x1", bias: bool | None = None, norm=True):
-    """Stages of `repeats` bottlenecks; `stride_on` "3x3" is torchvision's way, `bias=True` Keras'."""
-    x = stem(x, norm, bias)
+    rates = drop_rates(drop_path, sum(repeats))
     for stage, count in enumerate(repeats):
         for unit in range(count):
             stride = 2 if stage and not unit else 1
             name = f"stage{stage + 1}_unit{unit + 1}"
-            x = bottleneck(x, 64 << stage, stride=stride, stride_on=stride_on, norm=norm, bias=bias, name=name)
+            x = residual(x, 64 << stage, stride=stride, norm=norm, shortcut=shortcut, drop_path=next(rates), name=name)
     return x
 
 
-def shallow(*repeats: int, params: int) -> Architecture:
+def deep(
+    x,
+    *,
+    repeats: tuple[int, ...],
+    groups: int = 1,
+    group_width: int = 64,
+    stride_on: str = "1x1",
+    bias: bool | None = None,
+    norm=True,
+    drop_path: float = 0.0,
+):
+    """Stages of `repeats` bottlenecks; `stride_on` "3x3" is torchvision's way, `bias=True` Keras'.
+
+    Their 3x3 convolutions have `groups` groups of `group_width` filters in the first stage, twice
+    as many in each that follows (arXiv:1611.05431, table 1).
+    """
+    x = stem(x, norm, bias)
+    rates = drop_rates(drop_path, sum(repeats))
+    for stage, count in enumerate(repeats):
+        for unit in range(count):
+            x = bottleneck(
+                x,
+                64 << stage,
+                inner=groups * group_width << stage,
+                groups=groups,
+                stride=2 if stage and not unit else 1,
+                stride_on=stride_on,
+                norm=norm,
+                bias=bias,
+                drop_path=next(rates),
+                name=f"stage{stage + 1}_unit{unit + 1}",
+            )
+    return x
+
+
+def published(name: str, *repeats: int, params: int, body=deep, reference=PAPER, year=2015, **options) -> Architecture:
+    variants: dict[str, dict[str, Any]] = {}
+    if name in TORCHVISION:
+        moved = {"stride_on": "3x3"} if body is deep else {}
+        variants["torchvision"] = {"options": moved, "rescale": STANDARDISED, "weights": TORCHVISION[name]}
+    if name in KERAS:
+        count, weights = KERAS[name]
+        variants["keras"] = {"options": LIKE_KERAS, "rescale": CENTRED, "params": count, "weights": weights}
     return Architecture(
-        body=basic,
-        reference="arXiv:1512.03385, table 1",
-        options={"repeats": repeats},
+        body=body,
+        reference=reference,
+        year=year,
+        options={"repeats": repeats, **options},
         params=params,
-        variants={"torchvision": {"rescale": TORCHVISION}},
+        layouts=LAYOUTS,
+        variants=variants,
     )
 
 
-def published(*repeats: int, params: int, keras: int) -> Architecture:
-    like_keras = {"bias": True, "norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)}
-    return Architecture(
-        body=deep,
-        reference="arXiv:1512.03385, table 1",
-        options={"repeats": repeats},
-        params=params,
-        variants={
-            "torchvision": {"options": {"stride_on": "3x3"}, "rescale": TORCHVISION},
-            "keras": {"options": like_keras, "rescale": KERAS, "params": keras},
-        },
-    )
+def plain(*repeats: int, params: int) -> Architecture:
+    return published("plain", *repeats, params=params, body=basic, shortcut="none")
 
 
-resnet18 = shallow(2, 2, 2, 2, params=11_689_512)
-resnet34 = shallow(3, 4, 6, 3, params=21_797_672)
-resnet50 = published(3, 4, 6, 3, params=25_557_032, keras=25_583_592)
-resnet101 = published(3, 4, 23, 3, params=44_549_160, keras=44_601_832)
-resnet152 = published(3, 8, 36, 3, params=60_192_808, keras=60_268_520)
+def next_(name: str, *repeats: int, params: int, groups: int, group_width: int) -> Architecture:
+    table = "arXiv:1611.05431, tables 1 and 7"
+    given = {"groups": groups, "group_width": group_width, "stride_on": "3x3"}
+    return published(name, *repeats, params=params, reference=table, year=2016, **given)
+
+
+def wide(name: str, *repeats: int, params: int) -> Architecture:
+    given = {"group_width": 128, "stride_on": "3x3"}
+    return published(name, *repeats, params=params, reference="arXiv:1605.07146, table 8", year=2016, **given)
+
+
+resnet18 = published("resnet18", 2, 2, 2, 2, params=11_689_512, body=basic)
+resnet34 = published("resnet34", 3, 4, 6, 3, params=21_797_672, body=basic)
+resnet50 = published("resnet50", 3, 4, 6, 3, params=25_557_032)
+resnet101 = published("resnet101", 3, 4, 23, 3, params=44_549_160)
+resnet152 = published("resnet152", 3, 8, 36, 3, params=60_192_808)
+plain18 = plain(2, 2, 2, 2, params=11_515_688)
+plain34 = plain(3, 4, 6, 3, params=21_623_848)
+resnext50_32x4d = next_("resnext50_32x4d", 3, 4, 6, 3, params=25_028_904, groups=32, group_width=4)
+resnext101_32x8d = next_("resnext101_32x8d", 3, 4, 23, 3, params=88_791_336, groups=32, group_width=8)
+wide_resnet50_2 = wide("wide_resnet50_2", 3, 4, 6, 3, params=68_883_240)
+wide_resnet101_2 = wide("wide_resnet101_2", 3, 4, 23, 3, params=126_886_696)

@@ -4,6 +4,8 @@ from functools import partial
 
 from kcnn import Architecture
 from kcnn.blocks import Norm, conv, maxpool, wide_head
+from kcnn.ops import CENTRED, STANDARDISED, Rescale
+from kcnn_plugins.vgg_weights import FEATURES, KERAS, LAYOUTS, TORCHVISION
 
 
 def vgg(x, *, repeats: tuple[int, ...], widths: tuple[int, ...] = (64, 128, 256, 512, 512), norm: Norm = False):
@@ -15,23 +17,35 @@ def vgg(x, *, repeats: tuple[int, ...], widths: tuple[int, ...] = (64, 128, 256,
     return x
 
 
-def published(*repeats: int, params: int, norm: bool = False) -> Architecture:
+def published(name: str, *repeats: int, params: int) -> Architecture:
+    norm = name.endswith("_bn")
+    torchvision = {
+        "rescale": STANDARDISED,
+        "head": partial(wide_head, pool=7),
+        "weights": TORCHVISION[name],
+    }
+    variants = {"torchvision": torchvision}
+    if name in KERAS:
+        variants["keras"] = {"rescale": CENTRED, "weights": KERAS[name]}
+    if name in FEATURES:  # trained from Caffe's, for detectors; with no classifier
+        variants["features"] = {"rescale": Rescale(1.0, (-123.0, -117.0, -104.0)), "weights": FEATURES[name]}
     return Architecture(
         body=vgg,
         head=wide_head,
         reference="arXiv:1409.1556, table 1" + ("; batch normalisation and biases as in torchvision" if norm else ""),
+        year=2014,
         options={"repeats": repeats, "norm": norm},
         params=params,
+        layouts=LAYOUTS,
+        variants=variants,
     )
 
 
-normed = partial(published, norm=True)
-
-vgg11 = published(1, 1, 2, 2, 2, params=132_863_336)
-vgg13 = published(2, 2, 2, 2, 2, params=133_047_848)
-vgg16 = published(2, 2, 3, 3, 3, params=138_357_544)
-vgg19 = published(2, 2, 4, 4, 4, params=143_667_240)
-vgg11_bn = normed(1, 1, 2, 2, 2, params=132_868_840)
-vgg13_bn = normed(2, 2, 2, 2, 2, params=133_053_736)
-vgg16_bn = normed(2, 2, 3, 3, 3, params=138_365_992)
-vgg19_bn = normed(2, 2, 4, 4, 4, params=143_678_248)
+vgg11 = published("vgg11", 1, 1, 2, 2, 2, params=132_863_336)
+vgg13 = published("vgg13", 2, 2, 2, 2, 2, params=133_047_848)
+vgg16 = published("vgg16", 2, 2, 3, 3, 3, params=138_357_544)
+vgg19 = published("vgg19", 2, 2, 4, 4, 4, params=143_667_240)
+vgg11_bn = published("vgg11_bn", 1, 1, 2, 2, 2, params=132_868_840)
+vgg13_bn = published("vgg13_bn", 2, 2, 2, 2, 2, params=133_053_736)
+vgg16_bn = published("vgg16_bn", 2, 2, 3, 3, 3, params=138_365_992)
+vgg19_bn = published("vgg19_bn", 2, 2, 4, 4, 4, params=143_678_248)

@@ -132,7 +132,7 @@ def test_blocks_work_on_a_plain_keras_input():
     x = blocks.conv(image, 16, 3, stride=2, padding="half", norm=True, name="a")
     x = blocks.residual(x, 16, name="b")
     x = blocks.residual(x, 32, stride=2, name="c")
-    x = blocks.inverted_residual(x, 32, 2, name="d")
+    x = blocks.inverted_residual(x, 32, 64, name="d")
     x = blocks.inception(x, 4, 4, 4, 4, 4, 4, name="e")
     model = keras.Model(image, blocks.head(x, 5))
     assert model(np.zeros((1, 20, 23, 8), "float32")).shape == (1, 5)

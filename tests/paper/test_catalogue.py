@@ -56,7 +56,15 @@ def test_convnet_has_800_features_and_13066_parameters():
 
 
 @pytest.mark.parametrize(
-    ("name", "field"), [("vgg16", 212), ("googlenet", 715), ("resnet50", 483), ("mobilenet_v1", 315), ("lenet5", 32)]
+    ("name", "field"),
+    [
+        ("vgg16", 212),
+        ("googlenet", 715),
+        ("resnet50", 483),
+        ("inception_v3", 1311),
+        ("mobilenet_v1", 315),
+        ("lenet5", 32),
+    ],
 )
 def test_the_features_see_the_published_receptive_field(name, field):
     assert kcnn.measure(name).field == (field, field)
@@ -65,7 +73,7 @@ def test_the_features_see_the_published_receptive_field(name, field):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_smallest_input_is_the_smallest_that_draws(name):
     least = kcnn.smallest_input(name)
-    for side in range(1, least):
+    for side in {1, least // 2, least - 1} - {0, least}:
         with pytest.raises(ValueError, match=f"the smallest input that fits is {least}x{least}"):
             kcnn.draw(name, input_shape=(side, side, 3))
     for side in (least, least + 1):

@@ -34,10 +34,10 @@ def test_list_shows_every_network_and_its_cost(kcnn):
 
 
 def test_list_keeps_to_a_pattern_and_limits(kcnn):
-    done = kcnn("list", "*net*", "--max-params", "5M", "--max-macs", "400M", "--min-input", "20")
+    done = kcnn("list", "*net_v?", "--max-params", "5M", "--max-macs", "400M", "--min-input", "20")
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines()[1:] if line[:1].isalpha()]
-    assert names == ["convnet", "mobilenet_v2"]
+    assert names == ["mobilenet_v2"]
 
 
 def test_list_of_nothing_says_so(kcnn):

@@ -81,7 +81,7 @@ def test_an_unknown_variant_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match=r"googlenet: there is no variant 'torch'; there are torchvision, bn"):
         kcnn.draw("googlenet.torch")
     with pytest.raises(ValueError, match=r"this architecture has none"):
-        kcnn.draw("vgg11.keras")
+        kcnn.draw("inception_v2.keras")
 
 
 def test_an_empty_registry_says_how_to_install(monkeypatch):

@@ -1,0 +1,66 @@
+"""Blocks of several branches side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kcnn.blocks.plain import Norm, conv, maxpool
+from kcnn.ops import Concat, Pool
+from kcnn.sketch import apply
+
+Ways = Mapping[
+    str, Sequence[Any]
+]  # by name, rows (filters, kernel, stride, padding) or ("max" | "average", kernel, stride, padding)
+
+
+def inception(x, c1: int, r3: int, c3: int, r5: int, c5: int, proj: int, *, norm: Norm = False, name: str):
+    """Four branches, 1x1, 3x3, 5x5 and pooled, joined on channels (arXiv:1409.4842, figure 2b).
+
+    (rows, columns, any) -> (rows, columns, c1 + c3 + c5 + proj); r3 and r5 are the 1x1 reductions.
+    """
+    pooled = maxpool(x, 3, stride=1, padding="same", name=f"{name}_pool")
+    return apply(
+        Concat(),
+        conv(x, c1, 1, norm=norm, name=f"{name}_1x1"),
+        conv(conv(x, r3, 1, norm=norm, name=f"{name}_3x3_reduce"), c3, 3, norm=norm, name=f"{name}_3x3"),
+        conv(conv(x, r5, 1, norm=norm, name=f"{name}_5x5_reduce"), c5, 5, norm=norm, name=f"{name}_5x5"),
+        conv(pooled, proj, 1, norm=norm, name=f"{name}_proj"),
+        name=name,
+    )
+
+
+def branches(x, ways: Ways, *, norm: Norm = True, strided: str = "valid", name: str):
+    """Ways from `x` by their names, joined on channels (arXiv:1512.00567, figures 5 to 7).
+
+    A way is rows (filters, kernel, stride, padding), of which the last two may be missing; "max" or
+    "average" in place of filters pools; a list of rows, at a way's end, forks. Rows of stride 2 have
+    the padding `strided`, others "same". The layers of a way are `name_way` where it is one
+    convolution, `name_way_1`, `name_way_2` where it is more; a pool is `name_way`, a single
+    convolution behind it `name_way_proj`, and the parts of a fork end in a and b.
+    """
+    ends = (end for way, rows in ways.items() for end in _way(x, rows, norm, strided, f"{name}_{way}"))
+    return apply(Concat(), *ends, name=name)
+
+
+def _way(x, rows: Sequence[Any], norm: Norm, strided: str, name: str) -> list[Any]:
+    """The tensors that a way ends in: one, or those of its fork."""
+    pooled = any(isinstance(row, tuple) and isinstance(row[0], str) for row in rows)
+    alone = len(rows) - pooled == 1
+    number = 0
+    for row in rows:
+        if isinstance(row, tuple) and isinstance(row[0], str):
+            kind, kernel, stride = row[:3]
+            padding = row[3] if len(row) > 3 else "same" if stride == 1 else strided
+            x = apply(Pool(kernel, stride, padding, kind), x, name=name)
+            continue
+        number += 1
+        where = (f"{name}_proj" if pooled else name) if alone else f"{name}_{number}"
+        if isinstance(row, list):
+            return [_conv(x, part, norm, strided, f"{where}{side}") for part, side in zip(row, "ab", strict=True)]
+        x = _conv(x, row, norm, strided, where)
+    return [x]
+
+
+def _conv(x, row: tuple, norm: Norm, strided: str, name: str):
+    filters, kernel, stride = (*row, 1)[:3]
+    padding = row[3] if len(row) > 3 else "same" if stride == 1 else strided
+    return conv(x, filters, kernel, stride=stride, padding=padding, norm=norm, name=name)

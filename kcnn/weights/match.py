@@ -1,0 +1,186 @@
+"""Which tensor of a file belongs to which variable of a model, turned round where libraries lay it otherwise."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from kcnn.architecture import Layout
+from kcnn.read import sources
+from kcnn.sketch import walk
+from kcnn.weights.files import CONVOLUTION, NORMALISATION, TORCH, Stored
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every tensor, by name: "layer/variable" as in the model, or as in the file where it is its own."""
+
+    layout: str  # whose names the file has: "kcnn", or a key of the architecture's layouts
+    matched: tuple[str, ...]
+    adapted: Mapping[str, str] = field(default_factory=dict)  # on purpose, and how
+    missing: Mapping[str, str] = field(default_factory=dict)  # in the model, without a tensor that fits, and why
+    unexpected: tuple[str, ...] = ()  # in the file, of no layer of the network
+    unused: tuple[str, ...] = ()  # in the file, of layers that the model was built without
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.matched)} tensors match (names as in {self.layout})"]
+        for word in ("adapted", "missing"):
+            lines += [f"{word} {name}: {why}" for name, why in getattr(self, word).items()]
+        for word in ("unexpected", "unused"):
+            lines += [f"{word} {name}" for name in getattr(self, word)]
+        return "\n".join(lines)
+
+
+def match(
+    model: Any, stored: Stored, layouts: Mapping[str, Layout], whole: Sequence[str], logits: Sequence[str]
+) -> tuple[Report, list[tuple[Any, np.ndarray]]]:
+    """The report, and each variable with the array it takes.
+
+    `whole` are the layers with weights of the network in full, in order, `logits` those whose
+    number of classes may differ. ValueError where the file has no layer of the network.
+    """
+    prefix = getattr(model, "card", {}).get("prefix", "")
+    made = {layer.name.removeprefix(prefix): layer for layer in _layers(model)}
+    whole = list(whole) or list(made)
+    name, layout, names = _spoken(stored, layouts, whole)
+    first = next((layer for layer in made.values() if hasattr(layer, "kernel_size")), None)
+    found: list[tuple[Any, np.ndarray]] = []
+    matched, adapted, missing = [], {}, {}
+    taken: set[tuple[str, str]] = set()
+    for mine, layer in made.items():
+        theirs = names.get(mine, mine)
+        arrays = stored.layers.get(theirs, {})
+        for number, variable in enumerate(layer.weights):
+            address = f"{mine}/{variable.name}"
+            key = _key(stored, arrays, variable.name, number, len(layer.weights))
+            if key is None:
+                missing[address] = f"the file has no {theirs!r}" if not arrays else f"{theirs!r} has no {variable.name}"
+                continue
+            taken.add((theirs, key))
+            array = _turned(arrays[key], layer, variable, stored.kind)
+            if layer is first and layout and layout.bgr and variable.name == "kernel":
+                array = array[:, :, ::-1]
+            wanted = tuple(variable.shape)
+            how = ""
+            if array.shape != wanted and layer is first and variable.name == "kernel":
+                array, how = _channels(array, wanted)
+            if array.shape == wanted:
+                found.append((variable, array))
+                if how:
+                    adapted[address] = how
+                else:
+                    matched.append(address)
+            elif mine in logits and array.shape[:-1] == wanted[:-1]:
+                adapted[address] = f"a new head: {array.shape[-1]} classes in the file, {wanted[-1]} here"
+            else:
+                missing[address] = f"{array.shape} in the file, {wanted} here"
+    set_aside = {names.get(layer, layer) for layer in whole} - {names.get(layer, layer) for layer in made}
+    rest = [(layer, key) for layer, arrays in stored.layers.items() for key in arrays if (layer, key) not in taken]
+    report = Report(
+        layout=name,
+        matched=tuple(matched),
+        adapted=adapted,
+        missing=missing,
+        unexpected=tuple(f"{layer}/{key}" for layer, key in rest if layer not in set_aside),
+        unused=tuple(f"{layer}/{key}" for layer, key in rest if layer in set_aside),
+    )
+    return report, found
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """Layers that have weights, in the order in which the outputs are followed back."""
+    done: set[int] = set()
+    for tensor in walk(*model.outputs, sources=sources):
+        layer = tensor._keras_history.operation
+        if id(layer) not in done and getattr(layer, "weights", None):
+            done.add(id(layer))
+            if not hasattr(layer, "_layers") or not getattr(layer, "layers", None):
+                yield layer
+            else:
+                raise ValueError(f"{model.name!r} is not flat: {layer.name!r} is a model inside it")
+
+
+def _spoken(
+    stored: Stored, layouts: Mapping[str, Layout], whole: Sequence[str]
+) -> tuple[str, Layout | None, dict[str, str]]:
+    """The layout under which the file has the most layers, and its name for each layer."""
+    best: tuple[str, Layout | None, dict[str, str]] = ("kcnn", None, {})
+    most = sum(layer in stored.layers for layer in whole)
+    for name, layout in layouts.items():
+        names = {}
+        for layer, theirs in layout.names(whole).items():
+            options = (theirs,) if isinstance(theirs, str) else theirs
+            names[layer] = next((one for one in options if one in stored.layers), options[0])
+        hits = sum(theirs in stored.layers for theirs in names.values())
+        if hits > most:
+            best, most = (name, layout, names), hits
+    if not most:
+        known = ", ".join(["kcnn", *layouts])
+        there = ", ".join(list(stored.layers)[:4]) or "nothing"
+        raise ValueError(
+            f"it holds {there} ...: no layer of this network (which has {', '.join(whole[:3])}, ...), "
+            f"under none of the names it is known by ({known})"
+        )
+    return best
+
+
+def _key(stored: Stored, arrays: Mapping[str, Any], variable: str, number: int, count: int) -> str | None:
+    """The file's word for a variable of a layer."""
+    if variable in arrays:
+        return variable
+    if stored.kind == "torch":
+        for words in (CONVOLUTION, NORMALISATION):
+            if variable in words:
+                word = list(TORCH)[words.index(variable)]
+                return word if word in arrays else None
+    by_number = f"#{number}"
+    return by_number if by_number in arrays and len(arrays) == count else None
+
+
+def _turned(array: np.ndarray, layer: Any, variable: Any, kind: str) -> np.ndarray:
+    """An array with its axes as Keras has them."""
+    if variable.name != "kernel":
+        return array
+    if kind == "torch" and array.ndim == 4:
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        array = array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+    elif kind == "torch" and array.ndim == 2:
+        array = _flattened(array, layer).T
+    wanted = tuple(variable.shape)
+    squeezed = [n for n in array.shape if n != 1] == [n for n in wanted if n != 1]
+    return array.reshape(wanted) if squeezed and array.ndim != len(wanted) else array
+
+
+def _flattened(array: np.ndarray, layer: Any) -> np.ndarray:
+    """(units, features) for a map that was flattened rows first, where PyTorch's is channels first."""
+    map_shape = _map_before(layer)
+    if map_shape is None or array.shape[1] != np.prod(map_shape):
+        return array
+    rows, columns, channels = map_shape
+    return array.reshape(-1, channels, rows, columns).transpose(0, 2, 3, 1).reshape(array.shape)
+
+
+def _map_before(layer: Any) -> tuple[int, ...] | None:
+    """The map that a dense layer's input was, where only a Flatten and layers without weights lie between."""
+    before = layer.input
+    while True:
+        made_by = before._keras_history.operation
+        if isinstance(made_by, keras.layers.Flatten):
+            return tuple(made_by.input.shape[1:])
+        from_ = sources(before)
+        if len(from_) != 1 or getattr(made_by, "weights", None):
+            return None
+        before = from_[0]
+
+
+def _channels(array: np.ndarray, wanted: tuple[int, ...]) -> tuple[np.ndarray, str]:
+    """The first kernel for another number of input channels: their sum for one, spread over more."""
+    had, have = array.shape[2], wanted[2]
+    if array.shape[:2] + array.shape[3:] != wanted[:2] + wanted[3:]:
+        return array, ""
+    if have == 1:
+        return array.sum(axis=2, keepdims=True), f"summed over {had} channels"
+    spread = array[:, :, np.arange(have) % had] * (had / have)
+    return spread.astype(array.dtype), f"{had} channels spread over {have}"

@@ -1,0 +1,54 @@
+"""AlexNet (Krizhevsky, Sutskever & Hinton, NIPS 2012), and the one-tower network of arXiv:1404.5997."""
+
+from functools import partial
+
+from kcnn import Architecture
+from kcnn.blocks import conv, lrn, maxpool, wide_head
+from kcnn.ops import STANDARDISED
+from kcnn_plugins.alexnet_weights import LAYOUTS, TORCHVISION
+
+PAPER = (  # filters, kernel, stride, padding, groups, normalised, pooled (section 3.5, figure 2)
+    (96, 11, 4, "valid", 1, True, True),
+    (256, 5, 1, 2, 2, True, True),
+    (384, 3, 1, 1, 1, False, False),
+    (384, 3, 1, 1, 2, False, False),
+    (256, 3, 1, 1, 2, False, True),
+)
+ONE_TOWER = (
+    (64, 11, 4, 2, 1, False, True),
+    (192, 5, 1, 2, 1, False, True),
+    (384, 3, 1, 1, 1, False, False),
+    (256, 3, 1, 1, 1, False, False),
+    (256, 3, 1, 1, 1, False, True),
+)
+
+
+def body(x, *, table: tuple = PAPER):
+    """Five convolutions with overlapping pools; two groups stand for the paper's two graphics cards."""
+    for number, (filters, kernel, stride, padding, groups, normalised, pooled) in enumerate(table, 1):
+        x = conv(x, filters, kernel, stride=stride, padding=padding, groups=groups, name=f"conv{number}")
+        x = lrn(x, name=f"norm{number}") if normalised else x
+        x = maxpool(x, 3, stride=2, name=f"pool{number}") if pooled else x
+    return x
+
+
+alexnet = Architecture(
+    body=body,
+    head=wide_head,
+    input_shape=(227, 227, 3),  # the text says 224, which its own 55x55 maps of conv1 rule out
+    reference="NIPS 2012, section 3.5 and figure 2",
+    year=2012,
+    params=60_965_224,
+    layouts=LAYOUTS,
+    variants={
+        "torchvision": {
+            "options": {"table": ONE_TOWER},
+            "head": partial(wide_head, pool=6, dropout_first=True),
+            "input_shape": (224, 224, 3),
+            "reference": "arXiv:1404.5997, as in torchvision",
+            "rescale": STANDARDISED,
+            "params": 61_100_840,
+            "weights": TORCHVISION,
+        },
+    },
+)

@@ -1,0 +1,12 @@
+"""torchvision's names for AlexNet's layers, and the weights it publishes."""
+
+from kcnn.sources import layout, torchvision
+
+NAMES = {
+    **{f"conv{number}": f"features.{index}" for number, index in enumerate((0, 3, 6, 8, 10), 1)},
+    "fc6": "classifier.1",
+    "fc7": "classifier.4",
+    "logits": "classifier.6",
+}
+LAYOUTS = {"torchvision": layout(NAMES.__getitem__)}
+TORCHVISION = (torchvision("alexnet-owt-7be5be79.pth", 56.522),)

@@ -1,0 +1,40 @@
+"""torchvision's names for GoogLeNet's layers, and the weights it publishes."""
+
+from kcnn.sources import layout, normalised, torchvision
+
+STEM = {"stem": "conv1", "conv2_reduce": "conv2", "conv2": "conv3"}
+BRANCHES = {
+    "1x1": "branch1",
+    "3x3_reduce": "branch2.0",
+    "3x3": "branch2.1",
+    "5x5_reduce": "branch3.0",
+    "5x5": "branch3.1",
+    "proj": "branch4.1",
+}
+DENSE = {
+    "logits": "fc",
+    "aux1_fc": "aux1.fc1",
+    "aux1_logits": "aux1.fc2",
+    "aux2_fc": "aux2.fc1",
+    "aux2_logits": "aux2.fc2",
+}
+
+
+def convolution(layer):
+    if layer.startswith("inception_"):
+        block, _, branch = layer.removeprefix("inception_").partition("_")
+        return f"inception{block}.{BRANCHES[branch]}"
+    return STEM.get(layer) or layer.replace("_", ".").removesuffix(".conv")
+
+
+def in_torchvision(layer):
+    """inception_3a_5x5_reduce is inception3a.branch3.0.conv, aux1_conv is aux1.conv.conv."""
+    if layer in DENSE:
+        return DENSE[layer]
+    if layer.startswith("aux"):
+        return layer[:4] + (".conv.bn" if layer.endswith("_bn") else ".conv.conv")
+    return normalised(convolution)(layer)
+
+
+LAYOUTS = {"torchvision": layout(in_torchvision)}
+TORCHVISION = (torchvision("googlenet-1378be20.pth", 69.778),)

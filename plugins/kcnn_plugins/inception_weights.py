@@ -1,0 +1,43 @@
+"""Names for Inception v3's layers in Keras' and torchvision's files, and the weights they publish."""
+
+from kcnn import Layout
+from kcnn.sources import layout, normalised, numbered, parts, tf_kernels, torchvision
+
+STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
+DENSE = {"logits": "fc", "aux1_logits": "AuxLogits.fc"}
+
+
+def in_keras(layers):
+    """Keras numbers all but the last layer."""
+    return numbered(layers, {"logits": "predictions"})
+
+
+def convolution(layer):
+    if layer.startswith("stem"):
+        return STEM[int(layer[4:]) - 1]
+    if layer.startswith("aux"):
+        return f"AuxLogits.conv{int(layer[-1]) - 1}"
+    block, way, place = parts(r"mixed(\d+)_(\dx\d|double|pool)_?(.*)", layer)
+    number = int(block)
+    ways = {"double": "7x7dbl" if 4 <= number <= 7 else "3x3dbl", "7x7": "7x7x3" if number == 8 else "7x7"}
+    branch = "branch_pool" if way == "pool" else f"branch{ways.get(way, way)}"
+    return f"Mixed_{BLOCKS[number]}.{branch}" + (f"_{place}" if place not in ("", "proj") else "")
+
+
+def in_torchvision(layer):
+    """mixed9_double_3a is Mixed_7b.branch3x3dbl_3a."""
+    return DENSE.get(layer) or normalised(convolution)(layer)
+
+
+LAYOUTS = {"keras": Layout(names=in_keras), "torchvision": layout(in_torchvision)}
+KERAS = tf_kernels(
+    "inception_v3",
+    "9a0d58056eeedaa3f26cb7ebd46da564",
+    "bcbd6486424b2319ff4ef7d526e38f63",
+    77.9,
+    "Apache-2.0, Keras",
+    resize=342,
+    crop=299,
+)
+TORCHVISION = (torchvision("inception_v3_google-0cc3c7bd.pth", 77.294, resize=342, crop=299),)

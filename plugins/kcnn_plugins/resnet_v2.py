@@ -1,0 +1,75 @@
+"""ResNet v2 (He et al., 2016): normalisation and activation before each convolution."""
+
+from kcnn import Architecture
+from kcnn.blocks import Norm, apply, conv, drop_rates, finish, maxpool, preactivation
+from kcnn.ops import BatchNorm, Pad
+from kcnn_plugins.resnet_v2_weights import KERAS, LAYOUTS
+
+
+def body(
+    x,
+    *,
+    repeats: tuple[int, ...],
+    stride_on: str = "1x1",
+    active_stem: bool = True,
+    late_stride: bool = False,
+    zero_margin: bool = False,
+    bias: bool = False,
+    norm: Norm = True,
+    drop_path: float = 0.0,
+):
+    """Stages of `repeats` pre-activation bottlenecks, and a last activation.
+
+    The paper activates the stem's output before it splits (section 4.1); `active_stem=False` leaves
+    that to the first unit, behind the pool. `late_stride` halves the map in the last unit of
+    stages 1 to 3, as Keras does, and not in the first of stages 2 to 4; `zero_margin` is Keras' too,
+    under a max pool of values that are not activated.
+    """
+    stem = {"norm": norm} if active_stem else {"act": None, "bias": bias}
+    x = conv(x, 64, 7, stride=2, padding="half", name="stem", **stem)
+    x = apply(Pad(1), x, name="stem_margin") if zero_margin else x
+    x = maxpool(x, 3, stride=2, padding="valid" if zero_margin else "half", name="stem_pool")
+    rates = drop_rates(drop_path, sum(repeats))
+    for stage, count in enumerate(repeats):
+        for unit in range(count):
+            late = stage < len(repeats) - 1 and unit == count - 1
+            x = preactivation(
+                x,
+                64 << stage,
+                stride=2 if (late if late_stride else stage and not unit) else 1,
+                stride_on=stride_on,
+                norm=norm,
+                bias=bias,
+                active=active_stem and not stage and not unit,
+                drop_path=next(rates),
+                name=f"stage{stage + 1}_unit{unit + 1}",
+            )
+    return finish(x, norm, "relu", "last")
+
+
+def published(name: str, *repeats: int, params: int) -> Architecture:
+    count, weights = KERAS[name]
+    like_keras = {
+        "late_stride": True,
+        "zero_margin": True,
+        "bias": True,
+        "norm": BatchNorm(epsilon=1.001e-5, momentum=0.99),
+    }
+    bare_stem = {"stride_on": "3x3", "active_stem": False}
+    return Architecture(
+        body=body,
+        reference="arXiv:1603.05027, figure 4e, on table 1 of arXiv:1512.03385",
+        year=2016,
+        options={"repeats": repeats},
+        params=params,
+        layouts=LAYOUTS,
+        variants={
+            "keras": {"options": {**bare_stem, **like_keras}, "params": count, "weights": weights},
+            "timm": {"options": bare_stem},
+        },
+    )
+
+
+resnet50_v2 = published("resnet50_v2", 3, 4, 6, 3, params=25_549_352)
+resnet101_v2 = published("resnet101_v2", 3, 4, 23, 3, params=44_541_480)
+resnet152_v2 = published("resnet152_v2", 3, 8, 36, 3, params=60_185_128)

@@ -1,0 +1,52 @@
+"""Names for VGG's layers in torchvision's and Keras' files, and the weights they publish."""
+
+from kcnn import Layout
+from kcnn.sources import layout, tf_kernels, torchvision
+
+OXFORD = "CC-BY-4.0, Visual Geometry Group, Oxford"
+TOP = {"fc6": ("classifier.0", "fc1"), "fc7": ("classifier.3", "fc2"), "logits": ("classifier.6", "predictions")}
+
+
+def in_torchvision(layers):
+    """torchvision numbers convolutions, normalisations, activations and pools in one sequence."""
+    found, index, stage = {}, 0, 1
+    for layer in layers:
+        if layer in TOP:
+            found[layer] = TOP[layer][0]
+            continue
+        here = int(layer[4])
+        index += here - stage  # a pool
+        stage = here
+        if layer.endswith("_bn"):
+            found[layer] = f"features.{index - 1}"
+            index += 1
+        else:
+            found[layer] = f"features.{index}"
+            index += 2
+    return found
+
+
+def in_keras(layer):
+    """conv1_2 is block1_conv2."""
+    return TOP[layer][1] if layer in TOP else f"block{layer[4]}_conv{layer[6:]}"
+
+
+LAYOUTS = {"torchvision": Layout(names=in_torchvision), "keras": layout(in_keras, bgr=True)}
+TORCHVISION = {
+    name: (torchvision(f"{name}-{digits}.pth", accuracy),)
+    for name, digits, accuracy in (
+        ("vgg11", "8a719046", 69.020),
+        ("vgg13", "19584684", 69.928),
+        ("vgg16", "397923af", 71.592),
+        ("vgg19", "dcbb9e9d", 72.376),
+        ("vgg11_bn", "6002323d", 70.370),
+        ("vgg13_bn", "abd245e5", 71.586),
+        ("vgg16_bn", "6c64b313", 73.360),
+        ("vgg19_bn", "c79401a0", 74.218),
+    )
+}
+FEATURES = {"vgg16": (torchvision("vgg16_features-amdegroot-88682ab5.pth", None, top=False),)}
+KERAS = {
+    "vgg16": tf_kernels("vgg16", "64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc", 71.3, OXFORD),
+    "vgg19": tf_kernels("vgg19", "cbe5617147190e668d6c5d5026f83318", "253f8cb515780f3b799900260a226db6", 71.3, OXFORD),
+}
