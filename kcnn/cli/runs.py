@@ -23,7 +23,11 @@ def add(app: typer.Typer) -> None:
             "kcnn train convnet --data tfds:fashion_mnist --epochs 2 --learning-rate 2e-3",
         )
     )(train)
-    app.command(epilog=_examples("kcnn predict runs/googlenet.bn photo.jpg other.png"))(predict)
+    app.command(
+        epilog=_examples(
+            "kcnn predict runs/googlenet.bn photo.jpg other.png", "kcnn predict resnet50.torchvision photo.jpg"
+        )
+    )(predict)
 
 
 @contextlib.contextmanager
@@ -145,16 +149,29 @@ def _report(found: Any) -> None:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or a .keras file of kcnn's.")],
+    run: Annotated[str, typer.Argument(help="A run's folder, a .keras file of kcnn's, or a network with weights.")],
     images: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    weights: Annotated[
+        str, typer.Option("--weights", "-w", help="Of a network: published weights by name, or a file.")
+    ] = "imagenet",
+    set: Options = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say which class each picture shows, by a trained model."""
+    """Say which class each picture shows, by a trained model or by a network with published weights."""
     from kcnn.models import read_card
 
-    path = run / "model.keras" if run.is_dir() else run
-    card = read_card(path)
+    path = Path(run) / "model.keras" if Path(run).is_dir() else Path(run)
+    model = None
+    if path.exists():
+        card = read_card(path)
+    elif path.suffix == ".keras" or len(path.parts) > 1:
+        raise Mistake(f"there is no file {path}")
+    else:
+        kcnn.architecture(run)  # a word that is neither a file nor a network, before the wait
+        start()
+        model = kcnn.build(run, weights=weights, **assignments(set or [], "option"))
+        card = model.card
     if not card["top"] or card["taps"]:
         raise Mistake(f"{path} ends in features, not in classes")
     rows, columns, channels = card["input_shape"]
@@ -164,16 +181,20 @@ def predict(
 
     from kcnn.data.images import Undecodable, decode
 
+    seen = card.get("pictures")  # as when the published weights were measured
+    how = (
+        {"shorter": round(seen["resize"] * rows / seen["crop"]), "interpolation": seen["interpolation"]} if seen else {}
+    )
     pixels = []
     for image in images:
         try:
-            pixels.append(decode(image, (rows, columns, channels)))
+            pixels.append(decode(image, (rows, columns, channels), **how))
         except Undecodable as error:
             raise Mistake(f"{image} cannot be decoded: {error}") from None
     start()
     import keras
 
-    model = kcnn.load(path)
+    model = model or kcnn.load(path)
     scores = keras.ops.softmax(model.predict(np.stack(pixels).astype("float32"), verbose=0))
     probabilities = keras.ops.convert_to_numpy(scores)
     names = card["classes"] if isinstance(card["classes"], list) else [f"class {n}" for n in range(card["classes"])]

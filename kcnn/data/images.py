@@ -29,10 +29,18 @@ def check_channels(channels: int) -> None:
         raise ValueError(f"pictures are read as grey (1 channel) or RGB (3 channels), not with {channels}")
 
 
-def decode(source: str | PathLike[str] | bytes, shape: tuple[int, int, int]) -> np.ndarray:
+def decode(
+    source: str | PathLike[str] | bytes,
+    shape: tuple[int, int, int],
+    *,
+    shorter: int | None = None,
+    interpolation: str = "bilinear",
+) -> np.ndarray:
     """A picture file as uint8 (rows, columns, channels): turned as its EXIF says, cropped centrally, resized.
 
-    A moving picture gives its first frame; transparent pixels are laid on white.
+    All of the picture that has the shape's proportions is kept, or, with `shorter`, what lies in the
+    middle once the shorter side has so many pixels. `interpolation` is a filter of Pillow's. A moving
+    picture gives its first frame; transparent pixels are laid on white.
     Undecodable where the file is no picture, is cut short, or is broken inside.
     """
     check_channels(shape[2])
@@ -42,12 +50,14 @@ def decode(source: str | PathLike[str] | bytes, shape: tuple[int, int, int]) -> 
                 "RGB", (shape[1] * 2, shape[0] * 2)
             )  # JPEG decodes at a fraction of its size where that is enough
             picture.load()
-            return fit(ImageOps.exif_transpose(picture), shape)
+            return fit(ImageOps.exif_transpose(picture), shape, shorter, interpolation)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Undecodable(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
 
 
-def fit(picture: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+def fit(
+    picture: Image.Image, shape: tuple[int, int, int], shorter: int | None = None, interpolation: str = "bilinear"
+) -> np.ndarray:
     """A PIL picture as uint8 of that shape."""
     rows, columns, channels = shape
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
@@ -60,8 +70,14 @@ def fit(picture: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
         picture = Image.fromarray((deep / scale).clip(0, 255).astype("uint8"))
     picture = picture.convert("L" if channels == 1 else "RGB")
     top, left, bottom, right = crop_box(picture.height, picture.width, rows, columns)
-    if (picture.height, picture.width) != (rows, columns):
-        picture = picture.resize((columns, rows), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    filters = Image.Resampling[interpolation.upper()]
+    if shorter:
+        scale = shorter / min(picture.size)
+        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), filters)
+        top, left = (picture.height - rows) // 2, (picture.width - columns) // 2
+        picture = picture.crop((left, top, left + columns, top + rows))
+    elif (picture.height, picture.width) != (rows, columns):
+        picture = picture.resize((columns, rows), filters, box=(left, top, right, bottom))
     return np.asarray(picture).reshape(shape)
 
 

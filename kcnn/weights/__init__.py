@@ -68,12 +68,14 @@ def load_weights(model: Any, weights: str | PathLike[str] = "imagenet", *, stric
         raise ValueError(f"{path} is of another network: {error}") from None
     fits = not report.missing and not report.unexpected
     lenient = bool(card.get("changes")) if strict is None else not strict
-    if not found or not (fits or lenient):
-        raise ValueError(_unfit(path, report))
+    if not found:
+        raise ValueError(f"{path} is of another network: {_unfit(report)}")
+    if not (fits or lenient):
+        raise ValueError(f"{path}: {_unfit(report)}")
     for variable, array in found:
         variable.assign(array)
     if not fits:
-        warnings.warn(_unfit(path, report), PartlyLoaded, stacklevel=2)
+        warnings.warn(f"{path}: {_unfit(report)}", PartlyLoaded, stacklevel=2)
     if chosen and hasattr(model, "update_card"):
         model.update_card(**_facts(chosen, report, card))
     return report
@@ -147,13 +149,13 @@ def _ops(value: Any) -> Any:
     return tuple(map(_ops, value)) if isinstance(value, list) else value
 
 
-def _unfit(path: Path, report: Any) -> str:
+def _unfit(report: Any) -> str:
     """What did not fit, shortly: the first few of each."""
 
     def few(names: Any) -> str:
         return ", ".join(list(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
-    said = [f"{path}: {len(report.matched) + len(report.adapted)} tensors fit"]
+    said = [f"{len(report.matched) + len(report.adapted)} tensors fit"]
     if report.missing:
         said.append(f"missing are {few([f'{name} ({why})' for name, why in report.missing.items()])}")
     if report.unexpected:

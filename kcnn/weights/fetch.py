@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 from kcnn.architecture import Weights
 
 ATTEMPTS = 5  # of one download, each going on where the one before was cut
-CHUNK = 1 << 20  # bytes
+CHUNK = 1 << 16  # bytes; a cut connection loses at most one
 Progress = Callable[[int, int | None], None]  # bytes so far, and in all where that is known
 
 

@@ -67,8 +67,12 @@ def scaled(filters: float) -> int:
     return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
-def v1(x, *, width: float = 1.0, act: str = "relu", norm=NORM):
-    """A convolution and 13 depthwise separable ones, all of `width` times the paper's filters."""
+def v1(x, *, width: float = 1.0, act: str = "relu6", norm=NORM):
+    """A convolution and 13 depthwise separable ones, all of `width` times the paper's filters.
+
+    ReLU6 is the authors' code's, and what all published weights were trained with; the paper's text
+    says ReLU.
+    """
     x = conv(x, int(32 * width), 3, stride=2, norm=norm, act=act, name="stem")
     for unit, (filters, stride) in enumerate(V1, 1):
         x = separable(x, int(filters * width), 3, stride=stride, norm=norm, act=act, name=f"unit{unit}")
@@ -173,9 +177,9 @@ mobilenet_v1 = published(
     4_231_976,
     {
         "keras": {
-            "options": {"act": "relu6", "norm": NORM, "dropout": 1e-3},
-            "changes": {"unit{2,4,6,12}_depthwise.padding": ((0, 1), (0, 1))},
-            "weights": KERAS["mobilenet_v1.keras"],
+            "options": {"dropout": 1e-3},
+            "changes": {"unit{2,4,6,12}_depthwise.padding": ((0, 1), (0, 1))},  # differs from "same" on odd maps
+            "weights": KERAS["mobilenet_v1"],
         }
     },
     body=v1,

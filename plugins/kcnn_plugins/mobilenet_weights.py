@@ -142,7 +142,7 @@ def resized(side: int) -> int:
 
 
 KERAS = {
-    "mobilenet_v1.keras": tuple(
+    "mobilenet_v1": tuple(
         weights
         for width, accuracies in V1.items()
         for side, accuracy in zip(SIDES, accuracies, strict=False)

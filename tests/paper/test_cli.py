@@ -98,7 +98,8 @@ def test_diff_says_what_changes_and_what_it_costs(kcnn):
         (["describe", "vgg11", "--change", "conv9_9.kernel=3"], "no layer answers"),
         (["describe", "vgg11", "--set", "with=1"], "no option 'with'"),
         (["train", "vgg12", "--data", "digits"], "nearest are vgg1"),
-        (["predict", "nowhere", "x.png"], "there is no file"),
+        (["predict", "nowhere.keras", "x.png"], "there is no file"),
+        (["predict", "nowhere", "x.png"], "no architecture is named 'nowhere'"),
         (["diff", "vgg11", "vgg99"], "nearest are vgg"),
     ],
 )

@@ -1,0 +1,232 @@
+"""Weights out of files into models: strictly, adapted only on purpose, and reported by name."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import kcnn
+from kcnn import Architecture, Layout, Weights, blocks, weights
+from kcnn.weights import PartlyLoaded, published
+
+
+@pytest.fixture(scope="module")
+def convnet():
+    return kcnn.build("convnet", seed=1)
+
+
+@pytest.fixture
+def file(convnet, tmp_path):
+    weights.save(convnet, tmp_path / "convnet.safetensors")
+    return tmp_path / "convnet.safetensors"
+
+
+def same(a, b):
+    return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5", "h5"])
+@pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
+def test_kcnns_own_files_of_every_format_are_read_back(convnet, ending, tmp_path):
+    path = tmp_path / f"convnet.{ending}"
+    {"safetensors": weights.save, "weights.h5": lambda m, p: m.save_weights(p)}.get(ending, lambda m, p: m.save(p))(
+        convnet, path
+    )
+    found = kcnn.build("convnet", seed=2, weights=path)
+    assert same(found, convnet)
+    assert kcnn.load_weights(found, path).layout == "kcnn"
+
+
+def test_a_trained_model_with_its_optimizer_is_read_too(convnet, tmp_path):
+    model = kcnn.build("googlenet.bn", classes=3, input_shape=(32, 32, 1))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(np.zeros((4, 32, 32, 1)), np.zeros(4), verbose=0)
+    model.save(tmp_path / "trained.keras")
+    assert same(
+        kcnn.build("googlenet.bn", classes=3, input_shape=(32, 32, 1), weights=tmp_path / "trained.keras"), model
+    )
+
+
+def test_a_prefix_is_no_part_of_a_name(file, convnet):
+    assert same(kcnn.build("convnet", prefix="left_", weights=file), convnet)
+
+
+def test_another_number_of_classes_keeps_the_new_head(file, convnet):
+    model = kcnn.build("convnet", classes=3, seed=2)
+    before = model.get_layer("logits").get_weights()
+    report = kcnn.load_weights(model, file)
+    assert report.adapted == {
+        "logits/kernel": "a new head: 10 classes in the file, 3 here",
+        "logits/bias": "a new head: 10 classes in the file, 3 here",
+    }
+    assert all((a == b).all() for a, b in zip(model.get_layer("logits").get_weights(), before, strict=True))
+    assert (model.get_layer("conv2").kernel.numpy() == convnet.get_layer("conv2").kernel.numpy()).all()
+
+
+@pytest.mark.parametrize(("had", "have"), [(1, 3), (1, 7), (3, 1), (3, 7), (7, 3)])
+def test_a_grey_picture_gives_the_same_features_through_any_number_of_channels(had, have, tmp_path):
+    model = kcnn.build("convnet", input_shape=(28, 28, had), seed=1)
+    weights.save(model, tmp_path / "w.safetensors")
+    other = kcnn.build("convnet", input_shape=(28, 28, have))
+    report = kcnn.load_weights(other, tmp_path / "w.safetensors")
+    assert list(report.adapted) == ["conv1/kernel"]
+    if had == 1 or have in (1,) or had == 7:
+        grey = np.random.default_rng(0).uniform(0, 255, (2, 28, 28, 1)).astype("float32")
+        a, b = (m.predict(np.repeat(grey, n, -1), verbose=0) for m, n in ((model, had), (other, have)))
+        if had != 7:  # of seven channels three were kept
+            np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4)
+
+
+def test_without_a_top_the_files_own_is_unused(file, convnet):
+    report = kcnn.load_weights(kcnn.build("convnet", top=False), file)
+    assert set(report.unused) == {"logits/kernel", "logits/bias"}
+    assert not report.unexpected
+
+
+def test_a_tap_inside_a_numbered_network_still_finds_its_layers(tmp_path):
+    theirs = keras.applications.InceptionV3(weights=None, input_shape=(75, 75, 3), classes=4)
+    theirs.save_weights(tmp_path / "theirs.weights.h5")
+    whole = kcnn.build("inception_v3.keras", classes=4, input_shape=(75, 75, 3), weights=tmp_path / "theirs.weights.h5")
+    part = kcnn.build(
+        "inception_v3.keras", taps=["mixed4_7x7_2"], input_shape=(75, 75, 3), weights=tmp_path / "theirs.weights.h5"
+    )
+    for layer in part.layers:
+        for a, b in zip(layer.get_weights(), whole.get_layer(layer.name).get_weights(), strict=True):
+            assert (a == b).all(), layer.name
+
+
+def test_what_is_missing_or_unexpected_is_an_error_that_names_it_and_sets_nothing(file, convnet):
+    tensors = load_file(file)
+    kernel = tensors.pop("conv2/kernel")
+    save_file(tensors | {"conv9/kernel": kernel}, file)
+    model = kcnn.build("convnet", seed=2)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"missing are conv2/kernel \('conv2' has no kernel\); unexpected are conv9"):
+        kcnn.load_weights(model, file)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
+    with pytest.warns(PartlyLoaded, match="unexpected are conv9/kernel"):
+        report = kcnn.load_weights(model, file, strict=False)
+    assert set(report.missing) == {"conv2/kernel"}
+    assert report.unexpected == ("conv9/kernel",)
+    assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
+
+
+def test_a_patched_network_keeps_what_fits_and_says_what_does_not(file, convnet):
+    with pytest.warns(PartlyLoaded, match=r"missing are conv2/kernel \(\(3, 3, 16, 32\) in the file, \(5, 5, 16, 32\)"):
+        model = kcnn.build("convnet", changes={"conv2.kernel": 5, "conv2.padding": 1}, weights=file)
+    assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
+
+
+def test_another_networks_file_is_refused_with_what_it_holds(file):
+    with pytest.raises(ValueError, match=r"of another network: 0 tensors fit; missing are stem/kernel"):
+        kcnn.build("resnet18", weights=file)
+    save_file({"conv3/kernel": np.zeros(3, "float32")}, file)
+    with pytest.raises(ValueError, match=r"of another network: it holds conv3 \.\.\.: no layer of this network"):
+        kcnn.build("vgg11", input_shape=(32, 32, 3), weights=file)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5", "h5"])
+@pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
+def test_a_file_cut_short_is_said_to_be_damaged(convnet, ending, tmp_path):
+    path = tmp_path / f"convnet.{ending}"
+    {"safetensors": weights.save, "weights.h5": lambda m, p: m.save_weights(p)}.get(ending, lambda m, p: m.save(p))(
+        convnet, path
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"convnet\..* is damaged"):
+        kcnn.load_weights(convnet, path)
+
+
+def test_what_is_no_file_of_weights_is_said_to_be_none(convnet, tmp_path):
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG and more")
+    with pytest.raises(ValueError, match="no file of weights"):
+        kcnn.load_weights(convnet, tmp_path / "photo.png")
+    with pytest.raises(FileNotFoundError, match=r"there is no weights file .*nowhere\.h5"):
+        kcnn.load_weights(convnet, "nowhere.h5")
+
+
+def test_a_model_inside_a_model_is_refused(file):
+    image = keras.Input((28, 28, 1))
+    nested = keras.Model(image, keras.layers.Dense(2)(kcnn.build("convnet")(image)))
+    with pytest.raises(ValueError, match="not flat"):
+        kcnn.load_weights(nested, file)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "name", "says"),
+    [
+        (
+            "resnet50",
+            {},
+            "imagenet",
+            "resnet50 has no published weights of its own; resnet50.torchvision and resnet50.keras",
+        ),
+        ("convnet", {}, "imagenet", "convnet has no published weights of its own"),
+        ("resnet18.torchvision", {}, "coco", "there are imagenet"),
+        ("mobilenet_v2", {"width": 0.4}, "imagenet", "published for width=1.0; width=1.4"),
+    ],
+)
+def test_weights_that_are_not_published_are_answered_with_those_that_are(network, options, name, says):
+    with pytest.raises(ValueError, match=says):
+        kcnn.build(network, weights=name, **options)
+
+
+def test_the_weights_of_the_right_width_size_and_top_are_picked():
+    def picked(network, name="imagenet", **asked):
+        return published(kcnn.build(network, **asked).card, name).url.rpartition("/")[2]
+
+    assert picked("mobilenet_v2", width=0.35, input_shape=(96, 96, 3)).endswith("kernels_0.35_96.h5")
+    assert picked("mobilenet_v2", width=0.35, top=False).endswith("kernels_0.35_224_no_top.h5")
+    assert picked("mobilenet_v2", width=0.35, input_shape=(None, None, 3)).endswith("0.35_224.h5")
+    assert picked("mobilenet_v3_small.minimalistic").endswith("small_minimalistic_224_1.0_float.h5")
+    assert picked("resnet18.torchvision", classes=2) == "resnet18-f37072fd.pth"
+
+
+def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_path, monkeypatch):
+    def body(x, *, width: int = 4):
+        return blocks.conv(x, width, 3, name="one")
+
+    theirs = keras.Sequential([keras.Input((9, 9, 1)), keras.layers.Conv2D(4, 3, name="eins")])
+    theirs.add(keras.layers.GlobalAveragePooling2D())
+    theirs.add(keras.layers.Dense(2, name="zwei"))
+    theirs.save_weights(tmp_path / "mine.weights.h5")
+    mine = Architecture(
+        body=body,
+        reference="none",
+        input_shape=(9, 9, 1),
+        classes=2,
+        layouts={"german": Layout(names=lambda layers: {"one": "eins", "logits": "zwei"})},
+        weights=(
+            Weights(
+                url=(tmp_path / "mine.weights.h5").as_uri(),
+                hash=None,
+                source="me",
+                layout="german",
+                options={"width": 4},
+                classes=("yes", "no"),
+                accuracy=None,
+                citation="none",
+                licence="CC0",
+            ),
+        ),
+    )
+    from types import SimpleNamespace
+
+    from kcnn import registry
+
+    point = SimpleNamespace(
+        name="mine",
+        value="mine:net",
+        module="mine",
+        load=lambda: mine,
+        dist=SimpleNamespace(name="my-plugin", version="1"),
+    )
+    monkeypatch.setattr(registry, "published", lambda: {"mine": {"my-plugin": point}})
+    monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
+    model = kcnn.build("mine", weights="imagenet")
+    assert (model.get_layer("one").kernel.numpy() == theirs.get_layer("eins").kernel.numpy()).all()
+    assert model.card["classes"] == ["yes", "no"]
+    assert model.card["weights"]["licence"] == "CC0"
+    json.dumps(model.card)

@@ -1,0 +1,241 @@
+"""Downloads of weights: whole or not at all, from a real server that misbehaves."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from kcnn import Weights
+from kcnn.weights import fetch as fetching
+from kcnn.weights.fetch import NotFetched, fetch
+
+BODY = hashlib.shake_256(b"weights").digest(3_000_000)
+DIGITS = hashlib.sha256(BODY).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves BODY under any name; `cuts` are the bytes after which each next answer is cut."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.cuts, self.asked, self.status, self.ranges, self.pause, self.body = [], [], 200, True, 0.0, BODY
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/weights.bin"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self):
+        server = self.server
+        asked = self.headers.get("Range")
+        server.asked.append(asked)
+        if server.status != 200:
+            self.send_error(server.status)
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
+        if start >= len(server.body):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.body)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        body = server.body[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"one"')
+        self.end_headers()
+        cut = server.cuts.pop(0) if server.cuts else len(body)
+        for at in range(0, min(cut, len(body)), 100_000):
+            self.wfile.write(body[at : min(at + 100_000, cut)])
+            time.sleep(server.pause)
+        if cut < len(body):
+            self.wfile.flush()
+            self.connection.close()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KCNN_WEIGHTS_MIRROR", raising=False)
+    monkeypatch.setattr(fetching.time, "sleep", lambda seconds: None)
+    return tmp_path / "cache"
+
+
+def weights(url, digits=f"sha256:{DIGITS}"):
+    given = {"layout": "own", "accuracy": None, "citation": "none", "licence": "none"}
+    return Weights(url=url, hash=digits, source="tests", **given)
+
+
+def left(cache):
+    return sorted(f.name for f in (cache / "weights").rglob("*") if f.is_file())
+
+
+def test_a_file_is_fetched_once_and_then_found_in_the_cache(server, cache):
+    path = fetch(weights(server.url))
+    assert path.read_bytes() == BODY
+    assert fetch(weights(server.url)) == path
+    assert server.asked == [None]
+    assert left(cache) == ["weights.bin"]
+
+
+@pytest.mark.parametrize(
+    "digits", [f"sha256:{DIGITS}", f"sha256:{DIGITS[:8]}", f"md5:{hashlib.md5(BODY).hexdigest()}", None]
+)
+def test_every_kind_of_hash_is_checked_by_its_own_measure(server, digits):
+    assert fetch(weights(server.url, digits)).read_bytes() == BODY
+
+
+def test_a_connection_that_is_cut_goes_on_where_it_was(server, cache):
+    server.cuts = [1_000_000, 500_000]
+    assert fetch(weights(server.url)).read_bytes() == BODY
+    first, second, third = server.asked
+    assert first is None
+    assert 900_000 < int(second[6:-1]) <= 1_000_000
+    assert int(second[6:-1]) + 400_000 < int(third[6:-1])
+
+
+def test_a_server_that_knows_no_ranges_begins_again(server, cache):
+    server.cuts, server.ranges = [1_000_000], False
+    assert fetch(weights(server.url)).read_bytes() == BODY
+
+
+def test_a_connection_that_is_always_cut_is_one_clear_error_and_leaves_nothing(server, cache):
+    server.cuts, server.ranges = [1000] * 9, False
+    with pytest.raises(NotFetched, match=r"weights.bin could not be fetched .*check the network"):
+        fetch(weights(server.url))
+    assert left(cache) == []
+    assert len(server.asked) == fetching.ATTEMPTS
+
+
+def test_another_file_than_published_is_an_error_and_leaves_nothing(server, cache):
+    server.body = BODY[:-1] + b"!"
+    with pytest.raises(NotFetched, match=r"is not the file that tests published: its hash is not sha256:"):
+        fetch(weights(server.url))
+    assert left(cache) == []
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_file_that_is_not_there_is_asked_for_once(server, cache, status):
+    server.status = status
+    with pytest.raises(NotFetched, match=f"the server answers {status}"):
+        fetch(weights(server.url))
+    assert len(server.asked) == 1
+    assert left(cache) == []
+
+
+def test_no_network_is_one_clear_error(server, cache):
+    url = server.url
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(NotFetched, match=r"could not be fetched \(.*refused.*\)"):
+        fetch(weights(url))
+    assert left(cache) == []
+
+
+def test_a_mirror_and_a_folder_stand_in_for_the_publisher(server, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", server.url.rpartition("/")[0])
+    assert fetch(weights("https://nowhere.invalid/a/weights.bin")).read_bytes() == BODY
+    (tmp_path / "other.bin").write_bytes(BODY)
+    monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", str(tmp_path))
+    assert fetch(weights("https://nowhere.invalid/a/other.bin")).read_bytes() == BODY
+    with pytest.raises(NotFetched, match="there is no file"):
+        fetch(weights("https://nowhere.invalid/a/third.bin"))
+
+
+def test_a_file_url_is_read_and_checked(tmp_path, cache):
+    (tmp_path / "own.bin").write_bytes(BODY[:100])
+    with pytest.raises(NotFetched, match="its hash is not"):
+        fetch(weights((tmp_path / "own.bin").as_uri()))
+    assert left(cache) == []
+
+
+def test_a_cache_that_cannot_be_written_says_which_variable_moves_it(tmp_path, server, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(NotFetched, match="set KCNN_CACHE"):
+        fetch(weights(server.url))
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(server, cache, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fetching.os, "replace", full)
+    with pytest.raises(NotFetched, match="No space left"):
+        fetch(weights(server.url))
+    assert left(cache) == []
+
+
+CODE = """
+import sys
+from kcnn import Weights
+from kcnn.weights.fetch import fetch
+facts = {"source": "tests", "layout": "own", "accuracy": None, "citation": "none", "licence": "none"}
+print(fetch(Weights(url=sys.argv[1], hash=sys.argv[2], **facts)))
+"""
+
+
+def process(server):
+    words = [sys.executable, "-c", CODE, server.url, f"sha256:{DIGITS}"]
+    return subprocess.Popen(words, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_download_that_was_killed_goes_on_where_it_was(server, cache):
+    server.pause = 0.05
+    killed = process(server)
+    part = cache / "weights" / "tests" / "weights.bin.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size > 500_000):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert left(cache) == ["weights.bin.part"]
+    have = part.stat().st_size
+    server.pause = 0
+    assert fetch(weights(server.url)).read_bytes() == BODY
+    assert server.asked == [None, f"bytes={have}-"]
+    assert left(cache) == ["weights.bin"]
+
+
+def test_what_was_left_of_another_file_is_thrown_away(server, cache):
+    folder = cache / "weights" / "tests"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin.part").write_bytes(b"x" * 1000)
+    assert fetch(weights(server.url)).read_bytes() == BODY
+    assert server.asked == ["bytes=1000-", None]
+
+
+def test_two_processes_that_ask_at_once_fetch_it_once(server, cache):
+    server.pause = 0.02
+    both = [process(server), process(server)]
+    answers = [p.communicate(timeout=60) for p in both]
+    assert [out.strip() for out, _ in answers] == [str(cache / "weights" / "tests" / "weights.bin")] * 2, answers
+    assert server.asked == [None]
+
+
+def test_a_hash_that_is_none_is_refused_when_the_table_is_written():
+    with pytest.raises(ValueError, match='a hash is "md5:" or "sha256:"'):
+        weights("https://nowhere.invalid/x", "sha1:abc")
