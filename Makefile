@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test quick test-all lint clean
+.PHONY: demo test quick test-all lint catalogue clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -31,6 +31,10 @@ test: lint
 # The rest: every network through Keras.
 test-all: $(READY)
 	$(BIN)/python -m pytest -q -m every
+
+# The page of every network, from what each declares and comes to.
+catalogue: $(READY)
+	$(BIN)/python -m kcnn.catalogue > docs/catalogue.md.new && mv docs/catalogue.md.new docs/catalogue.md
 
 clean:
 	rm -rf .venv build dist *.egg-info

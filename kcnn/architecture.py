@@ -63,7 +63,7 @@ class Architecture:
     explicit keyword options; one word means one thing in both. `aux` puts further heads
     `(x, classes, *, name, **options) -> logits` on layers of the body, by address.
     `variants` maps a name to the fields that differ: {"bn": {"options": {"norm": True}, "params": 7_005_832}};
-    weights are a variant's own, and never inherited.
+    weights, macs, receptive_field and smallest_input are a variant's own, and never inherited.
     """
 
     body: Callable[..., Any]
@@ -74,6 +74,9 @@ class Architecture:
     reference: str  # "arXiv:1409.4842, table 1"
     year: int | None = None  # of the first publication
     params: int | None = None  # trainable, at `classes` and `input_shape`, without auxiliary heads
+    macs: float | None = None  # published multiply-accumulates for one image, which are checked to 0.1 %
+    receptive_field: int | None = None  # the published receptive field of the features, pixels a side
+    smallest_input: int | None = None  # the published side of the smallest image
     rescale: Any = field(default_factory=Rescale)  # the first op: what pixels 0..255 become
     options: Mapping[str, Any] = field(default_factory=dict)  # values other than the functions' defaults
     changes: Mapping[str, Any] = field(default_factory=dict)  # layers other than the body's, by address
@@ -97,7 +100,8 @@ class Architecture:
             raise ValueError(f"there is no variant {name!r}; there are {', '.join(there)}") from None
         for merged in ("options", "changes"):
             fields[merged] = {**getattr(self, merged), **fields.get(merged, {})}
-        return replace(self, variants={}, **{"weights": (), **fields})
+        own = {"weights": (), "macs": None, "receptive_field": None, "smallest_input": None}  # never inherited
+        return replace(self, variants={}, **{**own, **fields})
 
     def defaults(self) -> dict[str, Any]:
         """Every option of body and head with the value it has when nobody asks."""

@@ -1,9 +1,11 @@
 """How two networks differ on paper, layer by layer, and what that does to the whole."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import takewhile
 from typing import Any
 
-from kcnn.arithmetic import Pair, margins, pair, reach
+from kcnn.arithmetic import Pair, Shape, margins, pair, params, reach
 from kcnn.drawing import Drawing, Row, draw, measure
 from kcnn.sketch import Sketch, walk
 
@@ -26,10 +28,26 @@ class LayerDifference:
 
 
 @dataclass(frozen=True)
+class Group:
+    """One and the same difference of several layers."""
+
+    sign: str  # "~" changed, "+" came, "-" went
+    layers: tuple[str, ...]
+    what: str
+    params: int  # what it makes more or fewer, trained numbers
+
+    def __str__(self) -> str:
+        count = f" in {len(self.layers)} layers" if len(self.layers) > 1 else ""
+        weighs = f", {'plus' if self.params > 0 else 'minus'} {abs(self.params):,} weights" if self.params else ""
+        return f"{self.sign} {together(self.layers)}: {self.what}{count}{weighs}"
+
+
+@dataclass(frozen=True)
 class Difference:
     """What sets two networks apart; pairs are (first, second)."""
 
     layers: tuple[LayerDifference, ...]
+    groups: tuple[Group, ...]  # the same, those alike together, most weights first; without what only follows
     params: tuple[int, int]
     state: tuple[int, int]
     macs: tuple[int, int]
@@ -39,14 +57,23 @@ class Difference:
         return bool(self.layers)
 
     def __str__(self) -> str:
+        return self._said(self.layers)
+
+    @property
+    def summary(self) -> str:
+        """A line for each kind of difference, and the totals."""
+        return self._said(self.groups)
+
+    def _said(self, differences: Sequence[Any]) -> str:
         if not self.layers:
             return "the same, layer by layer"
+        before, after = (_side(pair) for pair in self.field)
         totals = (
             f"parameters {self.params[0]:,} -> {self.params[1]:,} ({self.params[1] - self.params[0]:+,}), "
             f"MACs {self.macs[0]:,} -> {self.macs[1]:,} ({self.macs[1] - self.macs[0]:+,}), "
-            f"receptive field {self.field[0]} -> {self.field[1]}"
+            f"receptive field {before} -> {after}"
         )
-        return "\n".join([*map(str, self.layers), totals])
+        return "\n".join([*map(str, differences), totals])
 
 
 def diff(a: str | Drawing | Sketch, b: str | Drawing | Sketch) -> Difference:
@@ -67,6 +94,7 @@ def diff(a: str | Drawing | Sketch, b: str | Drawing | Sketch) -> Difference:
             layers.append(LayerDifference(name, old.get(name), new.get(name), {}))
     return Difference(
         layers=tuple(layers),
+        groups=_groups(layers, _sources(first)),
         params=(before.params, after.params),
         state=(before.state, after.state),
         macs=(before.macs, after.macs),
@@ -97,6 +125,63 @@ def _margin(op: Any) -> Any:
     sides = tuple(margins(0, kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1))
     same = stride == (1, 1) and all(side == (k // 2, k // 2) and k % 2 for side, k in zip(sides, kernel, strict=True))
     return "same" if same else "valid" if sides == ((0, 0), (0, 0)) else sides
+
+
+def _side(pair: Pair) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+
+def _sources(network: Drawing | Sketch) -> dict[str, tuple[Shape, ...]]:
+    """The shapes that each layer stands on."""
+    ends = tuple(network.ends.values()) if isinstance(network, Drawing) else (network,)
+    return {x.name: tuple(source.shape for source in x.inputs) for x in walk(*ends)}
+
+
+def _groups(layers: Sequence[LayerDifference], before: dict[str, tuple[Shape, ...]]) -> tuple[Group, ...]:
+    """Layers with the same change of the same field, and those that came or went, by kind of op.
+
+    Shapes and inputs that changed are left out: they follow from the rest.
+    """
+    found: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for layer in layers:
+        old, new = layer.before, layer.after
+        if old is not None and new is not None:
+            for field, (had, has) in layer.fields.items():
+                if field not in ("shape", "inputs"):
+                    weighs = _weighs(old, new, field, has, before[layer.name])
+                    found.setdefault(("~", f"{field} {has} instead of {had}"), []).append((layer.name, weighs))
+        elif old is not None:
+            found.setdefault(("-", f"no {type(old.op).__name__}"), []).append((layer.name, -old.params))
+        elif new is not None:
+            found.setdefault(("+", f"a {type(new.op).__name__}"), []).append((layer.name, new.params))
+    groups = [
+        Group(sign, tuple(name for name, _ in members), what, sum(weight for _, weight in members))
+        for (sign, what), members in found.items()
+    ]
+    return tuple(sorted(groups, key=lambda group: -abs(group.params)))
+
+
+def _weighs(old: Row, new: Row, field: str, value: Any, shapes: tuple[Shape, ...]) -> int:
+    """The trained numbers that one changed field of a layer makes more, on the inputs it had before."""
+    if field == "op":
+        return new.params - old.params
+    return params(replace(old.op, **{field: value}), *shapes) - old.params
+
+
+def together(names: Sequence[str]) -> str:
+    """Several names as one address where they differ in single words, else the first of them."""
+    words = [name.split("_") for name in names]
+    if len({len(one) for one in words}) == 1:
+        merged = [_common(column) for column in zip(*words, strict=True)]
+        if any(word != "*" for word in merged):
+            return "_".join(merged)
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _common(words: Sequence[str]) -> str:
+    """A word, or how several begin and a star."""
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*words, strict=False))
+    return words[0] if len(set(words)) == 1 else "".join(letters[0] for letters in same) + "*"
 
 
 def _drawn(network: str | Drawing | Sketch) -> Drawing | Sketch:

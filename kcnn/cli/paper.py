@@ -1,14 +1,14 @@
-"""Commands that work on paper: list, describe, diff. They never load TensorFlow or Keras."""
+"""Commands that work on paper: list, describe, diff, verify. Only `verify --build` loads Keras."""
 
 import dataclasses
 import json
-from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 import kcnn
+from kcnn import catalogue
 from kcnn.cli.console import Mistake, assignments, err, number, out, shape, short, size, table
 
 Changes = Annotated[
@@ -24,7 +24,12 @@ Input = Annotated[str | None, typer.Option("--input", "-i", metavar="ROWSxCOLUMN
 
 def add(app: typer.Typer) -> None:
     app.command(
-        "list", epilog=_examples("kcnn list", "kcnn list 'resnet*'", "kcnn list --max-params 5M --max-macs 1G")
+        "list",
+        epilog=_examples(
+            "kcnn list",
+            "kcnn list 'resnet*' --variants --weights",
+            "kcnn list --max-params 5M --max-macs 1G",
+        ),
     )(list_networks)
     app.command(
         epilog=_examples(
@@ -34,9 +39,10 @@ def add(app: typer.Typer) -> None:
             "kcnn describe resnet18 --change 'stage3_unit1_{a,skip}.stride=1'",
         )
     )(describe)
-    app.command(epilog=_examples("kcnn diff googlenet.bn googlenet.torchvision", "kcnn diff resnet50 resnet50.keras"))(
+    app.command(epilog=_examples("kcnn diff googlenet googlenet.torchvision", "kcnn diff resnet50 resnet50.keras"))(
         diff
     )
+    app.command(epilog=_examples("kcnn verify", "kcnn verify 'resnet*' --build"))(verify)
 
 
 def _examples(*lines: str) -> str:
@@ -52,28 +58,32 @@ def list_networks(
     min_input: Annotated[
         int | None, typer.Option(help="Only networks that take a square image of so few pixels a side.")
     ] = None,
+    variants: Annotated[bool, typer.Option("--variants", help="A row for every variant too.")] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="With published weights, and the accuracy they cite.")
+    ] = False,
 ) -> None:
     """List every network that is installed, with what it costs."""
-    names = [name for name in kcnn.names() if fnmatchcase(name, pattern if "*" in pattern else f"*{pattern}*")]
+    names = catalogue.full_names(pattern, variants)
     most_params, most_macs = (number(text) if text else float("inf") for text in (max_params, max_macs))
     rows: list[tuple[str, ...]] = []
     for name in names:
         try:
-            plan = kcnn.architecture(name)
-            measured = kcnn.measure(name)
-            least = kcnn.smallest_input(name)
+            found = catalogue.entry(name)
         except Exception as error:  # a broken plugin hurts only its own name
             err.print(f"[yellow]{name}[/]: {error}")
             continue
-        if measured.params > most_params or measured.macs > most_macs or (min_input and least > min_input):
+        plan, measured = found.plan, found.measured
+        if measured.params > most_params or measured.macs > most_macs or (min_input and found.smallest > min_input):
             continue
         cost = f"{measured.params:,}", short(measured.macs)
-        takes = size(plan.input_shape), str(least), str(measured.field[0])
-        rows.append((name, *cost, *takes, " ".join(plan.variants), plan.reference))
+        takes = size(plan.input_shape), str(found.smallest), str(measured.field[0])
+        more = () if variants else (" ".join(plan.variants),)
+        rows.append((name, *cost, *takes, *more, catalogue.weights_said(plan) if weights else plan.reference))
     if not rows:
         raise Mistake(f"none of the {len(kcnn.names())} installed networks fits {pattern!r} within these limits")
-    columns = ("network", "parameters", "MACs", "input", "smallest", "field", "variants", "reference")
-    folded = ("variants", "reference")
+    folded = (*(() if variants else ("variants",)), "weights" if weights else "reference")
+    columns = ("network", "parameters", "MACs", "input", "smallest", "field", *folded)
     out.print(table(columns, rows, left=("network", *folded), wraps=folded))
 
 
@@ -157,12 +167,41 @@ def diff(
     a: Annotated[str, typer.Argument(help="A network.")],
     b: Annotated[str, typer.Argument(help="Another, or another variant.")],
     input: Input = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Layer by layer.")] = False,
 ) -> None:
-    """Show layer by layer how two networks differ, and what that does to the whole."""
+    """Show how two networks differ, and what that does to the whole."""
     first, second = (kcnn.draw(name, input_shape=shape(input) if input else None) for name in (a, b))
     colors = {"+": "green", "-": "red", "~": "yellow"}
-    for line in str(kcnn.diff(first, second)).splitlines():
+    found = kcnn.diff(first, second)
+    for line in (str(found) if layers else found.summary).splitlines():
         out.print(line, style=colors.get(line[0]), markup=False, soft_wrap=True)
+
+
+def verify(
+    pattern: Annotated[str, typer.Argument(help="Networks to verify; * stands for anything.")] = "*",
+    keras: Annotated[bool, typer.Option("--build", help="Build each with Keras too, and compare.")] = False,
+) -> None:
+    """Recompute what every plugin declares of its networks and weights; exit with 1 where something is not so."""
+    names = catalogue.full_names(pattern)
+    if not names:
+        raise Mistake(f"none of the {len(kcnn.names())} installed networks fits {pattern!r}")
+    rows, failed = [], 0
+    for name in names:
+        try:
+            found = catalogue.entry(name)
+            said = list(catalogue.faults(found, keras))
+            measured, files = found.measured, len(found.plan.weights)
+            cells = [f"{measured.params:,}", short(measured.macs), str(measured.field[0]), str(found.smallest)]
+            cells.append(str(files) if files else "")
+        except Exception as error:  # a plugin that is broken in any way is a row of its own
+            cells, said = [""] * 5, [str(error)]
+        failed += bool(said)
+        rows.append((name, *cells, "; ".join(said) or "ok"))
+    columns = ("network", "parameters", "MACs", "field", "smallest", "weights", "verdict")
+    out.print(table(columns, rows, left=("network", "verdict"), wraps=("verdict",)))
+    out.print(f"\n{len(rows) - failed} of {len(rows)} are as declared")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _both(pair: tuple[int, int]) -> str:

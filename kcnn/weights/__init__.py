@@ -155,7 +155,7 @@ def _unfit(report: Any) -> str:
     def few(names: Any) -> str:
         return ", ".join(list(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
-    said = [f"{len(report.matched) + len(report.adapted)} tensors fit"]
+    said = [f"{len(report.matched)} tensors fit"]
     if report.missing:
         said.append(f"missing are {few([f'{name} ({why})' for name, why in report.missing.items()])}")
     if report.unexpected:

@@ -46,6 +46,7 @@ alexnet = Architecture(
             "head": partial(wide_head, pool=6, dropout_first=True),
             "input_shape": (224, 224, 3),
             "reference": "arXiv:1404.5997, as in torchvision",
+            "year": 2014,
             "rescale": STANDARDISED,
             "params": 61_100_840,
             "weights": TORCHVISION,

@@ -131,6 +131,8 @@ inception_v3 = Architecture(
     reference="arXiv:1512.00567, table 1",
     year=2015,
     params=23_834_568,
+    receptive_field=1311,
+    smallest_input=75,
     layouts=LAYOUTS,
     variants={
         "keras": {

@@ -157,7 +157,7 @@ def residual_body(x, *, table: tuple, stem_rows: tuple, last: int = 0, norm: Nor
     return conv(x, last, 1, norm=norm, name="last") if last else x
 
 
-def published(body: Any, params: int, figures: str, variants: Any = None, **options: Any) -> Architecture:
+def published(body: Any, params: int, figures: str, layouts: Any, variants: Any = None, **options: Any) -> Architecture:
     return Architecture(
         body=body,
         head=partial(head, dropout=0.2),
@@ -166,7 +166,7 @@ def published(body: Any, params: int, figures: str, variants: Any = None, **opti
         year=2016,
         options=options,
         params=params,
-        layouts=V4_LAYOUTS if body is v4 else LAYOUTS,
+        layouts=layouts,
         variants=variants or {},
     )
 
@@ -177,12 +177,13 @@ LIKE_KERAS = {
     "params": 55_813_192,
     "weights": KERAS,
 }
-inception_v4 = published(v4, 42_679_816, "figures 3 to 9")
-inception_resnet_v1 = published(residual_body, 22_756_328, "figures 10 to 15", table=V1_BLOCKS, stem_rows=STEM_V1)
+inception_v4 = published(v4, 42_679_816, "figures 3 to 9", V4_LAYOUTS)
+inception_resnet_v1 = published(residual_body, 22_756_328, "figures 10 to 15", {}, table=V1_BLOCKS, stem_rows=STEM_V1)
 inception_resnet_v2 = published(
     residual_body,
     55_843_464,
     "figure 15, with the authors' code's blocks",
+    LAYOUTS,
     {"keras": LIKE_KERAS},
     table=V2_BLOCKS,
     stem_rows=STEM_V2,

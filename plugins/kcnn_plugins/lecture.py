@@ -3,7 +3,7 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import apply, conv, lenet_head, maxpool
+from kcnn.blocks import apply, conv, dropped, lenet_head, maxpool
 from kcnn.ops import Act, Dense, Flatten
 
 logits_only = partial(lenet_head, units=())
@@ -18,9 +18,9 @@ def layers(x, *, units: tuple[int, ...] = (512, 512), act: str = "relu"):
     return x
 
 
-def logits(x, classes: int):
+def logits(x, classes: int, *, dropout: float = 0.0):
     """One dense layer of logits on features that are flat already."""
-    return apply(Dense(classes), x, name="logits")
+    return apply(Dense(classes), dropped(x, dropout, name="dropout"), name="logits")
 
 
 def two_convolutions(x):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from kcnn import Architecture, arithmetic
-from kcnn.blocks import apply, averagepool, conv, lenet_head
+from kcnn.blocks import apply, averagepool, conv, dropped, lenet_head
 from kcnn.ops import Conv, Dense, Flatten, Rescale
 
 TABLE = (  # the maps of S2 that each map of C3 sees (table I)
@@ -117,10 +117,10 @@ def paper(x):
     return squash(bare(x, 120, name="c5"), "c5")
 
 
-def codes(x, classes: int):
+def codes(x, classes: int, *, dropout: float = 0.0):
     """F6 and the radial basis functions; the codes are 7x12 bitmaps of the digits (see lenet_layers)."""
     x = squash(apply(Dense(84), apply(Flatten(), x, name="flatten"), name="f6"), "f6")
-    return apply(RadialBasis(classes), x, name="logits")
+    return apply(RadialBasis(classes), dropped(x, dropout, name="dropout"), name="logits")
 
 
 def modern(x, *, act: str = "tanh"):
@@ -137,6 +137,7 @@ lenet5 = Architecture(
     classes=10,
     reference="LeCun et al. 1998, figure 2 and section II-B",
     rescale=Rescale(1.275 / 255, -0.1),  # background -0.1, ink 1.175 (section II-B)
+    year=1998,
     params=60_000,
     variants={"modern": {"body": modern, "head": lenet_head, "params": 61_706}},
 )

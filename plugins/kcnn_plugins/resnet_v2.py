@@ -62,10 +62,14 @@ def published(name: str, *repeats: int, params: int) -> Architecture:
         year=2016,
         options={"repeats": repeats},
         params=params,
-        layouts=LAYOUTS,
         variants={
-            "keras": {"options": {**bare_stem, **like_keras}, "params": count, "weights": weights},
-            "timm": {"options": bare_stem},
+            "keras": {
+                "options": {**bare_stem, **like_keras},
+                "params": count,
+                "layouts": {"keras": LAYOUTS["keras"]},
+                "weights": weights,
+            },
+            "timm": {"options": bare_stem, "layouts": {"timm": LAYOUTS["timm"]}},
         },
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +47,69 @@ def test_list_of_nothing_says_so(kcnn):
     assert "none of the" in done.stderr
 
 
+def test_list_shows_variants_and_cited_weights(kcnn):
+    done = kcnn("list", "resnet50*", "--variants", "--weights")
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
+    assert "imagenet: torchvision, 80.858 %; imagenet_v2" in rows["resnet50.torchvision"]
+    assert "keras.applications, 74.9 %" in rows["resnet50.keras"]
+    assert "imagenet" not in rows["resnet50"]
+
+
+def test_verify_passes_over_everything_installed(kcnn):
+    done = kcnn("verify")
+    assert done.returncode == 0
+    rows = done.stdout.splitlines()
+    assert rows[-1] == f"{len(rows) - 3} of {len(rows) - 3} are as declared"
+
+
+LIAR = """
+from kcnn import Architecture, Layout, Weights
+from kcnn.blocks import conv
+facts = {"source": "me", "accuracy": None, "citation": "none", "licence": "none"}
+net = Architecture(
+    body=lambda x: conv(x, 4, name="one"),
+    reference="none",
+    params=7,
+    macs=1e6,
+    receptive_field=9,
+    smallest_input=2,
+    layouts={"theirs": Layout(names=lambda layers: {"one": "a", "logits": "a"})},
+    weights=(Weights(url="ftp://x/y", hash=None, layout="others", classes=("a",), crop=300, **facts),),
+)
+"""
+
+
+def test_verify_tells_everything_that_a_plugin_declares_wrongly(kcnn, install):
+    install("kcnn-wrong", "wrong_plugin", LIAR, liar="net")
+    install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
+    done = kcnn("verify", "liar")
+    assert done.returncode == 1
+    said = " ".join(done.stdout.split())
+    for fault in (
+        "parameters are 5,112, not 7",
+        "MACs are 5,423,008, not 1,000,000.0",
+        "the receptive field is (3, 3), not 9",
+        "the smallest input is 1, not 2",
+        "layout theirs names two layers a",
+        "'ftp://x/y' is no https, http or file URL",
+        "layout 'others' is none of kcnn, theirs",
+        "1 names for 1000 classes",
+        "a crop of 300 from a side of 256",
+        "0 of 1 are as declared",
+    ):
+        assert fault in said
+    broken = kcnn("verify", "shattered")
+    assert broken.returncode == 1
+    assert "RuntimeError: boom" in broken.stdout
+
+
+def test_the_catalogue_page_is_current():
+    from kcnn import catalogue
+
+    page = Path(__file__).parents[2] / "docs" / "catalogue.md"
+    assert page.read_text() == catalogue.page(), "run `make catalogue` and commit docs/catalogue.md"
+
+
 def test_describe_gives_layers_totals_and_addresses(kcnn):
     done = kcnn("describe", "googlenet", "--input", "96x96x1")
     assert done.returncode == 0
@@ -82,9 +146,10 @@ def test_a_change_that_alters_nothing_is_a_line_for_a_person(kcnn):
 
 
 def test_diff_says_what_changes_and_what_it_costs(kcnn):
-    done = kcnn("diff", "googlenet.bn", "googlenet.torchvision")
-    assert "~ inception_4a_5x5: kernel 5 -> 3" in done.stdout
-    assert "(-380,928)" in done.stdout
+    done = kcnn("diff", "googlenet", "googlenet.torchvision")
+    assert "~ inception_*_5x5: kernel 3 instead of 5 in 9 layers, minus 380,928 weights" in done.stdout
+    assert "receptive field 715 -> 379" in done.stdout
+    assert "~ inception_4a_5x5: kernel 5 -> 3" in kcnn("diff", "googlenet", "googlenet.torchvision", "--layers").stdout
     assert kcnn("diff", "vgg11", "vgg11").stdout.strip() == "the same, layer by layer"
 
 

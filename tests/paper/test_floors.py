@@ -16,7 +16,7 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
     {"architecture"},
     {"registry", "sources"},
     {"drawing"},
-    {"diff", "layers", "pictures", "data"},
+    {"diff", "layers", "pictures", "data", "catalogue"},
     {"network", "read", "lower"},
     {"weights"},
     {"models"},
@@ -25,11 +25,12 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
 ]
 LAZY = {
     ("sketch", "lower"),
+    ("catalogue", "models"),
 }  # imports inside a function that reach up
 HEAVY = {"keras", "tensorflow", "numpy", "sklearn", "matplotlib", "PIL", "safetensors", "h5py", "torch", "requests"}
 PAPER = {
     *("ops", "files", "labels", "arithmetic", "sketch", "blocks", "architecture", "registry", "sources", "drawing"),
-    *("diff", "__init__"),
+    *("diff", "catalogue", "__init__"),
 }
 
 

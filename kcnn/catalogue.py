@@ -1,0 +1,202 @@
+"""The catalogue: what every installed network comes to, whether that is what its plugin declares, and a page of it."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import urlsplit
+
+from kcnn import registry
+from kcnn.architecture import Architecture, Weights
+from kcnn.drawing import Measurement, draw, measure, smallest_input
+from kcnn.labels import labels
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network or variant, drawn at its standard size."""
+
+    name: str
+    plan: Architecture
+    measured: Measurement
+    smallest: int  # pixels a side
+
+
+def full_names(pattern: str = "*", variants: bool = True) -> list[str]:
+    """Installed names that fit a pattern, each with its variants behind it; a word without * may stand anywhere.
+
+    A plugin that does not load has no variants here.
+    """
+    wanted = pattern if "*" in pattern else f"*{pattern}*"
+    found = []
+    for name in registry.names():
+        try:
+            of_it = list(registry.architecture(name).variants) if variants else []
+        except Exception:  # a broken plugin hurts only its own name, and whoever asks for that is told
+            of_it = []
+        found += [full for full in (name, *(f"{name}.{v}" for v in of_it)) if fnmatchcase(full, wanted)]
+    return found
+
+
+def entry(name: str) -> Entry:
+    """A network, measured."""
+    return Entry(name, registry.architecture(name), measure(name), smallest_input(name))
+
+
+def faults(found: Entry, keras: bool = False) -> Iterator[str]:
+    """Everything that a network's plugin declares and that is not so, in words; nothing where all is well.
+
+    `keras` builds the network too, and compares it layer by layer.
+    """
+    plan, measured = found.plan, found.measured
+    if plan.params is not None and measured.params != plan.params:
+        yield f"parameters are {measured.params:,}, not {plan.params:,}"
+    if plan.macs is not None and abs(measured.macs - plan.macs) > 1e-3 * plan.macs:
+        yield f"MACs are {measured.macs:,}, not {plan.macs:,}"
+    if plan.receptive_field is not None and measured.field != (plan.receptive_field, plan.receptive_field):
+        yield f"the receptive field is {measured.field}, not {plan.receptive_field}"
+    if plan.smallest_input is not None and found.smallest != plan.smallest_input:
+        yield f"the smallest input is {found.smallest}, not {plan.smallest_input}"
+    yield from _drawn_otherwise(found)
+    yield from _misnamed(found)
+    for number, weights in enumerate(plan.weights):
+        for fault in _malformed(found, weights):
+            yield f"weights {weights.name} (number {number}): {fault}"
+    if keras:
+        yield from _built(found)
+
+
+def _drawn_otherwise(found: Entry) -> Iterator[str]:
+    """What goes wrong at the smallest input, with one channel and seven, other classes, and side classifiers."""
+    side = found.smallest
+    asked: list[dict[str, Any]] = [{"input_shape": (side, side, channels), "classes": 3} for channels in (1, 7)]
+    for given in (*asked, *([{"aux": True}] if found.plan.aux else [])):
+        try:
+            draw(found.name, **given)
+        except ValueError as error:
+            yield f"with {given} it does not draw: {error}"
+
+
+def _misnamed(found: Entry) -> Iterator[str]:
+    """Layouts that leave a layer without a name, or give two the same."""
+    whole = measure(draw(found.name, aux=bool(found.plan.aux)))
+    layers = [row.name for row in whole if row.params or row.state]
+    for name, layout in found.plan.layouts.items():
+        try:
+            named = layout.names(layers)
+        except Exception as error:
+            yield f"layout {name} fails: {type(error).__name__}: {error}"
+            continue
+        firsts = [one if isinstance(one, str) else one[0] for one in (named.get(x, "") for x in layers)]
+        if "" in firsts:
+            yield f"layout {name} has no name for {layers[firsts.index('')]}"
+        elif len(set(firsts)) < len(firsts):
+            twice = next(one for one in firsts if firsts.count(one) > 1)
+            yield f"layout {name} names two layers {twice}"
+
+
+def _malformed(found: Entry, weights: Weights) -> Iterator[str]:
+    address = urlsplit(weights.url)
+    if address.scheme not in ("https", "http", "file") or not address.path.rpartition("/")[2]:
+        yield f"{weights.url!r} is no https, http or file URL of a file"
+    if weights.layout != "kcnn" and weights.layout not in found.plan.layouts:
+        yield f"layout {weights.layout!r} is none of {', '.join(['kcnn', *found.plan.layouts])}"
+    if weights.top and len(labels(weights.classes)) != found.plan.classes:
+        yield f"{len(labels(weights.classes))} names for {found.plan.classes} classes"
+    if weights.accuracy is not None and not (0 < weights.accuracy < 100 and weights.citation):
+        yield f"an accuracy is a cited percentage, not {weights.accuracy!r}"
+    if not 0 < weights.crop <= weights.resize:
+        yield f"a crop of {weights.crop} from a side of {weights.resize}"
+    try:
+        draw(found.name, **weights.options)
+    except ValueError as error:
+        yield f"its options do not draw: {error}"
+
+
+def _built(found: Entry) -> Iterator[str]:
+    from math import prod
+
+    from kcnn.models import build
+
+    model = build(found.name)
+    layers = {layer.name: layer for layer in model.layers}
+    for row in found.measured:
+        layer = layers[row.name]
+        have = tuple(sum(prod(w.shape) for w in ws) for ws in (layer.trainable_weights, layer.non_trainable_weights))
+        if have != (row.params, row.state) or tuple(layer.output.shape[1:]) != row.shape:
+            yield f"Keras makes of {row.name} {tuple(layer.output.shape[1:])} with {have} numbers"
+
+
+def page() -> str:
+    """The catalogue of kcnn's own networks in Markdown."""
+    lines = [
+        "# Catalogue",
+        "",
+        "Every network that kcnn brings. Parameters are trained numbers at the standard input and number of classes,",
+        "MACs multiply-accumulates for one image; the receptive field is that of the last feature map, it and the",
+        "smallest input in pixels a side. A bare name is the paper's network; how a variant differs is told by",
+        "`kcnn diff resnet50 resnet50.keras`. Accuracies are top-1 on ImageNet's validation set, as cited by whoever",
+        "publishes the weights; none was measured here. `make catalogue` makes this page.",
+    ]
+    module = ""
+    for name in _by_family():
+        point, _ = registry.entry(name)
+        if point.module != module:
+            module = point.module
+            title = (sys.modules[module].__doc__ or module).strip().splitlines()[0].rstrip(".")
+            lines += ["", f"## {title}", "", f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
+        lines.append(f"| {' | '.join(_cells(entry(name)))} |")
+    return "\n".join(lines) + "\n"
+
+
+_COLUMNS = ("network", "year", "reference", "parameters", "MACs", "input", "receptive field", "smallest", "weights")
+
+
+def _by_family() -> list[str]:
+    """kcnn's own networks with their variants, by the first year of their family, then as they are published."""
+    own = [name for name in full_names() if "kcnn" in registry.published()[name.partition(".")[0]]]
+    order = list(registry.published())
+    plans = {name: registry.architecture(f"kcnn:{name.partition('.')[0]}") for name in own}
+    first: dict[str, int] = {}
+    for name in own:
+        module = registry.entry(f"kcnn:{name}")[0].module
+        first[module] = min(first.get(module, 9999), plans[name].year or 9999)
+
+    def place(name: str) -> tuple[int, str, int]:
+        module = registry.entry(f"kcnn:{name}")[0].module
+        return first[module], module, order.index(name.partition(".")[0])
+
+    return sorted(own, key=place)
+
+
+def _cells(found: Entry) -> tuple[str, ...]:
+    plan, measured = found.plan, found.measured
+    return (
+        f"`{found.name}`",
+        str(plan.year or ""),
+        plan.reference,
+        f"{measured.params:,}",
+        f"{measured.macs:,}",
+        "x".join(map(str, plan.input_shape)),
+        str(measured.field[0]),
+        str(found.smallest),
+        weights_said(plan),
+    )
+
+
+def weights_said(plan: Architecture) -> str:
+    """Published weights by name, publisher and cited accuracy; of many widths and sizes the best is said."""
+    said: dict[str, str] = {}
+    for name in dict.fromkeys(w.name for w in plan.weights):
+        named = [w for w in plan.weights if w.name == name and w.top] or [w for w in plan.weights if w.name == name]
+        best = max(named, key=lambda w: w.accuracy or 0)
+        accuracy = f"{best.accuracy:g} %" if best.accuracy else "no accuracy cited"
+        kinds = len({(tuple(w.options.items()), w.crop) for w in named})
+        up_to = f"up to {accuracy}, {kinds} widths and sizes" if kinds > 1 else accuracy
+        said[name] = f"{name}: {best.source}, {up_to}"
+    return "; ".join(said.values())
+
+
+if __name__ == "__main__":
+    print(page(), end="")

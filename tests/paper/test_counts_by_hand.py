@@ -1,0 +1,170 @@
+"""Parameter counts that no reference table has: summed here from the papers' tables, typed again."""
+
+import pytest
+
+import kcnn
+
+
+def normed(pixels, before, after):
+    """A convolution of a kernel of so many pixels without bias, and the scale and offset behind it."""
+    return pixels * before * after + 2 * after
+
+
+def dense(before, after):
+    return (before + 1) * after
+
+
+def test_inception_v2_has_the_papers_tables_parameters():
+    total = 7 * 7 * 3 * 8  # the separable 7x7: eight filters a channel, neither bias nor normalisation
+    total += normed(1, 24, 64) + normed(1, 64, 64) + normed(9, 64, 192)
+    before = 192
+    for c1, r3, c3, rd, cd, projection in (  # arXiv:1502.03167, figure 5; 0: the pooled input passes through
+        (64, 64, 64, 64, 96, 32),
+        (64, 64, 96, 64, 96, 64),
+        (0, 128, 160, 64, 96, 0),
+        (224, 64, 96, 96, 128, 128),
+        (192, 96, 128, 96, 128, 128),
+        (160, 128, 160, 128, 160, 96),
+        (96, 128, 192, 160, 192, 96),
+        (0, 128, 192, 192, 256, 0),
+        (352, 192, 320, 160, 224, 128),
+        (352, 192, 320, 192, 224, 128),
+    ):
+        total += normed(1, before, r3) + normed(9, r3, c3)
+        total += normed(1, before, rd) + normed(9, rd, cd) + normed(9, cd, cd)
+        if c1:
+            total += normed(1, before, c1) + normed(1, before, projection)
+        before = c1 + c3 + cd + (projection or before)
+    assert before == 1024
+    total += dense(1024, 1000)
+    assert total == 11_188_288
+    assert kcnn.measure("inception_v2").params == total
+
+
+BLOCKS = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+
+
+def test_the_blocks_of_inception_v2_have_the_depths_that_the_paper_prints():
+    rows = kcnn.measure("inception_v2")
+    depths = [
+        rows[f"inception_{block}"].shape[2] for block in ["3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b"]
+    ]
+    assert depths == [256, 320, 576, 576, 576, 576, 576, 1024, 1024, 1024]
+
+
+def test_inception_resnet_v1_has_the_papers_figures_parameters():
+    stem = [(9, 3, 32), (9, 32, 32), (9, 32, 64), (1, 64, 80), (9, 80, 192), (9, 192, 256)]  # figure 14
+    a = [(1, 256, 32), (1, 256, 32), (9, 32, 32), (1, 256, 32), (9, 32, 32), (9, 32, 32)]  # figure 10
+    to_b = [(9, 256, 384), (1, 256, 192), (9, 192, 192), (9, 192, 256)]  # figure 7 with table 1; + 256 pooled
+    b = [(1, 896, 128), (1, 896, 128), (7, 128, 128), (7, 128, 128)]  # figure 11
+    to_c = [(1, 896, 256), (9, 256, 384)]  # figure 12; + 896 pooled
+    to_c += [(1, 896, 256), (9, 256, 256), (1, 896, 256), (9, 256, 256), (9, 256, 256)]
+    c = [(1, 1792, 192), (1, 1792, 192), (3, 192, 192), (3, 192, 192)]  # figure 13
+    total = sum(normed(*one) for one in (*stem, *a * 5, *to_b, *b * 10, *to_c, *c * 5))
+    total += 5 * dense(96, 256) + 10 * dense(256, 896) + 5 * dense(384, 1792)  # the linear 1x1s, with bias
+    total += dense(1792, 1000)
+    assert total == 22_756_328
+    assert kcnn.measure("inception_resnet_v1").params == total
+    rows = kcnn.measure("inception_resnet_v1")
+    assert [rows[name].shape for name in ("stem6", "reduction_a", "reduction_b")] == [
+        (35, 35, 256),
+        (17, 17, 896),
+        (8, 8, 1792),
+    ]
+
+
+LARGE = (  # kernel, expansion, channels, squeeze (a quarter of the expansion, to a multiple of 8) or 0
+    (3, 16, 16, 0),
+    (3, 64, 24, 0),
+    (3, 72, 24, 0),
+    (5, 72, 40, 24),
+    (5, 120, 40, 32),
+    (5, 120, 40, 32),
+    (3, 240, 80, 0),
+    (3, 200, 80, 0),
+    (3, 184, 80, 0),
+    (3, 184, 80, 0),
+    (3, 480, 112, 120),
+    (3, 672, 112, 168),
+    (5, 672, 160, 168),
+    (5, 960, 160, 240),
+    (5, 960, 160, 240),
+)
+SMALL = (
+    (3, 16, 16, 8),
+    (3, 72, 24, 0),
+    (3, 88, 24, 0),
+    (5, 96, 40, 24),
+    (5, 240, 40, 64),
+    (5, 240, 40, 64),
+    (5, 120, 48, 32),
+    (5, 144, 48, 40),
+    (5, 288, 96, 72),
+    (5, 576, 96, 144),
+    (5, 576, 96, 144),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "last", "units", "minimalistic", "params"),
+    [
+        ("mobilenet_v3_large", LARGE, 960, 1280, False, 5_483_032),
+        ("mobilenet_v3_small", SMALL, 576, 1024, False, 2_542_856),
+        ("mobilenet_v3_large.minimalistic", LARGE, 960, 1280, True, 3_924_288),
+        ("mobilenet_v3_small.minimalistic", SMALL, 576, 1024, True, 2_044_736),
+    ],
+)
+def test_mobilenet_v3_has_the_papers_tables_parameters(name, table, last, units, minimalistic, params):
+    total, before = normed(9, 3, 16), 16
+    for kernel, expand, filters, squeeze in table:
+        pixels = 9 if minimalistic else kernel**2
+        total += (normed(1, before, expand) if expand != before else 0) + pixels * expand + 2 * expand
+        total += dense(expand, squeeze) + dense(squeeze, expand) if squeeze and not minimalistic else 0
+        total += normed(1, expand, filters)
+        before = filters
+    total += normed(1, before, last) + dense(last, units) + dense(units, 1000)
+    assert total == params
+    assert kcnn.measure(name).params == total
+
+
+@pytest.mark.parametrize(
+    ("projected", "units", "trained", "moving"),
+    [("padding", 200, 19_421_274, 89_632), ("projection", 200, 19_424_026, 89_824)],
+)
+def test_the_options_of_the_cifar_networks_give_the_papers_1202_layers(projected, units, trained, moving):
+    found = kcnn.measure(kcnn.draw("resnet20", units=units, shortcut=projected))
+    assert (found.params, found.state) == (trained, moving)
+
+
+def test_a_plain_network_is_the_residual_one_without_its_ways_round():
+    assert kcnn.measure("plain20").params == kcnn.measure("resnet20").params
+    differing = [str(layer) for layer in kcnn.diff("resnet20", "plain20").layers]
+    assert all("_add" in one or "_skip" in one or "inputs" in one for one in differing)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "googlenet", "resnet50", "mobilenet_v2", "inception_v3", "lenet5", "mlp"])
+def test_every_head_takes_a_dropout_rate(name):
+    rows = kcnn.measure(kcnn.draw(name, dropout=0.3))
+    rates = [row.op.rate for row in rows if type(row.op).__name__ == "Dropout"]
+    assert rates
+    assert set(rates) == {0.3}
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50", "resnet18", "resnet50_v2", "resnet20", "mobilenet_v2", "mobilenet_v3_small"]
+)
+def test_stochastic_depth_grows_linearly_with_depth(name):
+    found = kcnn.measure(kcnn.draw(name, drop_path=0.2))
+    rates = [row.op.rate for row in found if type(row.op).__name__ == "DropPath"]
+    units = {row.name.rpartition("_")[0] for row in found if row.name.endswith(("_add", "_project"))}
+    assert len(rates) > 5
+    assert rates == sorted(rates)
+    whole = [0.2 * unit / len(units) for unit in range(1, len(units) + 1)]
+    assert all(any(rate == pytest.approx(one) for one in whole) for rate in rates)
+    assert found.params == kcnn.architecture(name).params
+
+
+def test_every_residual_family_has_stochastic_depth():
+    for name in kcnn.names():
+        if any(row.name.endswith("_add") for row in kcnn.measure(name)):
+            assert "drop_path" in kcnn.architecture(name).defaults(), name
