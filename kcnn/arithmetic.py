@@ -36,7 +36,7 @@ Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
 FILLS = ("zeros", "reflect", "edge")
-ACTIVATIONS = (
+ACTIVATIONS = (  # Keras', each by one of its names: silu is swish, hard_swish is hard_silu
     "linear",
     "relu",
     "relu6",
@@ -45,7 +45,6 @@ ACTIVATIONS = (
     "selu",
     "gelu",
     "silu",
-    "swish",
     "mish",
     "tanh",
     "sigmoid",
@@ -53,7 +52,6 @@ ACTIVATIONS = (
     "softplus",
     "softsign",
     "hard_sigmoid",
-    "hard_silu",
     "hard_swish",
     "exponential",
 )

@@ -160,9 +160,14 @@ def _margin(padding: Any) -> Any:
 
 def _activation(layer: Any) -> str | None:
     """The activation inside a layer that is not itself one."""
-    function = getattr(layer, "activation", None)
-    name = getattr(function, "__name__", "linear")
+    name = _word(getattr(layer, "activation", None))
     return None if name == "linear" or isinstance(layer, keras.layers.Activation) or name not in ACTIVATIONS else name
+
+
+def _word(function: Any) -> str:
+    """An activation function by kcnn's name for it."""
+    name = getattr(function, "__name__", "linear" if function is None else "")
+    return {"hard_silu": "hard_swish", "swish": "silu"}.get(name, name)
 
 
 def _window(layer: Any) -> dict[str, Any]:
@@ -229,7 +234,7 @@ def _rescale(layer: Any, x: Shape) -> Any:
 
 
 def _named(layer: Any, x: Shape) -> Any:
-    name = getattr(layer.activation, "__name__", "")
+    name = _word(layer.activation)
     return (ops.Act(name),) if name in ACTIVATIONS else None
 
 

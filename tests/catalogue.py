@@ -20,7 +20,6 @@ ONE_PER_FAMILY = [
     "resnet50_v2.keras",
     "resnet20",
     "inception_v3",
-    "inception_v4",
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_small",

@@ -135,8 +135,11 @@ def test_a_file_cut_short_is_said_to_be_damaged(convnet, ending, tmp_path):
         convnet, path
     )
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    model = kcnn.build("convnet", seed=3)
+    before = model.get_weights()
     with pytest.raises(ValueError, match=r"convnet\..* is damaged"):
-        kcnn.load_weights(convnet, path)
+        kcnn.load_weights(model, path)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
 
 
 def test_what_is_no_file_of_weights_is_said_to_be_none(convnet, tmp_path):
