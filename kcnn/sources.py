@@ -93,6 +93,15 @@ def parts(pattern: str, layer: str) -> tuple[str, ...]:
     return found.groups(default="")
 
 
+def branch(ways: Sequence[str], layer: str) -> str:
+    """A way of a block and a place in it, both counted from 0: "double_2" is branch2.1 where double is the third."""
+    way, _, place = layer.partition("_")
+    where = f"branch{ways.index(way)}"
+    if place == "proj":  # behind the pool, which is place 0
+        return f"{where}.1"
+    return f"{where}.{int(place) - 1}" if place else where
+
+
 def numbered(layers: Sequence[str], named: Mapping[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
     """Keras' numbered names in order, but for the layers whose names are given."""
     found: dict[str, str | tuple[str, ...]] = {}

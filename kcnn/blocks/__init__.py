@@ -7,8 +7,8 @@ rectifier start with He's variance (arXiv:1502.01852), drawn evenly, whatever a 
 """
 
 from kcnn.blocks.heads import auxiliary, head, lenet_head, wide_head
-from kcnn.blocks.inception import Ways, branches, inception
-from kcnn.blocks.mobile import inverted_residual, separable, squeeze_excite
+from kcnn.blocks.inception import Ways, branches, chain, inception
+from kcnn.blocks.mobile import inverted_residual, scaled, separable, squeeze_excite
 from kcnn.blocks.plain import (
     Norm,
     averagepool,
@@ -30,6 +30,7 @@ __all__ = [
     "averagepool",
     "bottleneck",
     "branches",
+    "chain",
     "conv",
     "depthwise",
     "drop_rates",
@@ -44,6 +45,7 @@ __all__ = [
     "maxpool",
     "preactivation",
     "residual",
+    "scaled",
     "separable",
     "squeeze_excite",
     "wide_head",

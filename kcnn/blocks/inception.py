@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kcnn.blocks.plain import Norm, conv, maxpool
-from kcnn.ops import Concat, Pool
+from kcnn.ops import Concat, Padding, Pool, Size
 from kcnn.sketch import apply
 
 Ways = Mapping[
@@ -41,6 +41,18 @@ def branches(x, ways: Ways, *, norm: Norm = True, strided: str = "valid", name: 
     return apply(Concat(), *ends, name=name)
 
 
+def chain(x, rows: Sequence[tuple], *, norm: Norm = True, strided: str = "valid", name: str):
+    """Rows, as those of branches, one after another: `name1`, `name2`, and `name2_pool` for a pool behind it."""
+    number = 0
+    for row in rows:
+        if isinstance(row[0], str):
+            x = _pool(x, row, strided, f"{name}{number}_pool")
+        else:
+            number += 1
+            x = _conv(x, row, norm, strided, f"{name}{number}")
+    return x
+
+
 def _way(x, rows: Sequence[Any], norm: Norm, strided: str, name: str) -> list[Any]:
     """The tensors that a way ends in: one, or those of its fork."""
     pooled = any(isinstance(row, tuple) and isinstance(row[0], str) for row in rows)
@@ -48,9 +60,7 @@ def _way(x, rows: Sequence[Any], norm: Norm, strided: str, name: str) -> list[An
     number = 0
     for row in rows:
         if isinstance(row, tuple) and isinstance(row[0], str):
-            kind, kernel, stride = row[:3]
-            padding = row[3] if len(row) > 3 else "same" if stride == 1 else strided
-            x = apply(Pool(kernel, stride, padding, kind), x, name=name)
+            x = _pool(x, row, strided, name)
             continue
         number += 1
         where = (f"{name}_proj" if pooled else name) if alone else f"{name}_{number}"
@@ -60,7 +70,15 @@ def _way(x, rows: Sequence[Any], norm: Norm, strided: str, name: str) -> list[An
     return [x]
 
 
+def _pool(x, row: tuple, strided: str, name: str):
+    kind, kernel, stride = row[:3]
+    return apply(Pool(kernel, stride, _padding(row, stride, strided), kind), x, name=name)
+
+
 def _conv(x, row: tuple, norm: Norm, strided: str, name: str):
     filters, kernel, stride = (*row, 1)[:3]
-    padding = row[3] if len(row) > 3 else "same" if stride == 1 else strided
-    return conv(x, filters, kernel, stride=stride, padding=padding, norm=norm, name=name)
+    return conv(x, filters, kernel, stride=stride, padding=_padding(row, stride, strided), norm=norm, name=name)
+
+
+def _padding(row: tuple, stride: Size, strided: str) -> Padding:
+    return row[3] if len(row) > 3 else "same" if stride == 1 else strided

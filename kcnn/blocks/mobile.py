@@ -6,6 +6,12 @@ from kcnn.ops import GlobalPool, Multiply, Size
 from kcnn.sketch import apply
 
 
+def scaled(filters: float) -> int:
+    """The multiple of 8 nearest to `filters`, at least 8, never less than 90 % of it."""
+    rounded = max(8, int(filters + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * filters else rounded
+
+
 def separable(x, filters: int, kernel: Size = 3, *, stride: int = 1, norm: Norm = True, act="relu", name: str):
     """Depthwise, then pointwise, each normalised and activated (arXiv:1704.04861, figure 3)."""
     x = depthwise(x, kernel, stride=stride, norm=norm, act=act, name=f"{name}_depthwise")

@@ -3,7 +3,7 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, Ways, apply, averagepool, branches, conv, dropped, head, maxpool
+from kcnn.blocks import Norm, Ways, apply, averagepool, branches, chain, conv, dropped, head, maxpool
 from kcnn.ops import BatchNorm, Dense, GlobalPool
 from kcnn_plugins.inception_weights import KERAS, LAYOUTS, TORCHVISION
 
@@ -40,6 +40,9 @@ def v2(x, *, norm: Norm = NORM):
             ways = {"3x3": ways["3x3"], "double": ways["double"], "pool": [(pool, 3, stride)]}
         x = branches(x, ways, norm=norm, strided="same", name=f"inception_{block}")
     return x
+
+
+STEM = ((32, 3, 2), (32, 3, 1, "valid"), (64, 3), ("max", 3, 2), (80, 1), (192, 3, 1, "valid"), ("max", 3, 2))
 
 
 def pooled(projection: int):
@@ -93,16 +96,7 @@ V3: tuple[Ways, ...] = (  # table 1, with the widths of the authors' code, which
 
 def v3(x, *, norm: Norm = NORM):
     """Six convolutions and two pools, then eleven blocks: 299x299 -> 35x35 -> 17x17 -> 8x8."""
-    for name, filters, kernel, stride, padding in (
-        ("stem1", 32, 3, 2, "valid"),
-        ("stem2", 32, 3, 1, "valid"),
-        ("stem3", 64, 3, 1, "same"),
-        ("stem4", 80, 1, 1, "valid"),
-        ("stem5", 192, 3, 1, "valid"),
-    ):
-        x = conv(x, filters, kernel, stride=stride, padding=padding, norm=norm, name=name)
-        if name in ("stem3", "stem5"):
-            x = maxpool(x, 3, stride=2, name=f"{name}_pool")
+    x = chain(x, STEM, norm=norm, name="stem")
     for number, ways in enumerate(V3):
         x = branches(x, ways, norm=norm, name=f"mixed{number}")
     return x

@@ -1,15 +1,14 @@
-"""Names for the layers of Inception v4 and Inception-ResNet v2 in Keras' and timm's files, and Keras' weights."""
+"""Names for Inception-ResNet v2's layers in Keras' and timm's files, and the weights Keras publishes."""
 
 import re
 
 from kcnn import Layout
-from kcnn.sources import layout, normalised, numbered, parts, tf_kernels
+from kcnn.sources import branch, layout, normalised, numbered, parts, tf_kernels
 
 KERAS_BLOCKS = {"block_a": "block35", "block_b": "block17", "block_c": "block8"}
 TIMM_BLOCKS = {"block_a": "repeat", "block_b": "repeat_1", "block_c": "repeat_2"}
 TIMM_STEM = ("conv2d_1a", "conv2d_2a", "conv2d_2b", "conv2d_3b", "conv2d_4a")
 TIMM_MIXED = {"mixed": "mixed_5b", "reduction_a": "mixed_6a", "reduction_b": "mixed_7a", "block_last": "block8"}
-V4_FIRST = {"stem": 0, "inception_a": 6, "reduction_a": 10, "inception_b": 11, "reduction_b": 18, "inception_c": 19}
 
 
 def in_keras(layers):
@@ -20,15 +19,6 @@ def in_keras(layers):
         if block:
             named[layer] = f"{KERAS_BLOCKS[block[1]]}_{block[2]}_conv"
     return numbered(layers, named)
-
-
-def branch(ways, layer):
-    """timm's number of a branch and of a place in it: "double_2" is branch2.1 where double is the third way."""
-    way, _, place = layer.partition("_")
-    where = f"branch{ways.index(way)}"
-    if place == "proj":
-        return f"{where}.1"
-    return f"{where}.{int(place) - 1}" if place else where
 
 
 def residual_in_timm(layer):
@@ -48,26 +38,8 @@ def residual_in_timm(layer):
     return f"{where}.{branch(ways.get(block, first), rest)}"
 
 
-def v4_in_timm(layer):
-    """timm numbers convolutions and blocks in one sequence, and a block's branches from 0."""
-    if re.fullmatch(r"stem[123]", layer):
-        return f"features.{int(layer[4]) - 1}"
-    block, number, rest = parts(r"([a-z]+(?:_[abc])?)(\d+)_(.+)", layer)
-    index = int(number) - 1 + V4_FIRST[block]
-    where = f"features.{index}"
-    if block == "stem":
-        return f"{where}.conv" if index in (3, 5) else f"{where}.{branch(('3x3', '7x7'), rest)}"
-    ways = {"inception_a": ("1x1", "3x3", "double", "pool"), "inception_b": ("1x1", "7x7", "double", "pool")}
-    reductions = {"reduction_a": ("3x3", "double"), "reduction_b": ("3x3", "7x7")}
-    if block != "inception_c" or rest in ("1x1", "pool_proj"):
-        order = {**ways, **reductions}.get(block, ("1x1", "3x3", "double", "pool"))
-        return f"{where}.{branch(order, rest)}"
-    way, _, place = rest.partition("_")
-    return f"{where}.branch{('1x1', '3x3', 'double').index(way)}_{int(place[0]) - 1}{place[1:]}"
-
-
 def in_timm(layer):
-    """Both networks: a layer's block tells which of them it is of."""
+    """block_a2_double_3 is repeat.1.branch2.2."""
     if layer == "logits":
         return "classif"
     if layer.endswith("_up"):
@@ -76,7 +48,6 @@ def in_timm(layer):
 
 
 LAYOUTS = {"keras": Layout(names=in_keras), "timm": layout(in_timm)}
-V4_LAYOUTS = {"timm": layout(lambda layer: "last_linear" if layer == "logits" else normalised(v4_in_timm)(layer))}
 KERAS = tf_kernels(
     "inception_resnet_v2",
     "e693bd0210a403b3192acc6073ad2e96",

@@ -2,8 +2,7 @@
 
 import re
 
-from kcnn import Layout
-from kcnn.sources import both, keras, layout, parts, torchvision
+from kcnn.sources import both, keras, layout, parts
 
 APACHE = "Apache-2.0, TensorFlow"
 V2_UNITS = (1, 2, 3, 4, 3, 3, 1)  # per stage
@@ -51,49 +50,8 @@ def v2_in_torchvision(layer):
     return f"features.{number + 1}.conv." + (f"{place + norm}" if part == "project" else f"{place}.{int(norm)}")
 
 
-def v3_in_keras(layer):
-    """unit2_expand_bn is expanded_conv_1_expand_bn; older files say expanded_conv_1/expand/BatchNorm."""
-    bare, norm = layer.removesuffix("_bn"), layer.endswith("_bn")
-    known = {"stem": "conv", "last": "conv_1", "fc": "conv_2", "logits": "logits"}
-    if bare in known:
-        return known[bare] + "_bn" * norm, known[bare].capitalize() + "/BatchNorm" * norm
-    unit, part = parts(r"unit(\d+)_(.+)", bare)
-    block = f"expanded_conv_{int(unit) - 1}" if unit != "1" else "expanded_conv"
-    squeeze = {"squeeze_reduce": ("conv", "Conv"), "squeeze_expand": ("conv_1", "Conv_1")}
-    if part in squeeze:
-        new, old = squeeze[part]
-        return f"{block}_squeeze_excite_{new}", f"{block}/squeeze_excite/{old}"
-    return f"{block}_{part}" + "_bn" * norm, f"{block}/{part}" + "/BatchNorm" * norm
-
-
-def v3_in_torchvision(layers):
-    """unit4_squeeze_reduce is features.4.block.2.fc1: a unit counts the parts that it has."""
-    units: dict[str, list[str]] = {}
-    for layer in layers:
-        unit, part = (*layer.removesuffix("_bn").split("_"), "")[:2]
-        if part and part not in units.setdefault(unit, []):
-            units[unit].append(part)
-    found = {}
-    for layer in layers:
-        unit, *part = layer.removesuffix("_bn").split("_")
-        norm = int(layer.endswith("_bn"))
-        if not part:
-            last = len(units) + 1
-            known = {"fc": "classifier.0", "logits": "classifier.3", "stem": f"features.0.{norm}"}
-            found[layer] = known.get(unit, f"features.{last}.{norm}")
-            continue
-        within = {"reduce": "fc1", "expand": "fc2"}[part[1]] if part[0] == "squeeze" else norm
-        found[layer] = f"features.{unit[4:]}.block.{units[unit].index(part[0])}.{within}"
-    return found
-
-
-V3 = {"keras": layout(v3_in_keras), "torchvision": Layout(names=v3_in_torchvision)}
-LAYOUTS = {
-    "mobilenet_v1": {"keras": layout(v1_in_keras)},
-    "mobilenet_v2": {"keras": layout(v2_in_keras), "torchvision": layout(v2_in_torchvision)},
-    "mobilenet_v3_large": V3,
-    "mobilenet_v3_small": V3,
-}
+V1_LAYOUTS = {"keras": layout(v1_in_keras)}
+V2_LAYOUTS = {"keras": layout(v2_in_keras), "torchvision": layout(v2_in_torchvision)}
 SIDES = (224, 192, 160, 128, 96)
 SLIM = "TF-slim, research/slim/nets/mobilenet_v1.md"
 V1 = {  # width: top-1 accuracy at 224, 192, 160 and 128 pixels
@@ -112,28 +70,6 @@ V2 = {  # and at 96
 }
 HEADLESS = {(0.25, 224): "f313cee49f5d33dfb06f2b255c4adb64"}  # Keras states none; this is a downloaded file's
 WORDS = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
-V3_FILES = (  # name in the catalogue, in the files, width, MD5 with the classifier and without, accuracy
-    ("mobilenet_v3_large", "large", 1.0, "59e551e166be033d707958cf9e29a6a7", "07fb09a5933dd0c8eaafa16978110389", 75.6),
-    ("mobilenet_v3_large", "large", 0.75, "765b44a33ad4005b3ac83185abf1d0eb", "40af19a13ebea4e2ee0c676887f69a2e", 73.3),
-    (
-        "mobilenet_v3_large.minimalistic",
-        "large_minimalistic",
-        1.0,
-        "675e7b876c45c57e9e63e6d90a36599c",
-        "ec5221f64a2f6d1ef965a614bdae7973",
-        72.3,
-    ),
-    ("mobilenet_v3_small", "small", 1.0, "8768d4c2e7dee89b9d02b2d03d65d862", "d3e8ec802a04aa4fc771ee12a9a9b836", 68.1),
-    ("mobilenet_v3_small", "small", 0.75, "cb65d4e5be93758266aa0a7f2c6708b7", "ebdb5cc8e0b497cd13a7c275d475c819", 65.4),
-    (
-        "mobilenet_v3_small.minimalistic",
-        "small_minimalistic",
-        1.0,
-        "99cd97fb2fcdad2bf028eb838de69e37",
-        "cde8136e733e811080d9fcd8a252f7e4",
-        61.9,
-    ),
-)
 
 
 def resized(side: int) -> int:
@@ -141,57 +77,38 @@ def resized(side: int) -> int:
     return round(side / 0.875)
 
 
-KERAS = {
-    "mobilenet_v1": tuple(
-        weights
-        for width, accuracies in V1.items()
-        for side, accuracy in zip(SIDES, accuracies, strict=False)
-        for weights in keras(
-            f"mobilenet/mobilenet_{WORDS[width]}_{side}_tf.h5",
-            None,
-            (f"mobilenet_{WORDS[width]}_{side}_tf_no_top.h5", HEADLESS.get((width, side))),
-            accuracy,
-            APACHE,
-            options={"width": width},
-            citation=SLIM,
-            resize=resized(side),
-            crop=side,
-        )
-    ),
-    "mobilenet_v2": tuple(
-        weights
-        for width, accuracies in V2.items()
-        for side, accuracy in zip(SIDES, accuracies, strict=False)
-        for weights in keras(
-            f"mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{side}.h5",
-            None,
-            (f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{side}_no_top.h5", None),
-            accuracy,
-            APACHE,
-            options={"width": width},
-            citation="TF-slim, research/slim/nets/mobilenet/README.md",
-            resize=resized(side),
-            crop=side,
-        )
-    ),
-}
-for name, file, width, whole, headless, accuracy in V3_FILES:
-    weights_file = f"mobilenet_v3/weights_mobilenet_v3_{file}_224_{width}_float"
-    KERAS[name] = KERAS.get(name, ()) + keras(
-        f"{weights_file}.h5",
-        whole,
-        (f"{weights_file.rpartition('/')[2]}_no_top_v2.h5", headless),
+V1_KERAS = tuple(
+    weights
+    for width, accuracies in V1.items()
+    for side, accuracy in zip(SIDES, accuracies, strict=False)
+    for weights in keras(
+        f"mobilenet/mobilenet_{WORDS[width]}_{side}_tf.h5",
+        None,
+        (f"mobilenet_{WORDS[width]}_{side}_tf_no_top.h5", HEADLESS.get((width, side))),
         accuracy,
         APACHE,
         options={"width": width},
-        citation="keras.applications.MobileNetV3Large",
+        citation=SLIM,
+        resize=resized(side),
+        crop=side,
     )
-TORCHVISION = {
-    "mobilenet_v2": both(
-        ("mobilenet_v2-b0353104.pth", 71.878), ("mobilenet_v2-7ebf99e0.pth", 72.154), options={"width": 1.0}
-    ),
-    "mobilenet_v3_large": both(
-        ("mobilenet_v3_large-8738ca79.pth", 74.042), ("mobilenet_v3_large-5c1a4163.pth", 75.274), options={"width": 1.0}
-    ),
-    "mobilenet_v3_small": (torchvision("mobilenet_v3_small-047dcff4.pth", 67.668, options={"width": 1.0}),),
-}
+)
+V2_KERAS = tuple(
+    weights
+    for width, accuracies in V2.items()
+    for side, accuracy in zip(SIDES, accuracies, strict=False)
+    for weights in keras(
+        f"mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{side}.h5",
+        None,
+        (f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{side}_no_top.h5", None),
+        accuracy,
+        APACHE,
+        options={"width": width},
+        citation="TF-slim, research/slim/nets/mobilenet/README.md",
+        resize=resized(side),
+        crop=side,
+    )
+)
+V2_TORCHVISION = both(
+    ("mobilenet_v2-b0353104.pth", 71.878), ("mobilenet_v2-7ebf99e0.pth", 72.154), options={"width": 1.0}
+)

@@ -1,0 +1,104 @@
+"""MobileNet v3 (Howard et al., 2019), at any width: squeeze-and-excitation and hard-swish where a search put them."""
+
+from functools import partial
+
+from kcnn import Architecture
+from kcnn.blocks import Norm, apply, conv, drop_rates, dropped, inverted_residual, scaled
+from kcnn.ops import STANDARDISED, Act, BatchNorm, Dense, GlobalPool
+from kcnn_plugins.mobilenet_v3_weights import KERAS, LAYOUTS, TORCHVISION
+
+RE, HS = "relu", "hard_swish"
+LARGE = (  # kernel, expansion, channels, squeeze-and-excite, activation, stride (arXiv:1905.02244, table 1)
+    (3, 16, 16, False, RE, 1),
+    (3, 64, 24, False, RE, 2),
+    (3, 72, 24, False, RE, 1),
+    (5, 72, 40, True, RE, 2),
+    (5, 120, 40, True, RE, 1),
+    (5, 120, 40, True, RE, 1),
+    (3, 240, 80, False, HS, 2),
+    (3, 200, 80, False, HS, 1),
+    (3, 184, 80, False, HS, 1),
+    (3, 184, 80, False, HS, 1),
+    (3, 480, 112, True, HS, 1),
+    (3, 672, 112, True, HS, 1),
+    (5, 672, 160, True, HS, 2),
+    (5, 960, 160, True, HS, 1),
+    (5, 960, 160, True, HS, 1),
+)
+SMALL = (  # table 2
+    (3, 16, 16, True, RE, 2),
+    (3, 72, 24, False, RE, 2),
+    (3, 88, 24, False, RE, 1),
+    (5, 96, 40, True, HS, 2),
+    (5, 240, 40, True, HS, 1),
+    (5, 240, 40, True, HS, 1),
+    (5, 120, 48, True, HS, 1),
+    (5, 144, 48, True, HS, 1),
+    (5, 288, 96, True, HS, 2),
+    (5, 576, 96, True, HS, 1),
+    (5, 576, 96, True, HS, 1),
+)
+NORM = BatchNorm(epsilon=1e-3, momentum=0.99)  # section 6.1.1; epsilon as in the authors' code
+
+
+def v3(x, *, table: tuple, width: float = 1.0, minimalistic: bool = False, norm: Norm = NORM, drop_path: float = 0.0):
+    """A convolution, the table's inverted residuals and a last 1x1 to six times its channels.
+
+    `minimalistic` has 3x3 kernels, ReLU and no squeeze-and-excite throughout, for chips that lack
+    the rest. The squeeze-and-excite that table 2 marks on the last 1x1 of the small network is
+    left out, as in the authors' code: with it the paper's 2.5 M parameters would be 2.7 M.
+    """
+    x = conv(x, scaled(16 * width), 3, stride=2, norm=norm, act=RE if minimalistic else HS, name="stem")
+    rates, before = drop_rates(drop_path, len(table)), 16
+    for unit, (kernel, expand, filters, squeezed, act, stride) in enumerate(table, 1):
+        expanded = scaled(x.shape[-1] * expand / before)
+        x = inverted_residual(
+            x,
+            scaled(filters * width),
+            expanded if unit > 1 else x.shape[-1],
+            3 if minimalistic else kernel,
+            stride=stride,
+            squeeze=scaled(expanded / 4) if squeezed and not minimalistic else 0,
+            act=RE if minimalistic else act,
+            norm=norm,
+            drop_path=next(rates),
+            name=f"unit{unit}",
+        )
+        before = filters
+    return conv(x, scaled(6 * x.shape[-1]), 1, norm=norm, act=RE if minimalistic else HS, name="last")
+
+
+def v3_head(x, classes: int, *, units: int, width: float = 1.0, minimalistic: bool = False, dropout: float = 0.2):
+    """Average, one dense layer of `units`, more for widths above 1, then logits (arXiv:1905.02244, figure 5)."""
+    x = apply(Dense(scaled(units * max(width, 1.0)), init="he_uniform"), apply(GlobalPool(), x, name="pool"), name="fc")
+    x = apply(Act(RE if minimalistic else HS), x, name="fc_act")
+    return apply(Dense(classes), dropped(x, dropout, name="dropout"), name="logits")
+
+
+def published(size: str, table: tuple, number: int, units: int, params: int, minimalistic: int) -> Architecture:
+    return Architecture(
+        body=v3,
+        head=partial(v3_head, units=units),
+        reference=f"arXiv:1905.02244, table {number}",
+        year=2019,
+        options={"table": table},
+        params=params,
+        layouts=LAYOUTS,
+        weights=KERAS[size],
+        variants={
+            "minimalistic": {
+                "options": {"minimalistic": True},
+                "params": minimalistic,
+                "weights": KERAS[f"{size}_minimalistic"],
+            },
+            "torchvision": {
+                "changes": {"*.padding": "half"},
+                "rescale": STANDARDISED,
+                "weights": TORCHVISION[size],
+            },
+        },
+    )
+
+
+mobilenet_v3_large = published("large", LARGE, 1, 1280, 5_483_032, 3_924_288)
+mobilenet_v3_small = published("small", SMALL, 2, 1024, 2_542_856, 2_044_736)

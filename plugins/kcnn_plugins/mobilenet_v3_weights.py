@@ -1,0 +1,68 @@
+"""Names for MobileNet v3's layers in Keras' and torchvision's files, and the weights they publish."""
+
+from kcnn import Layout, Weights
+from kcnn.sources import both, keras, layout, parts, torchvision
+
+
+def v3_in_keras(layer):
+    """unit2_expand_bn is expanded_conv_1_expand_bn; older files say expanded_conv_1/expand/BatchNorm."""
+    bare, norm = layer.removesuffix("_bn"), layer.endswith("_bn")
+    known = {"stem": "conv", "last": "conv_1", "fc": "conv_2", "logits": "logits"}
+    if bare in known:
+        return known[bare] + "_bn" * norm, known[bare].capitalize() + "/BatchNorm" * norm
+    unit, part = parts(r"unit(\d+)_(.+)", bare)
+    block = f"expanded_conv_{int(unit) - 1}" if unit != "1" else "expanded_conv"
+    squeeze = {"squeeze_reduce": ("conv", "Conv"), "squeeze_expand": ("conv_1", "Conv_1")}
+    if part in squeeze:
+        new, old = squeeze[part]
+        return f"{block}_squeeze_excite_{new}", f"{block}/squeeze_excite/{old}"
+    return f"{block}_{part}" + "_bn" * norm, f"{block}/{part}" + "/BatchNorm" * norm
+
+
+def v3_in_torchvision(layers):
+    """unit4_squeeze_reduce is features.4.block.2.fc1: a unit counts the parts that it has."""
+    units: dict[str, list[str]] = {}
+    for layer in layers:
+        unit, part = (*layer.removesuffix("_bn").split("_"), "")[:2]
+        if part and part not in units.setdefault(unit, []):
+            units[unit].append(part)
+    found = {}
+    for layer in layers:
+        unit, *part = layer.removesuffix("_bn").split("_")
+        norm = int(layer.endswith("_bn"))
+        if not part:
+            last = len(units) + 1
+            known = {"fc": "classifier.0", "logits": "classifier.3", "stem": f"features.0.{norm}"}
+            found[layer] = known.get(unit, f"features.{last}.{norm}")
+            continue
+        within = {"reduce": "fc1", "expand": "fc2"}[part[1]] if part[0] == "squeeze" else norm
+        found[layer] = f"features.{unit[4:]}.block.{units[unit].index(part[0])}.{within}"
+    return found
+
+
+LAYOUTS = {"keras": layout(v3_in_keras), "torchvision": Layout(names=v3_in_torchvision)}
+FILES = (  # size, width, MD5 with the classifier and without, top-1 accuracy
+    ("large", 1.0, "59e551e166be033d707958cf9e29a6a7", "07fb09a5933dd0c8eaafa16978110389", 75.6),
+    ("large", 0.75, "765b44a33ad4005b3ac83185abf1d0eb", "40af19a13ebea4e2ee0c676887f69a2e", 73.3),
+    ("large_minimalistic", 1.0, "675e7b876c45c57e9e63e6d90a36599c", "ec5221f64a2f6d1ef965a614bdae7973", 72.3),
+    ("small", 1.0, "8768d4c2e7dee89b9d02b2d03d65d862", "d3e8ec802a04aa4fc771ee12a9a9b836", 68.1),
+    ("small", 0.75, "cb65d4e5be93758266aa0a7f2c6708b7", "ebdb5cc8e0b497cd13a7c275d475c819", 65.4),
+    ("small_minimalistic", 1.0, "99cd97fb2fcdad2bf028eb838de69e37", "cde8136e733e811080d9fcd8a252f7e4", 61.9),
+)
+KERAS: dict[str, tuple[Weights, ...]] = {}
+for size, width, whole, headless, accuracy in FILES:
+    file = f"weights_mobilenet_v3_{size}_224_{width}_float"
+    KERAS[size] = KERAS.get(size, ()) + keras(
+        f"mobilenet_v3/{file}.h5",
+        whole,
+        (f"{file}_no_top_v2.h5", headless),
+        accuracy,
+        "Apache-2.0, TensorFlow",
+        options={"width": width},
+        citation="keras.applications.MobileNetV3Large",
+    )
+WIDTH = {"options": {"width": 1.0}}
+TORCHVISION = {
+    "large": both(("mobilenet_v3_large-8738ca79.pth", 74.042), ("mobilenet_v3_large-5c1a4163.pth", 75.274), **WIDTH),
+    "small": (torchvision("mobilenet_v3_small-047dcff4.pth", 67.668, **WIDTH),),
+}
