@@ -77,7 +77,7 @@ def load_weights(model: Any, weights: str | PathLike[str] = "imagenet", *, stric
     if not fits:
         warnings.warn(f"{path}: {_unfit(report)}", PartlyLoaded, stacklevel=2)
     if chosen and hasattr(model, "update_card"):
-        model.update_card(**_facts(chosen, report, card))
+        model.update_card(**_facts(chosen, report))
     return report
 
 
@@ -163,15 +163,18 @@ def _unfit(report: Any) -> str:
     return "; ".join(said)
 
 
-def _facts(weights: Weights, report: Any, card: Mapping[str, Any]) -> dict[str, Any]:
-    """What a card says of published weights: whose they are, the classes' names, how pictures go in."""
+def _facts(weights: Weights, report: Any) -> dict[str, Any]:
+    """What a card says of published weights: whose they are and, with their head, classes and how pictures go in."""
     from kcnn.labels import labels
 
     facts: dict[str, Any] = {
-        "weights": {"name": weights.name, "source": weights.source, "url": weights.url, "licence": weights.licence},
-        "pictures": {"resize": weights.resize, "crop": weights.crop, "interpolation": weights.interpolation},
+        "weights": {"name": weights.name, "source": weights.source, "url": weights.url, "licence": weights.licence}
     }
-    names = labels(weights.classes)
-    if card["top"] and not card["taps"] and card["classes"] == len(names) and "logits/kernel" in report.matched:
-        facts["classes"] = names
+    if "logits/kernel" in report.matched:
+        facts["classes"] = labels(weights.classes)
+        facts["pictures"] = {
+            "resize": weights.resize,
+            "crop": weights.crop,
+            "interpolation": weights.interpolation,
+        }
     return facts

@@ -148,9 +148,10 @@ def _turned(array: np.ndarray, layer: Any, variable: Any, kind: str) -> np.ndarr
         array = array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
     elif kind == "torch" and array.ndim == 2:
         array = _flattened(array, layer).T
-    wanted = tuple(variable.shape)
-    squeezed = [n for n in array.shape if n != 1] == [n for n in wanted if n != 1]
-    return array.reshape(wanted) if squeezed and array.ndim != len(wanted) else array
+    axes = len(variable.shape)  # a dense layer and a 1x1 convolution are one and the same
+    if (array.ndim, axes) == (4, 2) and array.shape[:2] == (1, 1):
+        return array[0, 0]
+    return array[None, None] if (array.ndim, axes) == (2, 4) else array
 
 
 def _flattened(array: np.ndarray, layer: Any) -> np.ndarray:

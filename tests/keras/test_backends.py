@@ -29,7 +29,8 @@ assert {"aux1_loss", "aux2_accuracy"} <= set(history), history
 assert np.isfinite(model.predict(x, verbose=0)).all()
 model.save("model.keras")
 assert np.allclose(kcnn.load("model.keras").predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-4)
-for name in ("googlenet", "googlenet.torchvision", "resnet18", "mobilenet_v2", "lenet5"):
+names = ("googlenet", "googlenet.torchvision", "resnet18", "mobilenet_v2", "lenet5")
+for name in (*names, "alexnet.torchvision", "resnet20", "mobilenet_v3_small"):
     side = max(32, kcnn.smallest_input(name))
     small = kcnn.build(name, classes=3, input_shape=(side, side, 1))
     assert small.predict(x[:2, :1, :1].repeat(side, 1).repeat(side, 2), verbose=0).shape == (2, 3)

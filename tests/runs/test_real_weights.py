@@ -1,11 +1,13 @@
 """Keras' own MobileNet weights, 0.25 wide, tell real ants from real bees."""
 
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 import kcnn
@@ -50,3 +52,30 @@ def test_the_file_is_the_one_that_the_table_names_and_is_found_by_name(tmp_path,
         kcnn.build("mobilenet_v1", width=0.25, weights=FILE)
     adapted = kcnn.load_weights(kcnn.build("mobilenet_v1", width=0.25, top=False, input_shape=(224, 224, 1)), FILE)
     assert adapted.adapted == {"stem/kernel": "summed over 3 channels"}
+
+
+def test_predict_with_published_weights_says_bee_and_not_class_309(tmp_path, monkeypatch, capsys):
+    import keras
+
+    from kcnn.cli import main
+
+    theirs = keras.applications.MobileNet(alpha=0.25, weights=None, classifier_activation=None)
+    bias = np.zeros(1000, "float32")
+    bias[309] = 1e6  # whatever the picture shows
+    theirs.get_layer("conv_preds").bias.assign(bias)
+    (tmp_path / "mirror").mkdir()
+    theirs.save_weights(tmp_path / "mirror" / "own.weights.h5")
+    (tmp_path / "mirror" / "own.weights.h5").rename(tmp_path / "mirror" / "mobilenet_2_5_224_tf.h5")
+    monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
+    Image.new("RGB", (300, 400), "yellow").save(tmp_path / "photo.jpg")
+    words = ["kcnn", "predict", "mobilenet_v1", str(tmp_path / "photo.jpg"), "--set", "width=0.25", "--top", "1"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    assert "photo.jpg: bee 100.0%" in capsys.readouterr().out.replace("\n", "")
+    model = kcnn.build("mobilenet_v1", width=0.25, weights="imagenet")
+    assert model.card["pictures"] == {"resize": 256, "crop": 224, "interpolation": "bilinear"}
+    assert model.card["classes"][309] == "bee"
+    assert "pictures" not in kcnn.build("mobilenet_v1", width=0.25, weights="imagenet", classes=3).card
