@@ -19,7 +19,7 @@ class Sketch:
     shape: Shape
     name: str
     op: Any = None
-    inputs: tuple["Sketch", ...] = ()
+    inputs: tuple["Sketch", ...] = field(default=(), repr=False)  # each of which has inputs of its own
     paper: "Paper" = field(default_factory=lambda: Paper(), repr=False)
 
 

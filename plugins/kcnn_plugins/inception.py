@@ -137,7 +137,7 @@ inception_v3 = Architecture(
         },
         "torchvision": {
             "head": partial(head, dropout=0.5),
-            "changes": {"mixed*_pool.count_padding": True},
+            "changes": {"mixed{0,1,2,4,5,6,7,9,10}_pool.count_padding": True},
             "weights": TORCHVISION,
         },
     },

@@ -185,3 +185,9 @@ def test_blocks_work_on_a_bare_sketch():
 def test_ops_are_values():
     assert ops.Conv(3, 5) == ops.Conv(3, 5)
     assert hash(ops.Pool()) == hash(ops.Pool())
+
+
+def test_a_drawing_prints_in_a_line_although_its_layers_stand_on_one_another():
+    drawing = kcnn.draw("inception_v4")
+    assert len(repr(drawing.ends["logits"])) < 100
+    assert len(repr(drawing)) < 3000
