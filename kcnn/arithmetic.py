@@ -191,6 +191,8 @@ def _ask(op: Any, question: str, otherwise: Any, *shapes: Shape) -> Any:
 
 
 def _positive(value: Any, what: str) -> None:
+    if type(value) is int and value >= 1:
+        return
     values = value if isinstance(value, tuple) else (value,)
     if len(values) > 2 or not all(type(v) is int and v >= 1 for v in values):
         raise ValueError(f"{what} must be a whole number of at least 1, or (rows, columns) of such, not {value!r}")

@@ -5,6 +5,7 @@ layer-by-layer .h5, and PyTorch's own files where torch is installed, never by a
 """
 
 import json
+import pickle
 import re
 import zipfile
 from collections.abc import Iterator
@@ -54,7 +55,8 @@ def read(path: Path) -> Stored:
     except ImportError:
         raise
     except Exception as error:  # each library has its own for a file that is cut or garbled
-        raise ValueError(f"{path} is damaged, or no file of weights: {error}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is damaged, or no file of weights: {reason}") from error
     raise ValueError(
         f"{path} is damaged, or no file of weights: it is neither safetensors, nor Keras' .keras or .h5, nor PyTorch's"
     )
@@ -154,10 +156,15 @@ def _torch(path: Path) -> Stored:
         import torch
     except ImportError:
         raise ImportError(f'{path} is a file of PyTorch\'s, which takes torch: pip install "kcnn[torch]"') from None
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            "it holds other things than tensors, and those are not unpickled: they could run any code"
+        ) from None
     for key in ("state_dict", "model"):
         loaded = loaded.get(key, loaded)
-    return _state_dict({name: tensor.numpy() for name, tensor in loaded.items() if hasattr(tensor, "numpy")})
+    return _state_dict({name: tensor.float().numpy() for name, tensor in loaded.items() if hasattr(tensor, "numpy")})
 
 
 def _state_dict(tensors: Arrays) -> Stored:
