@@ -159,9 +159,7 @@ def _torch(path: Path) -> Stored:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise ValueError(
-            "it holds other things than tensors, and those are not unpickled: they could run any code"
-        ) from None
+        raise ValueError("it holds more than tensors, which is not unpickled: it could run any code") from None
     for key in ("state_dict", "model"):
         loaded = loaded.get(key, loaded)
     return _state_dict({name: tensor.float().numpy() for name, tensor in loaded.items() if hasattr(tensor, "numpy")})
