@@ -15,13 +15,14 @@ class Layout:
     """How somebody else's files name a network's layers.
 
     `names` takes the layers that have weights, in the order in which the head's inputs are
-    followed back, and gives the file's name of each, or the names it may have. Keras' own numbered
-    names count from 0 per kind, "conv2d_0", "conv2d_1", wherever the file began. `bgr` says that
-    the first kernel expects blue, green, red.
+    followed back, and gives the file's name of each, or the names it may have. `numbered` are
+    Keras' own names by kind and number; they count from 0 here, "conv2d_0", "conv2d_1", wherever
+    the file began. `bgr` says that the first kernel expects blue, green, red.
     """
 
     names: Callable[[Sequence[str]], Mapping[str, str | tuple[str, ...]]]
     bgr: bool = False
+    numbered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class Architecture:
     explicit keyword options; one word means one thing in both. `aux` puts further heads
     `(x, classes, *, name, **options) -> logits` on layers of the body, by address.
     `variants` maps a name to the fields that differ: {"bn": {"options": {"norm": True}, "params": 7_005_832}};
-    weights, macs, receptive_field and smallest_input are a variant's own, and never inherited.
+    layouts, weights, macs, receptive_field and smallest_input are a variant's own, and never inherited.
     """
 
     body: Callable[..., Any]
@@ -100,7 +101,8 @@ class Architecture:
             raise ValueError(f"there is no variant {name!r}; there are {', '.join(there)}") from None
         for merged in ("options", "changes"):
             fields[merged] = {**getattr(self, merged), **fields.get(merged, {})}
-        own = {"weights": (), "macs": None, "receptive_field": None, "smallest_input": None}  # never inherited
+        own: dict[str, Any] = {"layouts": {}, "weights": (), "macs": None}  # never inherited
+        own |= {"receptive_field": None, "smallest_input": None}
         return replace(self, variants={}, **{**own, **fields})
 
     def defaults(self) -> dict[str, Any]:

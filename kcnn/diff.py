@@ -38,7 +38,7 @@ class Group:
 
     def __str__(self) -> str:
         count = f" in {len(self.layers)} layers" if len(self.layers) > 1 else ""
-        weighs = f", {'plus' if self.params > 0 else 'minus'} {abs(self.params):,} weights" if self.params else ""
+        weighs = f", {_weight(self.params)}" if self.params else ""
         return f"{self.sign} {together(self.layers)}: {self.what}{count}{weighs}"
 
 
@@ -62,7 +62,9 @@ class Difference:
     @property
     def summary(self) -> str:
         """A line for each kind of difference, and the totals."""
-        return self._said(self.groups)
+        rest = self.params[1] - self.params[0] - sum(group.params for group in self.groups)
+        follows = [f"  what follows from these: {_weight(rest)}"] if rest else []
+        return self._said([*self.groups, *follows])
 
     def _said(self, differences: Sequence[Any]) -> str:
         if not self.layers:
@@ -125,6 +127,10 @@ def _margin(op: Any) -> Any:
     sides = tuple(margins(0, kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1))
     same = stride == (1, 1) and all(side == (k // 2, k // 2) and k % 2 for side, k in zip(sides, kernel, strict=True))
     return "same" if same else "valid" if sides == ((0, 0), (0, 0)) else sides
+
+
+def _weight(count: int) -> str:
+    return f"{'plus' if count > 0 else 'minus'} {abs(count):,} weights"
 
 
 def _side(pair: Pair) -> str:

@@ -150,6 +150,10 @@ def draw(
         raise ValueError(f"{name}: an input of {size} is too small: {error}; {fits}") from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+    except (TypeError, AttributeError) as error:
+        if not options:
+            raise
+        raise ValueError(f"{name} cannot be drawn with {options}: {error}") from error
     if drawing.idle:
         text = f"{name}: {', '.join(drawing.idle)} changed nothing: the layers are so already"
         warnings.warn(text, IdleChange, stacklevel=2)
@@ -320,7 +324,15 @@ def _options(plan: Architecture, name: str, asked: Mapping[str, Any]) -> dict[st
         if option not in known:
             there = f"the nearest are {', '.join(nearest(option, known))}" if known else "it has none"
             raise ValueError(f"{name} has no option {option!r}; {there}")
-    return {**plan.options, **{option: plain(value) for option, value in asked.items()}}
+    given = {option: plain(value) for option, value in asked.items()}
+    for option, value in given.items():
+        usual = known[option]
+        number = isinstance(usual, int | float) and not isinstance(usual, bool)
+        if number and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf")):
+            raise ValueError(f"{name}: {option} is a number, {usual!r} where nothing is said, not {value!r}")
+        if isinstance(usual, tuple) and not isinstance(value, tuple):
+            raise ValueError(f"{name}: {option} is a list, {list(usual)!r} where nothing is said, not {value!r}")
+    return {**plan.options, **given}
 
 
 def _part(part: Callable[..., Any], options: Mapping[str, Any], *args: Any, **named: Any) -> Any:

@@ -132,6 +132,36 @@ class AveragePooling2D(keras.layers.Layer):
 
 
 @registered
+class AdaptiveAveragePooling2D(keras.layers.Layer):
+    """Rows and columns averaged to `output_size` positions, whatever they were.
+
+    Window i of n pixels to m positions goes from floor(i n / m) to ceil((i + 1) n / m). Keras' own
+    layer of the name fails on maps of one row or column, and on sizes that are open.
+    """
+
+    def __init__(self, output_size, **kwargs):
+        super().__init__(**kwargs)
+        self.output_size = tuple(output_size)
+
+    def call(self, inputs):
+        rows, columns = (self._means(n, m) for n, m in zip(ops.shape(inputs)[1:3], self.output_size, strict=True))
+        return ops.einsum("ik,jl,bklc->bijc", rows, columns, inputs)
+
+    def _means(self, size, positions):
+        """(positions, size): each row averages the pixels of one window."""
+        i, pixel = ops.arange(positions)[:, None], ops.arange(size)[None]
+        start, end = i * size // positions, -(-(i + 1) * size // positions)
+        inside = ops.cast(ops.logical_and(pixel >= start, pixel < end), self.compute_dtype)
+        return inside / ops.cast(end - start, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.output_size, input_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "output_size": self.output_size}
+
+
+@registered
 class LocalResponseNormalization(keras.layers.Layer):
     """x / (bias + alpha * sum of squares over `size` neighbouring channels) ** beta."""
 

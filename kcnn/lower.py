@@ -65,7 +65,7 @@ _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {
     ops.Act: lambda op, given: keras.layers.Activation(op.kind, **given),
     ops.Dropout: lambda op, given: keras.layers.Dropout(op.rate, **given),
     ops.DropPath: lambda op, given: keras.layers.Dropout(op.rate, noise_shape=(None, 1, 1, 1), **given),
-    ops.AdaptivePool: lambda op, given: keras.layers.AdaptiveAveragePooling2D(pair(op.size), **LAST, **given),
+    ops.AdaptivePool: lambda op, given: layers.AdaptiveAveragePooling2D(pair(op.size), **given),
     ops.Dense: lambda op, given: keras.layers.Dense(op.units, use_bias=op.bias, kernel_initializer=op.init, **given),
     ops.GlobalPool: lambda op, given: (
         keras.layers.GlobalAveragePooling2D if op.kind == "average" else keras.layers.GlobalMaxPooling2D

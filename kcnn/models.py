@@ -17,6 +17,7 @@ import kcnn
 from kcnn.architecture import Architecture
 from kcnn.drawing import Drawing, draw
 from kcnn.registry import entry
+from kcnn.weights import load_drawn, published
 
 
 def build(
@@ -60,6 +61,8 @@ def build(
     if drawing.network is None:
         raise ValueError(f"{drawing.name} was read from a Keras model; that model is already what build would make")
     _openable(drawing)
+    if weights is not None:
+        published(drawing, weights)  # what is not there is said before Keras is loaded
 
     from kcnn import lower
     from kcnn.network import Network
@@ -72,9 +75,7 @@ def build(
         model = Network(image, outputs, name=name, aux=sides, card=json.dumps(_card(drawing)))
     model.update_card(modules=_modules(model))
     if weights is not None:
-        from kcnn.weights import load_weights
-
-        load_weights(model, weights)
+        load_drawn(model, drawing, weights)
     return model
 
 
@@ -207,10 +208,11 @@ def _openable(drawing: Drawing) -> None:
     """Refuse open rows or columns under a head that flattens them."""
     if None not in drawing.input_shape:
         return
-    from kcnn.ops import Flatten
+    from kcnn.ops import AdaptivePool, Flatten
     from kcnn.sketch import walk
 
-    flat = next((x for x in walk(*drawing.ends.values()) if type(x.op) is Flatten), None)
+    layers = walk(*drawing.ends.values())
+    flat = next((x for x in layers if type(x.op) is Flatten and type(x.inputs[0].op) is not AdaptivePool), None)
     if flat:
         raise ValueError(
             f"{drawing.name}: layer {flat.name!r} flattens its input, so rows and columns cannot stay open; "

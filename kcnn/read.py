@@ -271,6 +271,7 @@ _KNOWN: dict[type, Callable[[Any, Shape], Any]] = {
     layers.AveragePooling2D: lambda layer, x: (
         ops.Pool(_size(layer.pool_size), _size(layer.strides), _margin(layer.padding), "average"),
     ),
+    layers.AdaptiveAveragePooling2D: lambda layer, x: (ops.AdaptivePool(_size(layer.output_size)),),
     layers.Pad2D: lambda layer, x: (ops.Pad(_margin(layer.padding), layer.fill, layer.channels),),
     _LAYERS.ZeroPadding2D: _padding,
     _LAYERS.Rescaling: _rescale,

@@ -8,6 +8,8 @@ from kcnn.sketch import apply
 
 def scaled(filters: float) -> int:
     """The multiple of 8 nearest to `filters`, at least 8, never less than 90 % of it."""
+    if filters <= 0:
+        raise ValueError(f"{filters:g} filters: a width is more than 0")
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * filters else rounded
 

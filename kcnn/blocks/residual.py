@@ -15,6 +15,8 @@ from kcnn.sketch import apply
 
 def drop_rates(rate: float, units: int) -> Iterator[float]:
     """The drop rate of each unit: from rate / units, linearly, to `rate` at the last (arXiv:1603.09382, figure 2)."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"drop_path lies in [0, 1), not {rate!r}")
     return (rate * unit / units for unit in range(1, units + 1))
 
 
@@ -76,6 +78,8 @@ def residual(
     """Two 3x3 convolutions and the way round them (arXiv:1512.03385, figure 5 left)."""
     if shortcut not in ("projection", "padding", "none"):
         raise ValueError(f'shortcut is "projection", "padding" or "none", not {shortcut!r}')
+    if shortcut == "none" and drop_path:
+        raise ValueError("drop_path leaves a block to the way round it, and a plain network has none")
     y = conv(x, filters, 3, stride=stride, padding="half", norm=norm, name=f"{name}_a")
     y = conv(y, filters, 3, padding="half", norm=norm, act=None, name=f"{name}_b")
     if shortcut == "projection":

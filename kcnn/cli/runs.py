@@ -148,6 +148,20 @@ def _report(found: Any) -> None:
     out.print(f"model.keras, history.csv, metrics.json, curves.png, confusion.png in [bold]{found.folder}[/]")
 
 
+def _with_weights(name: str, weights: str, options: dict[str, Any]) -> Any:
+    """A network with its published weights, or with a file's; Mistake where they are not of all of it."""
+    from kcnn.weights import published
+
+    drawing = kcnn.draw(name, **options)
+    published(drawing, weights)  # mistakes, before the wait
+    start()
+    model = kcnn.build(drawing)
+    report = kcnn.load_weights(model, weights)
+    if "logits/kernel" not in report.matched:
+        raise Mistake(f"{weights} has no classifier for the {drawing.ends['logits'].shape[0]} classes of {name}")
+    return model
+
+
 def predict(
     run: Annotated[str, typer.Argument(help="A run's folder, a .keras file of kcnn's, or a network with weights.")],
     images: Annotated[list[Path], typer.Argument(help="Picture files.")],
@@ -165,12 +179,10 @@ def predict(
     model = None
     if path.exists():
         card = read_card(path)
-    elif path.suffix == ".keras" or len(path.parts) > 1:
+    elif len(path.parts) > 1 or (path.suffix == ".keras" and run.partition(".")[0] not in kcnn.names()):
         raise Mistake(f"there is no file {path}")
     else:
-        kcnn.architecture(run)  # a word that is neither a file nor a network, before the wait
-        start()
-        model = kcnn.build(run, weights=weights, **assignments(set or [], "option"))
+        model = _with_weights(run, weights, assignments(set or [], "option"))
         card = model.card
     if not card["top"] or card["taps"]:
         raise Mistake(f"{path} ends in features, not in classes")

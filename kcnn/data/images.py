@@ -72,7 +72,7 @@ def fit(
     top, left, bottom, right = crop_box(picture.height, picture.width, rows, columns)
     filters = Image.Resampling[interpolation.upper()]
     if shorter:
-        scale = shorter / min(picture.size)
+        scale = max(shorter / min(picture.size), rows / picture.height, columns / picture.width)
         picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), filters)
         top, left = (picture.height - rows) // 2, (picture.width - columns) // 2
         picture = picture.crop((left, top, left + columns, top + rows))

@@ -3,19 +3,21 @@
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from kcnn import ops
-from kcnn.architecture import Architecture, Weights
+from kcnn.architecture import Weights
 from kcnn.drawing import Drawing, draw, measure
 from kcnn.files import replacing
 from kcnn.registry import architecture
 
 
 class PartlyLoaded(UserWarning):
-    """Some weights of a file fit a changed network, and others do not."""
+    """Weights were set although something speaks against it: some do not fit, or another network wrote the file."""
 
 
 def save(model: Any, path: str | PathLike[str]) -> None:
@@ -50,95 +52,154 @@ def load_weights(model: Any, weights: str | PathLike[str] = "imagenet", *, stric
     Returns a Report: matched, adapted, missing, unexpected, unused. FileNotFoundError, ValueError
     (damaged, or of another network), ImportError (torch is needed), NotFetched.
     """
+    return load_drawn(model, _drawn(getattr(model, "card", {})), weights, strict)
+
+
+def load_drawn(
+    model: Any, drawing: Drawing | None, weights: str | PathLike[str] = "imagenet", strict: bool | None = None
+) -> Any:
+    """load_weights for a model whose drawing is at hand; without one only files with the model's own names are read."""
     from kcnn.weights.fetch import fetch
     from kcnn.weights.files import read
     from kcnn.weights.match import match
 
-    card = getattr(model, "card", {})
-    whole = _whole(card)
-    plan = whole.architecture if whole else None
-    chosen = None if _is_file(weights) else published(card, str(weights))
-    path = fetch(chosen) if chosen else Path(weights)
+    plan = drawing.architecture if drawing else None
+    found_for = published(drawing, weights)
+    path = fetch(found_for) if found_for else Path(weights)
     stored = read(path)
-    layers = [row.name for row in measure(whole) if row.params or row.state] if whole else []
+    whole = _whole(drawing) if drawing else None
     logits = [x.name for x in whole.ends.values()] if whole else ["logits"]
     try:
-        report, found = match(model, stored, plan.layouts if plan else {}, layers, logits)
+        report, found = match(model, stored, plan.layouts if plan else {}, _layers(whole), logits)
     except ValueError as error:
-        raise ValueError(f"{path} is of another network: {error}") from None
-    fits = not report.missing and not report.unexpected
-    lenient = bool(card.get("changes")) if strict is None else not strict
+        raise ValueError(f"{path} is of another network: {error}{_readers(drawing, stored)}") from None
     if not found:
-        raise ValueError(f"{path} is of another network: {_unfit(report)}")
-    if not (fits or lenient):
-        raise ValueError(f"{path}: {_unfit(report)}")
+        raise ValueError(f"{path} is of another network: {_unfit(report)}{_readers(drawing, stored)}")
+    card = getattr(model, "card", {})
+    doubts = _doubts(report, stored.card, card, drawing, found_for)
+    lenient = bool(card.get("changes")) if strict is None else not strict
+    scaled = stored.card.get("rescale", card.get("rescale")) == card.get("rescale")
+    if (report.missing or report.unexpected or not scaled) and not lenient:
+        raise ValueError(f"{path}: {'; '.join(doubts)}")
     for variable, array in found:
         variable.assign(array)
-    if not fits:
-        warnings.warn(f"{path}: {_unfit(report)}", PartlyLoaded, stacklevel=2)
-    if chosen and hasattr(model, "update_card"):
-        model.update_card(**_facts(chosen, report))
+    if doubts:
+        warnings.warn(f"{path}: {'; '.join(doubts)}", PartlyLoaded, stacklevel=3)
+    if card:
+        model.update_card(**_facts(found_for, path, report, stored.card, card))
     return report
 
 
-def published(card: Mapping[str, Any], name: str) -> Weights:
-    """The published weights of a name that belong to what a card says: network, options, top, input size.
+def published(drawing: Drawing | None, weights: str | PathLike[str]) -> Weights | None:
+    """The published weights that a word means for a network, its options, top and input size; None for a file.
 
-    ValueError where there are none, with those there are.
+    ValueError where there are none, with those there are; ImportError where their file takes torch.
     """
-    network = card.get("network")
-    if not card.get("distribution"):
-        raise ValueError(f"{name!r} is no file, and only networks that a plugin publishes have weights by name")
-    plan = _plan(card)
+    if not isinstance(weights, str | PathLike):
+        raise TypeError(f"weights are a file or published ones by name, not {weights!r}")
+    if not isinstance(weights, str) or Path(weights).is_file() or Path(weights).suffix or "/" in weights:
+        return None
+    if drawing is None or drawing.architecture is None:
+        raise ValueError(f"{weights!r} is no file, and only a network of kcnn's or of a plugin has weights by name")
+    plan = drawing.architecture
     if not plan.weights:
-        others = _with_weights(card)
+        others = [name for name in _siblings(drawing) if architecture(name).weights]
         have = f"; {' and '.join(others)} {'have' if len(others) > 1 else 'has'}" if others else ""
-        raise ValueError(f"{network} has no published weights of its own{have}")
-    named = [w for w in plan.weights if w.name == name]
+        raise ValueError(f"{drawing.name} has no published weights of its own{have}")
+    named = [w for w in plan.weights if w.name == weights]
     if not named:
         there = ", ".join(dict.fromkeys(w.name for w in plan.weights))
-        raise ValueError(f"{name!r} is neither a file nor published weights of {network}; there are {there}")
-    options = {**plan.defaults(), **card["options"]}
+        raise ValueError(f"{weights!r} is neither a file nor published weights of {drawing.name}; there are {there}")
+    options = {**plan.defaults(), **drawing.asked}
     fit = [w for w in named if all(options.get(option) == value for option, value in w.options.items())]
     if not fit:
         widths = dict.fromkeys(", ".join(f"{o}={v}" for o, v in w.options.items()) for w in named)
-        raise ValueError(f"{name!r} weights of {network} are published for {'; '.join(widths)} only")
-    rows = card["input_shape"][0] or plan.input_shape[0]
-    whole = bool(card["top"] and not card["taps"])
-    return min(fit, key=lambda w: (w.top is not whole, abs(w.crop - rows)))
+        raise ValueError(f"{weights!r} weights of {drawing.name} are published for {'; '.join(widths)} only")
+    whole = drawing.asked["top"] and not drawing.asked["taps"]
+    best = min(fit, key=lambda w: (w.top is not whole, abs(w.crop - drawing.image.shape[0])))
+    if best.url.endswith((".pth", ".pt", ".bin")) and not find_spec("torch"):
+        raise ImportError(f'{best.url} is a file of PyTorch\'s, which takes torch: pip install "kcnn[torch]"')
+    return best
 
 
-def _is_file(weights: str | PathLike[str]) -> bool:
-    """Whether a file is meant: a path, or a word that looks like one or is one."""
-    return not isinstance(weights, str) or Path(weights).exists() or Path(weights).suffix != "" or "/" in weights
+def _siblings(drawing: Drawing) -> list[str]:
+    """The network and its variants by name, without the one that was drawn."""
+    if not isinstance(drawing.network, str):
+        return []
+    owner, colon, rest = drawing.network.rpartition(":")
+    bare = owner + colon + rest.partition(".")[0]
+    return [name for name in (bare, *(f"{bare}.{v}" for v in architecture(bare).variants)) if name != drawing.network]
 
 
-def _plan(card: Mapping[str, Any]) -> Architecture:
-    return architecture(f"{card['distribution']}:{card['network'].rpartition(':')[2]}")
+def _readers(drawing: Drawing | None, stored: Any) -> str:
+    """The variants of the network whose layouts know most of a file's layers, in words."""
+    from kcnn.weights.match import spoken
+
+    found = []
+    for name in _siblings(drawing) if drawing else []:
+        layouts, layers = architecture(name).layouts, _layers(draw(name))
+        with suppress(ValueError):
+            if layouts and spoken(stored, layouts, layers, "").hits > len(layers) / 2:
+                found.append(name)
+    return f"; it may be one for {' or '.join(found)}" if found else ""
 
 
-def _with_weights(card: Mapping[str, Any]) -> list[str]:
-    """The network and those of its variants that have published weights, by name."""
-    bare = card["network"].rpartition(":")[2].partition(".")[0]
-    plan = architecture(f"{card['distribution']}:{bare}")
-    variants = [f"{bare}.{name}" for name, fields in plan.variants.items() if fields.get("weights")]
-    return [bare, *variants] if plan.weights else variants
-
-
-def _whole(card: Mapping[str, Any]) -> Drawing | None:
-    """The network that a card names, with its top and auxiliary classifiers; None where no plugin publishes it."""
+def _drawn(card: Mapping[str, Any]) -> Drawing | None:
+    """The drawing that a model's card tells of; None where no plugin publishes the network."""
     if not card.get("distribution"):
         return None
-    plan = _plan(card)
+    classes = card["classes"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a change that altered nothing was reported when the model was built
         return draw(
             f"{card['distribution']}:{card['network'].rpartition(':')[2]}",
-            input_shape=(*plan.input_shape[:2], card["input_shape"][2]),
+            classes=len(classes) if isinstance(classes, list) else classes,
+            input_shape=card["input_shape"],
+            top=card["top"],
             changes=_ops(card["changes"]),
-            aux=bool(plan.aux),
+            aux=card["aux"],
+            taps=card["taps"],
             **_ops(card["options"]),
         )
+
+
+def _whole(drawing: Drawing) -> Drawing:
+    """The same network with its top and, where the size allows, its auxiliary classifiers: all that a file may have."""
+    assert drawing.network is not None
+    assert drawing.architecture is not None
+    asked = {**drawing.asked, "input_shape": drawing.image.shape, "top": True, "taps": (), "prefix": ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if drawing.architecture.aux:
+            with suppress(ValueError):  # too small a map for them
+                return draw(drawing.network, **{**asked, "aux": True})
+        with suppress(ValueError):  # a head that does not stand on so small a map
+            return draw(drawing.network, **{**asked, "aux": False})
+    return drawing
+
+
+def _layers(drawing: Drawing | None) -> list[str]:
+    """The layers that have weights, in order."""
+    return [row.name for row in measure(drawing) if row.params or row.state] if drawing else []
+
+
+def _doubts(
+    report: Any, wrote: Mapping[str, Any], card: Mapping[str, Any], drawing: Drawing | None, weights: Weights | None
+) -> list[str]:
+    """What speaks against a file: tensors that do not fit, another scaling of pixels, network, or options."""
+    doubts = [_unfit(report)] if report.missing or report.unexpected else []
+    if wrote and card:
+        if wrote["rescale"] != card["rescale"]:
+            doubts.append(f"its pixels were rescaled by {wrote['rescale']}, here they are by {card['rescale']}")
+        theirs, ours = (one["network"].rpartition(":")[2] for one in (wrote, card))
+        if theirs != ours:
+            doubts.append(f"it was written by {theirs}, and this is {ours}")
+    if weights and drawing and drawing.architecture:
+        usual = drawing.architecture.defaults()
+        harmless = {*weights.options, "dropout", "drop_path"}
+        other = {k: v for k, v in drawing.asked.items() if k in usual and k not in harmless and v != usual[k]}
+        doubts += [f"it was trained with {k}={usual[k]!r}, here it is {value!r}" for k, value in other.items()]
+    return doubts
 
 
 def _ops(value: Any) -> Any:
@@ -163,18 +224,25 @@ def _unfit(report: Any) -> str:
     return "; ".join(said)
 
 
-def _facts(weights: Weights, report: Any) -> dict[str, Any]:
-    """What a card says of published weights: whose they are and, with their head, classes and how pictures go in."""
+def _facts(
+    weights: Weights | None, path: Path, report: Any, wrote: Mapping[str, Any], card: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a card says of its weights: whose they are and, with their head, its classes and how pictures go in."""
     from kcnn.labels import labels
 
-    facts: dict[str, Any] = {
-        "weights": {"name": weights.name, "source": weights.source, "url": weights.url, "licence": weights.licence}
-    }
-    if "logits/kernel" in report.matched:
-        facts["classes"] = labels(weights.classes)
-        facts["pictures"] = {
-            "resize": weights.resize,
-            "crop": weights.crop,
-            "interpolation": weights.interpolation,
+    facts: dict[str, Any] = {"weights": {"file": path.name}}
+    if weights:
+        facts["weights"] = {
+            "name": weights.name,
+            "source": weights.source,
+            "url": weights.url,
+            "licence": weights.licence,
         }
+    if "logits/kernel" not in report.matched:
+        return facts
+    count = len(card["classes"]) if isinstance(card["classes"], list) else card["classes"]
+    facts["classes"] = labels(weights.classes) if weights else wrote.get("classes", count)
+    facts["pictures"] = wrote.get("pictures")
+    if weights:
+        facts["pictures"] = {"resize": weights.resize, "crop": weights.crop, "interpolation": weights.interpolation}
     return facts

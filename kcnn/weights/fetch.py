@@ -40,7 +40,8 @@ def fetch(weights: Weights) -> Path:
     from filelock import FileLock
 
     file = weights.url.rpartition("/")[2]
-    target = cache() / "weights" / weights.source / file
+    folder = hashlib.sha256(weights.url.encode()).hexdigest()[:8]  # two publishers may use one name
+    target = cache() / "weights" / weights.source / folder / file
     if target.exists():
         return target
     locks = cache() / "locks"
@@ -51,7 +52,7 @@ def fetch(weights: Weights) -> Path:
         raise NotFetched(
             f"the cache folder {cache()} cannot be written to: {error}; set KCNN_CACHE to another"
         ) from None
-    with FileLock(locks / f"{weights.source}-{file}.lock"):
+    with FileLock(locks / f"{folder}-{file}.lock"):
         if not target.exists():
             _into(weights, target)
     return target
@@ -74,6 +75,8 @@ def _into(weights: Weights, target: Path) -> None:
                 f"{url} is not the file that {weights.source} published: its hash is not {weights.hash}; "
                 "it was deleted. Try again, or another mirror"
             )
+        if weights.hash is None:
+            _readable(part, url)
         os.replace(part, target)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -152,6 +155,16 @@ def _plainly(error: Exception) -> str:
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     return str(error) or type(error).__name__
+
+
+def _readable(part: Path, url: str) -> None:
+    """Refuse a page or half a file where no hash does."""
+    from kcnn.weights.files import read
+
+    try:
+        read(part)
+    except ValueError as error:
+        raise NotFetched(f"{url} is no file of weights, so it was deleted: {error}") from None
 
 
 def _right(part: Path, wanted: str | None) -> bool:

@@ -28,9 +28,15 @@ class Stored:
 
     kind: str  # "kcnn", "keras" or "torch"
     layers: dict[str, Arrays]
+    card: dict[str, Any]  # of the model that kcnn wrote there; empty where it is another library's
 
-    def __len__(self) -> int:
-        return sum(map(len, self.layers.values()))
+    def counted(self) -> dict[str, Arrays]:
+        """The layers, with Keras' numbered names counted from 0: a process that built other models began elsewhere."""
+        names: dict[str, str] = {}
+        for kind in NUMBERED:
+            numbers = {name: int(m[1] or 0) for name in self.layers if (m := re.fullmatch(rf"{kind}(?:_(\d+))?", name))}
+            names |= {name: f"{kind}_{i}" for i, name in enumerate(sorted(numbers, key=numbers.__getitem__))}
+        return {names.get(name, name): arrays for name, arrays in self.layers.items()}
 
 
 def read(path: Path) -> Stored:
@@ -78,7 +84,7 @@ def _hdf5(file: Any, config: Any) -> Stored:
     with h5py.File(file, "r") as opened:
         root = opened.get("model_weights", opened)
         layers = dict(_older(root) if "layer_names" in root.attrs else _newer(root, _names(config)))
-    return Stored("keras", _counted_from_zero(layers))
+    return Stored("keras", layers, json.loads((config or {}).get("config", {}).get("card", "{}")))
 
 
 def _older(root: Any) -> Iterator[tuple[str, Arrays]]:
@@ -111,8 +117,8 @@ def _newer(root: Any, config: dict[str, str]) -> Iterator[tuple[str, Arrays]]:
 
 def _words(kind: str, count: int) -> list[str]:
     """The variables of a layer of Keras' by its kind and how many there are; by number where that does not say."""
-    if kind == "batch_normalization":  # without scale where there are three
-        return list({4: NORMALISATION, 3: NORMALISATION[1:], 2: NORMALISATION[2:]}[count])
+    if kind == "batch_normalization" and count == len(NORMALISATION):
+        return list(NORMALISATION)
     if kind in ("conv2d", "depthwise_conv2d", "dense"):
         return list(CONVOLUTION[:count])
     return [f"#{i}" for i in range(count)]
@@ -132,22 +138,14 @@ def _names(config: Any) -> dict[str, str]:
     return found
 
 
-def _counted_from_zero(layers: dict[str, Arrays]) -> dict[str, Arrays]:
-    """Numbered names count from 0: a process that built other models before began elsewhere."""
-    names: dict[str, str] = {}
-    for kind in NUMBERED:
-        numbers = {name: int(m[1] or 0) for name in layers if (m := re.fullmatch(rf"{kind}(?:_(\d+))?", name))}
-        names |= {name: f"{kind}_{i}" for i, name in enumerate(sorted(numbers, key=numbers.__getitem__))}
-    return {names.get(name, name): arrays for name, arrays in layers.items()}
-
-
 def _safetensors(path: Path) -> Stored:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        card = json.loads((file.metadata() or {}).get("card", "{}"))
     if any("/" in name for name in tensors):
-        return Stored("kcnn", _split(tensors, "/"))
+        return Stored("kcnn", _split(tensors, "/"), card)
     return _state_dict(tensors)
 
 
@@ -167,7 +165,7 @@ def _torch(path: Path) -> Stored:
 
 def _state_dict(tensors: Arrays) -> Stored:
     bare = {name.removeprefix("module."): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
-    return Stored("torch", _split(bare, "."))
+    return Stored("torch", _split(bare, "."), {})
 
 
 def _split(tensors: Arrays, mark: str) -> dict[str, Arrays]:

@@ -10,7 +10,7 @@ import numpy as np
 from kcnn.architecture import Layout
 from kcnn.read import sources
 from kcnn.sketch import walk
-from kcnn.weights.files import CONVOLUTION, NORMALISATION, TORCH, Stored
+from kcnn.weights.files import CONVOLUTION, NORMALISATION, TORCH, Arrays, Stored
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,15 @@ def match(
     prefix = getattr(model, "card", {}).get("prefix", "")
     made = {layer.name.removeprefix(prefix): layer for layer in _layers(model)}
     whole = list(whole) or list(made)
-    name, layout, names = _spoken(stored, layouts, whole)
+    speech = spoken(stored, layouts, whole, prefix)
+    layout, layers, names = speech.layout, speech.layers, speech.names
     first = next((layer for layer in made.values() if hasattr(layer, "kernel_size")), None)
     found: list[tuple[Any, np.ndarray]] = []
     matched, adapted, missing = [], {}, {}
     taken: set[tuple[str, str]] = set()
     for mine, layer in made.items():
         theirs = names.get(mine, mine)
-        arrays = stored.layers.get(theirs, {})
+        arrays = layers.get(theirs, {})
         for number, variable in enumerate(layer.weights):
             address = f"{mine}/{variable.name}"
             key = _key(stored, arrays, variable.name, number, len(layer.weights))
@@ -77,9 +78,9 @@ def match(
             else:
                 missing[address] = f"{array.shape} in the file, {wanted} here"
     set_aside = {names.get(layer, layer) for layer in whole} - {names.get(layer, layer) for layer in made}
-    rest = [(layer, key) for layer, arrays in stored.layers.items() for key in arrays if (layer, key) not in taken]
+    rest = [(layer, key) for layer, arrays in layers.items() for key in arrays if (layer, key) not in taken]
     report = Report(
-        layout=name,
+        layout=speech.name,
         matched=tuple(matched),
         adapted=adapted,
         missing=missing,
@@ -102,21 +103,35 @@ def _layers(model: Any) -> Iterator[Any]:
                 raise ValueError(f"{model.name!r} is not flat: {layer.name!r} is a model inside it")
 
 
-def _spoken(
-    stored: Stored, layouts: Mapping[str, Layout], whole: Sequence[str]
-) -> tuple[str, Layout | None, dict[str, str]]:
-    """The layout under which the file has the most layers, and its name for each layer."""
-    best: tuple[str, Layout | None, dict[str, str]] = ("kcnn", None, {})
-    most = sum(layer in stored.layers for layer in whole)
+@dataclass(frozen=True)
+class Speech:
+    """The layout under which a file has the most layers of a network."""
+
+    name: str
+    layout: Layout | None  # None for kcnn's own names
+    layers: Mapping[str, Arrays]  # the file's
+    names: Mapping[str, str]  # of each of the network's layers in the file
+    hits: int  # layers that the file has
+
+
+def spoken(stored: Stored, layouts: Mapping[str, Layout], whole: Sequence[str], prefix: str) -> Speech:
+    """How a file names the layers `whole` of a network; ValueError where it has none of them."""
+    own = {layer: layer if layer in stored.layers else prefix + layer for layer in whole}
+    best = Speech("kcnn", None, stored.layers, own, sum(theirs in stored.layers for theirs in own.values()))
     for name, layout in layouts.items():
+        try:
+            named = layout.names(whole)
+        except (LookupError, ValueError):  # the network has layers, by its options, that the other library's has not
+            continue
+        layers = stored.counted() if layout.numbered else stored.layers
         names = {}
-        for layer, theirs in layout.names(whole).items():
+        for layer, theirs in named.items():
             options = (theirs,) if isinstance(theirs, str) else theirs
-            names[layer] = next((one for one in options if one in stored.layers), options[0])
-        hits = sum(theirs in stored.layers for theirs in names.values())
-        if hits > most:
-            best, most = (name, layout, names), hits
-    if not most:
+            names[layer] = next((one for one in options if one in layers), options[0])
+        hits = sum(theirs in layers for theirs in names.values())
+        if hits > best.hits:
+            best = Speech(name, layout, layers, names, hits)
+    if not best.hits:
         known = ", ".join(["kcnn", *layouts])
         there = ", ".join(list(stored.layers)[:4]) or "nothing"
         raise ValueError(
@@ -177,11 +192,17 @@ def _map_before(layer: Any) -> tuple[int, ...] | None:
 
 
 def _channels(array: np.ndarray, wanted: tuple[int, ...]) -> tuple[np.ndarray, str]:
-    """The first kernel for another number of input channels: their sum for one, spread over more."""
+    """The first kernel for another number of input channels, so that a grey picture gives what it gave before.
+
+    Each of more channels takes a channel of the file's in turn, divided by how often that is taken;
+    each of fewer takes the sum of every so-many-th.
+    """
     had, have = array.shape[2], wanted[2]
     if array.shape[:2] + array.shape[3:] != wanted[:2] + wanted[3:]:
         return array, ""
-    if have == 1:
-        return array.sum(axis=2, keepdims=True), f"summed over {had} channels"
-    spread = array[:, :, np.arange(have) % had] * (had / have)
-    return spread.astype(array.dtype), f"{had} channels spread over {have}"
+    if have < had:
+        summed = np.stack([array[:, :, i::have].sum(axis=2) for i in range(have)], axis=2)
+        return summed, f"{had} channels summed to {have}"
+    turn = np.arange(have) % had
+    shares = np.bincount(turn)[turn].astype(array.dtype)
+    return array[:, :, turn] / shares[:, None], f"{had} channels spread over {have}"

@@ -39,7 +39,6 @@ alexnet = Architecture(
     reference="NIPS 2012, section 3.5 and figure 2",
     year=2012,
     params=60_965_224,
-    layouts=LAYOUTS,
     variants={
         "torchvision": {
             "options": {"table": ONE_TOWER},
@@ -49,6 +48,7 @@ alexnet = Architecture(
             "year": 2014,
             "rescale": STANDARDISED,
             "params": 61_100_840,
+            "layouts": LAYOUTS,
             "weights": TORCHVISION,
         },
     },

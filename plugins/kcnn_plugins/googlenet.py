@@ -45,7 +45,6 @@ googlenet = Architecture(
     year=2014,
     params=6_998_552,
     receptive_field=715,
-    layouts=LAYOUTS,
     variants={
         "bn": {"options": {"norm": BatchNorm(epsilon=1e-3)}, "params": 7_005_832},
         "torchvision": {
@@ -59,6 +58,7 @@ googlenet = Architecture(
                 "pool4.kernel": 2,
             },
             "params": 6_624_904,
+            "layouts": LAYOUTS,
             "weights": TORCHVISION,
         },
     },

@@ -5,7 +5,7 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import Norm, Ways, apply, averagepool, branches, chain, conv, dropped, head, maxpool
 from kcnn.ops import BatchNorm, Dense, GlobalPool
-from kcnn_plugins.inception_weights import KERAS, LAYOUTS, TORCHVISION
+from kcnn_plugins.inception_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 NORM = BatchNorm(epsilon=1e-3)
 V2 = {  # 1x1, 3x3 reduce, 3x3, double 3x3 reduce, double 3x3, pool, projection, stride (arXiv:1502.03167, figure 5)
@@ -127,17 +127,18 @@ inception_v3 = Architecture(
     params=23_834_568,
     receptive_field=1311,
     smallest_input=75,
-    layouts=LAYOUTS,
     variants={
         "keras": {
             "options": {"norm": BatchNorm(epsilon=1e-3, momentum=0.99, scale=False)},
             "head": head,
             "params": 23_817_352,
+            "layouts": IN_KERAS,
             "weights": KERAS,
         },
         "torchvision": {
             "head": partial(head, dropout=0.5),
             "changes": {"mixed{0,1,2,4,5,6,7,9,10}_pool.count_padding": True},
+            "layouts": IN_TORCHVISION,
             "weights": TORCHVISION,
         },
     },

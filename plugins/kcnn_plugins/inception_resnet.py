@@ -5,7 +5,7 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, branches, chain, conv, drop_rates, head, join
 from kcnn.ops import Act, BatchNorm, Rescale
-from kcnn_plugins.inception_resnet_weights import KERAS, LAYOUTS
+from kcnn_plugins.inception_resnet_weights import IN_KERAS, IN_TIMM, KERAS
 
 NORM = BatchNorm(epsilon=1e-3)
 ROW, COLUMN = (1, 7), (7, 1)
@@ -96,6 +96,7 @@ LIKE_KERAS = {
     "options": {"norm": BatchNorm(epsilon=1e-3, momentum=0.99, scale=False)},
     "head": head,
     "params": 55_813_192,
+    "layouts": IN_KERAS,
     "weights": KERAS,
 }
 inception_resnet_v1 = Architecture(
@@ -115,6 +116,6 @@ inception_resnet_v2 = Architecture(
     year=2016,
     options={"table": V2, "stem": STEM_V2, "last": 1536},
     params=55_843_464,
-    layouts=LAYOUTS,
+    layouts=IN_TIMM,
     variants={"keras": LIKE_KERAS},
 )

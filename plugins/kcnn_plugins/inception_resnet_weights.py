@@ -47,7 +47,8 @@ def in_timm(layer):
     return normalised(residual_in_timm)(layer)
 
 
-LAYOUTS = {"keras": Layout(names=in_keras), "timm": layout(in_timm)}
+IN_KERAS = {"keras": Layout(names=in_keras, numbered=True)}
+IN_TIMM = {"timm": layout(in_timm)}
 KERAS = tf_kernels(
     "inception_resnet_v2",
     "e693bd0210a403b3192acc6073ad2e96",

@@ -30,7 +30,8 @@ def in_torchvision(layer):
     return DENSE.get(layer) or normalised(convolution)(layer)
 
 
-LAYOUTS = {"keras": Layout(names=in_keras), "torchvision": layout(in_torchvision)}
+IN_KERAS = {"keras": Layout(names=in_keras, numbered=True)}
+IN_TORCHVISION = {"torchvision": layout(in_torchvision)}
 KERAS = tf_kernels(
     "inception_v3",
     "9a0d58056eeedaa3f26cb7ebd46da564",

@@ -5,7 +5,14 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import Norm, conv, drop_rates, head, inverted_residual, scaled, separable
 from kcnn.ops import STANDARDISED, BatchNorm
-from kcnn_plugins.mobilenet_weights import V1_KERAS, V1_LAYOUTS, V2_KERAS, V2_LAYOUTS, V2_TORCHVISION
+from kcnn_plugins.mobilenet_weights import (
+    V1_KERAS,
+    V1_LAYOUTS,
+    V2_IN_KERAS,
+    V2_IN_TORCHVISION,
+    V2_KERAS,
+    V2_TORCHVISION,
+)
 
 V1 = (  # filters, stride (arXiv:1704.04861, table 1)
     (64, 1),
@@ -73,6 +80,7 @@ mobilenet_v1 = Architecture(
         "keras": {
             "options": {"dropout": 1e-3},
             "changes": {"unit{2,4,6,12}_depthwise.padding": ((0, 1), (0, 1))},  # differs from "same" on odd maps
+            "layouts": V1_LAYOUTS,
             "weights": V1_KERAS,
         }
     },
@@ -83,13 +91,14 @@ mobilenet_v2 = Architecture(
     reference="arXiv:1801.04381, table 2",
     year=2018,
     params=3_504_872,
-    layouts=V2_LAYOUTS,
+    layouts=V2_IN_KERAS,
     weights=V2_KERAS,
     variants={
         "torchvision": {
             "options": {"norm": BatchNorm()},
             "changes": {"*.padding": "half"},
             "rescale": STANDARDISED,
+            "layouts": V2_IN_TORCHVISION,
             "weights": V2_TORCHVISION,
         }
     },

@@ -5,7 +5,7 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, conv, drop_rates, dropped, inverted_residual, scaled
 from kcnn.ops import STANDARDISED, Act, BatchNorm, Dense, GlobalPool
-from kcnn_plugins.mobilenet_v3_weights import KERAS, LAYOUTS, TORCHVISION
+from kcnn_plugins.mobilenet_v3_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 RE, HS = "relu", "hard_swish"
 LARGE = (  # kernel, expansion, channels, squeeze-and-excite, activation, stride (arXiv:1905.02244, table 1)
@@ -41,17 +41,28 @@ SMALL = (  # table 2
 NORM = BatchNorm(epsilon=1e-3, momentum=0.99)  # section 6.1.1; epsilon as in the authors' code
 
 
-def v3(x, *, table: tuple, width: float = 1.0, minimalistic: bool = False, norm: Norm = NORM, drop_path: float = 0.0):
+def v3(
+    x,
+    *,
+    table: tuple,
+    width: float = 1.0,
+    minimalistic: bool = False,
+    by_table: bool = False,
+    norm: Norm = NORM,
+    drop_path: float = 0.0,
+):
     """A convolution, the table's inverted residuals and a last 1x1 to six times its channels.
 
     `minimalistic` has 3x3 kernels, ReLU and no squeeze-and-excite throughout, for chips that lack
     the rest. The squeeze-and-excite that table 2 marks on the last 1x1 of the small network is
     left out, as in the authors' code: with it the paper's 2.5 M parameters would be 2.7 M.
+    An expansion is its table's multiple of the channels that come in, as there; `by_table` scales
+    the table's own numbers by the width, as torchvision does.
     """
     x = conv(x, scaled(16 * width), 3, stride=2, norm=norm, act=RE if minimalistic else HS, name="stem")
     rates, before = drop_rates(drop_path, len(table)), 16
     for unit, (kernel, expand, filters, squeezed, act, stride) in enumerate(table, 1):
-        expanded = scaled(x.shape[-1] * expand / before)
+        expanded = scaled(expand * width if by_table else x.shape[-1] * expand / before)
         x = inverted_residual(
             x,
             scaled(filters * width),
@@ -68,9 +79,19 @@ def v3(x, *, table: tuple, width: float = 1.0, minimalistic: bool = False, norm:
     return conv(x, scaled(6 * x.shape[-1]), 1, norm=norm, act=RE if minimalistic else HS, name="last")
 
 
-def v3_head(x, classes: int, *, units: int, width: float = 1.0, minimalistic: bool = False, dropout: float = 0.2):
+def v3_head(
+    x,
+    classes: int,
+    *,
+    units: int,
+    width: float = 1.0,
+    minimalistic: bool = False,
+    by_table: bool = False,
+    dropout: float = 0.2,
+):
     """Average, one dense layer of `units`, more for widths above 1, then logits (arXiv:1905.02244, figure 5)."""
-    x = apply(Dense(scaled(units * max(width, 1.0)), init="he_uniform"), apply(GlobalPool(), x, name="pool"), name="fc")
+    units = scaled(units * (width if by_table else max(width, 1.0)))
+    x = apply(Dense(units, init="he_uniform"), apply(GlobalPool(), x, name="pool"), name="fc")
     x = apply(Act(RE if minimalistic else HS), x, name="fc_act")
     return apply(Dense(classes), dropped(x, dropout, name="dropout"), name="logits")
 
@@ -83,17 +104,20 @@ def published(size: str, table: tuple, number: int, units: int, params: int, min
         year=2019,
         options={"table": table},
         params=params,
-        layouts=LAYOUTS,
+        layouts=IN_KERAS,
         weights=KERAS[size],
         variants={
             "minimalistic": {
                 "options": {"minimalistic": True},
                 "params": minimalistic,
+                "layouts": IN_KERAS,
                 "weights": KERAS[f"{size}_minimalistic"],
             },
             "torchvision": {
+                "options": {"by_table": True},
                 "changes": {"*.padding": "half"},
                 "rescale": STANDARDISED,
+                "layouts": IN_TORCHVISION,
                 "weights": TORCHVISION[size],
             },
         },

@@ -40,7 +40,8 @@ def v3_in_torchvision(layers):
     return found
 
 
-LAYOUTS = {"keras": layout(v3_in_keras), "torchvision": Layout(names=v3_in_torchvision)}
+IN_KERAS = {"keras": layout(v3_in_keras)}
+IN_TORCHVISION = {"torchvision": Layout(names=v3_in_torchvision)}
 FILES = (  # size, width, MD5 with the classifier and without, top-1 accuracy
     ("large", 1.0, "59e551e166be033d707958cf9e29a6a7", "07fb09a5933dd0c8eaafa16978110389", 75.6),
     ("large", 0.75, "765b44a33ad4005b3ac83185abf1d0eb", "40af19a13ebea4e2ee0c676887f69a2e", 73.3),

@@ -51,7 +51,8 @@ def v2_in_torchvision(layer):
 
 
 V1_LAYOUTS = {"keras": layout(v1_in_keras)}
-V2_LAYOUTS = {"keras": layout(v2_in_keras), "torchvision": layout(v2_in_torchvision)}
+V2_IN_KERAS = {"keras": layout(v2_in_keras)}
+V2_IN_TORCHVISION = {"torchvision": layout(v2_in_torchvision)}
 SIDES = (224, 192, 160, 128, 96)
 SLIM = "TF-slim, research/slim/nets/mobilenet_v1.md"
 V1 = {  # width: top-1 accuracy at 224, 192, 160 and 128 pixels

@@ -5,7 +5,7 @@ from typing import Any
 from kcnn import Architecture
 from kcnn.blocks import bottleneck, conv, drop_rates, maxpool, residual
 from kcnn.ops import CENTRED, STANDARDISED, BatchNorm
-from kcnn_plugins.resnet_weights import KERAS, LAYOUTS, TORCHVISION
+from kcnn_plugins.resnet_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 PAPER = "arXiv:1512.03385, table 1"
 LIKE_KERAS = {"bias": True, "norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)}
@@ -67,17 +67,27 @@ def published(name: str, *repeats: int, params: int, body=deep, reference=PAPER,
     variants: dict[str, dict[str, Any]] = {}
     if name in TORCHVISION:
         moved = {"stride_on": "3x3"} if body is deep else {}
-        variants["torchvision"] = {"options": moved, "rescale": STANDARDISED, "weights": TORCHVISION[name]}
+        variants["torchvision"] = {
+            "options": moved,
+            "rescale": STANDARDISED,
+            "layouts": IN_TORCHVISION,
+            "weights": TORCHVISION[name],
+        }
     if name in KERAS:
         count, weights = KERAS[name]
-        variants["keras"] = {"options": LIKE_KERAS, "rescale": CENTRED, "params": count, "weights": weights}
+        variants["keras"] = {
+            "options": LIKE_KERAS,
+            "rescale": CENTRED,
+            "params": count,
+            "layouts": IN_KERAS,
+            "weights": weights,
+        }
     return Architecture(
         body=body,
         reference=reference,
         year=year,
         options={"repeats": repeats, **options},
         params=params,
-        layouts=LAYOUTS,
         variants=variants,
     )
 

@@ -3,7 +3,7 @@
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, conv, drop_rates, finish, maxpool, preactivation
 from kcnn.ops import BatchNorm, Pad
-from kcnn_plugins.resnet_v2_weights import KERAS, LAYOUTS
+from kcnn_plugins.resnet_v2_weights import IN_KERAS, IN_TIMM, KERAS
 
 
 def body(
@@ -66,10 +66,10 @@ def published(name: str, *repeats: int, params: int) -> Architecture:
             "keras": {
                 "options": {**bare_stem, **like_keras},
                 "params": count,
-                "layouts": {"keras": LAYOUTS["keras"]},
+                "layouts": IN_KERAS,
                 "weights": weights,
             },
-            "timm": {"options": bare_stem, "layouts": {"timm": LAYOUTS["timm"]}},
+            "timm": {"options": bare_stem, "layouts": IN_TIMM},
         },
     )
 

@@ -33,7 +33,8 @@ def in_timm(layer):
     return f"{where}.norm{('pre', 'a', 'b').index(place) + 1}" if norm else f"{where}.conv{PLACES.index(place)}"
 
 
-LAYOUTS = {"keras": layout(in_keras), "timm": layout(in_timm)}
+IN_KERAS = {"keras": layout(in_keras)}
+IN_TIMM = {"timm": layout(in_timm)}
 KERAS = {  # parameters, weights
     name: (
         params,

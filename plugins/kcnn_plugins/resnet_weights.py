@@ -28,7 +28,8 @@ def in_keras(layer):
     return f"conv{stage + 1}_block{number}_{['skip', 'a', 'b', 'c'].index(place)}_{'bn' if norm else 'conv'}"
 
 
-LAYOUTS = {"torchvision": layout(in_torchvision), "keras": layout(in_keras, bgr=True)}
+IN_TORCHVISION = {"torchvision": layout(in_torchvision)}
+IN_KERAS = {"keras": layout(in_keras, bgr=True)}
 TORCHVISION = {
     "resnet18": (torchvision("resnet18-f37072fd.pth", 69.758),),
     "resnet34": (torchvision("resnet34-b627a593.pth", 73.314),),

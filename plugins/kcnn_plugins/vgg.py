@@ -5,7 +5,7 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import Norm, conv, maxpool, wide_head
 from kcnn.ops import CENTRED, STANDARDISED, Rescale
-from kcnn_plugins.vgg_weights import FEATURES, KERAS, LAYOUTS, TORCHVISION
+from kcnn_plugins.vgg_weights import FEATURES, IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 
 def vgg(x, *, repeats: tuple[int, ...], widths: tuple[int, ...] = (64, 128, 256, 512, 512), norm: Norm = False):
@@ -22,13 +22,15 @@ def published(name: str, *repeats: int, params: int) -> Architecture:
     torchvision = {
         "rescale": STANDARDISED,
         "head": partial(wide_head, pool=7),
+        "layouts": IN_TORCHVISION,
         "weights": TORCHVISION[name],
     }
     variants = {"torchvision": torchvision}
     if name in KERAS:
-        variants["keras"] = {"rescale": CENTRED, "weights": KERAS[name]}
+        variants["keras"] = {"rescale": CENTRED, "layouts": IN_KERAS, "weights": KERAS[name]}
     if name in FEATURES:  # trained from Caffe's, for detectors; with no classifier
-        variants["features"] = {"rescale": Rescale(1.0, (-123.0, -117.0, -104.0)), "weights": FEATURES[name]}
+        caffes = Rescale(1.0, (-123.0, -117.0, -104.0))
+        variants["features"] = {"rescale": caffes, "layouts": IN_TORCHVISION, "weights": FEATURES[name]}
     return Architecture(
         body=vgg,
         head=wide_head,
@@ -36,7 +38,6 @@ def published(name: str, *repeats: int, params: int) -> Architecture:
         year=2014,
         options={"repeats": repeats, "norm": norm},
         params=params,
-        layouts=LAYOUTS,
         variants=variants,
     )
 

@@ -31,7 +31,8 @@ def in_keras(layer):
     return TOP[layer][1] if layer in TOP else f"block{layer[4]}_conv{layer[6:]}"
 
 
-LAYOUTS = {"torchvision": Layout(names=in_torchvision), "keras": layout(in_keras, bgr=True)}
+IN_TORCHVISION = {"torchvision": Layout(names=in_torchvision)}
+IN_KERAS = {"keras": layout(in_keras, bgr=True)}
 TORCHVISION = {
     name: (torchvision(f"{name}-{digits}.pth", accuracy),)
     for name, digits, accuracy in (

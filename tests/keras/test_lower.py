@@ -124,6 +124,26 @@ def test_a_pool_pads_as_numpy_does(padding, stride, kind, count_padding):
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (6, 6), (7, 11), (14, 13), (3, 2)])
+@pytest.mark.parametrize("is_open", [False, True])
+def test_an_adaptive_pool_averages_windows_as_equal_as_can_be(shape, is_open):
+    x = np.random.default_rng(2).normal(size=(2, *shape, 3)).astype("float32")
+    model = one_layer(ops.AdaptivePool((6, 4)), (None, None, 3) if is_open else (*shape, 3))
+    found = model.predict(x, verbose=0)
+    assert found.shape[1:] == (6, 4, 3)
+    (n, m), (i, j) = shape, (6, 4)
+    for r, c in np.ndindex(i, j):
+        rows = slice(r * n // i, -(-(r + 1) * n // i))
+        columns = slice(c * m // j, -(-(c + 1) * m // j))
+        np.testing.assert_allclose(found[:, r, c], x[:, rows, columns].mean((1, 2)), atol=1e-5)
+
+
+def test_an_adaptive_pool_lets_a_flat_head_take_any_size():
+    model = kcnn.build("alexnet.torchvision", input_shape=(None, None, 3), classes=2)
+    for side in (63, 100):
+        assert model.predict(np.zeros((1, side, side + 7, 3), "float32"), verbose=0).shape == (1, 2)
+
+
 def test_groups_and_dilation_reach_keras():
     model = one_layer(ops.Conv(4, 3, dilation=2, groups=2, bias=False), (9, 9, 6))
     layer = model.get_layer("op")

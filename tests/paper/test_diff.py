@@ -1,5 +1,9 @@
 """What sets two networks apart."""
 
+import re
+
+import pytest
+
 import kcnn
 
 
@@ -29,3 +33,13 @@ def test_paddings_that_act_alike_do_not_differ_however_they_are_written():
     alike = kcnn.draw("resnet18", changes={"stem.padding": 3, "stage*_unit*_b.padding": "same"})
     assert not kcnn.diff("resnet18", alike)
     assert kcnn.diff("resnet18", kcnn.draw("resnet18", changes={"stem.padding": "same"}))
+
+
+@pytest.mark.parametrize(
+    "pair", [("alexnet", "alexnet.torchvision"), ("vgg11", "vgg16"), ("resnet50", "resnet50.keras")]
+)
+def test_the_lines_of_a_summary_add_up_to_the_total(pair):
+    found = kcnn.diff(*pair)
+    signs = {"plus": 1, "minus": -1}
+    lines = re.findall(r"(plus|minus) ([\d,]+) weights", found.summary)
+    assert sum(signs[sign] * int(count.replace(",", "")) for sign, count in lines) == found.params[1] - found.params[0]

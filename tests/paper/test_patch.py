@@ -191,3 +191,21 @@ def test_a_drawing_prints_in_a_line_although_its_layers_stand_on_one_another():
     drawing = kcnn.draw("inception_v4")
     assert len(repr(drawing.ends["logits"])) < 100
     assert len(repr(drawing)) < 3000
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "says"),
+    [
+        ("mobilenet_v2", {"width": "wide"}, "mobilenet_v2: width is a number, 1.0 where nothing is said, not 'wide'"),
+        ("mobilenet_v2", {"width": -1}, "width is a number"),
+        ("mobilenet_v3_small", {"width": 0}, "a width is more than 0"),
+        ("resnet20", {"units": -3}, "units is a number, 3 where nothing is said, not -3"),
+        ("resnet50", {"repeats": 3}, r"repeats is a list, \[3, 4, 6, 3\] where nothing is said, not 3"),
+        ("resnet50", {"norm": "batch"}, "resnet50 cannot be drawn with {'norm': 'batch'}"),
+        ("resnet50", {"drop_path": 1.5}, r"drop_path lies in \[0, 1\), not 1.5"),
+        ("plain20", {"drop_path": 0.5}, "a plain network has none"),
+    ],
+)
+def test_an_option_with_a_bad_value_is_an_error_that_names_it(network, options, says):
+    with pytest.raises(ValueError, match=says):
+        kcnn.draw(network, **options)

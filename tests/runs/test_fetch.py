@@ -9,7 +9,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from kcnn import Weights
 from kcnn.weights import fetch as fetching
@@ -92,6 +94,11 @@ def left(cache):
     return sorted(f.name for f in (cache / "weights").rglob("*") if f.is_file())
 
 
+def folder(cache, url):
+    """Where the file of a URL is kept: two publishers may give one name to two files."""
+    return cache / "weights" / "tests" / hashlib.sha256(url.encode()).hexdigest()[:8]
+
+
 def test_a_file_is_fetched_once_and_then_found_in_the_cache(server, cache):
     path = fetch(weights(server.url))
     assert path.read_bytes() == BODY
@@ -100,11 +107,27 @@ def test_a_file_is_fetched_once_and_then_found_in_the_cache(server, cache):
     assert left(cache) == ["weights.bin"]
 
 
-@pytest.mark.parametrize(
-    "digits", [f"sha256:{DIGITS}", f"sha256:{DIGITS[:8]}", f"md5:{hashlib.md5(BODY).hexdigest()}", None]
-)
+@pytest.mark.parametrize("digits", [f"sha256:{DIGITS}", f"sha256:{DIGITS[:8]}", f"md5:{hashlib.md5(BODY).hexdigest()}"])
 def test_every_kind_of_hash_is_checked_by_its_own_measure(server, digits):
     assert fetch(weights(server.url, digits)).read_bytes() == BODY
+
+
+def test_without_a_hash_only_a_file_of_weights_is_kept(server, cache, tmp_path):
+    server.body = b"<html>log in first</html>"
+    with pytest.raises(NotFetched, match=r"is no file of weights, so it was deleted"):
+        fetch(weights(server.url, None))
+    assert left(cache) == []
+    save_file({"a/b": np.zeros(3)}, tmp_path / "good")
+    server.body = (tmp_path / "good").read_bytes()
+    assert fetch(weights(server.url, None)).read_bytes() == server.body
+
+
+def test_two_files_of_one_name_are_two_files(server, cache):
+    first = fetch(weights(server.url))
+    server.body = BODY[::-1]
+    other = server.url.replace("weights.bin", "other/weights.bin")
+    second = fetch(weights(other, f"sha256:{hashlib.sha256(server.body).hexdigest()}"))
+    assert (first.name, first.read_bytes()) == (second.name, second.read_bytes()[::-1])
 
 
 def test_a_connection_that_is_cut_goes_on_where_it_was(server, cache):
@@ -205,7 +228,7 @@ def process(server):
 def test_a_download_that_was_killed_goes_on_where_it_was(server, cache):
     server.pause = 0.05
     killed = process(server)
-    part = cache / "weights" / "tests" / "weights.bin.part"
+    part = folder(cache, server.url) / "weights.bin.part"
     deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size > 500_000):
         assert time.monotonic() < deadline
@@ -221,9 +244,9 @@ def test_a_download_that_was_killed_goes_on_where_it_was(server, cache):
 
 
 def test_what_was_left_of_another_file_is_thrown_away(server, cache):
-    folder = cache / "weights" / "tests"
-    folder.mkdir(parents=True)
-    (folder / "weights.bin.part").write_bytes(b"x" * 1000)
+    there = folder(cache, server.url)
+    there.mkdir(parents=True)
+    (there / "weights.bin.part").write_bytes(b"x" * 1000)
     assert fetch(weights(server.url)).read_bytes() == BODY
     assert server.asked == ["bytes=1000-", None]
 
@@ -232,7 +255,7 @@ def test_two_processes_that_ask_at_once_fetch_it_once(server, cache):
     server.pause = 0.02
     both = [process(server), process(server)]
     answers = [p.communicate(timeout=60) for p in both]
-    assert [out.strip() for out, _ in answers] == [str(cache / "weights" / "tests" / "weights.bin")] * 2, answers
+    assert [out.strip() for out, _ in answers] == [str(folder(cache, server.url) / "weights.bin")] * 2, answers
     assert server.asked == [None]
 
 

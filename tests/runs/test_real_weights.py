@@ -51,7 +51,7 @@ def test_the_file_is_the_one_that_the_table_names_and_is_found_by_name(tmp_path,
     with pytest.raises(ValueError, match="missing are logits/kernel"):
         kcnn.build("mobilenet_v1", width=0.25, weights=FILE)
     adapted = kcnn.load_weights(kcnn.build("mobilenet_v1", width=0.25, top=False, input_shape=(224, 224, 1)), FILE)
-    assert adapted.adapted == {"stem/kernel": "summed over 3 channels"}
+    assert adapted.adapted == {"stem/kernel": "3 channels summed to 1"}
 
 
 def test_predict_with_published_weights_says_bee_and_not_class_309(tmp_path, monkeypatch, capsys):
@@ -75,6 +75,10 @@ def test_predict_with_published_weights_says_bee_and_not_class_309(tmp_path, mon
         main()
     assert not stopped.value.code
     assert "photo.jpg: bee 100.0%" in capsys.readouterr().out.replace("\n", "")
+    words[2] = "mobilenet_v1.keras"  # a variant, not a .keras file
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
     model = kcnn.build("mobilenet_v1", width=0.25, weights="imagenet")
     assert model.card["pictures"] == {"resize": 256, "crop": 224, "interpolation": "bilinear"}
     assert model.card["classes"][309] == "bee"
