@@ -17,7 +17,8 @@ def dense(before, after):
 def test_inception_v2_has_the_papers_tables_parameters():
     total = 7 * 7 * 3 * 8  # the separable 7x7: eight filters a channel, neither bias nor normalisation
     total += normed(1, 24, 64) + normed(1, 64, 64) + normed(9, 64, 192)
-    before = 192
+    macs = 112**2 * (7 * 7 * 24 + 24 * 64) + 56**2 * (64 * 64 + 9 * 64 * 192) + 1024 * 1000
+    before, size = 192, 28
     for c1, r3, c3, rd, cd, projection in (  # arXiv:1502.03167, figure 5; 0: the pooled input passes through
         (64, 64, 64, 64, 96, 32),
         (64, 64, 96, 64, 96, 64),
@@ -32,6 +33,9 @@ def test_inception_v2_has_the_papers_tables_parameters():
     ):
         total += normed(1, before, r3) + normed(9, r3, c3)
         total += normed(1, before, rd) + normed(9, rd, cd) + normed(9, cd, cd)
+        macs += size**2 * (before * (r3 + rd) + 9 * rd * cd)
+        size = size if c1 else size // 2
+        macs += size**2 * (9 * r3 * c3 + 9 * cd * cd + (before * (c1 + projection) if c1 else 0))
         if c1:
             total += normed(1, before, c1) + normed(1, before, projection)
         before = c1 + c3 + cd + (projection or before)
@@ -39,9 +43,16 @@ def test_inception_v2_has_the_papers_tables_parameters():
     total += dense(1024, 1000)
     assert total == 11_188_288
     assert kcnn.measure("inception_v2").params == total
+    assert kcnn.measure("inception_v2").macs == macs
 
 
 BLOCKS = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+
+
+def test_pre_activation_costs_no_multiplications():
+    for layers in (50, 101, 152):
+        assert kcnn.measure(f"resnet{layers}_v2").macs == kcnn.measure(f"resnet{layers}").macs
+        assert kcnn.measure(f"resnet{layers}_v2.timm").macs == kcnn.measure(f"resnet{layers}.torchvision").macs
 
 
 def test_the_blocks_of_inception_v2_have_the_depths_that_the_paper_prints():
@@ -65,6 +76,11 @@ def test_inception_resnet_v1_has_the_papers_figures_parameters():
     total += dense(1792, 1000)
     assert total == 22_756_328
     assert kcnn.measure("inception_resnet_v1").params == total
+    sides = [149, 147, 147, 73, 71, 35, *[35] * 30, 17, 35, 35, 17, *[17] * 40, 17, 8, 17, 8, 17, 17, 8, *[8] * 20]
+    kernels = (*stem, *a * 5, *to_b, *b * 10, *to_c, *c * 5)
+    macs = sum(k * i * o * side**2 for (k, i, o), side in zip(kernels, sides, strict=True))
+    macs += 5 * 96 * 256 * 35**2 + 10 * 256 * 896 * 17**2 + 5 * 384 * 1792 * 8**2 + 1792 * 1000
+    assert kcnn.measure("inception_resnet_v1").macs == macs
     rows = kcnn.measure("inception_resnet_v1")
     assert [rows[name].shape for name in ("stem6", "reduction_a", "reduction_b")] == [
         (35, 35, 256),
