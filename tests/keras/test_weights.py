@@ -25,6 +25,17 @@ def file(convnet, tmp_path):
     return tmp_path / "convnet.safetensors"
 
 
+def written(model, path):
+    """The model in a file of the kind that the path's ending says."""
+    if path.suffix == ".safetensors":
+        weights.save(model, path)
+    elif path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+    else:
+        model.save(path)
+    return path
+
+
 def same(a, b):
     return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
 
@@ -32,10 +43,7 @@ def same(a, b):
 @pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5", "h5"])
 @pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
 def test_kcnns_own_files_of_every_format_are_read_back(convnet, ending, tmp_path):
-    path = tmp_path / f"convnet.{ending}"
-    {"safetensors": weights.save, "weights.h5": lambda m, p: m.save_weights(p)}.get(ending, lambda m, p: m.save(p))(
-        convnet, path
-    )
+    path = written(convnet, tmp_path / f"convnet.{ending}")
     found = kcnn.build("convnet", seed=2, weights=path)
     assert same(found, convnet)
     assert kcnn.load_weights(found, path).layout == "kcnn"
@@ -131,10 +139,7 @@ def test_another_networks_file_is_refused_with_what_it_holds(file):
 @pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5", "h5"])
 @pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
 def test_a_file_cut_short_is_said_to_be_damaged(convnet, ending, tmp_path):
-    path = tmp_path / f"convnet.{ending}"
-    {"safetensors": weights.save, "weights.h5": lambda m, p: m.save_weights(p)}.get(ending, lambda m, p: m.save(p))(
-        convnet, path
-    )
+    path = written(convnet, tmp_path / f"convnet.{ending}")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     model = kcnn.build("convnet", seed=3)
     before = model.get_weights()
@@ -211,10 +216,7 @@ def test_what_is_neither_name_nor_file_is_refused():
 @pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5"])
 def test_a_model_with_a_prefix_reads_its_own_file(ending, tmp_path):
     model = kcnn.build("convnet", prefix="left_", seed=1)
-    path = tmp_path / f"left.{ending}"
-    {"safetensors": weights.save, "weights.h5": lambda m, p: m.save_weights(p)}.get(ending, lambda m, p: m.save(p))(
-        model, path
-    )
+    path = written(model, tmp_path / f"left.{ending}")
     again = kcnn.build("convnet", prefix="left_", seed=2, weights=path)
     assert same(again, model)
 
