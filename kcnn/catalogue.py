@@ -135,7 +135,8 @@ def page() -> str:
         "",
         "Every network that kcnn brings. Parameters are trained numbers at the standard input and number of classes,",
         "MACs multiply-accumulates for one image; the receptive field is that of the last feature map, it and the",
-        "smallest input in pixels a side. A bare name is the paper's network; how a variant differs is told by",
+        "smallest input in pixels a side (squeeze-and-excitation sees the whole image).",
+        "A bare name is the paper's network; how a variant differs is told by",
         "`kcnn diff resnet50 resnet50.keras`. Accuracies are top-1 on ImageNet's validation set, as cited by whoever",
         "publishes the weights; none was measured here. `make catalogue` makes this page.",
     ]

@@ -1,7 +1,7 @@
 """Whole networks on paper: draw one by name, measure it, draw it again with changes."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -258,7 +258,10 @@ def _drawer(
         raise TypeError(f"a network is a name or a kcnn.Architecture, not {network!r}")
     name = network if isinstance(network, str) else getattr(plan.body, "__name__", "network")
     shape = _input(plan, name, input_shape)
-    count = plan.classes if classes is None else classes
+    for word, value in (("top", top), ("aux", aux)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}: {word} is True or False, not {value!r}")
+    count = plan.classes if classes is None else plain(classes)
     if type(count) is not int or count < 1:
         raise ValueError(f"{name}: classes must be a whole number of at least 1, not {classes!r}")
     chosen = _options(plan, name, options)
@@ -284,8 +287,8 @@ def _drawer(
         if taps:
             ends = _tapped(paper, next(iter(ends.values())), taps)
         asked = {
-            "classes": classes,
-            "input_shape": input_shape,
+            "classes": plain(classes),
+            "input_shape": None if input_shape is None else plain(list(input_shape)),
             "top": top,
             "changes": wanted,
             "aux": aux,
@@ -296,10 +299,10 @@ def _drawer(
             name=name,
             image=image,
             ends=ends,
-            input_shape=tuple(shape if input_shape is None else input_shape),
+            input_shape=shape if input_shape is None else plain(list(input_shape)),
             network=network,
             architecture=plan,
-            asked={**asked, **options},
+            asked={**asked, **{option: plain(value) for option, value in options.items()}},
             idle=paper.idle(wanted),
         )
 
@@ -310,12 +313,12 @@ def _input(plan: Architecture, name: str, asked: Sequence[int | None] | None) ->
     """(rows, columns, channels) to draw at: the nominal size where the asked one is open."""
     if asked is None:
         return plan.input_shape
-    shape = tuple(asked)
+    shape = plain(list(asked)) if isinstance(asked, Iterable) else (asked,)
     sizes = [n for n in shape[:2] if n is not None]
     if len(shape) != 3 or not all(type(n) is int and n >= 1 for n in (*sizes, shape[2])):
         raise ValueError(f"{name}: input_shape is (rows, columns, channels), such as (224, 224, 3), not {asked!r}")
     rows, columns = (n or nominal for n, nominal in zip(shape[:2], plan.input_shape, strict=False))
-    return rows, columns, shape[2]  # type: ignore[return-value]
+    return rows, columns, shape[2]
 
 
 def _options(plan: Architecture, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,6 +354,8 @@ def _tapped(paper: Paper, end: Sketch, taps: Sequence[str]) -> dict[str, Sketch]
         raise ValueError(f"taps is a list of layers or stages, not the word {taps!r}")
     found = {}
     for tap in taps:
+        if not isinstance(tap, str):
+            raise ValueError(f"taps are names of layers or stages, not {tap!r}")
         if tap in paper.layers or not (tap.startswith("stage") and tap[5:].isdigit()):
             found[tap] = _layer(paper, tap)
             continue

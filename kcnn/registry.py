@@ -30,7 +30,9 @@ def entry(name: str) -> tuple[EntryPoint, str]:
     if not isinstance(name, str):
         raise TypeError(f'an architecture is asked for by name, such as "googlenet.bn", not by {name!r}')
     owner, _, rest = name.rpartition(":")
-    bare, _, variant = rest.partition(".")
+    bare, dot, variant = rest.partition(".")
+    if dot and not variant:
+        raise ValueError(f"{name!r} ends in a dot; a variant follows one, or none is there")
     known = published()
     if not known:
         raise LookupError("no architecture is installed; kcnn publishes its own once it is: pip install -e .")

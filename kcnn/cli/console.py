@@ -104,7 +104,8 @@ def shape(text: str) -> tuple[int, int, int]:
 
 
 def assignments(words: list[str], what: str) -> dict[str, Any]:
-    """["width=0.5", "repeats=[2,2]"] as a dictionary; values are JSON, or words."""
+    """["width=0.5", "repeats=[2,2]", "norm=False"] as a dictionary; values are JSON, Python's literals, or words."""
+    import ast
     import json
 
     found = {}
@@ -115,5 +116,8 @@ def assignments(words: list[str], what: str) -> dict[str, Any]:
         try:
             found[name] = json.loads(text)
         except ValueError:
-            found[name] = text
+            try:
+                found[name] = ast.literal_eval(text)
+            except (ValueError, SyntaxError):
+                found[name] = text
     return found

@@ -10,6 +10,7 @@ from rich.table import Table
 import kcnn
 from kcnn import catalogue
 from kcnn.cli.console import Mistake, assignments, err, number, out, shape, short, size, table
+from kcnn.sketch import nearest
 
 Changes = Annotated[
     list[str] | None,
@@ -45,6 +46,11 @@ def add(app: typer.Typer) -> None:
     app.command(epilog=_examples("kcnn verify", "kcnn verify 'resnet*' --build"))(verify)
 
 
+def _unknown(pattern: str) -> Mistake:
+    near = ", ".join(nearest(pattern, kcnn.names()))
+    return Mistake(f"no network is named like {pattern!r}; the nearest are {near}")
+
+
 def _examples(*lines: str) -> str:
     return "[bold]Examples[/]\n\n" + "\n\n".join(f"  {line.replace('[', chr(92) + '[')}" for line in lines)
 
@@ -64,7 +70,12 @@ def list_networks(
     ] = False,
 ) -> None:
     """List every network that is installed, with what it costs."""
+    variants = variants or "." in pattern
     names = catalogue.full_names(pattern, variants)
+    if not names:
+        raise Mistake(
+            f"no network is named like {pattern!r}; the nearest are {', '.join(nearest(pattern, kcnn.names()))}"
+        )
     most_params, most_macs = (number(text) if text else float("inf") for text in (max_params, max_macs))
     rows: list[tuple[str, ...]] = []
     for name in names:
@@ -81,7 +92,7 @@ def list_networks(
         more = () if variants else (" ".join(plan.variants),)
         rows.append((name, *cost, *takes, *more, catalogue.weights_said(plan) if weights else plan.reference))
     if not rows:
-        raise Mistake(f"none of the {len(kcnn.names())} installed networks fits {pattern!r} within these limits")
+        raise Mistake(f"none of the {len(names)} networks that fit {pattern!r} keeps to these limits")
     folded = (*(() if variants else ("variants",)), "weights" if weights else "reference")
     columns = ("network", "parameters", "MACs", "input", "smallest", "field", *folded)
     out.print(table(columns, rows, left=("network", *folded), wraps=folded))
@@ -116,7 +127,7 @@ def describe(
         "receptive_field": list(measured.field),
         "stride": list(measured.stride),
         "rescale": repr(plan.rescale),
-        "options": {option: repr(value) for option, value in plan.defaults().items()},
+        "options": {option: repr(asked.get(option, value)) for option, value in plan.defaults().items()},
         "variants": list(kcnn.architecture(name).variants),
     }
     if as_json:
@@ -157,6 +168,7 @@ def describe(
         ("pixels 0..255", f"are rescaled: {_words(plan.rescale)}"),
         ("options", ", ".join(f"{o}={v}" for o, v in facts["options"].items()) or "none"),  # type: ignore[attr-defined]
         ("variants", ", ".join(f"{name}.{v}" for v in plan.variants) or "none"),
+        ("weights", catalogue.weights_said(plan) or "none of its own"),
         ("patchable", _patchable(measured)),
     ):
         totals.add_row(f"[bold]{label}[/]", text)
@@ -184,7 +196,9 @@ def verify(
     """Recompute what every plugin declares of its networks and weights; exit with 1 where something is not so."""
     names = catalogue.full_names(pattern)
     if not names:
-        raise Mistake(f"none of the {len(kcnn.names())} installed networks fits {pattern!r}")
+        raise Mistake(
+            f"no network is named like {pattern!r}; the nearest are {', '.join(nearest(pattern, kcnn.names()))}"
+        )
     rows, failed = [], 0
     for name in names:
         try:

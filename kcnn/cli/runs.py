@@ -178,6 +178,8 @@ def predict(
     path = Path(run) / "model.keras" if Path(run).is_dir() else Path(run)
     model = None
     if path.exists():
+        if set or weights != "imagenet":
+            raise Mistake(f"{path} has its options and weights already; --set and --weights are for a network by name")
         card = read_card(path)
     elif len(path.parts) > 1 or (path.suffix == ".keras" and run.partition(".")[0] not in kcnn.names()):
         raise Mistake(f"there is no file {path}")
@@ -197,12 +199,18 @@ def predict(
     how = (
         {"shorter": round(seen["resize"] * rows / seen["crop"]), "interpolation": seen["interpolation"]} if seen else {}
     )
-    pixels = []
+    pixels, whole = [], []
     for image in images:
         try:
             pixels.append(decode(image, (rows, columns, channels), **how))
+            whole.append(image)
         except Undecodable as error:
-            raise Mistake(f"{image} cannot be decoded: {error}") from None
+            said = f"{image} cannot be decoded: {error}" if image.exists() else f"there is no file {image}"
+            if len(images) == 1:
+                raise Mistake(said) from None
+            err.print(said, style="yellow", markup=False)
+    if not whole:
+        raise Mistake("none of these files is a picture")
     start()
     import keras
 
@@ -212,13 +220,15 @@ def predict(
     names = card["classes"] if isinstance(card["classes"], list) else [f"class {n}" for n in range(card["classes"])]
     results = {
         str(image): {names[n]: float(row[n]) for n in row.argsort()[::-1][:top]}
-        for image, row in zip(images, probabilities, strict=True)
+        for image, row in zip(whole, probabilities, strict=True)
     }
     if as_json:
         print(json.dumps(results, indent=1))
-        return
-    for file, best in results.items():
-        said = ", ".join(
-            f"[bold]{name}[/] {p:.1%}" if i == 0 else f"{name} {p:.1%}" for i, (name, p) in enumerate(best.items())
-        )
-        out.print(f"{file}: {said}")
+    else:
+        for file, best in results.items():
+            said = ", ".join(
+                f"[bold]{name}[/] {p:.1%}" if i == 0 else f"{name} {p:.1%}" for i, (name, p) in enumerate(best.items())
+            )
+            out.print(f"{file}: {said}")
+    if len(whole) < len(images):
+        raise typer.Exit(1)

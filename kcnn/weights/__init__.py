@@ -14,6 +14,7 @@ from kcnn.architecture import Weights
 from kcnn.drawing import Drawing, draw, measure
 from kcnn.files import replacing
 from kcnn.registry import architecture
+from kcnn.sketch import walk
 
 
 class PartlyLoaded(UserWarning):
@@ -68,9 +69,12 @@ def load_drawn(
     path = fetch(found_for) if found_for else Path(weights)
     stored = read(path)
     whole = _whole(drawing) if drawing else None
-    logits = [x.name for x in whole.ends.values()] if whole else ["logits"]
+    layers = _layers(whole)
+    body = {x.name for x in walk(whole.features)} if whole else set()
+    head = [layer for layer in layers if layer not in body] if whole else ["logits"]
+    new_head = bool(drawing and plan and drawing.asked["classes"] not in (None, plan.classes))
     try:
-        report, found = match(model, stored, plan.layouts if plan else {}, _layers(whole), logits)
+        report, found = match(model, stored, plan.layouts if plan else {}, layers, head, new_head)
     except ValueError as error:
         raise ValueError(f"{path} is of another network: {error}{_readers(drawing, stored)}") from None
     if not found:
@@ -80,13 +84,16 @@ def load_drawn(
     lenient = bool(card.get("changes")) if strict is None else not strict
     scaled = stored.card.get("rescale", card.get("rescale")) == card.get("rescale")
     if (report.missing or report.unexpected or not scaled) and not lenient:
-        raise ValueError(f"{path}: {'; '.join(doubts)}")
+        headless = head and all(name.rpartition("/")[0] in head for name in report.missing) and report.missing
+        hint = "; for a head of your own build with top=False, or with another number of classes" if headless else ""
+        raise ValueError(f"{path}: {'; '.join(doubts)}{hint}")
     for variable, array in found:
         variable.assign(array)
     if doubts:
         warnings.warn(f"{path}: {'; '.join(doubts)}", PartlyLoaded, stacklevel=3)
     if card:
-        model.update_card(**_facts(found_for, path, report, stored.card, card))
+        by_file = (w for w in (plan.weights if plan else ()) if w.url.rpartition("/")[2] == path.name)
+        model.update_card(**_facts(found_for or next(by_file, None), path, report, stored.card, card))
     return report
 
 

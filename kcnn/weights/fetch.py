@@ -42,7 +42,7 @@ def fetch(weights: Weights) -> Path:
     file = weights.url.rpartition("/")[2]
     folder = hashlib.sha256(weights.url.encode()).hexdigest()[:8]  # two publishers may use one name
     target = cache() / "weights" / weights.source / folder / file
-    if target.exists():
+    if _kept(target, weights.hash):
         return target
     locks = cache() / "locks"
     try:
@@ -53,9 +53,14 @@ def fetch(weights: Weights) -> Path:
             f"the cache folder {cache()} cannot be written to: {error}; set KCNN_CACHE to another"
         ) from None
     with FileLock(locks / f"{folder}-{file}.lock"):
-        if not target.exists():
+        if not _kept(target, weights.hash):
             _into(weights, target)
     return target
+
+
+def _kept(target: Path, wanted: str | None) -> bool:
+    """Whether the cache has the file, and as it was published: one that was damaged since is fetched again."""
+    return target.exists() and _right(target, wanted)
 
 
 def _into(weights: Weights, target: Path) -> None:

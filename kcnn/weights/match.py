@@ -34,12 +34,19 @@ class Report:
 
 
 def match(
-    model: Any, stored: Stored, layouts: Mapping[str, Layout], whole: Sequence[str], logits: Sequence[str]
+    model: Any,
+    stored: Stored,
+    layouts: Mapping[str, Layout],
+    whole: Sequence[str],
+    head: Sequence[str],
+    new_head: bool,
 ) -> tuple[Report, list[tuple[Any, np.ndarray]]]:
     """The report, and each variable with the array it takes.
 
-    `whole` are the layers with weights of the network in full, in order, `logits` those whose
-    number of classes may differ. ValueError where the file has no layer of the network.
+    `whole` are the layers with weights of the network in full, in order, and `head` those behind
+    the features. The last of them may differ in its number of classes; all of them keep the values
+    they have where the file has none of them and `new_head` says that they are meant to.
+    ValueError where the file has no layer of the network.
     """
     prefix = getattr(model, "card", {}).get("prefix", "")
     made = {layer.name.removeprefix(prefix): layer for layer in _layers(model)}
@@ -50,12 +57,16 @@ def match(
     found: list[tuple[Any, np.ndarray]] = []
     matched, adapted, missing = [], {}, {}
     taken: set[tuple[str, str]] = set()
+    headless = new_head and not any(names.get(layer, layer) in layers for layer in head)
     for mine, layer in made.items():
         theirs = names.get(mine, mine)
         arrays = layers.get(theirs, {})
         for number, variable in enumerate(layer.weights):
             address = f"{mine}/{variable.name}"
             key = _key(stored, arrays, variable.name, number, len(layer.weights))
+            if key is None and headless and mine in head:
+                adapted[address] = "a new head: the file has none"
+                continue
             if key is None:
                 missing[address] = f"the file has no {theirs!r}" if not arrays else f"{theirs!r} has no {variable.name}"
                 continue
@@ -73,7 +84,7 @@ def match(
                     adapted[address] = how
                 else:
                     matched.append(address)
-            elif mine in logits and array.shape[:-1] == wanted[:-1]:
+            elif mine.endswith("logits") and mine in head and array.shape[:-1] == wanted[:-1]:
                 adapted[address] = f"a new head: {array.shape[-1]} classes in the file, {wanted[-1]} here"
             else:
                 missing[address] = f"{array.shape} in the file, {wanted} here"

@@ -88,6 +88,24 @@ def test_a_grey_picture_gives_the_same_logits_through_any_number_of_channels(had
     np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
 
 
+def test_a_file_without_a_head_gives_a_network_of_other_classes_its_body(tmp_path):
+    theirs = keras.applications.MobileNetV3Small(weights=None, include_top=False, input_shape=(96, 96, 3))
+    theirs.save_weights(tmp_path / "theirs.weights.h5")
+    model = kcnn.build("mobilenet_v3_small", classes=5, seed=1)
+    report = kcnn.load_weights(model, tmp_path / "theirs.weights.h5")
+    assert report.adapted == dict.fromkeys(
+        ("fc/kernel", "fc/bias", "logits/kernel", "logits/bias"), "a new head: the file has none"
+    )
+    with pytest.raises(ValueError, match=r"missing are fc/kernel .*build with top=False, or with another number"):
+        kcnn.build("mobilenet_v3_small", weights=tmp_path / "theirs.weights.h5")
+
+
+def test_numbers_may_be_numpys():
+    model = kcnn.build("resnet20", classes=np.int64(5), drop_path=np.float32(0.5), input_shape=np.array([32, 32, 3]))
+    assert model.output_shape == (None, 5)
+    assert model.card["options"] == {"drop_path": 0.5}
+
+
 def test_without_a_top_the_files_own_is_unused(file, convnet):
     report = kcnn.load_weights(kcnn.build("convnet", top=False), file)
     assert set(report.unused) == {"logits/kernel", "logits/bias"}

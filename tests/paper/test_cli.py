@@ -55,6 +55,25 @@ def test_list_shows_variants_and_cited_weights(kcnn):
     assert "imagenet" not in rows["resnet50"]
 
 
+def test_a_variant_asked_for_by_name_is_listed(kcnn):
+    assert kcnn("list", "googlenet.bn").stdout.splitlines()[1].startswith("googlenet.bn")
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("norm=False", "False"),
+        ("norm=false", "False"),
+        ("drop_path=.2", "0.2"),
+        ("repeats=(1,1,1,1)", "(1, 1, 1, 1)"),
+        ("bias=None", "None"),
+    ],
+)
+def test_options_are_read_as_python_or_json_writes_them(kcnn, word, value):
+    found = json.loads(kcnn("describe", "resnet50", "--set", word, "--json").stdout)
+    assert found["options"][word.partition("=")[0]] == value
+
+
 def test_verify_passes_over_everything_installed(kcnn):
     done = kcnn("verify")
     assert done.returncode == 0
@@ -158,6 +177,10 @@ def test_diff_says_what_changes_and_what_it_costs(kcnn):
     [
         (["describe", "gogglenet"], "nearest are googlenet"),
         (["describe", "vgg11", "--input", "large"], "no input size such as"),
+        (["describe", "resnet20", "--set", "top=maybe"], "top is True or False, not 'maybe'"),
+        (["describe", "resnet50."], "ends in a dot"),
+        (["list", "GoogleNet"], "the nearest are googlenet"),
+        (["verify", "GoogleNet"], "the nearest are googlenet"),
         (["describe", "vgg11", "--input", "16x16"], "smallest input that fits is 32x32"),
         (["describe", "vgg11", "--change", "kernel"], "write NAME=VALUE"),
         (["describe", "vgg11", "--change", "conv9_9.kernel=3"], "no layer answers"),

@@ -209,3 +209,16 @@ def test_a_drawing_prints_in_a_line_although_its_layers_stand_on_one_another():
 def test_an_option_with_a_bad_value_is_an_error_that_names_it(network, options, says):
     with pytest.raises(ValueError, match=says):
         kcnn.draw(network, **options)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"input_shape": 32}, r"input_shape is \(rows, columns, channels\)"),
+        ({"taps": [1, 2]}, "taps are names of layers or stages, not 1"),
+        ({"top": "no"}, "top is True or False, not 'no'"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_told_so(asked, says):
+    with pytest.raises(ValueError, match=says):
+        kcnn.draw("resnet20", **asked)

@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         cut = server.cuts.pop(0) if server.cuts else len(body)
         for at in range(0, min(cut, len(body)), 100_000):
             self.wfile.write(body[at : min(at + 100_000, cut)])
-            time.sleep(server.pause)
+            threading.Event().wait(server.pause)  # time.sleep is patched away below
         if cut < len(body):
             self.wfile.flush()
             self.connection.close()
@@ -120,6 +120,13 @@ def test_without_a_hash_only_a_file_of_weights_is_kept(server, cache, tmp_path):
     save_file({"a/b": np.zeros(3)}, tmp_path / "good")
     server.body = (tmp_path / "good").read_bytes()
     assert fetch(weights(server.url, None)).read_bytes() == server.body
+
+
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server, cache):
+    path = fetch(weights(server.url))
+    path.write_bytes(BODY[:1000] + b"!" + BODY[1001:])
+    assert fetch(weights(server.url)).read_bytes() == BODY
+    assert server.asked == [None, None]
 
 
 def test_two_files_of_one_name_are_two_files(server, cache):

@@ -76,9 +76,19 @@ def test_predict_with_published_weights_says_bee_and_not_class_309(tmp_path, mon
     assert not stopped.value.code
     assert "photo.jpg: bee 100.0%" in capsys.readouterr().out.replace("\n", "")
     words[2] = "mobilenet_v1.keras"  # a variant, not a .keras file
+    words[4:4] = ["--weights", str(tmp_path / "mirror" / "mobilenet_2_5_224_tf.h5")]  # the same, as a file
     with pytest.raises(SystemExit) as stopped:
         main()
     assert not stopped.value.code
+    assert "photo.jpg: bee 100.0%" in capsys.readouterr().out.replace("\n", "")
+    (tmp_path / "torn.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:300])
+    words[3:3] = [str(tmp_path / "torn.jpg")]
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    printed = capsys.readouterr()
+    assert "photo.jpg: bee 100.0%" in printed.out.replace("\n", "")
+    assert "torn.jpg cannot be decoded" in printed.err.replace("\n", "")
     model = kcnn.build("mobilenet_v1", width=0.25, weights="imagenet")
     assert model.card["pictures"] == {"resize": 256, "crop": 224, "interpolation": "bilinear"}
     assert model.card["classes"][309] == "bee"
