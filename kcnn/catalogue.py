@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from kcnn import registry
 from kcnn.architecture import Architecture, Weights
-from kcnn.drawing import Measurement, draw, measure, smallest_input
+from kcnn.drawing import draw, measure, smallest_input
 from kcnn.labels import labels
+from kcnn.measurement import Measurement
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from itertools import takewhile
 from typing import Any
 
 from kcnn.arithmetic import Pair, Shape, margins, pair, params, reach
-from kcnn.drawing import Drawing, Row, draw, measure
+from kcnn.drawing import Drawing, draw, measure
+from kcnn.measurement import Row
 from kcnn.sketch import Sketch, walk
 
 

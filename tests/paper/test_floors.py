@@ -12,7 +12,7 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
     {"ops", "files", "labels"},
     {"arithmetic"},
     {"sketch"},
-    {"blocks"},
+    {"blocks", "measurement"},
     {"architecture"},
     {"registry", "sources"},
     {"drawing"},
@@ -29,7 +29,8 @@ LAZY = {
 }  # imports inside a function that reach up
 HEAVY = {"keras", "tensorflow", "numpy", "sklearn", "matplotlib", "PIL", "safetensors", "h5py", "torch", "requests"}
 PAPER = {
-    *("ops", "files", "labels", "arithmetic", "sketch", "blocks", "architecture", "registry", "sources", "drawing"),
+    *("ops", "files", "labels", "arithmetic", "sketch", "blocks", "architecture", "registry", "sources"),
+    *("measurement", "drawing"),
     *("diff", "catalogue", "__init__"),
 }
 
