@@ -41,7 +41,7 @@ class Weights:
     layout: str
     options: Mapping[str, Any] = field(default_factory=dict)
     top: bool = True
-    classes: str = "imagenet"  # the list of their names: see kcnn.labels
+    classes: str | tuple[str, ...] = "imagenet"  # their names, or the word for a list of kcnn.labels
     resize: int = 256
     crop: int = 224
     interpolation: str = "bilinear"

@@ -75,12 +75,12 @@ def layout(rename: Callable[[str], str | tuple[str, ...]], bgr: bool = False) ->
     return Layout(names=lambda layers: {layer: rename(layer) for layer in layers}, bgr=bgr)
 
 
-def normalised(rename: Callable[[str], str], convolution: str = ".conv", norm: str = ".bn") -> Callable[[str], str]:
-    """The names of convolutions and of the normalisations behind them, from a function of the former's name."""
+def normalised(rename: Callable[[str], str]) -> Callable[[str], str]:
+    """PyTorch's names X.conv and X.bn of a convolution and its normalisation, from a function that gives X."""
 
     def named(layer: str) -> str:
         bare = layer.removesuffix("_bn")
-        return rename(bare) + (convolution if bare == layer else norm)
+        return rename(bare) + (".conv" if bare == layer else ".bn")
 
     return named
 

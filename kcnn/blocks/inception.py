@@ -7,9 +7,8 @@ from kcnn.blocks.plain import Norm, conv, maxpool
 from kcnn.ops import Concat, Padding, Pool, Size
 from kcnn.sketch import apply
 
-Ways = Mapping[
-    str, Sequence[Any]
-]  # by name, rows (filters, kernel, stride, padding) or ("max" | "average", kernel, stride, padding)
+# By name, rows (filters, kernel, stride, padding) or ("max" | "average", kernel, stride, padding).
+Ways = Mapping[str, Sequence[Any]]
 
 
 def inception(x, c1: int, r3: int, c3: int, r5: int, c5: int, proj: int, *, norm: Norm = False, name: str):

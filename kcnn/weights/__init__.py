@@ -213,7 +213,12 @@ def _ops(value: Any) -> Any:
     """A card's values with its records as ops again."""
     if isinstance(value, Mapping):
         fields = {key: _ops(item) for key, item in value.items()}
-        return getattr(ops, fields.pop("op"))(**fields) if "op" in fields else fields
+        if "op" not in fields:
+            return fields
+        kind = fields.pop("op")
+        if not hasattr(ops, kind):
+            raise ValueError(f"the model has an op of a plugin's own, {kind}; load with kcnn.build(..., weights=...)")
+        return getattr(ops, kind)(**fields)
     return tuple(map(_ops, value)) if isinstance(value, list) else value
 
 

@@ -18,7 +18,7 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 CONVOLUTION = ("kernel", "bias")
 NORMALISATION = ("gamma", "beta", "moving_mean", "moving_variance")
-TORCH = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}  # places in the two above
+TORCH = ("weight", "bias", "running_mean", "running_var")  # PyTorch's words for the two above, in their order
 NUMBERED = ("conv2d", "batch_normalization")  # kinds of layers that Keras names by counting
 
 

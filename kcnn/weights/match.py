@@ -159,7 +159,7 @@ def _key(stored: Stored, arrays: Mapping[str, Any], variable: str, number: int, 
     if stored.kind == "torch":
         for words in (CONVOLUTION, NORMALISATION):
             if variable in words:
-                word = list(TORCH)[words.index(variable)]
+                word = TORCH[words.index(variable)]
                 return word if word in arrays else None
     by_number = f"#{number}"
     return by_number if by_number in arrays and len(arrays) == count else None
