@@ -342,3 +342,10 @@ def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_pa
     assert model.card["classes"] == ["yes", "no"]
     assert model.card["weights"]["licence"] == "CC0"
     json.dumps(model.card)
+
+
+def test_an_op_of_a_plugins_own_on_the_card_is_one_clear_error(file):
+    model = kcnn.build("convnet")
+    model.update_card(options={"act": {"op": "Own", "slope": 1}})
+    with pytest.raises(ValueError, match=r"an op of a plugin's own, Own; load with kcnn.build\(..., weights=...\)"):
+        kcnn.load_weights(model, file)
