@@ -54,7 +54,7 @@ _HOME = {
     "read": "kcnn.read",
     "smallest_input": "kcnn.drawing",
 }
-_ROOMS = ("blocks", "data", "lower", "ops", "training", "weights")
+_ROOMS = ("augment", "blocks", "data", "distribute", "lower", "ops", "runs", "training", "weights")
 
 
 def __getattr__(name: str) -> Any:

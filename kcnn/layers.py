@@ -6,6 +6,23 @@ from keras import ops
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
+    @tf.custom_gradient
+    def total_over_replicas(x):
+        """The sum of every replica's `x`; its gradient is the sum of theirs."""
+
+        def merged(strategy, value):
+            return strategy.extended.reduce_to(tf.distribute.ReduceOp.SUM, value, destinations=value)
+
+        context = tf.distribute.get_replica_context()
+        if isinstance(context.strategy, tf.distribute.MirroredStrategy):
+            # all_reduce looks for variables through the other replicas' whole graph, at every call:
+            # GoogLeNet took seven minutes to trace. A stopped gradient ends that search.
+            total = tf.stop_gradient(context.merge_call(merged, args=(x,)))
+        else:
+            total = context.all_reduce(tf.distribute.ReduceOp.SUM, x)
+        return total, total_over_replicas
+
+
 registered = keras.saving.register_keras_serializable("kcnn")
 
 
@@ -42,6 +59,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self.moving_mean.assign(mean * self.momentum + batch_mean * (1 - self.momentum))
             self.moving_variance.assign(variance * self.momentum + batch_variance * (1 - self.momentum))
         return tf.cast(outputs, self.compute_dtype)
+
+    def _moments(self, inputs, mask):
+        if keras.backend.backend() != "tensorflow" or not self.synchronized or mask is not None:
+            return super()._moments(inputs, mask)
+        if tf.distribute.in_cross_replica_context():
+            return super()._moments(inputs, mask)
+        sums = tf.reduce_sum(inputs, self._reduction_axes)
+        squares = tf.reduce_sum(tf.square(inputs), self._reduction_axes)
+        channels = sums.shape[0]
+        count = tf.cast(tf.size(inputs) // channels, inputs.dtype)
+        sums, squares, count = tf.split(
+            total_over_replicas(tf.concat([sums, squares, count[None]], 0)), [channels, channels, 1]
+        )
+        mean = sums / count
+        return mean, tf.maximum(squares / count - tf.square(mean), 0.0)
 
     def _fusable(self, inputs, learning, mask):
         return (

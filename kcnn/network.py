@@ -24,6 +24,7 @@ class Network(keras.Model):
         super().__init__(*args, **kwargs)
         self._card = card
         self._aux = tuple(aux)
+        self._evaluating = False
         self._side_losses = [keras.metrics.Mean(name=f"{name}_loss") for name in self._aux]
         self._side_accuracies = [keras.metrics.SparseCategoricalAccuracy(name=f"{name}_accuracy") for name in self._aux]
 
@@ -63,6 +64,22 @@ class Network(keras.Model):
         found = super().compute_metrics(x, y, y_pred, sample_weight)
         sides = {metric.name for metric in (*self._side_losses, *self._side_accuracies)}
         return {name: value for name, value in found.items() if name not in sides}
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Keras' metrics; while it evaluates, without those of the auxiliary classifiers, which have nothing to say."""
+        found = super().metrics
+        sides = {id(metric) for metric in (*self._side_losses, *self._side_accuracies)} if self._evaluating else ()
+        return [metric for metric in found if id(metric) not in sides]
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        # Keras takes the metrics of all replicas only where their names are those that the steps report,
+        # and averages the replicas' own ones otherwise, however many samples each saw.
+        self._evaluating = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluating = False
 
     def _sides(self, y_pred: Any) -> bool:
         return bool(self._aux) and isinstance(y_pred, list | tuple)

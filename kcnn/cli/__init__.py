@@ -1,11 +1,11 @@
-"""The command line: `kcnn list`, `describe`, `diff`, `train`, `predict`."""
+"""The command line: `kcnn list`, `describe`, `diff`, `train`, `launch`, `runs`, `predict`."""
 
 import sys
 import warnings
 
 import typer
 
-from kcnn.cli import paper, runs
+from kcnn.cli import paper, predict, train
 from kcnn.cli.console import Mistake, Stopped, fail, note
 from kcnn.drawing import IdleChange
 
@@ -26,7 +26,8 @@ def root(debug: bool = typer.Option(False, "--debug", help="Show a Python traceb
 
 
 paper.add(app)
-runs.add(app)
+train.add(app)
+predict.add(app)
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
-"""Image classification data as tf.data, with splits and class names, from one word.
+"""Image classification data with splits and class names, from one word, as tf.data or, without TensorFlow, for Keras.
 
-This room is TensorFlow's: it makes tf.data pipelines, which Keras trains from on every backend.
+`tfdata` alone is TensorFlow's; Keras trains from what it makes on every backend.
 """
 
-from kcnn.data.load import Data, load
+from kcnn.data.load import load
+from kcnn.data.serve import Data
 
 __all__ = ["Data", "load"]

@@ -1,7 +1,7 @@
 """Where labelled pictures come from, before anything is resized or split."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.images import ENDINGS, as_bytes
+from kcnn.data.raw import Framed, Records
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 RANDOM_ACCESS = "array_record"  # the file format of TensorFlow Datasets in which any record can be read alone
@@ -28,7 +29,7 @@ SPLITS = {
 class Part:
     """One split as it came: pictures (arrays, files, or encoded bytes), class numbers, and names to report."""
 
-    images: Any  # a sequence; a slice of it is one
+    images: Any  # see kcnn.data.raw
     labels: np.ndarray
     names: Sequence[str]
 
@@ -119,41 +120,15 @@ def _tfds(name: str) -> Source:
     parts = {}
     for split in builder.info.splits:
         if split in SPLITS:
-            encoded = {keys[0]: tfds.decode.SkipDecoding()}
-            if builder.info.file_format.value == RANDOM_ACCESS:
-                images: Any = Records(builder.as_data_source(split=split, decoders=encoded), keys)
-                labels = images.labels()
-            else:  # prepared by somebody else, in a format that is only read from end to end
-                pairs = tfds.as_numpy(builder.as_dataset(split=split, decoders=encoded, as_supervised=True))
-                images, numbers = zip(*pairs, strict=True)
-                labels = np.array(numbers, "int64")
-            parts[SPLITS[split]] = Part(images, labels, _numbered(split, len(images)))
+            if builder.info.file_format.value == "tfrecord":  # prepared by somebody else
+                images = Records(Framed(builder.info.splits[split].filepaths), keys)
+            else:
+                plain = tfds.decode.DeserializeMethod.DESERIALIZE_NO_DECODE
+                images = Records(builder.as_data_source(split=split, deserialize_method=plain), keys)
+            parts[SPLITS[split]] = Part(images, images.labels(), _numbered(split, len(images)))
     if TRAIN not in parts:
         raise ValueError(f"tfds:{name} has no train split; it has {', '.join(builder.info.splits)}")
     return Source(f"tfds:{name}", tuple(label.names), parts)
-
-
-class Records(Sequence[bytes]):
-    """Encoded pictures of a data source of TensorFlow Datasets, read when they are asked for."""
-
-    def __init__(self, records: Any, keys: tuple[str, str]):
-        self.records, self.keys = records, keys
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [record[self.keys[0]] for record in self._run(*index.indices(len(self))[:2])]
-        return self.records[int(index)][self.keys[0]]
-
-    def labels(self) -> np.ndarray:
-        """Every record's class number, in order."""
-        runs = (self._run(first, min(first + 1000, len(self))) for first in range(0, len(self), 1000))
-        return np.array([record[self.keys[1]] for run in runs for record in run], "int64")
-
-    def _run(self, first: int, last: int) -> Any:
-        return self.records.__getitems__(list(range(first, last)))  # several at once are 5 times as fast
 
 
 def _numbered(word: str, count: int) -> list[str]:
@@ -179,19 +154,28 @@ def _folder(root: Path) -> Source:
             raise ValueError(f"{where} has the class {strange[0]!r}, which {roots[TRAIN]} has not ({', '.join(names)})")
         files, labels, ignored = [], [], []
         for number, name in enumerate(names):
-            for path in sorted((where / name).rglob("*")):
-                if path.is_file() and not path.name.startswith("."):
-                    if path.suffix.lower() in ENDINGS:
-                        files.append(path)
-                        labels.append(number)
-                    else:
-                        ignored.append(path)
+            for path in _files(where / name):
+                if path.lower().endswith(ENDINGS):
+                    files.append(path)
+                    labels.append(number)
+                else:
+                    ignored.append(path)
         if ignored:
-            notes.append(
-                f"{len(ignored)} files under {where} are no pictures by their names, such as {ignored[0].name}"
-            )
-        parts[word] = Part(files, np.array(labels, "int64"), list(map(str, files)))
+            such = os.path.basename(ignored[0])
+            notes.append(f"{len(ignored)} files under {where} are no pictures by their names, such as {such}")
+        parts[word] = Part(files, np.array(labels, "int64"), files)
     return Source(str(root), names, parts, tuple(notes))
+
+
+def _files(root: Path | str) -> Iterator[str]:
+    """Every file below a folder but for hidden ones, in the order of names; a folder that is a link is not entered."""
+    with os.scandir(root) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path)
+        elif not entry.name.startswith(".") and entry.is_file():
+            yield entry.path
 
 
 def _folders(root: Path) -> list[Path]:

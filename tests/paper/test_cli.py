@@ -206,7 +206,7 @@ def test_debug_shows_the_traceback(kcnn):
 
 
 def test_help_shows_examples(kcnn):
-    for command in ("list", "describe", "diff", "train", "predict"):
+    for command in ("list", "describe", "diff", "train", "launch", "runs", "predict"):
         done = kcnn(command, "--help")
         assert done.returncode == 0
         assert "Examples" in done.stdout

@@ -1,0 +1,24 @@
+"""Random changes of training images, by whole batches inside tf.data.
+
+This room is TensorFlow's: it changes what goes into a network, and is never exported with it. Images are batches
+(n, rows, columns, 1 or 3) of 0 to 255, seeds are stateless, int (2,).
+"""
+
+from kcnn.augment.augmentation import Augmentation
+from kcnn.augment.change import apply, flip, jitter, over, padded_crop, rand_augment, resized_crop, turn
+from kcnn.augment.mix import cutmix, erase, mixup
+
+__all__ = [
+    "Augmentation",
+    "apply",
+    "cutmix",
+    "erase",
+    "flip",
+    "jitter",
+    "mixup",
+    "over",
+    "padded_crop",
+    "rand_augment",
+    "resized_crop",
+    "turn",
+]

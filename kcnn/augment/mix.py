@@ -1,0 +1,72 @@
+"""Parts of images replaced, and images mixed with their labels."""
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from kcnn.augment.only import only
+from kcnn.augment.seeds import beta, fold, uniform, whole
+
+AREA, RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # of an erased rectangle: arXiv:1708.04896, section 5.1
+
+
+def erase(images: tf.Tensor, seed: tf.Tensor, *, probability: float) -> tf.Tensor:
+    """Float32 images in each of which, with this probability, a rectangle becomes noise (arXiv:1708.04896).
+
+    The noise is drawn once for a batch: rectangles that overlap share it.
+    """
+    images = tf.cast(images, tf.float32)
+    n, rows, columns = tf.unstack(tf.shape(images)[:3])
+    high, wide = tf.cast(rows, tf.float32), tf.cast(columns, tf.float32)
+    area = uniform(seed, 0, [n], *AREA) * high * wide
+    ratio = tf.exp(uniform(seed, 1, [n], *map(math.log, RATIO)))
+    sides = tf.minimum(tf.round(tf.sqrt(area * ratio)), high), tf.minimum(tf.round(tf.sqrt(area / ratio)), wide)
+    corner = uniform(seed, 2, [n], 0, 1) * (high - sides[0] + 1), uniform(seed, 3, [n], 0, 1) * (wide - sides[1] + 1)
+    noise = tf.cast(whole(seed, 5, tf.shape(images)[1:], 0, 256), tf.float32)
+    box = tf.stack([tf.cast(v, tf.int32) for v in (*corner, *sides)], axis=1)
+
+    def paint(images: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+        return tf.where(rectangle(box, rows, columns), noise, images)
+
+    return only(uniform(seed, 4, [n], 0, 1) < probability, paint, images, box)
+
+
+def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
+    """Each image and its label blended with the one before by a weight from Beta(alpha, alpha) (arXiv:1710.09412).
+
+    Labels (n,) become float32 (n, classes).
+    """
+    images, targets = tf.cast(images, tf.float32), tf.one_hot(labels, classes)
+    weight = beta(fold(seed, 0), tf.shape(images)[:1], alpha)
+    mixed = images + weight[:, None, None, None] * (tf.roll(images, 1, 0) - images)
+    return mixed, targets + weight[:, None] * (tf.roll(targets, 1, 0) - targets)
+
+
+def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
+    """Into each image a rectangle of the one before, its area from Beta(alpha, alpha) (arXiv:1905.04899).
+
+    Labels (n,) become float32 (n, classes), shared by the pixels that the edges leave of the rectangle.
+    """
+    images, targets = tf.cast(images, tf.float32), tf.one_hot(labels, classes)
+    n, rows, columns = tf.unstack(tf.shape(images)[:3])
+    high, wide = tf.cast(rows, tf.float32), tf.cast(columns, tf.float32)
+    side = tf.sqrt(beta(fold(seed, 0), [n], alpha))
+    starts, lengths = [], []
+    for number, length in ((1, high), (2, wide)):
+        half, middle = side * length / 2, uniform(seed, number, [n], 0, 1) * length
+        first, last = (tf.clip_by_value(tf.round(v), 0, length) for v in (middle - half, middle + half))
+        starts.append(first)
+        lengths.append(last - first)
+    box = tf.cast(tf.stack([*starts, *lengths], axis=1), tf.int32)
+    share = (lengths[0] * lengths[1] / (high * wide))[:, None]
+    pasted = tf.where(rectangle(box, rows, columns), tf.roll(images, 1, 0), images)
+    return pasted, targets + share * (tf.roll(targets, 1, 0) - targets)
+
+
+def rectangle(box: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
+    """True inside of boxes, int32 (n, 4) of top, left, rows and columns, as bool (n, rows, columns, 1)."""
+    top, left, high, wide = tf.unstack(box[:, :, None], axis=1)
+    row, column = tf.range(rows), tf.range(columns)
+    vertical, horizontal = (row >= top) & (row < top + high), (column >= left) & (column < left + wide)
+    return (vertical[:, :, None] & horizontal[:, None, :])[..., None]

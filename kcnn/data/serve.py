@@ -1,0 +1,186 @@
+"""Numbered batches that follow from a seed, and Data, which serves them as tf.data, or without TensorFlow to Keras."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from kcnn.data.images import fit_array
+from kcnn.data.sources import TEST, TRAIN, VALIDATION
+from kcnn.data.splits import Repeated, Split, repeated
+from kcnn.data.store import Skipped, spread
+
+BITS = 1 << 64  # of a seed
+
+
+@functools.lru_cache(maxsize=4)
+def order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """A permutation of 0 to count - 1 that follows from seed and epoch; raw bits are the same in every NumPy."""
+    bits = np.random.PCG64([seed % BITS, epoch]).random_raw(count)
+    return np.argsort(bits, kind="stable")
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """Batches of some epochs by number, or of each the slice `shard` (i, n): pixels uint8, labels int64."""
+
+    split: Split
+    seed: int
+    epochs: tuple[int, int]
+    steps: int
+    rows: int  # of a whole batch
+    shard: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.steps * (self.epochs[1] - self.epochs[0])
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        (epoch, batch), (index, shards) = self._place(number), self.shard
+        first = batch * self.rows + index * self.rows // shards
+        mine = order(self.seed, epoch, len(self.split))[first : first + self.rows // shards]
+        return self.split.full(mine)
+
+    def chance(self, number: int) -> np.ndarray:
+        """The stateless seed, int64 (2,), by which a batch is augmented."""
+        words = np.random.SeedSequence([self.seed % BITS, *self._place(number), self.shard[0]])
+        return words.generate_state(2, np.uint64).astype("int64")
+
+    def _place(self, number: int) -> tuple[int, int]:
+        epochs, batch = divmod(number, self.steps)
+        return self.epochs[0] + epochs, batch
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Batches of a split in a fixed order; a picture that cannot be decoded is left out, and its label with it."""
+
+    split: Split
+    rows: int
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.rows)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.split.whole(np.arange(number * self.rows, min((number + 1) * self.rows, len(self.split))))
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Batches with their pictures brought to another size."""
+
+    batches: Training | Evaluation
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        pixels, labels = self.batches[number]
+        if pixels.shape[1:] == self.shape:
+            return pixels, labels
+        fitted = np.empty((len(pixels), *self.shape), "uint8")
+
+        def one(i: int) -> None:
+            fitted[i] = fit_array(pixels[i], self.shape)
+
+        spread(one, range(len(pixels)))
+        return fitted, labels
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Splits of one data set, ready to train on.
+
+    Batches are float32 pixels 0..255 (n, rows, columns, channels) and int64 labels (n,), as a
+    tf.data.Dataset, or where TensorFlow is not installed as a keras.utils.PyDataset. Where files
+    turn out to be broken only as they are met, labels of the batches are the truth: in training the
+    next picture takes the place of one that cannot be decoded, elsewhere it is left out.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    seed: int
+    splits: dict[str, Split]
+    skipped: list[Skipped]  # grows as broken files are met
+    notes: tuple[str, ...]
+
+    @cached_property
+    def repeated(self) -> tuple[Repeated, ...]:
+        """Pictures that stand in two splits byte for byte, looked for when first asked."""
+        return repeated(self.splits)
+
+    @property
+    def train(self) -> Any:
+        """One epoch of training batches, in the order of the first epoch."""
+        return self.epochs(0, 1)
+
+    @property
+    def validation(self) -> Any:
+        """Validation batches in a fixed order."""
+        return self._evaluated(VALIDATION)
+
+    @property
+    def test(self) -> Any:
+        """Test batches in a fixed order."""
+        return self._evaluated(TEST)
+
+    @property
+    def steps(self) -> int:
+        """Whole batches in one epoch of training; one where there are fewer images than a batch has."""
+        return max(1, len(self.splits[TRAIN]) // self.batch_size)
+
+    def epochs(self, first: int, last: int, augmentation: Any = None, shard: Sequence[int] = (0, 1)) -> Any:
+        """Training batches of epochs `first` up to `last`: an epoch's order follows from the seed and its number.
+
+        What an epoch has beyond whole batches is left out of it. `augmentation` is a
+        kcnn.augment.Augmentation; a batch's changes follow from the seed, its epoch and its number.
+        `shard=(i, n)` gives the i-th of n equal slices of every batch, and decodes no other.
+        ValueError for a batch that n does not divide; ImportError for augmentation without TensorFlow.
+        """
+        split, (index, shards) = self.splits[TRAIN], shard
+        rows = min(self.batch_size, len(split))
+        if not 0 <= index < shards or rows % shards:
+            raise ValueError(
+                f"slice {index} of {shards} of a batch of {rows}: a batch is cut into equal slices, counted from 0; "
+                f"take a batch size that {shards} divides"
+            )
+        batches = Training(split, self.seed, (first, last), self.steps, rows, (index, shards))
+        if augmentation is None or augmentation == type(augmentation)():
+            return self._served(Fitted(batches, self.input_shape), rows // shards)
+        if not _has_tensorflow():
+            raise ImportError(
+                "augmentation runs in tf.data and takes TensorFlow, which is not installed: pip install tensorflow, "
+                "or train without augmentation"
+            )
+        from kcnn.data import tfdata
+
+        change = tfdata.Change(augmentation, self.input_shape[:2], len(self.classes), batches.chance)
+        return tfdata.serve(batches, (*split.store.shape,), rows // shards, change)
+
+    def _evaluated(self, word: str) -> Any:
+        split = self.splits[word]
+        return self._served(Fitted(Evaluation(split, self.batch_size), self.input_shape), None, not split.store.checked)
+
+    def _served(self, batches: Fitted, rows: int | None, gaps: bool = False) -> Any:
+        if _has_tensorflow():
+            from kcnn.data import tfdata
+
+            return tfdata.serve(batches, self.input_shape, rows, gaps=gaps)
+        from kcnn.data import pydata
+
+        return pydata.Ahead(batches)
+
+
+def _has_tensorflow() -> bool:
+    try:
+        import tensorflow  # noqa: F401 - whether it is there
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        return False
+    return True

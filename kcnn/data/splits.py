@@ -1,0 +1,125 @@
+"""Splits: pictures and their classes, cut by class, and compared. No TensorFlow here."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from kcnn.data.images import Undecodable
+from kcnn.data.raw import content, runs_of, sketchy, take
+from kcnn.data.sources import TEST, TRAIN, VALIDATION
+from kcnn.data.store import Store, spread
+
+RUN = 1000  # pictures that are compared together
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """One picture, byte for byte, in two splits."""
+
+    first: str
+    first_split: str
+    second: str
+    second_split: str
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some of the pictures of a store, and their class numbers, int64."""
+
+    store: Store
+    rows: np.ndarray  # numbers in the store
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Files, or what stands for them."""
+        return tuple(self.store.names[i] for i in self.rows)
+
+    def take(self, places: np.ndarray) -> "Split":
+        """The split of these of its pictures."""
+        return Split(self.store, self.rows[places], self.labels[places])
+
+    def full(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures and labels at these places: the next one that decodes stands for one that does not.
+
+        Undecodable where none of the split does.
+        """
+        pixels, good = self.store.read(self.rows[places])
+        places = places.copy()
+        for bad in np.flatnonzero(~good):
+            for step in range(1, len(self)):
+                place = (places[bad] + step) % len(self)
+                if int(self.rows[place]) in self.store.broken:
+                    continue
+                one, decoded = self.store.read(self.rows[[place]])
+                if decoded[0]:
+                    pixels[bad], places[bad] = one[0], place
+                    break
+            else:
+                raise Undecodable(f"none of {len(self)} pictures can be decoded, such as {self.names[0]}")
+        return pixels, self.labels[places]
+
+    def whole(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures and labels at those of these places whose pictures decode."""
+        pixels, good = self.store.read(self.rows[places])
+        return (pixels, self.labels[places]) if good.all() else (pixels[good], self.labels[places[good]])
+
+
+def cut(labels: np.ndarray, size: int, seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Indices that stay and that go: `size` go, of every class its share and at least one picture."""
+    counts = np.bincount(labels, minlength=len(classes))
+    if counts.min() < 2:
+        few = classes[int(counts.argmin())]
+        raise ValueError(
+            f"class {few!r} is down to {counts.min()} picture; train, validation and test each need one of every class"
+        )
+    size = min(max(size, len(classes)), len(labels) - len(classes))
+    stay, go = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed)
+    return np.sort(stay), np.sort(go)
+
+
+def repeated(splits: Mapping[str, Split]) -> tuple[Repeated, ...]:
+    """Pictures that stand in two splits, each named with the first place it was seen in.
+
+    Read are those alone that have something cheap, such as their size, in common with one of another split.
+    """
+    words = (TRAIN, VALIDATION, TEST)
+    cheap = {word: sketchy(splits[word].store.raw, splits[word].rows) for word in words}
+    where: dict[object, set[str]] = {}
+    for word in words:
+        for mark in cheap[word] or ():
+            where.setdefault(mark, set()).add(word)
+    seen: dict[bytes, tuple[str, str]] = {}
+    found = []
+    for word in words:
+        split, marks = splits[word], cheap[word]
+        places = [i for i in range(len(split)) if marks is None or len(where[marks[i]]) > 1]
+        for place, mark in zip(places, _prints(split, places), strict=True):
+            if mark is not None:
+                first = seen.setdefault(mark, (split.names[place], word))
+                if first[1] != word:
+                    found.append(Repeated(*first, split.names[place], word))
+    return tuple(found)
+
+
+def _prints(split: Split, places: Sequence[int]) -> list[bytes | None]:
+    """A fingerprint of each picture as it came; None for a file that cannot be read."""
+    prints: list[bytes | None] = [None] * len(places)
+    for run in runs_of(len(places), RUN):
+        came = take(split.store.raw, split.rows[[places[i] for i in run]])
+
+        def one(i: int, run: range = run, came: Sequence[object] = came) -> None:
+            try:
+                prints[run[i]] = hashlib.blake2b(content(came[i]), digest_size=16).digest()
+            except OSError:
+                return
+
+        spread(one, range(len(run)))
+    return prints

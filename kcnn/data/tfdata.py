@@ -1,0 +1,57 @@
+"""Batches as tf.data, augmented there. TensorFlow's alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Change:
+    """An augmentation, and the seed by which a batch of this number is changed."""
+
+    augmentation: Any  # kcnn.augment.Augmentation
+    size: Sequence[int]
+    classes: int
+    chance: Callable[[int], np.ndarray]
+
+
+def serve(
+    batches: Any, shape: tuple[int, int, int], rows: int | None, change: Change | None = None, gaps: bool = False
+) -> tf.data.Dataset:
+    """Numbered batches of uint8 pixels of this shape and int64 labels, in order, as float32 and labels.
+
+    All are read by one function without state, or TensorFlow's determinism would have one wait for
+    the other. `rows` is the size of every batch where all are alike; with `gaps` some may be empty, and go.
+    """
+
+    def read(number: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        return batches[int(number)]
+
+    def picked(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, labels = tf.numpy_function(read, [number], (tf.uint8, tf.int64), stateful=False)
+        return tf.ensure_shape(pixels, (rows, *shape)), tf.ensure_shape(labels, (rows,))
+
+    def plain(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, labels = picked(number)
+        return tf.cast(pixels, tf.float32), labels
+
+    def changed(number: tf.Tensor, pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        from kcnn.augment import apply
+
+        assert change is not None
+        seed = tf.numpy_function(lambda n: change.chance(int(n)), [number], tf.int64, stateful=False)
+        seed = tf.ensure_shape(seed, (2,))
+        return apply(change.augmentation, pixels, labels, size=change.size, classes=change.classes, seed=seed)
+
+    numbers = tf.data.Dataset.range(len(batches))
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+    if change is None:
+        found = numbers.map(plain, **parallel)
+    else:
+        found = numbers.map(lambda n: (n, *picked(n)), **parallel).map(changed, **parallel)
+    if gaps:
+        found = found.filter(lambda pixels, labels: tf.size(labels) > 0)
+    return found.prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,152 @@
+"""The folder of a run: whose it is, its history and results as files, and many of them side by side."""
+
+import csv
+import hashlib
+import io
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import kcnn
+from kcnn.files import write_text
+
+CONFIG, METRICS, HISTORY, STATES = "config.json", "metrics.json", "history.csv", "checkpoints"
+UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # what of a history no seed fixes
+
+
+def claim(folder: Path, request: Mapping[str, Any]) -> int:
+    """Make the folder this request's own, or refuse it where it is another's, a ValueError; the batch size to use."""
+    path = folder / CONFIG
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; give a folder")
+    if not path.exists():
+        size = request["recipe"]["batch_size"]
+        config = {"request": request, "batch_size": size, "command": command(), "versions": versions()}
+        write_text(path, json.dumps(config, indent=1))
+        return size
+    config = _read(path)
+    differ = [f"{name} {a!r}, not {b!r}" for name, a, b in _differences(config.get("request", {}), request)]
+    if differ:
+        raise ValueError(f"{folder} holds another run ({'; '.join(differ)}); give another folder, or remove it")
+    return config["batch_size"]
+
+
+def settle(folder: Path, batch_size: int) -> None:
+    """Note the batch size that fits into memory, for the next start of the same command."""
+    path = folder / CONFIG
+    write_text(path, json.dumps({**_read(path), "batch_size": batch_size}, indent=1))
+
+
+def _differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    found = []
+    for name in sorted({*there, *asked}):
+        a, b = there.get(name), asked.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += _differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append((prefix + name, a, b))
+    return found
+
+
+def identity(request: Mapping[str, Any]) -> str:
+    """A short name for a request: checkpoints carry it, to be told from those of others."""
+    return hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def command() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """Of Python, kcnn, the backend, and the packages that make the numbers."""
+    import keras
+
+    backend = keras.backend.backend()
+    found = {"python": platform.python_version(), "kcnn": kcnn.__version__, "backend": backend}
+    for name in dict.fromkeys(("keras", "numpy", backend, "tensorflow")):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of like fields as CSV, floats to the last digit."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    """The rows of history.csv, one per epoch; none where there is no such file."""
+    path = folder / HISTORY
+    if not path.exists():
+        return []
+    with path.open() as file:
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run as its folder tells it; the accuracies are None until there are some."""
+
+    name: str  # of the folder, below the one that was listed
+    network: str
+    data: str
+    recipe: str
+    seed: int
+    epochs: int
+    done: int
+    finished: bool
+    validation: float | None  # the best so far
+    test: float | None
+    params: int | None
+    seconds: float
+
+
+def listed(root: Path) -> list[Summary]:
+    """Every run in a folder and the folders below, by path. FileNotFoundError, ValueError where there is none."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}")
+    found = [_summary(path.parent, root) for path in sorted(root.rglob(CONFIG)) if "request" in _read(path)]
+    if not found:
+        raise ValueError(f"no run in {root}: none of its folders has a {CONFIG}")
+    return found
+
+
+def _summary(folder: Path, root: Path) -> Summary:
+    request = _read(folder / CONFIG)["request"]
+    finished = (folder / METRICS).exists()
+    metrics = _read(folder / METRICS) if finished else {}
+    rows = history(folder)
+    return Summary(
+        name=str(folder.relative_to(root)) if folder != root else folder.name,
+        network=request["network"],
+        data=request["data"],
+        recipe=request["recipe_name"],
+        seed=request["seed"],
+        epochs=request["recipe"]["epochs"],
+        done=len(rows),
+        finished=finished,
+        validation=max((row["val_accuracy"] for row in rows if "val_accuracy" in row), default=None),
+        test=metrics.get("accuracy"),
+        params=metrics.get("params"),
+        seconds=sum(row["seconds"] for row in rows),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}; remove it, or its folder") from None
+    return found if isinstance(found, dict) else {}

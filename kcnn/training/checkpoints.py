@@ -1,0 +1,155 @@
+"""A training's whole state in one file: weights, random states, optimizer, and the history so far.
+
+A checkpoint is written under a temporary name and renamed, and holds a hash of everything in it; the
+one before it is kept, so that whatever happens to a file there is another to go on from.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from kcnn.files import replacing
+
+KEPT = 2  # the newest, and the one to fall back on
+
+
+class Refused(ValueError):
+    """A checkpoint that is torn, or of another training."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file says of itself."""
+
+    path: Path
+    epoch: int  # whole epochs done
+    run: str  # whose it is
+    history: list[dict[str, float]]
+    about: Mapping[str, Any]  # versions
+
+
+def state(model: Any) -> dict[str, Any]:
+    """Every variable that a training moves, by a name that two builds of one request agree on."""
+    return {
+        f"{part}/{number:05}/{variable.name}": variable
+        for part, owner in (("model", model), ("optimizer", model.optimizer))
+        for number, variable in enumerate(owner.variables)
+    }
+
+
+def files(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest last."""
+    return sorted(folder.glob("epoch-*.safetensors"))
+
+
+def file(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:05}.safetensors"
+
+
+def save(folder: Path, model: Any, *, run: str, history: list[dict[str, float]], about: Mapping[str, Any]) -> Path:
+    """Write the state after the history's last epoch; checkpoints older than the one before are removed.
+
+    OSError where it cannot be written, the disk full for one; the earlier ones are left as they are.
+    """
+    epoch = len(history)
+    arrays = {name: np.asarray(keras.ops.convert_to_numpy(v), order="C") for name, v in state(model).items()}
+    head = {
+        "run": run,
+        "epoch": str(epoch),
+        "history": json.dumps(history),
+        "about": json.dumps(about),
+    }
+    path = file(folder, epoch)
+    with writing(folder, f"the state after epoch {epoch}"), replacing(path) as temporary:
+        save_file(arrays, temporary, {**head, "hash": _hash(arrays, head)})
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+    for one in files(folder)[:-KEPT]:
+        one.unlink()
+    return path
+
+
+@contextmanager
+def writing(folder: Path, what: str) -> Iterator[None]:
+    """An error of writing as one OSError that tells what was lost and from where a training goes on."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # a RuntimeError is how HDF5 says it
+        whole = files(folder)
+        last = f"the state after epoch {_number(whole[-1])} is whole" if whole else "no epoch was kept yet"
+        raise OSError(
+            f"{what} could not be written: {error}; {last}. Make room, and give the same command again to go on"
+        ) from error
+
+
+def restore(path: Path, model: Any, run: str) -> Checkpoint:
+    """Bring a compiled model and its optimizer to the state in a file.
+
+    Refused where the file is torn, of another training, or does not fit the model; the model is then
+    as it was.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            head = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        said = head.pop("hash")
+        found = Checkpoint(
+            path,
+            int(head["epoch"]),
+            head["run"],
+            json.loads(head["history"]),
+            json.loads(head["about"]),
+        )
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise Refused(f"{path} is torn, or no checkpoint: {str(error) or type(error).__name__}") from None
+    if said != _hash(arrays, head):
+        raise Refused(f"{path} is damaged: its hash is not that of what it holds")
+    if found.run != run:
+        raise Refused(f"{path} is of another training")
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    variables = state(model)
+    if {name: tuple(v.shape) for name, v in variables.items()} != {name: a.shape for name, a in arrays.items()}:
+        raise Refused(f"{path} does not fit the network: it was written by another version of kcnn, Keras or a plugin")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return found
+
+
+def newest(folder: Path, model: Any, run: str) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, restored, and what was said of those that were refused."""
+    refused: list[str] = []
+    for path in reversed(files(folder)):
+        try:
+            return restore(path, model, run), refused
+        except Refused as error:
+            refused.append(str(error))
+    return None, refused
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
+
+
+def _hash(arrays: Mapping[str, np.ndarray], head: Mapping[str, str]) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    for part in _parts(arrays, head):
+        found.update(part)
+    return found.hexdigest()
+
+
+def _parts(arrays: Mapping[str, np.ndarray], head: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    yield json.dumps(dict(sorted(head.items()))).encode()
+    for name in sorted(arrays):
+        yield f"{name} {arrays[name].dtype} {arrays[name].shape}".encode()
+        yield np.asarray(arrays[name], order="C").reshape(-1).view("uint8").data

@@ -1,0 +1,102 @@
+"""One device or several: what a training asks of kcnn.distribute, and on other backends than TensorFlow of nobody."""
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import keras
+
+from kcnn.data import Data
+
+
+def strategy(word: str) -> Any:
+    """The tf.distribute strategy of a word (see kcnn.distribute.strategy); None on other backends, for one device.
+
+    RuntimeError where several devices are asked for on another backend than TensorFlow; ValueError.
+    """
+    if keras.backend.backend() != "tensorflow" and word in ("auto", "single"):
+        return None
+    from kcnn import distribute
+
+    return distribute.strategy(word)
+
+
+def place(strategy: Any) -> tuple[int, int]:
+    """(number of this worker, workers)."""
+    if strategy is None:
+        return 0, 1
+    from kcnn import distribute
+
+    return distribute.place(strategy)
+
+
+def told(strategy: Any, number: int) -> list[int]:
+    """What every worker says, in their order: a number each. They wait for each other here."""
+    workers = place(strategy)[1]
+    if workers == 1:
+        return [number]
+    import tensorflow as tf
+
+    replicas = strategy.num_replicas_in_sync // workers
+    each = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([number], tf.int64))
+    return strategy.gather(each, axis=0).numpy()[::replicas].tolist()
+
+
+def replicas(strategy: Any) -> int:
+    return 1 if strategy is None else strategy.num_replicas_in_sync
+
+
+def scope(strategy: Any) -> contextlib.AbstractContextManager[Any]:
+    """Where a model, its optimizer and its state are made."""
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def together(strategy: Any) -> contextlib.AbstractContextManager[Any]:
+    """Around what all workers do: a worker that is gone becomes one clear error."""
+    if strategy is None:
+        return contextlib.nullcontext()
+    from kcnn import distribute
+
+    return distribute.together(strategy)
+
+
+def training(strategy: Any, data: Data, first: int, last: int, augmentation: Any) -> Any:
+    """Training batches of some epochs, as fit takes them under the strategy."""
+    if strategy is None:
+        return data.epochs(first, last, augmentation=augmentation)
+    from kcnn import distribute
+
+    def make(shard: tuple[int, int]) -> Any:
+        return data.epochs(first, last, augmentation=augmentation, shard=shard)
+
+    return distribute.spread(strategy, make, data.batch_size)
+
+
+def validation(strategy: Any, data: Data) -> Any:
+    """Validation batches, as fit takes them under the strategy: every image counts once."""
+    if replicas(strategy) == 1:
+        return data.validation
+    from kcnn import distribute
+
+    def make(shard: tuple[int, int]) -> Any:
+        return distribute.padded(data.validation, len(data.splits["validation"]), data.batch_size, shard=shard)
+
+    return distribute.spread(strategy, make, data.batch_size)
+
+
+def prepare(strategy: Any, model: Any) -> None:
+    """Before compile: batch norms see the batches of all replicas as one."""
+    if replicas(strategy) > 1:
+        from kcnn import distribute
+
+        distribute.synchronize(strategy, model)
+
+
+def preflight(strategy: Any, model: Any, data: Data) -> None:
+    """Refuse to start where all replicas together disagree with one; see kcnn.distribute.preflight."""
+    if replicas(strategy) > 1:
+        from kcnn import distribute
+
+        size = 2 * replicas(strategy)
+        small = dataclasses.replace(data, batch_size=size)
+        distribute.preflight(strategy, model, lambda shard: small.epochs(0, 1, shard=shard), size)

@@ -1,0 +1,134 @@
+"""What a training consists of: a record of every choice, three tried sets, and changes by name."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kcnn.augment.augmentation import Augmentation
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "step", "constant")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: Keras' optimizers and schedules, and what is done to images and labels.
+
+    `warm_up` and `drops` are shares of all steps: the learning rate rises from 0 over the first, and
+    the schedule "step" divides it by 10 at each of the second. `weight_decay` spares biases and
+    norms. `clip` bounds the norm of all gradients together, `ema` is the momentum of an average of
+    the weights that is tested and saved in their place, `patience` the epochs without a new best
+    validation accuracy after which training stops; each is off at 0. `class_weights` "balanced"
+    gives every class the same part in the loss. ValueError for what is none of that.
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3  # at its highest
+    schedule: str = "cosine"
+    warm_up: float = 0.05
+    drops: tuple[float, ...] = (0.5, 0.75)
+    momentum: float = 0.9  # of SGD
+    nesterov: bool = True
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: str | None = None
+    ema: float = 0.0
+    patience: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drops", tuple(self.drops))
+        wants = (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
+            ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+            ("warm_up", 0 <= self.warm_up < 1, "a share of all steps, from 0 up to 1"),
+            ("drops", all(0 < share < 1 for share in self.drops), "shares of all steps between 0 and 1"),
+            ("drops", list(self.drops) == sorted(set(self.drops)), "in rising order"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 up to 1"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("clip", self.clip >= 0, "at least 0"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 up to 1"),
+            ("class_weights", self.class_weights in (None, "balanced"), '"balanced" or None'),
+            ("ema", 0 <= self.ema < 1, "from 0 up to 1"),
+            ("patience", self.patience >= 0, "at least 0"),
+        )
+        for name, holds, wanted in wants:
+            if not holds:
+                raise ValueError(f"{name} must be {wanted}, not {getattr(self, name)!r}")
+
+    def asdict(self) -> dict[str, Any]:
+        """Every choice by name, as JSON has it; those of the augmentation under its name."""
+        return dataclasses.asdict(self)
+
+
+RECIPES = {
+    # Adam for a first look: what `kcnn train` does when nobody says otherwise.
+    "quick": Recipe(),
+    # The training of CIFAR-10 in the ResNet paper (arXiv:1512.03385, section 4.2): 64,000 steps of 128 images,
+    # the rate divided by 10 after 32,000 and 48,000, images shifted by up to 4 pixels and mirrored.
+    "paper": Recipe(
+        epochs=182,
+        batch_size=128,
+        optimizer="sgd",
+        learning_rate=0.1,
+        schedule="step",
+        warm_up=0.0,
+        nesterov=False,
+        weight_decay=1e-4,
+        augmentation=Augmentation(flip=True, crop=4),
+    ),
+    # What image classification has added since, for long runs on many images.
+    "strong": Recipe(
+        epochs=100,
+        batch_size=64,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        clip=1.0,
+        label_smoothing=0.1,
+        ema=0.999,
+        augmentation=Augmentation(
+            flip=True, resized_crop=(0.25, 1.0), rand_augment=(2, 0.5), erase=0.25, mixup=0.2, cutmix=1.0
+        ),
+    ),
+}
+
+
+def recipe(asked: str | Recipe, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by name or as it is, with fields of it or of its augmentation changed by name.
+
+    LookupError with the names there are; ValueError for a value that does not fit.
+    """
+    if isinstance(asked, str):
+        if asked not in RECIPES:
+            raise LookupError(f"there is no recipe {asked!r}; there are {', '.join(RECIPES)}")
+        asked = RECIPES[asked]
+    changes = {name: value for name, value in (changes or {}).items() if value is not None}
+    own, inner = ({f.name for f in dataclasses.fields(kind)} for kind in (Recipe, Augmentation))
+    unknown = sorted(set(changes) - own - inner)
+    if unknown:
+        raise LookupError(
+            f"a recipe has no {unknown[0]!r}; it has {', '.join(sorted((own | inner) - {'augmentation'}))}"
+        )
+    for name, value in changes.items():
+        _check(name, value)
+    within = {name: value for name, value in changes.items() if name in inner}
+    augmentation = dataclasses.replace(changes.get("augmentation", asked.augmentation), **within)
+    rest = {name: value for name, value in changes.items() if name in own}
+    return dataclasses.replace(asked, **{**rest, "augmentation": augmentation})
+
+
+def _check(name: str, value: Any) -> None:
+    """Refuse a value of another kind than a recipe's field has; those of an augmentation are checked by it."""
+    kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
+    kind = next((f.type for f in dataclasses.fields(Recipe) if f.name == name), None)
+    fits = kinds.get(kind)
+    if fits and (not isinstance(value, fits) or (isinstance(value, bool) and kind is not bool)):
+        raise ValueError(f"{name} is {getattr(kind, '__name__', kind)}, not {value!r}")

@@ -1,0 +1,83 @@
+"""What came of a training: the test, once, and the files that a run's folder keeps."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from kcnn import pictures
+from kcnn import runs as folder
+from kcnn.drawing import measure
+from kcnn.files import replacing, write_text
+from kcnn.training import losses, watch
+
+
+def scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (images, classes) and class numbers (images,) of every image that batches serve, once."""
+    logits, truth = [], []
+    for images, labels in batches:
+        logits.append(np.asarray(model.predict_on_batch(images)))
+        truth.append(keras.ops.convert_to_numpy(labels))
+    return np.concatenate(logits), np.concatenate(truth)
+
+
+def measured(model: Any, job: Any, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Everything that is known of a finished run, from one pass over the test split."""
+    data, request = job.data, job.request
+    logits, truth = scores(model, data.test)
+    predicted = logits.argmax(axis=-1)
+    numbers = range(len(data.classes))
+    precision, recall, f1, count = precision_recall_fscore_support(truth, predicted, labels=numbers, zero_division=0.0)
+    paper = measure(job.drawing)
+    best = watch.best_epoch(rows)
+    kept = best if job.recipe.patience else len(rows)
+    return {
+        "accuracy": float(np.mean(predicted == truth)),
+        "correct": int(np.sum(predicted == truth)),
+        "test_images": len(truth),
+        "loss": float(np.mean(keras.ops.convert_to_numpy(losses.CrossEntropy().call(truth, logits)))),
+        "validation_accuracy": rows[kept - 1]["val_accuracy"],
+        "epoch": kept,
+        "best_epoch": best,
+        "epochs": len(rows),
+        "training_seconds": round(sum(row["seconds"] for row in rows), 1),
+        "images_per_second": rows[-1]["images_per_second"],
+        "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
+        "params": paper.params,
+        "macs": paper.macs,
+        "per_class": {
+            name: {"precision": p, "recall": r, "f1": f, "images": int(n)}
+            for name, p, r, f, n in zip(
+                data.classes, precision.tolist(), recall.tolist(), f1.tolist(), count, strict=True
+            )
+        },
+        "confusion": confusion_matrix(truth, predicted, labels=numbers).tolist(),
+        "request": request,
+        "batch_size": data.batch_size,
+        "images": {word: len(split) for word, split in data.splits.items()},
+        "notes": list(data.notes),
+        "skipped": len(data.skipped),
+        "repeated": len(data.repeated),
+        "command": folder.command(),
+        "versions": folder.versions(),
+    }
+
+
+def write(out: Path, model: Any, job: Any, metrics: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> None:
+    """The run's files; metrics.json last, since it says that the run is finished."""
+    data = job.data
+    with replacing(out / "model.keras") as temporary:
+        model.save(temporary)
+    for name, found in (("skipped", data.skipped), ("repeated", data.repeated)):
+        if found:
+            write_text(out / f"{name}.csv", folder.table([asdict(one) for one in found]))
+    title = f"{metrics['request']['network']} on {data.name}"
+    pictures.save(pictures.curves(rows, title), out / "curves.png")
+    accuracy = f"{title}: {metrics['correct']} of {metrics['test_images']} right ({metrics['accuracy']:.2%})"
+    pictures.save(pictures.confusion(metrics["confusion"], data.classes, accuracy), out / "confusion.png")
+    write_text(out / folder.METRICS, json.dumps(metrics, indent=1))

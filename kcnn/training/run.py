@@ -1,0 +1,413 @@
+"""A network trained on data into a folder, with Keras' fit; stopped at any time, it goes on where it was."""
+
+import contextlib
+import dataclasses
+import gc
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kcnn import runs as folder
+from kcnn.data import Data, load
+from kcnn.drawing import Drawing, draw
+from kcnn.files import replacing
+from kcnn.models import build
+from kcnn.models import load as load_model
+from kcnn.training import checkpoints, devices, diagnose, losses, optimizers, results, watch
+from kcnn.training import precision as precisions
+from kcnn.training.recipe import Recipe
+from kcnn.training.recipe import recipe as chosen
+
+log = logging.getLogger("kcnn.training")
+OVERSIZE = 8 / 7  # of pictures that are cropped at random: 256 pixels for 224, as is customary
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training left in its folder."""
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]]  # a row per epoch
+    resumed: int  # epochs that were there already
+
+
+class OutOfMemory(MemoryError):
+    """A training step did not fit into memory."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, settled: the request by which its folder is known, and what follows from it."""
+
+    out: Path
+    request: Mapping[str, Any]
+    drawing: Drawing
+    data: Data
+    recipe: Recipe
+    policy: str
+    strategy: Any  # of tf.distribute; None on other backends
+    seed: int
+    callbacks: Sequence[keras.callbacks.Callback]
+    say: Callable[[str], None]
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes the files of the run, as one of several workers does."""
+        return devices.place(self.strategy)[0] == 0
+
+    @property
+    def states(self) -> Path:
+        """This worker's own folder of checkpoints."""
+        number, workers = devices.place(self.strategy)
+        return self.out / folder.STATES / (f"worker-{number}" if workers > 1 else "")
+
+    @property
+    def run(self) -> str:
+        return folder.identity(self.request)
+
+    @property
+    def peak_rate(self) -> float:
+        """The highest learning rate; that of SGD shrinks with a batch that had to (arXiv:1706.02677)."""
+        fitted = self.data.batch_size / self.recipe.batch_size if self.recipe.optimizer == "sgd" else 1.0
+        return self.recipe.learning_rate * fitted
+
+
+def train(
+    network: str,
+    data: Any,
+    *,
+    out: str | Path,
+    recipe: str | Recipe = "quick",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    adjust: Mapping[str, Any] | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    seed: int = 0,
+    precision: str = "auto",
+    strategy: str = "auto",
+    auto_batch: bool = False,
+    tensorboard: bool = False,
+    aux: bool = False,
+    changes: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: Any = None,
+    say: Callable[[str], None] = log.info,
+) -> Run:
+    """Train a network by name on what kcnn.data.load takes, or on a Data, by a recipe, into the folder `out`.
+
+    `epochs`, `batch_size` (images a step), `learning_rate` and `adjust` change fields of the recipe.
+    A folder with an unfinished run of the same request is gone on with after its last whole epoch;
+    one with a finished run is answered from; one with another run is refused. `strategy` is one of
+    kcnn.distribute.strategy's words; of several workers the chief alone writes, and the others'
+    Run has no metrics. `auto_batch` halves a
+    batch that does not fit into memory. On a CPU with TensorFlow, deterministic kernels are switched
+    on for the whole process, so that a seed fixes the history to its last digit. `say` is told what
+    a person should know.
+
+    ValueError, LookupError and FileNotFoundError as from kcnn.build and kcnn.data.load; OSError
+    where the disk is full; kcnn.training.NotFinite, a FloatingPointError, where the loss is no number;
+    kcnn.training.OutOfMemory, a MemoryError; RuntimeError where a worker is gone or replicas disagree.
+    """
+    plan = chosen(
+        recipe, {**(adjust or {}), "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    )
+    chosen_strategy = devices.strategy(strategy)  # first of all: workers are joined before TensorFlow does anything
+    policy = precisions.policy(precision)
+    where = Path(out)
+    drawn = {"changes": changes, "aux": aux, **(options or {})}
+    nominal = draw(network, input_shape=input_shape, **drawn).image.shape  # a wrong word is told before data is read
+    shape: Any = input_shape or nominal
+    if not isinstance(data, Data):
+        oversize = OVERSIZE if plan.augmentation.resized_crop else 1.0
+        data = load(
+            data, input_shape=shape, batch_size=plan.batch_size, seed=seed, oversize=oversize, progress=progress
+        )
+    plan = dataclasses.replace(plan, batch_size=data.batch_size)
+    drawing = draw(network, input_shape=data.input_shape, classes=len(data.classes), **drawn)
+    request = {
+        "network": network,
+        "data": data.name,
+        "images": {word: len(split) for word, split in data.splits.items()},
+        "input_shape": data.input_shape,
+        "recipe_name": recipe if isinstance(recipe, str) else "own",
+        "recipe": plan.asdict(),
+        "seed": seed,
+        "precision": policy,
+        "strategy": strategy,
+        "aux": aux,
+        "changes": changes or {},
+        "options": options or {},
+    }
+    request = json.loads(json.dumps(request))
+    chief = devices.place(chosen_strategy)[0] == 0
+    in_use = folder.claim(where, request) if chief else 0
+    in_use, *_ = devices.told(chosen_strategy, in_use)  # the chief's folder counts: others may not see it
+    finished, *_ = devices.told(chosen_strategy, int((where / folder.METRICS).exists()))
+    if finished:
+        rows = folder.history(where) if chief else []
+        return Run(where, json.loads((where / folder.METRICS).read_text()) if chief else {}, rows, len(rows))
+    _reproducible(seed)
+    if tensorboard:
+        callbacks = [*callbacks, _tensorboard(where)]
+    job = Job(
+        out=where,
+        request=request,
+        drawing=drawing,
+        data=_batched(data, in_use),
+        recipe=plan,
+        policy=policy,
+        strategy=chosen_strategy,
+        seed=seed,
+        callbacks=callbacks,
+        say=say,
+    )
+    while True:
+        try:
+            return _run(job)
+        except Exception as error:
+            if not _no_memory(error):
+                raise
+            smaller = job.data.batch_size // 2
+            said = (
+                f"{job.data.batch_size} images of {'x'.join(map(str, data.input_shape))} a step do not fit into memory"
+            )
+            if not auto_batch or not smaller:
+                raise OutOfMemory(
+                    f"{said}; give --batch-size {max(1, smaller)}, or --auto-batch to have it halved until it fits"
+                ) from None
+        say(f"{said}: going on with {smaller}")
+        folder.settle(where, smaller)
+        job = dataclasses.replace(job, data=_batched(data, smaller))
+        gc.collect()
+
+
+def _run(job: Job) -> Run:
+    """Train to the end and write what came of it, from wherever the folder stands."""
+    data, recipe, out = job.data, job.recipe, job.out
+    model = _made(job)
+    found = _resumed(job, model)
+    rows = found.history if found else []
+    done = len(rows)
+    if found:
+        _at_step(model, done * data.steps)
+        job.say(f"going on after epoch {done} of {recipe.epochs}")
+        if found.about != folder.versions():
+            job.say(f"written by other versions than these: {dict(found.about)}")
+    plain = build(job.drawing, seed=job.seed)  # float32, on one device: what is saved and tested
+    plain.jit_compile = False
+    plain.update_card(classes=list(data.classes))
+
+    def keep_best() -> None:
+        with averaged(model):
+            plain.set_weights(model.get_weights())
+        if job.chief:
+            _save(plain, out / "best.keras")
+
+    keeper = watch.Keeper(
+        rows,
+        states=job.states,
+        run=job.run,
+        images=data.steps * data.batch_size,
+        patience=recipe.patience,
+        out=out if job.chief else None,
+        best=keep_best,
+        about=folder.versions(),
+    )
+    if done < recipe.epochs and not watch.out_of_patience(rows, recipe.patience):
+        devices.preflight(job.strategy, model, data)
+        try:
+            with devices.together(job.strategy):
+                fit(model, job, done, recipe.epochs, keeper)
+        except watch.NotFinite as error:
+            raise _explained(error, job, model) from None
+    else:
+        model.optimizer.finalize_variable_values(model.trainable_weights)  # as fit does at its end
+    plain.set_weights(model.get_weights())
+    if not job.chief:
+        devices.told(job.strategy, 0)  # its checkpoint is needed until the chief has written all
+        shutil.rmtree(job.states)
+        return Run(out, {}, rows, done)
+    if recipe.patience:
+        plain.set_weights(load_model(out / "best.keras").get_weights())
+    metrics = results.measured(plain, job, rows)
+    results.write(out, plain, job, metrics, rows)
+    devices.told(job.strategy, 0)
+    shutil.rmtree(job.states)
+    with contextlib.suppress(OSError):  # another worker's may be there still, which removes it
+        (out / folder.STATES).rmdir()
+    return Run(out, metrics, rows, done)
+
+
+def _resumed(job: Job, model: Any) -> checkpoints.Checkpoint | None:
+    """The checkpoint that the model was brought to, the same on every worker; None where training starts."""
+    with devices.scope(job.strategy):
+        found, refused = checkpoints.newest(job.states, model, job.run)
+        for one in refused:
+            job.say(f"{one}; it is not used")
+        agreed = min(devices.told(job.strategy, found.epoch if found else 0))
+        if found and agreed < found.epoch:  # a worker was killed before it had kept its last epoch
+            if not agreed:
+                raise checkpoints.Refused(
+                    f"{found.path} is of epoch {found.epoch}, and another worker has none to go on from; "
+                    f"copy its file there, or remove {job.states.parent} on every machine to start anew"
+                )
+            found = checkpoints.restore(checkpoints.file(job.states, agreed), model, job.run)
+    return found
+
+
+def _made(job: Job) -> Any:
+    """The model at the start of the training: compiled, on every device, in the precision asked for."""
+    with precisions.computing(job.policy), devices.scope(job.strategy):
+        model = build(job.drawing, seed=job.seed)
+        devices.prepare(job.strategy, model)
+        compile(model, job)
+    return model
+
+
+def compile(model: Any, job: Job) -> None:
+    """Give a model the optimizer, loss and metrics of the recipe."""
+    recipe, data = job.recipe, job.data
+    rate = optimizers.schedule(
+        recipe.schedule,
+        job.peak_rate,
+        data.steps * recipe.epochs,
+        warm_up=recipe.warm_up,
+        drops=recipe.drops,
+    )
+    shared = {"weight_decay": recipe.weight_decay, "clip": recipe.clip, "ema": recipe.ema}
+    if recipe.optimizer == "sgd":
+        optimizer = optimizers.sgd(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
+    else:
+        optimizer = optimizers.adamw(rate, **shared)
+    weights = losses.balanced(data.splits["train"].labels, len(data.classes)) if recipe.class_weights else None
+    model.compile(
+        optimizer,
+        losses.CrossEntropy(recipe.label_smoothing, weights),
+        weighted_metrics=[losses.accuracy()],
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",  # slower on CPUs, fails on replicas
+    )
+
+
+def fit(model: Any, job: Job, first: int, last: int, keeper: keras.callbacks.Callback) -> None:
+    """Keras' fit over whole epochs; averages of the weights take their place in validation."""
+    data, recipe = job.data, job.recipe
+    swap = [keras.callbacks.SwapEMAWeights()] if recipe.ema else []
+    model.fit(
+        devices.training(job.strategy, data, first, last, recipe.augmentation),
+        steps_per_epoch=data.steps,
+        initial_epoch=first,
+        epochs=last,
+        validation_data=devices.validation(job.strategy, data),
+        validation_steps=-(-len(data.splits["validation"]) // data.batch_size),
+        callbacks=[watch.Finite(watch.LOOK_EVERY if _on_gpu() else 1), *swap, keeper, *job.callbacks],
+        shuffle=False,  # the data comes shuffled
+        verbose=0,
+    )
+
+
+class averaged:  # noqa: N801 - reads as a verb
+    """While it lasts, averages of the weights stand in their place, where the optimizer keeps some."""
+
+    def __init__(self, model: Any):
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        self.swap = keras.callbacks.SwapEMAWeights() if optimizer.use_ema else None
+        if self.swap:
+            self.swap.set_model(model)
+
+    def __enter__(self) -> None:
+        if self.swap:
+            self.swap.on_test_begin()
+
+    def __exit__(self, *_: Any) -> None:
+        if self.swap:
+            self.swap.on_test_end()
+
+
+def _explained(error: watch.NotFinite, job: Job, model: Any) -> watch.NotFinite:
+    """The error with what a person needs to know: the epoch is played again up to the step that failed."""
+    data = job.data
+    job.say(f"the loss is {error.loss} in epoch {error.epoch + 1}; looking for the layer")
+    if error.step is None:
+        with averaged(model):
+            where = diagnose.validation(model, data.validation)
+        rate = watch.rate(model)
+    else:
+        again = _made(job)
+        with devices.scope(job.strategy):
+            checkpoints.newest(job.states, again, job.run)
+        _at_step(again, error.epoch * data.steps)
+
+        span = (data, error.epoch, error.epoch + 1, job.recipe.augmentation)
+
+        def learn(steps: int) -> None:
+            again.fit(devices.training(job.strategy, *span), steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+
+        where = diagnose.step(again, devices.training(None, *span), error.step, learn)
+        rate = watch.rate(again)
+    error.args = (
+        diagnose.message(error, rate=rate, where=where, peak=job.peak_rate, half=job.policy == "mixed_float16"),
+    )
+    return error
+
+
+def _at_step(model: Any, step: int) -> None:
+    """Set the optimizer's count of steps, by which schedules go; another batch size makes it another."""
+    for optimizer in (model.optimizer, getattr(model.optimizer, "inner_optimizer", None)):
+        if optimizer is not None:
+            optimizer.iterations.assign(step)
+
+
+def _batched(data: Data, size: int) -> Data:
+    return data if size == data.batch_size else dataclasses.replace(data, batch_size=size)
+
+
+def _reproducible(seed: int) -> None:
+    """Have TensorFlow add floats in one order on CPUs, where that costs next to nothing."""
+    if keras.backend.backend() == "tensorflow" and not _on_gpu():
+        import tensorflow as tf
+
+        tf.random.set_seed(seed)  # or ops without a seed of their own refuse to run from here on
+        tf.config.experimental.enable_op_determinism()
+
+
+def _on_gpu() -> bool:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _no_memory(error: Exception) -> bool:
+    """Whether an error is a backend's word for memory that was not there."""
+    kinds = {"ResourceExhaustedError", "OutOfMemoryError"}
+    return isinstance(error, MemoryError) or type(error).__name__ in kinds or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _tensorboard(out: Path) -> keras.callbacks.Callback:
+    try:
+        import tensorboard  # noqa: F401 - whether it is there
+    except ImportError:
+        raise ImportError('events for TensorBoard take TensorBoard: pip install "kcnn[tensorboard]"') from None
+    return keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False)
+
+
+def _save(model: Any, path: Path) -> None:
+    with replacing(path) as temporary:
+        model.save(temporary)

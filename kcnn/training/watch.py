@@ -1,0 +1,152 @@
+"""What a training does beside its steps: keep its state, measure itself, stop when it has gone wrong or is done."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import psutil
+
+from kcnn import runs as folder
+from kcnn.files import write_text
+from kcnn.training import checkpoints
+
+LOOK_EVERY = 20  # steps between looks at the loss on a GPU, which a look makes wait
+
+
+class NotFinite(FloatingPointError):
+    """The loss is NaN or infinite: in which epoch and at which step, both from 0; step None in validation."""
+
+    def __init__(self, epoch: int, step: int | None, loss: float):
+        super().__init__(f"the loss is {loss}")
+        self.epoch, self.step, self.loss = epoch, step, loss
+
+
+class Finite(keras.callbacks.Callback):
+    """Stops with NotFinite at the first step whose loss is no number, within `every` steps of it."""
+
+    def __init__(self, every: int = 1):
+        super().__init__()
+        self.every = every
+        self.unseen: list[tuple[int, Any]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.unseen.append((batch, (logs or {})["loss"]))
+        if len(self.unseen) >= self.every:
+            self._look()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._look()
+        validation = float((logs or {}).get("val_loss", 0.0))
+        if not math.isfinite(validation):
+            raise NotFinite(epoch, None, validation)
+
+    def _look(self) -> None:
+        for batch, loss in self.unseen:
+            if not math.isfinite(float(loss)):
+                raise NotFinite(self.epoch, batch, float(loss))
+        self.unseen.clear()
+
+
+class Keeper(keras.callbacks.Callback):
+    """After each epoch: a row of history, the state on disk, the best model so far, and an end when patience is over.
+
+    `rows` is the history, and grows. `rate` tells the learning rate. `best(model)` keeps a model
+    that is better than all before; whoever keeps nothing but a state, as all but the chief of
+    several workers, has neither it nor `out`.
+    """
+
+    def __init__(
+        self,
+        rows: list[dict[str, float]],
+        *,
+        states: Path,
+        run: str,
+        images: int,
+        patience: int,
+        out: Path | None,
+        best: Callable[[], None] | None,
+        about: Mapping[str, Any],
+    ):
+        super().__init__()
+        self.rows, self.states, self.run = rows, states, run
+        self.images, self.patience = images, patience
+        self.out, self.best, self.about = out, best, about
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.begun = time.perf_counter()
+        self.trained: float | None = None
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.trained = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        now = time.perf_counter()
+        row = {
+            "epoch": epoch + 1,
+            **{name: float(value) for name, value in (logs or {}).items()},
+            "learning_rate": rate(self.model),
+            "seconds": round(now - self.begun, 2),
+            "images_per_second": round(self.images / ((self.trained or now) - self.begun), 1),
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        self.rows.append(row)
+        if self.out is not None:
+            with checkpoints.writing(self.states, folder.HISTORY):
+                write_text(self.out / folder.HISTORY, folder.table(self.rows))
+        if self.best is not None and best_epoch(self.rows) == len(self.rows):
+            with checkpoints.writing(self.states, "best.keras"):
+                self.best()
+        checkpoints.save(
+            self.states,
+            self.model,
+            run=self.run,
+            history=self.rows,
+            about=self.about,
+        )
+        if out_of_patience(self.rows, self.patience):
+            self.model.stop_training = True
+
+
+def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
+    """The epoch, from 1, with the highest validation accuracy, the first of several."""
+    return max(range(len(rows)), key=lambda i: rows[i]["val_accuracy"]) + 1
+
+
+def out_of_patience(rows: Sequence[Mapping[str, float]], patience: int) -> bool:
+    """Whether the last `patience` epochs brought no new best; never where patience is 0."""
+    return bool(patience and rows) and len(rows) - best_epoch(rows) >= patience
+
+
+def rate(model: Any) -> float:
+    """The learning rate of the step to come."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+def peak_memory_mb() -> float:
+    """The most memory so far, in MB: of the first GPU where there is one, else of this process."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if tf.config.list_logical_devices("GPU"):
+            return round(tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6, 1)
+    if backend == "jax":
+        import jax
+
+        said = jax.local_devices()[0].memory_stats()
+        if said and "peak_bytes_in_use" in said:
+            return round(said["peak_bytes_in_use"] / 1e6, 1)
+    if sys.platform == "win32":
+        return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kB, on macOS in bytes
+    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)

@@ -1,0 +1,79 @@
+"""Fashion-MNIST with a network of your choice, and beside it the plain Keras example network in the same time.
+
+python recipes/fashion.py                         # pip install "kcnn[tfds]"; RESULT
+python recipes/fashion.py --network resnet32
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kcnn.augment import Augmentation
+from kcnn.cli.backend import start
+from kcnn.training import Recipe, train
+
+RECIPE = Recipe(
+    epochs=6,
+    batch_size=64,
+    optimizer="sgd",
+    learning_rate=0.1,
+    warm_up=0.2,
+    weight_decay=5e-4,
+    label_smoothing=0.05,
+    ema=0.99,
+    augmentation=Augmentation(flip=True, crop=2),
+)
+
+
+def plain_keras(data, seconds: float, seed: int) -> float:
+    """Test accuracy of the network of Keras' "Simple MNIST convnet" example after so many seconds of training."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.Input(data.input_shape),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(32, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(64, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(len(data.classes)),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"], jit_compile=False)
+    end = time.perf_counter() + seconds
+    over = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda *_: setattr(model, "stop_training", time.perf_counter() > end)
+    )
+    model.fit(data.epochs(0, 1000), steps_per_epoch=data.steps, epochs=1000, callbacks=[over], verbose=0)
+    return model.evaluate(data.test, return_dict=True, verbose=0)["accuracy"]
+
+
+def main(
+    network: str = "resnet20",
+    set: Annotated[str, typer.Option(help="Options of the network, as JSON.")] = '{"units": 2}',
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/fashion"),
+    seed: int = 0,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
+) -> None:
+    from kcnn import data
+
+    shape = (16, 16, 1) if smoke else (28, 28, 1)
+    found = data.load("digits" if smoke else "tfds:fashion_mnist", input_shape=shape, batch_size=64, seed=seed)
+    recipe, epochs = RECIPE, 1 if smoke else None
+    run = train(network, found, out=out, recipe=recipe, epochs=epochs, seed=seed, options=json.loads(set), say=print)
+    seconds = run.metrics["training_seconds"]
+    print(f"{network}: test accuracy {run.metrics['accuracy']:.2%} in {seconds:.0f} s of training")
+    print(f"the Keras example network: {plain_keras(found, seconds, seed):.2%} in the same time")
+
+
+if __name__ == "__main__":
+    start()
+    typer.run(main)

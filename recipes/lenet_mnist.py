@@ -1,0 +1,46 @@
+"""LeNet-5 on MNIST, which reached a test error of 0.95 % in 1998 (LeCun et al., section III-B).
+
+python recipes/lenet_mnist.py                # pip install "kcnn[tfds]"; RESULT
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kcnn.augment import Augmentation
+from kcnn.cli.backend import start
+from kcnn.training import Recipe, train
+
+RECIPE = Recipe(
+    epochs=20,
+    batch_size=64,
+    learning_rate=2e-3,
+    weight_decay=1e-4,
+    optimizer="adamw",
+    augmentation=Augmentation(shift=0.08, rotate=10.0, zoom=0.1),
+)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/lenet_mnist"),
+    seed: int = 0,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
+) -> None:
+    found = train(
+        "lenet5",
+        "digits" if smoke else "tfds:mnist",
+        out=out,
+        recipe=RECIPE,
+        epochs=1 if smoke else None,
+        input_shape=(32, 32, 1),
+        seed=seed,
+        say=print,
+    )
+    wrong = found.metrics["test_images"] - found.metrics["correct"]
+    print(f"test error {wrong / found.metrics['test_images']:.2%} in {found.metrics['training_seconds']:.0f} s")
+
+
+if __name__ == "__main__":
+    start()
+    typer.run(main)

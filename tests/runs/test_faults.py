@@ -1,0 +1,179 @@
+"""Trainings that are stopped, killed, torn, starved and fed with bad numbers: nothing is lost, and all is said."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kcnn
+from kcnn.training import NotFinite, OutOfMemory, checkpoints, train
+from kcnn.training.losses import CrossEntropy
+from tests.runs.test_training import REQUEST, history
+
+CODE = (
+    "import sys, resource; from kcnn.training import train\n"
+    "train('convnet', 'digits', out=sys.argv[1], input_shape=(28, 28, 1), epochs=4, seed=3, learning_rate=1e-3,"
+    " options={'dropout': 0.2}, adjust={'shift': 0.1, 'ema': 0.9}, say=print)"
+)
+FULL = {**REQUEST, "options": {"dropout": 0.2}, "adjust": {"shift": 0.1, "ema": 0.9}}
+
+
+def states(folder):
+    return sorted((folder / "checkpoints").glob("epoch-*.safetensors"))
+
+
+def killed(folder, epochs):
+    """Start the training in a process of its own, and kill it in the epoch after so many."""
+    process = subprocess.Popen([sys.executable, "-c", CODE, str(folder)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(2400):
+            if any(path.name >= f"epoch-{epochs:05}" for path in states(folder)):
+                break
+            time.sleep(0.02)
+        else:
+            pytest.fail("no checkpoint within a minute")
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (folder / "metrics.json").exists()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The same training, undisturbed."""
+    return train("convnet", "digits", out=tmp_path_factory.mktemp("whole") / "out", **FULL)
+
+
+def test_a_run_killed_in_mid_epoch_goes_on_and_ends_the_same_to_the_last_digit(whole, tmp_path):
+    killed(tmp_path / "out", 1)
+    said = []
+    resumed = train("convnet", "digits", out=tmp_path / "out", **FULL, say=said.append)
+    assert 1 <= resumed.resumed < 4
+    assert said == [f"going on after epoch {resumed.resumed} of 4"]
+    assert history(resumed.folder) == history(whole.folder)
+    assert resumed.metrics["confusion"] == whole.metrics["confusion"]
+    ours, theirs = (kcnn.load(one.folder / "best.keras").get_weights() for one in (resumed, whole))
+    assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_torn_a_damaged_and_a_foreign_checkpoint_are_refused_by_name_and_the_one_before_is_used(whole, tmp_path):
+    out = tmp_path / "out"
+    killed(out, 2)
+    first, second = states(out)[-2:]
+    content = second.read_bytes()
+    second.write_bytes(content[: len(content) // 2])
+    third = second.with_name("epoch-00008.safetensors")
+    third.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    said = []
+    resumed = train("convnet", "digits", out=out, **FULL, say=said.append)
+    assert f"{third} is damaged" in said[0]
+    assert f"{second} is torn" in said[1]
+    assert said[2] == f"going on after epoch {int(first.stem[-5:])} of 4"
+    assert history(resumed.folder) == history(whole.folder)
+
+
+def test_a_checkpoint_of_another_training_is_not_taken(tmp_path):
+    model = kcnn.build("mlp", classes=2, input_shape=(8, 8, 1))
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    path = checkpoints.save(tmp_path, model, run="a", history=[{"epoch": 1}], about={})
+    assert checkpoints.restore(path, model, "a").epoch == 1
+    with pytest.raises(checkpoints.Refused, match="of another training"):
+        checkpoints.restore(path, model, "b")
+    other = kcnn.build("mlp", classes=3, input_shape=(8, 8, 1))
+    other.compile("sgd", "mse")
+    with pytest.raises(checkpoints.Refused, match="does not fit the network"):
+        checkpoints.restore(path, other, "a")
+
+
+def test_a_full_disk_stops_with_a_clear_error_and_the_last_checkpoint_whole(tmp_path):
+    """No file of that process may grow beyond some kilobytes: writing more fails, as on a full disk."""
+    out = tmp_path / "out"
+    killed(out, 1)
+    before = {path: path.read_bytes() for path in states(out)}
+    code = CODE.replace("\n", "\nresource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n", 1)
+    done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("OSError: ")
+    assert "could not be written" in last
+    assert "is whole. Make room, and give the same command again to go on" in last
+    assert {path: path.read_bytes() for path in states(out)} == before
+    assert not list(out.rglob(".*"))
+
+
+def test_a_loss_that_is_no_number_stops_at_once_naming_step_rate_layer_and_advice(tmp_path):
+    with pytest.raises(NotFinite) as caught:
+        train(
+            *("vgg11", "digits"),
+            out=tmp_path / "out",
+            input_shape=(32, 32, 1),
+            epochs=2,
+            learning_rate=1e4,
+            adjust={"optimizer": "sgd", "warm_up": 0.0},
+        )
+    said = str(caught.value)
+    assert f"at step {caught.value.step + 1} of epoch 1, at a learning rate of" in said
+    assert caught.value.step < 20
+    assert "the first output that is not finite is that of layer 'conv1_1'" in said or "layer 'conv" in said
+    assert "clip=1" in said
+    assert "(1e+03)" in said
+
+
+def test_the_layer_that_breaks_first_is_found_by_what_it_puts_out():
+    from kcnn.training.diagnose import first_not_finite
+
+    model = kcnn.build("vgg11", classes=3, input_shape=(32, 32, 3))
+    images = np.full((2, 32, 32, 3), 100.0, "float32")
+    assert first_not_finite(model, images, training=False) is None
+    kernel = model.get_layer("conv4_1").kernel
+    kernel.assign(kernel * np.inf)
+    assert first_not_finite(model, images, training=False) == "layer 'conv4_1', whose kernel is not finite itself"
+    kernel.assign(np.full(kernel.shape, 3e38, "float32"))
+    assert first_not_finite(model, images, training=False) == "layer 'conv4_1'"
+    images[1, 0, 0, 0] = np.nan
+    assert first_not_finite(model, images, training=False) == "the images themselves"
+
+
+def test_a_batch_that_memory_does_not_hold_is_named_and_halved_where_asked(tmp_path, monkeypatch):
+    """For more than 8 images the loss asks TensorFlow for a petabyte, which no machine gives."""
+    plain = CrossEntropy.call
+
+    def hungry(self, y_true, y_pred):
+        if not tf.is_symbolic_tensor(y_pred):  # outside of a step
+            return plain(self, y_true, y_pred)
+        size = tf.where(tf.shape(y_pred)[0] > 8, tf.constant(2**48, tf.int64), tf.constant(1, tf.int64))
+        return plain(self, y_true, y_pred) + 0.0 * tf.reduce_sum(tf.random.stateless_normal([size], (0, 0)))
+
+    monkeypatch.setattr(CrossEntropy, "call", hungry)
+    x = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 1), "uint8")
+    request = {"input_shape": (8, 8, 1), "epochs": 2, "adjust": {"optimizer": "sgd"}, "learning_rate": 0.1}
+    with pytest.raises(OutOfMemory, match="32 images of 8x8x1 a step do not fit into memory; give --batch-size 16"):
+        train("mlp", (x, np.arange(80) % 2), out=tmp_path / "a", **request)
+    said = []
+    found = train("mlp", (x, np.arange(80) % 2), out=tmp_path / "b", auto_batch=True, say=said.append, **request)
+    assert [line.rpartition(" ")[2] for line in said] == ["16", "8"]
+    assert found.metrics["batch_size"] == 8
+    assert found.history[0]["learning_rate"] <= 0.1 / 4  # SGD's rate shrinks with the batch
+
+
+def test_ctrl_c_stops_with_a_word_and_the_same_command_goes_on(tmp_path):
+    words = ["train", "convnet", "--data", "digits", "--epochs", "200", "--out", "out"]
+    code = "from kcnn.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    for _ in range(1200):
+        if states(tmp_path / "out"):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the same command goes on" in said
+    assert "Traceback" not in said

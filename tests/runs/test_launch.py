@@ -1,0 +1,217 @@
+"""Who the workers are, and several processes on one machine: they find each other, and end together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from kcnn.distribute import cluster, launch
+
+SLEEP = "import time; time.sleep(120)"
+
+
+def python(code):
+    return [sys.executable, "-c", code]
+
+
+def gone(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def soon(condition):
+    for _ in range(400):
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_each_worker_has_its_place_and_its_lines_its_number(capfd):
+    code = "import os, sys; print(os.environ['TF_CONFIG']); print('aside', file=sys.stderr)"
+    assert launch(3, python(code)) == 0
+    out, err = capfd.readouterr()
+    lines = [line.split(" | ", 1) for line in out.splitlines()]
+    configs = {prefix: json.loads(text) for prefix, text in lines}
+    assert set(configs) == {"worker 0", "worker 1", "worker 2"}
+    assert [configs[f"worker {n}"]["task"] for n in range(3)] == [{"type": "worker", "index": n} for n in range(3)]
+    addresses = configs["worker 0"]["cluster"]["worker"]
+    assert len(set(addresses)) == 3
+    assert all(one.startswith("127.0.0.1:") for one in addresses)
+    assert all(config["cluster"] == configs["worker 0"]["cluster"] for config in configs.values())
+    assert sorted(err.splitlines()) == [f"worker {n} | aside" for n in range(3)]
+
+
+def test_one_that_fails_ends_the_others_and_what_they_started_with_its_exit_code(tmp_path, capfd):
+    code = f"""
+import json, os, pathlib, subprocess, sys, time
+here = pathlib.Path({str(tmp_path)!r})
+index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}])
+(here / f"{{index}}.new").write_text(f"{{os.getpid()}} {{child.pid}}")
+(here / f"{{index}}.new").rename(here / f"{{index}}.pids")
+while len(list(here.glob("*.pids"))) < 3:
+    time.sleep(0.01)
+if index == 1:
+    sys.exit(7)
+time.sleep(120)
+"""
+    begun = time.perf_counter()
+    assert launch(3, python(code)) == 7
+    assert time.perf_counter() - begun < 60
+    assert "worker 1 stopped with exit code 7; the others are ended" in capfd.readouterr().err
+    pids = [int(pid) for path in tmp_path.glob("*.pids") for pid in path.read_text().split()]
+    assert len(pids) == 6
+    assert soon(lambda: all(map(gone, pids)))
+
+
+def test_one_that_is_killed_is_told_by_the_name_of_the_signal(capfd):
+    code = "import json, os, time; json.loads(os.environ['TF_CONFIG'])['task']['index'] or os.kill(os.getpid(), 9)"
+    assert launch(2, python(f"{code}; time.sleep(120)")) == 128 + 9
+    assert "worker 0 was killed by SIGKILL; the others are ended" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_ctrl_c_and_termination_are_passed_on_and_leave_nothing(number, said):
+    worker = f"""
+import os, signal, sys, time
+def tell(number, frame):
+    os.write(1, {{2: b"interrupted\\n", 15: b"terminated\\n"}}[number])
+    os._exit(1)
+signal.signal(2, tell), signal.signal(15, tell)
+print(os.getpid(), flush=True)
+{SLEEP}
+"""
+    code = f"import sys; from kcnn.distribute import launch; sys.exit(launch(2, {python(worker)!r}))"
+    process = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
+    pids = [int(process.stdout.readline().rpartition(" ")[2]) for _ in range(2)]
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert sorted(out.splitlines()) == [f"worker {n} | {said}" for n in range(2)]
+    assert all(map(gone, pids))
+
+
+def test_a_worker_deaf_to_ctrl_c_is_killed(monkeypatch, capfd):
+    monkeypatch.setattr("kcnn.distribute.processes.GRACE", 1.0)
+    deaf = "import json, os, signal, sys, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True)"
+    code = (
+        f"{deaf}; json.loads(os.environ['TF_CONFIG'])['task']['index'] and (time.sleep(2), sys.exit(5)); time.sleep(99)"
+    )
+    begun = time.perf_counter()
+    assert launch(2, python(code)) == 5
+    assert time.perf_counter() - begun < 30
+
+
+def test_gpus_are_shared_out_evenly_and_too_few_are_refused(monkeypatch, capfd):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,5")
+    assert launch(2, python("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])")) == 0
+    assert sorted(capfd.readouterr().out.splitlines()) == ["worker 0 | 0,1", "worker 1 | 2,5"]
+    with pytest.raises(ValueError, match="5 workers need a GPU each, and there are 4"):
+        launch(5, python("pass"))
+
+
+def test_what_cannot_start_is_refused():
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        launch(0, python("pass"))
+    with pytest.raises(ValueError, match="no command"):
+        launch(2, [])
+    with pytest.raises(FileNotFoundError, match="no-such-command"):
+        launch(2, ["no-such-command"])
+
+
+def test_launching_loads_no_tensorflow():
+    code = (
+        "from kcnn.distribute import launch, cluster; import sys;"
+        "launch(1, ['true']); cluster.cluster(); assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    subprocess.run(python(code), check=True, env={**os.environ, "TF_CONFIG": ""})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wanted"),
+    [
+        ("n[01-03,7]", ["n01", "n02", "n03", "n7"]),
+        ("login", ["login"]),
+        ("a,b[9-11],c-d", ["a", "b9", "b10", "b11", "c-d"]),
+        ("r[1-2]n[3,5]x", ["r1n3x", "r1n5x", "r2n3x", "r2n5x"]),
+    ],
+)
+def test_slurms_node_lists_are_written_out(nodes, wanted):
+    assert cluster.hosts(nodes) == wanted
+
+
+@pytest.mark.parametrize("nodes", ["n[1-", "n[3-1]", "n[a]", "", "n,,m", "n]1["])
+def test_a_broken_node_list_is_refused_with_what_one_is_like(nodes):
+    with pytest.raises(ValueError, match=r"n?ode list .* like"):
+        cluster.hosts(nodes)
+
+
+SLURM = {
+    "SLURM_JOB_ID": "16003",
+    "SLURM_STEP_NODELIST": "n[1-2],m",
+    "SLURM_STEP_NUM_TASKS": "5",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2),1",
+}
+
+
+def test_slurms_tasks_become_workers_in_the_order_of_the_nodes():
+    found = cluster.cluster({**SLURM, "SLURM_PROCID": "3"})
+    assert found.workers == ("n1:16003", "n1:16004", "n2:16003", "n2:16004", "m:16003")
+    assert found.index == 3
+    assert cluster.cluster({**SLURM, "SLURM_PROCID": "3"}, port=700).workers[-1] == "m:700"
+    cyclic = {**SLURM, "SLURM_PROCID": "1", "SLURM_NODEID": "1", "SLURM_LOCALID": "0"}
+    assert cluster.cluster(cyclic).index == 2
+    assert json.loads(found.config)["task"] == {"type": "worker", "index": 3}
+
+
+def test_outside_a_step_of_several_tasks_slurm_names_no_cluster():
+    assert cluster.cluster({**SLURM, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) is None
+    batch = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NTASKS": "5", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"}
+    assert cluster.cluster(batch) is None
+
+
+@pytest.mark.parametrize(
+    "changed", [{"SLURM_STEP_TASKS_PER_NODE": "2(x3)"}, {"SLURM_PROCID": "5"}, {"SLURM_PROCID": "x"}]
+)
+def test_slurm_variables_that_disagree_are_refused(changed):
+    with pytest.raises(ValueError, match="Slurm"):
+        cluster.cluster({**SLURM, "SLURM_PROCID": "0", **changed})
+
+
+TWO = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
+
+
+def test_tf_config_says_who_is_who_also_with_a_chief_and_comes_before_slurm():
+    assert cluster.cluster({"TF_CONFIG": json.dumps(TWO), **SLURM}) == cluster.Cluster(("a:1", "b:1"), 1)
+    chief = {"cluster": {"worker": ["b:1"], "chief": ["a:1"]}, "task": {"type": "worker", "index": 0}}
+    assert cluster.cluster({"TF_CONFIG": json.dumps(chief)}) == cluster.Cluster(("a:1", "b:1"), 1)
+    assert cluster.cluster({"TF_CONFIG": "{}"}) is None
+    assert cluster.cluster({}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{", "is not JSON"),
+        ("[]", 'no "cluster"'),
+        (json.dumps({**TWO, "cluster": {}}), 'no "cluster"'),
+        (json.dumps({**TWO, "cluster": {"ps": ["a:1"]}}), "job 'ps'"),
+        (json.dumps({**TWO, "cluster": {"worker": "a:1"}}), "not a list of addresses"),
+        (json.dumps({**TWO, "cluster": {"worker": ["a", "b:1"]}}), "not a list of addresses"),
+        (json.dumps({**TWO, "cluster": {"worker": ["a:1", "a:1"]}}), "one address"),
+        (json.dumps({"cluster": TWO["cluster"]}), 'no "task"'),
+        (json.dumps({**TWO, "task": {"type": "worker", "index": 2}}), "2 as the index of a worker"),
+        (json.dumps({**TWO, "task": {"type": "worker", "index": "1"}}), "'1' as the index"),
+    ],
+)
+def test_a_malformed_tf_config_is_one_error_that_shows_a_right_one(text, what):
+    with pytest.raises(ValueError, match=f"TF_CONFIG .*{what}.*should be like"):
+        cluster.cluster({"TF_CONFIG": text})

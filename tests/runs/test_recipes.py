@@ -1,0 +1,165 @@
+"""The pieces of recipes, alone with plain Keras, against truths worked out by hand."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kcnn.training import RECIPES, Recipe, accuracy, adamw, balanced, recipe, schedule, sgd
+from kcnn.training.losses import CrossEntropy
+from kcnn.training.optimizers import WarmUp
+
+
+def rates(made, steps):
+    return [float(made(step)) if callable(made) else made for step in steps]
+
+
+def test_the_step_schedule_divides_by_ten_after_exactly_half_and_three_quarters_of_the_steps():
+    made = schedule("step", 0.1, 64000)
+    assert rates(made, [0, 31999, 32000, 47999, 48000, 63999]) == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_the_cosine_rises_in_a_line_and_falls_to_nothing():
+    made = schedule("cosine", 0.4, 100, warm_up=0.1)
+    assert rates(made, [0, 5, 10]) == pytest.approx([0.0, 0.2, 0.4], abs=1e-6)
+    assert rates(made, [55, 100]) == pytest.approx([0.2, 0.0], abs=1e-6)
+
+
+def test_a_constant_rate_warms_up_too_and_comes_back_from_its_config():
+    made = schedule("constant", 0.3, 100, warm_up=0.1)
+    assert rates(made, [0, 4, 9, 10, 99]) == pytest.approx([0.03, 0.15, 0.3, 0.3, 0.3])
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
+    assert isinstance(again, WarmUp)
+    assert rates(again, [4]) == pytest.approx([0.15])
+    with pytest.raises(ValueError, match="cosine"):
+        schedule("linear", 0.1, 10)
+
+
+def one_step(optimizer, gradient=0.5):
+    """A kernel and a bias of ones after a step, both with that gradient."""
+    layer = keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones")
+    layer.build((None, 1))
+    for _ in range(2):
+        optimizer.apply([ops.full((1, 1), gradient), ops.full((1,), gradient)], layer.trainable_variables)
+    return [float(ops.convert_to_numpy(v).squeeze()) for v in layer.trainable_variables]
+
+
+def test_sgds_weight_decay_is_part_of_the_gradient_and_spares_the_bias():
+    kernel, bias = one_step(sgd(0.1, momentum=0.9, nesterov=False, weight_decay=0.2))
+    v1 = 0.5 + 0.2 * 1.0
+    w1 = 1 - 0.1 * v1
+    v2 = 0.9 * v1 + 0.5 + 0.2 * w1
+    assert kernel == pytest.approx(w1 - 0.1 * v2, rel=1e-6)
+    assert bias == pytest.approx(1 - 0.1 * 0.5 - 0.1 * (0.9 * 0.5 + 0.5), rel=1e-6)
+
+
+def test_nesterov_looks_ahead():
+    _, bias = one_step(sgd(0.1, momentum=0.9, nesterov=True))
+    v1 = -0.05
+    v2 = 0.9 * v1 - 0.05
+    assert bias == pytest.approx(1 + (0.9 * v1 - 0.05) + (0.9 * v2 - 0.05), rel=1e-6)
+
+
+def test_adamws_weight_decay_stands_apart_from_the_gradient_and_spares_the_bias():
+    kernel, bias = one_step(adamw(0.1, weight_decay=0.2))
+    assert bias == pytest.approx(0.8, rel=1e-4)  # Adam's first steps are the rate itself
+    assert kernel == pytest.approx((1 * 0.98 - 0.1) * 0.98 - 0.1, rel=1e-4)
+
+
+def test_clipping_bounds_the_norm_of_all_gradients_together():
+    kernel, bias = one_step(sgd(1.0, momentum=0.0, nesterov=False, clip=1.0), gradient=30.0)
+    assert (1 - kernel) ** 2 + (1 - bias) ** 2 == pytest.approx(2**2, rel=1e-5)  # two steps of norm 1, one way
+
+
+def test_the_average_of_the_weights_follows_with_its_momentum():
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    layer.build((None, 1))
+    optimizer = sgd(0.1, momentum=0.0, nesterov=False, ema=0.9)
+    for _ in range(2):
+        optimizer.apply([ops.ones((1, 1))], layer.trainable_variables)
+    optimizer.finalize_variable_values(layer.trainable_variables)
+    assert float(ops.convert_to_numpy(layer.kernel).squeeze()) == pytest.approx(0.9 * 0.9 + 0.1 * 0.8)
+
+
+def test_label_smoothing_takes_class_numbers():
+    logits = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]], "float32")
+    labels = np.array([0, 2])
+    theirs = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    wanted = theirs(np.eye(3, dtype="float32")[labels], logits)
+    for given in (labels, labels[:, None], np.eye(3, dtype="float32")[labels]):
+        assert float(CrossEntropy(0.1)(given, logits)) == pytest.approx(float(wanted), rel=1e-6)
+    plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert float(CrossEntropy()(labels, logits)) == pytest.approx(float(plain(labels, logits)), rel=1e-6)
+
+
+def test_balanced_class_weights_give_every_class_the_same_part():
+    labels = np.array([0, 0, 0, 1])
+    weights = balanced(labels, 2)
+    assert weights == pytest.approx([4 / 6, 2.0])
+    assert sum(weights[n] for n in labels if n == 0) == pytest.approx(sum(weights[n] for n in labels if n == 1))
+    logits = np.zeros((4, 2), "float32")
+    losses = CrossEntropy(class_weights=weights).call(labels, logits)
+    assert ops.convert_to_numpy(losses) == pytest.approx(np.log(2) * np.array([2 / 3, 2 / 3, 2 / 3, 2.0]))
+    blended = CrossEntropy(class_weights=weights).call(np.array([[0.5, 0.5]], "float32"), logits[:1])
+    assert float(ops.convert_to_numpy(blended)[0]) == pytest.approx(np.log(2) * (2 / 3 + 2) / 2)
+
+
+def test_accuracy_counts_class_numbers_and_shares_alike_and_by_weight():
+    metric = accuracy()
+    logits = np.array([[2.0, 1.0], [0.0, 3.0], [5.0, 0.0]], "float32")
+    metric.update_state(np.array([0, 0, 0]), logits)
+    assert float(metric.result()) == pytest.approx(2 / 3)
+    metric.reset_state()
+    metric.update_state(np.array([[0.6, 0.4], [0.7, 0.3], [0.1, 0.9]], "float32"), logits, np.array([1.0, 1.0, 0.0]))
+    assert float(metric.result()) == pytest.approx(1 / 2)
+
+
+def test_the_loss_comes_back_from_its_config():
+    made = CrossEntropy(0.1, [1.0, 2.0])
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
+    assert (again.label_smoothing, again.class_weights) == (0.1, [1.0, 2.0])
+
+
+def test_the_papers_recipe_is_that_of_resnet_on_cifar():
+    paper = RECIPES["paper"]
+    steps = paper.epochs * (45000 // paper.batch_size)
+    assert 63500 <= steps <= 64500
+    made = schedule(paper.schedule, paper.learning_rate, steps, warm_up=paper.warm_up, drops=paper.drops)
+    assert rates(made, [0, steps // 2 + 1, steps - 1]) == pytest.approx([0.1, 0.01, 0.001])
+    assert (paper.momentum, paper.nesterov, paper.weight_decay) == (0.9, False, 1e-4)
+    assert (paper.augmentation.crop, paper.augmentation.flip) == (4, True)
+
+
+def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
+    found = recipe("strong", {"flip": False, "mixup": 0.4, "epochs": 3, "ema": 0, "learning_rate": None})
+    assert (found.augmentation.flip, found.augmentation.mixup, found.epochs, found.ema) == (False, 0.4, 3, 0)
+    assert found.learning_rate == RECIPES["strong"].learning_rate
+    assert found.augmentation.cutmix == RECIPES["strong"].augmentation.cutmix
+
+
+@pytest.mark.parametrize(
+    ("asked", "changes", "said"),
+    [
+        ("fast", {}, "there are quick, paper, strong"),
+        ("quick", {"momentun": 0.5}, "has no 'momentun'"),
+        ("quick", {"epochs": 0}, "epochs must be at least 1, not 0"),
+        ("quick", {"epochs": "ten"}, "epochs is int, not 'ten'"),
+        ("quick", {"optimizer": "lion"}, "one of sgd, adam, adamw"),
+        ("quick", {"drops": [0.7, 0.2]}, "in rising order"),
+        ("quick", {"mixup": "much"}, "mixup"),
+        ("quick", {"learning_rate": 0.0}, "learning_rate must be above 0"),
+    ],
+)
+def test_what_is_no_recipe_is_told_in_one_sentence(asked, changes, said):
+    with pytest.raises((LookupError, ValueError), match=said):
+        recipe(asked, changes)
+
+
+def test_a_recipe_is_json_and_comes_back():
+    import json
+
+    from kcnn.augment import Augmentation
+
+    for one in RECIPES.values():
+        there = json.loads(json.dumps(one.asdict()))
+        assert Recipe(**{**there, "augmentation": Augmentation(**there["augmentation"])}) == one
