@@ -30,8 +30,9 @@ registered = keras.saving.register_keras_serializable("kcnn")
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' batch normalisation, with TensorFlow's fused kernel where there is one.
 
-    The same arguments, variables and results; on other backends, synchronised over replicas,
-    masked, or on anything but (batch, rows, columns, channels), it is Keras' own code.
+    The same arguments, variables and results; on other backends, masked, or on anything but
+    (batch, rows, columns, channels), it is Keras' own code, and so it is when synchronised over
+    replicas, but for how their sums are added up.
     """
 
     def call(self, inputs, training=None, mask=None):

@@ -50,7 +50,7 @@ def plain_keras(data, seconds: float, seed: int) -> float:
     model.compile("adam", loss, metrics=["accuracy"], jit_compile=False)
     end = time.perf_counter() + seconds
     over = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda *_: setattr(model, "stop_training", time.perf_counter() > end)
+        on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", time.perf_counter() > end)
     )
     model.fit(data.epochs(0, 1000), steps_per_epoch=data.steps, epochs=1000, callbacks=[over], verbose=0)
     return model.evaluate(data.test, return_dict=True, verbose=0)["accuracy"]

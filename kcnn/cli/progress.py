@@ -9,6 +9,8 @@ from rich.progress import Progress
 class EpochBars(keras.callbacks.Callback):
     """Steps of the epoch under way as a bar; what each epoch came to as a line that stays."""
 
+    async_safe = True
+
     def __init__(self, bars: Progress, epochs: int):
         super().__init__()
         self.bars, self.epochs = bars, epochs

@@ -77,7 +77,7 @@ def train(
     plan = training.recipe(
         recipe, {**adjusted, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     )
-    out.print(f"recipe {recipe}: {_spoken(plan.asdict())}", markup=False)
+    out.print(f"recipe {recipe}: {_spoken(plan.asdict())}", markup=False, soft_wrap=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True) as bars:
         reading = bars.add_task("reading", total=None)
@@ -163,7 +163,8 @@ def _report(found: Any) -> None:
         f"validation {metrics['validation_accuracy']:.2%}; {short(metrics['params'])} parameters, "
         f"{short(metrics['macs'])} MACs an image of {size(metrics['request']['input_shape'])}; "
         f"trained in {metrics['training_seconds']:.0f} s, {metrics['images_per_second']:.0f} images/s at last, "
-        f"peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB"
+        f"peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB",
+        soft_wrap=True,
     )
     for said in metrics["notes"]:
         out.print(said, style="yellow", markup=False)

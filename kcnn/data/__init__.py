@@ -4,6 +4,6 @@
 """
 
 from kcnn.data.load import load
-from kcnn.data.serve import Data
+from kcnn.data.serve import Data, has_tensorflow
 
-__all__ = ["Data", "load"]
+__all__ = ["Data", "has_tensorflow", "load"]

@@ -152,7 +152,7 @@ class Data:
         batches = Training(split, self.seed, (first, last), self.steps, rows, (index, shards))
         if augmentation is None or augmentation == type(augmentation)():
             return self._served(Fitted(batches, self.input_shape), rows // shards)
-        if not _has_tensorflow():
+        if not has_tensorflow():
             raise ImportError(
                 "augmentation runs in tf.data and takes TensorFlow, which is not installed: pip install tensorflow, "
                 "or train without augmentation"
@@ -167,7 +167,7 @@ class Data:
         return self._served(Fitted(Evaluation(split, self.batch_size), self.input_shape), None, not split.store.checked)
 
     def _served(self, batches: Fitted, rows: int | None, gaps: bool = False) -> Any:
-        if _has_tensorflow():
+        if has_tensorflow():
             from kcnn.data import tfdata
 
             return tfdata.serve(batches, self.input_shape, rows, gaps=gaps)
@@ -176,7 +176,7 @@ class Data:
         return pydata.Ahead(batches)
 
 
-def _has_tensorflow() -> bool:
+def has_tensorflow() -> bool:
     try:
         import tensorflow  # noqa: F401 - whether it is there
     except ModuleNotFoundError as error:

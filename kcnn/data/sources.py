@@ -154,7 +154,7 @@ def _folder(root: Path) -> Source:
             raise ValueError(f"{where} has the class {strange[0]!r}, which {roots[TRAIN]} has not ({', '.join(names)})")
         files, labels, ignored = [], [], []
         for number, name in enumerate(names):
-            for path in _files(where / name):
+            for path in _files(where / name) if (where / name).is_dir() else ():  # a test split may lack a class
                 if path.lower().endswith(ENDINGS):
                     files.append(path)
                     labels.append(number)

@@ -14,8 +14,14 @@ def strategy(word: str) -> Any:
 
     RuntimeError where several devices are asked for on another backend than TensorFlow; ValueError.
     """
-    if keras.backend.backend() != "tensorflow" and word in ("auto", "single"):
-        return None
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        if word in ("auto", "single"):
+            return None
+        raise RuntimeError(
+            f'"{word}" is a strategy of tf.distribute, which is TensorFlow\'s alone, and Keras runs on {backend}; '
+            'take "single", or set KERAS_BACKEND=tensorflow'
+        )
     from kcnn import distribute
 
     return distribute.strategy(word)
@@ -100,3 +106,18 @@ def preflight(strategy: Any, model: Any, data: Data) -> None:
         size = 2 * replicas(strategy)
         small = dataclasses.replace(data, batch_size=size)
         distribute.preflight(strategy, model, lambda shard: small.epochs(0, 1, shard=shard), size)
+
+
+def on_gpu() -> bool:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    import torch
+
+    return torch.cuda.is_available()

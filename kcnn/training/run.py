@@ -14,13 +14,15 @@ from typing import Any
 import keras
 
 from kcnn import runs as folder
-from kcnn.data import Data, load
-from kcnn.drawing import Drawing, draw
+from kcnn.augment import Augmentation
+from kcnn.data import Data, has_tensorflow, load
+from kcnn.drawing import draw
 from kcnn.files import replacing
 from kcnn.models import build
 from kcnn.models import load as load_model
-from kcnn.training import checkpoints, devices, diagnose, losses, optimizers, results, watch
+from kcnn.training import checkpoints, devices, diagnose, results, watch
 from kcnn.training import precision as precisions
+from kcnn.training.job import Job, at_step, averaged, fit, made
 from kcnn.training.recipe import Recipe
 from kcnn.training.recipe import recipe as chosen
 
@@ -40,43 +42,6 @@ class Run:
 
 class OutOfMemory(MemoryError):
     """A training step did not fit into memory."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be trained, settled: the request by which its folder is known, and what follows from it."""
-
-    out: Path
-    request: Mapping[str, Any]
-    drawing: Drawing
-    data: Data
-    recipe: Recipe
-    policy: str
-    strategy: Any  # of tf.distribute; None on other backends
-    seed: int
-    callbacks: Sequence[keras.callbacks.Callback]
-    say: Callable[[str], None]
-
-    @property
-    def chief(self) -> bool:
-        """Whether this process writes the files of the run, as one of several workers does."""
-        return devices.place(self.strategy)[0] == 0
-
-    @property
-    def states(self) -> Path:
-        """This worker's own folder of checkpoints."""
-        number, workers = devices.place(self.strategy)
-        return self.out / folder.STATES / (f"worker-{number}" if workers > 1 else "")
-
-    @property
-    def run(self) -> str:
-        return folder.identity(self.request)
-
-    @property
-    def peak_rate(self) -> float:
-        """The highest learning rate; that of SGD shrinks with a batch that had to (arXiv:1706.02677)."""
-        fitted = self.data.batch_size / self.recipe.batch_size if self.recipe.optimizer == "sgd" else 1.0
-        return self.recipe.learning_rate * fitted
 
 
 def train(
@@ -123,10 +88,16 @@ def train(
     chosen_strategy = devices.strategy(strategy)  # first of all: workers are joined before TensorFlow does anything
     policy = precisions.policy(precision)
     where = Path(out)
+    if plan.augmentation != Augmentation():
+        _takes_tensorflow("augmentation, which runs in tf.data,")
+    if tensorboard:
+        callbacks = [*callbacks, _tensorboard(where)]
     drawn = {"changes": changes, "aux": aux, **(options or {})}
     nominal = draw(network, input_shape=input_shape, **drawn).image.shape  # a wrong word is told before data is read
     shape: Any = input_shape or nominal
-    if not isinstance(data, Data):
+    if isinstance(data, Data):
+        data = _batched(data, batch_size or data.batch_size)
+    else:
         oversize = OVERSIZE if plan.augmentation.resized_crop else 1.0
         data = load(
             data, input_shape=shape, batch_size=plan.batch_size, seed=seed, oversize=oversize, progress=progress
@@ -141,6 +112,7 @@ def train(
         "recipe_name": recipe if isinstance(recipe, str) else "own",
         "recipe": plan.asdict(),
         "seed": seed,
+        "data_seed": data.seed,
         "precision": policy,
         "strategy": strategy,
         "aux": aux,
@@ -156,8 +128,6 @@ def train(
         rows = folder.history(where) if chief else []
         return Run(where, json.loads((where / folder.METRICS).read_text()) if chief else {}, rows, len(rows))
     _reproducible(seed)
-    if tensorboard:
-        callbacks = [*callbacks, _tensorboard(where)]
     job = Job(
         out=where,
         request=request,
@@ -193,12 +163,12 @@ def train(
 def _run(job: Job) -> Run:
     """Train to the end and write what came of it, from wherever the folder stands."""
     data, recipe, out = job.data, job.recipe, job.out
-    model = _made(job)
+    model = made(job)
     found = _resumed(job, model)
     rows = found.history if found else []
     done = len(rows)
     if found:
-        _at_step(model, done * data.steps)
+        at_step(model, done * data.steps)
         job.say(f"going on after epoch {done} of {recipe.epochs}")
         if found.about != folder.versions():
             job.say(f"written by other versions than these: {dict(found.about)}")
@@ -234,17 +204,22 @@ def _run(job: Job) -> Run:
     plain.set_weights(model.get_weights())
     if not job.chief:
         devices.told(job.strategy, 0)  # its checkpoint is needed until the chief has written all
-        shutil.rmtree(job.states)
+        _leave(job)
         return Run(out, {}, rows, done)
     if recipe.patience:
         plain.set_weights(load_model(out / "best.keras").get_weights())
     metrics = results.measured(plain, job, rows)
     results.write(out, plain, job, metrics, rows)
     devices.told(job.strategy, 0)
-    shutil.rmtree(job.states)
-    with contextlib.suppress(OSError):  # another worker's may be there still, which removes it
-        (out / folder.STATES).rmdir()
+    _leave(job)
     return Run(out, metrics, rows, done)
+
+
+def _leave(job: Job) -> None:
+    """Remove this worker's checkpoints, and their folder once nobody has any."""
+    shutil.rmtree(job.states)
+    with contextlib.suppress(OSError):  # another worker's are there still; the last one out removes it
+        (job.out / folder.STATES).rmdir()
 
 
 def _resumed(job: Job, model: Any) -> checkpoints.Checkpoint | None:
@@ -264,74 +239,6 @@ def _resumed(job: Job, model: Any) -> checkpoints.Checkpoint | None:
     return found
 
 
-def _made(job: Job) -> Any:
-    """The model at the start of the training: compiled, on every device, in the precision asked for."""
-    with precisions.computing(job.policy), devices.scope(job.strategy):
-        model = build(job.drawing, seed=job.seed)
-        devices.prepare(job.strategy, model)
-        compile(model, job)
-    return model
-
-
-def compile(model: Any, job: Job) -> None:
-    """Give a model the optimizer, loss and metrics of the recipe."""
-    recipe, data = job.recipe, job.data
-    rate = optimizers.schedule(
-        recipe.schedule,
-        job.peak_rate,
-        data.steps * recipe.epochs,
-        warm_up=recipe.warm_up,
-        drops=recipe.drops,
-    )
-    shared = {"weight_decay": recipe.weight_decay, "clip": recipe.clip, "ema": recipe.ema}
-    if recipe.optimizer == "sgd":
-        optimizer = optimizers.sgd(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
-    else:
-        optimizer = optimizers.adamw(rate, **shared)
-    weights = losses.balanced(data.splits["train"].labels, len(data.classes)) if recipe.class_weights else None
-    model.compile(
-        optimizer,
-        losses.CrossEntropy(recipe.label_smoothing, weights),
-        weighted_metrics=[losses.accuracy()],
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",  # slower on CPUs, fails on replicas
-    )
-
-
-def fit(model: Any, job: Job, first: int, last: int, keeper: keras.callbacks.Callback) -> None:
-    """Keras' fit over whole epochs; averages of the weights take their place in validation."""
-    data, recipe = job.data, job.recipe
-    swap = [keras.callbacks.SwapEMAWeights()] if recipe.ema else []
-    model.fit(
-        devices.training(job.strategy, data, first, last, recipe.augmentation),
-        steps_per_epoch=data.steps,
-        initial_epoch=first,
-        epochs=last,
-        validation_data=devices.validation(job.strategy, data),
-        validation_steps=-(-len(data.splits["validation"]) // data.batch_size),
-        callbacks=[watch.Finite(watch.LOOK_EVERY if _on_gpu() else 1), *swap, keeper, *job.callbacks],
-        shuffle=False,  # the data comes shuffled
-        verbose=0,
-    )
-
-
-class averaged:  # noqa: N801 - reads as a verb
-    """While it lasts, averages of the weights stand in their place, where the optimizer keeps some."""
-
-    def __init__(self, model: Any):
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        self.swap = keras.callbacks.SwapEMAWeights() if optimizer.use_ema else None
-        if self.swap:
-            self.swap.set_model(model)
-
-    def __enter__(self) -> None:
-        if self.swap:
-            self.swap.on_test_begin()
-
-    def __exit__(self, *_: Any) -> None:
-        if self.swap:
-            self.swap.on_test_end()
-
-
 def _explained(error: watch.NotFinite, job: Job, model: Any) -> watch.NotFinite:
     """The error with what a person needs to know: the epoch is played again up to the step that failed."""
     data = job.data
@@ -341,10 +248,10 @@ def _explained(error: watch.NotFinite, job: Job, model: Any) -> watch.NotFinite:
             where = diagnose.validation(model, data.validation)
         rate = watch.rate(model)
     else:
-        again = _made(job)
+        again = made(job)
         with devices.scope(job.strategy):
             checkpoints.newest(job.states, again, job.run)
-        _at_step(again, error.epoch * data.steps)
+        at_step(again, error.epoch * data.steps)
 
         span = (data, error.epoch, error.epoch + 1, job.recipe.augmentation)
 
@@ -359,39 +266,17 @@ def _explained(error: watch.NotFinite, job: Job, model: Any) -> watch.NotFinite:
     return error
 
 
-def _at_step(model: Any, step: int) -> None:
-    """Set the optimizer's count of steps, by which schedules go; another batch size makes it another."""
-    for optimizer in (model.optimizer, getattr(model.optimizer, "inner_optimizer", None)):
-        if optimizer is not None:
-            optimizer.iterations.assign(step)
-
-
 def _batched(data: Data, size: int) -> Data:
     return data if size == data.batch_size else dataclasses.replace(data, batch_size=size)
 
 
 def _reproducible(seed: int) -> None:
     """Have TensorFlow add floats in one order on CPUs, where that costs next to nothing."""
-    if keras.backend.backend() == "tensorflow" and not _on_gpu():
+    if keras.backend.backend() == "tensorflow" and not devices.on_gpu():
         import tensorflow as tf
 
         tf.random.set_seed(seed)  # or ops without a seed of their own refuse to run from here on
         tf.config.experimental.enable_op_determinism()
-
-
-def _on_gpu() -> bool:
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return bool(tf.config.list_physical_devices("GPU"))
-    if backend == "jax":
-        import jax
-
-        return jax.default_backend() != "cpu"
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _no_memory(error: Exception) -> bool:
@@ -400,7 +285,13 @@ def _no_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ in kinds or "RESOURCE_EXHAUSTED" in str(error)
 
 
+def _takes_tensorflow(what: str) -> None:
+    if not has_tensorflow():
+        raise ImportError(f"{what} takes TensorFlow, which is not installed: pip install tensorflow, or go without")
+
+
 def _tensorboard(out: Path) -> keras.callbacks.Callback:
+    _takes_tensorflow("writing events for TensorBoard")
     try:
         import tensorboard  # noqa: F401 - whether it is there
     except ImportError:

@@ -14,8 +14,6 @@ from kcnn import runs as folder
 from kcnn.files import write_text
 from kcnn.training import checkpoints
 
-LOOK_EVERY = 20  # steps between looks at the loss on a GPU, which a look makes wait
-
 
 class NotFinite(FloatingPointError):
     """The loss is NaN or infinite: in which epoch and at which step, both from 0; step None in validation."""
@@ -26,32 +24,35 @@ class NotFinite(FloatingPointError):
 
 
 class Finite(keras.callbacks.Callback):
-    """Stops with NotFinite at the first step whose loss is no number, within `every` steps of it."""
+    """Stops with NotFinite at the first step whose loss is no number.
 
-    def __init__(self, every: int = 1):
-        super().__init__()
-        self.every = every
-        self.unseen: list[tuple[int, Any]] = []
+    Keras calls it beside the training, on threads that may overtake each other, so that no step waits for a loss.
+    """
+
+    async_safe = True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
+        self.losses: dict[int, float] = {}
+        self.bad: list[int] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.unseen.append((batch, (logs or {})["loss"]))
-        if len(self.unseen) >= self.every:
-            self._look()
+        self.losses[batch] = loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            self.bad.append(batch)
+        if self.bad and all(earlier in self.losses for earlier in range(min(self.bad))):
+            self._stop()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._look()
+        if self.bad:
+            self._stop()
         validation = float((logs or {}).get("val_loss", 0.0))
         if not math.isfinite(validation):
             raise NotFinite(epoch, None, validation)
 
-    def _look(self) -> None:
-        for batch, loss in self.unseen:
-            if not math.isfinite(float(loss)):
-                raise NotFinite(self.epoch, batch, float(loss))
-        self.unseen.clear()
+    def _stop(self) -> None:
+        first = min(self.bad)
+        raise NotFinite(self.epoch, first, self.losses[first])
 
 
 class Keeper(keras.callbacks.Callback):

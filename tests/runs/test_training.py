@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -215,3 +216,63 @@ def test_the_command_line_trains_and_predicts_without_chatter(tmp_path):
     assert done.returncode == 2
     assert "broken.png cannot be decoded" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+JAX = """
+import sys
+
+class Hidden:  # as if TensorFlow were not installed
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+from pathlib import Path
+import keras
+from sklearn.datasets import load_digits
+from kcnn.training import train
+
+assert keras.backend.backend() == "jax"
+digits = load_digits()
+data = (digits.images * (255 / 16)).astype("uint8"), digits.target
+request = {"input_shape": (16, 16, 1), "epochs": 3, "learning_rate": 3e-3, "adjust": {"ema": 0.9}}
+
+class Stopped(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+whole = train("convnet", data, out="whole", **request)
+assert whole.metrics["accuracy"] > 0.8, whole.metrics["accuracy"]
+try:
+    train("convnet", data, out="halves", callbacks=[Stopped()], **request)
+except KeyboardInterrupt:
+    resumed = train("convnet", data, out="halves", **request)
+assert resumed.resumed == 2
+assert [row["val_loss"] for row in resumed.history] == [row["val_loss"] for row in whole.history]
+for words, said in (
+    ({"recipe": "strong"}, "augmentation, which runs in tf.data, takes TensorFlow"),
+    ({"strategy": "mirrored"}, "TensorFlow's alone, and Keras runs on jax"),
+    ({"tensorboard": True}, "writing events for TensorBoard takes TensorFlow"),
+):
+    try:
+        train("convnet", data, out="other", **words)
+    except (ImportError, RuntimeError) as error:
+        assert said in str(error), error
+    else:
+        raise AssertionError(words)
+assert not Path("other").exists() and "tensorflow" not in sys.modules
+"""
+
+
+def test_jax_trains_from_arrays_where_tensorflow_is_not_installed_and_says_what_is_tensorflows(tmp_path):
+    pytest.importorskip("jax")
+    done = subprocess.run(
+        [sys.executable, "-c", JAX],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

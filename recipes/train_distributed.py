@@ -1,0 +1,60 @@
+"""One training on one device, on all GPUs of a machine, or on several machines: the same command and the same losses.
+
+    python recipes/train_distributed.py                                        # the GPUs that there are, or the CPU
+    python recipes/train_distributed.py --strategy mirrored                    # all GPUs of this machine
+    kcnn launch --workers 2 python recipes/train_distributed.py --strategy multiworker       # tried on one machine
+
+Slurm: one task per machine, or per GPU with --gpus-per-task=1; srun tells each task who it is.
+
+    srun --nodes 4 --ntasks-per-node 1 --gpus-per-node 8 python recipes/train_distributed.py --strategy multiworker
+
+Kubernetes: an indexed Job of N pods behind a headless Service, each pod with
+    TF_CONFIG={"cluster": {"worker": ["NAME-0.SERVICE:2222", "NAME-1.SERVICE:2222"]},
+               "task": {"type": "worker", "index": I}}
+where I is the pod's JOB_COMPLETION_INDEX; Kubeflow's TFJob sets TF_CONFIG itself. Give every pod the same --out on a
+shared volume, or a volume of its own that outlives it: each keeps its own checkpoints, and a pod that is started again
+goes on with the others from the last one that all have.
+
+The batch is the global one: replicas share it, so that more of them change the speed and not the result. With a batch
+several times larger, scale the learning rate with it (arXiv:1706.02677).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kcnn.cli.backend import start
+
+
+def main(
+    data: Annotated[str, typer.Option(help='"digits", "tfds:NAME", or a folder of class folders.')] = "digits",
+    network: str = "resnet20",
+    strategy: Annotated[str, typer.Option(help='"auto", "single", "mirrored" or "multiworker".')] = "auto",
+    recipe: str = "quick",
+    epochs: int | None = None,
+    batch_size: Annotated[int, typer.Option(help="Images a step, of all replicas together.")] = 64,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/distributed"),
+    seed: int = 0,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: a small network, one epoch.")] = False,
+) -> None:
+    start(strategy)  # workers are joined before TensorFlow does anything else
+    from kcnn.training import train
+
+    found = train(
+        "convnet" if smoke else network,
+        data,
+        out=out,
+        recipe=recipe,
+        strategy=strategy,
+        epochs=1 if smoke else epochs,
+        batch_size=batch_size,
+        seed=seed,
+        say=print,
+    )
+    if found.metrics:
+        print(f"test accuracy {found.metrics['accuracy']:.2%}, {found.metrics['images_per_second']:.0f} images/s")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,21 @@
+"""The recipes that users run and copy: each runs small, in seconds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.py"))
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_runs_small_and_tells_its_result(path, tmp_path):
+    command = [sys.executable, str(path), "--smoke", "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "test" in done.stdout.splitlines()[-1] or "same time" in done.stdout.splitlines()[-1]
+    assert (tmp_path / "out" / "metrics.json").exists()
+    assert path.read_text().startswith('"""')
