@@ -15,6 +15,8 @@ def quiet() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except ValueError:  # a mistake, of which TensorFlow has nothing to say
+            raise
         except BaseException:
             held.seek(0)
             os.write(screen, held.read())

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -10,6 +10,9 @@ import kcnn
 from kcnn.cli.backend import start
 from kcnn.cli.console import Mistake, Stopped, assignments, err, out, shape, short, size, table
 from kcnn.cli.paper import Changes, Input, Options, _examples
+
+Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
+Strategy = Literal["auto", "single", "mirrored", "multiworker"]
 
 
 def add(app: typer.Typer) -> None:
@@ -43,13 +46,8 @@ def train(
         list[str] | None, typer.Option("--adjust", "-a", help="Any other field of the recipe: flip=false, ema=0.999.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Fixes initial weights, splits, order and augmentation.")] = 0,
-    precision: Annotated[
-        str, typer.Option("--precision", "-p", help='"auto", "float32", "mixed_float16" or "mixed_bfloat16".')
-    ] = "auto",
-    strategy: Annotated[
-        str,
-        typer.Option("--strategy", help='"auto", "single", "mirrored" (all GPUs) or "multiworker".'),
-    ] = "auto",
+    precision: Annotated[Precision, typer.Option("--precision", "-p", help="Numbers it computes in.")] = "auto",
+    strategy: Annotated[Strategy, typer.Option("--strategy", help="One device, all GPUs, several machines.")] = "auto",
     auto_batch: Annotated[bool, typer.Option("--auto-batch", help="Halve a batch that memory does not hold.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
     aux: Annotated[bool, typer.Option("--aux", help="With the network's auxiliary classifiers.")] = False,
@@ -60,6 +58,8 @@ def train(
 
     Stopped with Ctrl-C or killed, the same command goes on after the last whole epoch.
     """
+    from kcnn.training import recipe as planned
+
     folder = to or Path("runs") / name
     options, changes = assignments(set or [], "option"), assignments(change or [], "change")
     adjusted = assignments(adjust or [], "field of a recipe")
@@ -67,17 +67,15 @@ def train(
     drawing = kcnn.draw(name, input_shape=wanted, changes=changes, aux=aux, **options)  # mistakes, before the wait
     if wanted is None and data == "digits":
         wanted = (*drawing.image.shape[:2], 1)  # type: ignore[assignment]
+    plan = planned(recipe, {**adjusted, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate})
     out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
+    out.print(f"recipe {recipe}: {_spoken(plan.asdict())}", markup=False, soft_wrap=True)
     with err.status("loading Keras"):
         start(strategy)
-        from kcnn import training
         from kcnn.cli.progress import EpochBars
+        from kcnn.training import train as run
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    plan = training.recipe(
-        recipe, {**adjusted, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    )
-    out.print(f"recipe {recipe}: {_spoken(plan.asdict())}", markup=False, soft_wrap=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True) as bars:
         reading = bars.add_task("reading", total=None)
@@ -89,7 +87,7 @@ def train(
             bars.console.print(text, style="yellow", markup=False, soft_wrap=True)
 
         try:
-            found = training.train(
+            found = run(
                 name,
                 data,
                 out=folder,

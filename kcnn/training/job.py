@@ -13,7 +13,7 @@ from kcnn.drawing import Drawing
 from kcnn.models import build
 from kcnn.training import devices, losses, optimizers, watch
 from kcnn.training import precision as precisions
-from kcnn.training.recipe import Recipe
+from kcnn.training.recipes import Recipe
 
 
 @dataclass(frozen=True)

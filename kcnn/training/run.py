@@ -23,8 +23,8 @@ from kcnn.models import load as load_model
 from kcnn.training import checkpoints, devices, diagnose, results, watch
 from kcnn.training import precision as precisions
 from kcnn.training.job import Job, at_step, averaged, fit, made
-from kcnn.training.recipe import Recipe
-from kcnn.training.recipe import recipe as chosen
+from kcnn.training.recipes import Recipe
+from kcnn.training.recipes import recipe as chosen
 
 log = logging.getLogger("kcnn.training")
 OVERSIZE = 8 / 7  # of pictures that are cropped at random: 256 pixels for 224, as is customary

@@ -146,6 +146,7 @@ def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
         ("quick", {"epochs": "ten"}, "epochs is int, not 'ten'"),
         ("quick", {"optimizer": "lion"}, "one of sgd, adam, adamw"),
         ("quick", {"drops": [0.7, 0.2]}, "in rising order"),
+        ("quick", {"drops": 2}, "a list of shares of all steps such as"),
         ("quick", {"mixup": "much"}, "mixup"),
         ("quick", {"learning_rate": 0.0}, "learning_rate must be above 0"),
     ],

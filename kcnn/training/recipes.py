@@ -127,6 +127,8 @@ def recipe(asked: str | Recipe, changes: Mapping[str, Any] | None = None) -> Rec
 
 def _check(name: str, value: Any) -> None:
     """Refuse a value of another kind than a recipe's field has; those of an augmentation are checked by it."""
+    if name == "drops" and not (isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)):
+        raise ValueError(f"drops is a list of shares of all steps such as [0.5, 0.75], not {value!r}")
     kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
     kind = next((f.type for f in dataclasses.fields(Recipe) if f.name == name), None)
     fits = kinds.get(kind)
