@@ -11,7 +11,7 @@ import numpy as np
 from kcnn.data.images import fit_array
 from kcnn.data.sources import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Repeated, Split, repeated
-from kcnn.data.store import Skipped, spread
+from kcnn.data.store import Skipped, room, spread
 
 BITS = 1 << 64  # of a seed
 
@@ -81,7 +81,7 @@ class Fitted:
         pixels, labels = self.batches[number]
         if pixels.shape[1:] == self.shape:
             return pixels, labels
-        fitted = np.empty((len(pixels), *self.shape), "uint8")
+        fitted = room((len(pixels), *self.shape), "uint8")
 
         def one(i: int) -> None:
             fitted[i] = fit_array(pixels[i], self.shape)

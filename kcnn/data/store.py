@@ -15,6 +15,7 @@ from kcnn.data.images import Undecodable
 from kcnn.data.raw import content, picture, runs_of, take
 
 log = logging.getLogger("kcnn.data")
+ALIGNED = 64  # bytes
 RUN = 128  # pictures that are checked together
 Keep = Literal["decoded", "encoded", "nothing"]
 
@@ -31,6 +32,14 @@ class Skipped:
 def threads() -> ThreadPoolExecutor:
     """One pool for all decoding: Pillow decodes outside Python's lock."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="kcnn-decode")
+
+
+def room(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """An array, not filled, that begins where TensorFlow takes it over instead of copying it."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    found = np.empty(size + ALIGNED, "uint8")
+    first = -found.ctypes.data % ALIGNED
+    return found[first : first + size].view(dtype).reshape(shape)
 
 
 def spread(work: Callable[[Any], None], items: Sequence[Any]) -> None:
@@ -79,10 +88,9 @@ class Store:
 
     def read(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pictures (n, rows, columns, channels) and whether each could be decoded; the others are black."""
-        there = self._there[numbers]
+        pixels, there = room((len(numbers), *self.shape), "uint8"), self._there[numbers]
         if there.all():
-            return np.take(self._pixels, numbers, axis=0), there
-        pixels = np.empty((len(numbers), *self.shape), "uint8")
+            return self._pixels.take(numbers, axis=0, out=pixels, mode="clip"), there
         pixels[there] = self._pixels[numbers[there]]
         missing = [i for i in np.flatnonzero(~there).tolist() if int(numbers[i]) not in self.broken]
         came = dict(zip(missing, self._came([int(numbers[i]) for i in missing]), strict=True))

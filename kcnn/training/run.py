@@ -112,7 +112,7 @@ def train(
         "recipe_name": recipe if isinstance(recipe, str) else "own",
         "recipe": plan.asdict(),
         "seed": seed,
-        "data_seed": data.seed,
+        **({"data_seed": data.seed} if data.seed != seed else {}),
         "precision": policy,
         "strategy": strategy,
         "aux": aux,

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from kcnn import data
 from kcnn.data.images import Undecodable, crop_box, decode
 
+LOAD, RAW = sys.modules["kcnn.data.load"], sys.modules["kcnn.data.raw"]  # the function hides the module of its name
 SHARED = Path(__file__).parents[3] / "shared"
 
 
@@ -73,15 +75,135 @@ def test_a_folder_of_class_folders_is_read_in_every_format(photos):
         assert ((pixels.numpy()[:, 6, 8, 0] > 150) == (labels.numpy() == 1)).all()
 
 
-def test_pictures_that_do_not_fit_into_memory_are_served_alike(photos, monkeypatch):
-    kept = data.load(photos, input_shape=(12, 16, 3))
-    monkeypatch.setattr(sys.modules[data.load.__module__], "MEMORY_SHARE", 0.0)
-    decoded = data.load(photos, input_shape=(12, 16, 3))
-    assert kept.splits["train"].ready
-    assert not decoded.splits["train"].ready
-    for (a, b), (c, d) in zip(kept.epochs(0, 2), decoded.epochs(0, 2), strict=True):
-        assert (a.numpy() == c.numpy()).all()
-        assert (b.numpy() == d.numpy()).all()
+def served(batches):
+    """Pixels and labels of all batches."""
+    pixels, labels = zip(*((x.numpy(), y.numpy()) for x, y in batches), strict=True)
+    return np.concatenate(pixels), np.concatenate(labels)
+
+
+@pytest.mark.parametrize(("share", "keep"), [(0.25, "decoded"), ("files", "encoded"), (0.0, "nothing")])
+def test_pictures_are_served_alike_whatever_memory_has_room_for(share, keep, photos, monkeypatch):
+    expected = served(data.load(photos, input_shape=(12, 16, 3), batch_size=7).epochs(0, 2))
+    if share == "files":  # room for them, and not for what they decode to
+        files = sum(path.stat().st_size for path in photos.rglob("*.*"))
+        share = (files + 20 * 120 * 160 * 3) / 2 / psutil.virtual_memory().available
+        big = data.load(photos, input_shape=(120, 160, 3), batch_size=7)
+        monkeypatch.setattr(LOAD, "MEMORY_SHARE", share)
+        found = data.load(photos, input_shape=(120, 160, 3), batch_size=7)
+        expected = served(big.epochs(0, 2))
+    else:
+        monkeypatch.setattr(LOAD, "MEMORY_SHARE", share)
+        found = data.load(photos, input_shape=(12, 16, 3), batch_size=7)
+    store = found.splits["train"].store
+    assert (store.keep, store.kept) == (keep, 20 if keep == "decoded" else 0)
+    for _ in range(2):
+        for a, b in zip(served(found.epochs(0, 2)), expected, strict=True):
+            assert (a == b).all()
+
+
+@pytest.fixture
+def late(photos, monkeypatch):
+    """The photos as if they were too many to be decoded ahead, and which files have been."""
+    monkeypatch.setattr(LOAD, "AHEAD", 19)
+    decoded = []
+    monkeypatch.setattr(RAW, "decode", lambda one, shape: decoded.append(one) or decode(one, shape))
+    return photos, decoded
+
+
+def test_many_pictures_are_decoded_as_they_are_met_and_then_no_more(late):
+    photos, decoded = late
+    found = data.load(photos, input_shape=(8, 8, 3), batch_size=2)
+    assert not decoded
+    first = served(found.epochs(0, 1))
+    assert sorted(decoded) == sorted(found.splits["train"].names)
+    again = served(found.epochs(0, 1))
+    assert len(decoded) == 14
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+
+
+def test_in_training_the_next_picture_takes_the_place_of_a_broken_one_met_late(late):
+    photos, _ = late
+    whole = data.load(photos, input_shape=(8, 8, 3), batch_size=7)
+    train = whole.splits["train"]
+    Path(train.names[3]).write_text("broken")
+    Path(train.names[4]).write_bytes(Path(train.names[4]).read_bytes()[:30])
+    found = data.load(photos, input_shape=(8, 8, 3), batch_size=7)
+    assert found.skipped == []
+    pixels, labels = found.splits["train"].full(np.arange(7))
+    assert (labels == train.labels[[0, 1, 2, 5, 5, 5, 6]]).all()
+    assert (pixels[3] == pixels[5]).all()
+    first = served(found.epochs(0, 3))
+    assert first[0].shape == (42, 8, 8, 3)
+    assert (first[0].max(axis=(1, 2, 3)) > 150).all()
+    resumed = served(data.load(photos, input_shape=(8, 8, 3), batch_size=7).epochs(2, 3))
+    assert all((a[28:] == b).all() for a, b in zip(first, resumed, strict=True))
+    assert sorted(one.file for one in found.skipped) == sorted(train.names[3:5])
+
+
+@pytest.mark.parametrize("size", [1, 3, 32])
+def test_in_the_test_a_broken_picture_met_late_is_left_out_with_its_label(size, late, caplog):
+    photos, _ = late
+    whole = data.load(photos, input_shape=(8, 8, 3), batch_size=size)
+    (pixels, labels), names = served(whole.test), whole.splits["test"].names
+    Path(names[1]).write_text("broken")
+    found = data.load(photos, input_shape=(8, 8, 3), batch_size=size)
+    for _ in range(2):
+        got = served(found.test)
+        assert (got[0] == pixels[[0, 2, 3]]).all()
+        assert (got[1] == labels[[0, 2, 3]]).all()
+    assert [one.file for one in found.skipped] == [names[1]]
+    assert names[1] in caplog.text
+
+
+def test_a_train_split_of_which_nothing_decodes_says_so(late):
+    photos, _ = late
+    for path in photos.rglob("*.*"):
+        path.write_text("broken")
+    found = data.load(photos, input_shape=(8, 8, 3))
+    with pytest.raises(Undecodable, match="none of 14 pictures can be decoded"):
+        found.splits["train"].full(np.arange(2))
+
+
+def test_a_class_without_files_is_told_of_large_data_too(late):
+    photos, _ = late
+    (photos / "green").mkdir()
+    with pytest.raises(ValueError, match="class 'green' has no picture; found: blue 10, green 0, red 10"):
+        data.load(photos, input_shape=(8, 8, 3))
+
+
+@pytest.mark.parametrize("ahead", [5000, 0])
+def test_training_pictures_are_kept_larger_and_served_at_the_input_size_without_augmentation(
+    ahead, photos, monkeypatch
+):
+    monkeypatch.setattr(LOAD, "AHEAD", ahead)
+    found = data.load(photos, input_shape=(14, 21, 3), oversize=8 / 7)
+    plain = data.load(photos, input_shape=(14, 21, 3))
+    assert found.splits["train"].full(np.arange(3))[0].shape == (3, 16, 24, 3)
+    for word in ("validation", "test"):
+        assert found.splits[word].names == plain.splits[word].names
+        for a, b in zip(served(getattr(found, word)), served(getattr(plain, word)), strict=True):
+            assert (a == b).all()
+    (a, y), (b, z) = served(found.epochs(0, 1)), served(plain.epochs(0, 1))
+    assert (y == z).all()
+    assert np.abs(a - b).max() < 3  # of one colour each: what the files of lossy formats leave
+
+
+def test_links_and_hidden_files_are_listed_as_a_person_expects(photos, tmp_path):
+    (photos / "red" / ".hidden.png").write_text("")
+    (photos / "red" / "deeper").mkdir()
+    picture(photos / "red" / "deeper" / "1.png", (99, 0, 0))
+    picture(tmp_path / "elsewhere" / "1.png", (98, 0, 0))
+    (photos / "red" / "link.png").symlink_to(tmp_path / "elsewhere" / "1.png")
+    (photos / "red" / "folder").symlink_to(tmp_path / "elsewhere")
+    files = data.load(photos, input_shape=(8, 8, 3)).splits["train"].store.names
+    red = [str(Path(one).relative_to(photos / "red")) for one in files[10:]]
+    assert red[:2] + red[9:] == ["0.jpg", "1.png", "9.webp", "deeper/1.png", "link.png"]
+
+
+def test_a_test_split_may_lack_a_class(photos, tmp_path):
+    os.renames(photos, tmp_path / "own" / "train")
+    picture(tmp_path / "own" / "test" / "red" / "a.png", (255, 0, 9))
+    assert sizes(data.load(tmp_path / "own", input_shape=(8, 8, 3))) == {"train": 18, "validation": 2, "test": 1}
 
 
 def test_split_folders_are_kept_and_a_lone_validation_folder_is_the_test(photos, tmp_path):
@@ -93,14 +215,28 @@ def test_split_folders_are_kept_and_a_lone_validation_folder_is_the_test(photos,
     assert "validation split is kept for the test" in found.notes[0]
 
 
-def test_a_picture_is_turned_as_its_exif_says(tmp_path):
-    image = Image.new("RGB", (20, 10), "black")
-    image.paste("white", (0, 0, 10, 10))
+@pytest.mark.parametrize("name", ["turned.png", "turned.jpg"])
+def test_a_picture_is_turned_as_its_exif_says(name, tmp_path):
+    image = Image.new("RGB", (32, 16), "black")
+    image.paste("white", (0, 0, 16, 16))
     exif = Image.Exif()
     exif[0x0112] = 6  # a camera held upright: to be turned clockwise by 90 degrees
-    image.save(tmp_path / "turned.png", exif=exif)
-    pixels = decode(tmp_path / "turned.png", (20, 10, 1))
-    assert (pixels[2].mean(), pixels[17].mean()) == (255, 0)
+    image.save(tmp_path / name, exif=exif)
+    pixels = decode(tmp_path / name, (32, 16, 1))
+    assert (pixels[2].mean(), pixels[29].mean()) == (255, 0)
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_that_is_enough_however_it_is_turned(tmp_path):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (40, 30, 3), "uint8")).resize((480, 640), Image.Resampling.BICUBIC)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image.save(tmp_path / "upright.jpg", quality=95)
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", quality=95, exif=turned)
+    image.save(tmp_path / "whole.png")
+    whole = decode(tmp_path / "whole.png", (200, 60, 3)).astype(int)
+    for name in ("upright.jpg", "turned.jpg"):
+        assert np.abs(decode(tmp_path / name, (200, 60, 3)) - whole).mean() < 3
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1", "I;16"])
@@ -139,6 +275,32 @@ def test_identical_pictures_in_two_splits_are_reported(photos):
     assert found.repeated
     assert {one.second_split for one in found.repeated} <= {"validation", "test"}
     assert all(one.first_split != one.second_split for one in found.repeated)
+
+
+def test_pictures_are_compared_when_asked_and_read_only_where_sizes_are_equal(photos, monkeypatch):
+    found = data.load(photos, input_shape=(8, 8, 3), test=0.3, validation=0.2)
+    train, test = found.splits["train"], found.splits["test"]
+    Path(test.names[0]).write_bytes(Path(train.names[0]).read_bytes())
+    read, content = [], RAW.content
+    monkeypatch.setattr(sys.modules["kcnn.data.splits"], "content", lambda one: read.append(one) or content(one))
+    (one,) = found.repeated
+    assert (one.first, one.first_split, one.second, one.second_split) == (
+        train.names[0],
+        "train",
+        test.names[0],
+        "test",
+    )
+    sizes = [Path(name).stat().st_size for name in read]
+    assert all(sizes.count(size) > 1 for size in sizes)
+    assert 2 <= len(read) < 20
+    assert found.repeated == (one,)
+    assert len(read) == len(sizes)
+
+
+def test_a_file_that_is_gone_is_no_repetition(photos):
+    found = data.load(photos, input_shape=(8, 8, 3))
+    Path(found.splits["test"].names[0]).unlink()
+    assert found.repeated == ()
 
 
 @pytest.mark.parametrize(
@@ -206,6 +368,8 @@ def test_data_that_cannot_be_read_says_why(source, says):
 
 
 def test_wrong_arguments_are_told(tmp_path):
+    with pytest.raises(ValueError, match="oversize is"):
+        data.load("digits", input_shape=(8, 8, 1), oversize=0.5)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         data.load(tmp_path / "nowhere", input_shape=(8, 8, 1))
     with pytest.raises(ValueError, match="grey"):
@@ -248,6 +412,7 @@ sizes = {word: len(split) for word, split in found.splits.items()}
 assert sizes == {"train": 20, "validation": 4, "test": 8}, sizes
 for pixels, labels in found.test:
     assert ((pixels.numpy()[:, 0, 0, 0] - 8) / 8 % 4 == labels.numpy()).all()
+assert len(found.repeated) == 6, found.repeated
 """
 
 

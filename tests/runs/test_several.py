@@ -72,6 +72,7 @@ def mirrored(tmp_path_factory):
     return out
 
 
+@pytest.mark.every
 def test_two_devices_train_as_one_with_norms_averages_and_a_partial_validation_batch(single, mirrored):
     assert losses(mirrored) == pytest.approx(losses(single), rel=1e-3)
     ours, theirs = (json.loads((out / "metrics.json").read_text()) for out in (mirrored, single))

@@ -1,0 +1,172 @@
+"""How fast pictures come: kcnn.data beside keras.utils.image_dataset_from_directory, in the same process.
+
+    python benchmarks/input.py                  # everything, about 10 minutes on 2 cores
+    python benchmarks/input.py plain strong     # or start
+    python benchmarks/input.py plain --folder photos/   # a folder of class folders of your own
+
+Rates are medians; ratios are medians of pairs that alternate, so that they hold when the machine's speed drifts.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from speed import alternating, show
+
+from kcnn import data
+from kcnn.augment import Augmentation
+
+SIDE, BATCH = 224, 64
+STRONG = Augmentation(flip=True, resized_crop=(0.25, 1.0), rand_augment=(2, 0.5), erase=0.25, mixup=0.2, cutmix=1.0)
+PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE}
+
+
+def photos(root, size=(500, 375), count=6 * 64):
+    """JPEG photos of that many columns and rows, cut out of the two that scikit-learn brings, enlarged if need be."""
+    from sklearn.datasets import load_sample_images
+
+    rng, (columns, rows) = np.random.default_rng(0), size
+    images = [Image.fromarray(one) for one in load_sample_images().images]
+    scale = max(1.0, *(side / most for side, most in zip(size, images[0].size, strict=True)))
+    images = [one.resize((round(one.width * scale), round(one.height * scale))) for one in images]
+    for i in range(count):
+        image = images[i % 2]
+        left, top = rng.integers(image.width - columns + 1), rng.integers(image.height - rows + 1)
+        folder = root / ("train" if i % 16 > 1 else "test") / ("china", "flower")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image.crop((left, top, left + columns, top + rows)).save(folder / f"{i}.jpg", quality=90)
+    return root
+
+
+def ours(folder, *, kept, oversize=1.0):
+    """The data, whose pictures are kept once decoded or never."""
+    loading = sys.modules["kcnn.data.load"]
+    share, ahead = loading.MEMORY_SHARE, loading.AHEAD
+    loading.MEMORY_SHARE, loading.AHEAD = (share if kept else 0.0), 0
+    try:
+        return data.load(folder, input_shape=(SIDE, SIDE, 3), batch_size=BATCH, oversize=oversize)
+    finally:
+        loading.MEMORY_SHARE, loading.AHEAD = share, ahead
+
+
+def theirs(folder):
+    train = folder / "train" if (folder / "train").is_dir() else folder
+    return keras.utils.image_dataset_from_directory(
+        train, image_size=(SIDE, SIDE), batch_size=BATCH, crop_to_aspect_ratio=True, verbose=False
+    )
+
+
+def rates(a, b, runs):
+    """Images a second of two data sets, and how many times as fast the first is."""
+    counts = [sum(len(batch[1]) for batch in one()) for one in (a, b)]
+    for_all = [lambda one=one: [None for _ in one()] for one in (a, b)]
+    mine, other, ratio = alternating(*for_all, runs)
+    return f"{counts[0] / mine:.0f}", f"{counts[1] / other:.0f}", f"{ratio * counts[0] / counts[1]:.2f}"
+
+
+def plain(folder, runs=5):
+    """Without augmentation: every epoch decoded from disk on both sides, and later epochs out of memory on ours.
+
+    kcnn shrinks with antialiasing, which costs more than the peer's resize, and decodes JPEG at a fraction of its size
+    where that is enough, which costs less: small photos are the peer's, larger ones kcnn's.
+    """
+    fresh, kept, peer = ours(folder, kept=False), ours(folder, kept=True), theirs(folder).prefetch(tf.data.AUTOTUNE)
+    rows = [
+        ("decoded from disk", *rates(lambda: fresh.epochs(0, 1), lambda: peer, runs)),
+        ("second epoch, kept in memory", *rates(lambda: kept.epochs(0, 1), lambda: peer, runs)),
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        large = photos(Path(name), (1600, 1200), 3 * BATCH + 28)
+        fresh, peer = ours(large, kept=False), theirs(large).prefetch(tf.data.AUTOTUNE)
+        rows.append(("photos of 1600x1200 from disk", *rates(lambda: fresh.epochs(0, 1), lambda: peer, runs)))
+    show(f"images a second at {SIDE}x{SIDE}, batch {BATCH}", COLUMNS, rows)
+
+
+def keras_layers():
+    """Keras' own layers for what STRONG does, on images and one-hot labels."""
+    layers = keras.layers
+    mixing = [layers.MixUp(alpha=0.2, seed=5), layers.CutMix(factor=1.0, seed=6)]
+    alone = [
+        layers.RandomFlip("horizontal", seed=1),
+        layers.RandomZoom((-0.5, 0.0), seed=2),
+        layers.RandAugment(value_range=(0, 255), num_ops=2, factor=0.5, seed=3),
+        layers.RandomErasing(factor=0.25, value_range=(0, 255), seed=4),
+    ]
+
+    def change(images, labels):
+        for layer in alone:
+            images = layer(images, training=True)
+        batch = {"images": images, "labels": tf.one_hot(labels, 2)}
+        mixed = tf.cond(tf.random.uniform([]) < 0.5, *(lambda one=one: one(batch, training=True) for one in mixing))
+        return mixed["images"], mixed["labels"]
+
+    return change
+
+
+def strong(folder, runs=2):
+    """With strong augmentation: both read from disk, and the changes alone on images in memory."""
+    fresh, kept = (ours(folder, kept=one, oversize=8 / 7) for one in (False, True))
+    change, read = keras_layers(), theirs(folder)
+    memory = theirs(folder).cache()
+
+    def mapped(batches):
+        return lambda: batches.map(change, **PARALLEL).prefetch(tf.data.AUTOTUNE)
+
+    rows = [
+        ("decoded from disk", *rates(lambda: fresh.epochs(0, 1, STRONG), mapped(read), runs)),
+        ("pictures in memory on both sides", *rates(lambda: kept.epochs(0, 1, STRONG), mapped(memory), runs)),
+    ]
+    show(f"images a second at {SIDE}x{SIDE}, batch {BATCH}, strongly augmented", COLUMNS, rows)
+
+
+def start(folder, count=60_000):
+    """From the call to the first training batch, of a folder of many small files; TensorFlow is loaded."""
+    with tempfile.TemporaryDirectory() as name:
+        for i in range(count):
+            path = Path(name, f"class{i % 10}", f"{i}.jpg")
+            if i < 10:
+                path.parent.mkdir()
+            image = np.full((32, 32, 3), (i % 251, i // 251, 0), "uint8")
+            Image.fromarray(image).save(path)
+
+        def first():
+            begun = time.perf_counter()
+            found = data.load(name, input_shape=(32, 32, 3), batch_size=BATCH)
+            next(iter(found.epochs(0, 1)))
+            return time.perf_counter() - begun
+
+        def peer():
+            begun = time.perf_counter()
+            found = keras.utils.image_dataset_from_directory(name, image_size=(32, 32), batch_size=BATCH, verbose=False)
+            next(iter(found))
+            return time.perf_counter() - begun
+
+        pairs = [(first(), peer()) for _ in range(4)]
+        a, b = (median(side) for side in zip(*pairs[1:], strict=True))
+        rows = [("first call", *(f"{s:.2f} s" for s in pairs[0]), f"{pairs[0][1] / pairs[0][0]:.1f}")]
+        rows.append(("later calls", f"{a:.2f} s", f"{b:.2f} s", f"{median(y / x for x, y in pairs[1:]):.1f}"))
+        show(f"from the call to the first batch of {count:,} files", COLUMNS, rows)
+
+
+COLUMNS = ("what", "kcnn", "image_dataset_from_directory", "times as fast")
+
+if __name__ == "__main__":
+    parts = {"plain": plain, "strong": strong, "start": start}
+    options = argparse.ArgumentParser(usage=__doc__)
+    options.add_argument("parts", nargs="*", help="plain, strong, start; without one all")
+    options.add_argument("--folder", type=Path, help="class folders of photos, or train/ and test/ with them")
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        for part in given.parts or parts:
+            count = 2 * BATCH + 20 if part == "strong" else 6 * BATCH
+            parts[part](given.folder or photos(Path(name, part), count=count))
