@@ -6,11 +6,14 @@ import io
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 import kcnn
 from kcnn.files import write_text
@@ -19,27 +22,73 @@ CONFIG, METRICS, HISTORY, STATES = "config.json", "metrics.json", "history.csv",
 UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # what of a history no seed fixes
 
 
-def claim(folder: Path, request: Mapping[str, Any]) -> int:
-    """Make the folder this request's own, or refuse it where it is another's, a ValueError; the batch size to use."""
-    path = folder / CONFIG
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While it lasts, no other process trains into the folder; ValueError where one does."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file; give a folder")
-    if not path.exists():
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another process trains into {folder}; wait for it, or give another folder") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+        with suppress(OSError):
+            folder.rmdir()  # where a refusal has left it empty
+
+
+def claim(folder: Path, request: Mapping[str, Any]) -> int:
+    """Make the folder this request's own, or refuse it where it is another's, a ValueError; the batch size to use.
+
+    Another's that has no whole epoch yet is nobody's.
+    """
+    path = folder / CONFIG
+    there = config(folder)
+    if there is None and path.exists():
+        raise ValueError(f"{path} is not of a run of kcnn's; give another folder")
+    if there and identity(there["request"]) != identity(request):
+        if (folder / HISTORY).exists() or (folder / METRICS).exists():
+            found = _differences(there["request"], request)
+            differ = [f"{name} {a!r}, not {b!r}" for name, a, b in found if name != "fingerprint"]
+            differ = differ or ["other pictures or labels"]
+            raise ValueError(f"{folder} holds another run ({'; '.join(differ)}); give another folder, or remove it")
+        there = None
+    if there is None:
         size = request["recipe"]["batch_size"]
-        config = {"request": request, "batch_size": size, "command": command(), "versions": versions()}
-        write_text(path, json.dumps(config, indent=1))
-        return size
-    config = _read(path)
-    differ = [f"{name} {a!r}, not {b!r}" for name, a, b in _differences(config.get("request", {}), request)]
-    if differ:
-        raise ValueError(f"{folder} holds another run ({'; '.join(differ)}); give another folder, or remove it")
-    return config["batch_size"]
+        there = {"request": request, "batch_size": size, "command": command(), "versions": versions()}
+        write_text(path, json.dumps(there, indent=1))
+    return there["batch_size"]
+
+
+def config(folder: Path) -> dict[str, Any] | None:
+    """What made the run in a folder; None where its config.json is another program's, or is not there."""
+    try:
+        found = json.loads((folder / CONFIG).read_text())
+        whole = {"network", "data", "recipe", "recipe_name", "seed"} <= set(found["request"]) and found["batch_size"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return found if whole else None
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    """The results of a finished run. ValueError where metrics.json is damaged."""
+    path = folder / METRICS
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove {folder}, or train into another folder") from None
 
 
 def settle(folder: Path, batch_size: int) -> None:
     """Note the batch size that fits into memory, for the next start of the same command."""
     path = folder / CONFIG
-    write_text(path, json.dumps({**_read(path), "batch_size": batch_size}, indent=1))
+    write_text(path, json.dumps({**(config(folder) or {}), "batch_size": batch_size}, indent=1))
 
 
 def _differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
@@ -117,16 +166,16 @@ def listed(root: Path) -> list[Summary]:
     """Every run in a folder and the folders below, by path. FileNotFoundError, ValueError where there is none."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
-    found = [_summary(path.parent, root) for path in sorted(root.rglob(CONFIG)) if "request" in _read(path)]
-    if not found:
-        raise ValueError(f"no run in {root}: none of its folders has a {CONFIG}")
-    return found
+    folders = [path.parent for path in sorted(root.rglob(CONFIG)) if config(path.parent)]
+    if not folders:
+        raise ValueError(f"no run in {root}: none of its folders has a {CONFIG} of kcnn's")
+    return [_summary(one, root) for one in folders]
 
 
 def _summary(folder: Path, root: Path) -> Summary:
-    request = _read(folder / CONFIG)["request"]
+    request = (config(folder) or {})["request"]
     finished = (folder / METRICS).exists()
-    metrics = _read(folder / METRICS) if finished else {}
+    results = metrics(folder) if finished else {}
     rows = history(folder)
     return Summary(
         name=str(folder.relative_to(root)) if folder != root else folder.name,
@@ -138,15 +187,7 @@ def _summary(folder: Path, root: Path) -> Summary:
         done=len(rows),
         finished=finished,
         validation=max((row["val_accuracy"] for row in rows if "val_accuracy" in row), default=None),
-        test=metrics.get("accuracy"),
-        params=metrics.get("params"),
+        test=results.get("accuracy"),
+        params=results.get("params"),
         seconds=sum(row["seconds"] for row in rows),
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}; remove it, or its folder") from None
-    return found if isinstance(found, dict) else {}

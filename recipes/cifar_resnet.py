@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from kcnn.cli.backend import start
-from kcnn.training import recipe, train
+from kcnn.training import recipe
 
 QUICK = {  # few epochs want a rate that rises first, falls along a cosine, and smaller batches
     "schedule": "cosine",
@@ -35,13 +35,17 @@ def main(
     seed: int = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
-    plan = recipe("paper", {**QUICK, "epochs": epochs or 8} if quick else {"epochs": epochs})
+    start()
+    from kcnn.training import train
+
+    folder = Path("runs/smoke" if smoke else "runs") / (f"cifar_{network}_quick" if quick else f"cifar_{network}")
+    plan = recipe("paper", {**QUICK, "epochs": 8} if quick else {})
     found = train(
         network,
         "digits" if smoke else data,
-        out=out or Path("runs") / (f"cifar_{network}_quick" if quick else f"cifar_{network}"),
+        out=out or folder,
         recipe=plan,
-        epochs=1 if smoke else None,
+        epochs=1 if smoke else epochs,
         input_shape=(32, 32, 3),
         seed=seed,
         say=print,
@@ -51,5 +55,4 @@ def main(
 
 
 if __name__ == "__main__":
-    start()
     typer.run(main)

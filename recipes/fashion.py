@@ -13,7 +13,7 @@ import typer
 
 from kcnn.augment import Augmentation
 from kcnn.cli.backend import start
-from kcnn.training import Recipe, train
+from kcnn.training import Recipe
 
 RECIPE = Recipe(
     epochs=6,
@@ -59,12 +59,15 @@ def plain_keras(data, seconds: float, seed: int) -> float:
 def main(
     network: str = "resnet20",
     set: Annotated[str, typer.Option(help="Options of the network, as JSON.")] = '{"units": 2}',
-    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/fashion"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     seed: int = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
+    start()
     from kcnn import data
+    from kcnn.training import train
 
+    out = out or Path("runs/smoke/fashion" if smoke else "runs/fashion")
     shape = (16, 16, 1) if smoke else (28, 28, 1)
     found = data.load("digits" if smoke else "tfds:fashion_mnist", input_shape=shape, batch_size=64, seed=seed)
     recipe, epochs = RECIPE, 1 if smoke else None
@@ -75,5 +78,4 @@ def main(
 
 
 if __name__ == "__main__":
-    start()
     typer.run(main)

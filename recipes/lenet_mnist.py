@@ -10,7 +10,7 @@ import typer
 
 from kcnn.augment import Augmentation
 from kcnn.cli.backend import start
-from kcnn.training import Recipe, train
+from kcnn.training import Recipe
 
 RECIPE = Recipe(
     epochs=20,
@@ -23,14 +23,17 @@ RECIPE = Recipe(
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/lenet_mnist"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     seed: int = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
+    start()
+    from kcnn.training import train
+
     found = train(
         "lenet5",
         "digits" if smoke else "tfds:mnist",
-        out=out,
+        out=out or Path("runs/smoke/lenet_mnist" if smoke else "runs/lenet_mnist"),
         recipe=RECIPE,
         epochs=1 if smoke else None,
         input_shape=(32, 32, 1),
@@ -42,5 +45,4 @@ def main(
 
 
 if __name__ == "__main__":
-    start()
     typer.run(main)

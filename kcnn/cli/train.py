@@ -67,7 +67,9 @@ def train(
     drawing = kcnn.draw(name, input_shape=wanted, changes=changes, aux=aux, **options)  # mistakes, before the wait
     if wanted is None and data == "digits":
         wanted = (*drawing.image.shape[:2], 1)  # type: ignore[assignment]
-    plan = planned(recipe, {**adjusted, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate})
+    words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    adjusted |= {name: value for name, value in words.items() if value is not None}
+    plan = planned(recipe, adjusted)
     out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
     out.print(f"recipe {recipe}: {_spoken(plan.asdict())}", markup=False, soft_wrap=True)
     with err.status("loading Keras"):
@@ -92,9 +94,6 @@ def train(
                 data,
                 out=folder,
                 recipe=recipe,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
                 adjust=adjusted,
                 input_shape=wanted,
                 seed=seed,

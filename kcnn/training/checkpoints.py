@@ -35,6 +35,7 @@ class Checkpoint:
     epoch: int  # whole epochs done
     run: str  # whose it is
     history: list[dict[str, float]]
+    batch_size: int
     about: Mapping[str, Any]  # versions
 
 
@@ -56,7 +57,9 @@ def file(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:05}.safetensors"
 
 
-def save(folder: Path, model: Any, *, run: str, history: list[dict[str, float]], about: Mapping[str, Any]) -> Path:
+def save(
+    folder: Path, model: Any, *, run: str, history: list[dict[str, float]], batch_size: int, about: Mapping[str, Any]
+) -> Path:
     """Write the state after the history's last epoch; checkpoints older than the one before are removed.
 
     OSError where it cannot be written, the disk full for one; the earlier ones are left as they are.
@@ -67,6 +70,7 @@ def save(folder: Path, model: Any, *, run: str, history: list[dict[str, float]],
         "run": run,
         "epoch": str(epoch),
         "history": json.dumps(history),
+        "batch_size": str(batch_size),
         "about": json.dumps(about),
     }
     path = file(folder, epoch)
@@ -74,7 +78,7 @@ def save(folder: Path, model: Any, *, run: str, history: list[dict[str, float]],
         save_file(arrays, temporary, {**head, "hash": _hash(arrays, head)})
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-    for one in files(folder)[:-KEPT]:
+    for one in [one for one in files(folder) if one < path][: -(KEPT - 1)]:
         one.unlink()
     return path
 
@@ -108,6 +112,7 @@ def restore(path: Path, model: Any, run: str) -> Checkpoint:
             int(head["epoch"]),
             head["run"],
             json.loads(head["history"]),
+            int(head["batch_size"]),
             json.loads(head["about"]),
         )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -127,13 +132,14 @@ def restore(path: Path, model: Any, run: str) -> Checkpoint:
 
 
 def newest(folder: Path, model: Any, run: str) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, restored, and what was said of those that were refused."""
+    """The newest checkpoint that is whole, restored, and what was said of those that were refused and put aside."""
     refused: list[str] = []
     for path in reversed(files(folder)):
         try:
             return restore(path, model, run), refused
         except Refused as error:
             refused.append(str(error))
+            path.rename(path.with_suffix(".refused"))
     return None, refused
 
 

@@ -52,6 +52,14 @@ def replicas(strategy: Any) -> int:
     return 1 if strategy is None else strategy.num_replicas_in_sync
 
 
+def divided(strategy: Any, data: Data) -> None:
+    """Refuse a batch that the replicas cannot share out evenly: ValueError."""
+    count, rows = replicas(strategy), min(data.batch_size, len(data.splits["train"]))
+    if rows % count:
+        near = max(1, rows // count) * count
+        raise ValueError(f"a batch of {rows} images cannot be split evenly among {count} replicas; take {near}")
+
+
 def scope(strategy: Any) -> contextlib.AbstractContextManager[Any]:
     """Where a model, its optimizer and its state are made."""
     return contextlib.nullcontext() if strategy is None else strategy.scope()
@@ -84,10 +92,19 @@ def validation(strategy: Any, data: Data) -> Any:
         return data.validation
     from kcnn import distribute
 
+    split, count = data.splits["validation"], len(data.splits["validation"])
+    if not split.store.checked:  # what cannot be decoded is found out now, for a mean over the others
+        count = sum(len(labels) for _, labels in data.validation)
+
     def make(shard: tuple[int, int]) -> Any:
-        return distribute.padded(data.validation, len(data.splits["validation"]), data.batch_size, shard=shard)
+        return distribute.padded(data.validation, count, data.batch_size, shard=shard)
 
     return distribute.spread(strategy, make, data.batch_size)
+
+
+def validation_steps(strategy: Any, data: Data) -> int | None:
+    """Batches of validation, which Keras cannot count by itself where several replicas share them."""
+    return None if replicas(strategy) == 1 else -(-len(data.splits["validation"]) // data.batch_size)
 
 
 def prepare(strategy: Any, model: Any) -> None:

@@ -46,6 +46,17 @@ class Job:
     def run(self) -> str:
         return runs.identity(self.request)
 
+    def rate(self, step: int) -> float:
+        """The learning rate of a step of the whole training, counted from 0."""
+        found = self.schedule
+        return float(keras.ops.convert_to_numpy(found(step))) if callable(found) else found
+
+    @property
+    def schedule(self) -> Any:
+        """The learning rate over all steps, as Keras' optimizers take it."""
+        recipe, steps = self.recipe, self.data.steps * self.recipe.epochs
+        return optimizers.schedule(recipe.schedule, self.peak_rate, steps, warm_up=recipe.warm_up, drops=recipe.drops)
+
     @property
     def peak_rate(self) -> float:
         """The highest learning rate; that of SGD shrinks with a batch that had to (arXiv:1706.02677)."""
@@ -65,13 +76,7 @@ def made(job: Job) -> Any:
 def compile(model: Any, job: Job) -> None:
     """Give a model the optimizer, loss and metrics of the recipe."""
     recipe, data = job.recipe, job.data
-    rate = optimizers.schedule(
-        recipe.schedule,
-        job.peak_rate,
-        data.steps * recipe.epochs,
-        warm_up=recipe.warm_up,
-        drops=recipe.drops,
-    )
+    rate = job.schedule
     shared = {"weight_decay": recipe.weight_decay, "clip": recipe.clip, "ema": recipe.ema}
     if recipe.optimizer == "sgd":
         optimizer = optimizers.sgd(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
@@ -82,7 +87,8 @@ def compile(model: Any, job: Job) -> None:
         optimizer,
         losses.CrossEntropy(recipe.label_smoothing, weights),
         weighted_metrics=[losses.accuracy()],
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",  # slower on CPUs, fails on replicas
+        # XLA is slower on CPUs, fails on replicas, and was not tried on one GPU
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
 
 
@@ -96,7 +102,7 @@ def fit(model: Any, job: Job, first: int, last: int, keeper: keras.callbacks.Cal
         initial_epoch=first,
         epochs=last,
         validation_data=devices.validation(job.strategy, data),
-        validation_steps=-(-len(data.splits["validation"]) // data.batch_size),
+        validation_steps=devices.validation_steps(job.strategy, data),
         callbacks=[watch.Finite(), *swap, keeper, *job.callbacks],
         shuffle=False,  # the data comes shuffled
         verbose=0,

@@ -1,13 +1,14 @@
 """What a training consists of: a record of every choice, three tried sets, and changes by name."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kcnn.augment import Augmentation
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "adamw")  # the second without weight decay is Adam
 SCHEDULES = ("cosine", "step", "constant")
 
 
@@ -25,7 +26,7 @@ class Recipe:
 
     epochs: int = 10
     batch_size: int = 32
-    optimizer: str = "adam"
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3  # at its highest
     schedule: str = "cosine"
     warm_up: float = 0.05
@@ -46,13 +47,13 @@ class Recipe:
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-            ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
             ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
             ("warm_up", 0 <= self.warm_up < 1, "a share of all steps, from 0 up to 1"),
             ("drops", all(0 < share < 1 for share in self.drops), "shares of all steps between 0 and 1"),
             ("drops", list(self.drops) == sorted(set(self.drops)), "in rising order"),
             ("momentum", 0 <= self.momentum < 1, "from 0 up to 1"),
-            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0"),
             ("clip", self.clip >= 0, "at least 0"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 up to 1"),
             ("class_weights", self.class_weights in (None, "balanced"), '"balanced" or None'),
@@ -102,7 +103,7 @@ RECIPES = {
 
 
 def recipe(asked: str | Recipe, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe by name or as it is, with fields of it or of its augmentation changed by name.
+    """A recipe by name or as it is, with fields of it or of its augmentation changed by name; None is a value.
 
     LookupError with the names there are; ValueError for a value that does not fit.
     """
@@ -110,7 +111,7 @@ def recipe(asked: str | Recipe, changes: Mapping[str, Any] | None = None) -> Rec
         if asked not in RECIPES:
             raise LookupError(f"there is no recipe {asked!r}; there are {', '.join(RECIPES)}")
         asked = RECIPES[asked]
-    changes = {name: value for name, value in (changes or {}).items() if value is not None}
+    changes = changes or {}
     own, inner = ({f.name for f in dataclasses.fields(kind)} for kind in (Recipe, Augmentation))
     unknown = sorted(set(changes) - own - inner)
     if unknown:
@@ -127,6 +128,8 @@ def recipe(asked: str | Recipe, changes: Mapping[str, Any] | None = None) -> Rec
 
 def _check(name: str, value: Any) -> None:
     """Refuse a value of another kind than a recipe's field has; those of an augmentation are checked by it."""
+    if name == "augmentation" and not isinstance(value, Augmentation):
+        raise ValueError(f"augmentation is a kcnn.augment.Augmentation, or its fields by name, not {value!r}")
     if name == "drops" and not (isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)):
         raise ValueError(f"drops is a list of shares of all steps such as [0.5, 0.75], not {value!r}")
     kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}

@@ -3,15 +3,16 @@
 import contextlib
 import dataclasses
 import gc
+import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from kcnn import runs as folder
 from kcnn.augment import Augmentation
@@ -69,7 +70,8 @@ def train(
 ) -> Run:
     """Train a network by name on what kcnn.data.load takes, or on a Data, by a recipe, into the folder `out`.
 
-    `epochs`, `batch_size` (images a step), `learning_rate` and `adjust` change fields of the recipe.
+    `epochs`, `batch_size` (images a step), `learning_rate` and `adjust` change fields of the recipe, whose
+    batch size counts also where a Data was loaded with another.
     A folder with an unfinished run of the same request is gone on with after its last whole epoch;
     one with a finished run is answered from; one with another run is refused. `strategy` is one of
     kcnn.distribute.strategy's words; of several workers the chief alone writes, and the others'
@@ -82,32 +84,37 @@ def train(
     where the disk is full; kcnn.training.NotFinite, a FloatingPointError, where the loss is no number;
     kcnn.training.OutOfMemory, a MemoryError; RuntimeError where a worker is gone or replicas disagree.
     """
-    plan = chosen(
-        recipe, {**(adjust or {}), "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    )
-    chosen_strategy = devices.strategy(strategy)  # first of all: workers are joined before TensorFlow does anything
+    words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    plan = chosen(recipe, {**(adjust or {}), **{name: value for name, value in words.items() if value is not None}})
+    several = devices.strategy(strategy)  # first of all: workers are joined before TensorFlow does anything
     policy = precisions.policy(precision)
     where = Path(out)
     if plan.augmentation != Augmentation():
         _takes_tensorflow("augmentation, which runs in tf.data,")
-    if tensorboard:
+    number, workers = devices.place(several)
+    if tensorboard and not number:
         callbacks = [*callbacks, _tensorboard(where)]
+    if auto_batch and workers > 1:
+        raise ValueError("auto_batch is for one machine: a worker out of memory cannot tell the others; leave it out")
     drawn = {"changes": changes, "aux": aux, **(options or {})}
     nominal = draw(network, input_shape=input_shape, **drawn).image.shape  # a wrong word is told before data is read
     shape: Any = input_shape or nominal
     if isinstance(data, Data):
-        data = _batched(data, batch_size or data.batch_size)
+        if input_shape and tuple(input_shape) != tuple(data.input_shape):
+            raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(input_shape)}")
+        data = _batched(data, plan.batch_size)
     else:
         oversize = OVERSIZE if plan.augmentation.resized_crop else 1.0
         data = load(
             data, input_shape=shape, batch_size=plan.batch_size, seed=seed, oversize=oversize, progress=progress
         )
-    plan = dataclasses.replace(plan, batch_size=data.batch_size)
+    devices.divided(several, data)
     drawing = draw(network, input_shape=data.input_shape, classes=len(data.classes), **drawn)
     request = {
         "network": network,
         "data": data.name,
         "images": {word: len(split) for word, split in data.splits.items()},
+        "fingerprint": _fingerprint(data),
         "input_shape": data.input_shape,
         "recipe_name": recipe if isinstance(recipe, str) else "own",
         "recipe": plan.asdict(),
@@ -119,45 +126,60 @@ def train(
         "changes": changes or {},
         "options": options or {},
     }
-    request = json.loads(json.dumps(request))
-    chief = devices.place(chosen_strategy)[0] == 0
-    in_use = folder.claim(where, request) if chief else 0
-    in_use, *_ = devices.told(chosen_strategy, in_use)  # the chief's folder counts: others may not see it
-    finished, *_ = devices.told(chosen_strategy, int((where / folder.METRICS).exists()))
-    if finished:
-        rows = folder.history(where) if chief else []
-        return Run(where, json.loads((where / folder.METRICS).read_text()) if chief else {}, rows, len(rows))
-    _reproducible(seed)
     job = Job(
         out=where,
-        request=request,
+        request=json.loads(json.dumps(request)),
         drawing=drawing,
-        data=_batched(data, in_use),
+        data=data,
         recipe=plan,
         policy=policy,
-        strategy=chosen_strategy,
+        strategy=several,
         seed=seed,
         callbacks=callbacks,
         say=say,
     )
-    while True:
-        try:
-            return _run(job)
-        except Exception as error:
-            if not _no_memory(error):
-                raise
-            smaller = job.data.batch_size // 2
-            said = (
-                f"{job.data.batch_size} images of {'x'.join(map(str, data.input_shape))} a step do not fit into memory"
-            )
-            if not auto_batch or not smaller:
-                raise OutOfMemory(
-                    f"{said}; give --batch-size {max(1, smaller)}, or --auto-batch to have it halved until it fits"
-                ) from None
-        say(f"{said}: going on with {smaller}")
-        folder.settle(where, smaller)
-        job = dataclasses.replace(job, data=_batched(data, smaller))
-        gc.collect()
+    with devices.together(several):
+        return _claimed(job, auto_batch)
+
+
+def _claimed(job: Job, auto_batch: bool) -> Run:
+    """Train in a folder that is this request's own and nobody else's meanwhile; halve a batch that does not fit."""
+    out = job.out
+    with folder.alone(out) if job.chief else contextlib.nullcontext():
+        in_use = folder.claim(out, job.request) if job.chief else 0
+        in_use, *_ = devices.told(job.strategy, in_use)  # the chief's folder counts: others may not see it
+        finished, *_ = devices.told(job.strategy, int((out / folder.METRICS).exists()))
+        if finished:
+            rows = folder.history(out) if job.chief else []
+            return Run(out, folder.metrics(out) if job.chief else {}, rows, len(rows))
+        _reproducible(job.seed)
+        job = dataclasses.replace(job, data=_batched(job.data, in_use))
+        while True:
+            try:
+                return _run(job)
+            except Exception as error:
+                if not _no_memory(error):
+                    raise
+                size, replicas = job.data.batch_size, devices.replicas(job.strategy)
+                smaller = size // 2 // replicas * replicas
+                said = f"{size} images of {'x'.join(map(str, job.data.input_shape))} a step do not fit into memory"
+                if not auto_batch or not smaller:
+                    advice = f"; give --batch-size {smaller}, or --auto-batch to have it halved until it fits"
+                    raise OutOfMemory(said + (advice if smaller else "")) from None
+            job.say(f"{said}: going on with {smaller}")
+            folder.settle(out, smaller)
+            job = dataclasses.replace(job, data=_batched(job.data, smaller))
+            gc.collect()
+
+
+def _fingerprint(data: Data) -> str:
+    """What tells data from other data of its name and size: all labels, and some pictures of the train split."""
+    found = hashlib.blake2b(digest_size=8)
+    for word in sorted(data.splits):
+        found.update(data.splits[word].labels.tobytes())
+    train = data.splits["train"]
+    found.update(train.full(np.linspace(0, len(train) - 1, min(len(train), 8)).astype("int64"))[0].tobytes())
+    return found.hexdigest()
 
 
 def _run(job: Job) -> Run:
@@ -168,7 +190,8 @@ def _run(job: Job) -> Run:
     rows = found.history if found else []
     done = len(rows)
     if found:
-        at_step(model, done * data.steps)
+        if found.batch_size != data.batch_size:
+            at_step(model, done * data.steps)  # an epoch has another number of them now
         job.say(f"going on after epoch {done} of {recipe.epochs}")
         if found.about != folder.versions():
             job.say(f"written by other versions than these: {dict(found.about)}")
@@ -180,13 +203,16 @@ def _run(job: Job) -> Run:
         with averaged(model):
             plain.set_weights(model.get_weights())
         if job.chief:
-            _save(plain, out / "best.keras")
+            with checkpoints.writing(job.states, "best.keras"), replacing(out / "best.keras") as temporary:
+                plain.save(temporary)
 
     keeper = watch.Keeper(
         rows,
         states=job.states,
         run=job.run,
-        images=data.steps * data.batch_size,
+        images=data.steps * min(data.batch_size, len(data.splits["train"])),
+        batch_size=data.batch_size,
+        rate=lambda epoch: job.rate((epoch + 1) * data.steps - 1),
         patience=recipe.patience,
         out=out if job.chief else None,
         best=keep_best,
@@ -195,8 +221,7 @@ def _run(job: Job) -> Run:
     if done < recipe.epochs and not watch.out_of_patience(rows, recipe.patience):
         devices.preflight(job.strategy, model, data)
         try:
-            with devices.together(job.strategy):
-                fit(model, job, done, recipe.epochs, keeper)
+            fit(model, job, done, recipe.epochs, keeper)
         except watch.NotFinite as error:
             raise _explained(error, job, model) from None
     else:
@@ -209,7 +234,8 @@ def _run(job: Job) -> Run:
     if recipe.patience:
         plain.set_weights(load_model(out / "best.keras").get_weights())
     metrics = results.measured(plain, job, rows)
-    results.write(out, plain, job, metrics, rows)
+    with checkpoints.writing(job.states, "the results"):
+        results.write(out, plain, job, metrics, rows)
     devices.told(job.strategy, 0)
     _leave(job)
     return Run(out, metrics, rows, done)
@@ -217,25 +243,34 @@ def _run(job: Job) -> Run:
 
 def _leave(job: Job) -> None:
     """Remove this worker's checkpoints, and their folder once nobody has any."""
-    shutil.rmtree(job.states)
-    with contextlib.suppress(OSError):  # another worker's are there still; the last one out removes it
-        (job.out / folder.STATES).rmdir()
+    for path in (*checkpoints.files(job.states), *job.states.glob("*.refused")):
+        path.unlink()
+    for path in dict.fromkeys((job.states, job.out / folder.STATES)):
+        with contextlib.suppress(OSError):  # another worker's are there still; the last one out removes it
+            path.rmdir()
 
 
 def _resumed(job: Job, model: Any) -> checkpoints.Checkpoint | None:
-    """The checkpoint that the model was brought to, the same on every worker; None where training starts."""
+    """The checkpoint that the model was brought to, the same on every worker; None where training starts.
+
+    Where this worker has none, one of another's serves, or of a start with more or fewer workers: all hold the same.
+    """
+    root = job.out / folder.STATES
     with devices.scope(job.strategy):
-        found, refused = checkpoints.newest(job.states, model, job.run)
-        for one in refused:
-            job.say(f"{one}; it is not used")
+        for states in dict.fromkeys((job.states, root, *sorted(root.glob("worker-*")))):
+            found, refused = checkpoints.newest(states, model, job.run)
+            for one in refused:
+                job.say(f"{one}; it is not used")
+            if found:
+                break
         agreed = min(devices.told(job.strategy, found.epoch if found else 0))
         if found and agreed < found.epoch:  # a worker was killed before it had kept its last epoch
             if not agreed:
                 raise checkpoints.Refused(
                     f"{found.path} is of epoch {found.epoch}, and another worker has none to go on from; "
-                    f"copy its file there, or remove {job.states.parent} on every machine to start anew"
+                    f"copy its file there, or remove {root} on every machine to start anew"
                 )
-            found = checkpoints.restore(checkpoints.file(job.states, agreed), model, job.run)
+            found = checkpoints.restore(checkpoints.file(found.path.parent, agreed), model, job.run)
     return found
 
 
@@ -246,12 +281,13 @@ def _explained(error: watch.NotFinite, job: Job, model: Any) -> watch.NotFinite:
     if error.step is None:
         with averaged(model):
             where = diagnose.validation(model, data.validation)
-        rate = watch.rate(model)
+        rate = job.rate((error.epoch + 1) * data.steps - 1)
     else:
         again = made(job)
         with devices.scope(job.strategy):
             checkpoints.newest(job.states, again, job.run)
-        at_step(again, error.epoch * data.steps)
+        optimizer = getattr(again.optimizer, "inner_optimizer", again.optimizer)
+        optimizer.use_ema = False  # or averages would take the place of the weights once fit has ended
 
         span = (data, error.epoch, error.epoch + 1, job.recipe.augmentation)
 
@@ -259,7 +295,7 @@ def _explained(error: watch.NotFinite, job: Job, model: Any) -> watch.NotFinite:
             again.fit(devices.training(job.strategy, *span), steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
 
         where = diagnose.step(again, devices.training(None, *span), error.step, learn)
-        rate = watch.rate(again)
+        rate = job.rate(error.epoch * data.steps + error.step)
     error.args = (
         diagnose.message(error, rate=rate, where=where, peak=job.peak_rate, half=job.policy == "mixed_float16"),
     )
@@ -297,8 +333,3 @@ def _tensorboard(out: Path) -> keras.callbacks.Callback:
     except ImportError:
         raise ImportError('events for TensorBoard take TensorBoard: pip install "kcnn[tensorboard]"') from None
     return keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False)
-
-
-def _save(model: Any, path: Path) -> None:
-    with replacing(path) as temporary:
-        model.save(temporary)

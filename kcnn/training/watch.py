@@ -58,9 +58,9 @@ class Finite(keras.callbacks.Callback):
 class Keeper(keras.callbacks.Callback):
     """After each epoch: a row of history, the state on disk, the best model so far, and an end when patience is over.
 
-    `rows` is the history, and grows. `rate` tells the learning rate. `best(model)` keeps a model
-    that is better than all before; whoever keeps nothing but a state, as all but the chief of
-    several workers, has neither it nor `out`.
+    `rows` is the history, and grows. `rate` tells the learning rate of an epoch's last step, epochs
+    counted from 0. `best()` keeps the model, which is better than all before. `out` is the folder of
+    the history, None for all but the chief of several workers.
     """
 
     def __init__(
@@ -70,14 +70,16 @@ class Keeper(keras.callbacks.Callback):
         states: Path,
         run: str,
         images: int,
+        batch_size: int,
+        rate: Callable[[int], float],
         patience: int,
         out: Path | None,
-        best: Callable[[], None] | None,
+        best: Callable[[], None],
         about: Mapping[str, Any],
     ):
         super().__init__()
         self.rows, self.states, self.run = rows, states, run
-        self.images, self.patience = images, patience
+        self.images, self.batch_size, self.rate, self.patience = images, batch_size, rate, patience
         self.out, self.best, self.about = out, best, about
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -92,7 +94,7 @@ class Keeper(keras.callbacks.Callback):
         row = {
             "epoch": epoch + 1,
             **{name: float(value) for name, value in (logs or {}).items()},
-            "learning_rate": rate(self.model),
+            "learning_rate": self.rate(epoch),
             "seconds": round(now - self.begun, 2),
             "images_per_second": round(self.images / ((self.trained or now) - self.begun), 1),
             "peak_memory_mb": peak_memory_mb(),
@@ -101,14 +103,14 @@ class Keeper(keras.callbacks.Callback):
         if self.out is not None:
             with checkpoints.writing(self.states, folder.HISTORY):
                 write_text(self.out / folder.HISTORY, folder.table(self.rows))
-        if self.best is not None and best_epoch(self.rows) == len(self.rows):
-            with checkpoints.writing(self.states, "best.keras"):
-                self.best()
+        if best_epoch(self.rows) == len(self.rows):
+            self.best()
         checkpoints.save(
             self.states,
             self.model,
             run=self.run,
             history=self.rows,
+            batch_size=self.batch_size,
             about=self.about,
         )
         if out_of_patience(self.rows, self.patience):
@@ -123,12 +125,6 @@ def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
 def out_of_patience(rows: Sequence[Mapping[str, float]], patience: int) -> bool:
     """Whether the last `patience` epochs brought no new best; never where patience is 0."""
     return bool(patience and rows) and len(rows) - best_epoch(rows) >= patience
-
-
-def rate(model: Any) -> float:
-    """The learning rate of the step to come."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
 
 def peak_memory_mb() -> float:

@@ -1,6 +1,7 @@
 """The recipes that users run and copy: each runs small, in seconds."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,5 @@ def test_a_recipe_runs_small_and_tells_its_result(path, tmp_path):
     command = [sys.executable, str(path), "--smoke", "--out", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ})
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "test" in done.stdout.splitlines()[-1] or "same time" in done.stdout.splitlines()[-1]
+    assert re.search(r"\d+\.\d\d%", done.stdout.splitlines()[-1])
     assert (tmp_path / "out" / "metrics.json").exists()
-    assert path.read_text().startswith('"""')

@@ -131,7 +131,8 @@ def test_the_papers_recipe_is_that_of_resnet_on_cifar():
 
 
 def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
-    found = recipe("strong", {"flip": False, "mixup": 0.4, "epochs": 3, "ema": 0, "learning_rate": None})
+    found = recipe("strong", {"flip": False, "mixup": 0.4, "epochs": 3, "ema": 0, "rand_augment": None})
+    assert found.augmentation.rand_augment is None
     assert (found.augmentation.flip, found.augmentation.mixup, found.epochs, found.ema) == (False, 0.4, 3, 0)
     assert found.learning_rate == RECIPES["strong"].learning_rate
     assert found.augmentation.cutmix == RECIPES["strong"].augmentation.cutmix
@@ -144,7 +145,9 @@ def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
         ("quick", {"momentun": 0.5}, "has no 'momentun'"),
         ("quick", {"epochs": 0}, "epochs must be at least 1, not 0"),
         ("quick", {"epochs": "ten"}, "epochs is int, not 'ten'"),
-        ("quick", {"optimizer": "lion"}, "one of sgd, adam, adamw"),
+        ("quick", {"optimizer": "lion"}, "one of sgd, adamw"),
+        ("quick", {"learning_rate": float("inf")}, "learning_rate must be above 0"),
+        ("quick", {"augmentation": "strong"}, "augmentation is a kcnn.augment.Augmentation"),
         ("quick", {"drops": [0.7, 0.2]}, "in rising order"),
         ("quick", {"drops": 2}, "a list of shares of all steps such as"),
         ("quick", {"mixup": "much"}, "mixup"),

@@ -45,7 +45,7 @@ def test_a_run_learns_and_leaves_model_history_metrics_and_pictures(run):
     assert np.trace(found["confusion"]) == found["correct"]
     assert set(found["per_class"]) == set("0123456789")
     assert found["request"]["seed"] == 3
-    assert found["request"]["recipe"]["optimizer"] == "adam"
+    assert found["request"]["recipe"]["optimizer"] == "adamw"
     assert {"keras", "tensorflow", "kcnn"} <= set(found["versions"])
     assert found["command"]
     for name in ("curves.png", "confusion.png"):
@@ -116,6 +116,18 @@ def test_another_run_does_not_overwrite_one(run):
         train("convnet", "digits", out=run.folder, **{**REQUEST, "seed": 4})
     with pytest.raises(ValueError, match=r"holds another run \(recipe.ema 0.0, not 0.9\)"):
         train("convnet", "digits", out=run.folder, **REQUEST, adjust={"ema": 0.9})
+
+
+def test_every_way_to_say_a_field_counts(tmp_path):
+    from kcnn import data
+
+    found = data.load("digits", input_shape=(8, 8, 1), batch_size=64)
+    run = train("mlp", found, out=tmp_path / "out", adjust={"epochs": 1, "batch_size": 16, "learning_rate": 0.5})
+    assert len(run.history) == 1
+    assert run.metrics["batch_size"] == 16
+    assert run.metrics["request"]["recipe"]["learning_rate"] == 0.5
+    with pytest.raises(ValueError, match=r"loaded with input_shape \(8, 8, 1\), not \(9, 9, 1\)"):
+        train("mlp", found, out=tmp_path / "other", input_shape=(9, 9, 1))
 
 
 def test_a_mistake_is_told_before_data_is_read(tmp_path):
@@ -198,7 +210,7 @@ def test_the_command_line_trains_and_predicts_without_chatter(tmp_path):
     done = kcnn_command("train", "convnet", "--data", "digits", "--epochs", "2", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
-    assert "recipe quick: epochs 2, batch_size 32, optimizer adam, learning_rate 0.001" in done.stdout
+    assert "recipe quick: epochs 2, batch_size 32, optimizer adamw, learning_rate 0.001" in done.stdout
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     assert not [
         line for line in lines if any(word in line for word in ("I0000", "WARNING", "cuda", "oneDNN", "Warning"))
