@@ -1,9 +1,10 @@
 """ResNet-20 on CIFAR-10 with the paper's schedule, whose test error is 8.75 % (arXiv:1512.03385, table 6).
 
-    python recipes/cifar_resnet.py cifar/                    # a folder train/CLASS/*, test/CLASS/*; RESULT
-    python recipes/cifar_resnet.py cifar/ --quick            # for 2 cores: RESULT
+    python recipes/cifar_resnet.py cifar/                    # a folder train/CLASS/*, test/CLASS/*
+    python recipes/cifar_resnet.py cifar/ --quick            # 8 epochs, for a CPU
     python recipes/cifar_resnet.py tfds:cifar10
 
+Neither the full schedule nor the quick one has been run to its end yet: there is no figure of ours.
 The paper trains with 45,000 images and keeps 5,000 for validation, as happens here; its last run has all 50,000.
 """
 

@@ -1,6 +1,9 @@
 """LeNet-5 on MNIST, which reached a test error of 0.95 % in 1998 (LeCun et al., section III-B).
 
-python recipes/lenet_mnist.py                # pip install "kcnn[tfds]"; RESULT
+    python recipes/lenet_mnist.py                # pip install "kcnn[tfds]"
+
+Test error 0.91 % (seed 0, the only one that was run) in 572 s of training on 2 CPU cores that other work kept busy.
+Each epoch's images are shifted, turned and scaled a little, which the paper's 0.95 % does without.
 """
 
 from pathlib import Path

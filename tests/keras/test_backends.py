@@ -41,6 +41,7 @@ assert "tensorflow" not in sys.modules
 """
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_googlenet_builds_trains_and_predicts_on_another_backend_without_tensorflow(backend, tmp_path):
     if not find_spec(backend):

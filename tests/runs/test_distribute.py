@@ -390,6 +390,7 @@ def cluster_run(tmp_path_factory):
     return folder, [json.loads((folder / f"{n}.json").read_text()) for n in range(2)]
 
 
+@pytest.mark.every
 def test_two_processes_train_as_two_replicas_of_one(cluster_run, two, mirrored):
     folder, found = cluster_run
     for one in found:
@@ -406,6 +407,7 @@ def test_two_processes_train_as_two_replicas_of_one(cluster_run, two, mirrored):
     assert kcnn.load(folder / "model.keras").count_params() == two[0].count_params()  # written by the chief alone
 
 
+@pytest.mark.every
 def test_keras_still_needs_the_mend(cluster_run):
     """Where this fails, Keras trains on several workers by itself: delete kcnn/distribute/multiworker.py."""
     for one in cluster_run[1]:
