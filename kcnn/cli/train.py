@@ -25,7 +25,7 @@ def add(app: typer.Typer) -> None:
         )
     )(train)
     app.command(
-        context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
+        context_settings={"allow_interspersed_args": False},
         epilog=_examples("kcnn launch --workers 2 kcnn train convnet --data digits --strategy multiworker"),
     )(launch)
     app.command(epilog=_examples("kcnn runs", "kcnn runs runs/ --sort test --json"))(runs)

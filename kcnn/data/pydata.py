@@ -6,8 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from kcnn.data.images import Undecodable
-
 AHEAD = 2  # batches that are read while another is trained on
 
 
@@ -35,6 +33,4 @@ class Ahead(keras.utils.PyDataset):
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         pixels, labels = self.batches[number]
-        if not len(labels):
-            raise Undecodable(f"batch {number} of {len(self)} holds no picture that can be decoded; remove such files")
         return pixels.astype("float32"), labels

@@ -55,16 +55,31 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Batches of a split in a fixed order; a picture that cannot be decoded is left out, and its label with it."""
+    """Batches of a split in a fixed order; a picture that cannot be decoded is left out, and its label with it.
+
+    So is a batch in which none can: how many there are has to be known before they are read.
+    """
 
     split: Split
     rows: int
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.rows)
+        return len(self._firsts)
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.split.whole(np.arange(number * self.rows, min((number + 1) * self.rows, len(self.split))))
+        first = int(self._firsts[number])
+        return self.split.whole(np.arange(first, min(first + self.rows, len(self.split))))
+
+    @cached_property
+    def _firsts(self) -> np.ndarray:
+        firsts = np.arange(0, len(self.split), self.rows)
+        if self.split.store.checked:
+            return firsts
+        good = self.split.decode(firsts)
+        for i in np.flatnonzero(~good):
+            others = range(firsts[i] + 1, min(firsts[i] + self.rows, len(self.split)))
+            good[i] = any(self.split.decode(np.array([place]))[0] for place in others)
+        return firsts[good]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +178,13 @@ class Data:
         return tfdata.serve(batches, (*split.store.shape,), rows // shards, change)
 
     def _evaluated(self, word: str) -> Any:
-        split = self.splits[word]
-        return self._served(Fitted(Evaluation(split, self.batch_size), self.input_shape), None, not split.store.checked)
+        return self._served(Fitted(Evaluation(self.splits[word], self.batch_size), self.input_shape), None)
 
-    def _served(self, batches: Fitted, rows: int | None, gaps: bool = False) -> Any:
+    def _served(self, batches: Fitted, rows: int | None) -> Any:
         if has_tensorflow():
             from kcnn.data import tfdata
 
-            return tfdata.serve(batches, self.input_shape, rows, gaps=gaps)
+            return tfdata.serve(batches, self.input_shape, rows)
         from kcnn.data import pydata
 
         return pydata.Ahead(batches)

@@ -66,6 +66,10 @@ class Split:
                 raise Undecodable(f"none of {len(self)} pictures can be decoded, such as {self.names[0]}")
         return pixels, self.labels[places]
 
+    def decode(self, places: np.ndarray) -> np.ndarray:
+        """Whether each of the pictures at these places can be decoded."""
+        return self.store.read(self.rows[places])[1]
+
     def whole(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pictures and labels at those of these places whose pictures decode."""
         pixels, good = self.store.read(self.rows[places])

@@ -20,13 +20,11 @@ class Change:
     chance: Callable[[int], np.ndarray]
 
 
-def serve(
-    batches: Any, shape: tuple[int, int, int], rows: int | None, change: Change | None = None, gaps: bool = False
-) -> tf.data.Dataset:
+def serve(batches: Any, shape: tuple[int, int, int], rows: int | None, change: Change | None = None) -> tf.data.Dataset:
     """Numbered batches of uint8 pixels of this shape and int64 labels, in order, as float32 and labels.
 
     All are read by one function without state, or TensorFlow's determinism would have one wait for
-    the other. `rows` is the size of every batch where all are alike; with `gaps` some may be empty, and go.
+    the other. `rows` is the size of every batch where all are alike.
     """
 
     dtype = tf.float32 if change is None else tf.uint8
@@ -57,6 +55,4 @@ def serve(
         found = numbers.map(picked, **parallel)
     else:
         found = numbers.map(lambda n: (n, *picked(n)), **parallel).map(changed, **parallel)
-    if gaps:
-        found = found.filter(lambda pixels, labels: tf.size(labels) > 0)
     return found.prefetch(tf.data.AUTOTUNE)

@@ -3,8 +3,9 @@
 Each public word is imported when it is first used, so that `launch` and `cluster` need no TensorFlow.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kcnn.lazy import words
 
 if TYPE_CHECKING:
     from kcnn.distribute.agreement import preflight
@@ -27,21 +28,13 @@ __all__ = [
     "together",
 ]
 
-_HOME = {
-    **dict.fromkeys(("KINDS", "is_chief", "place", "plain", "strategy", "synchronize", "together"), "strategies"),
-    **dict.fromkeys(("padded", "predict", "spread"), "batches"),
-    "preflight": "agreement",
-    "launch": "processes",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'kcnn.distribute' has no attribute {name!r}")
-    value = getattr(import_module(f"kcnn.distribute.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = words(
+    __name__,
+    {
+        "strategies": ("KINDS", "is_chief", "place", "plain", "strategy", "synchronize", "together"),
+        "batches": ("padded", "predict", "spread"),
+        "agreement": ("preflight",),
+        "processes": ("launch",),
+    },
+    globals(),
+)

@@ -3,8 +3,9 @@
 Each word is imported when it is first used: recipes can be looked at and checked without Keras.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kcnn.lazy import words
 
 if TYPE_CHECKING:
     from kcnn.training.losses import CrossEntropy, accuracy, balanced
@@ -29,22 +30,15 @@ __all__ = [
     "sgd",
     "train",
 ]
-_HOME = {
-    **dict.fromkeys(("CrossEntropy", "accuracy", "balanced"), "losses"),
-    **dict.fromkeys(("SGD", "adamw", "schedule", "sgd"), "optimizers"),
-    **dict.fromkeys(("RECIPES", "Recipe", "recipe"), "recipes"),
-    **dict.fromkeys(("OutOfMemory", "Run", "train"), "run"),
-    "NotFinite": "watch",
-}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'kcnn.training' has no attribute {name!r}")
-    value = getattr(import_module(f"kcnn.training.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = words(
+    __name__,
+    {
+        "losses": ("CrossEntropy", "accuracy", "balanced"),
+        "optimizers": ("SGD", "adamw", "schedule", "sgd"),
+        "recipes": ("RECIPES", "Recipe", "recipe"),
+        "run": ("OutOfMemory", "Run", "train"),
+        "watch": ("NotFinite",),
+    },
+    globals(),
+)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,8 @@ def newest(folder: Path, model: Any, run: str) -> tuple[Checkpoint | None, list[
             return restore(path, model, run), refused
         except Refused as error:
             refused.append(str(error))
-            path.rename(path.with_suffix(".refused"))
+            with suppress(FileNotFoundError):  # another worker, which reads here as well, has put it aside
+                path.rename(path.with_suffix(".refused"))
     return None, refused
 
 

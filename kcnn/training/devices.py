@@ -86,25 +86,21 @@ def training(strategy: Any, data: Data, first: int, last: int, augmentation: Any
     return distribute.spread(strategy, make, data.batch_size)
 
 
-def validation(strategy: Any, data: Data) -> Any:
-    """Validation batches, as fit takes them under the strategy: every image counts once."""
+def validation(strategy: Any, data: Data) -> dict[str, Any]:
+    """What fit takes for validation under the strategy: batches, and their number where Keras cannot count them.
+
+    Every image counts once.
+    """
     if replicas(strategy) == 1:
-        return data.validation
+        return {"validation_data": data.validation}
     from kcnn import distribute
 
-    split, count = data.splits["validation"], len(data.splits["validation"])
-    if not split.store.checked:  # what cannot be decoded is found out now, for a mean over the others
-        count = sum(len(labels) for _, labels in data.validation)
-
-    def make(shard: tuple[int, int]) -> Any:
-        return distribute.padded(data.validation, count, data.batch_size, shard=shard)
-
-    return distribute.spread(strategy, make, data.batch_size)
-
-
-def validation_steps(strategy: Any, data: Data) -> int | None:
-    """Batches of validation, which Keras cannot count by itself where several replicas share them."""
-    return None if replicas(strategy) == 1 else -(-len(data.splits["validation"]) // data.batch_size)
+    batches, count, size = data.validation, len(data.splits["validation"]), data.batch_size
+    if not data.splits["validation"].store.checked:  # what cannot be decoded is found out now, and the gaps closed
+        count = sum(len(labels) for _, labels in batches)
+        batches = batches.unbatch().batch(size)
+    shared = distribute.spread(strategy, lambda shard: distribute.padded(batches, count, size, shard=shard), size)
+    return {"validation_data": shared, "validation_steps": -(-count // size)}
 
 
 def prepare(strategy: Any, model: Any) -> None:
@@ -120,7 +116,7 @@ def preflight(strategy: Any, model: Any, data: Data) -> None:
     if replicas(strategy) > 1:
         from kcnn import distribute
 
-        size = 2 * replicas(strategy)
+        size = replicas(strategy) * min(2, len(data.splits["train"]) // replicas(strategy))
         small = dataclasses.replace(data, batch_size=size)
         distribute.preflight(strategy, model, lambda shard: small.epochs(0, 1, shard=shard), size)
 

@@ -101,8 +101,7 @@ def fit(model: Any, job: Job, first: int, last: int, keeper: keras.callbacks.Cal
         steps_per_epoch=data.steps,
         initial_epoch=first,
         epochs=last,
-        validation_data=devices.validation(job.strategy, data),
-        validation_steps=devices.validation_steps(job.strategy, data),
+        **devices.validation(job.strategy, data),
         callbacks=[watch.Finite(), *swap, keeper, *job.callbacks],
         shuffle=False,  # the data comes shuffled
         verbose=0,

@@ -15,6 +15,7 @@ from kcnn import runs as folder
 from kcnn.drawing import measure
 from kcnn.files import replacing, write_text
 from kcnn.training import losses, watch
+from kcnn.training.job import Job
 
 
 def scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +27,7 @@ def scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(logits), np.concatenate(truth)
 
 
-def measured(model: Any, job: Any, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """Everything that is known of a finished run, from one pass over the test split."""
     data, request = job.data, job.request
     logits, truth = scores(model, data.test)
@@ -68,7 +69,7 @@ def measured(model: Any, job: Any, rows: Sequence[Mapping[str, float]]) -> dict[
     }
 
 
-def write(out: Path, model: Any, job: Any, metrics: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> None:
+def write(out: Path, model: Any, job: Job, metrics: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> None:
     """The run's files; metrics.json last, since it says that the run is finished."""
     data = job.data
     with replacing(out / "model.keras") as temporary:

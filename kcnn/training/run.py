@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +71,11 @@ def train(
 ) -> Run:
     """Train a network by name on what kcnn.data.load takes, or on a Data, by a recipe, into the folder `out`.
 
-    `epochs`, `batch_size` (images a step), `learning_rate` and `adjust` change fields of the recipe, whose
-    batch size counts also where a Data was loaded with another.
-    A folder with an unfinished run of the same request is gone on with after its last whole epoch;
-    one with a finished run is answered from; one with another run is refused. `strategy` is one of
-    kcnn.distribute.strategy's words; of several workers the chief alone writes, and the others'
-    Run has no metrics. `auto_batch` halves a
+    `epochs`, `batch_size` (images a step), `learning_rate` and `adjust` change fields of the recipe,
+    whose batch size counts also where a Data was loaded with another. A folder with an unfinished run
+    of the same request is gone on with after its last whole epoch; one with a finished run is answered
+    from; one with another run is refused. `strategy` is one of kcnn.distribute.strategy's words; of
+    several workers the chief alone writes, and the others' Run has no metrics. `auto_batch` halves a
     batch that does not fit into memory. On a CPU with TensorFlow, deterministic kernels are switched
     on for the whole process, so that a seed fixes the history to its last digit. `say` is told what
     a person should know.
@@ -190,8 +190,6 @@ def _run(job: Job) -> Run:
     rows = found.history if found else []
     done = len(rows)
     if found:
-        if found.batch_size != data.batch_size:
-            at_step(model, done * data.steps)  # an epoch has another number of them now
         job.say(f"going on after epoch {done} of {recipe.epochs}")
         if found.about != folder.versions():
             job.say(f"written by other versions than these: {dict(found.about)}")
@@ -242,12 +240,17 @@ def _run(job: Job) -> Run:
 
 
 def _leave(job: Job) -> None:
-    """Remove this worker's checkpoints, and their folder once nobody has any."""
-    for path in (*checkpoints.files(job.states), *job.states.glob("*.refused")):
+    """Remove the checkpoints: of several workers each its own, and their folder once nobody has any."""
+    root = job.out / folder.STATES
+    if job.states == root:
+        shutil.rmtree(root)  # those too of workers that began the run
+        return
+    if job.states.exists():
+        shutil.rmtree(job.states)
+    for path in checkpoints.files(root) if job.chief else ():  # of one process that began the run
         path.unlink()
-    for path in dict.fromkeys((job.states, job.out / folder.STATES)):
-        with contextlib.suppress(OSError):  # another worker's are there still; the last one out removes it
-            path.rmdir()
+    with contextlib.suppress(OSError):  # another worker's are there still; the last one out removes it
+        root.rmdir()
 
 
 def _resumed(job: Job, model: Any) -> checkpoints.Checkpoint | None:
@@ -271,21 +274,25 @@ def _resumed(job: Job, model: Any) -> checkpoints.Checkpoint | None:
                     f"copy its file there, or remove {root} on every machine to start anew"
                 )
             found = checkpoints.restore(checkpoints.file(found.path.parent, agreed), model, job.run)
+        if found and found.batch_size != job.data.batch_size:
+            at_step(model, found.epoch * job.data.steps)  # an epoch has another number of them now
     return found
 
 
 def _explained(error: watch.NotFinite, job: Job, model: Any) -> watch.NotFinite:
     """The error with what a person needs to know: the epoch is played again up to the step that failed."""
     data = job.data
-    job.say(f"the loss is {error.loss} in epoch {error.epoch + 1}; looking for the layer")
     if error.step is None:
         with averaged(model):
             where = diagnose.validation(model, data.validation)
         rate = job.rate((error.epoch + 1) * data.steps - 1)
+    elif devices.place(job.strategy)[1] > 1:  # each stops at a step of its own, and none could play it with the others
+        where = 'which layer broke, the same run with strategy "single" tells'
+        rate = job.rate(error.epoch * data.steps + error.step)
     else:
+        job.say(f"the loss is {error.loss} in epoch {error.epoch + 1}; playing it again to find the layer")
         again = made(job)
-        with devices.scope(job.strategy):
-            checkpoints.newest(job.states, again, job.run)
+        _resumed(job, again)
         optimizer = getattr(again.optimizer, "inner_optimizer", again.optimizer)
         optimizer.use_ema = False  # or averages would take the place of the weights once fit has ended
 

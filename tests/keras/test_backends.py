@@ -1,21 +1,13 @@
 """The same networks on Keras' other backends, each in a process of its own."""
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
 
+from tests import hidden
+
 CODE = """
 import sys
-
-class Hidden:  # as if TensorFlow were not installed, for Keras and kcnn: torch only asks whether it is
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "tensorflow" and "torch" not in sys.modules:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Hidden())
 import keras, kcnn, numpy as np
 assert keras.backend.backend() == sys.argv[1]
 x = np.random.default_rng(0).uniform(0, 255, (8, 65, 65, 1)).astype("float32")
@@ -46,12 +38,4 @@ assert "tensorflow" not in sys.modules
 def test_googlenet_builds_trains_and_predicts_on_another_backend_without_tensorflow(backend, tmp_path):
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, backend],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    hidden.run(CODE, backend, backend=backend, cwd=tmp_path)

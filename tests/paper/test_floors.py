@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = [  # from the ground up; a room imports only rooms below its own line
-    {"ops", "files", "labels"},
+    {"ops", "files", "labels", "lazy"},
     {"arithmetic"},
     {"sketch"},
     {"blocks", "measurement"},
@@ -31,7 +31,7 @@ LAZY = {
 }  # imports inside a function that reach up
 HEAVY = {"keras", "tensorflow", "numpy", "sklearn", "matplotlib", "PIL", "safetensors", "h5py", "torch", "requests"}
 PAPER = {
-    *("ops", "files", "labels", "arithmetic", "sketch", "blocks", "architecture", "registry", "sources"),
+    *("ops", "files", "labels", "lazy", "arithmetic", "sketch", "blocks", "architecture", "registry", "sources"),
     *("measurement", "drawing"),
     *("diff", "catalogue", "__init__"),
 }

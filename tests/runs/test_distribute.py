@@ -1,175 +1,35 @@
-"""Several devices and several processes train as one: the same losses, each sample counted once, and a clear end.
+"""Several devices train as one: the same losses, each sample counted once, and what is wrong is refused at once."""
 
-Run as a program this file is one worker of a cluster: its arguments are a job below and a folder.
-"""
-
-import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import kcnn
 from kcnn import distribute
-from kcnn.distribute import launch
 from kcnn.distribute.processes import _environments
-
-CPU = tf.config.list_physical_devices("CPU")[0]
-if "TF_CONFIG" not in os.environ and not tf.config.get_logical_device_configuration(CPU):
-    tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-BATCH, STEPS, COUNT = 16, 3, 37  # 37 samples to evaluate: the last batch has 5, all in the first replica
-RNG = np.random.default_rng(0)
-X = RNG.uniform(0, 255, (BATCH * STEPS, 12, 12, 1)).astype("float32")
-Y = RNG.integers(0, 5, len(X))
-
-
-def body(x):
-    x = kcnn.blocks.conv(x, 6, 3, stride=2, norm=True, name="stem")
-    return kcnn.blocks.residual(x, 8, stride=2, name="unit1")
-
-
-SMALL = kcnn.Architecture(body=body, reference="a small residual network", input_shape=(12, 12, 1), classes=5)
-
-
-def crossentropy():
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def training(shard):
-    index, parts = shard
-    rows = slice(index * BATCH // parts, (index + 1) * BATCH // parts)
-    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(BATCH).repeat()
-    return batches.map(lambda x, y: (x[rows], y[rows]))
-
-
-def evaluation():
-    return tf.data.Dataset.from_tensor_slices((X[:COUNT], Y[:COUNT])).batch(BATCH)
-
-
-def evaluated(shard):
-    return distribute.padded(evaluation(), COUNT, BATCH, shard)
-
-
-def compiled(strategy, network=SMALL, loss=None, **options):
-    with strategy.scope():
-        model = kcnn.build(network, seed=1, **options)
-        distribute.synchronize(strategy, model)
-        optimizer = keras.optimizers.SGD(0.02, momentum=0.9, use_ema=True, ema_momentum=0.5, weight_decay=1e-3)
-        model.compile(optimizer, loss or crossentropy(), weighted_metrics=["accuracy"], jit_compile=False)
-    return model
-
-
-def fitted(strategy, epochs=3, callbacks=(), **options):
-    """A model trained with a moving average of its weights, and its history."""
-    model = compiled(strategy, **options)
-    found = model.fit(
-        distribute.spread(strategy, training, BATCH),
-        steps_per_epoch=STEPS,
-        epochs=epochs,
-        validation_data=distribute.spread(strategy, evaluated, BATCH),
-        callbacks=[keras.callbacks.SwapEMAWeights(), *callbacks],
-        shuffle=False,
-        verbose=0,
-    )
-    return model, found.history
-
-
-def same(found, wanted, rel):
-    assert found.keys() == wanted.keys()
-    for name in wanted:
-        assert found[name] == pytest.approx(wanted[name], rel=rel), name
-
-
-# --- one worker of a cluster ---
-
-
-def job_fit(folder):
-    strategy = distribute.strategy("auto")
-    me, workers = distribute.place(strategy)
-    distribute.preflight(strategy, compiled(strategy), training, BATCH)
-    model, history = fitted(strategy)
-    outputs = distribute.predict(strategy, model, evaluation(), COUNT, BATCH)
-    alone = distribute.plain(model).predict(evaluation(), verbose=0)
-    if distribute.is_chief(strategy):
-        distribute.plain(model).save(folder / "model.keras")
-    found = {
-        "history": history,
-        "workers": workers,
-        "chief": distribute.is_chief(strategy),
-        "untouched": untouched(),
-        "again": distribute.strategy("multiworker") is strategy,
-        "predicted": outputs.tolist(),
-        "apart": float(abs(outputs - alone).max()),
-        "unmended": unmended(strategy),
-    }
-    (folder / f"{me}.json").write_text(json.dumps(found))
-
-
-def unmended(strategy):
-    """What Keras says without the mend, and with either half of it."""
-    found = []
-    whole = type(strategy).reduce
-
-    def batches_alone(self, reduce_op, value, axis):
-        base = tf.distribute.Strategy.reduce
-        return whole(self, reduce_op, value, axis) if isinstance(value, tuple) else base(self, reduce_op, value, axis)
-
-    for reduce in (tf.distribute.Strategy.reduce, batches_alone):
-        type(strategy).reduce = reduce
-        try:
-            fitted(strategy, epochs=1)
-            found.append("trains")
-        except (ValueError, TypeError) as error:
-            found.append(f"{type(error).__name__}: {error}"[:300])
-    type(strategy).reduce = whole
-    return found
-
-
-def job_killed(folder):
-    strategy = distribute.strategy("auto")
-    me, _ = distribute.place(strategy)
-
-    class Kill(keras.callbacks.Callback):
-        def on_train_batch_begin(self, batch, logs=None):
-            if me == 1 and batch == 1 and self.epoch == 2 and not (folder / "killed").exists():
-                (folder / "killed").write_text(str(time.time()))
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.epoch = epoch
-            with (folder / f"epochs{me}").open("a") as file:
-                file.write(f"{epoch}\n")
-
-    backup = keras.callbacks.BackupAndRestore(folder / f"backup{me}")
-    with distribute.together(strategy):
-        model, _ = fitted(strategy, epochs=4, callbacks=[backup, Kill()])
-    np.savez(folder / f"{me}.npz", *model.get_weights())
-
-
-def command(job, folder):
-    return [sys.executable, __file__, job, str(folder)]
-
-
-def quiet(monkeypatch):
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-
+from tests.runs.small import (
+    BATCH,
+    COUNT,
+    RNG,
+    X,
+    Y,
+    compiled,
+    crossentropy,
+    evaluated,
+    evaluation,
+    fitted,
+    same,
+    training,
+    untouched,
+)
 
 # --- which strategy ---
-
-
-@pytest.fixture(scope="module")
-def mirrored():
-    return distribute.strategy("mirrored", ["CPU:0", "CPU:1"])
 
 
 def test_a_word_that_is_no_strategy_is_answered_with_those_there_are():
@@ -230,11 +90,6 @@ def test_another_backend_is_told_that_tf_distribute_is_tensorflows(monkeypatch):
 # --- what several replicas compute ---
 
 
-@pytest.fixture(scope="module")
-def two(mirrored):
-    return fitted(mirrored)
-
-
 def test_two_replicas_train_as_one_device_with_batch_norm_averages_and_a_partial_last_batch(two):
     """Loss, accuracy, validation with the averaged weights, over nine steps."""
     _, wanted = fitted(distribute.strategy("single"))
@@ -259,12 +114,26 @@ def test_evaluation_counts_every_sample_once(two, mirrored):
     assert found["loss"] == pytest.approx(float(crossentropy()(Y[:COUNT], logits)), rel=1e-5)
 
 
-def untouched():
-    """Whether Keras' two functions, and tf.distribute's, are those of their own files."""
-    import keras.src.backend.tensorflow.trainer as trainer
+def test_broken_pictures_met_late_are_left_out_of_validation_as_on_one_device(two, mirrored, tmp_path, monkeypatch):
+    from kcnn import data
+    from kcnn.training import devices
 
-    own = (trainer.reduce_per_replica, trainer.TensorFlowTrainer._maybe_symbolic_build)
-    return all(one.__code__.co_filename == trainer.__file__ for one in own)
+    for i in range(80):
+        path = tmp_path / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(RNG.integers(0, 256, (12, 12), "uint8")).save(path)
+    monkeypatch.setattr(sys.modules["kcnn.data.load"], "AHEAD", 0)
+    request = {"input_shape": (12, 12, 1), "batch_size": 4, "validation": 0.4}
+    for name in data.load(tmp_path, **request).splits["validation"].names[:9]:
+        Path(name).write_text("broken")
+    found = data.load(tmp_path, **request)
+    alone = distribute.plain(two[0])
+    alone.compile(loss=crossentropy())
+    shared = devices.validation(mirrored, found)
+    assert shared["validation_steps"] == 6  # 23 of 32 pictures
+    told = two[0].evaluate(shared["validation_data"], steps=6, return_dict=True, verbose=0)
+    wanted = alone.evaluate(found.validation, return_dict=True, verbose=0)
+    assert told["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
 
 
 def test_keras_is_left_as_it_was_and_so_is_the_mirrored_strategy(two, mirrored):
@@ -376,73 +245,3 @@ def test_the_check_refuses_batch_norms_that_are_not_synchronised(mirrored):
     model.get_layer("stem_bn").synchronized = False
     with pytest.raises(RuntimeError, match="1 batch normalisations, such as stem_bn"):
         distribute.preflight(mirrored, model, training, BATCH)
-
-
-# --- several processes ---
-
-
-@pytest.fixture(scope="module")
-def cluster_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cluster")
-    with pytest.MonkeyPatch.context() as patch:
-        quiet(patch)
-        assert launch(2, command("job_fit", folder)) == 0
-    return folder, [json.loads((folder / f"{n}.json").read_text()) for n in range(2)]
-
-
-@pytest.mark.every
-def test_two_processes_train_as_two_replicas_of_one(cluster_run, two, mirrored):
-    folder, found = cluster_run
-    for one in found:
-        assert one["workers"] == 2
-        assert one["again"]
-        assert one["untouched"]
-        same(one["history"], two[1], 1e-4)
-        assert one["apart"] < 1e-5
-    assert [one["chief"] for one in found] == [True, False]
-    assert found[0]["predicted"] == found[1]["predicted"]
-    np.testing.assert_allclose(
-        found[0]["predicted"], distribute.predict(mirrored, two[0], evaluation(), COUNT, BATCH), atol=1e-3
-    )
-    assert kcnn.load(folder / "model.keras").count_params() == two[0].count_params()  # written by the chief alone
-
-
-@pytest.mark.every
-def test_keras_still_needs_the_mend(cluster_run):
-    """Where this fails, Keras trains on several workers by itself: delete kcnn/distribute/multiworker.py."""
-    for one in cluster_run[1]:
-        batch, scalar = one["unmended"]
-        assert "PerReplica" in batch
-        assert "Invalid reduction dimension 0 for input with 0 dimensions" in scalar
-
-
-@pytest.mark.every
-def test_where_a_worker_is_killed_the_other_stops_and_the_same_command_goes_on(tmp_path, mirrored, monkeypatch):
-    quiet(monkeypatch)
-    crew = [
-        subprocess.Popen(command("job_killed", tmp_path), env=environment, stderr=subprocess.PIPE, text=True)
-        for environment in _environments(2)
-    ]
-    try:
-        _, said = crew[0].communicate(timeout=180)
-        waited = time.time() - float((tmp_path / "killed").read_text())
-        assert crew[1].wait(10) == -signal.SIGKILL
-    finally:
-        for process in crew:
-            process.kill()
-            process.wait()
-    assert crew[0].returncode == 1
-    assert waited < 60
-    assert "RuntimeError: worker 0 of 2 stops: worker 1 is gone" in said
-    assert launch(2, command("job_killed", tmp_path)) == 0
-    for n in range(2):
-        assert (tmp_path / f"epochs{n}").read_text().split() == ["0", "1", "2", "2", "3"]
-    model, _ = fitted(mirrored, epochs=4)
-    for n in range(2):
-        found = np.load(tmp_path / f"{n}.npz")
-        for wanted, name in zip(model.get_weights(), found.files, strict=True):
-            np.testing.assert_allclose(found[name], wanted, rtol=1e-3, atol=1e-3)
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](Path(sys.argv[2]))

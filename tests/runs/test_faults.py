@@ -17,11 +17,24 @@ from kcnn.training import NotFinite, OutOfMemory, checkpoints, train
 from kcnn.training.losses import CrossEntropy
 from tests.runs.test_training import REQUEST, history
 
-CODE = (
-    "import sys, resource; from kcnn.training import train\n"
-    "train('convnet', 'digits', out=sys.argv[1], input_shape=(28, 28, 1), epochs=4, seed=3, learning_rate=1e-3,"
-    " options={'dropout': 0.2}, adjust={'shift': 0.1, 'ema': 0.9}, say=print)"
+CODE = """
+import resource, sys, time
+import keras
+from kcnn.training import train
+
+class Waits(keras.callbacks.Callback):  # in the middle of an epoch, until it is killed
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == (int(sys.argv[2]), 5):
+            time.sleep(600)
+
+train(
+    "convnet", "digits", out=sys.argv[1], input_shape=(28, 28, 1), epochs=4, seed=3, learning_rate=1e-3,
+    options={"dropout": 0.2}, adjust={"shift": 0.1, "ema": 0.9}, callbacks=[Waits()], say=print,
 )
+"""
 FULL = {**REQUEST, "options": {"dropout": 0.2}, "adjust": {"shift": 0.1, "ema": 0.9}}
 
 
@@ -30,8 +43,8 @@ def states(folder):
 
 
 def killed(folder, epochs):
-    """Start the training in a process of its own, and kill it in the epoch after so many."""
-    process = subprocess.Popen([sys.executable, "-c", CODE, str(folder)], stderr=subprocess.DEVNULL)
+    """Start the training in a process of its own, and kill it in the middle of the epoch after so many."""
+    process = subprocess.Popen([sys.executable, "-c", CODE, str(folder), str(epochs)], stderr=subprocess.DEVNULL)
     try:
         for _ in range(2400):
             if any(path.name >= f"epoch-{epochs:05}" for path in states(folder)):
@@ -55,7 +68,7 @@ def test_a_run_killed_in_mid_epoch_goes_on_and_ends_the_same_to_the_last_digit(w
     killed(tmp_path / "out", 1)
     said = []
     resumed = train("convnet", "digits", out=tmp_path / "out", **FULL, say=said.append)
-    assert 1 <= resumed.resumed < 4
+    assert resumed.resumed == 1
     assert said == [f"going on after epoch {resumed.resumed} of 4"]
     assert history(resumed.folder) == history(whole.folder)
     assert resumed.metrics["confusion"] == whole.metrics["confusion"]
@@ -200,8 +213,8 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_last_checkpoint_whole(tmp_
     out = tmp_path / "out"
     killed(out, 1)
     before = {path: path.read_bytes() for path in states(out)}
-    code = CODE.replace("\n", "\nresource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n", 1)
-    done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=False)
+    code = CODE.replace("\ntrain(", "\nresource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\ntrain(", 1)
+    done = subprocess.run([sys.executable, "-c", code, str(out), "-1"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("OSError: ")

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ import pytest
 from kcnn import data
 from kcnn.augment import Augmentation
 from kcnn.data import serve
+from tests import hidden
 
 STRONG = Augmentation(flip=True, crop=2, erase=0.5, mixup=0.2)
 
@@ -153,13 +153,6 @@ def test_batches_are_read_side_by_side_under_tensorflows_determinism(tmp_path):
 
 WITHOUT = """
 import json, sys
-
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "tensorflow":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Hidden())
 from dataclasses import dataclass
 import numpy as np
 from kcnn import data
@@ -212,16 +205,8 @@ def test_without_tensorflow_keras_gets_the_same_batches_in_the_same_order(number
         (tmp_path / "photos" / word).mkdir(parents=True)
         for i in range(10):
             Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / "photos" / word / f"{i}.png")
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, str(tmp_path / "photos")],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout) == values(numbered.epochs(1, 3)) + values(numbered.validation)
+    said = hidden.run(WITHOUT, str(tmp_path / "photos"), backend="jax", cwd=tmp_path)
+    assert json.loads(said) == values(numbered.epochs(1, 3)) + values(numbered.validation)
 
 
 def test_importing_and_loading_leave_tensorflow_and_keras_unloaded():

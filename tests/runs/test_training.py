@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ from PIL import Image
 import kcnn
 from kcnn.runs import UNLIKE
 from kcnn.training import Recipe, train
+from tests import hidden
 
 REQUEST = {"input_shape": (28, 28, 1), "epochs": 4, "seed": 3, "learning_rate": 1e-3}
 
@@ -232,13 +232,6 @@ def test_the_command_line_trains_and_predicts_without_chatter(tmp_path):
 
 JAX = """
 import sys
-
-class Hidden:  # as if TensorFlow were not installed
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "tensorflow":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Hidden())
 from pathlib import Path
 import keras
 from sklearn.datasets import load_digits
@@ -279,12 +272,4 @@ assert not Path("other").exists() and "tensorflow" not in sys.modules
 
 def test_jax_trains_from_arrays_where_tensorflow_is_not_installed_and_says_what_is_tensorflows(tmp_path):
     pytest.importorskip("jax")
-    done = subprocess.run(
-        [sys.executable, "-c", JAX],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    hidden.run(JAX, backend="jax", cwd=tmp_path)

@@ -1,0 +1,20 @@
+"""Words of a package, each imported from its module when it is first used."""
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def words(
+    package: str, homes: Mapping[str, Iterable[str]], names: dict[str, Any]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package: `homes` are modules and the words of each, `names` its globals()."""
+    home = {word: module for module, own in homes.items() for word in own}
+
+    def found(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        names[name] = value = getattr(import_module(f"{package}.{home[name]}"), name)
+        return value
+
+    return found, lambda: sorted({*names, *home})

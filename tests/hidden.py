@@ -1,0 +1,30 @@
+"""Code run in a process of its own, as if TensorFlow were not installed, on another backend of Keras'."""
+
+import os
+import subprocess
+import sys
+
+HIDE = """
+import sys
+
+class Hidden:  # torch only asks whether TensorFlow is there
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow" and "torch" not in sys.modules:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+def run(code: str, *words: str, backend: str, cwd: object) -> str:
+    """What the code prints; an AssertionError with its error where it fails."""
+    done = subprocess.run(
+        [sys.executable, "-c", HIDE + code, *words],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
