@@ -55,7 +55,7 @@ def plain_keras(data, seconds: float, seed: int) -> float:
     over = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", time.perf_counter() > end)
     )
-    model.fit(data.epochs(0, 1000), steps_per_epoch=data.steps, epochs=1000, callbacks=[over], verbose=0)
+    model.fit(data.epochs(0, 1000), steps_per_epoch=data.steps, epochs=1000, callbacks=[over], shuffle=False, verbose=0)
     return model.evaluate(data.test, return_dict=True, verbose=0)["accuracy"]
 
 

@@ -55,4 +55,11 @@ def serve(batches: Any, shape: tuple[int, int, int], rows: int | None, change: C
         found = numbers.map(picked, **parallel)
     else:
         found = numbers.map(lambda n: (n, *picked(n)), **parallel).map(changed, **parallel)
-    return found.prefetch(tf.data.AUTOTUNE)
+    return found.prefetch(tf.data.AUTOTUNE).with_options(_options())
+
+
+def _options() -> tf.data.Options:
+    """Without autotuning, whose thread holds an iterator that ends until it wakes: up to as long as it was used."""
+    found = tf.data.Options()
+    found.autotune.enabled = False  # AUTOTUNE then means as many threads as there are, 16 at most
+    return found

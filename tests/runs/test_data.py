@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kcnn import data
-from kcnn.data.images import Undecodable, crop_box, decode
+from kcnn.data.images import Undecodable, decode
 
 LOAD, RAW = sys.modules["kcnn.data.load"], sys.modules["kcnn.data.raw"]  # the function hides the module of its name
 SHARED = Path(__file__).parents[3] / "shared"
@@ -227,44 +227,6 @@ def test_split_folders_are_kept_and_a_lone_validation_folder_is_the_test(photos,
     found = data.load(tmp_path / "own", input_shape=(8, 8, 3))
     assert sizes(found) == {"train": 18, "validation": 2, "test": 2}
     assert "validation split is kept for the test" in found.notes[0]
-
-
-@pytest.mark.parametrize("name", ["turned.png", "turned.jpg"])
-def test_a_picture_is_turned_as_its_exif_says(name, tmp_path):
-    image = Image.new("RGB", (32, 16), "black")
-    image.paste("white", (0, 0, 16, 16))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a camera held upright: to be turned clockwise by 90 degrees
-    image.save(tmp_path / name, exif=exif)
-    pixels = decode(tmp_path / name, (32, 16, 1))
-    assert (pixels[2].mean(), pixels[29].mean()) == (255, 0)
-
-
-def test_a_large_jpeg_is_decoded_at_a_fraction_that_is_enough_however_it_is_turned(tmp_path):
-    rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (40, 30, 3), "uint8")).resize((480, 640), Image.Resampling.BICUBIC)
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    image.save(tmp_path / "upright.jpg", quality=95)
-    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", quality=95, exif=turned)
-    image.save(tmp_path / "whole.png")
-    whole = decode(tmp_path / "whole.png", (200, 60, 3)).astype(int)
-    for name in ("upright.jpg", "turned.jpg"):
-        assert np.abs(decode(tmp_path / name, (200, 60, 3)) - whole).mean() < 3
-
-
-@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1", "I;16"])
-def test_a_picture_of_any_mode_becomes_rgb_or_grey(mode, tmp_path):
-    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
-    (Image.new(mode, (9, 9)) if mode == "I;16" else Image.new("RGB", (9, 9)).convert(mode)).save(path)
-    assert decode(path, (5, 5, 3)).shape == (5, 5, 3)
-    assert decode(path, (5, 5, 1)).dtype == "uint8"
-
-
-def test_cropping_keeps_the_largest_central_part_of_the_right_proportions():
-    assert crop_box(100, 200, 50, 50) == (0, 50, 100, 150)
-    assert crop_box(200, 100, 50, 100) == (75, 0, 125, 100)
-    assert crop_box(8, 8, 64, 64) == (0, 0, 8, 8)
 
 
 def test_a_file_that_cannot_be_decoded_is_skipped_counted_and_named(photos, caplog):

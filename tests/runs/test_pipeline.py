@@ -41,6 +41,11 @@ def test_an_epoch_has_whole_batches_alone_and_no_image_twice(numbered):
     assert len(set(flat(values(numbered.epochs(0, 10))))) == 70  # what one epoch leaves out, another has
 
 
+def test_no_dataset_is_autotuned_so_that_its_end_waits_for_no_thread(numbered):
+    for served in (numbered.train, numbered.epochs(0, 2), numbered.epochs(0, 2, STRONG), numbered.test):
+        assert served.options().autotune.enabled is False
+
+
 def test_a_split_smaller_than_a_batch_is_one_batch():
     found = data.load((np.zeros((20, 4, 4), "uint8"), np.arange(20) % 2), input_shape=(4, 4, 1), batch_size=64)
     assert found.steps == 1
