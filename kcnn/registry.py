@@ -14,10 +14,14 @@ def published() -> dict[str, dict[str, EntryPoint]]:
     """{name: {distribution: entry point}}, from metadata alone: no plugin is imported."""
     found: dict[str, dict[str, EntryPoint]] = {}
     for point in entry_points(group=GROUP):
-        distribution = point.dist.name if point.dist else "unknown"
         # A checkout beside an installed copy of itself publishes one name twice with one target.
-        found.setdefault(point.name, {})[distribution] = point
+        found.setdefault(point.name, {})[publisher(point)] = point
     return found
+
+
+def publisher(point: EntryPoint) -> str:
+    """The distribution that an entry point belongs to; reads and parses its metadata."""
+    return point.dist.name if point.dist else "unknown"
 
 
 def names() -> list[str]:
@@ -57,15 +61,16 @@ def architecture(name: str) -> Architecture:
     TypeError where it publishes something else than an Architecture.
     """
     point, variant = entry(name)
-    owner = point.dist.name if point.dist else "unknown"
     try:
         found = point.load()
     except Exception as error:
         raise ImportError(
-            f"architecture {point.name!r} of distribution {owner} does not load: {type(error).__name__}: {error}"
+            f"architecture {point.name!r} of distribution {publisher(point)} does not load:"
+            f" {type(error).__name__}: {error}"
         ) from error
     if not isinstance(found, Architecture):
-        raise TypeError(f"{point.value} of distribution {owner} is a {type(found).__name__}, not a kcnn.Architecture")
+        kind = type(found).__name__
+        raise TypeError(f"{point.value} of distribution {publisher(point)} is a {kind}, not a kcnn.Architecture")
     if not variant:
         return found
     try:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from tests.catalogue import NETWORKS
 
 COUNTS = list(csv.DictReader(Path(__file__).with_name("counts.csv").open()))
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "architectures.csv"
+
+
+@cache
+def smallest(name):
+    return kcnn.smallest_input(name)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -74,7 +80,7 @@ def test_the_features_see_the_published_receptive_field(name, field):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_smallest_input_is_the_smallest_that_draws(name):
-    least = kcnn.smallest_input(name)
+    least = smallest(name)
     for side in {1, least // 2, least - 1} - {0, least}:
         with pytest.raises(ValueError, match=f"the smallest input that fits is {least}x{least}"):
             kcnn.draw(name, input_shape=(side, side, 3))
@@ -85,7 +91,7 @@ def test_the_smallest_input_is_the_smallest_that_draws(name):
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("channels", [1, 3, 7])
 def test_a_network_draws_at_its_smallest_input_with_any_channels(name, channels):
-    least = kcnn.smallest_input(name)
+    least = smallest(name)
     assert kcnn.measure(kcnn.draw(name, input_shape=(least, least, channels), classes=5)).rows[-1].shape == (5,)
 
 
