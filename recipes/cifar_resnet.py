@@ -4,7 +4,8 @@
     python recipes/cifar_resnet.py cifar/ --quick            # 8 epochs, for a CPU
     python recipes/cifar_resnet.py tfds:cifar10
 
-Neither the full schedule nor the quick one has been run to its end yet: there is no figure of ours.
+--quick, seed 0, the only one that was run: 82.16 % of the test images (error 17.84 %) after 23 minutes on 2 CPU cores,
+165 s an epoch; the images were JPEG copies of CIFAR-10's. The full schedule was not run: it wants a GPU.
 The paper trains with 45,000 images and keeps 5,000 for validation, as happens here; its last run has all 50,000.
 """
 
