@@ -10,7 +10,8 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-ORIENTATION = 0x0112  # the tag of EXIF; from 5 on, rows are columns
+ORIENTATION = 0x0112  # the tag of EXIF
+SIDEWAYS = (5, 6, 7, 8)  # its values where rows are columns; a broken file may have text there
 TURNED = {  # by EXIF's orientation
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -95,7 +96,7 @@ def _jpeg(content: bytes, picture: Image.Image, shape: tuple[int, int, int]) -> 
     if picture.format not in ("JPEG", "MPO") or picture.mode not in ("RGB", "L"):
         return None
     orientation = picture.getexif().get(ORIENTATION, 1)
-    height, width = shape[:2] if orientation < 5 else (shape[1], shape[0])
+    height, width = shape[:2] if orientation not in SIDEWAYS else (shape[1], shape[0])
     colours = "GRAY" if shape[2] == 1 else "RGB"
     try:
         pixels = simplejpeg.decode_jpeg(content, colours, min_height=height, min_width=width, min_factor=2)
@@ -110,7 +111,7 @@ def _middle(
     """The middle of a picture resized by its shorter side, as uint8 of that shape."""
     rows, columns, channels = shape
     if picture.format == "JPEG":
-        turned = picture.getexif().get(ORIENTATION, 1) > 4
+        turned = picture.getexif().get(ORIENTATION) in SIDEWAYS
         size = (2 * columns, 2 * rows)  # published weights were measured with all pixels
         picture.draft("RGB", size[::-1] if turned else size)
     ImageOps.exif_transpose(picture, in_place=True)

@@ -40,6 +40,22 @@ def test_a_picture_is_turned_as_its_exif_says(orientation, kind):
     assert away(pixels, np.asarray(turned)) < 4
 
 
+@pytest.mark.parametrize("shorter", [None, 30])
+def test_an_orientation_that_is_no_number_turns_nothing(shorter):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    as_text = (
+        exif.tobytes()
+        .replace(b"\x12\x01\x03\x00", b"\x12\x01\x02\x00")
+        .replace(b"\x01\x12\x00\x03", b"\x01\x12\x00\x02")
+    )
+    jpeg = file(rough(48, 32), exif=as_text)
+    assert isinstance(Image.open(io.BytesIO(jpeg)).getexif()[ORIENTATION], str)
+    assert (
+        decode(jpeg, (20, 20, 3), shorter=shorter) == decode(file(rough(48, 32)), (20, 20, 3), shorter=shorter)
+    ).all()
+
+
 def test_a_large_jpeg_is_decoded_at_a_fraction_that_is_enough_however_it_is_turned(tmp_path):
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (40, 30, 3), "uint8")).resize((480, 640), Image.Resampling.BICUBIC)
