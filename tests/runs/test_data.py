@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from kcnn import data
 from kcnn.data.images import Undecodable, decode
+from kcnn.data.store import room
 
 LOAD, RAW = sys.modules["kcnn.data.load"], sys.modules["kcnn.data.raw"]  # the function hides the module of its name
 SHARED = Path(__file__).parents[3] / "shared"
@@ -354,3 +357,20 @@ def test_wrong_arguments_are_told(tmp_path):
         data.load("digits", input_shape=(8, 8, 1), test=0.6, validation=0.5)
     with pytest.raises(TypeError, match="data is"):
         data.load(3, input_shape=(8, 8, 1))
+
+
+@given(st.lists(st.tuples(st.sampled_from([10, 20]), st.booleans()), min_size=1, max_size=12))
+def test_memory_is_taken_again_only_where_nobody_holds_a_part_of_it(asked):
+    held = []
+    for number, (size, keep) in enumerate(asked):
+        batch = room((size, 3), "float32")
+        batch[...] = number
+        if keep:
+            held.append((number, batch[1:2, ::2]))
+        del batch
+    assert all((part == number).all() for number, part in held)
+
+
+def test_memory_of_a_batch_that_is_gone_serves_the_next():
+    first = room((50, 7), "uint8").ctypes.data
+    assert room((50, 7), "uint8").ctypes.data == first
