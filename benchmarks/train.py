@@ -3,18 +3,20 @@
     python benchmarks/train.py                            # all networks, 3 rounds, about 20 minutes on 2 cores
     python benchmarks/train.py resnet50 --rounds 5
     python benchmarks/train.py --torch ~/torch/bin/python # torchvision from another environment
+    python benchmarks/train.py googlenet --profile        # which operations a step's time goes to
 
 At 128x128, batch 16, float32, SGD with momentum; torchvision with channels last, Keras' networks with oneDNN on both
 sides. A library that lacks the network, or is not installed, has no figure. Ratios are medians over the rounds.
 
 GoogLeNet is level with torchvision's and not ahead: by the profiler of either library, four fifths of its step are its
-57 convolutions, and both compute them with oneDNN. Max pooling took 8 % in TensorFlow and 5 % in torch.
+57 convolutions, and both compute them with oneDNN (--profile). Max pooling took 8 % in TensorFlow and 5 % in torch.
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from statistics import median
 from typing import Annotated
 
@@ -29,12 +31,18 @@ NETWORKS = {  # kcnn's, keras.applications', torchvision's
     "vgg11": ("vgg11.torchvision", None, "vgg11"),
 }
 SIDE, BATCH, WARM, STEPS = 128, 16, 3, 8
+OPERATIONS = {
+    "convolution": ("conv",),
+    "batch norm": ("batchnorm", "batch_norm"),
+    "pooling": ("pool",),
+    "others": ("",),
+}
 
-KERAS = """
+KERAS = r"""
 import sys, time, json, os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"; os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras, numpy as np, tensorflow as tf
-kind, name, side, batch, warm, steps = json.loads(sys.argv[1])
+kind, name, side, batch, warm, steps, profile = json.loads(sys.argv[1])
 shape = (side, side, 3)
 if kind == "kcnn":
     import kcnn
@@ -50,11 +58,23 @@ for _ in range(warm): step()
 begun = time.perf_counter()
 for _ in range(steps): step()
 print(batch * steps / (time.perf_counter() - begun))
+if profile:
+    import glob, re, tempfile
+    from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
+    folder = tempfile.mkdtemp()
+    tf.profiler.experimental.start(folder)
+    for _ in range(steps): step()
+    tf.profiler.experimental.stop()
+    space = XSpace.FromString(open(glob.glob(folder + "/**/*.xplane.pb", recursive=True)[0], "rb").read())
+    taken = [(plane.event_metadata[event.metadata_id].name, event.duration_ps / 1e9)
+             for plane in space.planes if "CPU" in plane.name for line in plane.lines for event in line.events]
+    named = [(re.match(r"[^:#]+:(_?[A-Z]\w*)", name), ms) for name, ms in taken]  # node:Operation
+    print(json.dumps([(match[1], ms) for match, ms in named if match]))
 """
 TORCH = """
 import sys, time, json
 import torch, torchvision
-kind, name, side, batch, warm, steps = json.loads(sys.argv[1])
+kind, name, side, batch, warm, steps, profile = json.loads(sys.argv[1])
 extra = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
 model = getattr(torchvision.models, name)(num_classes=10, **extra).train().to(memory_format=torch.channels_last)
 torch.manual_seed(0)
@@ -66,14 +86,25 @@ for _ in range(warm): step()
 begun = time.perf_counter()
 for _ in range(steps): step()
 print(batch * steps / (time.perf_counter() - begun))
+if profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+        for _ in range(steps): step()
+    print(json.dumps([(event.key, event.self_cpu_time_total / 1e3) for event in found.key_averages()]))
 """
 
 
-def rate(python: str, code: str, kind: str, name: str) -> float:
-    """Images per second in a fresh process."""
-    asked = json.dumps([kind, name, SIDE, BATCH, WARM, STEPS])
-    done = subprocess.run([python, "-c", code, asked], check=True, capture_output=True)
-    return float(done.stdout.split()[-1])
+def run(python: str, code: str, kind: str, name: str, *, profile: bool = False) -> list[str]:
+    """What a fresh process prints: images per second, and milliseconds by operation if asked."""
+    asked = json.dumps([kind, name, SIDE, BATCH, WARM, STEPS, profile])
+    return subprocess.run([python, "-c", code, asked], check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def shares(operations: list[tuple[str, float]]) -> dict[str, float]:
+    """The share of the time that each kind of operation took."""
+    taken: Counter[str] = Counter()
+    for name, milliseconds in operations:
+        taken[next(kind for kind, parts in OPERATIONS.items() if any(p in name.lower() for p in parts))] += milliseconds
+    return {kind: taken[kind] / taken.total() for kind in OPERATIONS}
 
 
 def has_torchvision(python: str) -> bool:
@@ -84,25 +115,38 @@ def main(
     networks: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(NETWORKS)}.")] = None,
     rounds: int = 3,
     torch: Annotated[str, typer.Option(help="A Python that has torch and torchvision.")] = sys.executable,
+    profile: Annotated[bool, typer.Option("--profile", help="Shares of a step's time instead.")] = False,
 ) -> None:
     with_torch = has_torchvision(torch)
     if not with_torch:
         print(f"torchvision is not installed for {torch}: no figures of it")
-    table = Table("network", "kcnn", "keras.applications", "torchvision", "times keras", "times torch")
+    rates = Table("network", "kcnn", "keras.applications", "torchvision", "times keras", "times torch")
+    parts = Table("network", "library", *OPERATIONS)
     for name in networks or NETWORKS:
         ours, keras, torchs = NETWORKS[name]
         sides = [(sys.executable, KERAS, "kcnn", ours)]
         sides += [(sys.executable, KERAS, "keras", keras)] if keras else []
         sides += [(torch, TORCH, "torch", torchs)] if with_torch else []
-        found: dict[str, list[float]] = {kind: [] for *_, kind, _ in sides}
-        for _ in range(rounds):
+        if profile:
             for side in sides:
-                found[side[2]].append(rate(*side))
-        ratios = {k: median(a / b for a, b in zip(found["kcnn"], v, strict=True)) for k, v in found.items()}
-        rates = [f"{median(found[k]):.1f}" if k in found else "" for k in ("kcnn", "keras", "torch")]
-        table.add_row(name, *rates, *(f"{ratios[k]:.2f}" if k in ratios else "" for k in ("keras", "torch")))
-    Console().print(f"images a second, training at {SIDE}x{SIDE}, batch {BATCH}, {os.cpu_count()} cores")
-    Console().print(table)
+                found = shares(json.loads(run(*side, profile=True)[-1]))
+                parts.add_row(name, side[2], *(f"{share:.0%}" for share in found.values()))
+        else:
+            rates.add_row(name, *compared(sides, rounds))
+    what = "shares of the time of operations" if profile else "images a second"
+    Console().print(f"{what}, training at {SIDE}x{SIDE}, batch {BATCH}, {os.cpu_count()} cores")
+    Console().print(parts if profile else rates)
+
+
+def compared(sides: list[tuple[str, str, str, str]], rounds: int) -> list[str]:
+    """Images a second of each side, and how many times as fast the first is."""
+    found: dict[str, list[float]] = {kind: [] for *_, kind, _ in sides}
+    for _ in range(rounds):
+        for side in sides:
+            found[side[2]].append(float(run(*side)[-1]))
+    ratios = {k: median(a / b for a, b in zip(found["kcnn"], v, strict=True)) for k, v in found.items()}
+    rates = [f"{median(found[k]):.1f}" if k in found else "" for k in ("kcnn", "keras", "torch")]
+    return [*rates, *(f"{ratios[k]:.2f}" if k in ratios else "" for k in ("keras", "torch"))]
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from kcnn.lazy import words
 
 if TYPE_CHECKING:
     from kcnn.distribute.agreement import preflight
-    from kcnn.distribute.batches import padded, predict, spread
+    from kcnn.distribute.batches import ahead, padded, predict, spread
     from kcnn.distribute.processes import launch
     from kcnn.distribute.strategies import KINDS, is_chief, place, plain, strategy, synchronize, together
 
 __all__ = [
     "KINDS",
+    "ahead",
     "is_chief",
     "launch",
     "padded",
@@ -32,7 +33,7 @@ __getattr__, __dir__ = words(
     __name__,
     {
         "strategies": ("KINDS", "is_chief", "place", "plain", "strategy", "synchronize", "together"),
-        "batches": ("padded", "predict", "spread"),
+        "batches": ("ahead", "padded", "predict", "spread"),
         "agreement": ("preflight",),
         "processes": ("launch",),
     },

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kcnn.distribute.strategies import place
+from kcnn.distribute.strategies import gpus, place
 
+AHEAD = 2  # batches on a GPU before they are needed
 Make = Callable[[tuple[int, int]], tf.data.Dataset]
 
 
@@ -31,6 +32,15 @@ def spread(strategy: Any, make: Make, batch_size: int) -> Any:
         return dataset if mine == 1 else dataset.map(_in_parts(mine)).unbatch()
 
     return strategy.distribute_datasets_from_function(own)
+
+
+def ahead(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches copied to the first GPU, where there is one, before they are needed; tf.distribute does so for several.
+
+    TensorFlow then no longer knows how many there are: tell fit `steps_per_epoch`.
+    """
+    ours = gpus()
+    return dataset.apply(tf.data.experimental.prefetch_to_device(ours[0], AHEAD)) if ours else dataset
 
 
 def _in_parts(parts: int) -> Callable[..., Any]:

@@ -37,11 +37,11 @@ def strategy(kind: str = "auto", devices: Sequence[str] | None = None, *, port: 
     here = cluster(port=port) if kind in ("auto", "multiworker") else None
     if kind == "auto":
         several = here is not None and len(here.workers) > 1
-        kind = "multiworker" if several else "mirrored" if len(_gpus()) > 1 else "single"
+        kind = "multiworker" if several else "mirrored" if len(gpus()) > 1 else "single"
     if kind == "single":
         return tf.distribute.get_strategy()
     if kind == "mirrored":
-        return _mirrored(tuple(devices) if devices is not None else _gpus())
+        return _mirrored(tuple(devices) if devices is not None else gpus())
     if here is None:
         raise ValueError(
             '"multiworker" needs workers: start each process with its TF_CONFIG, all of them with srun, '
@@ -50,7 +50,8 @@ def strategy(kind: str = "auto", devices: Sequence[str] | None = None, *, port: 
     return _multiworker(here.config)
 
 
-def _gpus() -> tuple[str, ...]:
+def gpus() -> tuple[str, ...]:
+    """The GPUs of this machine that TensorFlow sees: "GPU:0", ..."""
     return tuple(f"GPU:{n}" for n in range(len(tf.config.list_logical_devices("GPU"))))
 
 

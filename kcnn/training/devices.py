@@ -83,7 +83,8 @@ def training(strategy: Any, data: Data, first: int, last: int, augmentation: Any
     def make(shard: tuple[int, int]) -> Any:
         return data.epochs(first, last, augmentation=augmentation, shard=shard)
 
-    return distribute.spread(strategy, make, data.batch_size)
+    batches = distribute.spread(strategy, make, data.batch_size)
+    return batches if replicas(strategy) > 1 else distribute.ahead(batches)
 
 
 def validation(strategy: Any, data: Data) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from PIL import Image
 
 import kcnn
 from kcnn import distribute
+from kcnn.distribute import batches
 from kcnn.distribute.processes import _environments
 from tests.runs.small import (
     BATCH,
     COUNT,
     RNG,
+    STEPS,
     X,
     Y,
     compiled,
@@ -94,6 +96,20 @@ def test_two_replicas_train_as_one_device_with_batch_norm_averages_and_a_partial
     """Loss, accuracy, validation with the averaged weights, over nine steps."""
     _, wanted = fitted(distribute.strategy("single"))
     same(two[1], wanted, 1e-3)
+
+
+def test_batches_are_on_a_gpu_before_they_are_asked_for_and_train_alike(monkeypatch):
+    monkeypatch.setattr(batches, "gpus", lambda: ("CPU:1",))  # stands for a GPU
+    images, labels = next(iter(distribute.ahead(training((0, 1)))))
+    assert images.device.endswith("CPU:1")
+    assert labels.device.endswith("CPU:1")
+    found = [
+        compiled(distribute.strategy("single"))
+        .fit(rows, steps_per_epoch=STEPS, epochs=3, shuffle=False, verbose=0)
+        .history
+        for rows in (training((0, 1)), distribute.ahead(training((0, 1))))
+    ]
+    assert found[0] == found[1]
 
 
 def test_every_row_is_predicted_once_in_its_order(two, mirrored):

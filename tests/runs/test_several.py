@@ -23,7 +23,7 @@ if strategy == "mirrored":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     from kcnn import distribute
     two = distribute.strategy("mirrored", devices=("CPU:0", "CPU:1"))
-    distribute.strategies._gpus = lambda: ("CPU:0", "CPU:1")  # this machine's devices are two halves of a CPU
+    distribute.strategies.gpus = lambda: ("CPU:0", "CPU:1")  # this machine's devices are two halves of a CPU
 start(strategy)
 from kcnn.training import train
 train(out=out, strategy=strategy, say=lambda text: print(text, flush=True), **request)
