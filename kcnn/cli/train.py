@@ -142,7 +142,7 @@ def _spoken(fields: dict[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return " to ".join(map(_value, value)) if len(value) == 2 else ", ".join(map(_value, value))
+        return f"({', '.join(map(_value, value))})"
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 

@@ -59,7 +59,10 @@ def gpus() -> tuple[str, ...]:
 def _mirrored(devices: tuple[str, ...]) -> Any:
     if len(devices) < 2:
         there = f"only {devices[0]}" if devices else "no GPU"
-        raise ValueError(f'"mirrored" needs two devices or more, and here is {there}; take "single", or name devices')
+        raise ValueError(
+            f'"mirrored" needs two devices or more, and here is {there}; take "single", '
+            "or name others in kcnn.distribute.strategy"
+        )
     if len(set(devices)) < len(devices):
         raise ValueError(f'"mirrored" needs each device once, not {", ".join(devices)}')
     if _mirrored.cache_info().currsize:  # fit breaks under a second one
@@ -101,9 +104,24 @@ def batch_norms(model: Any) -> list[Any]:
 
 
 def synchronize(strategy: Any, model: Any) -> None:
-    """Let batch normalisation see the batches of all replicas as one, where there are several; before `compile`."""
+    """Let replicas, where there are several, compute as one device would; before `compile`.
+
+    Batch normalisation sees the batches of all as one, and each draws dropout masks of its own, where Keras
+    draws the same in all.
+    """
+    several = strategy.num_replicas_in_sync > 1
     for layer in batch_norms(model):
-        layer.synchronized = strategy.num_replicas_in_sync > 1
+        layer.synchronized = several
+    for layer in model._flatten_layers():
+        if several and isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator):
+            layer.seed_generator.next = functools.partial(_own_seed, layer.seed_generator)
+
+
+def _own_seed(generator: Any, ordered: bool = True) -> Any:
+    """A seed generator's next, in the first replica, and another in each of the others."""
+    context, seed = tf.distribute.get_replica_context(), type(generator).next(generator, ordered)
+    number = 0 if context is None else context.replica_id_in_sync_group
+    return seed + tf.cast(tf.stack([number, 0]), seed.dtype)
 
 
 def plain(model: Any) -> Any:

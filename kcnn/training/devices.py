@@ -105,7 +105,7 @@ def validation(strategy: Any, data: Data) -> dict[str, Any]:
 
 
 def prepare(strategy: Any, model: Any) -> None:
-    """Before compile: batch norms see the batches of all replicas as one."""
+    """Before compile: replicas compute as one device; see kcnn.distribute.synchronize."""
     if replicas(strategy) > 1:
         from kcnn import distribute
 

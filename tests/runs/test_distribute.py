@@ -219,6 +219,20 @@ def test_auxiliary_classifiers_train_as_on_one_device_and_are_left_out_of_evalua
     assert found["val_accuracy"][0] == pytest.approx(np.mean(logits.argmax(-1) == labels[:COUNT]))
 
 
+def test_dropout_draws_another_mask_in_each_replica_and_the_first_has_that_of_one_device(mirrored):
+    def masks(strategy):
+        with strategy.scope():
+            model = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dropout(0.5, seed=3)])
+            distribute.synchronize(strategy, model)
+        step = tf.function(lambda: strategy.run(lambda: model(tf.ones((1, 64)), training=True)))
+        return [[one.numpy().tolist() for one in strategy.experimental_local_results(step())] for _ in range(2)]
+
+    steps, alone = masks(mirrored), masks(distribute.strategy("single"))
+    assert all(first != second for first, second in steps)
+    assert steps[0][0] != steps[1][0]
+    assert [first for first, _ in steps] == [first for (first,) in alone]
+
+
 @pytest.mark.every
 def test_dropout_and_stochastic_depth_run_on_two_replicas(mirrored):
     _, found = fitted(mirrored, network="resnet20", classes=5, input_shape=(12, 12, 1), dropout=0.5, drop_path=0.2)
