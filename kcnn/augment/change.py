@@ -43,8 +43,9 @@ def apply(
 def over(
     augmentation: Augmentation, *, classes: int, seed: int, size: Sequence[int] | None = None
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """For `Dataset.apply`: augments batches of (images, labels), each pass over the data anew, each run the same
-    (what tf.random.set_seed was given counts too).
+    """For `Dataset.apply`: augments batches of (images, labels), each pass over the data anew, each run the same.
+
+    What tf.random.set_seed was given counts too.
 
     Args:
         size: rows and columns that come out; without it those that come in.
