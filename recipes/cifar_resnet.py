@@ -4,8 +4,10 @@
     python recipes/cifar_resnet.py cifar/ --quick            # 8 epochs, for a CPU
     python recipes/cifar_resnet.py tfds:cifar10
 
---quick, seed 0, the only one that was run: 82.16 % of the test images (error 17.84 %) after 23 minutes on 2 CPU cores,
-165 s an epoch; the images were JPEG copies of CIFAR-10's. The full schedule was not run: it wants a GPU.
+--quick, seed 0, the only one that was run, on 2 CPU cores, with JPEG copies of CIFAR-10's images:
+82.16 % of the test images (error 17.84 %) after 23 minutes, 165 s an epoch;
+85.36 % (error 14.64 %) with --epochs 16 after 62 minutes beside other work, 152 to 167 s an epoch without.
+The full schedule was not run: it wants a GPU.
 The paper trains with 45,000 images and keeps 5,000 for validation, as happens here; its last run has all 50,000.
 """
 

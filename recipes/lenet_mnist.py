@@ -2,7 +2,8 @@
 
     python recipes/lenet_mnist.py                # pip install "kcnn[tfds]"
 
-Test error 0.89 % (seed 0, the only one that was run) in 271 s of training on 2 CPU cores.
+Test error 0.89, 0.74 and 0.73 % with --seed 0, 1 and 2, after 271 s of training on 2 CPU cores, and 433 and 516 s
+beside other work.
 Each epoch's images are shifted, turned and scaled a little, which the paper's 0.95 % does without.
 """
 
