@@ -1,5 +1,7 @@
-"""A progress bar over a training, and a line per finished epoch."""
+"""A progress bar over a training, a line per finished epoch, and Ctrl-C that is heard."""
 
+import signal
+import threading
 from typing import Any
 
 import keras
@@ -28,3 +30,33 @@ class EpochBars(keras.callbacks.Callback):
             f"epoch {epoch + 1:>3} of {self.epochs}: loss {numbers['loss']:.4f}, accuracy {numbers['accuracy']:.2%}; "
             f"validation loss {numbers['val_loss']:.4f}, accuracy {numbers['val_accuracy']:.2%}"
         )
+
+
+class Interruptible(keras.callbacks.Callback):
+    """While its `with` lasts, Ctrl-C ends a training at the next step at the latest.
+
+    A KeyboardInterrupt that Python raises inside another library's C code may be lost there; this remembers it.
+    """
+
+    async_safe = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = False
+
+    def __enter__(self) -> "Interruptible":
+        if threading.current_thread() is threading.main_thread():  # Python hands signals to no other
+            self.before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self.before)
+
+    def _hear(self, *_: Any) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt

@@ -74,12 +74,12 @@ def train(
     out.print(f"recipe {recipe}: {_spoken(plan.asdict())}", markup=False, soft_wrap=True)
     with err.status("loading Keras"):
         start(strategy)
-        from kcnn.cli.progress import EpochBars
+        from kcnn.cli.progress import EpochBars, Interruptible
         from kcnn.training import train as run
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=err, transient=True) as bars:
+    with Interruptible() as heard, Progress(*columns, console=err, transient=True) as bars:
         reading = bars.add_task("reading", total=None)
 
         def progress(before: int, total: int, done: int) -> None:
@@ -104,7 +104,7 @@ def train(
                 aux=aux,
                 changes=changes,
                 options=options,
-                callbacks=[EpochBars(bars, plan.epochs)],
+                callbacks=[EpochBars(bars, plan.epochs), heard],
                 progress=progress,
                 say=say,
             )

@@ -1,5 +1,6 @@
 """Trainings that are stopped, killed, torn, starved and fed with bad numbers: nothing is lost, and all is said."""
 
+import contextlib
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import kcnn
+from kcnn.cli.progress import Interruptible
 from kcnn.training import NotFinite, OutOfMemory, checkpoints, train
 from kcnn.training.losses import CrossEntropy
 from tests.runs.test_training import REQUEST, history
@@ -278,6 +280,18 @@ def test_a_batch_that_memory_does_not_hold_is_named_and_halved_where_asked(tmp_p
     assert [line.rpartition(" ")[2] for line in said] == ["16", "8"]
     assert found.metrics["batch_size"] == 8
     assert found.history[0]["learning_rate"] <= 0.1 / 4  # SGD's rate shrinks with the batch
+
+
+def test_a_ctrl_c_that_another_library_loses_is_heard_at_the_next_step():
+    before = signal.getsignal(signal.SIGINT)
+    with Interruptible() as heard:
+        heard.on_train_batch_end(0)
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        with pytest.raises(KeyboardInterrupt):
+            heard.on_train_batch_end(1)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_stops_with_a_word_and_the_same_command_goes_on(tmp_path):
