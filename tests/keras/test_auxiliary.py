@@ -70,6 +70,7 @@ def test_several_losses_are_refused():
         model.fit(X, Y, epochs=1, verbose=0)
 
 
+@pytest.mark.every
 def test_it_is_saved_and_loaded_like_any_model(model, tmp_path):
     model.save(tmp_path / "aux.keras")
     loaded = kcnn.load(tmp_path / "aux.keras")

@@ -186,7 +186,7 @@ def test_a_file_may_not_name_any_module_to_import(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["convnet", "lenet5", "googlenet.bn", "resnet18", "mobilenet_v2"])
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.every), "mixed_float16"])
 def test_logits_are_float32_under_mixed_precision(name, policy):
     keras.config.set_dtype_policy(policy)
     try:

@@ -341,6 +341,7 @@ assert all((a == b).all() for a, b in zip(over(), over(), strict=True))
 """
 
 
+@pytest.mark.every
 def test_parallel_maps_are_the_same_under_the_determinism_of_tensorflow():
     done = subprocess.run([sys.executable, "-c", DETERMINISTIC], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -48,7 +48,9 @@ assert len(found.repeated) == 6, found.repeated
 """
 
 
-@pytest.mark.parametrize("prepared", [None, "tfrecord", "array_record"])
+@pytest.mark.parametrize(
+    "prepared", [None, *(pytest.param(one, marks=pytest.mark.every) for one in ("tfrecord", "array_record"))]
+)
 def test_a_set_of_tensorflow_datasets_loads_whoever_prepared_it_in_whatever_format(prepared, tmp_path):
     (tmp_path / "tiny.py").write_text(TINY)
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")}

@@ -187,6 +187,7 @@ def test_a_plain_copy_computes_the_same_and_is_not_synchronised(two, mirrored, t
         distribute.plain(two[0])
 
 
+@pytest.mark.every
 def test_mixed_precision_trains_as_one_device(mirrored):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -145,6 +145,7 @@ def halves(out, at, **request):
     return resumed
 
 
+@pytest.mark.every
 def test_half_precision_goes_on_the_same_although_steps_overflowed_and_were_skipped(tmp_path, monkeypatch):
     class Eager(keras.optimizers.LossScaleOptimizer):
         """A scale so high that the first gradients overflow."""
@@ -226,7 +227,7 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_last_checkpoint_whole(tmp_
     assert not list(out.rglob(".*"))
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.999])
+@pytest.mark.parametrize("ema", [0.0, pytest.param(0.999, marks=pytest.mark.every)])
 def test_a_loss_that_is_no_number_stops_at_once_naming_step_rate_layer_and_advice(ema, tmp_path):
     with pytest.raises(NotFinite) as caught:
         train(
