@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kcnn import blocks, ops
     from kcnn.architecture import Architecture, Layout, Weights
+    from kcnn.deploy import deploy
     from kcnn.diff import diff
     from kcnn.drawing import draw, measure, patch, smallest_input
     from kcnn.models import build, load
@@ -26,6 +27,7 @@ __all__ = [
     "architecture",
     "blocks",
     "build",
+    "deploy",
     "diff",
     "draw",
     "load",
@@ -44,6 +46,7 @@ _HOME = {
     "Weights": "kcnn.architecture",
     "architecture": "kcnn.registry",
     "build": "kcnn.models",
+    "deploy": "kcnn.deploy",
     "diff": "kcnn.diff",
     "draw": "kcnn.drawing",
     "load": "kcnn.models",
@@ -72,7 +75,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """The word `architecture` stays the function although a room has the same name, likewise `read` and `diff`."""
+    """The words `architecture`, `deploy`, `diff` and `read` stay functions although rooms have the same names."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):

@@ -67,10 +67,19 @@ class SparseConv2D(keras.layers.Layer):
     def kcnn_op(self):
         return lenet.SparseConv(self.table, self.kernel, self.stride, self.padding)
 
+    def kcnn_plain(self, inputs):
+        """The same of Keras' own layers: the maps that the table leaves out have a weight of zero."""
+        dense = keras.layers.Conv2D(len(self.table), self.kernel, self.stride, self.padding, name=self.name)
+        outputs = dense(inputs)
+        dense.set_weights([self._kernel(), self.bias])
+        return outputs
+
     def call(self, inputs):
-        kernel = ops.matmul(self.weights_, ops.cast(self._place, self.compute_dtype))
-        kernel = ops.reshape(kernel, self._dense)
-        return ops.conv(inputs, kernel, self.stride, self.padding, data_format="channels_last") + self.bias
+        outputs = ops.conv(inputs, self._kernel(), self.stride, self.padding, data_format="channels_last")
+        return outputs + self.bias
+
+    def _kernel(self):
+        return ops.reshape(ops.matmul(self.weights_, ops.cast(self._place, self.compute_dtype)), self._dense)
 
     def compute_output_shape(self, input_shape):
         if self.padding == "valid":
@@ -94,6 +103,10 @@ class ScaleShift(keras.layers.Layer):
 
     def kcnn_op(self):
         return lenet.ScaleShift()
+
+    def kcnn_plain(self, inputs):
+        """The same as Keras' ops with numbers."""
+        return inputs * ops.convert_to_numpy(self.scale) + ops.convert_to_numpy(self.shift)
 
     def call(self, inputs):
         return inputs * self.scale + self.shift

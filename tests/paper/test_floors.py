@@ -21,7 +21,7 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
     {"data", "network", "read", "lower"},
     {"weights"},
     {"models"},
-    {"distribute"},
+    {"deploy", "distribute"},
     {"training"},
     {"cli"},
 ]

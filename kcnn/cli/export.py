@@ -1,0 +1,111 @@
+"""The command that turns a run into files for phones, servers and Keras. TensorFlow is loaded when it starts."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import kcnn
+from kcnn.cli.backend import start
+from kcnn.cli.console import Mistake, Stopped, err, out, table
+from kcnn.cli.paper import _examples
+
+POINTS = 2.0  # of accuracy that a file may lose
+
+
+def add(app: typer.Typer) -> None:
+    app.command(
+        epilog=_examples(
+            "kcnn export runs/demo", "kcnn export runs/demo --format litert-int8 --format onnx --out phone/"
+        )
+    )(export)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", "-f", help="litert, litert-float16, litert-dynamic, litert-int8, saved_model, onnx or keras."
+        ),
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the files; RUN/export by default.")] = None,
+    data: Annotated[str | None, typer.Option("--data", "-d", help="Where the run's pictures are by now.")] = None,
+    allow: Annotated[
+        float, typer.Option("--allow-loss", min=0, help="Points of test accuracy that a file may lose.")
+    ] = POINTS,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Write a run's model for inference, and run each file on the whole test split.
+
+    A file takes pixels 0..255 and gives probabilities; the classes' names are inside it. One that loses more accuracy
+    than is allowed is not left behind.
+    """
+    from kcnn.models import read_card
+    from kcnn.runs import config
+
+    there = config(run)
+    if there is None:
+        raise Mistake(f"{run} is no folder of a run of kcnn's: it has no config.json")
+    request, model = there["request"], run / "model.keras"
+    card = read_card(model)
+    with err.status("loading Keras"):
+        start()
+        import numpy as np
+
+        from kcnn.data import load
+        from kcnn.deploy.check import checked
+        from kcnn.deploy.export import FORMATS
+        from kcnn.deploy.export import export as write
+    formats = list(dict.fromkeys(format or ["litert"]))
+    for one in formats:
+        if one not in FORMATS:
+            raise Mistake(f"there is no format {one!r}; there are {', '.join(FORMATS)}")
+    rows, columns, channels = card["input_shape"]
+    found = load(
+        data or request["data"],
+        input_shape=(rows, columns, channels),
+        batch_size=there["batch_size"],
+        seed=request.get("data_seed", request["seed"]),
+    )
+    if list(found.classes) != card["classes"]:
+        raise Mistake(
+            f"{found.name} has the classes {', '.join(found.classes)}, and the run {', '.join(card['classes'])}"
+        )
+    examples = np.asarray(next(iter(found.train))[0]) if "litert-int8" in formats else None
+    folder, built = to or run / "export", kcnn.load(model)
+    files = []
+    for one in formats:
+        with err.status(f"writing {one}"):
+            files.append((one, write(built, folder / one, one, examples=examples)))
+    with err.status(f"running {len(files)} files on {len(found.splits['test'])} test images"):
+        results = checked(files, model, found.test)
+    _report(results, files, as_json)
+    lost = {one.name: 100 * (results[0].accuracy - one.accuracy) for one in results[1:]}
+    worse = [(name, path) for name, path in files if lost[name] > allow]
+    for _, path in worse:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if worse:
+        said = ", ".join(f"{name} {lost[name]:.1f}" for name, _ in worse)
+        raise Stopped(f"more points of accuracy lost than --allow-loss {allow:g}, and not kept: {said}")
+
+
+def _report(results: Any, files: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([asdict(one) for one in results], indent=1))
+        return
+    rows = (
+        (
+            one.name,
+            f"{one.bytes / 1e6:.2f} MB",
+            f"{one.accuracy:.2%}",
+            f"{one.agreement:.2%}",
+            f"{one.milliseconds:.2f} ms",
+        )
+        for one in results
+    )
+    out.print(table(("file", "size", "test accuracy", "as Keras says", "an image alone"), rows, left=("file",)))
+    out.print(f"{', '.join(str(path) for _, path in files)}: {results[0].images} test images, each by its own runtime")

@@ -1,0 +1,73 @@
+"""Exported files, run on images by their own runtime, and the Keras model they came from beside them."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import keras
+import numpy as np
+
+from kcnn.deploy.runtime import serve
+
+WARM, TIMED = 3, 50  # images that are run alone
+Run = Callable[[np.ndarray], np.ndarray]  # uint8 pixels (n, rows, columns, channels) to scores (n, classes)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How large a model is, and what it does on labelled images."""
+
+    name: str
+    bytes: int
+    images: int
+    accuracy: float
+    agreement: float  # share of the images with the class that the Keras model says
+    milliseconds: float  # an image alone, the median
+
+
+def checked(files: Iterable[tuple[str, Path]], model: Path, batches: Iterable[Any]) -> list[Checked]:
+    """The Keras model of a file, and files exported from it, on every image of batches (pixels, class numbers).
+
+    Latencies are of this machine, with as many threads as each runtime takes by itself.
+    """
+    keras_model = keras.saving.load_model(model, compile=False)
+    named: list[tuple[str, Path, Run]] = [("model.keras", model, lambda x: keras_model.predict_on_batch(x))]
+    named += [(name, path, serve(path).run) for name, path in files]
+    said: dict[str, list[np.ndarray]] = {name: [] for name, *_ in named}
+    truth, alone = [], np.zeros((0, *keras_model.input_shape[1:]), "uint8")
+    for pixels, labels in batches:
+        images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
+        truth.append(keras.ops.convert_to_numpy(labels))
+        for name, _, run in named:
+            said[name].append(np.asarray(run(images)).argmax(-1))
+        alone = np.concatenate([alone, images[: WARM + TIMED - len(alone)]])
+    right, answers = np.concatenate(truth), {name: np.concatenate(parts) for name, parts in said.items()}
+    wanted = answers["model.keras"]
+    return [
+        Checked(
+            name=name,
+            bytes=_bytes(path),
+            images=len(right),
+            accuracy=float(np.mean(answers[name] == right)),
+            agreement=float(np.mean(answers[name] == wanted)),
+            milliseconds=_milliseconds(run, alone),
+        )
+        for name, path, run in named
+    ]
+
+
+def _bytes(path: Path) -> int:
+    return sum(one.stat().st_size for one in path.rglob("*") if one.is_file()) if path.is_dir() else path.stat().st_size
+
+
+def _milliseconds(run: Run, images: np.ndarray) -> float:
+    """The median time of one image alone, once the first few have warmed the runtime up."""
+    taken = []
+    for one in images:
+        begun = time.perf_counter()
+        run(one[None])
+        taken.append(1e3 * (time.perf_counter() - begun))
+    return median(taken[WARM:] or taken)
