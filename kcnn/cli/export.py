@@ -82,7 +82,7 @@ def export(
         with err.status(f"writing {one}"):
             files.append((one, write(built, folder / one, one, examples=examples)))
     with err.status(f"running {len(files)} files on {len(found.splits['test'])} test images"):
-        results = checked(files, model, found.test)
+        results = checked(files, built, model, found.test)
     _report(results, files, as_json)
     lost = {one.name: 100 * (results[0].accuracy - one.accuracy) for one in results[1:]}
     worse = [(name, path) for name, path in files if lost[name] > allow]

@@ -28,16 +28,15 @@ class Checked:
     milliseconds: float  # an image alone, the median
 
 
-def checked(files: Iterable[tuple[str, Path]], model: Path, batches: Iterable[Any]) -> list[Checked]:
-    """The Keras model of a file, and files exported from it, on every image of batches (pixels, class numbers).
+def checked(files: Iterable[tuple[str, Path]], model: Any, path: Path, batches: Iterable[Any]) -> list[Checked]:
+    """A Keras model, saved at `path`, and files exported from it, on every image of batches (pixels, class numbers).
 
     Latencies are of this machine, with as many threads as each runtime takes by itself.
     """
-    keras_model = keras.saving.load_model(model, compile=False)
-    named: list[tuple[str, Path, Run]] = [("model.keras", model, lambda x: keras_model.predict_on_batch(x))]
-    named += [(name, path, serve(path).run) for name, path in files]
+    named: list[tuple[str, Path, Run]] = [(path.name, path, model.predict_on_batch)]
+    named += [(name, file, serve(file).run) for name, file in files]
     said: dict[str, list[np.ndarray]] = {name: [] for name, *_ in named}
-    truth, alone = [], np.zeros((0, *keras_model.input_shape[1:]), "uint8")
+    truth, alone = [], np.zeros((0, *model.input_shape[1:]), "uint8")
     for pixels, labels in batches:
         images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
         truth.append(keras.ops.convert_to_numpy(labels))
@@ -45,17 +44,17 @@ def checked(files: Iterable[tuple[str, Path]], model: Path, batches: Iterable[An
             said[name].append(np.asarray(run(images)).argmax(-1))
         alone = np.concatenate([alone, images[: WARM + TIMED - len(alone)]])
     right, answers = np.concatenate(truth), {name: np.concatenate(parts) for name, parts in said.items()}
-    wanted = answers["model.keras"]
+    wanted = answers[path.name]
     return [
         Checked(
             name=name,
-            bytes=_bytes(path),
+            bytes=_bytes(file),
             images=len(right),
             accuracy=float(np.mean(answers[name] == right)),
             agreement=float(np.mean(answers[name] == wanted)),
             milliseconds=_milliseconds(run, alone),
         )
-        for name, path, run in named
+        for name, file, run in named
     ]
 
 
