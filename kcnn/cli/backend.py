@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -32,7 +33,8 @@ def start(strategy: str = "single") -> None:
     oneDNN's kernels are switched on: TensorFlow does so by itself only on processors with AVX-512,
     and on others they train GoogLeNet about 1.4 times as fast (benchmarks/speed.py onednn).
     """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if "tensorflow" not in sys.modules:  # which has read it: then only what this process starts would compute otherwise
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with quiet():
         import keras
 

@@ -1,6 +1,7 @@
 """Exported files say by their own runtime what Keras says, carry their classes, and are whole or not there."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -117,6 +118,14 @@ def test_a_run_is_exported_and_each_file_tried_on_the_whole_test_split(run):
     assert int8["agreement"] > 0.95
     assert int8["bytes"] < litert["bytes"] / 2
     assert sorted(one.name for one in (run / "export").iterdir()) == ["litert-int8.tflite", "litert.tflite"]
+
+
+def test_a_command_in_a_process_with_tensorflow_does_not_have_its_children_compute_otherwise(monkeypatch):
+    from kcnn.cli.backend import start
+
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    start()
+    assert "TF_ENABLE_ONEDNN_OPTS" not in os.environ
 
 
 def test_a_file_that_loses_more_than_is_allowed_is_not_left_behind(run, tmp_path, monkeypatch):
