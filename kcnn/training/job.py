@@ -1,5 +1,6 @@
 """What is to be trained, settled, and how Keras is told: the model, its optimizer, loss and metrics, and its fit."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ import keras
 from kcnn import runs
 from kcnn.data import Data
 from kcnn.drawing import Drawing
+from kcnn.freeze import Phase, features, freeze, rates
 from kcnn.models import build
 from kcnn.training import devices, losses, optimizers, watch
 from kcnn.training import precision as precisions
 from kcnn.training.recipes import Recipe
+from kcnn.weights import PartlyLoaded, load_drawn
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class Job:
     seed: int
     callbacks: Sequence[keras.callbacks.Callback]
     say: Callable[[str], None]
+    weights: str | None = None  # to start from: a file, or published ones
+    head: bool = True  # whether they bring the classifier too
+    phase: Phase | None = None  # what trains; None for everything
+    cut: str | None = None  # the layer whose outputs the data has in the place of pictures
 
     @property
     def chief(self) -> bool:
@@ -64,20 +71,47 @@ class Job:
         return self.recipe.learning_rate * fitted
 
 
-def made(job: Job) -> Any:
-    """The model at the start of the training: compiled, on every device, in the precision asked for."""
-    with precisions.computing(job.policy), devices.scope(job.strategy):
-        model = build(job.drawing, seed=job.seed)
-        devices.prepare(job.strategy, model)
-        compile(model, job)
+def begun(job: Job) -> Any:
+    """The model at the start of the training, not compiled: initial or given weights, frozen as the phase has it."""
+    model = build(job.drawing, seed=job.seed)
+    if job.weights is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PartlyLoaded)  # what a training starts from is no guess
+            load_drawn(model, job.drawing, job.weights, strict=True, with_head=job.head)
+    if job.phase:
+        freeze(model, job.phase.train, norms=job.phase.norms)
     return model
 
 
-def compile(model: Any, job: Job) -> None:
-    """Give a model the optimizer, loss and metrics of the recipe."""
+def made(job: Job) -> Any:
+    """What is trained: that model, or what of it stands behind cached features, in the precision asked for."""
+    with precisions.computing(job.policy), devices.scope(job.strategy):
+        model = begun(job)
+        factors = rates(model, job.phase.multipliers) if job.phase else {}
+        if job.cut:
+            model = features.head_on(model, job.cut)
+        devices.prepare(job.strategy, model)
+        compile(model, job, factors)
+    return model
+
+
+def carry(model: Any, whole: Any) -> None:
+    """Give the layers of a whole model the weights that those of the trained one have."""
+    for layer in model.layers:
+        if layer.weights:
+            whole.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def compile(model: Any, job: Job, factors: Mapping[str, float] | None = None) -> None:
+    """Give a model the optimizer, loss and metrics of the recipe; `factors` to the learning rate by layers."""
     recipe, data = job.recipe, job.data
     rate = job.schedule
-    shared = {"weight_decay": recipe.weight_decay, "clip": recipe.clip, "ema": recipe.ema}
+    shared: dict[str, Any] = {
+        "weight_decay": recipe.weight_decay,
+        "clip": recipe.clip,
+        "ema": recipe.ema,
+        "multipliers": factors,
+    }
     if recipe.optimizer == "sgd":
         optimizer = optimizers.sgd(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
     else:

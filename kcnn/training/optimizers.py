@@ -1,6 +1,6 @@
 """Optimizers and learning rates as the recipes have them: Keras' own, each usable with plain Keras."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,12 +11,39 @@ from kcnn.layers import registered
 SPARED = ("bias", "gamma", "beta")  # names of variables that weight decay leaves alone
 
 
+class _PerLayer:
+    """Factors to the learning rate by the name of a layer; saved with the optimizer, and so with the model."""
+
+    multipliers: Mapping[str, float] = {}
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        super().update_step(gradient, variable, self._rate(variable, learning_rate))  # type: ignore[misc]
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()  # type: ignore[misc]
+        return {**config, "multipliers": dict(self.multipliers)} if self.multipliers else config
+
+    def build(self, variables: Any) -> None:
+        super().build(variables)  # type: ignore[misc]
+        layers = [("/" + variable.path).split("/")[-2] for variable in variables]
+        self._factors = tuple(self.multipliers.get(layer, 1.0) for layer in layers)
+
+    def _rate(self, variable: Any, learning_rate: Any) -> Any:
+        factor = self._factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+        return learning_rate if factor == 1.0 else ops.multiply(learning_rate, ops.cast(factor, learning_rate.dtype))
+
+
 @registered
-class SGD(keras.optimizers.SGD):
+class SGD(_PerLayer, keras.optimizers.SGD):
     """Keras' SGD, its weight decay a part of the gradient, which momentum carries on, as papers and PyTorch have it.
 
     Keras subtracts it apart from the gradient, which with momentum 0.9 is a tenth of that.
+    `multipliers` are factors to the learning rate by the names of layers.
     """
+
+    def __init__(self, *args: Any, multipliers: Mapping[str, float] | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.multipliers = dict(multipliers or {})
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         if self.weight_decay and self._use_weight_decay(variable):
@@ -28,6 +55,25 @@ class SGD(keras.optimizers.SGD):
         """Nothing: the gradients have it."""
 
 
+@registered
+class Adam(_PerLayer, keras.optimizers.Adam):
+    """Keras' Adam with factors to the learning rate, its weight decay included, by the names of layers."""
+
+    def __init__(self, *args: Any, multipliers: Mapping[str, float] | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.multipliers = dict(multipliers or {})
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Nothing: it is done with each variable's own rate."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if self.weight_decay and self._use_weight_decay(variable):
+            rate = ops.cast(self._rate(variable, learning_rate), variable.dtype)
+            decay = ops.cast(self.weight_decay, variable.dtype)
+            variable.assign(ops.subtract(variable, ops.multiply(ops.multiply(variable, decay), rate)))
+        super().update_step(gradient, variable, learning_rate)
+
+
 def sgd(
     learning_rate: Any,
     *,
@@ -36,19 +82,34 @@ def sgd(
     weight_decay: float = 0.0,
     clip: float = 0.0,
     ema: float = 0.0,
+    multipliers: Mapping[str, float] | None = None,
 ) -> SGD:
     """SGD with momentum; weight decay, which spares biases and norms, is added to the gradient.
 
     `clip` bounds the norm of all gradients together, `ema` is the momentum of an average of the
-    weights; each is off at 0.
+    weights; each is off at 0. `multipliers` are factors to the learning rate by the names of layers.
     """
-    made = SGD(learning_rate, momentum=float(momentum), nesterov=nesterov, **_shared(weight_decay, clip, ema))
+    shared = _shared(weight_decay, clip, ema)
+    made = SGD(learning_rate, momentum=float(momentum), nesterov=nesterov, multipliers=multipliers, **shared)
     return _sparing(made)
 
 
-def adamw(learning_rate: Any, *, weight_decay: float = 0.0, clip: float = 0.0, ema: float = 0.0) -> Any:
-    """AdamW (arXiv:1711.05101), which without weight decay is Adam; biases and norms are spared."""
-    return _sparing(keras.optimizers.Adam(learning_rate, **_shared(weight_decay, clip, ema)))
+def adamw(
+    learning_rate: Any,
+    *,
+    weight_decay: float = 0.0,
+    clip: float = 0.0,
+    ema: float = 0.0,
+    multipliers: Mapping[str, float] | None = None,
+) -> Any:
+    """AdamW (arXiv:1711.05101), which without weight decay is Adam; biases and norms are spared.
+
+    `multipliers` are factors to the learning rate by the names of layers.
+    """
+    shared = _shared(weight_decay, clip, ema)
+    if multipliers:
+        return _sparing(Adam(learning_rate, multipliers=multipliers, **shared))
+    return _sparing(keras.optimizers.Adam(learning_rate, **shared))
 
 
 def _shared(weight_decay: float, clip: float, ema: float) -> dict[str, Any]:

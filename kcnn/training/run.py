@@ -19,12 +19,12 @@ from kcnn import runs as folder
 from kcnn.augment import Augmentation
 from kcnn.data import Data, has_tensorflow, load
 from kcnn.drawing import draw
-from kcnn.files import replacing
-from kcnn.models import build
+from kcnn.files import replacing, write_text
+from kcnn.freeze import Phase, features, moved
 from kcnn.models import load as load_model
 from kcnn.training import checkpoints, devices, diagnose, results, watch
 from kcnn.training import precision as precisions
-from kcnn.training.job import Job, at_step, averaged, fit, made
+from kcnn.training.job import Job, at_step, averaged, begun, carry, fit, made
 from kcnn.training.recipes import Recipe
 from kcnn.training.recipes import recipe as chosen
 
@@ -63,6 +63,10 @@ def train(
     auto_batch: bool = False,
     tensorboard: bool = False,
     aux: bool = False,
+    weights: str | Path | None = None,
+    head: bool = True,
+    phase: Phase | None = None,
+    cache: bool = True,
     changes: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -76,14 +80,25 @@ def train(
     of the same request is gone on with after its last whole epoch; one with a finished run is answered
     from; one with another run is refused. `strategy` is one of kcnn.distribute.strategy's words; of
     several workers the chief alone writes, and the others' Run has no metrics. `auto_batch` halves a
-    batch that does not fit into memory. On a CPU with TensorFlow, deterministic kernels are switched
-    on for the whole process, so that a seed fixes the history to its last digit. `say` is told what
-    a person should know.
+    batch that does not fit into memory.
+
+    `weights` to start from are a file or published ones by name (see kcnn.load_weights), without their
+    classifier where `head` is False. With a kcnn.freeze.Phase only what it names trains, for its epochs
+    at its rate; that nothing else changed by one bit is verified, or a kcnn.freeze.Violation, and
+    ledger.csv tells. What a frozen part gives for each picture is computed once where nothing augments
+    pictures, unless `cache` is False.
+
+    On a CPU with TensorFlow, deterministic kernels are switched on for the whole process, so that a
+    seed fixes the history to its last digit. `say` is told what a person should know.
 
     ValueError, LookupError and FileNotFoundError as from kcnn.build and kcnn.data.load; OSError
     where the disk is full; kcnn.training.NotFinite, a FloatingPointError, where the loss is no number;
     kcnn.training.OutOfMemory, a MemoryError; RuntimeError where a worker is gone or replicas disagree.
     """
+    if phase:
+        if epochs is not None or learning_rate is not None:
+            raise ValueError("a phase brings its own epochs and learning rate; give them there")
+        epochs, learning_rate = phase.epochs, phase.learning_rate
     words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     plan = chosen(recipe, {**(adjust or {}), **{name: value for name, value in words.items() if value is not None}})
     several = devices.strategy(strategy)  # first of all: workers are joined before TensorFlow does anything
@@ -125,6 +140,8 @@ def train(
         "aux": aux,
         "changes": changes or {},
         "options": options or {},
+        **({"weights": _named(weights), "head": head} if weights is not None else {}),
+        **({"phase": phase.asdict()} if phase else {}),
     }
     job = Job(
         out=where,
@@ -137,12 +154,21 @@ def train(
         seed=seed,
         callbacks=callbacks,
         say=say,
+        weights=None if weights is None else str(weights),
+        head=head,
+        phase=phase,
     )
     with devices.together(several):
-        return _claimed(job, auto_batch)
+        return _claimed(job, auto_batch, cache)
 
 
-def _claimed(job: Job, auto_batch: bool) -> Run:
+def _named(weights: str | Path) -> str:
+    """What tells weights from others: a hash of what a file holds, or the name of published ones."""
+    path = Path(weights)
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else str(weights)
+
+
+def _claimed(job: Job, auto_batch: bool, cache: bool) -> Run:
     """Train in a folder that is this request's own and nobody else's meanwhile; halve a batch that does not fit."""
     out = job.out
     with folder.alone(out) if job.chief else contextlib.nullcontext():
@@ -156,7 +182,7 @@ def _claimed(job: Job, auto_batch: bool) -> Run:
         job = dataclasses.replace(job, data=_batched(job.data, in_use))
         while True:
             try:
-                return _run(job)
+                return _run(job, cache)
             except Exception as error:
                 if not _no_memory(error):
                     raise
@@ -182,9 +208,16 @@ def _fingerprint(data: Data) -> str:
     return found.hexdigest()
 
 
-def _run(job: Job) -> Run:
+def _run(job: Job, cache: bool) -> Run:
     """Train to the end and write what came of it, from wherever the folder stands."""
-    data, recipe, out = job.data, job.recipe, job.out
+    whole, recipe, out = job, job.recipe, job.out
+    plain = begun(job)  # float32, on one device: what is saved and tested
+    plain.jit_compile = False
+    before, may = moved.prints(plain), moved.allowed(plain)
+    if job.phase and cache:
+        job = _cached(job, plain)
+    plain.trainable = True  # a file does not keep that somebody froze a part once
+    data = job.data
     model = made(job)
     found = _resumed(job, model)
     rows = found.history if found else []
@@ -193,13 +226,11 @@ def _run(job: Job) -> Run:
         job.say(f"going on after epoch {done} of {recipe.epochs}")
         if found.about != folder.versions():
             job.say(f"written by other versions than these: {dict(found.about)}")
-    plain = build(job.drawing, seed=job.seed)  # float32, on one device: what is saved and tested
-    plain.jit_compile = False
     plain.update_card(classes=list(data.classes))
 
     def keep_best() -> None:
         with averaged(model):
-            plain.set_weights(model.get_weights())
+            carry(model, plain)
         if job.chief:
             with checkpoints.writing(job.states, "best.keras"), replacing(out / "best.keras") as temporary:
                 plain.save(temporary)
@@ -224,19 +255,42 @@ def _run(job: Job) -> Run:
             raise _explained(error, job, model) from None
     else:
         model.optimizer.finalize_variable_values(model.trainable_weights)  # as fit does at its end
-    plain.set_weights(model.get_weights())
+    carry(model, plain)
     if not job.chief:
         devices.told(job.strategy, 0)  # its checkpoint is needed until the chief has written all
         _leave(job)
         return Run(out, {}, rows, done)
     if recipe.patience:
         plain.set_weights(load_model(out / "best.keras").get_weights())
-    metrics = results.measured(plain, job, rows)
+    entries = moved.entries(before, may, plain)
+    if job.phase:
+        job.say(moved.summary(entries))
+    metrics = results.measured(plain, whole, rows)
     with checkpoints.writing(job.states, "the results"):
-        results.write(out, plain, job, metrics, rows)
+        if job.phase:
+            write_text(out / "ledger.csv", folder.table([dataclasses.asdict(one) for one in entries]))
+        results.write(out, plain, whole, metrics, rows)
     devices.told(job.strategy, 0)
     _leave(job)
     return Run(out, metrics, rows, done)
+
+
+def _cached(job: Job, plain: Any) -> Job:
+    """The job on features in the place of pictures, where some of the network gives the same in every step."""
+    layer = features.cut(plain)
+    alone = devices.replicas(job.strategy) == 1
+    if layer is None or not alone or job.recipe.augmentation != Augmentation():
+        return job
+    if not features.fits(plain, layer, job.data):
+        job.say(f"the outputs of {layer} do not fit into a quarter of the free memory: they are computed in each epoch")
+        return job
+    found = features.cached(plain, layer, job.data)
+    spared = found.seconds * (job.recipe.epochs - 1) - found.starting
+    job.say(
+        f"outputs of {layer} for {found.images} images computed once in {found.seconds:.1f} s, "
+        f"not in each of {job.recipe.epochs} epochs: about {max(0.0, spared):.0f} s saved"
+    )
+    return dataclasses.replace(job, data=found.data, cut=layer)
 
 
 def _leave(job: Job) -> None:

@@ -41,23 +41,30 @@ def save(model: Any, path: str | PathLike[str]) -> None:
         save_file(tensors, temporary, {"card": json.dumps(card)})
 
 
-def load_weights(model: Any, weights: str | PathLike[str] = "imagenet", *, strict: bool | None = None) -> Any:
+def load_weights(
+    model: Any, weights: str | PathLike[str] = "imagenet", *, strict: bool | None = None, head: bool = True
+) -> Any:
     """Set a model's weights from a file, or from published ones by name, and report what became of each.
 
     Files are safetensors, .keras, .weights.h5, .h5 or PyTorch's, of kcnn or of a library whose
-    layout the network's plugin knows. Another number of classes keeps the new head as it was; the
-    first kernel is adapted to another number of input channels. What else does not fit is an
-    error that names it, and nothing is set; in a network that was built with `changes`, or with
-    `strict=False`, what fits is set and a warning names the rest.
+    layout the network's plugin knows. Another number of classes keeps the new head as it was, and
+    `head=False` the classifier even where the number is the same; the first kernel is adapted to
+    another number of input channels. What else does not fit is an error that names it, and nothing is
+    set; in a network that was built with `changes`, or with `strict=False`, what fits is set and a
+    warning names the rest.
 
     Returns a Report: matched, adapted, missing, unexpected, unused. FileNotFoundError, ValueError
     (damaged, or of another network), ImportError (torch is needed), NotFetched.
     """
-    return load_drawn(model, _drawn(getattr(model, "card", {})), weights, strict)
+    return load_drawn(model, _drawn(getattr(model, "card", {})), weights, strict, head)
 
 
 def load_drawn(
-    model: Any, drawing: Drawing | None, weights: str | PathLike[str] = "imagenet", strict: bool | None = None
+    model: Any,
+    drawing: Drawing | None,
+    weights: str | PathLike[str] = "imagenet",
+    strict: bool | None = None,
+    with_head: bool = True,
 ) -> Any:
     """load_weights for a model whose drawing is at hand; without one only files with the model's own names are read."""
     from kcnn.weights.fetch import fetch
@@ -72,9 +79,9 @@ def load_drawn(
     layers = _layers(whole)
     body = {x.name for x in walk(whole.features)} if whole else set()
     head = [layer for layer in layers if layer not in body] if whole else ["logits"]
-    new_head = bool(drawing and plan and drawing.asked["classes"] not in (None, plan.classes))
+    new_head = not with_head or bool(drawing and plan and drawing.asked["classes"] not in (None, plan.classes))
     try:
-        report, found = match(model, stored, plan.layouts if plan else {}, layers, head, new_head)
+        report, found = match(model, stored, plan.layouts if plan else {}, layers, head, new_head, with_head)
     except ValueError as error:
         raise ValueError(f"{path} is of another network: {error}{_readers(drawing, stored)}") from None
     if not found:

@@ -40,12 +40,14 @@ def match(
     whole: Sequence[str],
     head: Sequence[str],
     new_head: bool,
+    classifier: bool = True,
 ) -> tuple[Report, list[tuple[Any, np.ndarray]]]:
     """The report, and each variable with the array it takes.
 
     `whole` are the layers with weights of the network in full, in order, and `head` those behind
     the features. The last of them may differ in its number of classes; all of them keep the values
-    they have where the file has none of them and `new_head` says that they are meant to.
+    they have where the file has none of them and `new_head` says that they are meant to, and
+    classifiers do without `classifier`.
     ValueError where the file has no layer of the network.
     """
     prefix = getattr(model, "card", {}).get("prefix", "")
@@ -71,6 +73,9 @@ def match(
                 missing[address] = f"the file has no {theirs!r}" if not arrays else f"{theirs!r} has no {variable.name}"
                 continue
             taken.add((theirs, key))
+            if not classifier and mine.endswith("logits") and mine in head:
+                adapted[address] = "a new head, as asked"
+                continue
             array = _turned(arrays[key], layer, variable, stored.kind)
             if layer is first and layout and layout.bgr and variable.name == "kernel":
                 array = array[:, :, ::-1]

@@ -21,8 +21,9 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
     {"data", "network", "read", "lower"},
     {"weights"},
     {"models"},
-    {"deploy", "distribute"},
+    {"deploy", "distribute", "freeze"},
     {"training"},
+    {"transfer"},
     {"cli"},
 ]
 LAZY = {

@@ -1,0 +1,57 @@
+"""A phase of a training as a value. No Keras here."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+NORMS = ("frozen", "adapt")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What trains for some epochs, how fast, and what batch norms do meanwhile.
+
+    `train` is "head", what stands behind the features; a number of stages, the last so many and the
+    head; "all"; or one or more globs of layer names, of "head", and of stages by stride ("stage3",
+    stride 8). `learning_rate` is the highest, `multipliers` are factors to it by the same globs, of
+    which the last that fits a layer counts. `norms` "frozen": the batch norms of the body compute
+    with the statistics, scales and shifts that they came with, also where their stage trains;
+    "adapt": with those of each batch, and their moving averages follow, also where their stage is
+    frozen. ValueError for what is none of that.
+    """
+
+    epochs: int
+    train: str | int | Sequence[str] = "head"
+    learning_rate: float = 1e-3
+    multipliers: Mapping[str, float] = field(default_factory=dict)
+    norms: str = "frozen"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.train, str | int):
+            object.__setattr__(self, "train", tuple(self.train))
+        words = (self.train,) if isinstance(self.train, str) else self.train
+        rates = isinstance(self.multipliers, Mapping)
+        wants = (
+            ("epochs", type(self.epochs) is int and self.epochs >= 1, "a whole number of at least 1"),
+            (
+                "train",
+                (type(words) is int and words >= 0)
+                or (isinstance(words, tuple) and words and all(isinstance(one, str) for one in words)),
+                '"head", "all", a number of stages, or globs of layers such as ["stage4_*", "head"]',
+            ),
+            ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
+            (
+                "multipliers",
+                rates and all(isinstance(k, str) and 0 <= v < math.inf for k, v in self.multipliers.items()),
+                'factors of at least 0 by globs of layers, such as {"stage1_*": 0.1}',
+            ),
+            ("norms", self.norms in NORMS, f"one of {', '.join(NORMS)}"),
+        )
+        for name, holds, wanted in wants:
+            if not holds:
+                raise ValueError(f"a phase's {name} must be {wanted}, not {getattr(self, name)!r}")
+
+    def asdict(self) -> dict[str, Any]:
+        """Every choice by name, as JSON has it."""
+        return asdict(self)
