@@ -8,13 +8,17 @@ from typing import Any
 def words(
     package: str, homes: Mapping[str, Iterable[str]], names: dict[str, Any]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package: `homes` are modules and the words of each, `names` its globals()."""
+    """`__getattr__` and `__dir__` of a package: `homes` are modules and the words of each, `names` its globals().
+
+    A module is the package's own, or a whole path.
+    """
     home = {word: module for module, own in homes.items() for word in own}
 
     def found(name: str) -> Any:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        names[name] = value = getattr(import_module(f"{package}.{home[name]}"), name)
+        module = home[name] if "." in home[name] else f"{package}.{home[name]}"
+        names[name] = value = getattr(import_module(module), name)
         return value
 
     return found, lambda: sorted({*names, *home})

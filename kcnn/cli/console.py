@@ -2,7 +2,9 @@
 
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
@@ -20,6 +22,19 @@ class Mistake(ValueError):
 
 class Stopped(Exception):
     """A job that a person stopped, and how it goes on."""
+
+
+@contextmanager
+def going_on(folder: Path) -> Iterator[None]:
+    """Around a training: Ctrl-C and what fails in it as one line, with how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; the same command goes on after the last whole epoch in {folder}") from None
+    except (ArithmeticError, MemoryError, OSError, RuntimeError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise Stopped(str(error)) from error
 
 
 def note(

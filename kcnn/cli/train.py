@@ -8,7 +8,7 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import start
-from kcnn.cli.console import Mistake, Stopped, assignments, err, out, shape, short, size, table
+from kcnn.cli.console import Mistake, assignments, err, going_on, out, shape, short, size, table
 from kcnn.cli.paper import Changes, Input, Options, _examples
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
@@ -51,6 +51,9 @@ def train(
     auto_batch: Annotated[bool, typer.Option("--auto-batch", help="Halve a batch that memory does not hold.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
     aux: Annotated[bool, typer.Option("--aux", help="With the network's auxiliary classifiers.")] = False,
+    weights: Annotated[
+        str | None, typer.Option("--weights", "-w", help="To start from: published ones by name, or a file.")
+    ] = None,
     set: Options = None,
     change: Changes = None,
 ) -> None:
@@ -65,7 +68,7 @@ def train(
     adjusted = assignments(adjust or [], "field of a recipe")
     wanted = shape(input) if input else None
     drawing = kcnn.draw(name, input_shape=wanted, changes=changes, aux=aux, **options)  # mistakes, before the wait
-    if wanted is None and data == "digits":
+    if wanted is None and data.partition(":")[0] == "digits":
         wanted = (*drawing.image.shape[:2], 1)  # type: ignore[assignment]
     words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     adjusted |= {name: value for name, value in words.items() if value is not None}
@@ -79,7 +82,7 @@ def train(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Interruptible() as heard, Progress(*columns, console=err, transient=True) as bars:
+    with going_on(folder), Interruptible() as heard, Progress(*columns, console=err, transient=True) as bars:
         reading = bars.add_task("reading", total=None)
 
         def progress(before: int, total: int, done: int) -> None:
@@ -88,34 +91,26 @@ def train(
         def say(text: str) -> None:
             bars.console.print(text, style="yellow", markup=False, soft_wrap=True)
 
-        try:
-            found = run(
-                name,
-                data,
-                out=folder,
-                recipe=recipe,
-                adjust=adjusted,
-                input_shape=wanted,
-                seed=seed,
-                precision=precision,
-                strategy=strategy,
-                auto_batch=auto_batch,
-                tensorboard=tensorboard,
-                aux=aux,
-                changes=changes,
-                options=options,
-                callbacks=[EpochBars(bars, plan.epochs), heard],
-                progress=progress,
-                say=say,
-            )
-        except KeyboardInterrupt:
-            bars.stop()
-            raise Stopped(f"stopped; the same command goes on after the last whole epoch in {folder}") from None
-        except (ArithmeticError, MemoryError, OSError, RuntimeError) as error:
-            bars.stop()
-            if isinstance(error, FileNotFoundError | PermissionError):
-                raise
-            raise Stopped(str(error)) from error
+        found = run(
+            name,
+            data,
+            out=folder,
+            recipe=recipe,
+            adjust=adjusted,
+            input_shape=wanted,
+            seed=seed,
+            precision=precision,
+            strategy=strategy,
+            auto_batch=auto_batch,
+            tensorboard=tensorboard,
+            aux=aux,
+            changes=changes,
+            weights=weights,
+            options=options,
+            callbacks=[EpochBars(bars, plan.epochs), heard],
+            progress=progress,
+            say=say,
+        )
     if found.metrics:
         _report(found)
     else:

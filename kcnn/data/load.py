@@ -30,7 +30,7 @@ def load(
     oversize: float = 1.0,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Data:
-    """Train, validation and test splits of "digits", "tfds:NAME", a folder of class folders, or arrays.
+    """Train, validation and test splits of "digits" ("digits:0-4"), "tfds:NAME", a folder of class folders, or arrays.
 
     Pictures are cropped centrally and resized to `input_shape` (rows, columns, 1 or 3), those of
     the train split to rows and columns `oversize` times as many, for augmentation that cuts parts

@@ -47,7 +47,7 @@ class Source:
 def find(source: Any, classes: Sequence[str] | None = None) -> Source:
     """The source that a word, a folder or arrays stand for.
 
-    "digits"; "tfds:NAME"; a path; (images, labels); {"train": (images, labels), "test": ...}.
+    "digits", or some as "digits:0-4"; "tfds:NAME"; a path; (images, labels); {"train": (images, labels), "test": ...}.
     """
     if isinstance(source, Mapping):
         return _arrays(source, classes)
@@ -55,8 +55,8 @@ def find(source: Any, classes: Sequence[str] | None = None) -> Source:
         return _arrays({TRAIN: source}, classes)
     if classes is not None:
         raise ValueError("class names are given with arrays only; other data brings its own")
-    if isinstance(source, str) and source == "digits":
-        return _digits()
+    if isinstance(source, str) and (source == "digits" or source.startswith("digits:")):
+        return _digits(source.removeprefix("digits").removeprefix(":"))
     if isinstance(source, str) and source.startswith("tfds:"):
         return _tfds(source.removeprefix("tfds:"))
     if isinstance(source, str | os.PathLike):
@@ -64,15 +64,19 @@ def find(source: Any, classes: Sequence[str] | None = None) -> Source:
     raise TypeError(f'data is "digits", "tfds:NAME", a folder or (images, labels), not {type(source).__name__}')
 
 
-def _digits() -> Source:
+def _digits(some: str = "") -> Source:
+    """scikit-learn's handwritten digits, or those from one to another: "0-4"."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    images = np.round(found.images * (255 / 16)).astype("uint8")[..., None]
-    names = tuple(map(str, found.target_names))
-    return Source(
-        "digits", names, {TRAIN: Part(images, found.target.astype("int64"), _numbered("digits", len(images)))}
-    )
+    first, dash, last = some.partition("-") if some else ("0", "-", "9")
+    if not (dash and first.isdigit() and last.isdigit() and int(first) < int(last) <= 9):
+        raise ValueError(f'"digits:{some}" is no range of digits such as "digits:0-4"')
+    mine = np.flatnonzero((found.target >= int(first)) & (found.target <= int(last)))
+    images = np.round(found.images[mine] * (255 / 16)).astype("uint8")[..., None]
+    part = Part(images, found.target[mine].astype("int64") - int(first), [f"digits[{i}]" for i in mine])
+    names = tuple(map(str, range(int(first), int(last) + 1)))
+    return Source(f"digits:{some}" if some else "digits", names, {TRAIN: part})
 
 
 def _arrays(splits: Mapping[str, Any], classes: Sequence[str] | None) -> Source:

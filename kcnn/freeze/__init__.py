@@ -1,10 +1,26 @@
 """What of a network moves in a training, what is known to have stood still, and what of it need not be computed again.
 
-Each function works on any flat Keras model, and with Keras' own fit.
+Each function works on any flat Keras model, and with Keras' own fit. Each word is imported when it is first used:
+a Phase can be made without Keras.
 """
 
-from kcnn.freeze.moved import Entry, Violation, ledger
-from kcnn.freeze.phase import Phase
-from kcnn.freeze.select import freeze, places, rates, unfreeze
+from typing import TYPE_CHECKING
+
+from kcnn.lazy import words
+
+if TYPE_CHECKING:
+    from kcnn.freeze.moved import Entry, Violation, ledger
+    from kcnn.freeze.phase import Phase
+    from kcnn.freeze.select import freeze, places, rates, unfreeze
 
 __all__ = ["Entry", "Phase", "Violation", "freeze", "ledger", "places", "rates", "unfreeze"]
+
+__getattr__, __dir__ = words(
+    __name__,
+    {
+        "moved": ("Entry", "Violation", "ledger"),
+        "phase": ("Phase",),
+        "select": ("freeze", "places", "rates", "unfreeze"),
+    },
+    globals(),
+)

@@ -22,7 +22,7 @@ ROWS = 32  # pictures computed together
 
 
 def cut(model: Any) -> str | None:
-    """The last layer up to which a model computes the same for a picture in every step; None where there is none.
+    """The last layer up to which a model computes the same for a picture in every step; None where no weights are there.
 
     So a layer does that has nothing to train, draws nothing at random, and stands only behind such.
     """
@@ -35,10 +35,10 @@ def cut(model: Any) -> str | None:
     while True:
         needed = {id(one): one for tensor in order if id(tensor) not in fixed for one in sources(tensor)}
         ends = [tensor for tensor in order if id(tensor) in fixed and id(tensor) in needed]
-        if len(ends) == 1 and len(ends[0]._keras_history.operation._inbound_nodes) == 1 and sources(ends[0]):
-            return ends[0]._keras_history.operation.name
-        if not ends or not any(sources(one) for one in ends):
+        if not any(_weighty(tensor) for tensor in walk(*ends, sources=sources)):
             return None
+        if len(ends) == 1 and len(ends[0]._keras_history.operation._inbound_nodes) == 1:
+            return ends[0]._keras_history.operation.name
         fixed.discard(id([one for one in ends if sources(one)][-1]))
 
 
@@ -109,6 +109,10 @@ def cached(model: Any, layer: str, data: Data) -> Cached:
     images = sum(len(data.splits[word]) for word in (TRAIN, VALIDATION))
     served = replace(data, input_shape=shape, splits=splits)
     return Cached(served, images, time.perf_counter() - ready, ready - begun)
+
+
+def _weighty(tensor: Any) -> bool:
+    return bool(getattr(tensor._keras_history.operation, "weights", ()))
 
 
 def _still(layer: Any) -> bool:

@@ -16,6 +16,8 @@ from kcnn.files import replacing
 from kcnn.registry import architecture
 from kcnn.sketch import walk
 
+DEMO = "demo"  # the weights that kcnn comes with
+
 
 class PartlyLoaded(UserWarning):
     """Weights were set although something speaks against it: some do not fit, or another network wrote the file."""
@@ -44,7 +46,7 @@ def save(model: Any, path: str | PathLike[str]) -> None:
 def load_weights(
     model: Any, weights: str | PathLike[str] = "imagenet", *, strict: bool | None = None, head: bool = True
 ) -> Any:
-    """Set a model's weights from a file, or from published ones by name, and report what became of each.
+    """Set a model's weights from a file, from published ones by name, or "demo", and report what became of each.
 
     Files are safetensors, .keras, .weights.h5, .h5 or PyTorch's, of kcnn or of a library whose
     layout the network's plugin knows. Another number of classes keeps the new head as it was, and
@@ -56,7 +58,7 @@ def load_weights(
     Returns a Report: matched, adapted, missing, unexpected, unused. FileNotFoundError, ValueError
     (damaged, or of another network), ImportError (torch is needed), NotFetched.
     """
-    return load_drawn(model, _drawn(getattr(model, "card", {})), weights, strict, head)
+    return load_drawn(model, drawn(getattr(model, "card", {})), weights, strict, head)
 
 
 def load_drawn(
@@ -70,10 +72,11 @@ def load_drawn(
     from kcnn.weights.fetch import fetch
     from kcnn.weights.files import read
     from kcnn.weights.match import match
+    from kcnn.weights.shipped import shipped
 
     plan = drawing.architecture if drawing else None
     found_for = published(drawing, weights)
-    path = fetch(found_for) if found_for else Path(weights)
+    path = fetch(found_for) if found_for else shipped(drawing) if weights == DEMO else Path(weights)
     stored = read(path)
     whole = _whole(drawing) if drawing else None
     layers = _layers(whole)
@@ -107,10 +110,17 @@ def load_drawn(
 def published(drawing: Drawing | None, weights: str | PathLike[str]) -> Weights | None:
     """The published weights that a word means for a network, its options, top and input size; None for a file.
 
+    None too for those that kcnn comes with, "demo".
+
     ValueError where there are none, with those there are; ImportError where their file takes torch.
     """
     if not isinstance(weights, str | PathLike):
         raise TypeError(f"weights are a file or published ones by name, not {weights!r}")
+    if weights == DEMO:
+        from kcnn.weights.shipped import shipped
+
+        shipped(drawing)
+        return None
     if not isinstance(weights, str) or Path(weights).is_file() or Path(weights).suffix or "/" in weights:
         return None
     if drawing is None or drawing.architecture is None:
@@ -158,23 +168,20 @@ def _readers(drawing: Drawing | None, stored: Any) -> str:
     return f"; it may be one for {' or '.join(found)}" if found else ""
 
 
-def _drawn(card: Mapping[str, Any]) -> Drawing | None:
-    """The drawing that a model's card tells of; None where no plugin publishes the network."""
+def drawn(card: Mapping[str, Any], **other: Any) -> Drawing | None:
+    """The drawing that a model's card tells of, or one with `other` arguments; None where no plugin publishes it."""
     if not card.get("distribution"):
         return None
     classes = card["classes"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a change that altered nothing was reported when the model was built
-        return draw(
-            f"{card['distribution']}:{card['network'].rpartition(':')[2]}",
-            classes=len(classes) if isinstance(classes, list) else classes,
-            input_shape=card["input_shape"],
-            top=card["top"],
-            changes=_ops(card["changes"]),
-            aux=card["aux"],
-            taps=card["taps"],
+        asked = {
+            "classes": len(classes) if isinstance(classes, list) else classes,
+            **{word: card[word] for word in ("input_shape", "top", "aux", "taps", "prefix")},
+            "changes": _ops(card["changes"]),
             **_ops(card["options"]),
-        )
+        }
+        return draw(f"{card['distribution']}:{card['network'].rpartition(':')[2]}", **{**asked, **other})
 
 
 def _whole(drawing: Drawing) -> Drawing:

@@ -1,0 +1,188 @@
+"""The command that moves a network to a person's own photos. TensorFlow is loaded when it starts."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import kcnn
+from kcnn.cli.backend import start
+from kcnn.cli.console import Mistake, assignments, err, going_on, out, shape, table
+from kcnn.cli.paper import Input, Options, _examples
+
+DEMO = "demo"
+
+
+def add(app: typer.Typer) -> None:
+    app.command(
+        epilog=_examples(
+            "kcnn transfer",
+            "kcnn transfer --data photos/",
+            "kcnn transfer --data photos/ --network mobilenet_v1 --set width=0.25 --weights mobilenet.h5 --seeds 5",
+        )
+    )(transfer)
+
+
+def transfer(
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help='A folder of class folders, "digits", or "tfds:NAME".')
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option("--network", "-n", help="Any; mobilenet_v2, or the demonstration's.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", "-w", help='"imagenet", a file, or "demo"; imagenet for data of yours.')
+    ] = None,
+    to: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs and the results.")] = Path(
+        "runs/transfer"
+    ),
+    input: Input = None,
+    head_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Times through the images with the body frozen; 10.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", "-e", min=1, help="Then, with the last stages training too; 10.")
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(help='What then trains: stages from the end, "all", or globs of layers; 1.')
+    ] = None,
+    norms: Annotated[str, typer.Option(help='Batch norms of the body: "frozen" or "adapt".')] = "frozen",
+    multiply: Annotated[
+        list[str] | None, typer.Option("--multiply", "-m", help="Learning rate of layers: stage3=0.1, stem*=0.")
+    ] = None,
+    head_rate: Annotated[float, typer.Option(help="Learning rate of the head, at its highest.")] = 1e-2,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", "-l", help="Then, at its highest; 1e-4.")
+    ] = None,
+    adjust: Annotated[
+        list[str] | None, typer.Option("--adjust", "-a", help="Any other field of the recipe: flip=true.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many; 1, or 5 in the demonstration.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images a step.")] = 16,
+    set: Options = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Fit a network that learned on something bigger to photos, show what that bought, and leave a file for a phone.
+
+    Three ways are compared on the test split: from scratch, a new head on a frozen body, and that fine-tuned. Without
+    arguments, offline: a small network that learned the digits 0 to 4 moves to 5 to 9, with 20 images of each.
+    """
+    options, changes = assignments(set or [], "option"), assignments(adjust or [], "field of a recipe")
+    factors = assignments(multiply or [], "factor to a learning rate")
+    demo = data is None
+    if demo:
+        from kcnn.transfer.demo import NETWORK, OPTIONS
+
+        if network is None:
+            network, options = NETWORK, {**OPTIONS, **options}
+        usual: Any = (DEMO, 5, 5, 5, "all", 1e-3)
+    else:
+        usual = ("imagenet", 1, 10, 10, "1", 1e-4)
+    asked = (weights, seeds, head_epochs, epochs, train, learning_rate)
+    weights, seeds, head_epochs, epochs, train, learning_rate = (
+        value if one is None else one for one, value in zip(asked, usual, strict=True)
+    )
+    network = network or "mobilenet_v2"
+    if demo and input:
+        raise Mistake("--input goes with --data; the demonstration's pictures are 32x32x1")
+    if weights == DEMO and data and not data.startswith("digits"):
+        raise Mistake(
+            f'"demo" weights learned on 8x8 digits and know nothing of what is in {data}; take --weights imagenet, '
+            "which is downloaded, or a file"
+        )
+    wanted = _size(network, options, input, data)
+    drawing = kcnn.draw(network, input_shape=wanted, **options)
+    from kcnn.weights import published
+
+    published(drawing, weights)  # mistakes, before the wait
+    with err.status("loading Keras"):
+        start()
+        from kcnn.cli.progress import Interruptible
+        from kcnn.data import load
+        from kcnn.deploy.export import export
+        from kcnn.freeze import Phase
+        from kcnn.training import recipe
+        from kcnn.transfer import compare, ways
+        from kcnn.transfer.compare import HEAD, TUNED
+        from kcnn.transfer.demo import few_digits
+        from kcnn.transfer.show import write
+
+    def served(seed: int) -> Any:
+        return few_digits(seed) if data is None else load(data, input_shape=wanted, batch_size=batch_size, seed=seed)
+
+    plan = recipe("quick", {"batch_size": batch_size, **changes})
+    plain = recipe(plan, {"augmentation": type(plan.augmentation)()})  # a head's features are computed once
+    what: Any = int(train) if train.isdigit() else train if train == "all" else train.split(",")
+    three = ways(
+        Phase(head_epochs, "head", head_rate),
+        Phase(epochs, what, learning_rate, factors, norms),
+        base=plain,
+        fine_base=plan,
+        scratch=recipe(plan, {"epochs": head_epochs + epochs}),
+    )
+
+    def say(text: str) -> None:
+        err.print(text, markup=False, soft_wrap=True)
+
+    with going_on(to), Interruptible() as heard:
+        found = compare(
+            network,
+            served,
+            out=to,
+            weights=weights,
+            ways=three,
+            seeds=range(seeds),
+            options=options,
+            callbacks=[heard],
+            say=say,
+        )
+    best = max((HEAD, TUNED), key=lambda way: next(row.accuracy for row in found.rows if row.way == way))
+    model, last = kcnn.load(found.run(0, best) / "model.keras"), served(0)
+    pictures = write(model, last, to)
+    phone = export(model, to / "phone", "litert", classes=last.classes)
+    if as_json:
+        told = {"rows": [asdict(r) for r in found.rows], "differences": [asdict(d) for d in found.differences]}
+        print(json.dumps({**told, "phone": str(phone), "pictures": list(map(str, pictures))}, indent=1))
+        return
+    _report(found, seeds)
+    out.print(
+        f"{', '.join(one.name for one in pictures)}, transfer.csv in {to}; {phone} runs on a phone ({best}, seed 0); "
+        f"confusion.png and ledger.csv in {found.run(0, best)}",
+        soft_wrap=True,
+    )
+
+
+def _size(network: str, options: Any, input: str | None, data: str | None) -> tuple[int, int, int]:
+    """The input size: what was asked for, the demonstration's, or the network's own, grey for digits."""
+    if data is None:
+        return (32, 32, 1)
+    if input:
+        return shape(input)
+    rows, columns, channels = kcnn.draw(network, **options).image.shape
+    return rows, columns, 1 if data.startswith("digits") else channels
+
+
+def _report(found: Any, seeds: int) -> None:
+    rows = (
+        (
+            row.way,
+            f"{row.accuracy:.2%}",
+            f"{row.low:.2%} to {row.high:.2%}",
+            f"{100 * min(row.accuracies):.2f} to {100 * max(row.accuracies):.2f}",
+            f"{row.seconds:.1f} s",
+            f"{row.parameters:,}",
+        )
+        for row in found.rows
+    )
+    columns = ("way", "test accuracy", "95 % interval", "over seeds", "training", "parameters that train")
+    out.print(table(columns, rows, left=("way",)))
+    of = f"{seeds} seeds (Student)" if seeds > 1 else "test images (Wilson)"
+    out.print(
+        f"intervals over {of}; {found.rows[0].images} test images, one is {100 / found.rows[0].images:.2f} points"
+    )
+    for one in found.differences:
+        said = f"{one.points:+.2f} points ({one.low:+.2f} to {one.high:+.2f}, paired)"
+        doubt = "" if one.shown else ": not shown, the interval holds 0"
+        out.print(f"{one.better} against {one.worse}: {said}{doubt}")

@@ -1,0 +1,211 @@
+"""What transfer buys: a network from scratch, with a new head alone, and fine-tuned, on several seeds."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from kcnn.data import Data
+from kcnn.files import write_text
+from kcnn.freeze import Phase
+from kcnn.models import load
+from kcnn.runs import table
+from kcnn.training import Recipe, recipe, train
+from kcnn.training.results import scores
+
+CONFIDENCE = 0.95
+SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to a trained network: phases after each other from the given weights, or a recipe from none.
+
+    It goes on from where the way `after` ended; then it brings its own phases alone.
+    """
+
+    name: str
+    phase: Phase | None
+    recipe: Recipe
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a way came to: accuracies of the test split by seed, their mean and its confidence interval."""
+
+    way: str
+    accuracies: tuple[float, ...]
+    accuracy: float
+    low: float
+    high: float
+    images: int  # of the test split
+    seconds: float  # of training, the mean over seeds, with the way that it goes on from
+    parameters: int  # that train
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much one way is better than another on the same test images, in points, and its confidence interval."""
+
+    better: str
+    worse: str
+    points: float
+    low: float
+    high: float
+    shown: bool  # whether the interval leaves out 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows and differences, and the folder of the runs, seed-N/way in it."""
+
+    folder: Path
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+
+    def run(self, seed: int, way: str) -> Path:
+        """The folder of a run."""
+        return _place(self.folder, seed, way)
+
+
+def ways(
+    head: Phase,
+    fine: Phase,
+    *,
+    scratch: Recipe | None = None,
+    base: Recipe | None = None,
+    fine_base: Recipe | None = None,
+) -> tuple[Way, ...]:
+    """The three that are usually compared: from scratch, the head alone, and after that fine-tuned.
+
+    `base` has what a phase does not say, such as optimizer and augmentation, and `fine_base` for the
+    second phase; from scratch everything trains for as many epochs as both together.
+    """
+    base = base or Recipe()
+    fine_base = fine_base or base
+    scratch = scratch or recipe(fine_base, {"epochs": head.epochs + fine.epochs})
+    return (Way(SCRATCH, None, scratch), Way(HEAD, head, base), Way(TUNED, fine, fine_base, after=HEAD))
+
+
+def compare(
+    network: str,
+    data: Callable[[int], Data],
+    *,
+    out: str | Path,
+    weights: str | Path,
+    ways: Sequence[Way],
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    options: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Any] = (),
+    say: Callable[[str], None] = print,
+) -> Comparison:
+    """Train every way on every seed, `data(seed)` each, and compare them on the test splits.
+
+    Runs lie in `out`/seed-N, so that a comparison that was stopped goes on where it was. With several
+    seeds the confidence intervals are Student's over seeds, with one they are of the test images:
+    Wilson's for an accuracy, and of the paired answers for a difference. Also written:
+    transfer.json and transfer.csv. Errors are those of kcnn.training.train.
+    """
+    root, found = Path(out), {way.name: _Found() for way in ways}
+    for seed in seeds:
+        served = data(seed)
+        for way in ways:
+            folder = _place(root, seed, way.name)
+            start: Any = _place(root, seed, way.after) / "model.keras" if way.after else weights
+            run = train(
+                network,
+                served,
+                out=folder,
+                recipe=way.recipe,
+                weights=None if way.phase is None else start,
+                head=way.after is not None,
+                phase=way.phase,
+                seed=seed,
+                options=options,
+                callbacks=callbacks,
+                say=_prefixed(say, f"{way.name}, seed {seed}"),
+            )
+            spent = run.metrics["training_seconds"] + (found[way.after].seconds[-1] if way.after else 0.0)
+            found[way.name].add(run.metrics, spent, _trained(folder, run.metrics))
+            say(f"{way.name}, seed {seed}: {run.metrics['accuracy']:.2%} of {run.metrics['test_images']} test images")
+        if len(seeds) == 1:
+            for way in ways:
+                logits, truth = scores(load(_place(root, seed, way.name) / "model.keras"), served.test)
+                found[way.name].right = logits.argmax(-1) == truth
+    rows = tuple(found[way.name].row(way.name) for way in ways)
+    pairs = [(later.name, earlier.name) for i, later in enumerate(ways) for earlier in ways[:i]]
+    differences = tuple(_difference(better, found[better], worse, found[worse]) for better, worse in pairs)
+    write_text(
+        root / "transfer.csv",
+        table([{**asdict(row), "accuracies": " ".join(map(str, row.accuracies))} for row in rows]),
+    )
+    told = {"seeds": list(seeds), "rows": [asdict(r) for r in rows], "differences": [asdict(d) for d in differences]}
+    write_text(root / "transfer.json", json.dumps(told, indent=1))
+    return Comparison(root, rows, differences)
+
+
+def _prefixed(say: Callable[[str], None], words: str) -> Callable[[str], None]:
+    return lambda text: say(f"{words}: {text}")
+
+
+def _place(root: Path, seed: int, way: str) -> Path:
+    return root / f"seed-{seed}" / way.replace(" ", "-")
+
+
+class _Found:
+    """What the seeds of one way came to, while they come in."""
+
+    def __init__(self) -> None:
+        self.accuracies: list[float] = []
+        self.seconds: list[float] = []
+        self.images = self.correct = self.parameters = 0
+        self.right: np.ndarray | None = None  # by test image, where there is one seed
+
+    def add(self, metrics: Mapping[str, Any], seconds: float, parameters: int) -> None:
+        self.accuracies.append(metrics["accuracy"])
+        self.seconds.append(seconds)
+        self.images, self.correct, self.parameters = metrics["test_images"], metrics["correct"], parameters
+
+    def row(self, way: str) -> Row:
+        mean = float(np.mean(self.accuracies))
+        if self.right is not None:
+            interval = stats.binomtest(self.correct, self.images).proportion_ci(CONFIDENCE, "wilson")
+            low, high = interval.low, interval.high
+        else:
+            low, high = _student(self.accuracies)
+        seconds = float(np.mean(self.seconds))
+        return Row(way, tuple(self.accuracies), mean, low, high, self.images, round(seconds, 1), self.parameters)
+
+
+def _difference(better: str, ours: _Found, worse: str, theirs: _Found) -> Difference:
+    """Paired: by seed, or by test image where there is one seed."""
+    if ours.right is not None and theirs.right is not None:
+        each = ours.right.astype("float64") - theirs.right
+    else:
+        each = np.subtract(ours.accuracies, theirs.accuracies)
+    low, high = (100 * bound for bound in _student(each.tolist()))
+    return Difference(better, worse, float(100 * each.mean()), low, high, low > 0 or high < 0)
+
+
+def _student(values: Sequence[float]) -> tuple[float, float]:
+    """The confidence interval of a mean after Student."""
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    if not error:
+        return mean, mean
+    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, mean, error)
+    return float(low), float(high)
+
+
+def _trained(folder: Path, metrics: Mapping[str, Any]) -> int:
+    """How many parameters were allowed to move."""
+    path = folder / "ledger.csv"
+    if not path.exists():
+        return metrics["params"]
+    with path.open() as file:
+        return sum(int(row["parameters"]) for row in csv.DictReader(file) if row["allowed"] == "True")
