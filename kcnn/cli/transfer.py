@@ -77,13 +77,12 @@ def transfer(
 
         if network is None:
             network, options = NETWORK, {**OPTIONS, **options}
-        usual: Any = (DEMO, 5, 5, 5, "all", 1e-3)
-    else:
-        usual = ("imagenet", 1, 10, 10, "1", 1e-4)
-    asked = (weights, seeds, head_epochs, epochs, train, learning_rate)
-    weights, seeds, head_epochs, epochs, train, learning_rate = (
-        value if one is None else one for one, value in zip(asked, usual, strict=True)
-    )
+    weights = weights or (DEMO if demo else "imagenet")
+    seeds = seeds or (5 if demo else 1)
+    head_epochs = head_epochs or (5 if demo else 10)
+    epochs = epochs or (5 if demo else 10)
+    train = train or ("all" if demo else "1")
+    learning_rate = learning_rate or (1e-3 if demo else 1e-4)
     network = network or "mobilenet_v2"
     if demo and input:
         raise Mistake("--input goes with --data; the demonstration's pictures are 32x32x1")

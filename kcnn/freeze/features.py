@@ -22,7 +22,7 @@ ROWS = 32  # pictures computed together
 
 
 def cut(model: Any) -> str | None:
-    """The last layer up to which a model computes the same for a picture in every step; None where no weights are there.
+    """The last layer up to which a model computes the same for a picture in every step; None where it has no weights.
 
     So a layer does that has nothing to train, draws nothing at random, and stands only behind such.
     """
