@@ -216,7 +216,8 @@ def _run(job: Job, cache: bool) -> Run:
     before, may = moved.prints(plain), moved.allowed(plain)
     if job.phase and cache:
         job = _cached(job, plain)
-    plain.trainable = True  # a file does not keep that somebody froze a part once
+    for layer in plain.layers:
+        layer.trainable = True  # a file does not keep that somebody froze a part once
     data = job.data
     model = made(job)
     found = _resumed(job, model)

@@ -1,0 +1,195 @@
+"""What is frozen stands still to the bit, what trains is what was named, and rates per layer outlive a file."""
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+from kcnn.freeze import Phase, Violation, features, freeze, ledger, places, rates, unfreeze
+from kcnn.training import adamw, sgd
+from kcnn.transfer import prepare
+from tests.catalogue import ONE_PER_FAMILY, REST
+
+L = keras.layers
+
+
+def small(**options):
+    return kcnn.build("resnet20", units=1, classes=3, input_shape=(16, 16, 3), seed=1, **options)
+
+
+def batch(model, count):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, *model.input_shape[1:])).astype("float32")
+    return pixels, rng.integers(0, model.output_shape[-1], count)
+
+
+def fitted(model, optimizer=None, count=48):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer or sgd(0.1), loss, jit_compile=False)
+    model.fit(*batch(model, count), batch_size=16, verbose=0)
+    return model
+
+
+def moves(model):
+    return {layer.name for layer in model.layers if layer.trainable_weights}
+
+
+def check(name):
+    size = max(kcnn.smallest_input(name), 32)
+    model = kcnn.build(name, input_shape=(size, size, kcnn.draw(name).image.shape[2]), classes=3)
+    stages = places(model)
+    assert set(stages) == {layer.name for layer in model.layers if layer.weights}
+    head = {layer for layer, stage in stages.items() if stage is None}
+    assert head
+    assert moves(freeze(model)) == head
+    behind = features.head_on(model, features.cut(model)) if head != set(stages) else model
+    assert {layer.name for layer in behind.layers if layer.weights} == head
+    last = max((stage for stage in stages.values() if stage is not None), default=None)
+    if last is not None:
+        body = {layer for layer, stage in stages.items() if stage == last}
+        frozen = {layer for layer in body if isinstance(model.get_layer(layer), L.BatchNormalization)}
+        assert moves(unfreeze(model, 1)) == head | (body - frozen)
+        assert moves(freeze(model, 1, norms="adapt")) == head | body
+    assert moves(freeze(model, "all", norms="adapt")) == set(stages)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v2"])
+def test_head_stages_and_all_train_as_named(name):
+    check(name)
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("name", [name for name in (*ONE_PER_FAMILY, *REST) if name not in ("mlp",)])
+def test_head_stages_and_all_train_as_named_in_every_network(name):
+    check(name)
+
+
+def test_stages_are_those_of_the_output_stride():
+    stages = places(kcnn.build("mobilenet_v2", input_shape=(64, 64, 3), width=0.35))
+    assert (stages["stem"], stages["stage2_unit1_depthwise"], stages["stage7_unit1_project"]) == (1, 2, 5)
+    assert stages["logits"] is None
+
+
+def test_globs_stages_and_words_name_layers_and_a_wrong_one_tells_what_there_is():
+    model = small()
+    assert moves(freeze(model, ["stage3_*", "head"])) == {"stage3_unit1_a", "stage3_unit1_b", "logits"}
+    assert moves(freeze(model, "stage2")) == {"stage3_unit1_a", "stage3_unit1_b"}
+    assert rates(model, {"stage?_*": 0.5, "stage1_unit1_a": 0.1})["stage1_unit1_a"] == 0.1
+    with pytest.raises(
+        ValueError, match=r"no layer with weights fits 'stge3_\*'; there are 'head', 'stage0'.* stage3_"
+    ):
+        freeze(model, "stge3_*")
+    with pytest.raises(ValueError, match="4 stages are to train, and there are 3 with weights"):
+        freeze(model, 4)
+    with pytest.raises(ValueError, match="norms is one of frozen, adapt, not 'thaw'"):
+        freeze(model, norms="thaw")
+
+
+def test_frozen_norms_compute_as_they_came_and_adapting_ones_follow_the_images_in_frozen_stages_too():
+    for norms, follow in (("frozen", False), ("adapt", True)):
+        model = freeze(small(), 1, norms=norms)
+        with ledger(model) as rows:
+            fitted(model)
+        moved = {row.tensor for row in rows if row.moved}
+        first, last = "stage1_unit1_a_bn", "stage3_unit1_b_bn"
+        assert (f"{first}/moving_mean" in moved, f"{last}/moving_variance" in moved) == (follow, follow)
+        assert f"{first}/gamma" not in moved
+        assert (f"{last}/gamma" in moved) == follow
+        assert {"stage3_unit1_b/kernel", "logits/kernel"} <= moved
+        assert "stage2_unit1_b/kernel" not in moved
+        assert all(row.moved <= row.allowed for row in rows)
+
+
+def test_one_bit_of_a_frozen_tensor_is_a_violation_that_names_it():
+    model = freeze(small())
+    kernel = model.get_layer("stem").kernel
+
+    def nudge():
+        with ledger(model):
+            changed = keras.ops.convert_to_numpy(kernel).copy()
+            changed.view("int32").flat[0] ^= 1
+            kernel.assign(changed)
+
+    with pytest.raises(Violation, match="1 frozen tensors changed in training: stem/kernel"):
+        nudge()
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_multipliers_scale_a_layers_step_decay_included_and_outlive_saving(make, tmp_path):
+    def step(multipliers):
+        model = small()
+        before = {layer.name: layer.get_weights() for layer in model.layers}
+        fitted(model, make(0.01, weight_decay=0.1, multipliers=multipliers), count=16)
+        return model, {
+            name: np.abs(model.get_layer(name).get_weights()[0] - old[0]).max() for name, old in before.items() if old
+        }
+
+    _, whole = step(None)
+    model, scaled = step(rates(small(), {"stage1_*": 0.0, "stage2_*": 0.1}))
+    assert scaled["stage1_unit1_a"] == 0
+    assert scaled["stage2_unit1_a"] == pytest.approx(0.1 * whole["stage2_unit1_a"], rel=1e-3)
+    assert scaled["logits"] == pytest.approx(whole["logits"], rel=1e-3)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    before = again.get_layer("stage1_unit1_a").get_weights()[0], again.get_layer("logits").get_weights()[0]
+    again.train_on_batch(*batch(again, 16))
+    assert (again.get_layer("stage1_unit1_a").get_weights()[0] == before[0]).all()
+    assert (again.get_layer("logits").get_weights()[0] != before[1]).any()
+
+
+def test_features_are_cut_before_what_trains_is_random_or_adapts():
+    model = small()
+    assert features.cut(freeze(model)) == "pool"
+    assert features.cut(freeze(model, 1)) == "stage2_unit1"
+    assert features.cut(freeze(model, 1, norms="adapt")) == "stem"
+    assert features.cut(freeze(model, "all")) is None
+    noisy = freeze(kcnn.build("convnet", classes=3, dropout=0.5, input_shape=(16, 16, 1)))
+    assert features.cut(noisy) == "flatten"
+
+
+def test_a_prepared_network_keeps_its_body_and_has_a_new_head(tmp_path):
+    old = fitted(small())
+    new = prepare(old, classes=["ant", "bee"], seed=2)
+    assert (new.output_shape, new.card["classes"]) == ((None, 2), ["ant", "bee"])
+    assert moves(new) == {"logits"}
+    for layer in old.layers[:-1]:
+        for mine, theirs in zip(new.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
+            assert (mine == theirs).all()
+    kcnn.weights.save(old, tmp_path / "old.safetensors")
+    named = prepare(
+        "resnet20", classes=3, weights=tmp_path / "old.safetensors", units=1, input_shape=(16, 16, 3), freeze=1, seed=2
+    )
+    assert (named.get_layer("stem").get_weights()[0] == old.get_layer("stem").get_weights()[0]).all()
+    assert (named.get_layer("logits").get_weights()[0] != old.get_layer("logits").get_weights()[0]).any()
+    assert "stem" not in moves(named)
+    assert "stage2_unit1_a" in moves(named)
+
+
+@pytest.mark.parametrize("options", [{"classes": 7}, {"include_top": False}, {"include_top": False, "pooling": "avg"}])
+def test_a_model_of_keras_applications_is_prepared_too_and_stays_as_it_was(options):
+    theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, **options)
+    mine = prepare(theirs, classes=2)
+    assert mine.output_shape == (None, 2)
+    assert moves(mine) == {"logits"}
+    assert all(layer.trainable for layer in theirs.layers)
+    assert (mine.layers[2].get_weights()[0] == theirs.layers[2].get_weights()[0]).all()
+
+
+def test_what_cannot_be_prepared_is_said_in_a_line():
+    theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, include_top=False)
+    nested = keras.Sequential([keras.Input((32, 32, 3)), theirs, L.GlobalAveragePooling2D(), L.Dense(2)])
+    with pytest.raises(ValueError, match=r"'sequential.*' is not flat: 'mobilenet_0.25_32' is a model inside it"):
+        prepare(nested, classes=2)
+    with pytest.raises(ValueError, match="is built already; weights are for a network by name"):
+        prepare(small(), classes=2, weights="imagenet")
+    with pytest.raises(TypeError, match="a network is a name or a Keras model, not 3"):
+        prepare(3, classes=2)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epochs", 0), ("train", ()), ("train", -1), ("learning_rate", 0), ("multipliers", {"a": -1}), ("norms", "off")],
+)
+def test_a_phase_that_makes_no_sense_is_refused_with_its_field(field, value):
+    with pytest.raises(ValueError, match=f"a phase's {field} must be"):
+        Phase(**{"epochs": 1, field: value})

@@ -1,0 +1,203 @@
+"""Transfer as users do it: phases into a folder, features computed once, a comparison, and a file for a phone."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+from kcnn.deploy.runtime import serve
+from kcnn.freeze import Phase, Violation
+from kcnn.training import Recipe, recipe, train
+from kcnn.transfer import compare, grad_cam, ways
+from kcnn.transfer.demo import few_digits
+from kcnn.weights import shipped
+
+SMALL = {"input_shape": (16, 16, 1), "options": {"units": 1}, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A run on the digits 0 to 4."""
+    return train("resnet20", "digits:0-4", out=tmp_path_factory.mktemp("learned") / "out", epochs=1, **SMALL)
+
+
+def phased(learned, out, phase, **options):
+    start = learned.folder / "model.keras"
+    return train("resnet20", "digits:5-9", out=out, weights=start, head=False, phase=phase, **{**SMALL, **options})
+
+
+@pytest.mark.parametrize(
+    "phase", [Phase(2, "head", 1e-2), Phase(2, 1, 1e-3, {"stage3_*": 0.5})], ids=["head", "a stage"]
+)
+def test_features_computed_once_train_as_computed_anew(learned, tmp_path, phase):
+    said = []
+    once = phased(learned, tmp_path / "once", phase, say=said.append)
+    anew = phased(learned, tmp_path / "anew", phase, cache=False)
+    assert "not in each of 2 epochs: about " in said[0]
+    for ours, theirs in zip(once.history, anew.history, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-5)
+    mine, others = (kcnn.load(run.folder / "model.keras").get_weights() for run in (once, anew))
+    for a, b in zip(mine, others, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert once.metrics["accuracy"] == anew.metrics["accuracy"]
+
+
+def test_the_folder_has_a_ledger_in_which_only_the_head_moved(learned, tmp_path):
+    run = phased(learned, tmp_path / "out", Phase(1, "head", 1e-2))
+    with (run.folder / "ledger.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["tensor"] for row in rows if row["moved"] == "True"} == {"logits/kernel", "logits/bias"}
+    before, after = (kcnn.load(one.folder / "model.keras") for one in (learned, run))
+    assert all(layer.trainable for layer in after.layers)
+    for layer in before.layers[:-1]:
+        for old, new in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True):
+            assert (old == new).all()
+
+
+def test_a_frozen_tensor_that_changes_ends_the_run_without_results(learned, tmp_path):
+    class Nudge(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            layer = self.model.get_layer("stem")
+            layer.set_weights([layer.get_weights()[0] + 1e-7])
+
+    with pytest.raises(Violation, match="1 frozen tensors changed in training: stem/kernel"):
+        phased(learned, tmp_path / "out", Phase(1, "head", 1e-2), cache=False, callbacks=[Nudge()])
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_a_phase_goes_on_where_it_was_stopped_and_ends_the_same(learned, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    phase = Phase(2, 1, 1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        phased(learned, tmp_path / "cut", phase, callbacks=[Stop()])
+    again, whole = phased(learned, tmp_path / "cut", phase), phased(learned, tmp_path / "whole", phase)
+    assert again.resumed == 1
+    assert [row["val_loss"] for row in again.history] == [row["val_loss"] for row in whole.history]
+
+
+def test_a_folder_with_another_phase_or_other_weights_is_refused(learned, tmp_path):
+    phased(learned, tmp_path / "out", Phase(1, "head", 1e-2))
+    with pytest.raises(ValueError, match=r"holds another run \(phase.train 'head', not 1\)"):
+        phased(learned, tmp_path / "out", Phase(1, 1, 1e-2))
+    with pytest.raises(ValueError, match="a phase brings its own epochs and learning rate"):
+        phased(learned, tmp_path / "new", Phase(1), epochs=3)
+
+
+def test_a_comparison_trains_three_ways_and_pairs_them_by_seed(tmp_path):
+    three = ways(Phase(1, "head", 1e-2), Phase(1, "all", 1e-3))
+    common = {"weights": "demo", "ways": three, "options": {"act": "relu"}, "say": lambda text: None}
+    found = compare("convnet", few_digits, out=tmp_path, seeds=(0, 1), **common)
+    assert [row.way for row in found.rows] == ["from scratch", "head only", "fine-tuned"]
+    for row in found.rows:
+        assert row.accuracy == pytest.approx(np.mean(row.accuracies))
+        assert row.low <= row.accuracy <= row.high
+    head, tuned = found.rows[1:]
+    assert tuned.seconds >= head.seconds
+    pair = next(one for one in found.differences if (one.better, one.worse) == ("fine-tuned", "head only"))
+    each = 100 * np.subtract(tuned.accuracies, head.accuracies)
+    assert pair.points == pytest.approx(each.mean())
+    half = 12.706 * each.std(ddof=1) / np.sqrt(2)  # Student's t, 97.5 %, one degree of freedom
+    assert (pair.low, pair.high) == pytest.approx((each.mean() - half, each.mean() + half), abs=1e-2)
+    single = compare("convnet", few_digits, out=tmp_path, seeds=(0,), **common)
+    assert single.rows[0].accuracies == found.rows[0].accuracies[:1]
+    assert single.rows[0].low < single.rows[0].accuracy < single.rows[0].high
+
+
+def test_demo_weights_say_of_themselves_what_they_are_and_hold_to_it():
+    path = shipped.FOLDER / "convnet.safetensors"
+    card = shipped.card(path)
+    assert sum(one.stat().st_size for one in shipped.FOLDER.iterdir()) < 3e6
+    assert {"command", "data", "licence", "seed", "accuracy"} <= set(card)
+    model = kcnn.build("convnet", classes=5, act="relu", input_shape=card["input_shape"], weights="demo")
+    data = kcnn.data.load("digits:0-4", input_shape=tuple(card["input_shape"]), seed=card["seed"])
+    right = [keras.ops.convert_to_numpy(model(pixels)).argmax(-1) == labels for pixels, labels in data.test]
+    assert np.concatenate(right).mean() == card["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "said"),
+    [
+        ("convnet", {"act": "relu", "input_shape": (64, 64, 3)}, "they know nothing of photos"),
+        ("convnet", {}, "demo weights of convnet are for act='relu', here it is 'tanh'"),
+        ("resnet18", {}, "kcnn comes with demo weights of convnet alone, not of resnet18"),
+    ],
+)
+def test_demo_weights_are_refused_where_they_do_not_serve(network, options, said):
+    with pytest.raises(ValueError, match=said):
+        kcnn.build(network, weights="demo", **options)
+
+
+def test_few_digits_are_twenty_a_class_and_no_image_is_in_two_splits():
+    data = few_digits(3)
+    counts = {word: np.bincount(split.labels).tolist() for word, split in data.splits.items()}
+    assert (counts["train"], counts["validation"]) == ([20] * 5, [10] * 5)
+    assert sum(map(sum, counts.values())) == 896
+    assert data.classes == ("5", "6", "7", "8", "9")
+
+
+def test_grad_cam_finds_the_place_that_the_answer_depends_on():
+    model = kcnn.build("convnet", classes=2, input_shape=(32, 32, 1), seed=0, act="relu")
+    for name in ("conv1", "conv2"):  # a network that adds up what is bright
+        layer = model.get_layer(name)
+        layer.set_weights([np.full(one.shape, 0.01 * (one.ndim > 1)) for one in layer.get_weights()])
+    kernel, bias = model.get_layer("logits").get_weights()
+    kernel[:] = [0, 1]
+    model.get_layer("logits").set_weights([kernel, bias * 0])
+    image = np.zeros((1, 32, 32, 1))
+    image[:, 4:10, 20:26] = 255
+    heat = grad_cam(model, image, classes=[1])[0]
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert heat.shape == (32, 32)
+    assert row <= 12
+    assert 17 <= column <= 28
+    assert heat[20:].max() == heat[:, :12].max() == 0
+
+
+def test_the_command_moves_the_demonstration_offline_and_leaves_what_it_says(tmp_path):
+    code = "from kcnn.cli import main; main()"
+    command = [sys.executable, "-c", code, "transfer", "--seeds", "1", "--head-epochs", "2", "-e", "1", "--json"]
+    done = subprocess.run([*command, "--out", "out"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told, out = json.loads(done.stdout), tmp_path / "out"
+    assert [row["way"] for row in told["rows"]] == ["from scratch", "head only", "fine-tuned"]
+    assert all((tmp_path / path).exists() for path in (told["phone"], *told["pictures"]))
+    assert (out / "transfer.csv").exists()
+    served = serve(out / "phone.tflite")
+    assert served.card["classes"] == ["5", "6", "7", "8", "9"]
+    assert served.run(np.zeros((1, 32, 32, 1), "float32")).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "photos", "--weights", "demo"], '"demo" weights learned on 8x8 digits and know nothing of what'),
+        (["--data", "photos", "--weights", "nowhere.h5"], "there is no"),
+        (["--data", "nowhere", "--network", "convnet", "--weights", "imagenet"], "convnet has no published weights"),
+    ],
+)
+def test_a_wrong_transfer_is_one_line(words, said, tmp_path):
+    code = "from kcnn.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "transfer", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_comparison_keeps_one_recipe_but_for_what_phases_say():
+    plan = Recipe(optimizer="sgd", weight_decay=1e-4)
+    scratch, head, fine = ways(Phase(3), Phase(4, 1), base=plan)
+    assert scratch.recipe == recipe(plan, {"epochs": 7})
+    assert (head.recipe, fine.recipe, fine.after) == (plan, plan, "head only")
