@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import kcnn
-from kcnn.cli.backend import start
+from kcnn.cli.backend import quiet, start
 from kcnn.cli.console import Mistake, Stopped, err, out, table
 from kcnn.cli.paper import _examples
 
@@ -44,12 +44,17 @@ def export(
     A file takes pixels 0..255 and gives probabilities; the classes' names are inside it. One that loses more accuracy
     than is allowed is not left behind.
     """
+    from kcnn.deploy.runtime import FORMATS
     from kcnn.models import read_card
     from kcnn.runs import config
 
     there = config(run)
     if there is None:
         raise Mistake(f"{run} is no folder of a run of kcnn's: it has no config.json")
+    formats = list(dict.fromkeys(format or ["litert"]))
+    for one in formats:
+        if one not in FORMATS:
+            raise Mistake(f"there is no format {one!r}; there are {', '.join(FORMATS)}")
     request, model = there["request"], run / "model.keras"
     card = read_card(model)
     with err.status("loading Keras"):
@@ -58,12 +63,8 @@ def export(
 
         from kcnn.data import load
         from kcnn.deploy.check import checked
-        from kcnn.deploy.export import FORMATS
+        from kcnn.deploy.export import EXAMPLES
         from kcnn.deploy.export import export as write
-    formats = list(dict.fromkeys(format or ["litert"]))
-    for one in formats:
-        if one not in FORMATS:
-            raise Mistake(f"there is no format {one!r}; there are {', '.join(FORMATS)}")
     rows, columns, channels = card["input_shape"]
     found = load(
         data or request["data"],
@@ -75,11 +76,14 @@ def export(
         raise Mistake(
             f"{found.name} has the classes {', '.join(found.classes)}, and the run {', '.join(card['classes'])}"
         )
-    examples = np.asarray(next(iter(found.train))[0]) if "litert-int8" in formats else None
+    examples = None
+    if "litert-int8" in formats:
+        enough = range(-(-EXAMPLES // there["batch_size"]))
+        examples = np.concatenate([np.asarray(pixels) for _, (pixels, _) in zip(enough, found.train, strict=False)])
     folder, built = to or run / "export", kcnn.load(model)
     files = []
     for one in formats:
-        with err.status(f"writing {one}"):
+        with err.status(f"writing {one}"), quiet():  # the converter tells of itself
             files.append((one, write(built, folder / one, one, examples=examples)))
     with err.status(f"running {len(files)} files on {len(found.splits['test'])} test images"):
         results = checked(files, built, model, found.test)

@@ -1,26 +1,101 @@
-"""The command that says what pictures show. TensorFlow is loaded when it starts."""
+"""Commands that use a trained network: what pictures show, and how often it is right. Runtimes load when needed."""
 
 import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import kcnn
-from kcnn.cli.backend import start
-from kcnn.cli.console import Mistake, assignments, err, out
+from kcnn.cli.backend import quiet, start
+from kcnn.cli.console import Mistake, assignments, err, out, table
 from kcnn.cli.paper import Options, _examples
+
+Weights = Annotated[str, typer.Option("--weights", "-w", help="Of a network: published weights by name, or a file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+PUBLISHED = "imagenet"
 
 
 def add(app: typer.Typer) -> None:
     app.command(
         epilog=_examples(
-            "kcnn predict runs/googlenet.bn photo.jpg other.png", "kcnn predict resnet50.torchvision photo.jpg"
+            "kcnn predict runs/googlenet.bn photo.jpg other.png",
+            "kcnn predict phone.tflite photo.jpg --json",
+            "kcnn predict resnet50.torchvision photo.jpg",
         )
     )(predict)
+    app.command(
+        epilog=_examples("kcnn evaluate runs/googlenet.bn", "kcnn evaluate phone.tflite --data photos/ --json")
+    )(evaluate)
 
 
-def _with_weights(name: str, weights: str, options: dict[str, Any]) -> Any:
+@dataclass(frozen=True)
+class Opened:
+    """A classifier: its card, and what loads it and gives pixels (n, rows, columns, channels) to probabilities."""
+
+    name: str
+    card: Mapping[str, Any]
+    load: Callable[[], Callable[[Any], Any]]
+
+    @property
+    def classes(self) -> list[str]:
+        names = self.card["classes"]
+        return [str(one) for one in names] if isinstance(names, list) else [f"class {n}" for n in range(names)]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        rows, columns, channels = self.card["input_shape"]
+        if None in (rows, columns):
+            raise Mistake(f"{self.name} has an open input size, so there is none to bring pictures to")
+        return rows, columns, channels
+
+
+def opened(what: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None) -> Opened:
+    """A run's folder, a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel), or a network with weights."""
+    path = Path(what)
+    if not path.exists():
+        if len(path.parts) > 1 or (path.suffix in FILES and what.partition(".")[0] not in kcnn.names()):
+            raise Mistake(f"there is no file {path}")
+        return _published(what, weights, options or {})
+    if options or weights != PUBLISHED:
+        raise Mistake(f"{path} has its options and weights already; --set and --weights are for a network by name")
+    if path.is_dir() and (path / "model.keras").exists():
+        path = path / "model.keras"
+    if path.is_dir() or path.suffix in (".tflite", ".onnx") or _exported(path):
+        from kcnn.deploy.runtime import serve
+
+        if path.is_dir() or path.suffix == ".keras":
+            start()
+        with quiet():  # LiteRT tells of its kernels
+            served = serve(path)
+        return Opened(what, served.card, lambda: served.run)
+    from kcnn.models import read_card
+
+    card = read_card(path)
+    if not card["top"] or card["taps"]:
+        raise Mistake(f"{path} ends in features, not in classes")
+
+    def load() -> Callable[[Any], Any]:
+        start()
+        return _probabilities(kcnn.load(path))
+
+    return Opened(what, card, load)
+
+
+FILES = (".keras", ".tflite", ".onnx")
+
+
+def _exported(path: Path) -> bool:
+    """Whether a .keras file is one for inference, which ends in probabilities."""
+    from kcnn.deploy.runtime import CARD
+
+    return zipfile.is_zipfile(path) and CARD in zipfile.ZipFile(path).namelist()
+
+
+def _published(name: str, weights: str, options: Mapping[str, Any]) -> Opened:
     """A network with its published weights, or with a file's; Mistake where they are not of all of it."""
     from kcnn.weights import published
 
@@ -31,67 +106,34 @@ def _with_weights(name: str, weights: str, options: dict[str, Any]) -> Any:
     report = kcnn.load_weights(model, weights)
     if "logits/kernel" not in report.matched:
         raise Mistake(f"{weights} has no classifier for the {drawing.ends['logits'].shape[0]} classes of {name}")
-    return model
+    return Opened(name, model.card, lambda: _probabilities(model))
+
+
+def _probabilities(model: Any) -> Callable[[Any], Any]:
+    import keras
+
+    def run(pixels: Any) -> Any:
+        return keras.ops.convert_to_numpy(keras.ops.softmax(model.predict(pixels.astype("float32"), verbose=0)))
+
+    return run
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="A run's folder, a .keras file of kcnn's, or a network with weights.")],
+    model: Annotated[str, typer.Argument(help="A run's folder, a .keras, .tflite or .onnx file, or a network.")],
     images: Annotated[list[Path], typer.Argument(help="Picture files.")],
-    weights: Annotated[
-        str, typer.Option("--weights", "-w", help="Of a network: published weights by name, or a file.")
-    ] = "imagenet",
+    weights: Weights = PUBLISHED,
     set: Options = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say which class each picture shows, by a trained model or by a network with published weights."""
-    from kcnn.models import read_card
-
-    path = Path(run) / "model.keras" if Path(run).is_dir() else Path(run)
-    model = None
-    if path.exists():
-        if set or weights != "imagenet":
-            raise Mistake(f"{path} has its options and weights already; --set and --weights are for a network by name")
-        card = read_card(path)
-    elif len(path.parts) > 1 or (path.suffix == ".keras" and run.partition(".")[0] not in kcnn.names()):
-        raise Mistake(f"there is no file {path}")
-    else:
-        model = _with_weights(run, weights, assignments(set or [], "option"))
-        card = model.card
-    if not card["top"] or card["taps"]:
-        raise Mistake(f"{path} ends in features, not in classes")
-    rows, columns, channels = card["input_shape"]
-    if None in (rows, columns):
-        raise Mistake(f"{path} has an open input size, so there is none to bring pictures to")
+    found = opened(model, weights, assignments(set or [], "option"))
+    pixels, whole = _decoded(images, found)
     import numpy as np
 
-    from kcnn.data.images import Undecodable, decode
-
-    seen = card.get("pictures")  # as when the published weights were measured
-    how = (
-        {"shorter": round(seen["resize"] * rows / seen["crop"]), "interpolation": seen["interpolation"]} if seen else {}
-    )
-    pixels, whole = [], []
-    for image in images:
-        try:
-            pixels.append(decode(image, (rows, columns, channels), **how))
-            whole.append(image)
-        except Undecodable as error:
-            said = f"{image} cannot be decoded: {error}" if image.exists() else f"there is no file {image}"
-            if len(images) == 1:
-                raise Mistake(said) from None
-            err.print(said, style="yellow", markup=False)
-    if not whole:
-        raise Mistake("none of these files is a picture")
-    start()
-    import keras
-
-    model = model or kcnn.load(path)
-    scores = keras.ops.softmax(model.predict(np.stack(pixels).astype("float32"), verbose=0))
-    probabilities = keras.ops.convert_to_numpy(scores)
-    names = card["classes"] if isinstance(card["classes"], list) else [f"class {n}" for n in range(card["classes"])]
+    probabilities = found.load()(np.stack(pixels))
     results = {
-        str(image): {names[n]: float(row[n]) for n in row.argsort()[::-1][:top]}
+        str(image): {found.classes[n]: float(row[n]) for n in row.argsort()[::-1][:top]}
         for image, row in zip(whole, probabilities, strict=True)
     }
     if as_json:
@@ -104,3 +146,109 @@ def predict(
             out.print(f"{file}: {said}")
     if len(whole) < len(images):
         raise typer.Exit(1)
+
+
+def _decoded(images: Sequence[Path], found: Opened) -> tuple[list[Any], list[Path]]:
+    """Pixels of the pictures that can be decoded, and their files; the others are named on the way."""
+    from kcnn.data.images import Undecodable, decode
+
+    shape, seen = found.shape, found.card.get("pictures")  # as when the published weights were measured
+    how: dict[str, Any] = {}
+    if seen:
+        how = {"shorter": round(seen["resize"] * shape[0] / seen["crop"]), "interpolation": seen["interpolation"]}
+    pixels, whole = [], []
+    for image in images:
+        try:
+            pixels.append(decode(image, shape, **how))
+            whole.append(image)
+        except Undecodable as error:
+            said = f"{image} cannot be decoded: {error}" if image.exists() else f"there is no file {image}"
+            if len(images) == 1:
+                raise Mistake(said) from None
+            err.print(said, style="yellow", markup=False)
+    if not whole:
+        raise Mistake("none of these files is a picture")
+    return pixels, whole
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run's folder, a .keras, .tflite or .onnx file, or a network.")],
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help='"digits", "tfds:NAME", or a folder; the run\'s by default.')
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    seed: Annotated[int | None, typer.Option(help="By which splits are cut off; the run's, or 0.")] = None,
+    weights: Weights = PUBLISHED,
+    set: Options = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a model on every image of a split: accuracy, and precision and recall of each class."""
+    from kcnn.runs import config
+
+    if split not in ("train", "validation", "test"):
+        raise Mistake(f"a split is train, validation or test, not {split!r}")
+    request = (config(Path(model)) or {}).get("request", {}) if Path(model).is_dir() else {}
+    source = data or request.get("data")
+    if source is None:
+        raise Mistake(f"{model} does not say what it learned on; give --data")
+    found = opened(model, weights, assignments(set or [], "option"))
+    from kcnn.data import load
+
+    served = load(source, input_shape=found.shape, seed=_first(seed, request.get("data_seed"), request.get("seed"), 0))
+    if list(served.classes) != found.classes:
+        raise Mistake(
+            f"{served.name} has the classes {', '.join(served.classes[:6])}, and the model "
+            f"{', '.join(found.classes[:6])}{' …' if len(found.classes) > 6 else ''}"
+        )
+    from kcnn.data.serve import Evaluation, Fitted
+
+    batches = Fitted(Evaluation(served.splits[split], served.batch_size), served.input_shape)
+    run, answers, truth = found.load(), [], []
+    for number in range(len(batches)):
+        pixels, labels = batches[number]
+        answers.append(run(pixels).argmax(-1))
+        truth.append(labels)
+    _told(found, served, split, answers, truth, as_json)
+
+
+def _first(*values: int | None) -> int:
+    return next(one for one in values if one is not None)
+
+
+def _told(found: Opened, served: Any, split: str, answers: Any, truth: Any, as_json: bool) -> None:
+    import numpy as np
+    from scipy.stats import binomtest
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    said, right = np.concatenate(answers), np.concatenate(truth)
+    numbers = range(len(served.classes))
+    each = precision_recall_fscore_support(right, said, labels=numbers, zero_division=0.0)
+    correct = int((said == right).sum())
+    between = binomtest(correct, len(right)).proportion_ci(0.95, "wilson")
+    rows = [
+        {"class": name, "images": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}
+        for name, p, r, f, n in zip(served.classes, *each, strict=True)
+    ]
+    if as_json:
+        told = {
+            "data": served.name,
+            "split": split,
+            "images": len(right),
+            "accuracy": correct / len(right),
+            "interval": [between.low, between.high],
+            "per_class": rows,
+            "confusion": confusion_matrix(right, said, labels=numbers).tolist(),
+            "skipped": len(served.skipped),
+        }
+        print(json.dumps(told, indent=1))
+        return
+    cells = (
+        [str(row["class"]), str(row["images"]), *(f"{row[k]:.3f}" for k in ("precision", "recall", "f1"))]
+        for row in rows
+    )
+    out.print(table(("class", "images", "precision", "recall", "F1"), cells, left=("class",)))
+    out.print(
+        f"{found.name}: {correct / len(right):.2%} of {len(right)} {split} images of {served.name} right "
+        f"(95 % interval {between.low:.2%} to {between.high:.2%})"
+        + (f"; {len(served.skipped)} files could not be decoded" if served.skipped else "")
+    )

@@ -19,19 +19,10 @@ import keras
 import numpy as np
 
 import kcnn
-from kcnn.deploy.plain import plain
-from kcnn.deploy.runtime import CARD
+from kcnn.deploy.plain import deploy
+from kcnn.deploy.runtime import CARD, FORMATS
 from kcnn.files import replacing
 
-FORMATS: Mapping[str, str] = {  # and the ending of its file; a SavedModel is a folder
-    "litert": ".tflite",
-    "litert-float16": ".tflite",
-    "litert-dynamic": ".tflite",
-    "litert-int8": ".tflite",
-    "saved_model": "",
-    "onnx": ".onnx",
-    "keras": ".keras",
-}
 EXAMPLES = 100  # images that int8 is calibrated on
 
 
@@ -59,10 +50,10 @@ def export(
     where = where if where.suffix == FORMATS[format] else where.with_name(where.name + FORMATS[format])
     if format == "onnx":
         _takes_onnx()
-    deployed = plain(model, softmax=True)
+    deployed = deploy(model, softmax=True)
     if len(deployed.inputs) != 1 or len(deployed.outputs) != 1 or None in deployed.input_shape[1:]:
         raise ValueError(f"a file takes one image of a fixed size and gives one row; {model.name!r} does not")
-    card = _card(model, deployed, classes)
+    card = _card(deployed, classes)
     write = {"onnx": _onnx, "keras": _keras, "saved_model": _saved_model}.get(format)
     if write:
         write(deployed, where, card)
@@ -71,15 +62,13 @@ def export(
     return where
 
 
-def _card(model: Any, deployed: Any, classes: Sequence[str] | None) -> dict[str, Any]:
-    own = getattr(model, "card", None) or {}
-    names, count = classes if classes is not None else own.get("classes"), deployed.output_shape[-1]
+def _card(deployed: Any, classes: Sequence[str] | None) -> dict[str, Any]:
+    known, count = deployed.metadata, deployed.output_shape[-1]
+    names = classes if classes is not None else known["classes"]
     names = [str(one) for one in names] if isinstance(names, list | tuple) else [f"class {n}" for n in range(count)]
     if len(names) != count:
         raise ValueError(f"{len(names)} names of classes for {count} outputs")
-    shape = list(deployed.input_shape[1:])
-    kept = {word: own[word] for word in ("network", "pictures") if own.get(word)}
-    return {"kcnn": kcnn.__version__, **kept, "input_shape": shape, "pixels": [0, 255], "classes": names}
+    return {"kcnn": kcnn.__version__, **known, "classes": names}
 
 
 def _litert(model: Any, path: Path, card: Mapping[str, Any], format: str, examples: np.ndarray | None) -> None:

@@ -37,11 +37,14 @@ class Affine:
     shift: np.ndarray
 
 
-def plain(model: Any, *, softmax: bool = False) -> Any:
+def deploy(model: Any, *, softmax: bool = False) -> Any:
     """A functional model of Keras' own layers with the outputs of `model` in inference, but for rounding.
 
     Auxiliary classifiers are left out, nested models laid flat, and everything computes in float32. `softmax` puts
-    probabilities in the place of logits.
+    probabilities in the place of logits. `metadata` of the model says what goes in and comes out: input_shape, pixels
+    (the range, None where it is not known), classes (names, or their number), and how pictures were cropped where that
+    is known; kcnn.deploy.export.export writes it into every file.
+
     TypeError where the model has no graph, or a layer with weights is neither Keras' nor says what it is made of.
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
@@ -53,7 +56,17 @@ def plain(model: Any, *, softmax: bool = False) -> Any:
     found = _Plain().remade(model.inputs, ends, images)
     if softmax:
         found[0] = _OWN.Activation("softmax", name="probabilities", dtype="float32")(found[0])
-    return keras.Model(*(group[0] if len(group) == 1 else group for group in (images, found)), name=model.name)
+    made = keras.Model(*(group[0] if len(group) == 1 else group for group in (images, found)), name=model.name)
+    card = getattr(model, "card", None) or {}
+    kept = {word: card[word] for word in ("network", "pictures") if card.get(word)}
+    classes = card.get("classes") or getattr(found[0], "shape", (None,))[-1]
+    made.metadata = {
+        **kept,
+        "input_shape": list(images[0].shape[1:]),
+        "pixels": [0, 255] if card else None,
+        "classes": classes,
+    }
+    return made
 
 
 def _operation(tensor: Any) -> Any:

@@ -10,6 +10,15 @@ from typing import Any
 
 import numpy as np
 
+FORMATS: Mapping[str, str] = {  # and the ending of its file; a SavedModel is a folder
+    "litert": ".tflite",
+    "litert-float16": ".tflite",
+    "litert-dynamic": ".tflite",
+    "litert-int8": ".tflite",
+    "saved_model": "",
+    "onnx": ".onnx",
+    "keras": ".keras",
+}
 CARD = "kcnn.json"  # in a zip or folder; in ONNX a property named "kcnn"
 
 

@@ -1,21 +1,15 @@
-"""Demo weights that come with kcnn: small networks that learned on digits, to try transfer without a network.
+"""Demo weights that come with kcnn: of a small network that learned on digits, to try transfer offline.
 
-    kcnn train convnet --set act=relu --data digits:0-4 --input 32x32x1 --epochs 30 --learning-rate 2e-3 \\
-        --adjust shift=0.1 --adjust rotate=15 --adjust zoom=0.1 --out runs/digits
-    python -m kcnn.weights.shipped runs/digits
+How they were made is in kcnn.transfer.ship, and on the card of each file.
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from kcnn.drawing import Drawing
-from kcnn.files import replacing
 
 FOLDER = Path(__file__).parent / "demo"
-LICENCE = "CC BY 4.0"  # of what they learned on
-DATA = "Optical Recognition of Handwritten Digits (UCI Machine Learning Repository, doi:10.24432/C50P49)"
 
 
 def shipped(drawing: Drawing | None) -> Path:
@@ -45,35 +39,3 @@ def card(path: Path) -> dict[str, Any]:
 
     with safe_open(path, framework="numpy") as file:
         return json.loads((file.metadata() or {})["card"])
-
-
-def ship(run: Path) -> Path:
-    """Put the weights of a finished run into the package, in float16, with the run's facts on their card."""
-    import numpy as np
-    from safetensors.numpy import load_file, save_file
-
-    from kcnn import runs
-    from kcnn.models import load
-    from kcnn.weights import save
-
-    found = runs.metrics(run)
-    model = load(run / "model.keras")
-    request = found["request"]
-    model.update_card(
-        command=found["command"],
-        data=f"{request['data']} of {DATA}",
-        licence=LICENCE,
-        seed=request["seed"],
-        accuracy=found["accuracy"],
-        test_images=found["test_images"],
-    )
-    path = FOLDER / f"{model.card['network'].rpartition(':')[2]}.safetensors"
-    with replacing(path) as temporary:
-        save(model, temporary)
-        halves = {name: array.astype(np.float16) for name, array in load_file(temporary).items()}
-        save_file(halves, temporary, {"card": json.dumps(model.card)})
-    return path
-
-
-if __name__ == "__main__":
-    print(ship(Path(sys.argv[1])))

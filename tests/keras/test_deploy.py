@@ -51,6 +51,14 @@ def check(name):
     return deployed
 
 
+def test_a_deployed_model_says_what_goes_in_and_comes_out():
+    model = kcnn.build("lenet5", classes=2)
+    model.update_card(classes=["ant", "bee"])
+    said = kcnn.deploy(model).metadata
+    assert (said["input_shape"], said["pixels"], said["classes"]) == ([32, 32, 1], [0, 255], ["ant", "bee"])
+    assert kcnn.deploy(keras.Sequential([keras.Input((4,)), L.Dense(3)])).metadata["classes"] == 3
+
+
 @pytest.mark.every
 @pytest.mark.parametrize("name", [*ONE_PER_FAMILY, *REST])
 def test_every_network_is_the_same_of_keras_layers_alone(name):

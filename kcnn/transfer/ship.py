@@ -1,0 +1,47 @@
+"""Put the weights of a run into the package, as those of the demonstration.
+
+    kcnn train convnet --set act=relu --data digits:0-4 --input 32x32x1 --epochs 30 --learning-rate 2e-3 \\
+        --adjust shift=0.1 --adjust rotate=15 --adjust zoom=0.1 --out runs/digits
+    python -m kcnn.transfer.ship runs/digits
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from kcnn import runs
+from kcnn.files import replacing
+from kcnn.models import load
+from kcnn.weights import save
+from kcnn.weights.shipped import FOLDER
+
+LICENCE = "CC BY 4.0"  # of what they learned on
+DATA = "Optical Recognition of Handwritten Digits (UCI Machine Learning Repository, doi:10.24432/C50P49)"
+
+
+def ship(run: Path) -> Path:
+    """Put the weights of a finished run into the package, in float16, with the run's facts on their card."""
+    found = runs.metrics(run)
+    model = load(run / "model.keras")
+    request = found["request"]
+    model.update_card(
+        command=found["command"],
+        data=f"{request['data']} of {DATA}",
+        licence=LICENCE,
+        seed=request["seed"],
+        accuracy=found["accuracy"],
+        test_images=found["test_images"],
+    )
+    path = FOLDER / f"{model.card['network'].rpartition(':')[2]}.safetensors"
+    with replacing(path) as temporary:
+        save(model, temporary)
+        halves = {name: array.astype(np.float16) for name, array in load_file(temporary).items()}
+        save_file(halves, temporary, {"card": json.dumps(model.card)})
+    return path
+
+
+if __name__ == "__main__":
+    print(ship(Path(sys.argv[1])))
