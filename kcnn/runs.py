@@ -27,8 +27,11 @@ def alone(folder: Path) -> Iterator[None]:
     """While it lasts, no other process trains into the folder; ValueError where one does."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file; give a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (path := folder / ".lock").touch()
+    except OSError as error:
+        raise type(error)(f"{folder} cannot be written to ({error.strerror}); give another folder") from None
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

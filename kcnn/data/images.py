@@ -67,7 +67,9 @@ def decode(
                 ImageOps.exif_transpose(picture, in_place=True)
                 pixels = np.asarray(_flat(picture, shape[2]))
         return resized(pixels, shape)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise Undecodable("it is no picture" if content else "it is empty") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Undecodable(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
 
 

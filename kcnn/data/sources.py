@@ -178,9 +178,14 @@ def _files(root: Path | str) -> Iterator[str]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _files(entry.path)
-        elif not entry.name.startswith(".") and entry.is_file():
+        elif entry.name.startswith("."):
+            continue
+        elif os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file():  # a link may lead in a circle
             yield entry.path
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    """The folders in a folder, but for hidden ones and links that lead back to it or above."""
+    above = {root.resolve(), *root.resolve().parents}
+    found = (p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    return sorted(p for p in found if not (p.is_symlink() and p.resolve() in above))

@@ -11,14 +11,17 @@ import numpy as np
 from scipy import stats
 
 from kcnn.data import Data
+from kcnn.drawing import draw, measure
 from kcnn.files import write_text
 from kcnn.freeze import Phase
 from kcnn.models import load
+from kcnn.ops import BatchNorm
 from kcnn.runs import table
 from kcnn.training import Recipe, recipe, train
 from kcnn.training.results import scores
 
 CONFIDENCE = 0.95
+MOMENTUM = 0.9
 SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
 
 
@@ -107,12 +110,16 @@ def compare(
 ) -> Comparison:
     """Train every way on every seed, `data(seed)` each, and compare them on the test splits.
 
+    From scratch, batch norms take moving averages over 10 steps where the network has longer ones, or
+    they would lag behind in so short a training.
+
     Runs lie in `out`/seed-N, so that a comparison that was stopped goes on where it was. With several
     seeds the confidence intervals are Student's over seeds, with one they are of the test images:
     Wilson's for an accuracy, and of the paired answers for a difference. Also written:
     transfer.json and transfer.csv. Errors are those of kcnn.training.train.
     """
     root, found = Path(out), {way.name: _Found() for way in ways}
+    quick = _quick_norms(network, options or {})
     for seed in seeds:
         served = data(seed)
         for way in ways:
@@ -126,6 +133,7 @@ def compare(
                 weights=None if way.phase is None else start,
                 head=way.after is not None,
                 phase=way.phase,
+                changes=None if way.phase else quick,
                 seed=seed,
                 options=options,
                 callbacks=callbacks,
@@ -148,6 +156,15 @@ def compare(
     told = {"seeds": list(seeds), "rows": [asdict(r) for r in rows], "differences": [asdict(d) for d in differences]}
     write_text(root / "transfer.json", json.dumps(told, indent=1))
     return Comparison(root, rows, differences)
+
+
+def _quick_norms(network: str, options: Mapping[str, Any]) -> dict[str, float]:
+    """Changes by which batch norms trained from scratch average over tens of steps: few photos make no thousands."""
+    return {
+        f"{row.name}.momentum": MOMENTUM
+        for row in measure(draw(network, **options))
+        if isinstance(row.op, BatchNorm) and row.op.momentum > MOMENTUM
+    }
 
 
 def _prefixed(say: Callable[[str], None], words: str) -> Callable[[str], None]:

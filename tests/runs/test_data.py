@@ -374,3 +374,38 @@ def test_memory_is_taken_again_only_where_nobody_holds_a_part_of_it(asked):
 def test_memory_of_a_batch_that_is_gone_serves_the_next():
     first = room((50, 7), "uint8").ctypes.data
     assert room((50, 7), "uint8").ctypes.data == first
+
+
+def test_links_that_lead_in_a_circle_are_no_pictures_and_no_classes(photos):
+    os.symlink("second", photos / "red" / "first")
+    os.symlink("first", photos / "red" / "second")
+    os.symlink("self.jpg", photos / "red" / "self.jpg")
+    os.symlink("..", photos / "red" / "up")
+    os.symlink("../photos", photos / "round")
+    found = data.load(photos, input_shape=(16, 16, 3))
+    assert found.classes == ("blue", "red")
+    assert sum(sizes(found).values()) == 20
+
+
+def test_what_people_leave_in_folders_of_photos_is_read_or_named(photos):
+    (photos / "red").rename(photos / "rot und ünicode 红")
+    odd = photos / "rot und ünicode 红"
+    picture(odd / "wide panorama.jpg", (200, 0, 0), (20_000, 200))
+    Image.new("CMYK", (40, 30), (0, 255, 255, 0)).save(odd / "für den Druck.jpg")
+    (odd / "empty.jpg").write_bytes(b"")
+    (odd / "text.jpg").write_text("a letter")
+    found = data.load(photos, input_shape=(16, 16, 3))
+    assert sum(sizes(found).values()) == 22
+    told = {Path(one.file).name: one.reason for one in found.skipped}
+    assert told == {"empty.jpg": "it is empty", "text.jpg": "it is no picture"}
+
+
+def test_ten_photos_are_enough_and_two_are_told_to_be_too_few(tmp_path):
+    for number in range(5):
+        picture(tmp_path / "ten" / "red" / f"{number}.png", (200 + number, 0, 0))
+        picture(tmp_path / "ten" / "blue" / f"{number}.png", (0, 0, 200 + number))
+    assert sizes(data.load(tmp_path / "ten", input_shape=(8, 8, 3))) == {"train": 6, "validation": 2, "test": 2}
+    for name in ("red", "blue"):
+        picture(tmp_path / "two" / name / "one.png", (200, 0, 0))
+    with pytest.raises(ValueError, match="is down to 1 picture; train, validation and test each need one"):
+        data.load(tmp_path / "two", input_shape=(8, 8, 3))

@@ -201,3 +201,16 @@ def test_a_comparison_keeps_one_recipe_but_for_what_phases_say():
     scratch, head, fine = ways(Phase(3), Phase(4, 1), base=plan)
     assert scratch.recipe == recipe(plan, {"epochs": 7})
     assert (head.recipe, fine.recipe, fine.after) == (plan, plan, "head only")
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from kcnn.cli import main; main()", "transfer", "--out", "/proc/nowhere"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "/proc/nowhere/seed-0/from-scratch cannot be written to" in done.stderr
+    assert done.stderr.count("\n") == 1

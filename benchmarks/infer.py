@@ -1,0 +1,112 @@
+"""Milliseconds an image of inference: deployed networks by each runtime, beside keras.applications' predict and torch.
+
+    python benchmarks/infer.py                            # both networks, batches of 1 and 32, 5 rounds
+    python benchmarks/infer.py mobilenet_v2 --batch 1
+    python benchmarks/infer.py --torch ~/torch/bin/python # torchvision from another environment
+
+At 224x224, random weights, oneDNN on for both sides of TensorFlow. Within a round every way runs once; figures are
+medians over the rounds. The networks are keras.applications' own, deployed by kcnn.deploy and exported by
+kcnn.deploy.export; LiteRT's and ONNX's runtimes are used if they are installed (kcnn[litert,onnx]).
+"""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+NETWORKS = {"mobilenet_v2": ("MobileNetV2", "mobilenet_v2"), "resnet50": ("ResNet50", "resnet50")}
+BASE = "keras.applications, predict"
+
+OURS = r"""
+import sys, time, json, os, tempfile
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"; os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+import keras, numpy as np
+import kcnn
+from kcnn.deploy.export import export
+from kcnn.deploy.runtime import serve
+name, batches, rounds = json.loads(sys.argv[1])
+threads, folder = os.cpu_count(), Path(tempfile.mkdtemp())
+theirs = getattr(keras.applications, name)(weights=None)
+x = np.random.default_rng(0).uniform(0, 255, (max(batches), 224, 224, 3)).astype("uint8")
+deployed = kcnn.deploy(theirs)
+ways = {
+    "keras.applications, predict": lambda x: theirs.predict(x.astype("float32"), verbose=0),
+    "deployed, predict": lambda x: deployed.predict(x.astype("float32"), verbose=0),
+    "deployed, predict_on_batch": lambda x: deployed.predict_on_batch(x.astype("float32")),
+}
+files = {"deployed, saved_model": "saved_model"}
+if find_spec("ai_edge_litert"):
+    files |= {"deployed, litert": "litert", "deployed, litert-int8": "litert-int8"}
+if find_spec("onnxruntime"):
+    files["deployed, onnx"] = "onnx"
+for way, format in files.items():
+    ways[way] = serve(export(theirs, folder / format, format, examples=x[:8]), threads=threads).run
+for batch in batches:
+    some, taken = x[:batch], {way: [] for way in ways}
+    times = max(1, 16 // batch)
+    for number in range(rounds + 1):  # the first warms up
+        for way, run in ways.items():
+            begun = time.perf_counter()
+            for _ in range(times): run(some)
+            if number:
+                taken[way].append(1e3 * (time.perf_counter() - begun) / times / batch)
+    print(json.dumps([batch, {way: median(each) for way, each in taken.items()}]), flush=True)
+"""
+TORCH = """
+import sys, time, json, os
+from statistics import median
+import torch, torchvision
+name, batches, rounds = json.loads(sys.argv[1])
+model = getattr(torchvision.models, name)().eval().to(memory_format=torch.channels_last)
+for batch in batches:
+    x = torch.rand(batch, 3, 224, 224).to(memory_format=torch.channels_last)
+    taken, times = [], max(1, 16 // batch)
+    with torch.inference_mode():
+        for number in range(rounds + 1):
+            begun = time.perf_counter()
+            for _ in range(times): model(x)
+            taken.append(1e3 * (time.perf_counter() - begun) / times / batch)
+    print(json.dumps([batch, {"torchvision, channels last": median(taken[1:])}]), flush=True)
+"""
+
+
+def run(python: str, code: str, name: str, batches: list[int], rounds: int) -> dict[int, dict[str, float]]:
+    """Milliseconds an image by batch and way, from a fresh process."""
+    asked = json.dumps([name, batches, rounds])
+    done = subprocess.run([python, "-c", code, asked], check=True, capture_output=True, text=True)
+    return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+
+
+def main(
+    networks: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(NETWORKS)}.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(help="Images together; 1 and 32.")] = None,
+    rounds: int = 5,
+    torch: Annotated[str, typer.Option(help="A Python that has torch and torchvision.")] = sys.executable,
+) -> None:
+    batches = batch or [1, 32]
+    with_torch = not subprocess.run([torch, "-c", "import torchvision"], capture_output=True, check=False).returncode
+    if not with_torch:
+        print(f"torchvision is not installed for {torch}: no figures of it")
+    found = Table("network", "batch", "way", "ms an image", "times as fast")
+    for name in networks or NETWORKS:
+        theirs, torchs = NETWORKS[name]
+        ours = run(sys.executable, OURS, theirs, batches, rounds)
+        others = run(torch, TORCH, torchs, batches, rounds) if with_torch else {}
+        for size in batches:
+            taken = {**ours[size], **others.get(size, {})}
+            for way, milliseconds in taken.items():
+                found.add_row(name, str(size), way, f"{milliseconds:.1f}", f"{taken[BASE] / milliseconds:.2f}")
+    Console().print(f"inference at 224x224, {os.cpu_count()} cores")
+    Console().print(found)
+
+
+if __name__ == "__main__":
+    typer.run(main)
