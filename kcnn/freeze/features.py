@@ -44,7 +44,7 @@ def cut(model: Any) -> str | None:
 
 def head_on(model: Any, layer: str) -> Any:
     """The part of a model behind a layer, of the same layers and weights: that layer's output in, the model's out."""
-    return keras.Model(_output(model, layer), model.outputs, name=f"{model.name}_behind_{layer}")
+    return keras.Model(_output(model, layer), model.outputs[0], name=f"{model.name}_behind_{layer}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def fits(model: Any, layer: str, data: Data) -> bool:
 def cached(model: Any, layer: str, data: Data) -> Cached:
     """Data with what `layer` gives for each picture in the picture's place, in the same order and batches."""
     output = _output(model, layer)
-    body = keras.Model(model.inputs, output)
+    body = keras.Model(model.inputs[0], output)
     body.jit_compile = False
     shape: Any = tuple(output.shape[1:])
     splits, begun = dict(data.splits), time.perf_counter()

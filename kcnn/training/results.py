@@ -22,7 +22,7 @@ def scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
     """Logits (images, classes) and class numbers (images,) of every image that batches serve, once."""
     logits, truth = [], []
     for images, labels in batches:
-        logits.append(np.asarray(model.predict_on_batch(images)))
+        logits.append(np.asarray(model.predict_on_batch(np.asarray(images))))  # on JAX TensorFlow's tensors are none
         truth.append(keras.ops.convert_to_numpy(labels))
     return np.concatenate(logits), np.concatenate(truth)
 

@@ -20,7 +20,7 @@ def grad_cam(model: Any, images: np.ndarray, classes: Sequence[int] | None = Non
     """
     maps = model.get_layer(layer).output if layer else _last(model)
     x = ops.convert_to_tensor(np.asarray(images, "float32"))
-    features = keras.Model(model.inputs, maps)(x, training=False)
+    features = keras.Model(model.inputs[0], maps)(x, training=False)
     behind = keras.Model(maps, model.outputs[0])
     if classes is None:
         classes = ops.convert_to_numpy(ops.argmax(behind(features, training=False), axis=-1)).tolist()
