@@ -112,7 +112,7 @@ def published(drawing: Drawing | None, weights: str | PathLike[str]) -> Weights 
 
     None too for those that kcnn comes with, "demo".
 
-    ValueError where there are none, with those there are; ImportError where their file takes torch.
+    ValueError where there are none, with those there are; FileNotFoundError; ImportError where their file takes torch.
     """
     if not isinstance(weights, str | PathLike):
         raise TypeError(f"weights are a file or published ones by name, not {weights!r}")
@@ -122,6 +122,8 @@ def published(drawing: Drawing | None, weights: str | PathLike[str]) -> Weights 
         shipped(drawing)
         return None
     if not isinstance(weights, str) or Path(weights).is_file() or Path(weights).suffix or "/" in weights:
+        if not Path(weights).is_file():
+            raise FileNotFoundError(f"there is no weights file {weights}")
         return None
     if drawing is None or drawing.architecture is None:
         raise ValueError(f"{weights!r} is no file, and only a network of kcnn's or of a plugin has weights by name")

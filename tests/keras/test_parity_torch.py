@@ -24,9 +24,7 @@ ONE_EACH = (
     "googlenet.torchvision",
     "inception_v3.torchvision",
     "resnet18.torchvision",
-    "resnext50_32x4d.torchvision",
     "resnet50_v2.timm",
-    "inception_v4",
     "mobilenet_v2.torchvision",
     "mobilenet_v3_small.torchvision",
 )

@@ -160,7 +160,7 @@ def test_patience_ends_a_training_and_keeps_the_best_epoch(tmp_path):
     assert all((a == b).all() for a, b in zip(model.get_weights(), kept.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.every), "mixed_float16"])
 def test_mixed_precision_learns_and_leaves_a_float32_model(precision, tmp_path):
     found = train(
         *("convnet", "digits"),
