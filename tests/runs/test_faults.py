@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,21 +67,29 @@ def whole(tmp_path_factory):
     return train("convnet", "digits", out=tmp_path_factory.mktemp("whole") / "out", **FULL)
 
 
-def test_a_run_killed_in_mid_epoch_goes_on_and_ends_the_same_to_the_last_digit(whole, tmp_path):
-    killed(tmp_path / "out", 1)
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """The same training, killed in its third epoch."""
+    folder = tmp_path_factory.mktemp("cut") / "out"
+    killed(folder, 2)
+    return folder
+
+
+def test_a_run_killed_in_mid_epoch_goes_on_and_ends_the_same_to_the_last_digit(whole, cut, tmp_path):
+    shutil.copytree(cut, tmp_path / "out")
     said = []
     resumed = train("convnet", "digits", out=tmp_path / "out", **FULL, say=said.append)
-    assert resumed.resumed == 1
-    assert said == [f"going on after epoch {resumed.resumed} of 4"]
+    assert resumed.resumed == 2
+    assert said == ["going on after epoch 2 of 4"]
     assert history(resumed.folder) == history(whole.folder)
     assert resumed.metrics["confusion"] == whole.metrics["confusion"]
     ours, theirs = (kcnn.load(one.folder / "best.keras").get_weights() for one in (resumed, whole))
     assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
 
-def test_a_torn_a_damaged_and_a_foreign_checkpoint_are_refused_by_name_and_the_one_before_is_used(whole, tmp_path):
+def test_a_torn_a_damaged_and_a_foreign_checkpoint_are_refused_by_name_and_the_one_before_is_used(whole, cut, tmp_path):
     out = tmp_path / "out"
-    killed(out, 2)
+    shutil.copytree(cut, out)
     first, second = states(out)[-2:]
     content = second.read_bytes()
     second.write_bytes(content[: len(content) // 2])
