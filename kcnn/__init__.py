@@ -57,7 +57,19 @@ _HOME = {
     "read": "kcnn.read",
     "smallest_input": "kcnn.drawing",
 }
-_ROOMS = ("augment", "blocks", "data", "distribute", "lower", "ops", "runs", "training", "weights")
+_ROOMS = (
+    "augment",
+    "blocks",
+    "data",
+    "distribute",
+    "freeze",
+    "lower",
+    "ops",
+    "runs",
+    "training",
+    "transfer",
+    "weights",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,12 @@ learning rates, epochs and augmentation were chosen on fifths of the 244, the 15
     python recipes/transfer_mobile.py --data hymenoptera/ --network mobilenet_v1 --set width=0.25 --seeds 5 \\
         --weights mobilenet_2_5_224_tf_no_top.h5 --head-rate 0.03 --learning-rate 3e-4
 
-PHOTOS
+    from scratch  56.73 % (95 % interval 49.51 to 63.95)  67.9 s of training
+    head only     86.41 % (84.95 to 87.86)                 1.7 s, features computed once
+    fine-tuned    88.24 % (85.94 to 90.53)                 7.0 s, the head's included; the last stage trains
+
+Fine-tuned against head only: +1.83 points, paired over seeds -0.19 to +3.85, so five seeds do not show it: one photo is
+0.65 points. From scratch the same recipe trains everything for as many epochs (20).
 """
 
 import typer

@@ -39,3 +39,37 @@ def test_googlenet_builds_trains_and_predicts_on_another_backend_without_tensorf
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
     hidden.run(CODE, backend, backend=backend, cwd=tmp_path)
+
+
+MOVED = """
+import sys
+import keras, kcnn, numpy as np
+from kcnn.transfer import grad_cam, ledger, prepare, unfreeze
+from kcnn.freeze import features, rates
+from kcnn.training import sgd
+assert keras.backend.backend() == sys.argv[1]
+model = prepare("resnet20", classes=["a", "b"], units=1, input_shape=(16, 16, 1), seed=0)
+unfreeze(model, 1)
+factors = rates(model, {"stage3_*": 0.0, "head": 1.0})
+model.compile(sgd(0.1, multipliers=factors), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+x = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1)).astype("float32")
+with ledger(model) as rows:
+    model.fit(x, np.arange(8) % 2, verbose=0)
+assert {row.tensor for row in rows if row.moved} == {"logits/kernel", "logits/bias"}
+assert {row.tensor for row in rows if row.allowed} > {"stage3_unit1_a/kernel"}
+cut = features.cut(model)
+body = keras.Model(model.inputs[0], model.get_layer(cut).output)
+again = features.head_on(model, cut).predict(body.predict(x, verbose=0), verbose=0)
+assert np.allclose(again, model.predict(x, verbose=0), atol=1e-5)
+heat = grad_cam(model, x)
+assert heat.shape == (8, 16, 16) and heat.min() >= 0 and 0 < heat.max() <= 1
+assert "tensorflow" not in sys.modules
+"""
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_network_is_moved_on_another_backend_without_tensorflow(backend, tmp_path):
+    if not find_spec(backend):
+        pytest.skip(f"{backend} is not installed")
+    hidden.run(MOVED, backend, backend=backend, cwd=tmp_path)
