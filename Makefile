@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SHARED := -n 2 --dist loadfile  # two processes, a file of tests in one of them
 
 .PHONY: demo test quick test-all lint catalogue clean
 
@@ -26,11 +27,11 @@ quick: $(READY)
 	$(BIN)/python -m pytest -q tests/paper
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not every"
+	$(BIN)/python -m pytest -q $(SHARED) -m "not every"
 
 # The rest: every network through Keras.
 test-all: $(READY)
-	$(BIN)/python -m pytest -q -m every
+	$(BIN)/python -m pytest -q $(SHARED) -m every
 
 # The page of every network, from what each declares and comes to.
 catalogue: $(READY)
