@@ -3,9 +3,13 @@
     python recipes/transfer_mobile.py                    # offline: digits 0-4 to 5-9, 20 images of each, 5 seeds
     python recipes/transfer_mobile.py --data my_photos/  # a folder per class; fetches MobileNet v2's ImageNet weights
 
-The offline demonstration, on 2 CPU cores:
+The offline demonstration takes 78 s on 2 CPU cores. Test accuracy over 5 seeds, 95 % interval of the mean, and range:
 
-DEMO
+    from scratch  93.35 % (92.15 to 94.55), 91.96 to 94.50, 10 epochs
+    head only     94.10 % (91.97 to 96.23), 91.82 to 95.98,  5 epochs
+    fine-tuned    95.44 % (93.97 to 96.92), 93.43 to 96.25,  5 more in which all layers train
+
+Fine-tuned against from scratch: +2.09 points (+1.52 to +2.66, paired over seeds). The head alone shows no difference.
 
 Ants and bees (244 photos to train on, 153 to test), MobileNet v1 of width 0.25 with its published ImageNet weights;
 learning rates, epochs and augmentation were chosen on fifths of the 244, the 153 were scored once a seed:
