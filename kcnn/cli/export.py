@@ -86,15 +86,24 @@ def export(
         with err.status(f"writing {one}"), quiet():  # the converter tells of itself
             files.append((one, write(built, folder / one, one, examples=examples)))
     with err.status(f"running {len(files)} files on {len(found.splits['test'])} test images"):
-        results = checked(files, built, model, found.test)
+        try:
+            results = checked(files, built, model, found.test)
+        except ValueError as error:  # of a runtime
+            for _, path in files:
+                _remove(path)
+            raise Stopped(f"{error}; what was written is removed") from None
     _report(results, files, as_json)
     lost = {one.name: 100 * (results[0].accuracy - one.accuracy) for one in results[1:]}
     worse = [(name, path) for name, path in files if lost[name] > allow]
     for _, path in worse:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _remove(path)
     if worse:
         said = ", ".join(f"{name} {lost[name]:.1f}" for name, _ in worse)
         raise Stopped(f"more points of accuracy lost than --allow-loss {allow:g}, and not kept: {said}")
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _report(results: Any, files: Any, as_json: bool) -> None:

@@ -73,6 +73,30 @@ def _operation(tensor: Any) -> Any:
     return tensor._keras_history.operation
 
 
+def _pooled(tensor: Any, order: Sequence[Any]) -> bool:
+    """Whether a padded tensor goes into max pools alone, of which each window has a pixel of the image."""
+    after = [_operation(one) for one in order if any(source is tensor for source in sources(one))]
+    margin = [max(side) for side in _operation(tensor).padding]
+    return bool(after) and all(
+        isinstance(pool, _OWN.MaxPooling2D)
+        and pool.padding == "valid"
+        and all(size > wide for size, wide in zip(pool.pool_size, margin, strict=True))
+        for pool in after
+    )
+
+
+def _finite(pad: Any, before: Any) -> Any:
+    """A margin of minus infinity as one that gives the same maxima: 8-bit numbers have no room for it.
+
+    Where nothing is negative that is zeros, else the pixels at the edge, which are in every such window.
+    """
+    source = _operation(before)
+    function = getattr(getattr(source, "activation", None), "__name__", "")
+    relu = isinstance(source, _OWN.ReLU) and not source.negative_slope
+    positive = relu or function in ("relu", "relu6", "sigmoid")
+    return layers.Pad2D(pad.padding, "zeros" if positive else "edge", pad.channels)
+
+
 def _node(tensor: Any) -> Any:
     history = tensor._keras_history
     return history.operation._inbound_nodes[history.node_index]
@@ -97,6 +121,9 @@ class _Plain:
                 continue
             node = _node(tensor)
             args, kwargs = node.arguments.fill_in(made)
+            if isinstance(node.operation, layers.Pad2D) and node.operation.fill == "lowest" and _pooled(tensor, order):
+                made[id(tensor)] = _finite(node.operation, sources(tensor)[0]).call(*args)
+                continue
             kwargs = {word: value for word, value in kwargs.items() if word not in ("training", "mask")}
             results = self._layer(node.operation, args, kwargs, before.get(id(tensor)), behind.get(id(tensor)))
             results = results if isinstance(results, list | tuple) else [results]

@@ -51,6 +51,21 @@ def check(name):
     return deployed
 
 
+@pytest.mark.parametrize("act", ["relu", "tanh"])
+def test_a_max_pools_margin_is_finite_in_a_deployed_model_so_that_8_bits_can_hold_it(act):
+    from kcnn.layers import Pad2D
+
+    image = keras.Input((13, 13, 3))
+    x = L.Activation(act)(L.Conv2D(4, 3)(image))
+    x = L.MaxPooling2D(3, 2)(Pad2D(((1, 1), (1, 2)), "lowest")(x))
+    model = keras.Model(image, L.Dense(3)(L.Flatten()(x)))
+    x = RNG.uniform(-1, 1, (8, 13, 13, 3)).astype("float32")
+    deployed = kcnn.deploy(model)
+    np.testing.assert_allclose(outputs(deployed, x)[0], outputs(model, x)[0], atol=1e-5)
+    kept = keras.Model(deployed.input, [one.output for one in deployed.operations[1:]])
+    assert all(np.isfinite(one).all() for one in outputs(kept, x))
+
+
 def test_a_deployed_model_says_what_goes_in_and_comes_out():
     model = kcnn.build("lenet5", classes=2)
     model.update_card(classes=["ant", "bee"])

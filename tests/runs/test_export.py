@@ -145,3 +145,16 @@ def test_a_file_that_loses_more_than_is_allowed_is_not_left_behind(run, tmp_path
     assert not any(tmp_path.iterdir())
     command.export(Path(run), ["litert"], tmp_path, allow=100.0)
     assert [one.name for one in tmp_path.iterdir()] == ["litert.tflite"]
+
+
+def test_a_file_that_its_runtime_refuses_is_not_left_behind(run, tmp_path, monkeypatch):
+    from kcnn.cli import export as command
+    from kcnn.cli.console import Stopped
+
+    def refused(path):
+        raise ValueError(f"{path} is no model that LiteRT runs")
+
+    monkeypatch.setattr(import_module("kcnn.deploy.check"), "serve", refused)
+    with pytest.raises(Stopped, match=r"litert\.tflite is no model that LiteRT runs; what was written is removed"):
+        command.export(Path(run), ["litert"], tmp_path)
+    assert not any(tmp_path.iterdir())
