@@ -184,4 +184,7 @@ def test_a_layer_from_elsewhere_with_weights_says_what_it_is_made_of_or_is_refus
 def test_keras_applications_are_deployed_too(name):
     model = learned(getattr(keras.applications, name)(weights=None, classes=9, classifier_activation=None))
     deployed = same(model, rel=1e-4)
-    assert len(norms(deployed)) < len(norms(model)) / 2
+    if name == "DenseNet121":  # of 121 stand the stem's and 58 of the dense blocks behind a convolution, the rest not
+        assert len(norms(deployed)) == 121 - 59
+    else:
+        assert len(norms(deployed)) < len(norms(model)) / 2
