@@ -24,7 +24,7 @@ lint: $(READY)
 
 # What needs no TensorFlow, in seconds.
 quick: $(READY)
-	$(BIN)/python -m pytest -q $(SHARED) tests/paper
+	$(BIN)/python -m pytest -q -n 2 tests/paper
 
 test: lint
 	$(BIN)/python -m pytest -q $(SHARED) -m "not every"
