@@ -1,5 +1,6 @@
 """The command that moves a network to a person's own photos. TensorFlow is loaded when it starts."""
 
+import functools
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -86,7 +87,7 @@ def transfer(
     network = network or "mobilenet_v2"
     if demo and input:
         raise Mistake("--input goes with --data; the demonstration's pictures are 32x32x1")
-    if weights == DEMO and data and not data.startswith("digits"):
+    if weights == DEMO and data and not _digits(data):
         raise Mistake(
             f'"demo" weights learned on 8x8 digits and know nothing of what is in {data}; take --weights imagenet, '
             "which is downloaded, or a file"
@@ -95,7 +96,7 @@ def transfer(
     drawing = kcnn.draw(network, input_shape=wanted, **options)
     from kcnn.weights import published
 
-    published(drawing, weights)  # mistakes, before the wait
+    named = published(drawing, weights)  # mistakes, before the wait
     with err.status("loading Keras"):
         start()
         from kcnn.cli.progress import Interruptible
@@ -107,7 +108,9 @@ def transfer(
         from kcnn.transfer.compare import HEAD, TUNED
         from kcnn.transfer.demo import few_digits
         from kcnn.transfer.show import write
+        from kcnn.weights.fetch import fetch
 
+    @functools.lru_cache(maxsize=1)  # with one seed it is asked for again for the pictures
     def served(seed: int) -> Any:
         return few_digits(seed) if data is None else load(data, input_shape=wanted, batch_size=batch_size, seed=seed)
 
@@ -119,13 +122,14 @@ def transfer(
         Phase(epochs, what, learning_rate, factors, norms),
         base=plain,
         fine_base=plan,
-        scratch=recipe(plan, {"epochs": head_epochs + epochs}),
     )
 
     def say(text: str) -> None:
         err.print(text, markup=False, soft_wrap=True)
 
     with going_on(to), Interruptible() as heard:
+        if named:
+            fetch(named)  # before anything trains: there may be no network
         found = compare(
             network,
             served,
@@ -137,10 +141,10 @@ def transfer(
             callbacks=[heard],
             say=say,
         )
-    best = max((HEAD, TUNED), key=lambda way: next(row.accuracy for row in found.rows if row.way == way))
-    model, last = kcnn.load(found.run(0, best) / "model.keras"), served(0)
-    pictures = write(model, last, to)
-    phone = export(model, to / "phone", "litert", classes=last.classes)
+        best = max((HEAD, TUNED), key=lambda way: next(row.accuracy for row in found.rows if row.way == way))
+        model, last = kcnn.load(found.run(0, best) / "model.keras"), served(0)
+        pictures = write(model, last, to)
+        phone = export(model, to / "phone", "litert", classes=last.classes)
     if as_json:
         told = {"rows": [asdict(r) for r in found.rows], "differences": [asdict(d) for d in found.differences]}
         print(json.dumps({**told, "phone": str(phone), "pictures": list(map(str, pictures))}, indent=1))
@@ -160,7 +164,12 @@ def _size(network: str, options: Any, input: str | None, data: str | None) -> tu
     if input:
         return shape(input)
     rows, columns, channels = kcnn.draw(network, **options).image.shape
-    return rows, columns, 1 if data.startswith("digits") else channels
+    return rows, columns, 1 if _digits(data) else channels
+
+
+def _digits(data: str) -> bool:
+    """Whether the word means scikit-learn's digits, or some of them, and no folder that is called alike."""
+    return data.partition(":")[0] == "digits"
 
 
 def _report(found: Any, seeds: int) -> None:

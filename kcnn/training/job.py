@@ -75,9 +75,14 @@ def begun(job: Job) -> Any:
     """The model at the start of the training, not compiled: initial or given weights, frozen as the phase has it."""
     model = build(job.drawing, seed=job.seed)
     if job.weights is not None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PartlyLoaded)  # what a training starts from is no guess
-            load_drawn(model, job.drawing, job.weights, strict=True, with_head=job.head)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", PartlyLoaded)  # what a training starts from is no guess
+                load_drawn(model, job.drawing, job.weights, strict=True, with_head=job.head)
+        except PartlyLoaded as error:
+            raise ValueError(
+                f"{error}; a training starts from weights that fit, so give those of this network"
+            ) from None
     if job.phase:
         freeze(model, job.phase.train, norms=job.phase.norms)
     return model

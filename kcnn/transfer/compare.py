@@ -81,7 +81,6 @@ def ways(
     head: Phase,
     fine: Phase,
     *,
-    scratch: Recipe | None = None,
     base: Recipe | None = None,
     fine_base: Recipe | None = None,
 ) -> tuple[Way, ...]:
@@ -92,7 +91,7 @@ def ways(
     """
     base = base or Recipe()
     fine_base = fine_base or base
-    scratch = scratch or recipe(fine_base, {"epochs": head.epochs + fine.epochs})
+    scratch = recipe(fine_base, {"epochs": head.epochs + fine.epochs})
     return (Way(SCRATCH, None, scratch), Way(HEAD, head, base), Way(TUNED, fine, fine_base, after=HEAD))
 
 

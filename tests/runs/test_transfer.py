@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -111,6 +112,26 @@ def test_a_comparison_trains_three_ways_and_pairs_them_by_seed(tmp_path):
     single = compare("convnet", few_digits, out=tmp_path, seeds=(0,), **common)
     assert single.rows[0].accuracies == found.rows[0].accuracies[:1]
     assert single.rows[0].low < single.rows[0].accuracy < single.rows[0].high
+
+
+def test_weights_of_another_network_are_no_start_for_a_training(learned, tmp_path):
+    with pytest.raises(ValueError, match="it was written by resnet20, and this is plain20; a training starts from"):
+        train("plain20", "digits", out=tmp_path / "out", weights=learned.folder / "model.keras", **SMALL)
+
+
+def test_weights_that_cannot_be_had_are_told_before_anything_trains(tmp_path):
+    (tmp_path / "mirror").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", "from kcnn.cli import main; main()", "transfer", "--data", "digits"],
+        cwd=tmp_path,
+        env={**os.environ, "KCNN_WEIGHTS_MIRROR": "mirror", "KCNN_CACHE": "cache"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "there is no file" in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_demo_weights_say_of_themselves_what_they_are_and_hold_to_it():
