@@ -17,6 +17,7 @@ from kcnn.cli.paper import Options, _examples
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Of a network: published weights by name, or a file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 PUBLISHED = "imagenet"
+FILES = (".keras", ".tflite", ".onnx")
 
 
 def add(app: typer.Typer) -> None:
@@ -83,9 +84,6 @@ def opened(what: str, weights: str = PUBLISHED, options: Mapping[str, Any] | Non
         return _probabilities(kcnn.load(path))
 
     return Opened(what, card, load)
-
-
-FILES = (".keras", ".tflite", ".onnx")
 
 
 def _exported(path: Path) -> bool:

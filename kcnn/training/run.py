@@ -213,7 +213,7 @@ def _run(job: Job, cache: bool) -> Run:
     whole, recipe, out = job, job.recipe, job.out
     plain = begun(job)  # float32, on one device: what is saved and tested
     plain.jit_compile = False
-    before, may = moved.prints(plain), moved.allowed(plain)
+    before, may = (moved.prints(plain), moved.allowed(plain)) if job.phase else ({}, set())
     if job.phase and cache:
         job = _cached(job, plain)
     for layer in plain.layers:
@@ -263,12 +263,12 @@ def _run(job: Job, cache: bool) -> Run:
         return Run(out, {}, rows, done)
     if recipe.patience:
         plain.set_weights(load_model(out / "best.keras").get_weights())
-    entries = moved.entries(before, may, plain)
-    if job.phase:
+    entries = moved.entries(before, may, plain) if job.phase else []
+    if entries:
         job.say(moved.summary(entries))
     metrics = results.measured(plain, whole, rows)
     with checkpoints.writing(job.states, "the results"):
-        if job.phase:
+        if entries:
             write_text(out / "ledger.csv", folder.table([dataclasses.asdict(one) for one in entries]))
         results.write(out, plain, whole, metrics, rows)
     devices.told(job.strategy, 0)
