@@ -20,16 +20,17 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
 
 
 def curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
-    """Loss and accuracy over epochs, of training and validation."""
+    """Loss and accuracy over epochs, of training and validation; of several labels average precision."""
+    measure = "average_precision" if "average_precision" in history[0] else "accuracy"
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         figure.suptitle(title)
         epochs = [row["epoch"] for row in history]
-        for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for axes, name in zip(figure.subplots(1, 2), ("loss", measure), strict=True):
             for key, label in ((name, "training"), (f"val_{name}", "validation")):
                 values = [row[key] for row in history]
                 axes.plot(epochs, values, marker="o", markersize=3, label=f"{label}, at last {values[-1]:.3g}")
-            axes.set(xlabel="epoch", ylabel=name)
+            axes.set(xlabel="epoch", ylabel=name.replace("_", " "))
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False)
     return figure
@@ -53,4 +54,18 @@ def confusion(matrix: Any, classes: Sequence[str], title: str) -> Figure:
                 if count:
                     color = "white" if rates[row, column] > 0.5 else "black" if row == column else "crimson"
                     axes.text(column, row, str(count), ha="center", va="center", color=color)
+    return figure
+
+
+def per_class(rows: Mapping[str, Mapping[str, Any]], what: str, title: str) -> Figure:
+    """A bar for each class, the longest first; a class without the figure has none."""
+    there = sorted(((row[what] or 0.0, name) for name, row in rows.items()), reverse=True)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, min(1.2 + 0.22 * len(there), 14)), layout="constrained")
+        axes = figure.subplots()
+        bars = axes.barh([name for _, name in there], [value for value, _ in there], color="steelblue")
+        if len(there) <= 60:
+            axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+        axes.set(xlim=(0, 1.05), xlabel=what.replace("_", " "), title=title)
+        axes.invert_yaxis()
     return figure

@@ -149,7 +149,10 @@ def history(folder: Path) -> list[dict[str, float]]:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run as its folder tells it; the accuracies are None until there are some."""
+    """A run as its folder tells it; the accuracies are None until there are some.
+
+    Where a picture may have several labels, mean average precisions stand in their place.
+    """
 
     name: str  # of the folder, below the one that was listed
     network: str
@@ -180,6 +183,7 @@ def _summary(folder: Path, root: Path) -> Summary:
     finished = (folder / METRICS).exists()
     results = metrics(folder) if finished else {}
     rows = history(folder)
+    word = "val_average_precision" if request.get("multi_label") else "val_accuracy"
     return Summary(
         name=str(folder.relative_to(root)) if folder != root else folder.name,
         network=request["network"],
@@ -189,8 +193,8 @@ def _summary(folder: Path, root: Path) -> Summary:
         epochs=request["recipe"]["epochs"],
         done=len(rows),
         finished=finished,
-        validation=max((row["val_accuracy"] for row in rows if "val_accuracy" in row), default=None),
-        test=results.get("accuracy"),
+        validation=max((row[word] for row in rows if word in row), default=None),
+        test=results.get("mean_average_precision", results.get("accuracy")),
         params=results.get("params"),
         seconds=sum(row["seconds"] for row in rows),
     )

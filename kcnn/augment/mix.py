@@ -32,12 +32,17 @@ def erase(images: tf.Tensor, seed: tf.Tensor, *, probability: float) -> tf.Tenso
     return only(uniform(seed, 4, [n], 0, 1) < probability, paint, images, box)
 
 
+def shares(labels: tf.Tensor, classes: int) -> tf.Tensor:
+    """Labels as float32 (n, classes)."""
+    return tf.cast(labels, tf.float32) if labels.shape.rank == 2 else tf.one_hot(labels, classes)
+
+
 def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
     """Each image and its label blended with the one before by a weight from Beta(alpha, alpha) (arXiv:1710.09412).
 
-    Labels (n,) become float32 (n, classes).
+    Labels, numbers (n,) or 0 and 1 (n, classes), become float32 (n, classes).
     """
-    images, targets = tf.cast(images, tf.float32), tf.one_hot(labels, classes)
+    images, targets = tf.cast(images, tf.float32), shares(labels, classes)
     weight = beta(fold(seed, 0), tf.shape(images)[:1], alpha)
     mixed = images + weight[:, None, None, None] * (tf.roll(images, 1, 0) - images)
     return mixed, targets + weight[:, None] * (tf.roll(targets, 1, 0) - targets)
@@ -46,9 +51,10 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float
 def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
     """Into each image a rectangle of the one before, its area from Beta(alpha, alpha) (arXiv:1905.04899).
 
-    Labels (n,) become float32 (n, classes), shared by the pixels that the edges leave of the rectangle.
+    Labels, numbers (n,) or 0 and 1 (n, classes), become float32 (n, classes), shared by the pixels that the
+    edges leave of the rectangle.
     """
-    images, targets = tf.cast(images, tf.float32), tf.one_hot(labels, classes)
+    images, targets = tf.cast(images, tf.float32), shares(labels, classes)
     n, rows, columns = tf.unstack(tf.shape(images)[:3])
     high, wide = tf.cast(rows, tf.float32), tf.cast(columns, tf.float32)
     side = tf.sqrt(beta(fold(seed, 0), [n], alpha))

@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -81,6 +81,19 @@ def table(
             cells.append(Text(text if name in left else f"  {text}"))
         made.add_row(*cells)
     return made
+
+
+def by_class(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The figures of each class, by kcnn.answers.report."""
+    columns = {"average precision": "average_precision", "threshold": "threshold", "precision": "precision"}
+    columns |= {"recall": "recall", "F1": "f1"}
+    first = next(iter(rows.values()))
+    columns = {header: word for header, word in columns.items() if word in first}
+    cells = (
+        [name, str(row["images"]), *("" if row[word] is None else f"{row[word]:.3f}" for word in columns.values())]
+        for name, row in rows.items()
+    )
+    return table(("class", "images", *columns), cells, left=("class",))
 
 
 def short(number: float) -> str:

@@ -71,6 +71,7 @@ def export(
         input_shape=(rows, columns, channels),
         batch_size=there["batch_size"],
         seed=request.get("data_seed", request["seed"]),
+        multi_label=bool(card.get("multi_label")),
     )
     if list(found.classes) != card["classes"]:
         raise Mistake(

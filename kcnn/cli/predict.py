@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 import kcnn
 from kcnn.cli.backend import quiet, start
-from kcnn.cli.console import Mistake, assignments, err, out, table
+from kcnn.cli.console import Mistake, assignments, by_class, err, out
 from kcnn.cli.paper import Options, _examples
 
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Of a network: published weights by name, or a file.")]
@@ -81,7 +82,7 @@ def opened(what: str, weights: str = PUBLISHED, options: Mapping[str, Any] | Non
 
     def load() -> Callable[[Any], Any]:
         start()
-        return _probabilities(kcnn.load(path))
+        return _probabilities(kcnn.load(path), card)
 
     return Opened(what, card, load)
 
@@ -104,16 +105,13 @@ def _published(name: str, weights: str, options: Mapping[str, Any]) -> Opened:
     report = kcnn.load_weights(model, weights)
     if "logits/kernel" not in report.matched:
         raise Mistake(f"{weights} has no classifier for the {drawing.ends['logits'].shape[0]} classes of {name}")
-    return Opened(name, model.card, lambda: _probabilities(model))
+    return Opened(name, model.card, lambda: _probabilities(model, model.card))
 
 
-def _probabilities(model: Any) -> Callable[[Any], Any]:
-    import keras
+def _probabilities(model: Any, card: Mapping[str, Any]) -> Callable[[Any], Any]:
+    from kcnn.answers import probabilities
 
-    def run(pixels: Any) -> Any:
-        return keras.ops.convert_to_numpy(keras.ops.softmax(model.predict(pixels.astype("float32"), verbose=0)))
-
-    return run
+    return lambda pixels: probabilities(model.predict(pixels.astype("float32"), verbose=0), card)
 
 
 def predict(
@@ -124,26 +122,37 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Say which class each picture shows, by a trained model or by a network with published weights."""
+    """Say which class each picture shows, by a trained model or by a network with published weights.
+
+    Of a model of several labels those that reach their thresholds, and the most likely others.
+    """
     found = opened(model, weights, assignments(set or [], "option"))
     pixels, whole = _decoded(images, found)
     import numpy as np
 
+    from kcnn.answers import answers
+
     probabilities = found.load()(np.stack(pixels))
-    results = {
-        str(image): {found.classes[n]: float(row[n]) for n in row.argsort()[::-1][:top]}
-        for image, row in zip(whole, probabilities, strict=True)
-    }
+    many = found.card.get("multi_label")
+    said = answers(probabilities, found.card)
+    results: dict[str, Any] = {}
+    for image, row, answer in zip(whole, probabilities, said, strict=True):
+        labels = [found.classes[n] for n in np.flatnonzero(answer)] if many else []
+        best = {found.classes[n]: float(row[n]) for n in row.argsort()[::-1][: max(top, len(labels))]}
+        results[str(image)] = {"labels": labels, "probabilities": best} if many else best
+        if not as_json:
+            shown = labels if many else list(best)[:1]
+            words = (f"{_bold(name) if name in shown else escape(name)} {p:.1%}" for name, p in best.items())
+            none = "no label, most likely " if many and not labels else ""
+            out.print(f"{escape(str(image))}: {none}{', '.join(words)}", soft_wrap=True)
     if as_json:
         print(json.dumps(results, indent=1))
-    else:
-        for file, best in results.items():
-            said = ", ".join(
-                f"[bold]{name}[/] {p:.1%}" if i == 0 else f"{name} {p:.1%}" for i, (name, p) in enumerate(best.items())
-            )
-            out.print(f"{file}: {said}")
     if len(whole) < len(images):
         raise typer.Exit(1)
+
+
+def _bold(name: str) -> str:
+    return f"[bold]{escape(name)}[/]"
 
 
 def _decoded(images: Sequence[Path], found: Opened) -> tuple[list[Any], list[Path]]:
@@ -180,7 +189,10 @@ def evaluate(
     set: Options = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a model on every image of a split: accuracy, and precision and recall of each class."""
+    """Run a model on every image of a split: accuracy, and precision and recall of each class.
+
+    Of a model of several labels also average precisions.
+    """
     from kcnn.runs import config
 
     if split not in ("train", "validation", "test"):
@@ -192,7 +204,9 @@ def evaluate(
     found = opened(model, weights, assignments(set or [], "option"))
     from kcnn.data import load
 
-    served = load(source, input_shape=found.shape, seed=_first(seed, request.get("data_seed"), request.get("seed"), 0))
+    many = bool(found.card.get("multi_label"))
+    chosen = _first(seed, request.get("data_seed"), request.get("seed"), 0)
+    served = load(source, input_shape=found.shape, seed=chosen, multi_label=many)
     if list(served.classes) != found.classes:
         raise Mistake(
             f"{served.name} has the classes {', '.join(served.classes[:6])}, and the model "
@@ -201,52 +215,47 @@ def evaluate(
     from kcnn.data.serve import Evaluation, Fitted
 
     batches = Fitted(Evaluation(served.splits[split], served.batch_size), served.input_shape)
-    run, answers, truth = found.load(), [], []
+    import numpy as np
+
+    run, parts, truth = found.load(), [], []
     for number in range(len(batches)):
         pixels, labels = batches[number]
-        answers.append(run(pixels).argmax(-1))
+        parts.append(run(pixels))
         truth.append(labels)
-    _told(found, served, split, answers, truth, as_json)
+    _told(found, served, split, np.concatenate(parts), np.concatenate(truth), as_json)
 
 
 def _first(*values: int | None) -> int:
     return next(one for one in values if one is not None)
 
 
-def _told(found: Opened, served: Any, split: str, answers: Any, truth: Any, as_json: bool) -> None:
-    import numpy as np
+def _told(found: Opened, served: Any, split: str, probabilities: Any, truth: Any, as_json: bool) -> None:
     from scipy.stats import binomtest
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    said, right = np.concatenate(answers), np.concatenate(truth)
-    numbers = range(len(served.classes))
-    each = precision_recall_fscore_support(right, said, labels=numbers, zero_division=0.0)
-    correct = int((said == right).sum())
-    between = binomtest(correct, len(right)).proportion_ci(0.95, "wilson")
-    rows = [
-        {"class": name, "images": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}
-        for name, p, r, f, n in zip(served.classes, *each, strict=True)
-    ]
+    from kcnn.answers import answers, report, right
+
+    said = answers(probabilities, found.card)
+    correct, images = int(right(said, truth).sum()), len(truth)
+    between = binomtest(correct, images).proportion_ci(0.95, "wilson")
+    told = {
+        "data": served.name,
+        "split": split,
+        "images": images,
+        "accuracy": correct / images,
+        "interval": [between.low, between.high],
+        **report(said, probabilities, truth, served.classes, found.card),
+        "skipped": len(served.skipped),
+    }
     if as_json:
-        told = {
-            "data": served.name,
-            "split": split,
-            "images": len(right),
-            "accuracy": correct / len(right),
-            "interval": [between.low, between.high],
-            "per_class": rows,
-            "confusion": confusion_matrix(right, said, labels=numbers).tolist(),
-            "skipped": len(served.skipped),
-        }
         print(json.dumps(told, indent=1))
         return
-    cells = (
-        [str(row["class"]), str(row["images"]), *(f"{row[k]:.3f}" for k in ("precision", "recall", "f1"))]
-        for row in rows
-    )
-    out.print(table(("class", "images", "precision", "recall", "F1"), cells, left=("class",)))
+    out.print(by_class(told["per_class"]))
+    mean = told.get("mean_average_precision")
+    first, what = ("", "") if mean is None else (f"mean average precision {mean:.2%}; ", "with every label ")
     out.print(
-        f"{found.name}: {correct / len(right):.2%} of {len(right)} {split} images of {served.name} right "
+        f"{found.name}: {first}{correct / images:.2%} of {images} {split} images of {served.name} {what}right "
         f"(95 % interval {between.low:.2%} to {between.high:.2%})"
-        + (f"; {len(served.skipped)} files could not be decoded" if served.skipped else "")
+        + (f"; {len(served.skipped)} files could not be decoded" if served.skipped else ""),
+        markup=False,
+        soft_wrap=True,
     )

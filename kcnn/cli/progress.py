@@ -26,9 +26,11 @@ class EpochBars(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.bars.remove_task(self.task)
         numbers = {name: float(value) for name, value in (logs or {}).items()}
+        word = "average_precision" if "average_precision" in numbers else "accuracy"
+        said = word.replace("_", " ")
         self.bars.console.print(
-            f"epoch {epoch + 1:>3} of {self.epochs}: loss {numbers['loss']:.4f}, accuracy {numbers['accuracy']:.2%}; "
-            f"validation loss {numbers['val_loss']:.4f}, accuracy {numbers['val_accuracy']:.2%}"
+            f"epoch {epoch + 1:>3} of {self.epochs}: loss {numbers['loss']:.4f}, {said} {numbers[word]:.2%}; "
+            f"validation loss {numbers['val_loss']:.4f}, {said} {numbers[f'val_{word}']:.2%}"
         )
 
 

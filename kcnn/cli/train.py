@@ -8,7 +8,7 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import start
-from kcnn.cli.console import Mistake, assignments, err, going_on, out, shape, short, size, table
+from kcnn.cli.console import Mistake, assignments, by_class, err, going_on, out, shape, short, size, table
 from kcnn.cli.paper import Changes, Input, Options, _examples
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
@@ -20,6 +20,7 @@ def add(app: typer.Typer) -> None:
         epilog=_examples(
             "kcnn train googlenet.bn --data digits --input 64x64x1 --epochs 8",
             "kcnn train mobilenet_v2 --data photos/ --input 160x160 --recipe strong --epochs 30",
+            "kcnn train mobilenet_v2 --data labels.csv --multi-label",
             "kcnn train resnet20 --data cifar/ --recipe paper --adjust crop=4 --adjust label_smoothing=0.1",
             "kcnn train convnet --data tfds:fashion_mnist --epochs 2 --learning-rate 2e-3",
         )
@@ -33,7 +34,7 @@ def add(app: typer.Typer) -> None:
 
 def train(
     name: Annotated[str, typer.Argument(help='A network, or a variant: "googlenet.bn".')],
-    data: Annotated[str, typer.Option("--data", "-d", help='"digits", "tfds:NAME", or a folder of class folders.')],
+    data: Annotated[str, typer.Option("--data", "-d", help='"digits", "tfds:NAME", a folder of class folders, a CSV.')],
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help='"quick", "paper" (ResNet on CIFAR-10) or "strong"; printed in full.')
     ] = "quick",
@@ -45,6 +46,9 @@ def train(
     adjust: Annotated[
         list[str] | None, typer.Option("--adjust", "-a", help="Any other field of the recipe: flip=false, ema=0.999.")
     ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="Any number of labels a picture: a CSV, or one name in many folders.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Fixes initial weights, splits, order and augmentation.")] = 0,
     precision: Annotated[Precision, typer.Option("--precision", "-p", help="Numbers it computes in.")] = "auto",
     strategy: Annotated[Strategy, typer.Option("--strategy", help="One device, all GPUs, several machines.")] = "auto",
@@ -98,6 +102,7 @@ def train(
             recipe=recipe,
             adjust=adjusted,
             input_shape=wanted,
+            multi_label=multi_label,
             seed=seed,
             precision=precision,
             strategy=strategy,
@@ -145,14 +150,15 @@ def _report(found: Any) -> None:
     metrics = found.metrics
     if found.resumed == metrics["epochs"]:
         out.print(f"all {found.resumed} epochs were there already")
-    rows = (
-        (name, f"{row['precision']:.3f}", f"{row['recall']:.3f}", str(row["images"]))
-        for name, row in metrics["per_class"].items()
-    )
-    out.print(table(("class", "precision", "recall", "images"), rows, left=("class",)))
+    out.print(by_class(metrics["per_class"]))
+    many = "mean_average_precision" in metrics
+    measure = "mean average precision" if many else "accuracy"
+    tested = metrics["mean_average_precision"] if many else metrics["accuracy"]
+    validated = found.history[metrics["epoch"] - 1]["val_average_precision" if many else "val_accuracy"]
+    correct = f"{metrics['correct']} of {metrics['test_images']}{' with every label right' if many else ''}"
     out.print(
-        f"\n[bold]test accuracy {metrics['accuracy']:.2%}[/] ({metrics['correct']} of {metrics['test_images']}), "
-        f"validation {metrics['validation_accuracy']:.2%}; {short(metrics['params'])} parameters, "
+        f"\n[bold]test {measure} {tested:.2%}[/] ({correct}), "
+        f"validation {validated:.2%}; {short(metrics['params'])} parameters, "
         f"{short(metrics['macs'])} MACs an image of {size(metrics['request']['input_shape'])}; "
         f"trained in {metrics['training_seconds']:.0f} s, {metrics['images_per_second']:.0f} images/s at last, "
         f"peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB",
@@ -167,7 +173,7 @@ def _report(found: Any) -> None:
         out.print(f"model.keras is of epoch {metrics['epoch']}, the best in validation")
     out.print(
         f"model.keras, best.keras (epoch {metrics['best_epoch']}), history.csv, metrics.json, curves.png, "
-        f"confusion.png in [bold]{found.folder}[/]"
+        f"{'average_precision' if many else 'confusion'}.png in [bold]{found.folder}[/]"
     )
 
 

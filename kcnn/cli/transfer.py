@@ -28,7 +28,7 @@ def add(app: typer.Typer) -> None:
 
 def transfer(
     data: Annotated[
-        str | None, typer.Option("--data", "-d", help='A folder of class folders, "digits", or "tfds:NAME".')
+        str | None, typer.Option("--data", "-d", help='A folder of class folders, "digits", "tfds:NAME", a CSV.')
     ] = None,
     network: Annotated[
         str | None, typer.Option("--network", "-n", help="Any; mobilenet_v2, or the demonstration's.")
@@ -40,6 +40,9 @@ def transfer(
         "runs/transfer"
     ),
     input: Input = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="Any number of labels a picture: a CSV, or one name in many folders.")
+    ] = False,
     head_epochs: Annotated[
         int | None, typer.Option(min=1, help="Times through the images with the body frozen; 10.")
     ] = None,
@@ -85,8 +88,8 @@ def transfer(
     train = train or ("all" if demo else "1")
     learning_rate = learning_rate or (1e-3 if demo else 1e-4)
     network = network or "mobilenet_v2"
-    if demo and input:
-        raise Mistake("--input goes with --data; the demonstration's pictures are 32x32x1")
+    if demo and (input or multi_label):
+        raise Mistake("--input and --multi-label go with --data; the demonstration's digits are 32x32x1, of one label")
     if weights == DEMO and data and not _digits(data):
         raise Mistake(
             f'"demo" weights learned on 8x8 digits and know nothing of what is in {data}; take --weights imagenet, '
@@ -112,7 +115,9 @@ def transfer(
 
     @functools.lru_cache(maxsize=1)  # with one seed it is asked for again for the pictures
     def served(seed: int) -> Any:
-        return few_digits(seed) if data is None else load(data, input_shape=wanted, batch_size=batch_size, seed=seed)
+        if data is None:
+            return few_digits(seed)
+        return load(data, input_shape=wanted, batch_size=batch_size, seed=seed, multi_label=multi_label)
 
     plan = recipe("quick", {"batch_size": batch_size, **changes})
     plain = recipe(plan, {"augmentation": type(plan.augmentation)()})  # a head's features are computed once
@@ -141,7 +146,8 @@ def transfer(
             callbacks=[heard],
             say=say,
         )
-        best = max((HEAD, TUNED), key=lambda way: next(row.accuracy for row in found.rows if row.way == way))
+        by = "average_precision" if multi_label else "accuracy"
+        best = max((HEAD, TUNED), key=lambda way: next(getattr(row, by) for row in found.rows if row.way == way))
         model, last = kcnn.load(found.run(0, best) / "model.keras"), served(0)
         pictures = write(model, last, to)
         phone = export(model, to / "phone", "litert", classes=last.classes)
@@ -152,7 +158,7 @@ def transfer(
     _report(found, seeds)
     out.print(
         f"{', '.join(one.name for one in pictures)}, transfer.csv in {to}; {phone} runs on a phone ({best}, seed 0); "
-        f"confusion.png and ledger.csv in {found.run(0, best)}",
+        f"{'average_precision' if multi_label else 'confusion'}.png and ledger.csv in {found.run(0, best)}",
         soft_wrap=True,
     )
 
@@ -173,9 +179,11 @@ def _digits(data: str) -> bool:
 
 
 def _report(found: Any, seeds: int) -> None:
+    many = found.rows[0].average_precision is not None
     rows = (
         (
             row.way,
+            *((f"{row.average_precision:.2%}",) if many else ()),
             f"{row.accuracy:.2%}",
             f"{row.low:.2%} to {row.high:.2%}",
             f"{100 * min(row.accuracies):.2f} to {100 * max(row.accuracies):.2f}",
@@ -184,7 +192,8 @@ def _report(found: Any, seeds: int) -> None:
         )
         for row in found.rows
     )
-    columns = ("way", "test accuracy", "95 % interval", "over seeds", "training", "parameters that train")
+    measure = ("mean AP", "every label right") if many else ("test accuracy",)
+    columns = ("way", *measure, "95 % interval", "over seeds", "training", "parameters that train")
     out.print(table(columns, rows, left=("way",)))
     of = f"{seeds} seeds (Student)" if seeds > 1 else "test images (Wilson)"
     out.print(

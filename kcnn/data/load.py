@@ -8,10 +8,11 @@ import numpy as np
 import psutil
 
 from kcnn.data.images import check_channels
+from kcnn.data.parts import TEST, TRAIN, VALIDATION, Source
 from kcnn.data.raw import Selected, encoded_bytes, in_memory
 from kcnn.data.serve import Data
-from kcnn.data.sources import TEST, TRAIN, VALIDATION, Source, find
-from kcnn.data.splits import Split, cut
+from kcnn.data.sources import find
+from kcnn.data.splits import Split, counts, cut
 from kcnn.data.store import Keep, Skipped, Store
 
 MEMORY_SHARE = 0.25  # of the memory that is free: so much is kept of what was decoded, or else of what was read
@@ -27,10 +28,15 @@ def load(
     validation: float = 0.1,
     test: float = 0.2,
     classes: Sequence[str] | None = None,
+    multi_label: bool = False,
     oversize: float = 1.0,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Data:
-    """Train, validation and test splits of "digits" ("digits:0-4"), "tfds:NAME", a folder of class folders, or arrays.
+    """Train, validation and test splits of "digits" ("digits:0-4"), "tfds:NAME", a folder, a CSV of labels, or arrays.
+
+    A folder has one folder of pictures per class; see kcnn.data.several.table for what a CSV has. With `multi_label` a
+    picture may have any number of labels, and one that stands in several class folders by the same name has those of
+    all; arrays then bring labels of 0 and 1 (images, classes).
 
     Pictures are cropped centrally and resized to `input_shape` (rows, columns, 1 or 3), those of
     the train split to rows and columns `oversize` times as many, for augmentation that cuts parts
@@ -56,7 +62,7 @@ def load(
         )
     if not oversize >= 1:
         raise ValueError(f"oversize is how many times larger training pictures are kept, 1 or more, not {oversize}")
-    found = find(source, classes)
+    found = find(source, classes, multi_label)
     if len(found.classes) < 2:
         raise ValueError(f"{found.name} has one class, {found.classes[0]!r}; there is nothing to tell apart")
     large = (round(shape[0] * oversize), round(shape[1] * oversize), shape[2])
@@ -115,12 +121,14 @@ def _of_size(split: Split, shape: tuple[int, int, int]) -> Split:
 
 def _populated(found: Source, word: str, split: Split, skipped: Sequence[Skipped]) -> None:
     """Refuse a split in which a class has no picture; a test split may lack some."""
-    counts = np.bincount(split.labels, minlength=len(found.classes))
+    there = counts(split.labels, len(found.classes))
     bad = f" ({len(skipped)} files could not be decoded, such as {skipped[0].file})" if skipped else ""
     if not len(split):
         raise ValueError(f"{found.name}: no pictures in the {word} split{bad}")
-    if word == TRAIN and counts.min() == 0:
-        there = ", ".join(f"{name} {count}" for name, count in zip(found.classes, counts, strict=True))
+    if not there.any():
+        raise ValueError(f"{found.name}: no picture of the {word} split has a label{bad}")
+    if word == TRAIN and there.min() == 0:
+        each = ", ".join(f"{name} {count}" for name, count in zip(found.classes, there, strict=True))
         raise ValueError(
-            f"{found.name}: class {found.classes[int(counts.argmin())]!r} has no picture{bad}; found: {there}"
+            f"{found.name}: class {found.classes[int(there.argmin())]!r} has no picture{bad}; found: {each}"
         )

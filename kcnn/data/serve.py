@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.images import fit_array
-from kcnn.data.sources import TEST, TRAIN, VALIDATION
+from kcnn.data.parts import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Repeated, Split, repeated
 from kcnn.data.store import Skipped, room, spread
 
@@ -109,10 +109,11 @@ class Fitted:
 class Data:
     """Splits of one data set, ready to train on.
 
-    Batches are float32 pixels 0..255 (n, rows, columns, channels) and int64 labels (n,), as a
-    tf.data.Dataset, or where TensorFlow is not installed as a keras.utils.PyDataset. Where files
-    turn out to be broken only as they are met, labels of the batches are the truth: in training the
-    next picture takes the place of one that cannot be decoded, elsewhere it is left out.
+    Batches are float32 pixels 0..255 (n, rows, columns, channels) and int64 labels: class numbers (n,), or
+    where a picture may have several labels 0 and 1 (n, classes). They come as a tf.data.Dataset, or where
+    TensorFlow is not installed as a keras.utils.PyDataset. Where files turn out to be broken only as they
+    are met, labels of the batches are the truth: in training the next picture takes the place of one that
+    cannot be decoded, elsewhere it is left out.
     """
 
     name: str
@@ -128,6 +129,11 @@ class Data:
     def repeated(self) -> tuple[Repeated, ...]:
         """Pictures that stand in two splits byte for byte, looked for when first asked."""
         return repeated(self.splits)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have any number of labels."""
+        return self.splits[TRAIN].labels.ndim == 2
 
     @property
     def train(self) -> Any:
@@ -175,7 +181,7 @@ class Data:
         from kcnn.data import tfdata
 
         change = tfdata.Change(augmentation, self.input_shape[:2], len(self.classes), batches.chance)
-        return tfdata.serve(batches, (*split.store.shape,), rows // shards, change)
+        return tfdata.serve(batches, (*split.store.shape,), rows // shards, split.labels.shape[1:], change)
 
     def _evaluated(self, word: str) -> Any:
         return self._served(Fitted(Evaluation(self.splits[word], self.batch_size), self.input_shape), None)
@@ -184,7 +190,7 @@ class Data:
         if has_tensorflow():
             from kcnn.data import tfdata
 
-            return tfdata.serve(batches, self.input_shape, rows)
+            return tfdata.serve(batches, self.input_shape, rows, self.splits[TRAIN].labels.shape[1:])
         from kcnn.data import pydata
 
         return pydata.Ahead(batches)

@@ -2,53 +2,29 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kcnn.data.images import ENDINGS, as_bytes
+from kcnn.data.parts import SPLITS, TEST, TRAIN, VALIDATION, Part, Source
 from kcnn.data.raw import Framed, Records
+from kcnn.data.several import counted, merged, table
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
 RANDOM_ACCESS = "array_record"  # the file format of TensorFlow Datasets in which any record can be read alone
-SPLITS = {
-    TRAIN: TRAIN,
-    "training": TRAIN,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "validation": VALIDATION,
-    "dev": VALIDATION,
-    TEST: TEST,
-    "testing": TEST,
-}
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """One split as it came: pictures (arrays, files, or encoded bytes), class numbers, and names to report."""
-
-    images: Any  # see kcnn.data.raw
-    labels: np.ndarray
-    names: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Labelled pictures, in the splits they came in; "train" is always there."""
-
-    name: str
-    classes: tuple[str, ...]
-    parts: Mapping[str, Part]
-    notes: tuple[str, ...] = field(default=())
-
-
-def find(source: Any, classes: Sequence[str] | None = None) -> Source:
-    """The source that a word, a folder or arrays stand for.
+def find(source: Any, classes: Sequence[str] | None = None, multi_label: bool = False) -> Source:
+    """The source that a word, a folder, a CSV of labels or arrays stand for.
 
     "digits", or some as "digits:0-4"; "tfds:NAME"; a path; (images, labels); {"train": (images, labels), "test": ...}.
+    Labels are class numbers, or with `multi_label` 0 and 1 for each class.
     """
+    return counted(_found(source, classes, multi_label), multi_label)
+
+
+def _found(source: Any, classes: Sequence[str] | None, multi_label: bool) -> Source:
     if isinstance(source, Mapping):
         return _arrays(source, classes)
     if isinstance(source, tuple | list) and len(source) == 2:
@@ -60,8 +36,9 @@ def find(source: Any, classes: Sequence[str] | None = None) -> Source:
     if isinstance(source, str) and source.startswith("tfds:"):
         return _tfds(source.removeprefix("tfds:"))
     if isinstance(source, str | os.PathLike):
-        return _folder(Path(source))
-    raise TypeError(f'data is "digits", "tfds:NAME", a folder or (images, labels), not {type(source).__name__}')
+        path = Path(source)
+        return table(path) if path.suffix.lower() == ".csv" and path.is_file() else _folder(path, multi_label)
+    raise TypeError(f'data is "digits", "tfds:NAME", a folder, a CSV or (images, labels), not {type(source).__name__}')
 
 
 def _digits(some: str = "") -> Source:
@@ -80,26 +57,30 @@ def _digits(some: str = "") -> Source:
 
 
 def _arrays(splits: Mapping[str, Any], classes: Sequence[str] | None) -> Source:
-    parts, largest = {}, -1
+    parts, largest, widths = {}, -1, set()
     for word, pair in splits.items():
         if word not in SPLITS:
             raise ValueError(f"a split is called {TRAIN}, {VALIDATION} or {TEST}, not {word!r}")
         images, labels = (np.asarray(one) for one in pair)
         labels = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
-        if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
+        many = labels.ndim == 2 and np.isin(labels, (0, 1)).all()
+        if not (many or (labels.ndim == 1 and labels.dtype.kind in "iu")) or len(labels) != len(images):
             raise ValueError(
-                f"{word}: labels are one whole number per image; these are {labels.dtype} of shape {labels.shape} "
-                f"for {len(images)} images"
+                f"{word}: labels are one whole number per image, or 0 and 1 for each class; these are {labels.dtype} "
+                f"of shape {labels.shape} for {len(images)} images"
             )
         if len(labels) and labels.min() < 0:
             raise ValueError(f"{word}: labels count from 0; these begin at {labels.min()}")
-        largest = max(largest, int(labels.max(initial=-1)))
+        widths.add(labels.shape[1:])
+        largest = max(largest, labels.shape[1] - 1 if many else int(labels.max(initial=-1)))
         parts[SPLITS[word]] = Part(as_bytes(images), labels.astype("int64"), _numbered(word, len(images)))
     if TRAIN not in parts:
         raise ValueError(f"there is no {TRAIN} split among {', '.join(splits)}")
+    if len(widths) > 1:
+        raise ValueError(f"the splits have labels of different kinds or numbers of classes: {sorted(widths)}")
     names = tuple(classes) if classes is not None else tuple(map(str, range(largest + 1)))
-    if len(names) <= largest:
-        raise ValueError(f"labels go up to {largest}, but there are only {len(names)} class names")
+    if len(names) <= largest or (widths != {()} and len(names) != largest + 1):
+        raise ValueError(f"labels go up to {largest}, but there are {len(names)} class names")
     return Source("arrays", names, parts)
 
 
@@ -139,10 +120,11 @@ def _numbered(word: str, count: int) -> list[str]:
     return [f"{word}[{i}]" for i in range(count)]
 
 
-def _folder(root: Path) -> Source:
+def _folder(root: Path, multi_label: bool) -> Source:
     if not root.is_dir():
         raise FileNotFoundError(
-            f'there is no folder {root}; data is "digits", "tfds:NAME", or a folder of one folder of pictures per class'
+            f'there is no folder {root}; data is "digits", "tfds:NAME", a folder of one folder of pictures per '
+            "class, or a CSV of labels"
         )
     inside = _folders(root)
     split = {SPLITS[p.name.lower()]: p for p in inside if p.name.lower() in SPLITS}
@@ -167,7 +149,8 @@ def _folder(root: Path) -> Source:
         if ignored:
             such = os.path.basename(ignored[0])
             notes.append(f"{len(ignored)} files under {where} are no pictures by their names, such as {such}")
-        parts[word] = Part(files, np.array(labels, "int64"), files)
+        whole = Part(files, np.array(labels, "int64"), files)
+        parts[word] = merged(where, names, whole) if multi_label else whole
     return Source(str(root), names, parts, tuple(notes))
 
 

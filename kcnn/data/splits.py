@@ -1,4 +1,4 @@
-"""Splits: pictures and their classes, cut by class, and compared. No TensorFlow here."""
+"""Splits: pictures and their labels, cut by class, and compared. No TensorFlow here."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from kcnn.data.images import Undecodable
+from kcnn.data.parts import TEST, TRAIN, VALIDATION
 from kcnn.data.raw import content, runs_of, sketchy, take
-from kcnn.data.sources import TEST, TRAIN, VALIDATION
 from kcnn.data.store import Store, spread
 
 RUN = 1000  # pictures that are compared together
@@ -28,7 +28,7 @@ class Repeated:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some of the pictures of a store, and their class numbers, int64."""
+    """Some of the pictures of a store, and their labels, int64: class numbers, or 0 and 1 (pictures, classes)."""
 
     store: Store
     rows: np.ndarray  # numbers in the store
@@ -76,17 +76,54 @@ class Split:
         return (pixels, self.labels[places]) if good.all() else (pixels[good], self.labels[places[good]])
 
 
+def counts(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Pictures of each class."""
+    return labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+
+
 def cut(labels: np.ndarray, size: int, seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices that stay and that go: `size` go, of every class its share and at least one picture."""
-    counts = np.bincount(labels, minlength=len(classes))
-    if counts.min() < 2:
-        few = classes[int(counts.argmin())]
+    """Indices that stay and that go: `size` go, of every class its share and at least one picture.
+
+    Of pictures with several labels about so many go, and of a class as near its share as the others leave it.
+    """
+    there = counts(labels, len(classes))
+    if there.min() < 2:
+        few = classes[int(there.argmin())]
         raise ValueError(
-            f"class {few!r} is down to {counts.min()} picture; train, validation and test each need one of every class"
+            f"class {few!r} is down to {there.min()} picture; train, validation and test each need one of every class"
         )
+    if labels.ndim == 2:
+        gone = _spread(labels, size / len(labels), seed)
+        return np.flatnonzero(~gone), np.flatnonzero(gone)
     size = min(max(size, len(classes)), len(labels) - len(classes))
     stay, go = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed)
     return np.sort(stay), np.sort(go)
+
+
+def _spread(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which pictures of several labels go, by iterative stratification (doi:10.1007/978-3-642-23808-6_10).
+
+    The class with the fewest pictures left is served first: each goes to the side that lacks more of them.
+    """
+    there = labels.sum(axis=0)
+    going = np.clip(share * there, 1, there - 1)
+    wanted = np.stack([there - going, going])  # of each class, on the side that stays and the one that goes
+    size = np.array([1 - share, share]) * len(labels)
+    order = np.argsort(np.random.PCG64(seed % (1 << 64)).random_raw(len(labels)), kind="stable")
+    side = np.full(len(labels), -1)
+    left = there.copy()
+    while left.any():
+        rarest = int(np.where(left > 0, left, len(labels) + 1).argmin())
+        for i in order[(side[order] < 0) & (labels[order, rarest] == 1)]:
+            lack = wanted[:, rarest]
+            side[i] = int(size.argmax() if lack[0] == lack[1] else lack.argmax())
+            wanted[side[i]] -= labels[i]
+            size[side[i]] -= 1
+            left -= labels[i]
+    for i in order[side[order] < 0]:  # without a label
+        side[i] = int(size.argmax())
+        size[side[i]] -= 1
+    return side == 1
 
 
 def repeated(splits: Mapping[str, Split]) -> tuple[Repeated, ...]:

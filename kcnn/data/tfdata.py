@@ -20,8 +20,14 @@ class Change:
     chance: Callable[[int], np.ndarray]
 
 
-def serve(batches: Any, shape: tuple[int, int, int], rows: int | None, change: Change | None = None) -> tf.data.Dataset:
-    """Numbered batches of uint8 pixels of this shape and int64 labels, in order, as float32 and labels.
+def serve(
+    batches: Any,
+    shape: tuple[int, int, int],
+    rows: int | None,
+    label: tuple[int, ...] = (),
+    change: Change | None = None,
+) -> tf.data.Dataset:
+    """Numbered batches of uint8 pixels of this shape and int64 labels of that, in order, as float32 and labels.
 
     All are read by one function without state, or TensorFlow's determinism would have one wait for
     the other. `rows` is the size of every batch where all are alike.
@@ -39,7 +45,7 @@ def serve(batches: Any, shape: tuple[int, int, int], rows: int | None, change: C
 
     def picked(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, labels = tf.numpy_function(read, [number], (dtype, tf.int64), stateful=False)
-        return tf.ensure_shape(pixels, (rows, *shape)), tf.ensure_shape(labels, (rows,))
+        return tf.ensure_shape(pixels, (rows, *shape)), tf.ensure_shape(labels, (rows, *label))
 
     def changed(number: tf.Tensor, pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         from kcnn.augment import apply

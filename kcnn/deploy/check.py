@@ -10,10 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from kcnn import answers
 from kcnn.deploy.runtime import serve
 
 WARM, TIMED = 3, 50  # images that are run alone
-Run = Callable[[np.ndarray], np.ndarray]  # uint8 pixels (n, rows, columns, channels) to scores (n, classes)
+Run = Callable[[np.ndarray], np.ndarray]  # uint8 pixels (n, rows, columns, channels) to probabilities (n, classes)
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,22 @@ class Checked:
     name: str
     bytes: int
     images: int
-    accuracy: float
-    agreement: float  # share of the images with the class that the Keras model says
+    accuracy: float  # share of the images of which the class, or every label, is right
+    agreement: float  # share of the images with the answer of the Keras model
     milliseconds: float  # an image alone, the median
 
 
 def checked(files: Iterable[tuple[str, Path]], model: Any, path: Path, batches: Iterable[Any]) -> list[Checked]:
-    """A Keras model, saved at `path`, and files exported from it, on every image of batches (pixels, class numbers).
+    """A Keras model of kcnn's, saved at `path`, and files exported from it, on every image of batches (pixels, labels).
 
     Latencies are of this machine, with as many threads as each runtime takes by itself.
     """
-    named: list[tuple[str, Path, Run]] = [(path.name, path, model.predict_on_batch)]
+    card = model.card
+
+    def keras_says(images: np.ndarray) -> np.ndarray:
+        return answers.probabilities(model.predict_on_batch(images), card)
+
+    named: list[tuple[str, Path, Run]] = [(path.name, path, keras_says)]
     named += [(name, file, serve(file).run) for name, file in files]
     said: dict[str, list[np.ndarray]] = {name: [] for name, *_ in named}
     truth, alone = [], np.zeros((0, *model.input_shape[1:]), "uint8")
@@ -41,17 +47,17 @@ def checked(files: Iterable[tuple[str, Path]], model: Any, path: Path, batches: 
         images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
         truth.append(keras.ops.convert_to_numpy(labels))
         for name, _, run in named:
-            said[name].append(np.asarray(run(images)).argmax(-1))
+            said[name].append(answers.answers(np.asarray(run(images)), card))
         alone = np.concatenate([alone, images[: WARM + TIMED - len(alone)]])
-    right, answers = np.concatenate(truth), {name: np.concatenate(parts) for name, parts in said.items()}
-    wanted = answers[path.name]
+    labels, each = np.concatenate(truth), {name: np.concatenate(parts) for name, parts in said.items()}
+    wanted = each[path.name]
     return [
         Checked(
             name=name,
             bytes=_bytes(file),
-            images=len(right),
-            accuracy=float(np.mean(answers[name] == right)),
-            agreement=float(np.mean(answers[name] == wanted)),
+            images=len(labels),
+            accuracy=float(np.mean(answers.right(each[name], labels))),
+            agreement=float(np.mean(answers.right(each[name], wanted))),
             milliseconds=_milliseconds(run, alone),
         )
         for name, file, run in named

@@ -41,9 +41,10 @@ def deploy(model: Any, *, softmax: bool = False) -> Any:
     """A functional model of Keras' own layers with the outputs of `model` in inference, but for rounding.
 
     Auxiliary classifiers are left out, nested models laid flat, and everything computes in float32. `softmax` puts
-    probabilities in the place of logits. `metadata` of the model says what goes in and comes out: input_shape, pixels
-    (the range, None where it is not known), classes (names, or their number), and how pictures were cropped where that
-    is known; kcnn.deploy.export.export writes it into every file.
+    probabilities in the place of logits: of a network of several labels a sigmoid does. `metadata` of the model says
+    what goes in and comes out: input_shape, pixels (the range, None where it is not known), classes (names, or their
+    number), multi_label and thresholds where a picture may have several labels, and how pictures were cropped where
+    that is known; kcnn.deploy.export.export writes it into every file.
 
     TypeError where the model has no graph, or a layer with weights is neither Keras' nor says what it is made of.
     """
@@ -54,11 +55,12 @@ def deploy(model: Any, *, softmax: bool = False) -> Any:
         keras.Input(tensor.shape[1:], name=_operation(tensor).name, dtype=tensor.dtype) for tensor in model.inputs
     ]
     found = _Plain().remade(model.inputs, ends, images)
-    if softmax:
-        found[0] = _OWN.Activation("softmax", name="probabilities", dtype="float32")(found[0])
-    made = keras.Model(*(group[0] if len(group) == 1 else group for group in (images, found)), name=model.name)
     card = getattr(model, "card", None) or {}
-    kept = {word: card[word] for word in ("network", "pictures") if card.get(word)}
+    if softmax:
+        function = "sigmoid" if card.get("multi_label") else "softmax"
+        found[0] = _OWN.Activation(function, name="probabilities", dtype="float32")(found[0])
+    made = keras.Model(*(group[0] if len(group) == 1 else group for group in (images, found)), name=model.name)
+    kept = {word: card[word] for word in ("network", "pictures", "multi_label", "thresholds") if card.get(word)}
     classes = card.get("classes") or getattr(found[0], "shape", (None,))[-1]
     made.metadata = {
         **kept,

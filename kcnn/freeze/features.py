@@ -11,8 +11,8 @@ import numpy as np
 import psutil
 
 from kcnn.data import Data
+from kcnn.data.parts import TRAIN, VALIDATION
 from kcnn.data.raw import runs_of
-from kcnn.data.sources import TRAIN, VALIDATION
 from kcnn.data.splits import Split
 from kcnn.read import sources
 from kcnn.sketch import walk

@@ -124,8 +124,8 @@ def compile(model: Any, job: Job, factors: Mapping[str, float] | None = None) ->
     weights = losses.balanced(data.splits["train"].labels, len(data.classes)) if recipe.class_weights else None
     model.compile(
         optimizer,
-        losses.CrossEntropy(recipe.label_smoothing, weights),
-        weighted_metrics=[losses.accuracy()],
+        losses.loss(data.multi_label, recipe.label_smoothing, weights),
+        weighted_metrics=losses.metrics(data.multi_label, len(data.classes)),
         # XLA is slower on CPUs, fails on replicas, and was not tried on one GPU
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )

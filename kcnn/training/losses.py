@@ -1,4 +1,7 @@
-"""Loss and accuracy of logits, for labels that are class numbers or, after MixUp and CutMix, shares of classes."""
+"""Loss and accuracy of logits, for labels that are class numbers or, after MixUp and CutMix, shares of classes.
+
+With any number of labels a picture these are 0 and 1 for each class, and each class is a question of its own.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,9 +60,38 @@ def hit(y_true: Any, y_pred: Any) -> Any:
     return ops.cast(ops.equal(found, ops.argmax(y_pred, axis=-1)), "float32")
 
 
-def accuracy() -> Any:
-    """A Keras metric: the share of images whose highest logit is their class's, for either kind of label."""
-    return keras.metrics.MeanMetricWrapper(hit, name="accuracy")
+@keras.saving.register_keras_serializable("kcnn")
+def all_right(y_true: Any, y_pred: Any) -> Any:
+    """1 for every image whose logits are above 0 for the labels that it has and for no other, else 0."""
+    wanted = ops.greater(ops.cast(y_true, "float32"), 0.5)
+    return ops.cast(ops.all(ops.equal(wanted, ops.greater(y_pred, 0.0)), axis=-1), "float32")
+
+
+def accuracy(multi_label: bool = False) -> Any:
+    """A Keras metric: the share of images whose highest logit is their class's, for either kind of label.
+
+    With `multi_label` the share of images of which every label is right.
+    """
+    return keras.metrics.MeanMetricWrapper(all_right if multi_label else hit, name="accuracy")
+
+
+def metrics(multi_label: bool, classes: int) -> list[Any]:
+    """What is measured in training; of several labels Keras' area under precision and recall, the mean of classes."""
+    if not multi_label:
+        return [accuracy()]
+    area = keras.metrics.AUC(
+        curve="PR", multi_label=True, num_labels=classes, from_logits=True, name="average_precision"
+    )
+    return [accuracy(multi_label), area]
+
+
+def loss(
+    multi_label: bool, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None
+) -> keras.losses.Loss:
+    """CrossEntropy of one class among all, or with any number of labels Keras' of each class by itself."""
+    if not multi_label:
+        return CrossEntropy(label_smoothing, class_weights)
+    return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
 
 def balanced(labels: Any, classes: int) -> list[float]:

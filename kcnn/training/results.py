@@ -8,9 +8,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from kcnn import pictures
+from kcnn import answers, pictures
 from kcnn import runs as folder
 from kcnn.drawing import measure
 from kcnn.files import replacing, write_text
@@ -19,7 +18,7 @@ from kcnn.training.job import Job
 
 
 def scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (images, classes) and class numbers (images,) of every image that batches serve, once."""
+    """Logits (images, classes) and the labels of every image that batches serve, once."""
     logits, truth = [], []
     for images, labels in batches:
         logits.append(np.asarray(model.predict_on_batch(np.asarray(images))))  # on JAX TensorFlow's tensors are none
@@ -27,21 +26,28 @@ def scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(logits), np.concatenate(truth)
 
 
+def thresholds(model: Any, job: Job) -> list[float]:
+    """The probability from which on a picture is said to be of a class, for each, chosen on the validation split."""
+    logits, truth = scores(model, job.data.validation)
+    return answers.thresholds(answers.probabilities(logits, model.card), truth)
+
+
 def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """Everything that is known of a finished run, from one pass over the test split."""
     data, request = job.data, job.request
     logits, truth = scores(model, data.test)
-    predicted = logits.argmax(axis=-1)
-    numbers = range(len(data.classes))
-    precision, recall, f1, count = precision_recall_fscore_support(truth, predicted, labels=numbers, zero_division=0.0)
+    found = answers.probabilities(logits, model.card)
+    predicted = answers.answers(found, model.card)
+    right = answers.right(predicted, truth)
+    loss = losses.loss(data.multi_label)
     paper = measure(job.drawing)
     best = watch.best_epoch(rows)
     kept = best if job.recipe.patience else len(rows)
     return {
-        "accuracy": float(np.mean(predicted == truth)),
-        "correct": int(np.sum(predicted == truth)),
+        "accuracy": float(np.mean(right)),
+        "correct": int(np.sum(right)),
         "test_images": len(truth),
-        "loss": float(np.mean(keras.ops.convert_to_numpy(losses.CrossEntropy().call(truth, logits)))),
+        "loss": float(np.mean(keras.ops.convert_to_numpy(loss.call(keras.ops.convert_to_tensor(truth), logits)))),
         "validation_accuracy": rows[kept - 1]["val_accuracy"],
         "epoch": kept,
         "best_epoch": best,
@@ -51,13 +57,7 @@ def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]]) -> dict[
         "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
         "params": paper.params,
         "macs": paper.macs,
-        "per_class": {
-            name: {"precision": p, "recall": r, "f1": f, "images": int(n)}
-            for name, p, r, f, n in zip(
-                data.classes, precision.tolist(), recall.tolist(), f1.tolist(), count, strict=True
-            )
-        },
-        "confusion": confusion_matrix(truth, predicted, labels=numbers).tolist(),
+        **answers.report(predicted, found, truth, data.classes, model.card),
         "request": request,
         "batch_size": data.batch_size,
         "images": {word: len(split) for word, split in data.splits.items()},
@@ -79,6 +79,12 @@ def write(out: Path, model: Any, job: Job, metrics: Mapping[str, Any], rows: Seq
             write_text(out / f"{name}.csv", folder.table([asdict(one) for one in found]))
     title = f"{metrics['request']['network']} on {data.name}"
     pictures.save(pictures.curves(rows, title), out / "curves.png")
-    accuracy = f"{title}: {metrics['correct']} of {metrics['test_images']} right ({metrics['accuracy']:.2%})"
-    pictures.save(pictures.confusion(metrics["confusion"], data.classes, accuracy), out / "confusion.png")
+    if data.multi_label:
+        said = f"{title}: mean average precision {metrics['mean_average_precision']:.2%}"
+        pictures.save(
+            pictures.per_class(metrics["per_class"], "average_precision", said), out / "average_precision.png"
+        )
+    else:
+        said = f"{title}: {metrics['correct']} of {metrics['test_images']} right ({metrics['accuracy']:.2%})"
+        pictures.save(pictures.confusion(metrics["confusion"], data.classes, said), out / "confusion.png")
     write_text(out / folder.METRICS, json.dumps(metrics, indent=1))

@@ -57,6 +57,7 @@ def train(
     learning_rate: float | None = None,
     adjust: Mapping[str, Any] | None = None,
     input_shape: tuple[int, int, int] | None = None,
+    multi_label: bool = False,
     seed: int = 0,
     precision: str = "auto",
     strategy: str = "auto",
@@ -80,7 +81,8 @@ def train(
     of the same request is gone on with after its last whole epoch; one with a finished run is answered
     from; one with another run is refused. `strategy` is one of kcnn.distribute.strategy's words; of
     several workers the chief alone writes, and the others' Run has no metrics. `auto_batch` halves a
-    batch that does not fit into memory.
+    batch that does not fit into memory. With `multi_label` a picture may have any number of labels (see
+    kcnn.data.load), and each class is a question of its own, with a threshold chosen on the validation split.
 
     `weights` to start from are a file or published ones by name (see kcnn.load_weights), without their
     classifier where `head` is False. With a kcnn.freeze.Phase only what it names trains, for its epochs
@@ -121,8 +123,15 @@ def train(
     else:
         oversize = OVERSIZE if plan.augmentation.resized_crop else 1.0
         data = load(
-            data, input_shape=shape, batch_size=plan.batch_size, seed=seed, oversize=oversize, progress=progress
+            data,
+            input_shape=shape,
+            batch_size=plan.batch_size,
+            seed=seed,
+            multi_label=multi_label,
+            oversize=oversize,
+            progress=progress,
         )
+    _alike(data, multi_label, aux, plan)
     devices.divided(several, data)
     drawing = draw(network, input_shape=data.input_shape, classes=len(data.classes), **drawn)
     request = {
@@ -135,6 +144,7 @@ def train(
         "recipe": plan.asdict(),
         "seed": seed,
         **({"data_seed": data.seed} if data.seed != seed else {}),
+        **({"multi_label": True} if data.multi_label else {}),
         "precision": policy,
         "strategy": strategy,
         "aux": aux,
@@ -160,6 +170,15 @@ def train(
     )
     with devices.together(several):
         return _claimed(job, auto_batch, cache)
+
+
+def _alike(data: Data, multi_label: bool, aux: bool, plan: Recipe) -> None:
+    """Refuse what is for pictures of one label each, where they may have several: ValueError."""
+    if multi_label and not data.multi_label:
+        raise ValueError("multi_label is given, and the data was loaded without it; load it with multi_label=True")
+    one = "auxiliary classifiers" if aux else "class_weights" if plan.class_weights else ""
+    if data.multi_label and one:
+        raise ValueError(f"{one} are for pictures of one label each; leave them out")
 
 
 def _named(weights: str | Path) -> str:
@@ -227,7 +246,7 @@ def _run(job: Job, cache: bool) -> Run:
         job.say(f"going on after epoch {done} of {recipe.epochs}")
         if found.about != folder.versions():
             job.say(f"written by other versions than these: {dict(found.about)}")
-    plain.update_card(classes=list(data.classes))
+    plain.update_card(classes=list(data.classes), **({"multi_label": True} if data.multi_label else {}))
 
     def keep_best() -> None:
         with averaged(model):
@@ -266,6 +285,8 @@ def _run(job: Job, cache: bool) -> Run:
     entries = moved.entries(before, may, plain) if job.phase else []
     if entries:
         job.say(moved.summary(entries))
+    if data.multi_label:
+        plain.update_card(thresholds=results.thresholds(plain, whole))
     metrics = results.measured(plain, whole, rows)
     with checkpoints.writing(job.states, "the results"):
         if entries:

@@ -118,8 +118,12 @@ class Keeper(keras.callbacks.Callback):
 
 
 def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
-    """The epoch, from 1, with the highest validation accuracy, the first of several."""
-    return max(range(len(rows)), key=lambda i: rows[i]["val_accuracy"]) + 1
+    """The epoch, from 1, with the highest validation accuracy, the first of several.
+
+    Where a picture may have several labels, with the highest average precision.
+    """
+    word = "val_average_precision" if "val_average_precision" in rows[0] else "val_accuracy"
+    return max(range(len(rows)), key=lambda i: rows[i][word]) + 1
 
 
 def out_of_patience(rows: Sequence[Mapping[str, float]], patience: int) -> bool:

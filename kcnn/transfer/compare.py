@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from kcnn import answers
 from kcnn.data import Data
 from kcnn.drawing import draw, measure
 from kcnn.files import write_text
@@ -40,7 +41,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Row:
-    """What a way came to: accuracies of the test split by seed, their mean and its confidence interval."""
+    """What a way came to: accuracies of the test split by seed, their mean and its confidence interval.
+
+    Where a picture may have several labels, an accuracy is the share of pictures with every label right.
+    """
 
     way: str
     accuracies: tuple[float, ...]
@@ -50,6 +54,7 @@ class Row:
     images: int  # of the test split
     seconds: float  # of training, the mean over seeds, with the way that it goes on from
     parameters: int  # that train
+    average_precision: float | None = None  # where a picture may have several labels: mean of classes and seeds
 
 
 @dataclass(frozen=True)
@@ -143,8 +148,10 @@ def compare(
             say(f"{way.name}, seed {seed}: {run.metrics['accuracy']:.2%} of {run.metrics['test_images']} test images")
         if len(seeds) == 1:
             for way in ways:
-                logits, truth = scores(load(_place(root, seed, way.name) / "model.keras"), served.test)
-                found[way.name].right = logits.argmax(-1) == truth
+                model = load(_place(root, seed, way.name) / "model.keras")
+                logits, truth = scores(model, served.test)
+                said = answers.answers(answers.probabilities(logits, model.card), model.card)
+                found[way.name].right = answers.right(said, truth)
     rows = tuple(found[way.name].row(way.name) for way in ways)
     pairs = [(later.name, earlier.name) for i, later in enumerate(ways) for earlier in ways[:i]]
     differences = tuple(_difference(better, found[better], worse, found[worse]) for better, worse in pairs)
@@ -180,12 +187,15 @@ class _Found:
     def __init__(self) -> None:
         self.accuracies: list[float] = []
         self.seconds: list[float] = []
+        self.precisions: list[float] = []
         self.images = self.correct = self.parameters = 0
         self.right: np.ndarray | None = None  # by test image, where there is one seed
 
     def add(self, metrics: Mapping[str, Any], seconds: float, parameters: int) -> None:
         self.accuracies.append(metrics["accuracy"])
         self.seconds.append(seconds)
+        if "mean_average_precision" in metrics:
+            self.precisions.append(metrics["mean_average_precision"])
         self.images, self.correct, self.parameters = metrics["test_images"], metrics["correct"], parameters
 
     def row(self, way: str) -> Row:
@@ -196,7 +206,9 @@ class _Found:
         else:
             low, high = _student(self.accuracies)
         seconds = float(np.mean(self.seconds))
-        return Row(way, tuple(self.accuracies), mean, low, high, self.images, round(seconds, 1), self.parameters)
+        precision = float(np.mean(self.precisions)) if self.precisions else None
+        accuracies = tuple(self.accuracies)
+        return Row(way, accuracies, mean, low, high, self.images, round(seconds, 1), self.parameters, precision)
 
 
 def _difference(better: str, ours: _Found, worse: str, theirs: _Found) -> Difference:

@@ -7,8 +7,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.special import softmax
 
+from kcnn import answers
 from kcnn.data import Data
 from kcnn.pictures import STYLE, save
 from kcnn.training.results import scores
@@ -20,10 +20,10 @@ WRONG, LOOKED_AT = 12, 6  # pictures
 def write(model: Any, data: Data, out: Path) -> list[Path]:
     """wrong.png and grad_cam.png of the test split; the files that were written: none is wrong where no photo was."""
     logits, truth = scores(model, data.test)
-    sure, names = softmax(logits.astype("float64"), axis=-1), _names(data)
-    taken = logits.argmax(axis=-1)
-    wrong = np.flatnonzero(taken != truth)
-    wrong = wrong[np.argsort(-sure[wrong, taken[wrong]], kind="stable")][:WRONG]
+    sure, names = answers.probabilities(logits, model.card), _names(data)
+    taken = answers.answers(sure, model.card)
+    wrong = np.flatnonzero(~answers.right(taken, truth))
+    wrong = wrong[np.argsort(-_confidence(sure, taken, truth)[wrong], kind="stable")][:WRONG]
     written = []
     if len(wrong):
         panels = [(pixels, _said(data, sure[i], taken[i], truth[i], names[i])) for i, pixels in _pixels(data, wrong)]
@@ -57,9 +57,17 @@ def _pixels(data: Data, places: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return [(int(i), found[int(i)]) for i in places]
 
 
-def _said(data: Data, sure: np.ndarray, taken: int, truth: int, name: str) -> str:
-    answer = f"{data.classes[taken]} {sure[taken]:.0%}"
-    right = "" if taken == truth else f", is {data.classes[truth]}"
+def _confidence(sure: np.ndarray, taken: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How sure each answer is: of its class, or of the label that it is most wrong about."""
+    if taken.ndim == 1:
+        return sure.max(axis=-1)
+    return np.where(taken != truth, np.where(taken == 1, sure, 1 - sure), 0.0).max(axis=-1)
+
+
+def _said(data: Data, sure: np.ndarray, taken: Any, truth: Any, name: str) -> str:
+    said, true = ([int(one)] if np.ndim(one) == 0 else np.flatnonzero(one).tolist() for one in (taken, truth))
+    answer = ", ".join(f"{data.classes[i]} {sure[i]:.0%}" for i in said) or "no label"
+    right = "" if said == true else f", is {' and '.join(data.classes[i] for i in true) or 'nothing of it'}"
     return f"{answer}{right}\n{Path(name).name[:28]}"
 
 
