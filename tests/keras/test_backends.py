@@ -73,3 +73,28 @@ def test_a_network_is_moved_on_another_backend_without_tensorflow(backend, tmp_p
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
     hidden.run(MOVED, backend, backend=backend, cwd=tmp_path)
+
+
+SEVERAL = """
+import sys
+import keras, kcnn, numpy as np
+from kcnn import data, training
+assert keras.backend.backend() == sys.argv[1]
+labels = np.random.default_rng(0).integers(0, 2, (160, 2))
+images = np.full((160, 8, 8, 1), 60, "uint8")
+images[labels[:, 0] == 1, :4] += 120
+images[labels[:, 1] == 1, 4:] += 120
+served = data.load((images, labels), input_shape=(32, 32, 1), batch_size=16, multi_label=True)
+run = training.train("lenet5.modern", served, out="run", epochs=6, adjust={"batch_size": 16, "learning_rate": 3e-3})
+assert run.metrics["mean_average_precision"] > 0.9, run.metrics
+assert run.history[-1]["val_average_precision"] > 0.9, run.history
+assert "tensorflow" not in sys.modules
+"""
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_several_labels_are_learned_on_another_backend_without_tensorflow(backend, tmp_path):
+    if not find_spec(backend):
+        pytest.skip(f"{backend} is not installed")
+    hidden.run(SEVERAL, backend, backend=backend, cwd=tmp_path)
