@@ -34,7 +34,7 @@ def erase(images: tf.Tensor, seed: tf.Tensor, *, probability: float) -> tf.Tenso
 
 def shares(labels: tf.Tensor, classes: int) -> tf.Tensor:
     """Labels as float32 (n, classes)."""
-    return tf.cast(labels, tf.float32) if labels.shape.rank == 2 else tf.one_hot(labels, classes)
+    return tf.cast(labels, tf.float32) if len(labels.shape) == 2 else tf.one_hot(labels, classes)
 
 
 def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
