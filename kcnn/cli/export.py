@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,11 +94,11 @@ def export(
             for _, path in files:
                 _remove(path)
             raise Stopped(f"{error}; what was written is removed") from None
-    _report(results, files, as_json)
     lost = {one.name: 100 * (results[0].accuracy - one.accuracy) for one in results[1:]}
     worse = [(name, path) for name, path in files if lost[name] > allow]
     for _, path in worse:
         _remove(path)
+    _report(results, [path for _, path in files if path.exists()], as_json)
     if worse:
         said = ", ".join(f"{name} {lost[name]:.1f}" for name, _ in worse)
         raise Stopped(f"more points of accuracy lost than --allow-loss {allow:g}, and not kept: {said}")
@@ -107,7 +108,7 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _report(results: Any, files: Any, as_json: bool) -> None:
+def _report(results: Any, kept: Sequence[Path], as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(one) for one in results], indent=1))
         return
@@ -122,4 +123,5 @@ def _report(results: Any, files: Any, as_json: bool) -> None:
         for one in results
     )
     out.print(table(("file", "size", "test accuracy", "as Keras says", "an image alone"), rows, left=("file",)))
-    out.print(f"{', '.join(str(path) for _, path in files)}: {results[0].images} test images, each by its own runtime")
+    written = f"{', '.join(map(str, kept))}; " if kept else ""
+    out.print(f"{written}{results[0].images} test images, each file by its own runtime", markup=False, soft_wrap=True)
