@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import gc
-import hashlib
 import json
 import logging
 import shutil
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from kcnn import runs as folder
 from kcnn.augment import Augmentation
@@ -22,7 +20,7 @@ from kcnn.drawing import draw
 from kcnn.files import replacing, write_text
 from kcnn.freeze import Phase, features, moved
 from kcnn.models import load as load_model
-from kcnn.training import checkpoints, devices, diagnose, results, watch
+from kcnn.training import checkpoints, devices, diagnose, request, results, watch
 from kcnn.training import precision as precisions
 from kcnn.training.job import Job, at_step, averaged, begun, carry, fit, made
 from kcnn.training.recipes import Recipe
@@ -131,14 +129,14 @@ def train(
             oversize=oversize,
             progress=progress,
         )
-    _alike(data, multi_label, aux, plan)
+    request.refuse(data, multi_label, aux, plan)
     devices.divided(several, data)
     drawing = draw(network, input_shape=data.input_shape, classes=len(data.classes), **drawn)
-    request = {
+    asked = {
         "network": network,
         "data": data.name,
         "images": {word: len(split) for word, split in data.splits.items()},
-        "fingerprint": _fingerprint(data),
+        "fingerprint": request.fingerprint(data),
         "input_shape": data.input_shape,
         "recipe_name": recipe if isinstance(recipe, str) else "own",
         "recipe": plan.asdict(),
@@ -150,12 +148,12 @@ def train(
         "aux": aux,
         "changes": changes or {},
         "options": options or {},
-        **({"weights": _named(weights), "head": head} if weights is not None else {}),
+        **({"weights": request.named(weights), "head": head} if weights is not None else {}),
         **({"phase": phase.asdict()} if phase else {}),
     }
     job = Job(
         out=where,
-        request=json.loads(json.dumps(request)),
+        request=json.loads(json.dumps(asked)),
         drawing=drawing,
         data=data,
         recipe=plan,
@@ -170,21 +168,6 @@ def train(
     )
     with devices.together(several):
         return _claimed(job, auto_batch, cache)
-
-
-def _alike(data: Data, multi_label: bool, aux: bool, plan: Recipe) -> None:
-    """Refuse what is for pictures of one label each, where they may have several: ValueError."""
-    if multi_label and not data.multi_label:
-        raise ValueError("multi_label is given, and the data was loaded without it; load it with multi_label=True")
-    one = "auxiliary classifiers" if aux else "class_weights" if plan.class_weights else ""
-    if data.multi_label and one:
-        raise ValueError(f"{one} are for pictures of one label each; leave them out")
-
-
-def _named(weights: str | Path) -> str:
-    """What tells weights from others: a hash of what a file holds, or the name of published ones."""
-    path = Path(weights)
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else str(weights)
 
 
 def _claimed(job: Job, auto_batch: bool, cache: bool) -> Run:
@@ -215,16 +198,6 @@ def _claimed(job: Job, auto_batch: bool, cache: bool) -> Run:
             folder.settle(out, smaller)
             job = dataclasses.replace(job, data=_batched(job.data, smaller))
             gc.collect()
-
-
-def _fingerprint(data: Data) -> str:
-    """What tells data from other data of its name and size: all labels, and some pictures of the train split."""
-    found = hashlib.blake2b(digest_size=8)
-    for word in sorted(data.splits):
-        found.update(data.splits[word].labels.tobytes())
-    train = data.splits["train"]
-    found.update(train.full(np.linspace(0, len(train) - 1, min(len(train), 8)).astype("int64"))[0].tobytes())
-    return found.hexdigest()
 
 
 def _run(job: Job, cache: bool) -> Run:

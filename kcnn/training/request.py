@@ -1,0 +1,34 @@
+"""What tells one training from another, and what no training is asked for."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from kcnn.data import Data
+from kcnn.training.recipes import Recipe
+
+
+def refuse(data: Data, multi_label: bool, aux: bool, plan: Recipe) -> None:
+    """Refuse what is for pictures of one label each, where they may have several: ValueError."""
+    if multi_label and not data.multi_label:
+        raise ValueError("multi_label is given, and the data was loaded without it; load it with multi_label=True")
+    one = "auxiliary classifiers" if aux else "class_weights" if plan.class_weights else ""
+    if data.multi_label and one:
+        raise ValueError(f"{one} are for pictures of one label each; leave them out")
+
+
+def named(weights: str | Path) -> str:
+    """What tells weights from others: a hash of what a file holds, or the name of published ones."""
+    path = Path(weights)
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else str(weights)
+
+
+def fingerprint(data: Data) -> str:
+    """What tells data from other data of its name and size: all labels, and some pictures of the train split."""
+    found = hashlib.blake2b(digest_size=8)
+    for word in sorted(data.splits):
+        found.update(data.splits[word].labels.tobytes())
+    train = data.splits["train"]
+    found.update(train.full(np.linspace(0, len(train) - 1, min(len(train), 8)).astype("int64"))[0].tobytes())
+    return found.hexdigest()
