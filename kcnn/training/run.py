@@ -219,7 +219,7 @@ def _run(job: Job, cache: bool) -> Run:
         job.say(f"going on after epoch {done} of {recipe.epochs}")
         if found.about != folder.versions():
             job.say(f"written by other versions than these: {dict(found.about)}")
-    plain.update_card(classes=list(data.classes), **({"multi_label": True} if data.multi_label else {}))
+    plain.update_card(classes=list(data.classes), multi_label=data.multi_label, thresholds=None)
 
     def keep_best() -> None:
         with averaged(model):

@@ -255,7 +255,7 @@ def _unfit(report: Any) -> str:
 def _facts(
     weights: Weights | None, path: Path, report: Any, wrote: Mapping[str, Any], card: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a card says of its weights: whose they are and, with their head, its classes and how pictures go in."""
+    """What a card says of its weights: whose they are and, with their head, how pictures go in and answers come out."""
     from kcnn.labels import labels
 
     facts: dict[str, Any] = {"weights": {"file": path.name}}
@@ -270,7 +270,7 @@ def _facts(
         return facts
     count = len(card["classes"]) if isinstance(card["classes"], list) else card["classes"]
     facts["classes"] = labels(weights.classes) if weights else wrote.get("classes", count)
-    facts["pictures"] = wrote.get("pictures")
+    facts |= {word: wrote.get(word) for word in ("pictures", "multi_label", "thresholds")}
     if weights:
         facts["pictures"] = {"resize": weights.resize, "crop": weights.crop, "interpolation": weights.interpolation}
     return facts

@@ -227,6 +227,23 @@ def test_predict_and_evaluate_tell_labels(learned, tmp_path):
     assert set(said[0]["probabilities"]) == set(CLASSES)
 
 
+def test_weights_with_their_head_bring_the_kind_of_answer_along(learned, tmp_path):
+    run, _ = learned
+    trained = kcnn.load(run.folder / "model.keras")
+    kcnn.weights.save(trained, tmp_path / "own.safetensors")
+    model = kcnn.build("lenet5.modern", input_shape=(32, 32, 1), classes=3, weights=tmp_path / "own.safetensors")
+    assert model.card["multi_label"]
+    assert model.card["thresholds"] == trained.card["thresholds"]
+    # going on from there with one label a picture: the labels' own kind counts
+    images, labels = marked(120)
+    one = data.load((images, labels[:, 0] + labels[:, 1]), input_shape=(32, 32, 1))
+    found = train("lenet5.modern", one, out=tmp_path / "run", weights=tmp_path / "own.safetensors", epochs=1)
+    assert "confusion" in found.metrics
+    card = kcnn.load(tmp_path / "run" / "model.keras").card
+    assert not card["multi_label"]
+    assert not card["thresholds"]
+
+
 def test_train_and_evaluate_commands_take_a_csv(table, tmp_path):
     words = ("--data", table, "--multi-label", "--input", "32x32x1", "--epochs", "1", "--out", tmp_path / "run")
     done = kcnn_command("train", "lenet5.modern", *words)
