@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from inspect import Parameter, signature
 from typing import Any
 
@@ -113,7 +114,8 @@ class Architecture:
         return {**found, **self.options}
 
 
-def keywords(part: Callable[..., Any]) -> dict[str, Any]:
+@lru_cache(maxsize=1024)
+def keywords(part: Callable[..., Any]) -> Mapping[str, Any]:
     """Keyword options of a body or head, with their defaults."""
     return {
         p.name: p.default

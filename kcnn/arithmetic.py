@@ -7,6 +7,7 @@ An op that is not in kcnn.ops answers for itself, by methods of the same names.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -122,6 +123,14 @@ def slide(size: int, kernel: int, stride: int, padding: Padding, axis: int = 0) 
     return (size + before + after - kernel) // stride + 1
 
 
+def remembered(asked: Any, op: Any, *shapes: Any) -> Any:
+    """The answer of a function with an lru_cache; worked out anew for an op that has no hash."""
+    try:
+        return asked(op, *shapes)
+    except TypeError:
+        return asked.__wrapped__(op, *shapes)
+
+
 def window(op: Any, x: Shape, *others: Shape) -> Window | str | None:
     """What one output position sees of the input: None (its own pixel), a Window, or WHOLE.
 
@@ -200,6 +209,11 @@ def _positive(value: Any, what: str) -> None:
 
 def _plane(op: Any, x: Shape) -> Pair:
     """Output rows and columns of a sliding window, once its sizes are checked."""
+    return remembered(_slid, op, x)
+
+
+@lru_cache(maxsize=65536)
+def _slid(op: Any, x: Shape) -> Pair:
     if len(x) != 3:
         raise ValueError(f"a window slides over (rows, columns, channels), not over {x}")
     dilation = getattr(op, "dilation", 1)

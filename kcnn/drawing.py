@@ -89,6 +89,20 @@ def draw(
     return drawing
 
 
+def attempt(network: str | Architecture, **asked: Any) -> Drawing:
+    """`draw` for one of many tries: a change that alters nothing, or a layer that is not there, is passed over.
+
+    ValueError where the network cannot be drawn so; DoesNotFit, which is one, where a larger input might do.
+    """
+    _, shape, on = _drawer(network, strict=False, **asked)
+    return on(shape[0], shape[1])
+
+
+def least_input(network: str | Architecture, **asked: Any) -> int | None:
+    """Pixels of the side of the smallest square image that `attempt` draws; None where it draws none."""
+    return _smallest(_drawer(network, strict=False, **asked)[2])
+
+
 def patch(drawing: Drawing | str, changes: Mapping[str, Any]) -> Drawing:
     """The same network drawn again with layers changed by address, or options of body and head by name.
 
@@ -146,9 +160,13 @@ def _drawer(
     aux: bool = False,
     taps: Sequence[str] = (),
     prefix: str = "",
+    strict: bool = True,
     **options: Any,
 ) -> tuple[str, tuple[int, int, int], Callable[[int, int], Drawing]]:
-    """What `draw` is asked for, checked: the network's name, the shape to draw at, and what draws at any size."""
+    """What `draw` is asked for, checked: the network's name, the shape to draw at, and what draws at any size.
+
+    Unless `strict`, a change that no layer answers to is passed over.
+    """
     plan = architecture(network) if isinstance(network, str) else network
     if not isinstance(plan, Architecture):
         raise TypeError(f"a network is a name or a kcnn.Architecture, not {network!r}")
@@ -199,7 +217,7 @@ def _drawer(
             network=network,
             architecture=plan,
             asked={**asked, **{option: plain(value) for option, value in options.items()}},
-            idle=paper.idle(wanted),
+            idle=paper.idle(wanted) if strict else tuple(one for one in wanted if one not in paper.altered),
         )
 
     return name, shape, on

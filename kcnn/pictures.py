@@ -28,6 +28,8 @@ def curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
         epochs = [row["epoch"] for row in history]
         for axes, name in zip(figure.subplots(1, 2), ("loss", measure), strict=True):
             for key, label in ((name, "training"), (f"val_{name}", "validation")):
+                if key not in history[0]:
+                    continue
                 values = [row[key] for row in history]
                 axes.plot(epochs, values, marker="o", markersize=3, label=f"{label}, at last {values[-1]:.3g}")
             axes.set(xlabel="epoch", ylabel=name.replace("_", " "))

@@ -57,7 +57,7 @@ def claim(folder: Path, request: Mapping[str, Any]) -> int:
         raise ValueError(f"{path} is not of a run of kcnn's; give another folder")
     if there and identity(there["request"]) != identity(request):
         if (folder / HISTORY).exists() or (folder / METRICS).exists():
-            found = _differences(there["request"], request)
+            found = differences(there["request"], request)
             differ = [f"{name} {a!r}, not {b!r}" for name, a, b in found if name != "fingerprint"]
             differ = differ or ["other pictures or labels"]
             raise ValueError(f"{folder} holds another run ({'; '.join(differ)}); give another folder, or remove it")
@@ -94,12 +94,13 @@ def settle(folder: Path, batch_size: int) -> None:
     write_text(path, json.dumps({**(config(folder) or {}), "batch_size": batch_size}, indent=1))
 
 
-def _differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two requests differ: name, value there, value asked for."""
     found = []
     for name in sorted({*there, *asked}):
         a, b = there.get(name), asked.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _differences(a, b, f"{prefix}{name}.")
+            found += differences(a, b, f"{prefix}{name}.")
         elif a != b:
             found.append((prefix + name, a, b))
     return found

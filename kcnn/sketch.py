@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import translate
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -31,13 +32,13 @@ class Change:
     def __init__(self, address: str, value: Any):
         glob, _, self.field = address.rpartition(".")
         self.address, self.value = address, plain(value)
-        self.fits = re.compile("|".join(map(translate, braces(glob)))).match
+        self.fits = matcher(glob)
 
 
 class Paper:
     """What one drawing has in common: the changes asked for, and the layers drawn so far."""
 
-    __slots__ = ("altered", "answered", "changes", "layers", "prefix")
+    __slots__ = ("_of_kind", "altered", "answered", "changes", "layers", "prefix")
 
     def __init__(self, changes: Iterable[tuple[str, Any]] = (), prefix: str = ""):
         self.changes = [Change(address, value) for address, value in changes]
@@ -45,11 +46,16 @@ class Paper:
         self.layers: dict[str, Sketch] = {}  # by bare name
         self.answered: set[str] = set()
         self.altered: set[str] = set()
+        self._of_kind: dict[type, tuple[Change, ...]] = {}  # those whose field such ops have
 
     def changed(self, op: Any, name: str) -> Any:
         """The op after every change that its layer's name answers to."""
-        for change in self.changes:
-            if change.field in getattr(op, "__dataclass_fields__", ()) and change.fits(name):
+        kind = type(op)
+        if kind not in self._of_kind:
+            has = getattr(op, "__dataclass_fields__", ())
+            self._of_kind[kind] = tuple(change for change in self.changes if change.field in has)
+        for change in self._of_kind[kind]:
+            if change.fits(name):
                 self.answered.add(change.address)
                 if getattr(op, change.field) != change.value:
                     op = replace(op, **{change.field: change.value})
@@ -114,6 +120,15 @@ def walk(*ends: Any, sources: Callable[[Any], Sequence[Any]] = attrgetter("input
             stack.append((x, True))
             stack.extend((source, False) for source in reversed(sources(x)))
     return order
+
+
+@lru_cache(maxsize=4096)
+def matcher(glob: str) -> Callable[[str], Any]:
+    """What tells whether a name fits a glob with `*`, `?`, `[ab]` and `{a,b}`."""
+    parts = braces(glob)
+    if not any(set("*?[") & set(part) for part in parts):
+        return frozenset(parts).__contains__
+    return re.compile("|".join(map(translate, parts))).match
 
 
 def braces(glob: str) -> list[str]:

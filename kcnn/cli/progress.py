@@ -28,10 +28,10 @@ class EpochBars(keras.callbacks.Callback):
         numbers = {name: float(value) for name, value in (logs or {}).items()}
         word = "average_precision" if "average_precision" in numbers else "accuracy"
         said = word.replace("_", " ")
-        self.bars.console.print(
-            f"epoch {epoch + 1:>3} of {self.epochs}: loss {numbers['loss']:.4f}, {said} {numbers[word]:.2%}; "
-            f"validation loss {numbers['val_loss']:.4f}, {said} {numbers[f'val_{word}']:.2%}"
-        )
+        line = f"epoch {epoch + 1:>3} of {self.epochs}: loss {numbers['loss']:.4f}, {said} {numbers[word]:.2%}"
+        if "val_loss" in numbers:
+            line += f"; validation loss {numbers['val_loss']:.4f}, {said} {numbers[f'val_{word}']:.2%}"
+        self.bars.console.print(line)
 
 
 class Interruptible(keras.callbacks.Callback):

@@ -24,6 +24,20 @@ class Selected:
         return len(self.indices)
 
 
+class Joined:
+    """The pictures of several sequences, one behind the other."""
+
+    def __init__(self, *parts: Any):
+        self.parts, self.ends = parts, np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, number: int) -> Any:
+        part = int(np.searchsorted(self.ends, number, side="right"))
+        return take(self.parts[part], [number - (int(self.ends[part - 1]) if part else 0)])[0]
+
+
 class Records:
     """Encoded pictures of TensorFlow Datasets, read when they are asked for; `records` gives tf.train.Example."""
 

@@ -1,5 +1,6 @@
 """Numbered batches that follow from a seed, and Data, which serves them as tf.data, or without TensorFlow to Keras."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 
 from kcnn.data.images import fit_array
 from kcnn.data.parts import TEST, TRAIN, VALIDATION
-from kcnn.data.splits import Repeated, Split, repeated
+from kcnn.data.splits import Repeated, Split, joined, repeated
 from kcnn.data.store import Skipped, room, spread
 
 BITS = 1 << 64  # of a seed
@@ -149,6 +150,12 @@ class Data:
     def test(self) -> Any:
         """Test batches in a fixed order."""
         return self._evaluated(TEST)
+
+    @property
+    def joined(self) -> "Data":
+        """The same data with train and validation as one train split, and no validation: for a last training."""
+        both = joined(self.splits[TRAIN], self.splits[VALIDATION])
+        return dataclasses.replace(self, splits={TRAIN: both, TEST: self.splits[TEST]})
 
     @property
     def steps(self) -> int:

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from kcnn.data.images import Undecodable
 from kcnn.data.parts import TEST, TRAIN, VALIDATION
-from kcnn.data.raw import content, runs_of, sketchy, take
+from kcnn.data.raw import Joined, Selected, content, runs_of, sketchy, take
 from kcnn.data.store import Store, spread
 
 RUN = 1000  # pictures that are compared together
@@ -74,6 +74,17 @@ class Split:
         """Pictures and labels at those of these places whose pictures decode."""
         pixels, good = self.store.read(self.rows[places])
         return (pixels, self.labels[places]) if good.all() else (pixels[good], self.labels[places[good]])
+
+
+def joined(first: Split, second: Split) -> Split:
+    """Two splits as one, pictures of the second in the size of the first's."""
+    labels = np.concatenate([first.labels, second.labels])
+    if first.store is second.store:
+        return Split(first.store, np.concatenate([first.rows, second.rows]), labels)
+    raw = Joined(Selected(first.store.raw, first.rows), Selected(second.store.raw, second.rows))
+    one, other = first.store, second.store
+    store = Store(raw, (*first.names, *second.names), one.shape, one.keep, one.skipped, one.checked and other.checked)
+    return Split(store, np.arange(len(store)), labels)
 
 
 def counts(labels: np.ndarray, classes: int) -> np.ndarray:

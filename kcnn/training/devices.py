@@ -90,8 +90,10 @@ def training(strategy: Any, data: Data, first: int, last: int, augmentation: Any
 def validation(strategy: Any, data: Data) -> dict[str, Any]:
     """What fit takes for validation under the strategy: batches, and their number where Keras cannot count them.
 
-    Every image counts once.
+    Every image counts once. Nothing where the data has no validation split.
     """
+    if "validation" not in data.splits:
+        return {}
     if replicas(strategy) == 1:
         return {"validation_data": data.validation}
     from kcnn import distribute

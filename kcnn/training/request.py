@@ -10,7 +10,9 @@ from kcnn.training.recipes import Recipe
 
 
 def refuse(data: Data, multi_label: bool, aux: bool, plan: Recipe) -> None:
-    """Refuse what is for pictures of one label each, where they may have several: ValueError."""
+    """Refuse what is for pictures of one label each, where they may have several, or takes a validation split."""
+    if plan.patience and "validation" not in data.splits:
+        raise ValueError("patience goes by a validation split, which the data does not have; set patience to 0")
     if multi_label and not data.multi_label:
         raise ValueError("multi_label is given, and the data was loaded without it; load it with multi_label=True")
     one = "auxiliary classifiers" if aux else "class_weights" if plan.class_weights else ""

@@ -48,7 +48,7 @@ def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]]) -> dict[
         "correct": int(np.sum(right)),
         "test_images": len(truth),
         "loss": float(np.mean(keras.ops.convert_to_numpy(loss.call(keras.ops.convert_to_tensor(truth), logits)))),
-        "validation_accuracy": rows[kept - 1]["val_accuracy"],
+        "validation_accuracy": rows[kept - 1].get("val_accuracy"),  # None: nothing was kept for validation
         "epoch": kept,
         "best_epoch": best,
         "epochs": len(rows),

@@ -117,7 +117,7 @@ def train(
     if isinstance(data, Data):
         if input_shape and tuple(input_shape) != tuple(data.input_shape):
             raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(input_shape)}")
-        data = _batched(data, plan.batch_size)
+        data = batched(data, plan.batch_size)
     else:
         oversize = OVERSIZE if plan.augmentation.resized_crop else 1.0
         data = load(
@@ -180,13 +180,13 @@ def _claimed(job: Job, auto_batch: bool, cache: bool) -> Run:
         if finished:
             rows = folder.history(out) if job.chief else []
             return Run(out, folder.metrics(out) if job.chief else {}, rows, len(rows))
-        _reproducible(job.seed)
-        job = dataclasses.replace(job, data=_batched(job.data, in_use))
+        reproducible(job.seed)
+        job = dataclasses.replace(job, data=batched(job.data, in_use))
         while True:
             try:
                 return _run(job, cache)
             except Exception as error:
-                if not _no_memory(error):
+                if not no_memory(error):
                     raise
                 size, replicas = job.data.batch_size, devices.replicas(job.strategy)
                 smaller = size // 2 // replicas * replicas
@@ -196,7 +196,7 @@ def _claimed(job: Job, auto_batch: bool, cache: bool) -> Run:
                     raise OutOfMemory(said + (advice if smaller else "")) from None
             job.say(f"{said}: going on with {smaller}")
             folder.settle(out, smaller)
-            job = dataclasses.replace(job, data=_batched(job.data, smaller))
+            job = dataclasses.replace(job, data=batched(job.data, smaller))
             gc.collect()
 
 
@@ -212,7 +212,7 @@ def _run(job: Job, cache: bool) -> Run:
         layer.trainable = True  # a file does not keep that somebody froze a part once
     data = job.data
     model = made(job)
-    found = _resumed(job, model)
+    found = resumed(job, model)
     rows = found.history if found else []
     done = len(rows)
     if found:
@@ -258,7 +258,7 @@ def _run(job: Job, cache: bool) -> Run:
     entries = moved.entries(before, may, plain) if job.phase else []
     if entries:
         job.say(moved.summary(entries))
-    if data.multi_label:
+    if data.multi_label and "validation" in data.splits:
         plain.update_card(thresholds=results.thresholds(plain, whole))
     metrics = results.measured(plain, whole, rows)
     with checkpoints.writing(job.states, "the results"):
@@ -302,7 +302,7 @@ def _leave(job: Job) -> None:
         root.rmdir()
 
 
-def _resumed(job: Job, model: Any) -> checkpoints.Checkpoint | None:
+def resumed(job: Job, model: Any) -> checkpoints.Checkpoint | None:
     """The checkpoint that the model was brought to, the same on every worker; None where training starts.
 
     Where this worker has none, one of another's serves, or of a start with more or fewer workers: all hold the same.
@@ -341,7 +341,7 @@ def _explained(error: watch.NotFinite, job: Job, model: Any) -> watch.NotFinite:
     else:
         job.say(f"the loss is {error.loss} in epoch {error.epoch + 1}; playing it again to find the layer")
         again = made(job)
-        _resumed(job, again)
+        resumed(job, again)
         optimizer = getattr(again.optimizer, "inner_optimizer", again.optimizer)
         optimizer.use_ema = False  # or averages would take the place of the weights once fit has ended
 
@@ -358,11 +358,11 @@ def _explained(error: watch.NotFinite, job: Job, model: Any) -> watch.NotFinite:
     return error
 
 
-def _batched(data: Data, size: int) -> Data:
+def batched(data: Data, size: int) -> Data:
     return data if size == data.batch_size else dataclasses.replace(data, batch_size=size)
 
 
-def _reproducible(seed: int) -> None:
+def reproducible(seed: int) -> None:
     """Have TensorFlow add floats in one order on CPUs, where that costs next to nothing."""
     if keras.backend.backend() == "tensorflow" and not devices.on_gpu():
         import tensorflow as tf
@@ -371,7 +371,7 @@ def _reproducible(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _no_memory(error: Exception) -> bool:
+def no_memory(error: Exception) -> bool:
     """Whether an error is a backend's word for memory that was not there."""
     kinds = {"ResourceExhaustedError", "OutOfMemoryError"}
     return isinstance(error, MemoryError) or type(error).__name__ in kinds or "RESOURCE_EXHAUSTED" in str(error)

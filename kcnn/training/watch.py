@@ -118,11 +118,13 @@ class Keeper(keras.callbacks.Callback):
 
 
 def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
-    """The epoch, from 1, with the highest validation accuracy, the first of several.
+    """The epoch, from 1, with the highest validation accuracy, the first of several; the last without validation.
 
     Where a picture may have several labels, with the highest average precision.
     """
     word = "val_average_precision" if "val_average_precision" in rows[0] else "val_accuracy"
+    if word not in rows[0]:
+        return len(rows)
     return max(range(len(rows)), key=lambda i: rows[i][word]) + 1
 
 

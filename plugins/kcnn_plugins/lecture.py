@@ -1,4 +1,4 @@
-"""The lecture's first two networks: fully connected layers on pixels, and two convolutions."""
+"""The lecture's first networks: fully connected layers on pixels, two convolutions, and a stack of any depth."""
 
 from functools import partial
 
@@ -29,6 +29,14 @@ def two_convolutions(x):
     return maxpool(conv(x, 32, 3, padding="valid", name="conv2"), 2, name="pool2")
 
 
+def convolutions(x, *, depth: int = 3, filters: int = 16, growth: float = 2.0, kernel: int = 3, norm: bool = True):
+    """`depth` times a convolution and a pool, each with `growth` times the filters of the one before."""
+    for number in range(1, depth + 1):
+        x = conv(x, round(filters * growth ** (number - 1)), kernel, norm=norm, name=f"conv{number}")
+        x = maxpool(x, 2, name=f"pool{number}")
+    return x
+
+
 mlp = Architecture(
     body=layers,
     head=logits,
@@ -44,4 +52,11 @@ convnet = Architecture(
     classes=10,
     reference="two convolutions: 5x5-16, pool, 3x3-32, pool, 800 features",
     params=(5 * 5 * 1 + 1) * 16 + (3 * 3 * 16 + 1) * 32 + (5 * 5 * 32 + 1) * 10,
+)
+stack = Architecture(
+    body=convolutions,
+    input_shape=(28, 28, 1),
+    classes=10,
+    reference="a stack of convolutions to search in: 3x3-16, pool, 3x3-32, pool, 3x3-64, pool, global average",
+    params=9 * (16 + 16 * 32 + 32 * 64) + 2 * (16 + 32 + 64) + (64 + 1) * 10,
 )

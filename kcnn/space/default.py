@@ -1,0 +1,188 @@
+"""A space for any network, from its drawing: kernel, stride and padding of its stem, kernels and strides of its stages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os.path import commonprefix
+from random import Random
+from typing import Any
+
+from kcnn.architecture import Architecture
+from kcnn.arithmetic import pair
+from kcnn.drawing import attempt, measure
+from kcnn.measurement import Row
+from kcnn.sketch import matcher
+from kcnn.space.choices import Range, each
+from kcnn.space.space import Space
+
+KERNELS = (3, 5, 7)  # the lecture's
+WINDOW = ("kernel", "stride", "padding")
+DEARER = 8  # times the network's own MACs, at most
+SAMPLES, SHARE = 100, 0.3  # of so many points this share is to be feasible
+
+
+def default_space(
+    network: str | Architecture,
+    *,
+    classes: int | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    **limits: Any,
+) -> Space:
+    """What is worth trying in a network: of its first layers with a window kernel, stride and padding, of each stage
+    the kernels that are alike, and the strides between stages.
+
+    Values that fit by themselves are kept; those that most often do not beside others are left out until about a
+    third of the space or more is feasible. Networks of more than eight times the network's own MACs are not,
+    unless `max_macs` is given. A network without windows is searched in its options and learning rate.
+    """
+    asked = {"classes": classes, "input_shape": input_shape, "options": options or {}, "changes": changes or {}}
+    drawn = attempt(network, classes=classes, input_shape=input_shape, changes=asked["changes"], **asked["options"])
+    rows = [row for row in measure(drawn) if row.op is not None]
+    limits.setdefault("max_macs", DEARER * sum(row.macs for row in rows))
+    wanted = {address: values for address, values in _wanted(rows).items() if len(values) > 1}
+    if not wanted:
+        return Space(network, {}, training={"learning_rate": Range(1e-4, 1e-2, log=True)}, **asked, **limits)
+    space = Space(network, wanted, **asked, **limits)
+    fitting = {
+        choice.name: tuple(
+            value
+            for value in choice.values
+            if value == space.default[choice.name]
+            or space.verdict({**space.default, choice.name: value}).identity is not None
+        )
+        for choice in space.all
+        if not isinstance(choice.values, Range)
+    }
+    kept = {name: values for name, values in fitting.items() if len(values) > 1}
+    return _pruned(replace(space, choices=kept), first=list(wanted)[0].rpartition(".")[0])
+
+
+def _wanted(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
+    """Values by address, the network's own first; whether they fit is not asked yet."""
+    sliding = [row for row in rows if all(hasattr(row.op, name) for name in WINDOW)]
+    if not sliding:
+        return {}
+    stem, first = sliding[0], next((row for row in sliding if hasattr(row.op, "filters")), sliding[0])
+    names = [row.name for row in sliding]
+    found: dict[str, tuple[Any, ...]] = {}
+    for row in dict.fromkeys([first.name, stem.name]):
+        op = next(one.op for one in sliding if one.name == row)
+        found[f"{row}.kernel"] = _kernels(op.kernel)
+        found[f"{row}.stride"] = _strides(op.stride)
+        found[f"{row}.padding"] = tuple(dict.fromkeys((op.padding, "same", "valid")))
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for row in sliding:
+        sides = pair(row.op.kernel)
+        if row.name not in (stem.name, first.name) and sides[0] == sides[1] >= 3 and not _pool(row.op):
+            alike.setdefault((row.stage, type(row.op), row.op.kernel), []).append(row.name)
+    for (_, _, kernel), group in alike.items():
+        found[f"{_address(group, names)}.kernel"] = _kernels(kernel)[:2]
+    strided: dict[Any, list[str]] = {}
+    for row in sliding:
+        own = pair(row.op.stride)
+        if max(own) > 1 and row.name not in (stem.name, first.name):
+            strided.setdefault((row.stride, own), []).append(row.name)
+    for (_, own), group in strided.items():
+        op_stride = own[0] if own[0] == own[1] else own
+        found[f"{_address(group, names)}.stride"] = _strides(op_stride)
+    pools = [row for row in sliding if _pool(row.op) and max(pair(row.op.stride)) > 1 and row.name != stem.name]
+    for row in pools:
+        found[f"{row.name}.padding"] = tuple(dict.fromkeys((row.op.padding, "same", "valid")))
+    return found
+
+
+def _pool(op: Any) -> bool:
+    return not any(hasattr(op, name) for name in ("filters", "bias"))
+
+
+def _kernels(own: Any) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys((own, *KERNELS)))
+
+
+def _strides(own: Any) -> tuple[Any, ...]:
+    rows, columns = pair(own)
+    other: Any = 2 if (rows, columns) == (1, 1) else max(1, rows // 2)
+    return (own, other) if rows == columns else (own,)
+
+
+def _address(group: Sequence[str], names: Sequence[str]) -> str:
+    """The shortest glob that fits just these of the layers with windows, or their names in braces."""
+    columns = list(zip(*(name.split("_") for name in group), strict=False))
+    if len({len(name.split("_")) for name in group}) == 1:
+        for most in (1, 2, len(group)):  # words of a place that are named one by one, where there are no more
+            glob = "_".join(_word(words, most) for words in columns)
+            fits = matcher(glob)
+            if [name for name in names if fits(name)] == list(group):
+                return glob
+    return "{" + ",".join(group) + "}"
+
+
+def _word(words: Sequence[str], most: int) -> str:
+    known = list(dict.fromkeys(words))
+    if len(known) == 1:
+        return known[0]
+    return f"{commonprefix(known)}*" if len(known) > most else "{" + ",".join(known) + "}"
+
+
+def _pruned(space: Space, first: str) -> Space:
+    """The space without the values that are refused most, until enough of it is feasible; the first layer's go last."""
+    while True:
+        random = Random("default space")
+        points = [space.pick(random) for _ in range(SAMPLES)]
+        good = [space.verdict(point).identity is not None for point in points]
+        if sum(good) >= SHARE * SAMPLES:
+            return space
+        worst = _worst(space, points, good, first)
+        if worst is None:
+            return space
+        name, value = worst
+        choices = {
+            choice: tuple(one for one in values if choice != name or one != value)
+            for choice, values in space.choices.items()
+        }
+        space = replace(space, choices={choice: values for choice, values in choices.items() if len(values) > 1})
+
+
+def _worst(space: Space, points: Sequence[Mapping[str, Any]], good: Sequence[bool], first: str) -> tuple[str, Any] | None:
+    """The value whose points are least often feasible; the last other value of kernel, stride or padding stays."""
+    left = {field: sum(name.endswith(f".{field}") for name in space.choices) for field in WINDOW}
+    found: list[tuple[bool, float, str, Any]] = []
+    for name, values in space.choices.items():
+        field = name.rpartition(".")[2]
+        if len(values) == 2 and left.get(field) == 1:
+            continue
+        for value in values:
+            if value != space.default[name]:
+                mine = [ok for point, ok in zip(points, good, strict=True) if point[name] == value]
+                found.append((name.startswith(f"{first}."), sum(mine) / max(1, len(mine)), name, value))
+    if not found:
+        return None
+    *_, name, value = min(found, key=lambda one: one[:2])
+    return name, value
+
+
+def stack_space(
+    *,
+    depth: tuple[int, ...] = (2, 3, 4),
+    filters: tuple[int, ...] = (16, 32),
+    classes: int | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    **limits: Any,
+) -> Space:
+    """A network from nothing: how many convolutions, and of each its kernel, stride, padding and pooling."""
+    return Space(
+        "stack",
+        {
+            "depth": depth,
+            "filters": filters,
+            "conv*.kernel": each(*KERNELS),
+            "conv*.stride": each(1, 2),
+            "conv*.padding": each("same", "valid"),
+            "pool*.kind": each("max", "average"),
+            "pool*.stride": each(2, 1),
+        },
+        classes=classes,
+        input_shape=input_shape,
+        **limits,
+    )

@@ -1,0 +1,442 @@
+"""A space of networks: which layers may be how, and what arithmetic says of a point in it, before anything is built."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from itertools import product
+from math import inf, prod
+from random import Random
+from typing import Any
+
+from kcnn.architecture import Architecture
+from kcnn import arithmetic
+from kcnn.arithmetic import DoesNotFit, Shape, margins, pair, reach, remembered
+from kcnn.drawing import Drawing, attempt, measure
+from kcnn.ops import Conv, Depthwise, Pool
+from kcnn.sketch import Change, Sketch, nearest, plain, walk
+from kcnn.space.choices import Choice, Range, Wish, ordered, wish
+
+LIMITS = ("max_params", "max_macs", "max_activation_bytes", "min_receptive_field")
+TRIES = 2_000  # points that are looked at for one that is feasible, before others are walked from
+WALKS = 20
+
+
+class NothingFeasible(ValueError):
+    """No point of a space can be built within its limits."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one image takes: trained numbers, multiply-accumulates, and bytes of all layers' outputs in float32."""
+
+    params: int
+    macs: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What arithmetic says of a point: a network, by what it does, or why there is none."""
+
+    identity: str | None = None  # of the network; None where it is refused
+    costs: Costs | None = None  # None where it cannot be drawn
+    excess: float = 0.0  # how far over its limits: 1 where a number is twice what is allowed; inf where none is drawn
+    refusal: str | None = None  # a layer or a limit that refuses, by which refusals are counted
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A feasible point: the values chosen, by name, and what they come to."""
+
+    values: Mapping[str, Any]
+    drawing: Drawing
+    training: Mapping[str, Any]  # fields of the recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Values to try in a network, by address or option, and in its training; limits that every candidate keeps.
+
+    `choices` maps an address ({"inception_*_5x5.kernel": (3, 5, (3, 5))}) or an option of body and head
+    ({"width": (0.5, 1.0)}) to a tuple of values, a Range, `each(...)`, or `only_if(...)`. All layers that answer to
+    one address take one value. `training` does so for fields of the recipe and its augmentation:
+    {"learning_rate": Range(1e-4, 1e-2, log=True)}. `options` and `changes` hold everywhere.
+
+    `max_params` counts trained numbers, `max_macs` multiply-accumulates of one image, `max_activation_bytes` the
+    outputs of all layers for one image in float32, `min_receptive_field` pixels of the shorter side, of the features.
+
+    ValueError for an address that no layer answers to, an unknown option, or a choice without values.
+    """
+
+    network: str | Architecture
+    choices: Mapping[str, Any]
+    classes: int | None = None
+    input_shape: tuple[int, int, int] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    max_params: float = inf
+    max_macs: float = inf
+    max_activation_bytes: float = inf
+    min_receptive_field: float = 0
+    _known: dict[str, Verdict] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in LIMITS:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise ValueError(f"{name} is a number of at least 0, not {value!r}")
+        if not self.choices and not self.training:
+            raise ValueError("a space needs at least one choice, such as {'stem.kernel': (3, 5)}")
+        both = sorted({*self.choices} & {*self.training})
+        if both:
+            raise ValueError(f"{both[0]!r} is named as a choice of the network and of its training")
+        _ = self.all  # mistakes are told here
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @cached_property
+    def base(self) -> Drawing:
+        """The network as it is where nothing is chosen."""
+        return self._drawn({}, {})
+
+    @cached_property
+    def all(self) -> tuple[Choice, ...]:
+        """Every choice, one for each layer where that was asked for, each behind the one that it depends on."""
+        wishes = {name: wish(values, name) for name, values in self.choices.items()}
+        layers, when = self._layers(wishes)
+        found: dict[str, Choice] = {}
+        for name, one in wishes.items():
+            for place in self._places(name, one, layers) if "." in name else (name,):
+                found[place] = Choice(place, one.values, one.only_if or when.get(place.rpartition(".")[0]))
+        for name, values in self.training.items():
+            one = wish(values, name)
+            if one.each:
+                raise ValueError(f"{name} belongs to the training, which has no layers: each() is for addresses")
+            found[name] = Choice(name, one.values, one.only_if)
+        return ordered(found)
+
+    @cached_property
+    def of_network(self) -> tuple[Choice, ...]:
+        """The choices that change the network, not its training alone."""
+        return tuple(choice for choice in self.all if choice.name not in self.training)
+
+    @cached_property
+    def default(self) -> dict[str, Any]:
+        """The network as it is, as values of the choices; the first of each where its own is not among them."""
+        own = self._own_values
+        found: dict[str, Any] = {}
+        for choice in self.all:
+            if self.active(choice, found):
+                value = own.get(choice.name)
+                first = choice.values.middle if isinstance(choice.values, Range) else choice.values[0]
+                found[choice.name] = value if value in choice else first
+        return found
+
+    @cached_property
+    def has_default(self) -> bool:
+        """Whether the network as it is, is a feasible point of the space."""
+        own, chosen = self._own_values, self.default
+        there = all(own.get(c.name) == chosen[c.name] for c in self.of_network if c.name in chosen)
+        return there and self.verdict(chosen).identity is not None
+
+    def active(self, choice: Choice, values: Mapping[str, Any]) -> bool:
+        """Whether a choice matters where those before it have come to `values`."""
+        if choice.only_if is None:
+            return True
+        name, when = choice.only_if
+        return name in values and values[name] in when
+
+    def pick(self, random: Random) -> dict[str, Any]:
+        """A point, feasible or not: each choice that matters by itself, every value as likely as another."""
+        found: dict[str, Any] = {}
+        for choice in self.all:
+            if self.active(choice, found):
+                found[choice.name] = choice.pick(random)
+        return found
+
+    def verdict(self, values: Mapping[str, Any]) -> Verdict:
+        """What arithmetic says of a point; remembered, since many points differ in their training alone."""
+        chosen = {c.name: values[c.name] for c in self.of_network if c.name in values}
+        key = json.dumps(chosen)
+        if key not in self._known:
+            self._known[key] = self._judged(chosen)
+        return self._known[key]
+
+    def identity(self, values: Mapping[str, Any]) -> str | None:
+        """What a candidate is, by what it does: two that patch to one network and train alike are one."""
+        network = self.verdict(values).identity
+        if network is None:
+            return None
+        return network + json.dumps({name: values[name] for name in self.training if name in values}, sort_keys=True)
+
+    def candidate(self, values: Mapping[str, Any]) -> Candidate:
+        """The network and training that values come to. ValueError where they are not feasible, or not of the space."""
+        given = {name: plain(value) for name, value in values.items()}
+        chosen: dict[str, Any] = {}
+        for choice in self.all:
+            if self.active(choice, chosen):
+                if choice.name not in given:
+                    raise ValueError(f"a candidate needs a value of {choice.name}")
+                if given[choice.name] not in choice:
+                    raise ValueError(f"{choice.name} {given[choice.name]!r} is not in the space")
+                chosen[choice.name] = given.pop(choice.name)
+        if given:
+            raise ValueError(f"{', '.join(given)}: no choice of that name matters here")
+        verdict = self.verdict(chosen)
+        if verdict.identity is None:
+            raise ValueError(f"{self.name}: {verdict.why}")
+        training = {name: value for name, value in chosen.items() if name in self.training}
+        drawing = self.draw(chosen)
+        if drawing.idle:  # drawn again without what changed nothing: a card and a command name what differs
+            kept = {a: value for a, value in drawing.asked["changes"].items() if a not in drawing.idle}
+            drawing = attempt(self.network, **{**drawing.asked, "changes": kept})
+        return Candidate(chosen, drawing, training)
+
+    def sample(self, seed: int | str, apart_from: Sequence[str] | set[str] = ()) -> Candidate:
+        """A feasible candidate, fixed by the seed, whose identity is none of `apart_from`.
+
+        NothingFeasible where none is found; kcnn.space.survey tells why.
+        """
+        random = Random(f"candidate {seed}")
+        for _ in range(TRIES):
+            values = self.pick(random)
+            identity = self.identity(values)
+            if identity is not None and identity not in apart_from:
+                return self.candidate(values)
+        for _ in range(WALKS):
+            values = self.walk(self.pick(random), random)
+            identity = self.identity(values)
+            if identity is not None and identity not in apart_from:
+                return self.candidate(values)
+        what = f"that is not one of the {len(apart_from)} before" if apart_from else "that can be built in its limits"
+        raise NothingFeasible(f"{self.name}: {TRIES:,} points hold none {what}")
+
+    def walk(self, values: Mapping[str, Any], random: Random) -> dict[str, Any]:
+        """From a point towards the limits, one choice after another, as far as that goes."""
+        here = dict(values)
+        excess, before = self.verdict(here).excess, inf
+        while excess and excess < before or before == inf and excess == inf:
+            before = excess
+            order = list(self.of_network)
+            random.shuffle(order)
+            for choice in order:
+                if choice.name not in here or isinstance(choice.values, Range):
+                    continue
+                for value in choice.values:
+                    there = self._settled({**here, choice.name: value}, random)
+                    found = self.verdict(there).excess
+                    if found < excess:
+                        here, excess = there, found
+            if excess == inf:
+                break
+        return here
+
+    def points(self) -> Iterator[dict[str, Any]]:
+        """Every point of the network's choices, feasible or not; ranges stand at their middle."""
+        yield from self._points(self.of_network, {})
+
+    @cached_property
+    def combinations(self) -> int:
+        """How many points there are, those that a condition rules out left out; a range counts once."""
+        if not any(choice.only_if for choice in self.of_network):
+            return prod(1 if isinstance(c.values, Range) else len(c.values) for c in self.of_network)
+        return self._count(self.of_network, {})
+
+    def draw(self, values: Mapping[str, Any]) -> Drawing:
+        """The network of a point on paper, feasible or not. ValueError where its layers do not fit."""
+        chosen = {c.name: values[c.name] for c in self.of_network if c.name in values}
+        return self._drawn(
+            {name: value for name, value in chosen.items() if "." not in name},
+            {name: value for name, value in chosen.items() if "." in name},
+        )
+
+    def asdict(self) -> dict[str, Any]:
+        """The space as JSON has it. ValueError for an Architecture, which has no name."""
+        if not isinstance(self.network, str):
+            raise ValueError("a space over an Architecture cannot be written down; publish it under a name")
+        return {
+            "network": self.network,
+            "classes": self.classes,
+            "input_shape": None if self.input_shape is None else list(self.input_shape),
+            "choices": {choice.name: _written(choice) for choice in self.of_network},
+            "training": {choice.name: _written(choice) for choice in self.all if choice.name in self.training},
+            "options": dict(self.options),
+            "changes": dict(self.changes),
+            "limits": {name: getattr(self, name) for name in LIMITS if getattr(self, name) not in (0, inf)},
+        }
+
+    def _settled(self, values: Mapping[str, Any], random: Random) -> dict[str, Any]:
+        """Values after one of them was changed: those that matter now, and no others."""
+        found: dict[str, Any] = {}
+        for choice in self.all:
+            if self.active(choice, found):
+                found[choice.name] = values[choice.name] if choice.name in values else choice.pick(random)
+        return found
+
+    def _drawn(self, options: Mapping[str, Any], changes: Mapping[str, Any]) -> Drawing:
+        return attempt(
+            self.network,
+            classes=self.classes,
+            input_shape=self.input_shape,
+            changes={**self.changes, **changes},
+            **{**self.options, **options},
+        )
+
+    def _layers(self, wishes: Mapping[str, Wish]) -> tuple[dict[str, Any], dict[str, tuple[str, tuple[Any, ...]]]]:
+        """The ops of all layers there may be, by name, and the option and its values on which some of them depend."""
+        found, when = _ops(self.base), {}
+        for name, one in wishes.items():
+            if "." not in name and not isinstance(one.values, Range):
+                drawn = {}
+                for value in one.values:
+                    try:
+                        drawn[value] = _ops(self._drawn({name: value}, {}))
+                    except DoesNotFit:
+                        continue
+                for layer in {layer: None for ops in drawn.values() for layer in ops}:
+                    there = tuple(value for value in one.values if layer in drawn.get(value, ()))
+                    found.setdefault(layer, next(drawn[value][layer] for value in there))
+                    if len(there) < len(one.values):
+                        when[layer] = (name, there)
+        return found, when
+
+    def _places(self, address: str, one: Wish, layers: Mapping[str, Any]) -> tuple[str, ...]:
+        """The addresses that a wish stands for: itself, or one for each layer."""
+        change = Change(address, None)
+        named = [name for name in layers if change.fits(name)]
+        there = [name for name in named if change.field in getattr(layers[name], "__dataclass_fields__", ())]
+        if not there:
+            glob = address.rpartition(".")[0]
+            if named:
+                have = sorted({f for name in named for f in getattr(layers[name], "__dataclass_fields__", ())})
+                raise ValueError(f"{address!r}: {named[0]} has {', '.join(have) or 'no fields'}, not {change.field!r}")
+            near = ", ".join(nearest(glob, layers, 4))
+            raise ValueError(f"{address!r}: no layer answers to {glob!r}; the nearest are {near}")
+        return tuple(f"{name}.{change.field}" for name in there) if one.each else (address,)
+
+    @cached_property
+    def _own_values(self) -> dict[str, Any]:
+        """What the network has where a choice stands; nothing where its layers differ."""
+        plan = self.base.architecture
+        options = {**(plan.defaults() if plan else {}), **self.options}
+        ops, found = _ops(self.base), {}
+        for choice in self.all:
+            if choice.name in options:
+                found[choice.name] = plain(options[choice.name])
+            elif "." in choice.name:
+                change = Change(choice.name, None)
+                own = {
+                    getattr(op, change.field)
+                    for name, op in ops.items()
+                    if change.fits(name) and change.field in getattr(op, "__dataclass_fields__", ())
+                }
+                if len(own) == 1:
+                    found[choice.name] = own.pop()
+        return found
+
+    def _judged(self, chosen: Mapping[str, Any]) -> Verdict:
+        try:
+            drawing = self.draw(chosen)
+        except ValueError as error:
+            return Verdict(excess=inf, refusal=str(error).partition(":")[0], why=str(error))
+        except (TypeError, AttributeError) as error:  # a body that was given what it cannot draw with
+            return Verdict(excess=inf, refusal="the body", why=f"it cannot be drawn: {error}")
+        identity, spent = _weighed(walk(*drawing.ends.values()))
+        over = [
+            (value / limit - 1 if limit else inf, name, f"{value:,} {unit} are over {name} {limit:,.0f}")
+            for name, limit, value, unit in (
+                ("max_params", self.max_params, spent.params, "parameters"),
+                ("max_macs", self.max_macs, spent.macs, "MACs"),
+                ("max_activation_bytes", self.max_activation_bytes, spent.activation_bytes, "bytes of activations"),
+            )
+            if value > limit
+        ]
+        if self.min_receptive_field:
+            least, seen = self.min_receptive_field, min(measure(drawing).field)
+            if seen < least:
+                why = f"a receptive field of {seen} is under min_receptive_field {least:,.0f}"
+                over.append((least / seen - 1, "min_receptive_field", why))
+        if not over:
+            return Verdict(identity, spent)
+        _, name, why = max(over)
+        return Verdict(costs=spent, excess=sum(one[0] for one in over), refusal=name, why=why)
+
+    def _points(self, rest: Sequence[Choice], found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if not any(choice.only_if for choice in rest):
+            values = [(c.values.middle,) if isinstance(c.values, Range) else c.values for c in rest]
+            for point in product(*values):
+                yield {**found, **{choice.name: value for choice, value in zip(rest, point, strict=True)}}
+            return
+        choice = rest[0]
+        if not self.active(choice, found):
+            yield from self._points(rest[1:], found)
+            return
+        for value in (choice.values.middle,) if isinstance(choice.values, Range) else choice.values:
+            yield from self._points(rest[1:], {**found, choice.name: value})
+
+    def _count(self, rest: Sequence[Choice], found: dict[str, Any]) -> int:
+        if not any(choice.only_if for choice in rest):
+            return prod(1 if isinstance(c.values, Range) else len(c.values) for c in rest)
+        choice = rest[0]
+        if not self.active(choice, found):
+            return self._count(rest[1:], found)
+        if isinstance(choice.values, Range):
+            return self._count(rest[1:], {**found, choice.name: choice.values.middle})
+        depended = any(other.only_if and other.only_if[0] == choice.name for other in rest)
+        if not depended:
+            return len(choice.values) * self._count(rest[1:], {**found, choice.name: choice.values[0]})
+        return sum(self._count(rest[1:], {**found, choice.name: value}) for value in choice.values)
+
+
+def _ops(drawing: Drawing) -> dict[str, Any]:
+    return {x.name: x.op for x in walk(*drawing.ends.values()) if x.op is not None}
+
+
+def _written(choice: Choice) -> dict[str, Any]:
+    values = choice.values
+    found: dict[str, Any] = (
+        {"low": values.low, "high": values.high, "log": values.log}
+        if isinstance(values, Range)
+        else {"values": list(values)}
+    )
+    return {**found, "only_if": [choice.only_if[0], list(choice.only_if[1])]} if choice.only_if else found
+
+
+def _weighed(layers: Sequence[Sketch]) -> tuple[str, Costs]:
+    """A name for what a network computes, by its layers as they act on the sizes that they meet; and what it costs."""
+    parts, params, macs, outputs = [], 0, 0, 0
+    for x in layers:
+        if x.op is not None:
+            acting, own, multiplied = remembered(_one, x.op, tuple(source.shape for source in x.inputs), x.shape)
+            params, macs, outputs = params + own, macs + multiplied, outputs + prod(x.shape)
+            parts.append(f"{x.name} {acting} {[source.name for source in x.inputs]}")
+    identity = hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
+    return identity, Costs(params, macs, 4 * outputs)
+
+
+@lru_cache(maxsize=65536)
+def _one(op: Any, shapes: tuple[Shape, ...], out: Shape) -> tuple[str, int, int]:
+    return _acting(op, shapes, out), arithmetic.params(op, *shapes), arithmetic.macs(op, *shapes, out=out)
+
+
+def _acting(op: Any, shapes: tuple[Shape, ...], out: Shape) -> str:
+    """An op as text, its padding as the pixels that it puts around this input, however it is written."""
+    if type(op) not in (Conv, Depthwise, Pool) or getattr(op, "count_padding", False):
+        return f"{op} {shapes}"
+    given, strides = shapes[0], pair(op.stride)
+    kernel = tuple(map(reach, pair(op.kernel), pair(getattr(op, "dilation", 1))))
+    sides = []
+    for axis in (0, 1):
+        before = margins(given[axis], kernel[axis], strides[axis], op.padding, axis)[0]
+        last = (out[axis] - 1) * strides[axis] + kernel[axis] - before  # pixels of the image up to the last one seen
+        sides.append((before, max(0, last - given[axis])))
+    kept = replace(op, padding=tuple(sides), kernel=pair(op.kernel), stride=strides)
+    if not any(map(any, sides)) and hasattr(op, "fill"):
+        kept = replace(kept, fill="zeros")
+    return f"{kept} {given}"
