@@ -66,6 +66,8 @@ _ROOMS = (
     "lower",
     "ops",
     "runs",
+    "search",
+    "space",
     "training",
     "transfer",
     "weights",

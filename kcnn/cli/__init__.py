@@ -1,11 +1,11 @@
-"""The command line: `kcnn list`, `describe`, `diff`, `train`, `launch`, `runs`, `transfer`, `predict`, `export`."""
+"""The command line, `kcnn`: list, describe, diff, train, launch, runs, transfer, search, predict, export."""
 
 import sys
 import warnings
 
 import typer
 
-from kcnn.cli import export, paper, predict, train, transfer
+from kcnn.cli import export, paper, predict, search, train, transfer
 from kcnn.cli.console import Mistake, Stopped, fail, note
 from kcnn.drawing import IdleChange
 
@@ -28,6 +28,7 @@ def root(debug: bool = typer.Option(False, "--debug", help="Show a Python traceb
 paper.add(app)
 train.add(app)
 transfer.add(app)
+search.add(app)
 predict.add(app)
 export.add(app)
 

@@ -142,7 +142,7 @@ def repeated(splits: Mapping[str, Split]) -> tuple[Repeated, ...]:
 
     Read are those alone that have something cheap, such as their size, in common with one of another split.
     """
-    words = (TRAIN, VALIDATION, TEST)
+    words = [word for word in (TRAIN, VALIDATION, TEST) if word in splits]
     cheap = {word: sketchy(splits[word].store.raw, splits[word].rows) for word in words}
     where: dict[object, set[str]] = {}
     for word in words:

@@ -43,7 +43,7 @@ def launch(workers: int, command: Sequence[str]) -> int:
             return _watched(crew, events, screen)
         finally:
             for process in crew:
-                _send(process, signal.SIGKILL)
+                send(process, signal.SIGKILL)
             for process in crew:
                 process.wait()
             for reader in readers:
@@ -52,7 +52,19 @@ def launch(workers: int, command: Sequence[str]) -> int:
 
 def _environments(workers: int) -> list[dict[str, str]]:
     """Each worker's variables: its TF_CONFIG, with free ports of the loopback device, and its GPUs."""
-    addresses = _free_addresses(workers)
+    addresses = free_addresses(workers)
+    found = []
+    for index, own in enumerate(gpu_shares(workers)):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        found.append({**os.environ, "PYTHONUNBUFFERED": "1", "TF_CONFIG": json.dumps(config), **own})
+    return found
+
+
+def gpu_shares(workers: int) -> list[dict[str, str]]:
+    """The variable that names each worker's GPUs, shared out evenly in their order; none where there are none.
+
+    ValueError where there are some, and fewer than workers.
+    """
     cards = _cards()
     if 0 < len(cards) < workers:
         raise ValueError(
@@ -60,15 +72,14 @@ def _environments(workers: int) -> list[dict[str, str]]:
             f"start at most {len(cards)}, or set CUDA_VISIBLE_DEVICES to nothing to train on the CPU"
         )
     share = len(cards) // workers
-    found = []
-    for index in range(workers):
-        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        own = {"CUDA_VISIBLE_DEVICES": ",".join(cards[index * share : (index + 1) * share])} if share else {}
-        found.append({**os.environ, "PYTHONUNBUFFERED": "1", "TF_CONFIG": json.dumps(config), **own})
-    return found
+    return [
+        {"CUDA_VISIBLE_DEVICES": ",".join(cards[index * share : (index + 1) * share])} if share else {}
+        for index in range(workers)
+    ]
 
 
-def _free_addresses(count: int) -> list[str]:
+def free_addresses(count: int) -> list[str]:
+    """HOST:PORT of the loopback device, so many that nobody listens on."""
     with contextlib.ExitStack() as held:  # all held at once, so that no port comes twice
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -152,7 +163,7 @@ def _watched(
             ending = True
             continue
         alive.discard(number)
-        _send(crew[number], signal.SIGKILL)  # what it left behind
+        send(crew[number], signal.SIGKILL)  # what it left behind
         failed = crew[number].returncode
         if failed and not ending:
             code = failed if failed > 0 else 128 - failed
@@ -172,10 +183,10 @@ def _fate(returncode: int) -> str:
 
 def _send_all(crew: Sequence["subprocess.Popen[str]"], chosen: set[int], number: int) -> None:
     for index in chosen:
-        _send(crew[index], number)
+        send(crew[index], number)
 
 
-def _send(process: "subprocess.Popen[str]", number: int) -> None:
+def send(process: "subprocess.Popen[str]", number: int) -> None:
     """A signal to the process and all it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)

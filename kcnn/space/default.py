@@ -1,8 +1,8 @@
-"""A space for any network, from its drawing: kernel, stride and padding of its stem, kernels and strides of its stages."""
+"""A space for any network, from its drawing: kernels, strides and paddings of its first layers and its stages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from os.path import commonprefix
+from itertools import takewhile
 from random import Random
 from typing import Any
 
@@ -36,7 +36,12 @@ def default_space(
     third of the space or more is feasible. Networks of more than eight times the network's own MACs are not,
     unless `max_macs` is given. A network without windows is searched in its options and learning rate.
     """
-    asked = {"classes": classes, "input_shape": input_shape, "options": options or {}, "changes": changes or {}}
+    asked: dict[str, Any] = {
+        "classes": classes,
+        "input_shape": input_shape,
+        "options": options or {},
+        "changes": changes or {},
+    }
     drawn = attempt(network, classes=classes, input_shape=input_shape, changes=asked["changes"], **asked["options"])
     rows = [row for row in measure(drawn) if row.op is not None]
     limits.setdefault("max_macs", DEARER * sum(row.macs for row in rows))
@@ -55,7 +60,7 @@ def default_space(
         if not isinstance(choice.values, Range)
     }
     kept = {name: values for name, values in fitting.items() if len(values) > 1}
-    return _pruned(replace(space, choices=kept), first=list(wanted)[0].rpartition(".")[0])
+    return _pruned(replace(space, choices=kept), first=next(iter(wanted)).rpartition(".")[0])
 
 
 def _wanted(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
@@ -66,11 +71,10 @@ def _wanted(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
     stem, first = sliding[0], next((row for row in sliding if hasattr(row.op, "filters")), sliding[0])
     names = [row.name for row in sliding]
     found: dict[str, tuple[Any, ...]] = {}
-    for row in dict.fromkeys([first.name, stem.name]):
-        op = next(one.op for one in sliding if one.name == row)
-        found[f"{row}.kernel"] = _kernels(op.kernel)
-        found[f"{row}.stride"] = _strides(op.stride)
-        found[f"{row}.padding"] = tuple(dict.fromkeys((op.padding, "same", "valid")))
+    for row in [stem] if stem is first else [first, stem]:
+        found[f"{row.name}.kernel"] = _kernels(row.op.kernel)
+        found[f"{row.name}.stride"] = _strides(row.op.stride)
+        found[f"{row.name}.padding"] = tuple(dict.fromkeys((row.op.padding, "same", "valid")))
     alike: dict[tuple[Any, ...], list[str]] = {}
     for row in sliding:
         sides = pair(row.op.kernel)
@@ -122,7 +126,8 @@ def _word(words: Sequence[str], most: int) -> str:
     known = list(dict.fromkeys(words))
     if len(known) == 1:
         return known[0]
-    return f"{commonprefix(known)}*" if len(known) > most else "{" + ",".join(known) + "}"
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*known, strict=False))
+    return "".join(letters[0] for letters in alike) + "*" if len(known) > most else "{" + ",".join(known) + "}"
 
 
 def _pruned(space: Space, first: str) -> Space:
@@ -144,7 +149,9 @@ def _pruned(space: Space, first: str) -> Space:
         space = replace(space, choices={choice: values for choice, values in choices.items() if len(values) > 1})
 
 
-def _worst(space: Space, points: Sequence[Mapping[str, Any]], good: Sequence[bool], first: str) -> tuple[str, Any] | None:
+def _worst(
+    space: Space, points: Sequence[Mapping[str, Any]], good: Sequence[bool], first: str
+) -> tuple[str, Any] | None:
     """The value whose points are least often feasible; the last other value of kernel, stride or padding stays."""
     left = {field: sum(name.endswith(f".{field}") for name in space.choices) for field in WINDOW}
     found: list[tuple[bool, float, str, Any]] = []
@@ -176,11 +183,11 @@ def stack_space(
         {
             "depth": depth,
             "filters": filters,
-            "conv*.kernel": each(*KERNELS),
-            "conv*.stride": each(1, 2),
-            "conv*.padding": each("same", "valid"),
-            "pool*.kind": each("max", "average"),
-            "pool*.stride": each(2, 1),
+            "conv?.kernel": each(*KERNELS),
+            "conv?.stride": each(1, 2),
+            "conv?.padding": each("same", "valid"),
+            "pool?.kind": each("max", "average"),
+            "pool?.stride": each(2, 1),
         },
         classes=classes,
         input_shape=input_shape,

@@ -10,8 +10,8 @@ from math import inf, prod
 from random import Random
 from typing import Any
 
-from kcnn.architecture import Architecture
 from kcnn import arithmetic
+from kcnn.architecture import Architecture
 from kcnn.arithmetic import DoesNotFit, Shape, margins, pair, reach, remembered
 from kcnn.drawing import Drawing, attempt, measure
 from kcnn.ops import Conv, Depthwise, Pool
@@ -221,7 +221,7 @@ class Space:
         """From a point towards the limits, one choice after another, as far as that goes."""
         here = dict(values)
         excess, before = self.verdict(here).excess, inf
-        while excess and excess < before or before == inf and excess == inf:
+        while (excess and excess < before) or (before == inf and excess == inf):
             before = excess
             order = list(self.of_network)
             random.shuffle(order)
@@ -270,6 +270,21 @@ class Space:
             "changes": dict(self.changes),
             "limits": {name: getattr(self, name) for name in LIMITS if getattr(self, name) not in (0, inf)},
         }
+
+    @classmethod
+    def fromdict(cls, told: Mapping[str, Any]) -> "Space":
+        """A space from what `asdict` has written."""
+        shape = told["input_shape"]
+        return cls(
+            told["network"],
+            {name: _read(one) for name, one in told["choices"].items()},
+            classes=told["classes"],
+            input_shape=None if shape is None else tuple(shape),
+            training={name: _read(one) for name, one in told["training"].items()},
+            options=told["options"],
+            changes=told["changes"],
+            **told["limits"],
+        )
 
     def _settled(self, values: Mapping[str, Any], random: Random) -> dict[str, Any]:
         """Values after one of them was changed: those that matter now, and no others."""
@@ -406,6 +421,15 @@ def _written(choice: Choice) -> dict[str, Any]:
         else {"values": list(values)}
     )
     return {**found, "only_if": [choice.only_if[0], list(choice.only_if[1])]} if choice.only_if else found
+
+
+def _read(told: Mapping[str, Any]) -> Wish:
+    if "low" in told:
+        values: Any = Range(told["low"], told["high"], told["log"])
+    else:
+        values = tuple(map(plain, told["values"]))
+    when = told.get("only_if")
+    return Wish(values, only_if=(when[0], tuple(map(plain, when[1]))) if when else None)
 
 
 def _weighed(layers: Sequence[Sketch]) -> tuple[str, Costs]:

@@ -12,7 +12,6 @@ from kcnn.space.space import LIMITS, NothingFeasible, Space
 EXACT = 1_000  # points: so many are all looked at
 SAMPLES = 500  # of a larger space
 STARTS = 10  # points to walk from where no feasible one was met by chance
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Survey:
             head += f"{self.distinct:,} networks among them"
         else:
             head = f"{self.combinations:,} points, {self.share:.1%} feasible "
-            head += f"({self.low:.1%} to {self.high:.1%} with {CONFIDENCE:.0%} confidence, from {self.looked_at:,})"
+            head += f"({self.low:.1%} to {self.high:.1%} with 95 % confidence, from {self.looked_at:,})"
         refused = [f"  {one.points:,} of {self.looked_at:,} refused: {one}" for one in self.refusals]
         return "\n".join([head, *refused])
 
@@ -73,6 +72,8 @@ def survey(space: Space, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
     verdicts = [space.verdict(point) for point in points]
     networks = {verdict.identity for verdict in verdicts} - {None}
     feasible = sum(verdict.identity is not None for verdict in verdicts)
+    from kcnn.intervals import wilson  # which loads SciPy
+
     groups: dict[str, list[dict[str, Any]]] = {}
     for point, verdict in zip(points, verdicts, strict=True):
         if verdict.refusal is not None:
@@ -81,17 +82,10 @@ def survey(space: Space, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
     refusals.sort(key=lambda one: -one.points)
     exact = len(points) == space.combinations
     share = feasible / len(points)
-    low, high = (share, share) if exact else _interval(feasible, len(points))
+    low, high = (share, share) if exact else wilson(feasible, len(points))
     if not feasible and (exact or not _somewhere(space, seed)):
         raise NothingFeasible(_nothing(space, points, refusals[0], exact))
     return Survey(space.combinations, len(points), feasible, len(networks), low, share, high, tuple(refusals))
-
-
-def _interval(count: int, of: int) -> tuple[float, float]:
-    from scipy import stats
-
-    found = stats.binomtest(count, of).proportion_ci(CONFIDENCE, "wilson")
-    return float(found.low), float(found.high)
 
 
 def _explained(space: Space, reason: str, points: list[dict[str, Any]]) -> Refusal:
@@ -102,6 +96,10 @@ def _explained(space: Space, reason: str, points: list[dict[str, Any]]) -> Refus
     for name, value in usual.items():
         if name in here and here[name] != value and space.verdict({**here, name: value}).refusal == reason:
             here[name] = value
+    for name in [name for name in here if name not in usual]:  # of layers that the network as it is does not have
+        without = {other: value for other, value in here.items() if other != name}
+        if space.verdict(without).refusal == reason:
+            here = without
     example = {c.name: here[c.name] for c in space.of_network if c.name in here and here[c.name] != usual.get(c.name)}
     verdict = space.verdict(here)
     needs = None

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from kcnn import answers
 from kcnn.data import Data
 from kcnn.drawing import draw, measure
 from kcnn.files import write_text
 from kcnn.freeze import Phase
+from kcnn.intervals import student, wilson
 from kcnn.models import load
 from kcnn.ops import BatchNorm
 from kcnn.runs import table
 from kcnn.training import Recipe, recipe, train
 from kcnn.training.results import scores
 
-CONFIDENCE = 0.95
 MOMENTUM = 0.9
 SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
 
@@ -201,10 +200,9 @@ class _Found:
     def row(self, way: str) -> Row:
         mean = float(np.mean(self.accuracies))
         if self.right is not None:
-            interval = stats.binomtest(self.correct, self.images).proportion_ci(CONFIDENCE, "wilson")
-            low, high = interval.low, interval.high
+            low, high = wilson(self.correct, self.images)
         else:
-            low, high = _student(self.accuracies)
+            low, high = student(self.accuracies)
         seconds = float(np.mean(self.seconds))
         precision = float(np.mean(self.precisions)) if self.precisions else None
         accuracies = tuple(self.accuracies)
@@ -217,17 +215,8 @@ def _difference(better: str, ours: _Found, worse: str, theirs: _Found) -> Differ
         each = ours.right.astype("float64") - theirs.right
     else:
         each = np.subtract(ours.accuracies, theirs.accuracies)
-    low, high = (100 * bound for bound in _student(each.tolist()))
+    low, high = (100 * bound for bound in student(each.tolist()))
     return Difference(better, worse, float(100 * each.mean()), low, high, low > 0 or high < 0)
-
-
-def _student(values: Sequence[float]) -> tuple[float, float]:
-    """The confidence interval of a mean after Student."""
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    if not error:
-        return mean, mean
-    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, mean, error)
-    return float(low), float(high)
 
 
 def _trained(folder: Path, metrics: Mapping[str, Any]) -> int:

@@ -1,0 +1,235 @@
+"""A search in several processes: keras-tuner's chief, which has the journal, and workers that are started again."""
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kcnn import runs
+from kcnn.data import Data
+from kcnn.distribute.processes import free_addresses, gpu_shares
+from kcnn.files import write_text
+from kcnn.search.journal import JOURNAL, Journal, Trial
+from kcnn.space import Space
+from kcnn.training import Recipe
+from kcnn.training import recipe as planned
+
+ORDERS, LOGS = "crew.json", "logs"
+AGAIN = 75  # the exit code of a worker that has done its trial, or lost its chief, and is to be started again
+LOOK = 0.2  # seconds between looks at the processes
+STARTS = 5  # of one process, without a trial that ended in between
+ID, IP, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"  # keras-tuner's own
+
+
+def is_worker() -> bool:
+    """Whether keras-tuner's variables say that this process works for a chief elsewhere."""
+    return IP in os.environ and "chief" not in os.environ.get(ID, "chief")
+
+
+class CrewLost(RuntimeError):
+    """A process of a search ended with an error that is no trial's."""
+
+
+def work(
+    space: Space,
+    data: Any,
+    out: Path,
+    rules: Any,
+    asked: Mapping[str, Any],
+    *,
+    workers: int,
+    isolate: bool,
+    chief: str | None,
+    port: int | None,
+    tell: Callable[[Trial], None],
+    say: Callable[[str], None],
+) -> None:
+    """Have a crew try until the budget is spent; processes that were killed are started again.
+
+    ValueError where a word is wrong or the data has none by which other processes find it; CrewLost.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    if isinstance(data, Data) or not isinstance(data, str | os.PathLike):
+        raise ValueError("several processes find the data by a word: give a folder or a name, not arrays or a Data")
+    if chief and port:
+        raise ValueError("a chief listens on a port, or workers join one elsewhere by its address: give one of the two")
+    address = chief or f"0.0.0.0:{port}" if port else chief or free_addresses(1)[0]
+    host, _, number = address.rpartition(":")
+    if not host or not number.isdigit():
+        raise ValueError(f"a chief's address is HOST:PORT, not {address!r}")
+    orders = {
+        "space": space.asdict(),
+        "data": os.fspath(data),
+        "asked": _writable(asked),
+        "rules": dataclasses.asdict(rules),
+        "once": isolate,
+    }
+    write_text(out / ORDERS, json.dumps(orders))
+    local = {IP: "127.0.0.1" if host == "0.0.0.0" else host, PORT: number}
+    cores = max(1, (os.cpu_count() or 1) // workers)
+    shared = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": str(cores)} if workers > 1 else {}
+    name = socket.gethostname().replace("chief", "host")  # keras-tuner takes an id with that word for the chief's
+    crew = [
+        _Process(f"worker-{n}", {**local, **shared, **own, ID: f"worker-{n}@{name}"}, out)
+        for n, own in enumerate(gpu_shares(workers))
+    ]
+    head = None if chief else _Process("chief", {IP: host, PORT: number, ID: "chief", "CUDA_VISIBLE_DEVICES": ""}, out)
+    journal = out / JOURNAL
+    told = {trial.number for trial in Journal(out, writes=False).trials}
+    size, looked = -1, 0
+    try:
+        for process in [*([head] if head else []), *crew]:
+            process.start()
+        while any(process.alive for process in crew):
+            time.sleep(LOOK)
+            for process in crew if head is None else [head, *crew]:
+                process.look(say)
+            grown = journal.stat().st_size if journal.exists() and not chief else 0
+            if grown != size:
+                size = grown
+                for trial in Journal(out, writes=False).trials:
+                    if trial.number not in told:
+                        told.add(trial.number)
+                        tell(trial)
+            if len(told) > looked:
+                looked = len(told)
+                for process in crew:
+                    process.starts = 0
+    finally:
+        for process in crew if head is None else [*crew, head]:
+            process.end()
+    for trial in Journal(out, writes=False).trials if not chief else ():
+        if trial.number not in told:
+            tell(trial)
+
+
+def _writable(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The words of a search as JSON: a recipe by its fields; callbacks and what is called stay in this process."""
+    kept = {name: value for name, value in asked.items() if name not in ("callbacks", "say", "progress", "out")}
+    if dataclasses.is_dataclass(kept.get("recipe")):
+        kept["recipe"] = kept["recipe"].asdict()
+    return kept
+
+
+class _Process:
+    """A chief or worker, started again when it was killed; it ends itself when this process is gone."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], out: Path):
+        self.name, self.environment, self.out = name, environment, out
+        self.log = out / LOGS / f"{name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.done = False
+        self.starts = 0
+
+    @property
+    def alive(self) -> bool:
+        return not self.done
+
+    def start(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.starts += 1
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kcnn.search.crew", str(self.out)],
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **self.environment},
+                stdin=subprocess.PIPE,  # at its end the process knows that this one is gone
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def look(self, say: Callable[[str], None]) -> None:
+        """Start it again where it has died by a signal or asks for that. CrewLost where it failed."""
+        code = None if self.process is None or self.done else self.process.poll()
+        if code is None:
+            return
+        if code == 0:
+            self.done = True
+            return
+        if (code != AGAIN and code > 0) or self.starts > STARTS:
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+            raise CrewLost(f"{self.name} stopped: {lines[-1] if lines else f'exit code {code}'}; see {self.log}")
+        if code < 0:
+            say(f"{self.name} was killed by {signal.Signals(-code).name}; it is started again")
+        self.end()
+        self.start()
+
+    def end(self) -> None:
+        """End it and whatever it has started."""
+        if self.process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # nothing is lost: journal and checkpoints are whole
+            self.process.wait()
+            if self.process.stdin:
+                self.process.stdin.close()
+
+
+def _with_parent() -> None:
+    """End this process when the one that started it is gone."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """What a chief or a worker does, by the environment that it was given."""
+    _with_parent()
+    out = Path(arguments[0])
+    orders = json.loads((out / ORDERS).read_text())
+    if os.environ[ID] == "chief":
+        return _lead(out, orders)
+    return _try(out, orders)
+
+
+def _lead(out: Path, orders: Mapping[str, Any]) -> int:
+    from kcnn.search import run
+    from kcnn.search.oracles import Budget
+    from kcnn.search.tuner import Chief
+
+    rules = run.Rules(**{**orders["rules"], "budget": Budget(**orders["rules"]["budget"])})
+    with runs.alone(out):
+        Chief(run.opened(rules, Space.fromdict(orders["space"]), out), out).search()
+    return 0
+
+
+def _try(out: Path, orders: Mapping[str, Any]) -> int:
+    from kcnn.search import run
+    from kcnn.search.engine import grpc
+    from kcnn.search.tuner import OneDone, Tuner
+
+    asked = dict(orders["asked"])
+    if isinstance(asked.get("recipe"), Mapping):
+        fields = dict(asked["recipe"])
+        asked["recipe"] = planned(Recipe(), {**fields.pop("augmentation"), **fields})
+    found = run.settle(Space.fromdict(orders["space"]), orders["data"], out=out, **asked)
+    try:
+        Tuner(run.opened(found.rules, found.space, out), found.space, found.setting, once=orders["once"]).search()
+    except (OneDone, ConnectionError, grpc.RpcError):
+        return AGAIN
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1:])
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)  # threads of gRPC and TensorFlow would keep a process that has nothing to do

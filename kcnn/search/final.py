@@ -1,0 +1,75 @@
+"""The end of a search: the best network and the network as it is, trained from scratch and tested on new pictures."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.files import write_text
+from kcnn.intervals import student
+from kcnn.search.journal import Trial
+from kcnn.search.result import BEST, DEFAULT, RESULT, Final, Side
+from kcnn.search.trial import Setting
+from kcnn.space import Candidate, Space
+from kcnn.training import recipe as planned
+from kcnn.training import train
+
+
+def finish(space: Space, setting: Setting, winner: Trial, seeds: int) -> Final:
+    """Train both sides on train and validation pictures with each seed, and test them once; final.json."""
+    chosen = space.candidate(winner.values)
+    sides = [_side(BEST, chosen, chosen.training, setting, seeds)]
+    usual = _as_it_is(space)
+    if usual is not None and (usual.drawing.asked != chosen.drawing.asked or chosen.training):
+        sides.append(_side(DEFAULT, usual, {}, setting, seeds))
+    found = Final(winner.number, tuple(sides))
+    if len(sides) == 2:
+        each = [100 * (a - b) for a, b in zip(sides[0].accuracies, sides[1].accuracies, strict=True)]
+        low, high = student(each) if seeds > 1 else (None, None)
+        shown = low is not None and high is not None and (low > 0 or high < 0)
+        found = dataclasses.replace(found, points=float(np.mean(each)), low=low, high=high, shown=shown)
+    write_text(setting.out / RESULT, json.dumps(asdict(found), indent=1))
+    return found
+
+
+def _as_it_is(space: Space) -> Candidate | None:
+    """The network without any choice, where it can be built on this input."""
+    try:
+        return Candidate({}, space.base, {})
+    except ValueError:
+        return None
+
+
+def _side(name: str, one: Candidate, training: Mapping[str, Any], setting: Setting, seeds: int) -> Side:
+    recipe = planned(setting.recipe, training)
+    asked = one.drawing.asked
+    fixed = ("classes", "input_shape", "top", "changes", "aux", "taps", "prefix")
+    options = {word: value for word, value in asked.items() if word not in fixed}
+    network: Any = one.drawing.network
+    metrics: list[Mapping[str, Any]] = []
+    folders: list[str] = []
+    for seed in range(setting.seed, setting.seed + seeds):
+        place = Path("final") / name / f"seed-{seed}"
+        setting.say(f"{name}: training from scratch on train and validation pictures, seed {seed}")
+        run = train(
+            network,
+            dataclasses.replace(setting.data.joined, batch_size=recipe.batch_size, seed=seed),
+            out=setting.out / place,
+            recipe=recipe,
+            changes=asked["changes"],
+            options=options,
+            seed=seed,
+            precision=setting.policy,
+            strategy=setting.word,
+            callbacks=setting.callbacks,
+            say=setting.say,
+        )
+        metrics.append(run.metrics)
+        folders.append(str(place))
+    accuracies = tuple(one.get("mean_average_precision", one["accuracy"]) for one in metrics)
+    mean = float(np.mean(accuracies))
+    return Side(name, accuracies, mean, metrics[0]["params"], metrics[0]["macs"], tuple(folders))

@@ -1,0 +1,71 @@
+"""A space as keras-tuner's hyperparameters, and its values there and back: it takes numbers and words alone."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kcnn.search.engine import keras_tuner
+from kcnn.space import Choice, Range, Space
+
+OWN = "tuner/"  # how the names begin that keras-tuner adds
+
+
+def hyperparameters(space: Space, identity: str) -> Any:
+    """The space as keras_tuner.HyperParameters, with a fixed one by which a worker knows whose trials it is given."""
+    found = keras_tuner.HyperParameters()
+    found.Fixed("kcnn/search", identity)
+    by_name = {choice.name: choice for choice in space.all}
+    for choice in space.all:
+        _within(found, choice, by_name, lambda choice=choice: _one(found, choice, space.default.get(choice.name)))
+    return found
+
+
+def encoded(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of choices as keras-tuner has them."""
+    by_name = {choice.name: choice for choice in space.all}
+    return {name: _encode(by_name[name], value) for name, value in values.items()}
+
+
+def decoded(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of choices as the space has them; keras-tuner's own are left out."""
+    by_name = {choice.name: choice for choice in space.all}
+    return {name: _decode(by_name[name], value) for name, value in values.items() if name in by_name}
+
+
+def _within(found: Any, choice: Choice, by_name: Mapping[str, Choice], make: Any) -> None:
+    """Call `make` under the conditions of a choice, and of those that it depends on."""
+    if choice.only_if is None:
+        make()
+        return
+    name, when = choice.only_if
+    parent = by_name[name]
+
+    def inside() -> None:
+        with found.conditional_scope(name, [_encode(parent, value) for value in when]):
+            make()
+
+    _within(found, parent, by_name, inside)
+
+
+def _one(found: Any, choice: Choice, default: Any) -> None:
+    values = choice.values
+    if isinstance(values, Range):
+        sampling = "log" if values.log else "linear"
+        make = found.Int if values.whole else found.Float
+        make(choice.name, values.low, values.high, sampling=sampling, default=default)
+        return
+    given = [_encode(choice, value) for value in values]
+    found.Choice(choice.name, given, default=_encode(choice, default) if default in choice else given[0])
+
+
+def _encode(choice: Choice, value: Any) -> Any:
+    if isinstance(choice.values, Range):
+        return value
+    kinds = {type(one) for one in choice.values}
+    return value if len(kinds) == 1 and kinds <= {int, float, str} else json.dumps(value)
+
+
+def _decode(choice: Choice, value: Any) -> Any:
+    if isinstance(choice.values, Range):
+        return int(value) if choice.values.whole else float(value)
+    return next(one for one in choice.values if _encode(choice, one) == value)

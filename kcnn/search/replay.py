@@ -1,0 +1,78 @@
+"""One trial of a search again: the same candidate, seed and epochs, and so, on a CPU, the same score."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kcnn.search import trial as one
+from kcnn.search.journal import ERROR, OK, PRUNED, Journal
+from kcnn.search.result import request_of
+from kcnn.search.run import settle
+from kcnn.space import Space
+from kcnn.training import Recipe
+from kcnn.training import recipe as planned
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a trial came to now, and in the journal; the score of its last epoch."""
+
+    score: float
+    before: float
+
+    @property
+    def same(self) -> bool:
+        return self.score == self.before
+
+
+def replay(folder: str | Path, number: int, data: Any, *, say: Callable[[str], None] = print) -> Replayed:
+    """Rebuild a trial of a search by its number, and train it again on the data of the search.
+
+    ValueError where there is no such trial, it came to no score, or the data is other data; RuntimeError where it
+    dies this time.
+    """
+    where = Path(folder)
+    told = request_of(where)
+    trials = {trial.number: trial for trial in Journal(where, writes=False).trials}
+    if number not in trials:
+        raise ValueError(f"{where} has no trial {number} that has ended; there are {', '.join(map(str, trials))}")
+    there = trials[number]
+    if there.score is None:
+        raise ValueError(f"trial {number} of {where} is {there.status}: it came to no score")
+    fields = dict(told["recipe"])
+    with tempfile.TemporaryDirectory() as out:
+        found = settle(
+            Space.fromdict(told["space"]),
+            data,
+            out=out,
+            tuner=told["tuner"],
+            recipe=planned(Recipe(), {**fields.pop("augmentation"), **fields}),
+            multi_label=told.get("multi_label", False),
+            halving=told["halving"],
+            seed=told["seed"],
+            precision=told["precision"],
+            strategy=told["strategy"],
+            say=say,
+        )
+        if found.request["fingerprint"] != told["fingerprint"]:
+            raise ValueError(f"{found.setting.data.name} is other data than that of the search, {told['data']}")
+        scores: list[float] = []
+
+        def goes_on(epoch: int, score: float) -> bool:
+            scores.append(score)
+            return epoch < there.epochs
+
+        outcome = one.run(
+            found.setting,
+            number,
+            found.space.candidate(there.values),
+            epochs=there.epochs,
+            goes_on=goes_on,
+        )
+        if outcome.status not in (OK, PRUNED):
+            trace = one.folder(Path(out), number) / one.TRACEBACK
+            text = trace.read_text() if trace.exists() else ERROR
+            raise RuntimeError(f"trial {number} died this time ({outcome.status}): {text.strip().splitlines()[-1]}")
+    return Replayed(scores[-1], there.score)

@@ -1,0 +1,165 @@
+"""One trial: a candidate trained for some epochs, with what became of it; nothing of the test split is seen."""
+
+import dataclasses
+import gc
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kcnn import runs
+from kcnn.data import Data
+from kcnn.files import write_text
+from kcnn.search.journal import DIVERGED, ERROR, OK, OUT_OF_MEMORY, PRUNED
+from kcnn.space import Candidate
+from kcnn.training import checkpoints, devices, watch
+from kcnn.training import recipe as planned
+from kcnn.training.job import Job, fit, made
+from kcnn.training.recipes import Recipe
+from kcnn.training.run import no_memory, reproducible, resumed
+
+TRACEBACK = "traceback.txt"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of a search have in common."""
+
+    out: Path
+    data: Data
+    recipe: Recipe
+    seed: int
+    policy: str
+    word: str  # the strategy, as it was asked for
+    strategy: Any
+    identity: str
+    callbacks: Sequence[Any] = ()
+    say: Callable[[str], None] = print
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial: its status, and seconds of work in this start."""
+
+    status: str
+    seconds: float
+
+
+def folder(out: Path, number: int) -> Path:
+    """Where a trial keeps its history, its checkpoint, and the traceback of what it died of."""
+    return out / "trials" / f"{number:04}"
+
+
+def score_of(row: Mapping[str, float]) -> float:
+    """What a search makes as high as it can: validation accuracy, of several labels average precision."""
+    return row["val_average_precision"] if "val_average_precision" in row else row["val_accuracy"]
+
+
+def run(
+    setting: Setting,
+    number: int,
+    candidate: Candidate,
+    *,
+    epochs: int,
+    goes_on: Callable[[int, float], bool],
+    after: int | None = None,
+) -> Outcome:
+    """Train a candidate up to `epochs`, from its checkpoint or that of trial `after` where there is one.
+
+    `goes_on(epoch, score)` is asked after every epoch, those of an earlier start included. What the trial dies of
+    is its status, and in its folder. OSError where the disk is full: that is no candidate's fault.
+    """
+    begun = time.perf_counter()
+    where = folder(setting.out, number)
+    try:
+        status = _trained(setting, where, candidate, epochs, goes_on, after)
+    except FloatingPointError as error:
+        status = _died(where, DIVERGED, str(error))
+    except OSError:
+        raise
+    except Exception as error:
+        status = _died(where, OUT_OF_MEMORY if no_memory(error) else ERROR, traceback.format_exc())
+    finally:
+        keras.backend.clear_session()
+        gc.collect()
+    return Outcome(status, time.perf_counter() - begun)
+
+
+def _trained(
+    setting: Setting,
+    where: Path,
+    candidate: Candidate,
+    epochs: int,
+    goes_on: Callable[[int, float], bool],
+    after: int | None,
+) -> str:
+    job = job_of(setting, where, candidate)
+    reproducible(setting.seed)
+    model = made(job)
+    found = resumed(job, model)
+    if found is None and after is not None:
+        past = checkpoints.newest(folder(setting.out, after) / runs.STATES, model, job.run)[0]
+        found = past
+    rows = found.history if found else []
+    for row in rows:
+        if not goes_on(int(row["epoch"]), score_of(row)) and len(rows) < epochs:
+            return PRUNED
+    if len(rows) >= epochs:
+        return OK
+    data = job.data
+    keeper = watch.Keeper(
+        rows,
+        states=job.states,
+        run=job.run,
+        images=data.steps * min(data.batch_size, len(data.splits["train"])),
+        batch_size=data.batch_size,
+        rate=lambda epoch: job.rate((epoch + 1) * data.steps - 1),
+        patience=0,
+        out=where,
+        best=lambda: None,
+        about=runs.versions(),
+    )
+    asker = _Asker(keeper, goes_on)
+    devices.preflight(job.strategy, model, data)
+    fit(model, dataclasses.replace(job, callbacks=[*job.callbacks, asker]), len(rows), epochs, keeper)
+    return PRUNED if len(rows) < epochs else OK
+
+
+def job_of(setting: Setting, where: Path, candidate: Candidate) -> Job:
+    """The training that a candidate stands for."""
+    recipe = planned(setting.recipe, candidate.training)
+    data = dataclasses.replace(setting.data, batch_size=recipe.batch_size)
+    devices.divided(setting.strategy, data)
+    return Job(
+        out=where,
+        request={"search": setting.identity, "values": dict(candidate.values), "recipe": recipe.asdict()},
+        drawing=candidate.drawing,
+        data=data,
+        recipe=recipe,
+        policy=setting.policy,
+        strategy=setting.strategy,
+        seed=setting.seed,
+        callbacks=setting.callbacks,
+        say=setting.say,
+    )
+
+
+def _died(where: Path, status: str, text: str) -> str:
+    write_text(where / TRACEBACK, text)
+    return status
+
+
+class _Asker(keras.callbacks.Callback):
+    """Asks after every epoch, once its state is kept, whether the trial goes on."""
+
+    def __init__(self, keeper: watch.Keeper, goes_on: Callable[[int, float], bool]):
+        super().__init__()
+        self.keeper, self.goes_on = keeper, goes_on
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self.goes_on(epoch + 1, score_of(self.keeper.rows[-1])):
+            self.model.stop_training = True
