@@ -43,7 +43,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial: its status, and seconds of work in this start."""
+    """What became of a trial: its status, and seconds of work, those before it was killed included."""
 
     status: str
     seconds: float
@@ -75,6 +75,7 @@ def run(
     """
     begun = time.perf_counter()
     where = folder(setting.out, number)
+    spent = sum(row["seconds"] for row in runs.history(where))  # in epochs before it was killed
     try:
         status = _trained(setting, where, candidate, epochs, goes_on, after)
     except FloatingPointError as error:
@@ -86,7 +87,7 @@ def run(
     finally:
         keras.backend.clear_session()
         gc.collect()
-    return Outcome(status, time.perf_counter() - begun)
+    return Outcome(status, spent + time.perf_counter() - begun)
 
 
 def _trained(

@@ -72,8 +72,6 @@ def survey(space: Space, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
     verdicts = [space.verdict(point) for point in points]
     networks = {verdict.identity for verdict in verdicts} - {None}
     feasible = sum(verdict.identity is not None for verdict in verdicts)
-    from kcnn.intervals import wilson  # which loads SciPy
-
     groups: dict[str, list[dict[str, Any]]] = {}
     for point, verdict in zip(points, verdicts, strict=True):
         if verdict.refusal is not None:
@@ -82,7 +80,11 @@ def survey(space: Space, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
     refusals.sort(key=lambda one: -one.points)
     exact = len(points) == space.combinations
     share = feasible / len(points)
-    low, high = (share, share) if exact else wilson(feasible, len(points))
+    low = high = share
+    if not exact:
+        from kcnn.intervals import wilson  # which loads SciPy
+
+        low, high = wilson(feasible, len(points))
     if not feasible and (exact or not _somewhere(space, seed)):
         raise NothingFeasible(_nothing(space, points, refusals[0], exact))
     return Survey(space.combinations, len(points), feasible, len(networks), low, share, high, tuple(refusals))

@@ -1,0 +1,83 @@
+"""Which filter is best? Kernel, stride and padding of the first convolution of a small network, on 200 digits.
+
+    python recipes/search_conv.py          # pip install "kcnn[search]"; every feasible one is tried
+
+RESULT
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from kcnn.cli.backend import start
+from kcnn.space import Space, survey
+
+SPACE = Space(
+    "stack",
+    {
+        "conv1.kernel": (1, 2, 3, 5, 7),
+        "conv1.stride": (1, 2),
+        "conv1.padding": ("same", "valid"),
+    },
+    classes=10,
+    input_shape=(8, 8, 1),
+    options={"depth": 2},
+)
+
+
+def few_digits(seed: int, images: int = 200):
+    """scikit-learn's digits: so many to learn from, as many to choose by; the others are the test."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    from kcnn import data
+
+    found = load_digits()
+    pixels = (found.images * 255 / 16).round().astype("uint8")[..., None]
+    some, test = train_test_split(
+        np.arange(len(pixels)), train_size=2 * images, stratify=found.target, random_state=seed
+    )
+    train, choose = train_test_split(some, train_size=images, stratify=found.target[some], random_state=seed)
+    parts = {"train": train, "validation": choose, "test": test}
+    return data.load(
+        {word: (pixels[at], found.target[at]) for word, at in parts.items()}, input_shape=(8, 8, 1), seed=seed
+    )
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of the search.")] = Path("runs/search-conv"),
+    epochs: Annotated[int, typer.Option(help="Of each trial.")] = 30,
+    seeds: Annotated[int, typer.Option(help="Of the last training, the best against the network as it is.")] = 8,
+    seed: Annotated[int, typer.Option(help="Which digits, and initial weights.")] = 0,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Three trials of one epoch.")] = False,
+) -> None:
+    print(survey(SPACE))
+    start()
+    from kcnn.search import search
+
+    found = search(
+        SPACE,
+        few_digits(seed),
+        out=out,
+        tuner="grid",
+        trials=3 if smoke else 20,
+        epochs=1 if smoke else epochs,
+        batch_size=16,
+        halving=0,  # each is trained to its end: this is a question, not a race
+        seeds=2 if smoke else seeds,
+        seed=seed,
+        tell=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
+    )
+    for side in found.final.sides if found.final else ():
+        print(f"{side.name}: {side.accuracy:.2%} of the test digits, {side.params:,} parameters")
+    if found.final and len(found.final.sides) == 1:
+        print("the best in validation is the network as it is")
+    if found.final and found.final.low is not None:
+        said = "a difference" if found.final.shown else "no difference is shown"
+        print(f"{found.final.points:+.2f} points ({found.final.low:+.2f} to {found.final.high:+.2f}): {said}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,77 @@
+"""GoogLeNet's stem, kernels and strides for small pictures: Fashion-MNIST, or a folder of yours, in half an hour.
+
+    python recipes/search_googlenet.py                  # pip install "kcnn[search,tfds]"
+    python recipes/search_googlenet.py --data photos/ --input 96x96x3 --images 2000
+
+RESULT
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kcnn.cli.backend import start
+from kcnn.cli.console import shape
+from kcnn.space import Range, default_space, survey
+
+NETWORK = "googlenet.bn"  # at 224 pixels its first layers divide by 8 what 32 pixels do not have
+
+
+def fewer(data, images: int, seed: int):
+    """The data with so many of its training pictures, by class; all of its test pictures."""
+    from kcnn.data.splits import cut
+
+    whole = data.splits["train"]
+    if len(whole) <= images:
+        return data
+    _, chosen = cut(whole.labels, images, seed, data.classes)
+    return dataclasses.replace(data, splits={**data.splits, "train": whole.take(chosen)})
+
+
+def main(
+    data: Annotated[str, typer.Option(help='"tfds:NAME", a folder of class folders, a CSV.')] = "tfds:fashion_mnist",
+    input: Annotated[str, typer.Option(help="Image size.")] = "32x32x1",
+    images: Annotated[int, typer.Option(help="Training pictures, by class; all where there are fewer.")] = 6000,
+    minutes: Annotated[float, typer.Option(help="Budget of the trials.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Of a whole trial.")] = 4,
+    seeds: Annotated[int, typer.Option(help="Of the last training, the best against the network as it is.")] = 3,
+    seed: Annotated[int, typer.Option(help="Fixes everything but the clock.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the search.")] = Path("runs/search-googlenet"),
+    smoke: Annotated[bool, typer.Option("--smoke", help="Two trials of one epoch on 200 digits.")] = False,
+) -> None:
+    start()
+    from kcnn.data import load
+    from kcnn.search import search
+
+    size = shape(input)
+    if smoke:
+        data, images = "digits", 200
+    served = fewer(load(data, input_shape=size, seed=seed), images, seed)
+    space = default_space(NETWORK, classes=len(served.classes), input_shape=size)
+    space = dataclasses.replace(space, training={"learning_rate": Range(3e-4, 1e-2, log=True)})
+    print(survey(space))
+    found = search(
+        space,
+        served,
+        out=out,
+        tuner="bayesian",
+        trials=2 if smoke else None,
+        seconds=None if smoke else 60 * minutes,
+        epochs=1 if smoke else epochs,
+        seeds=2 if smoke else seeds,
+        seed=seed,
+        tell=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
+    )
+    for side in found.final.sides if found.final else ():
+        print(f"{side.name}: {side.accuracy:.2%} of the test pictures, {side.params:,} parameters, {side.macs:,} MACs")
+    if found.final and len(found.final.sides) == 1:
+        print("the best in validation is the network as it is")
+    if found.final and found.final.low is not None:
+        said = "a difference" if found.final.shown else "no difference is shown"
+        print(f"{found.final.points:+.2f} points ({found.final.low:+.2f} to {found.final.high:+.2f}): {said}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
