@@ -1,11 +1,13 @@
 """keras-tuner's oracles, which propose feasible networks alone, keep to a budget, and can be played back."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from kcnn.drawing import measure
 from kcnn.search import hyper
@@ -216,7 +218,9 @@ class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
         if not pool:
             return {"status": TrialStatus.STOPPED, "values": None}
         x, y = self._vectorize_trials()
-        self.gpr.fit(x, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # few trials leave length scales at their bounds
+            self.gpr.fit(x, y)
         mean, deviation = self.gpr.predict(np.array([self._vector(values) for values in pool]), return_std=True)
         best = int(np.argmin(mean - self.beta * deviation))  # scores to be maximised have their sign turned
         return {"status": TrialStatus.RUNNING, "values": pool[best]}
@@ -267,7 +271,7 @@ def oracle(tuner: str, book: Book, identity: str) -> Any:
     if tuner == "bayesian":
         found = Bayesian(num_initial_points=max(3, min(10, 2 * len(book.space.all))), **shared)
     elif tuner == "hyperband":
-        found = Hyperband(max_epochs=book.halving.epochs, factor=3, **shared)
+        found = Hyperband(max_epochs=book.halving.epochs, factor=3, hyperband_iterations=None, **shared)
     elif tuner == "grid":
         found = Grid(**shared)
     else:

@@ -1,0 +1,194 @@
+"""Searches, measured: candidates judged, overhead of a trial, and the best network after the same time as keras-tuner.
+
+    python benchmarks/search.py judged
+    python benchmarks/search.py overhead
+    python benchmarks/search.py beside --seconds 60 --seeds 5
+
+RESULT
+"""
+
+import contextlib
+import itertools
+import statistics
+import tempfile
+import time
+from random import Random
+from typing import Annotated
+
+import typer
+
+from kcnn.cli.backend import start
+from kcnn.space import Space, default_space, each, survey
+
+app = typer.Typer(add_completion=False)
+KERNELS, STRIDES, PADDINGS, DEPTHS, FILTERS = (3, 5, 7), (1, 2), ("same", "valid"), (2, 3, 4), (16, 32)
+MOST = 60_000  # parameters
+EPOCHS, BATCH, SHAPE = 6, 32, (8, 8, 1)
+
+
+@app.command()
+def judged(candidates: int = 1000) -> None:
+    """Candidates of GoogLeNet's default space that arithmetic judges in a second, none of them twice."""
+    space = default_space("googlenet")
+    points = [space.pick(Random(seed)) for seed in range(candidates)]
+    begun = time.perf_counter()
+    feasible = sum(space.verdict(point).identity is not None for point in points)
+    seconds = time.perf_counter() - begun
+    print(f"{candidates} candidates in {seconds:.2f} s: {candidates / seconds:.0f} a second, {feasible} feasible")
+
+
+@app.command()
+def overhead(epochs: int = 3, images: int = 64, trials: int = 3) -> None:
+    """Seconds of a trial that are not Keras' fit: GoogLeNet on digits of so many pixels."""
+    start()
+    from kcnn.search import search, trial
+
+    spent: list[float] = []
+    fit = trial.fit
+
+    def timed(*args) -> None:
+        begun = time.perf_counter()
+        fit(*args)
+        spent.append(time.perf_counter() - begun)
+
+    trial.fit = timed
+    space = Space("googlenet.bn", {"stem.kernel": (3, 5, 7), "stem.padding": ("same", "valid")})
+    ended: list[float] = [time.perf_counter()]
+    with tempfile.TemporaryDirectory() as out:
+        search(
+            Space("googlenet.bn", space.choices, input_shape=(images, images, 1)),
+            "digits",
+            out=out,
+            trials=trials,
+            epochs=epochs,
+            halving=0,
+            seeds=0,
+            look=lambda _: ended.__setitem__(0, time.perf_counter()),
+            tell=lambda _: ended.append(time.perf_counter()),
+        )
+    for whole, own in zip((b - a for a, b in itertools.pairwise(ended)), spent, strict=True):
+        print(f"a trial of {whole:.1f} s: {whole - own:.2f} s beside fit, {(whole - own) / own:.1%}")
+
+
+@app.command()
+def beside(
+    seconds: Annotated[float, typer.Option(help="Of each search.")] = 60,
+    seeds: Annotated[int, typer.Option(help="How many of each.")] = 5,
+) -> None:
+    """Best validation accuracy after the same time, where nine tenths of a space cannot be built or are too large."""
+    start()
+    space = Space(
+        "stack",
+        {
+            "depth": DEPTHS,
+            "filters": FILTERS,
+            "conv?.kernel": each(*KERNELS),
+            "conv?.stride": each(*STRIDES),
+            "conv?.padding": each(*PADDINGS),
+        },
+        classes=10,
+        input_shape=SHAPE,
+        max_params=MOST,
+    )
+    print(survey(space).__str__().partition("\n")[0])
+    pairs = []
+    for seed in range(seeds):
+        ours, tried = _ours(space, seconds, seed)
+        theirs, built, failed = _theirs(seconds, seed)
+        pairs.append((ours, theirs))
+        print(
+            f"seed {seed}: kcnn {ours:.2%} in {tried} trials, keras-tuner {theirs:.2%} in {built} trials "
+            f"and {failed} that failed",
+            flush=True,
+        )
+    medians = [statistics.median(side) for side in zip(*pairs, strict=True)]
+    better = sum(ours > theirs for ours, theirs in pairs)
+    print(f"median: kcnn {medians[0]:.2%}, keras-tuner {medians[1]:.2%}; kcnn is better in {better} of {seeds}")
+
+
+def _ours(space: Space, seconds: float, seed: int) -> tuple[float, int]:
+    from kcnn.search import search
+
+    with tempfile.TemporaryDirectory() as out:
+        begun = time.perf_counter()
+        found: list = []
+        search(
+            space,
+            "digits",
+            out=out,
+            seconds=seconds,
+            epochs=EPOCHS,
+            batch_size=BATCH,
+            seeds=0,
+            seed=seed,
+            tell=lambda t: found.append((time.perf_counter() - begun, t)),
+        )
+    in_time = [t for at, t in found if at <= seconds]
+    return max((t.score for t in in_time if t.score is not None), default=0.0), len(in_time)
+
+
+def _theirs(seconds: float, seed: int) -> tuple[float, int, int]:
+    """keras_tuner.RandomSearch on the same networks in plain Keras, as its guide has them; too large ones raise."""
+    import keras
+    import keras_tuner
+
+    from kcnn import data
+
+    served = data.load("digits", input_shape=SHAPE, batch_size=BATCH, seed=seed)
+    steps = served.steps * EPOCHS
+
+    def build(hp):
+        x = image = keras.Input(SHAPE)
+        x = keras.layers.Rescaling(1 / 127.5, -1.0)(x)
+        filters = hp.Choice("filters", list(FILTERS))
+        for number in range(1, hp.Choice("depth", list(DEPTHS)) + 1):
+            x = keras.layers.Conv2D(
+                filters * 2 ** (number - 1),
+                hp.Choice(f"kernel{number}", list(KERNELS)),
+                hp.Choice(f"stride{number}", list(STRIDES)),
+                hp.Choice(f"padding{number}", list(PADDINGS)),
+                use_bias=False,
+                kernel_initializer="he_uniform",
+            )(x)
+            x = keras.layers.Activation("relu")(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
+            x = keras.layers.MaxPooling2D(2)(x)
+        model = keras.Model(image, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
+        if model.count_params() > MOST:
+            raise ValueError("too large")
+        warm = steps // 20
+        rate = keras.optimizers.schedules.CosineDecay(0.0, steps - warm, warmup_target=1e-3, warmup_steps=warm)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+        return model
+
+    end = time.perf_counter() + seconds
+
+    class Timed(keras_tuner.RandomSearch):
+        def on_trial_end(self, trial):
+            super().on_trial_end(trial)
+            if time.perf_counter() > end:
+                raise TimeoutError
+
+    with tempfile.TemporaryDirectory() as out:
+        tuner = Timed(
+            build,
+            objective="val_accuracy",
+            max_trials=100_000,
+            seed=seed + 1,
+            directory=out,
+            overwrite=True,
+            max_consecutive_failed_trials=100_000,
+        )
+        end = time.perf_counter() + seconds
+        epochs = served.epochs(0, EPOCHS * 1000)
+        with contextlib.suppress(TimeoutError):
+            tuner.search(
+                epochs, steps_per_epoch=served.steps, epochs=EPOCHS, validation_data=served.validation, verbose=0
+            )
+        trials = list(tuner.oracle.trials.values())
+        scores = [trial.score for trial in trials[:-1] if trial.status == "COMPLETED"]  # the last one came too late
+        return max(scores, default=0.0), len(scores), sum(trial.status in ("FAILED", "INVALID") for trial in trials)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,371 @@
+"""Searches: what is proposed, what becomes of it, and that nothing is lost. Most trials here only pretend to train."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from kcnn import data
+from kcnn.search import replay, run, search, trial
+from kcnn.search.journal import Journal
+from kcnn.space import NothingFeasible, Range, Space, each, stack_space, survey
+
+SPACE = Space(
+    "stack",
+    {"conv1.kernel": (3, 5, (3, 5)), "conv1.stride": (1, 2), "conv*.padding": ("same", "valid"), "depth": (2, 3)},
+    input_shape=(8, 8, 1),
+    training={"learning_rate": Range(1e-3, 1e-2, log=True)},
+)
+FEW = {"epochs": 2, "seeds": 0, "say": lambda text: None}
+UNLIKE = ("seconds", "starts", "worker")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", input_shape=(8, 8, 1), batch_size=64)
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """Trials that come to a score by their values, after as many epochs as they are let go on."""
+    log = []
+
+    def pretend(setting, number, candidate, *, epochs, goes_on, after=None):
+        log.append((number, dict(candidate.values), after))
+        values = candidate.values
+        last = 0.5 + 0.1 * (values["conv1.kernel"] == 5) - 0.1 * abs(math.log10(values["learning_rate"]) + 2.5)
+        for epoch in range(1, epochs + 1):
+            if not goes_on(epoch, last * (1 - 0.5**epoch)):
+                return trial.Outcome("pruned" if epoch < epochs else "ok", 1.0)
+        return trial.Outcome("ok", 1.0)
+
+    monkeypatch.setattr("kcnn.search.tuner.trial.run", pretend)
+    return log
+
+
+def at_once(setting, number, candidate, *, epochs, goes_on, after=None):
+    """A trial that comes to the same score whatever its values."""
+    goes_on(1, 0.5)
+    return trial.Outcome("ok", 1.0)
+
+
+def rows(folder):
+    """The trials of a search without what the clock and the processes make of them."""
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name not in UNLIKE} for line in lines]
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband", "grid"])
+def test_every_tuner_proposes_feasible_networks_alone_and_none_twice(tuner, digits, pretended, tmp_path):
+    found = search(SPACE, digits, out=tmp_path, tuner=tuner, trials=25, **{**FEW, "epochs": 9})
+    assert len(found.trials) == 25
+    space = run.settle(SPACE, digits, out=tmp_path, **FEW).space
+    new = [space.identity(values) for _, values, after in pretended if after is None]
+    assert None not in new
+    assert len(set(new)) == len(new)
+    if tuner == "hyperband":
+        promoted = [(number, after) for number, _, after in pretended if after is not None]
+        assert promoted, "the best of a round go on"
+        assert all(found.trials[number].values == found.trials[after].values for number, after in promoted)
+    else:
+        assert found.trials[0].values == space.default, "the network as it is comes first"
+
+
+def test_bayesian_search_comes_nearer_to_the_best_than_its_first_random_points(digits, pretended, tmp_path):
+    found = search(SPACE, digits, out=tmp_path, tuner="bayesian", trials=30, halving=0, **FEW)
+    scores = [t.score for t in found.trials]
+    assert np.mean(scores[15:]) > np.mean(scores[:10]) + 0.03
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband", "grid"])
+def test_a_search_killed_after_any_event_ends_as_one_that_was_not(tuner, digits, pretended, tmp_path):
+    asked = {**FEW, "epochs": 3, "tuner": tuner, "trials": 12}
+    search(SPACE, digits, out=tmp_path / "whole", **asked)
+    lines = (tmp_path / "whole" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for number in (1, 2, 3, 8, 13, 18, len(lines) - 1):
+        folder = tmp_path / f"killed-{number}"
+        folder.mkdir()
+        (folder / "search.json").write_bytes((tmp_path / "whole" / "search.json").read_bytes())
+        (folder / "journal.jsonl").write_bytes(b"".join(lines[:number]) + lines[number][:20])  # the next line is torn
+        ended = {t.number for t in Journal(folder, writes=False).trials}
+        pretended.clear()
+        search(SPACE, digits, out=folder, **asked)
+        assert not ended & {number for number, _, _ in pretended}, "no trial that has ended is repeated"
+        assert rows(folder) == rows(tmp_path / "whole")
+
+
+def test_a_larger_budget_goes_on_and_another_space_is_refused_with_the_difference(digits, pretended, tmp_path):
+    search(SPACE, digits, out=tmp_path, trials=4, **FEW)
+    first = rows(tmp_path)
+    assert len(search(SPACE, digits, out=tmp_path, trials=6, **FEW).trials) == 6
+    assert rows(tmp_path)[:4] == first
+    other = Space("stack", {**SPACE.choices, "depth": (2, 4)}, input_shape=(8, 8, 1), training=SPACE.training)
+    with pytest.raises(ValueError, match=r"holds another search \(.*depth.*\[2, 3\], not \[2, 4\]"):
+        search(other, digits, out=tmp_path, trials=6, **FEW)
+    with pytest.raises(ValueError, match=r"recipe\.batch_size 32, not 16"):
+        search(SPACE, digits, out=tmp_path, trials=6, batch_size=16, **FEW)
+
+
+def test_a_search_ends_when_its_trials_epochs_or_seconds_are_spent(digits, pretended, tmp_path, monkeypatch):
+    found = search(SPACE, digits, out=tmp_path / "epochs", total_epochs=7, halving=0, **FEW)
+    assert sum(t.epochs for t in found.trials) == 7
+    assert found.trials[-1].status == "pruned", "it was stopped in its middle"
+    found = search(SPACE, digits, out=tmp_path / "seconds", seconds=3.5, halving=0, **FEW)
+    assert len(found.trials) == 4, "of a second each"
+    small = Space("stack", {"conv1.kernel": (3, 5)}, input_shape=(8, 8, 1))
+    monkeypatch.setattr("kcnn.search.tuner.trial.run", at_once)
+    assert len(search(small, digits, out=tmp_path / "all", trials=10, **FEW).trials) == 2, "there are no more"
+
+
+def test_a_large_space_is_estimated_with_an_interval_that_holds_the_exact_share():
+    choices = {"conv1_1.stride": (1, 2), "pool1.padding": ("same", "valid"), "pool*.kernel": (2, 3)}
+    exact = survey(Space("vgg11", choices, 10, (48, 48, 3)))
+    known = Space("vgg11", {**choices, "conv*.bias": each(True, False)}, 10, (48, 48, 3))  # 256 times as many
+    found = survey(known, samples=200)
+    assert not found.exact
+    assert found.combinations == 256 * exact.combinations
+    assert found.low <= exact.share <= found.high
+
+
+def test_a_space_without_a_feasible_point_trains_nothing(digits, pretended, tmp_path):
+    with pytest.raises(NothingFeasible, match="max_params"):
+        search(
+            Space("stack", {"conv1.kernel": (3, 5)}, max_params=10, input_shape=(8, 8, 1)), digits, out=tmp_path, **FEW
+        )
+    assert not pretended
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"tuner": "best"}, "a tuner is one of"),
+        ({"trials": 0}, "trials must be at least 1"),
+        ({"halving": 1}, "halving is the factor"),
+        ({"adjust": {"patience": 3}}, "set patience to 0"),
+        ({"workers": 2}, "by a word"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_anything_is_written(asked, words, digits, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        search(SPACE, digits, out=tmp_path / "none", **{**FEW, **asked})
+    assert not (tmp_path / "none" / "journal.jsonl").exists()
+
+
+def test_values_of_the_training_are_checked_like_a_recipes(digits, tmp_path):
+    for training, words in (
+        ({"learning_rate": (0.0, 0.1)}, "learning_rate must be above 0"),
+        ({"optimiser": ("sgd", "adamw")}, "no 'optimiser'"),
+        ({"epochs": (1, 2)}, "cannot be searched"),
+    ):
+        space = Space("stack", {"conv1.kernel": (3, 5)}, input_shape=(8, 8, 1), training=training)
+        with pytest.raises((ValueError, LookupError), match=words):
+            search(space, digits, out=tmp_path, **FEW)
+
+
+@pytest.fixture(scope="module")
+def real(digits, tmp_path_factory):
+    """A small search that really trains, retrains and tests."""
+    folder = tmp_path_factory.mktemp("real")
+    return search(SPACE, digits, out=folder, trials=5, epochs=2, seeds=2, keep=2, say=lambda text: None), folder
+
+
+def test_a_search_leaves_a_notebook_of_every_trial(real):
+    found, folder = real
+    with (folder / "trials.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == len(found.trials) == 5
+    wanted = {"trial", "status", "score", "seed", "params", "macs", "receptive_field", "seconds", "epochs", "scores"}
+    assert wanted | {choice.name for choice in SPACE.all} <= set(table[0])
+    assert all(len(row["scores"].split()) == int(row["epochs"]) for row in table)
+    assert table[0]["params"] == "24058", "the network as it is"
+
+
+def test_the_best_is_trained_on_train_and_validation_and_tested_once(real, digits):
+    found, folder = real
+    assert found.final.trial == found.best.number
+    best = found.final.sides[0]
+    metrics = json.loads((folder / best.folders[0] / "metrics.json").read_text())
+    whole = len(digits.splits["train"]) + len(digits.splits["validation"])
+    assert metrics["images"] == {"train": whole, "test": len(digits.splits["test"])}
+    assert metrics["accuracy"] == best.accuracies[0]
+    assert metrics["validation_accuracy"] is None
+    assert len(best.accuracies) == 2
+    assert len(list(folder.rglob("metrics.json"))) == 2 * len(found.final.sides), "no trial was tested"
+
+
+def test_no_more_checkpoints_stay_than_were_asked_for(real):
+    assert len(list(real[1].glob("trials/*/checkpoints"))) == 2
+
+
+def test_a_trial_played_again_comes_to_the_same_score(real, digits):
+    found, folder = real
+    number = next(t.number for t in found.trials if t.epochs == 2)
+    again = replay(folder, number, digits)
+    assert again.same
+    with pytest.raises(ValueError, match="no trial 99"):
+        replay(folder, 99, digits)
+    other = data.load("digits:0-4", input_shape=(8, 8, 1))
+    with pytest.raises(ValueError, match="10 classes"):
+        replay(folder, number, other)
+
+
+def test_the_page_of_a_search_stands_by_itself(real):
+    from kcnn.search.report import write
+
+    page = write(real[1]).read_text()
+    assert "<script src" not in page
+    assert "<link" not in page
+    for words in ("Leaderboard", "Score by epoch", "Pareto front", "as it is", "parameters", "points, "):
+        assert words in page
+
+
+def test_trials_that_die_are_told_apart_and_the_search_goes_on(digits, tmp_path, monkeypatch):
+    made = trial.made
+    calls = iter(range(100))
+
+    def dying(job):
+        number = next(calls)
+        if number == 1:
+            raise MemoryError
+        if number == 2:
+            raise RuntimeError("a bug in a plugin's layer")
+        return made(job)
+
+    monkeypatch.setattr("kcnn.search.trial.made", dying)
+    space = Space("stack", {"conv1.kernel": (3, 5, 7)}, input_shape=(8, 8, 1), training={"learning_rate": (1e-3, 1e30)})
+    found = search(space, digits, out=tmp_path, tuner="grid", trials=4, adjust={"optimizer": "sgd"}, halving=0, **FEW)
+    by_number = {t.number: t for t in found.trials}
+    assert [by_number[n].status for n in range(3)] == ["ok", "out_of_memory", "error"]
+    assert by_number[3].status == "diverged", by_number[3].values
+    assert "a bug in a plugin's layer" in (tmp_path / "trials" / "0002" / "traceback.txt").read_text()
+    assert found.best.number == 0
+
+
+SCRIPT = """
+import sys
+from kcnn.search import search
+from tests.runs.test_search import SPACE
+
+if __name__ == "__main__":
+    workers, isolate = int(sys.argv[2]), len(sys.argv) > 3
+    search(SPACE, "digits", out=sys.argv[1], trials=4, epochs=3, seeds=0, batch_size=64, halving=0, workers=workers,
+           isolate=isolate)
+"""
+
+
+def started(folder, *arguments):
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", SCRIPT, str(folder), *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def processes(folder):
+    command = ["pgrep", "-f", f"kcnn.search.crew {folder}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+
+def until(condition, process, seconds=180):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()[-3000:]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = started(folder, "1")
+    assert process.wait() == 0, process.stderr.read()
+    return rows(folder)
+
+
+def test_a_search_that_is_killed_goes_on_to_the_same_result(undisturbed, tmp_path):
+    for moment in (
+        "trials/0000/checkpoints/epoch-00001.safetensors",
+        "trials/0001/checkpoints/epoch-00002.safetensors",
+    ):
+        process = started(tmp_path, "1")
+        until((tmp_path / moment).exists, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    process = started(tmp_path, "1")
+    assert process.wait() == 0, process.stderr.read()
+    assert rows(tmp_path) == undisturbed
+    starts = [t.starts for t in Journal(tmp_path).trials]
+    assert starts[2:] == [1, 1]
+
+
+def test_two_workers_share_a_search_and_one_that_is_killed_costs_one_trial_at_most(undisturbed, tmp_path):
+    process = started(tmp_path, "2")
+    journal = tmp_path / "journal.jsonl"
+    until(lambda: journal.exists() and journal.read_text().count('"start"') >= 2, process)
+    workers = subprocess.run(
+        ["pgrep", "-f", f"kcnn.search.crew {tmp_path}"], capture_output=True, text=True, check=True
+    )
+    for one in workers.stdout.split():
+        with open(f"/proc/{one}/environ") as file:
+            if "KERASTUNER_TUNER_ID=worker-0" in file.read():
+                os.kill(int(one), signal.SIGKILL)
+    assert process.wait() == 0, process.stderr.read()
+    found = Journal(tmp_path).trials
+    assert len({t.worker for t in found}) == 2
+    assert sum(t.starts > 1 for t in found) <= 1
+    by_number = sorted(rows(tmp_path), key=lambda row: row["trial"])
+    assert [row["values"] for row in by_number] == [row["values"] for row in undisturbed]
+    assert [row["score"] for row in by_number] == pytest.approx([row["score"] for row in undisturbed], abs=0.02)
+    assert not processes(tmp_path), "chief and workers are gone"
+
+
+@pytest.mark.every
+def test_a_process_for_each_trial_gives_the_same_search(undisturbed, tmp_path):
+    process = started(tmp_path, "1", "isolate")
+    assert process.wait() == 0, process.stderr.read()
+    assert rows(tmp_path) == undisturbed
+
+
+@pytest.mark.every
+def test_memory_does_not_grow_over_fifty_trials(digits, tmp_path):
+    import psutil
+
+    seen = []
+    space = Space(
+        "stack", {"conv1.kernel": (3, 5)}, input_shape=(8, 8, 1), training={"learning_rate": Range(1e-3, 1e-2)}
+    )
+    search(
+        space,
+        digits,
+        out=tmp_path,
+        trials=50,
+        tell=lambda t: seen.append(psutil.Process().memory_info().rss / 1e6),
+        **{**FEW, "epochs": 1},
+    )
+    assert np.mean(seen[-5:]) < np.mean(seen[8:13]) + 4 * 40, (
+        seen
+    )  # MB: TensorFlow keeps a few for each traced function
+
+
+@pytest.mark.every
+def test_replicas_inside_a_trial_come_to_the_scores_of_one_device(digits, tmp_path):
+    from tests.runs import small  # two CPU devices
+
+    assert small.BATCH
+    scores = []
+    for strategy in ("single", "mirrored"):
+        found = search(SPACE, digits, out=tmp_path / strategy, trials=2, strategy=strategy, batch_size=64, **FEW)
+        scores.append([t.score for t in found.trials])
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
+def test_a_stack_is_searched_from_nothing(digits, pretended, tmp_path, monkeypatch):
+    monkeypatch.setattr("kcnn.search.tuner.trial.run", at_once)
+    found = search(stack_space(input_shape=(8, 8, 1), depth=(1, 2)), digits, out=tmp_path, trials=10, **FEW)
+    assert {t.values["depth"] for t in found.trials} == {1, 2}
