@@ -27,12 +27,12 @@ class Sketch:
 class Change:
     """A field of every layer whose name fits a glob: {"inception_*_{3x3,5x5}.kernel": 3}."""
 
-    __slots__ = ("address", "field", "fits", "value")
+    __slots__ = ("address", "field", "fits", "glob", "value")
 
     def __init__(self, address: str, value: Any):
-        glob, _, self.field = address.rpartition(".")
+        self.glob, _, self.field = address.rpartition(".")
         self.address, self.value = address, plain(value)
-        self.fits = matcher(glob)
+        self.fits = matcher(self.glob)
 
 
 class Paper:
@@ -46,20 +46,22 @@ class Paper:
         self.layers: dict[str, Sketch] = {}  # by bare name
         self.answered: set[str] = set()
         self.altered: set[str] = set()
-        self._of_kind: dict[type, tuple[Change, ...]] = {}  # those whose field such ops have
+        self._of_kind: dict[type, tuple[list[Change], tuple[str, ...]]] = {}  # those whose field such ops have
 
     def changed(self, op: Any, name: str) -> Any:
         """The op after every change that its layer's name answers to."""
         kind = type(op)
         if kind not in self._of_kind:
             has = getattr(op, "__dataclass_fields__", ())
-            self._of_kind[kind] = tuple(change for change in self.changes if change.field in has)
-        for change in self._of_kind[kind]:
-            if change.fits(name):
-                self.answered.add(change.address)
-                if getattr(op, change.field) != change.value:
-                    op = replace(op, **{change.field: change.value})
-                    self.altered.add(change.address)
+            mine = [change for change in self.changes if change.field in has]
+            self._of_kind[kind] = mine, tuple(change.glob for change in mine)
+        changes, globs = self._of_kind[kind]
+        for place in fitting(name, globs) if globs else ():
+            change = changes[place]
+            self.answered.add(change.address)
+            if getattr(op, change.field) != change.value:
+                op = replace(op, **{change.field: change.value})
+                self.altered.add(change.address)
         return op
 
     def idle(self, addresses: Iterable[str]) -> tuple[str, ...]:
@@ -129,6 +131,12 @@ def matcher(glob: str) -> Callable[[str], Any]:
     if not any(set("*?[") & set(part) for part in parts):
         return frozenset(parts).__contains__
     return re.compile("|".join(map(translate, parts))).match
+
+
+@lru_cache(maxsize=65536)
+def fitting(name: str, globs: tuple[str, ...]) -> tuple[int, ...]:
+    """The places of those globs that a name fits."""
+    return tuple(place for place, glob in enumerate(globs) if matcher(glob)(name))
 
 
 def braces(glob: str) -> list[str]:

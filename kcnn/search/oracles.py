@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
 from kcnn.drawing import measure
 from kcnn.search import hyper
@@ -197,7 +200,17 @@ class Random(_Judging, keras_tuner.oracles.RandomSearchOracle):
 
 
 class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
-    """Bayesian optimisation; the Gaussian process chooses among feasible candidates, not in a cube of all numbers."""
+    """Bayesian optimisation: a Gaussian process chooses among feasible candidates, by expected improvement.
+
+    keras-tuner's process has one length for all choices, down to 1e-5 where nothing tells about anything, and
+    looks for the least of mean - 2.6 deviations: 30 trials of it ended below random search where one choice of five
+    matters. This one has a length for each choice, and noise.
+    """
+
+    def _make_gpr(self) -> Any:
+        dimensions = max(1, len(self._nonfixed_space()))
+        kernel = Matern(np.full(dimensions, 0.5), (0.1, 100.0), nu=2.5) + WhiteKernel(0.01, (1e-5, 1.0))
+        return GaussianProcessRegressor(kernel, n_restarts_optimizer=3, normalize_y=True, random_state=self.seed)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         if self.book.playing:
@@ -222,8 +235,10 @@ class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
             warnings.simplefilter("ignore", ConvergenceWarning)  # few trials leave length scales at their bounds
             self.gpr.fit(x, y)
         mean, deviation = self.gpr.predict(np.array([self._vector(values) for values in pool]), return_std=True)
-        best = int(np.argmin(mean - self.beta * deviation))  # scores to be maximised have their sign turned
-        return {"status": TrialStatus.RUNNING, "values": pool[best]}
+        gain = np.min(y) - mean  # scores to be maximised have their sign turned
+        deviation = np.maximum(deviation, 1e-9)
+        expected = gain * stats.norm.cdf(gain / deviation) + deviation * stats.norm.pdf(gain / deviation)
+        return {"status": TrialStatus.RUNNING, "values": pool[int(np.argmax(expected))]}
 
     def _vector(self, values: Mapping[str, Any]) -> list[float]:
         return [hp.value_to_prob(values.get(hp.name, hp.default)) for hp in self._nonfixed_space()]

@@ -1,7 +1,6 @@
 """One trial: a candidate trained for some epochs, with what became of it; nothing of the test split is seen."""
 
 import dataclasses
-import gc
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -85,8 +84,7 @@ def run(
     except Exception as error:
         status = _died(where, OUT_OF_MEMORY if no_memory(error) else ERROR, traceback.format_exc())
     finally:
-        keras.backend.clear_session()
-        gc.collect()
+        keras.backend.clear_session()  # which collects garbage too
     return Outcome(status, spent + time.perf_counter() - begun)
 
 

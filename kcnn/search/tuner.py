@@ -1,5 +1,6 @@
 """keras-tuner's loop over trials, in one process or as one of several workers with a chief."""
 
+import gc
 import shutil
 import time
 from pathlib import Path
@@ -35,6 +36,10 @@ class Tuner(Chief):
         super().__init__(oracle, setting.out)
         self.space, self.setting, self.once = space, setting, once
         self.asked = False
+
+    def on_search_begin(self) -> None:
+        gc.collect()
+        gc.freeze()  # libraries and data stay: looking through them after each trial would take a second
 
     def pre_create_trial(self) -> None:
         if self.asked:  # and had no trial to begin: the oracle waits for others

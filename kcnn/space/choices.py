@@ -74,8 +74,8 @@ class Wish:
 
 
 def each(*values: Any) -> Wish:
-    """A choice of its own for every layer that answers to the address: {"conv*.kernel": each(3, 5)}."""
-    return replace(wish(values), each=True)
+    """A choice of its own for every layer that answers to the address: {"conv*.kernel": each(3, 5)}, or each(Range)."""
+    return replace(wish(values[0] if len(values) == 1 and isinstance(values[0], Range) else values), each=True)
 
 
 def only_if(name: str, when: Any, values: Any) -> Wish:

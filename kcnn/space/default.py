@@ -49,17 +49,16 @@ def default_space(
     if not wanted:
         return Space(network, {}, training={"learning_rate": Range(1e-4, 1e-2, log=True)}, **asked, **limits)
     space = Space(network, wanted, **asked, **limits)
+    own = space.verdict(space.default).identity is not None
     fitting = {
-        choice.name: tuple(
+        name: tuple(
             value
-            for value in choice.values
-            if value == space.default[choice.name]
-            or space.verdict({**space.default, choice.name: value}).identity is not None
+            for value in values
+            if not own or value == space.default[name] or space.verdict({**space.default, name: value}).identity
         )
-        for choice in space.all
-        if not isinstance(choice.values, Range)
+        for name, values in wanted.items()
     }
-    kept = {name: values for name, values in fitting.items() if len(values) > 1}
+    kept = {name: values for name, values in fitting.items() if len(values) > 1} or wanted  # a survey tells why not
     return _pruned(replace(space, choices=kept), first=next(iter(wanted)).rpartition(".")[0])
 
 

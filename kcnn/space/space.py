@@ -1,6 +1,5 @@
 """A space of networks: which layers may be how, and what arithmetic says of a point in it, before anything is built."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from kcnn.architecture import Architecture
 from kcnn.arithmetic import DoesNotFit, Shape, margins, pair, reach, remembered
 from kcnn.drawing import Drawing, attempt, measure
 from kcnn.ops import Conv, Depthwise, Pool
-from kcnn.sketch import Change, Sketch, nearest, plain, walk
+from kcnn.sketch import Change, nearest, plain, walk
 from kcnn.space.choices import Choice, Range, Wish, ordered, wish
 
 LIMITS = ("max_params", "max_macs", "max_activation_bytes", "min_receptive_field")
@@ -362,7 +361,7 @@ class Space:
             return Verdict(excess=inf, refusal=str(error).partition(":")[0], why=str(error))
         except (TypeError, AttributeError) as error:  # a body that was given what it cannot draw with
             return Verdict(excess=inf, refusal="the body", why=f"it cannot be drawn: {error}")
-        identity, spent = _weighed(walk(*drawing.ends.values()))
+        identity, spent = _weighed(drawing)
         over = [
             (value / limit - 1 if limit else inf, name, f"{value:,} {unit} are over {name} {limit:,.0f}")
             for name, limit, value, unit in (
@@ -432,16 +431,22 @@ def _read(told: Mapping[str, Any]) -> Wish:
     return Wish(values, only_if=(when[0], tuple(map(plain, when[1]))) if when else None)
 
 
-def _weighed(layers: Sequence[Sketch]) -> tuple[str, Costs]:
-    """A name for what a network computes, by its layers as they act on the sizes that they meet; and what it costs."""
-    parts, params, macs, outputs = [], 0, 0, 0
-    for x in layers:
-        if x.op is not None:
-            acting, own, multiplied = remembered(_one, x.op, tuple(source.shape for source in x.inputs), x.shape)
+def _weighed(drawing: Drawing) -> tuple[str, Costs]:
+    """A name for what a network computes, by its layers as they act on the sizes that they meet; and what it costs.
+
+    The name holds within this process.
+    """
+    needed = {id(end) for end in drawing.ends.values()}
+    parts: list[Any] = []
+    params = macs = outputs = 0
+    for x in reversed(drawing.image.paper.layers.values()):  # as they were drawn: each behind its inputs
+        if id(x) in needed:
+            sources = x.inputs
+            needed.update(map(id, sources))
+            acting, own, multiplied = remembered(_one, x.op, tuple([source.shape for source in sources]), x.shape)
             params, macs, outputs = params + own, macs + multiplied, outputs + prod(x.shape)
-            parts.append(f"{x.name} {acting} {[source.name for source in x.inputs]}")
-    identity = hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
-    return identity, Costs(params, macs, 4 * outputs)
+            parts += (x.name, acting, *[source.name for source in sources])
+    return str(hash(tuple(parts))), Costs(params, macs, 4 * outputs)
 
 
 @lru_cache(maxsize=65536)

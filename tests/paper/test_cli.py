@@ -211,3 +211,43 @@ def test_help_shows_examples(kcnn):
         assert done.returncode == 0
         assert "Examples" in done.stdout
         assert f"kcnn {command}" in done.stdout
+
+
+def test_a_space_is_shown_before_anything_is_tried(kcnn):
+    done = kcnn("search", "convnet", "--dry-run", "--max-macs", "1M")
+    assert done.returncode == 0, done.stderr
+    assert "points, " in done.stdout
+    assert "conv1.kernel: 5, 3, 7" in done.stdout
+    assert "over max_macs 1,000,000" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--try", "conv1.kernel"), "names no values"),
+        (("--try", "conv9.kernel=3,5"), "no layer answers to 'conv9'"),
+        (("--try", "conv1.kernel=3,5 if conv2.kernel=3"), "depends on a choice 'conv2.kernel'"),
+        (("--max-params", "many"), "is not a number"),
+        (("--max-params", "10"), "what binds is max_params"),
+        ((), "which pictures"),
+    ],
+)
+def test_a_search_that_cannot_be_is_one_line(kcnn, words, said):
+    done = kcnn("search", "convnet", *words, *(["--dry-run"] if words else []))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_values_are_read_as_they_are_written():
+    from kcnn.cli.search import _choices
+    from kcnn.space import Range
+    from kcnn.space.choices import Wish
+
+    read = _choices(["a.kernel=3,5,3x5", "a.padding=same,valid", "rate=1e-4..1e-2,log", "n=1..5", "b.kernel=[3,[1,7]]"])
+    assert read["a.kernel"] == (3, 5, (3, 5))
+    assert read["a.padding"] == ("same", "valid")
+    assert read["rate"] == Range(1e-4, 1e-2, log=True)
+    assert read["n"] == Range(1, 5)
+    assert read["b.kernel"] == (3, [1, 7])
+    assert _choices(["b.kernel=3,5 if a.kernel=3x5"])["b.kernel"] == Wish((3, 5), only_if=("a.kernel", ((3, 5),)))

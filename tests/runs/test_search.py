@@ -174,14 +174,14 @@ def test_values_of_the_training_are_checked_like_a_recipes(digits, tmp_path):
 def real(digits, tmp_path_factory):
     """A small search that really trains, retrains and tests."""
     folder = tmp_path_factory.mktemp("real")
-    return search(SPACE, digits, out=folder, trials=5, epochs=2, seeds=2, keep=2, say=lambda text: None), folder
+    return search(SPACE, digits, out=folder, trials=4, epochs=2, seeds=2, keep=2, say=lambda text: None), folder
 
 
 def test_a_search_leaves_a_notebook_of_every_trial(real):
     found, folder = real
     with (folder / "trials.csv").open() as file:
         table = list(csv.DictReader(file))
-    assert len(table) == len(found.trials) == 5
+    assert len(table) == len(found.trials) == 4
     wanted = {"trial", "status", "score", "seed", "params", "macs", "receptive_field", "seconds", "epochs", "scores"}
     assert wanted | {choice.name for choice in SPACE.all} <= set(table[0])
     assert all(len(row["scores"].split()) == int(row["epochs"]) for row in table)
@@ -215,6 +215,34 @@ def test_a_trial_played_again_comes_to_the_same_score(real, digits):
     other = data.load("digits:0-4", input_shape=(8, 8, 1))
     with pytest.raises(ValueError, match="10 classes"):
         replay(folder, number, other)
+
+
+def test_the_command_searches_and_writes_a_page(tmp_path):
+    words = [
+        "search",
+        "stack",
+        "--data",
+        "digits",
+        "--input",
+        "8x8x1",
+        "--trials",
+        "2",
+        "--epochs",
+        "1",
+        "--seeds",
+        "0",
+    ]
+    kcnn = [sys.executable, "-c", "from kcnn.cli import main; main()"]
+    given = ["--try", "conv1.kernel=3,5,3x5", "--tune", "learning_rate=1e-3..1e-2,log", "--out", str(tmp_path)]
+    done = subprocess.run([*kcnn, *words, *given], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 points, 3 feasible" in done.stdout
+    assert "2 trials: 2 ok" in done.stdout
+    done = subprocess.run([*kcnn, "search-report", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (tmp_path / "report.html").exists(), done.stderr
+    done = subprocess.run([*kcnn, *words, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "holds another search" in done.stderr
 
 
 def test_the_page_of_a_search_stands_by_itself(real):
@@ -304,6 +332,7 @@ def test_a_search_that_is_killed_goes_on_to_the_same_result(undisturbed, tmp_pat
     assert starts[2:] == [1, 1]
 
 
+@pytest.mark.every
 def test_two_workers_share_a_search_and_one_that_is_killed_costs_one_trial_at_most(undisturbed, tmp_path):
     process = started(tmp_path, "2")
     journal = tmp_path / "journal.jsonl"
