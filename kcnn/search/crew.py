@@ -24,7 +24,7 @@ from kcnn.training import Recipe
 from kcnn.training import recipe as planned
 
 ORDERS, LOGS = "crew.json", "logs"
-AGAIN = 75  # the exit code of a worker that has done its trial, or lost its chief, and is to be started again
+AGAIN, LOST = 75, 76  # exit codes of a worker that has done its one trial, and of one that has lost its chief
 LOOK = 0.2  # seconds between looks at the processes
 STARTS = 5  # of one process, without a trial that ended in between
 ID, IP, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"  # keras-tuner's own
@@ -90,7 +90,8 @@ def work(
     try:
         for process in [*([head] if head else []), *crew]:
             process.start()
-        while any(process.alive for process in crew):
+        waits = [*crew, *([head] if head and port else [])]  # a chief of other machines' workers ends when they have
+        while any(process.alive for process in waits):
             time.sleep(LOOK)
             for process in crew if head is None else [head, *crew]:
                 process.look(say)
@@ -156,7 +157,9 @@ class _Process:
         if code == 0:
             self.done = True
             return
-        if (code != AGAIN and code > 0) or self.starts > STARTS:
+        if code == AGAIN:
+            self.starts = 0
+        if (code > 0 and code not in (AGAIN, LOST)) or self.starts > STARTS:
             lines = self.log.read_text(errors="replace").strip().splitlines()
             raise CrewLost(f"{self.name} stopped: {lines[-1] if lines else f'exit code {code}'}; see {self.log}")
         if code < 0:
@@ -217,8 +220,10 @@ def _try(out: Path, orders: Mapping[str, Any]) -> int:
     found = run.settle(Space.fromdict(orders["space"]), orders["data"], out=out, **asked)
     try:
         Tuner(run.opened(found.rules, found.space, out), found.space, found.setting, once=orders["once"]).search()
-    except (OneDone, ConnectionError, grpc.RpcError):
+    except OneDone:
         return AGAIN
+    except (ConnectionError, grpc.RpcError):
+        return LOST
     return 0
 
 

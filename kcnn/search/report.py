@@ -209,9 +209,13 @@ def _html(figure: Any) -> str:
     return figure.to_html(full_html=False, include_plotlyjs=False)
 
 
-def _sides(space: Space, winner: Trial) -> Mapping[str, Any]:
-    """The network as it is and the best one, layer by layer, and what sets them apart."""
-    usual, found = space.base, space.candidate(winner.values).drawing
+def _sides(space: Space, winner: Trial) -> Mapping[str, Any] | None:
+    """The network as it is and the best one, layer by layer, and what sets them apart; None where it does not fit."""
+    try:
+        usual = space.base
+    except ValueError:
+        return None
+    found = space.candidate(winner.values).drawing
     before, after = ({row.name: row for row in measure(one) if row.op is not None} for one in (usual, found))
     names = [*before, *(name for name in after if name not in before)]
     rows = [(name, _cell(before.get(name)), _cell(after.get(name))) for name in names]

@@ -1,5 +1,6 @@
 """A search from its request to its result: claimed, surveyed, tried within a budget, and tested once at the end."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -264,11 +265,11 @@ def search(
             return Found(found.folder, (), None, None)  # the chief's machine has the journal, and makes an end
         with runs.alone(found.folder):
             return finished(found)
-    with runs.alone(found.folder), devices.together(found.setting.strategy):
+    helps = crew.is_worker()  # for a chief elsewhere, by keras-tuner's own variables
+    alone = contextlib.nullcontext() if helps else runs.alone(found.folder)
+    with alone, devices.together(found.setting.strategy):
         Tuner(opened(found.rules, found.space, found.folder, tell), found.space, found.setting).search()
-        if crew.is_worker():
-            return Found(found.folder, (), None, None)
-        return finished(found)
+        return Found(found.folder, (), None, None) if helps else finished(found)
 
 
 def finished(search: Search) -> Found:

@@ -7,8 +7,8 @@ from random import Random
 from typing import Any
 
 from kcnn.architecture import Architecture
-from kcnn.arithmetic import pair
-from kcnn.drawing import attempt, measure
+from kcnn.arithmetic import DoesNotFit, pair
+from kcnn.drawing import Drawing, attempt, least_input, measure
 from kcnn.measurement import Row
 from kcnn.sketch import matcher
 from kcnn.space.choices import Range, each
@@ -42,7 +42,7 @@ def default_space(
         "options": options or {},
         "changes": changes or {},
     }
-    drawn = attempt(network, classes=classes, input_shape=input_shape, changes=asked["changes"], **asked["options"])
+    drawn = _fitting(network, classes, input_shape, asked["changes"], asked["options"])
     rows = [row for row in measure(drawn) if row.op is not None]
     limits.setdefault("max_macs", DEARER * sum(row.macs for row in rows))
     wanted = {address: values for address, values in _wanted(rows).items() if len(values) > 1}
@@ -60,6 +60,17 @@ def default_space(
     }
     kept = {name: values for name, values in fitting.items() if len(values) > 1} or wanted  # a survey tells why not
     return _pruned(replace(space, choices=kept), first=next(iter(wanted)).rpartition(".")[0])
+
+
+def _fitting(network: Any, classes: Any, shape: Any, changes: Mapping[str, Any], options: Mapping[str, Any]) -> Drawing:
+    """The network on this input, or on the smallest that it fits: what is chosen may make it fit this one."""
+    try:
+        return attempt(network, classes=classes, input_shape=shape, changes=changes, **options)
+    except DoesNotFit:
+        side = least_input(network, classes=classes, input_shape=shape, changes=changes, **options)
+        if side is None:
+            raise
+        return attempt(network, classes=classes, input_shape=(side, side, shape[2]), changes=changes, **options)
 
 
 def _wanted(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:

@@ -12,8 +12,9 @@ from typing import Any
 from kcnn import arithmetic
 from kcnn.architecture import Architecture
 from kcnn.arithmetic import DoesNotFit, Shape, margins, pair, reach, remembered
-from kcnn.drawing import Drawing, attempt, measure
+from kcnn.drawing import LARGEST_INPUT, Drawing, attempt, measure
 from kcnn.ops import Conv, Depthwise, Pool
+from kcnn.registry import architecture
 from kcnn.sketch import Change, nearest, plain, walk
 from kcnn.space.choices import Choice, Range, Wish, ordered, wish
 
@@ -97,11 +98,11 @@ class Space:
 
     @property
     def name(self) -> str:
-        return self.base.name
+        return self.network if isinstance(self.network, str) else self.network.body.__name__
 
     @cached_property
     def base(self) -> Drawing:
-        """The network as it is where nothing is chosen."""
+        """The network as it is where nothing is chosen. ValueError where that does not fit this input."""
         return self._drawn({}, {})
 
     @cached_property
@@ -302,19 +303,28 @@ class Space:
             **{**self.options, **options},
         )
 
+    def _ops(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The ops of a network's layers by name, on an input on which it fits, where this one is too small."""
+        asked = {"classes": self.classes, "changes": self.changes, **self.options, **options}
+        shape: Any = self.input_shape
+        while True:
+            try:
+                drawing = attempt(self.network, input_shape=shape, **asked)
+            except DoesNotFit:
+                if shape is None or max(shape) > LARGEST_INPUT:
+                    raise
+                shape = (2 * shape[0], 2 * shape[1], shape[2])
+                continue
+            return {x.name: x.op for x in walk(*drawing.ends.values()) if x.op is not None}
+
     def _layers(self, wishes: Mapping[str, Wish]) -> tuple[dict[str, Any], dict[str, tuple[str, tuple[Any, ...]]]]:
         """The ops of all layers there may be, by name, and the option and its values on which some of them depend."""
-        found, when = _ops(self.base), {}
+        found, when = self._ops({}), {}
         for name, one in wishes.items():
             if "." not in name and not isinstance(one.values, Range):
-                drawn = {}
-                for value in one.values:
-                    try:
-                        drawn[value] = _ops(self._drawn({name: value}, {}))
-                    except DoesNotFit:
-                        continue
+                drawn = {value: self._ops({name: value}) for value in one.values}
                 for layer in {layer: None for ops in drawn.values() for layer in ops}:
-                    there = tuple(value for value in one.values if layer in drawn.get(value, ()))
+                    there = tuple(value for value in one.values if layer in drawn[value])
                     found.setdefault(layer, next(drawn[value][layer] for value in there))
                     if len(there) < len(one.values):
                         when[layer] = (name, there)
@@ -337,9 +347,9 @@ class Space:
     @cached_property
     def _own_values(self) -> dict[str, Any]:
         """What the network has where a choice stands; nothing where its layers differ."""
-        plan = self.base.architecture
-        options = {**(plan.defaults() if plan else {}), **self.options}
-        ops, found = _ops(self.base), {}
+        plan = architecture(self.network) if isinstance(self.network, str) else self.network
+        options = {**plan.defaults(), **self.options}
+        ops, found = self._ops({}), {}
         for choice in self.all:
             if choice.name in options:
                 found[choice.name] = plain(options[choice.name])
@@ -406,10 +416,6 @@ class Space:
         if not depended:
             return len(choice.values) * self._count(rest[1:], {**found, choice.name: choice.values[0]})
         return sum(self._count(rest[1:], {**found, choice.name: value}) for value in choice.values)
-
-
-def _ops(drawing: Drawing) -> dict[str, Any]:
-    return {x.name: x.op for x in walk(*drawing.ends.values()) if x.op is not None}
 
 
 def _written(choice: Choice) -> dict[str, Any]:

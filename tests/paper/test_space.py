@@ -59,6 +59,18 @@ def test_a_layer_that_an_option_draws_is_chosen_for_only_where_it_is_there():
     assert conditions["conv2.kernel"] is None
 
 
+def test_a_network_that_does_not_fit_as_it_is_is_searched_for_one_that_does():
+    space = stack_space(depth=(2, 4), filters=(16, 32), input_shape=(8, 8, 1))  # four pools of 2 leave nothing of 8
+    assert {choice.name: choice.only_if for choice in space.all}["conv4.kernel"] == ("depth", (4,))
+    assert space.combinations == 2 * ((3 * 2 * 2 * 2 * 2) ** 2 + (3 * 2 * 2 * 2 * 2) ** 4)
+    deep = space.verdict({"depth": 4, "pool2.stride": 1, "pool3.stride": 1, "pool4.stride": 1})
+    assert deep.identity is not None, "8 -> 4 -> 3 -> 2 -> 1"
+    assert space.verdict({"depth": 4}).identity is None
+    small = default_space("alexnet", classes=10, input_shape=(64, 64, 3))
+    assert not small.has_default
+    assert kcnn.measure(small.sample(0).drawing).rows[0].shape == (64, 64, 3)
+
+
 def test_ranges_are_picked_within_their_ends_and_evenly_by_ratio():
     random = Random(0)
     found = [Range(1e-4, 1e-2, log=True).pick(random) for _ in range(2000)]

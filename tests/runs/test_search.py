@@ -283,9 +283,10 @@ from kcnn.search import search
 from tests.runs.test_search import SPACE
 
 if __name__ == "__main__":
-    workers, isolate = int(sys.argv[2]), len(sys.argv) > 3
-    search(SPACE, "digits", out=sys.argv[1], trials=4, epochs=3, seeds=0, batch_size=64, halving=0, workers=workers,
-           isolate=isolate)
+    words = dict(word.split("=") for word in sys.argv[3:])
+    search(SPACE, "digits", out=sys.argv[1], trials=4, epochs=3, seeds=0, batch_size=64, halving=0,
+           workers=int(sys.argv[2]), isolate="isolate" in words, chief=words.get("chief"),
+           port=int(words["port"]) if "port" in words else None)
 """
 
 
@@ -355,8 +356,23 @@ def test_two_workers_share_a_search_and_one_that_is_killed_costs_one_trial_at_mo
 
 
 @pytest.mark.every
+def test_a_worker_of_another_machine_joins_by_the_chiefs_address(undisturbed, tmp_path):
+    from kcnn.distribute.processes import free_addresses
+
+    port = free_addresses(1)[0].rpartition(":")[2]
+    first = started(tmp_path / "first", "1", f"port={port}")
+    other = started(tmp_path / "other", "1", f"chief=127.0.0.1:{port}")
+    assert other.wait() == 0, other.stderr.read()
+    assert first.wait() == 0, first.stderr.read()
+    found = Journal(tmp_path / "first").trials
+    assert [row["values"] for row in rows(tmp_path / "first")] == [row["values"] for row in undisturbed]
+    assert len(list(tmp_path.glob("*/trials/*/history.csv"))) == len(found)
+    assert not (tmp_path / "other" / "trials.csv").exists(), "the chief has the notebook"
+
+
+@pytest.mark.every
 def test_a_process_for_each_trial_gives_the_same_search(undisturbed, tmp_path):
-    process = started(tmp_path, "1", "isolate")
+    process = started(tmp_path, "1", "isolate=yes")
     assert process.wait() == 0, process.stderr.read()
     assert rows(tmp_path) == undisturbed
 
