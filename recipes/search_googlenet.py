@@ -64,13 +64,7 @@ def main(
         seed=seed,
         tell=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
     )
-    for side in found.final.sides if found.final else ():
-        print(f"{side.name}: {side.accuracy:.2%} of the test pictures, {side.params:,} parameters, {side.macs:,} MACs")
-    if found.final and len(found.final.sides) == 1:
-        print("the best in validation is the network as it is")
-    if found.final and found.final.low is not None:
-        said = "a difference" if found.final.shown else "no difference is shown"
-        print(f"{found.final.points:+.2f} points ({found.final.low:+.2f} to {found.final.high:+.2f}): {said}")
+    print(found.final)
 
 
 if __name__ == "__main__":

@@ -207,15 +207,7 @@ def _report(found: Any) -> None:
         f"best: trial {found.best.number}, validation {found.best.score:.2%}: {values}", markup=False, soft_wrap=True
     )
     if found.final is not None:
-        for side in found.final.sides:
-            each_seed = ", ".join(f"{one:.2%}" for one in side.accuracies)
-            out.print(f"[bold]{side.name}: test {side.accuracy:.2%}[/] ({each_seed}), {short(side.params)} parameters")
-        if found.final.low is not None:
-            verdict = "a difference" if found.final.shown else "no difference is shown"
-            out.print(
-                f"best against default {found.final.points:+.2f} points "
-                f"({found.final.low:+.2f} to {found.final.high:+.2f}): {verdict}"
-            )
+        out.print(str(found.final), style="bold", soft_wrap=True)
     out.print(
         f"trials.csv, trials.jsonl, trials/, final/ in [bold]{found.folder}[/]; kcnn search-report {found.folder}"
     )

@@ -40,6 +40,22 @@ class Final:
     high: float | None = None
     shown: bool = False
 
+    def __str__(self) -> str:
+        """What a person wants to know: a line for each side, and what sets them apart."""
+        said = [
+            f"{side.name}: {side.accuracy:.2%} of the test split "
+            f"({', '.join(f'{one:.2%}' for one in side.accuracies)}), {side.params:,} parameters, {side.macs:,} MACs"
+            for side in self.sides
+        ]
+        if len(self.sides) == 1:
+            said.append("the best in validation is the network as it is")
+        elif self.low is not None:
+            verdict = "a difference" if self.shown else "no difference is shown"
+            said.append(
+                f"best against default {self.points:+.2f} points ({self.low:+.2f} to {self.high:+.2f}): {verdict}"
+            )
+        return "\n".join(said)
+
 
 def best(trials: Sequence[Trial]) -> Trial | None:
     """The trial with the highest score, of those that were trained to their end where there are some."""
