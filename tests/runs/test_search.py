@@ -12,10 +12,11 @@ import time
 import numpy as np
 import pytest
 
+import kcnn
 from kcnn import data
 from kcnn.search import replay, run, search, trial
 from kcnn.search.journal import Journal
-from kcnn.space import NothingFeasible, Range, Space, each, stack_space, survey
+from kcnn.space import NothingFeasible, Range, Space, default_space, each, stack_space, survey
 
 SPACE = Space(
     "stack",
@@ -253,6 +254,46 @@ def test_the_page_of_a_search_stands_by_itself(real):
     assert "<link" not in page
     for words in ("Leaderboard", "Score by epoch", "Pareto front", "as it is", "parameters", "points, "):
         assert words in page
+
+
+def test_the_importance_of_choices_is_that_of_what_made_the_scores(digits, pretended, tmp_path):
+    from kcnn.search.importance import importances
+    from kcnn.search.report import write
+
+    found = search(SPACE, digits, out=tmp_path, trials=40, **FEW)
+    weighed = importances(SPACE, found.trials)
+    assert {one.name for one in weighed[:2]} == {"conv1.kernel", "learning_rate"}, "what `pretended` goes by"
+    assert all(one.low <= one.share <= one.high for one in weighed)
+    assert weighed[1].low > weighed[2].high
+    assert importances(SPACE, found.trials[:7]) == ()
+    assert "Importance of each choice" in write(tmp_path).read_text()
+
+
+def good_default_space(network):
+    space = default_space(network)
+    assert space.has_default
+    most = {"kernel": 0, "stride": 0, "padding": 0}
+    for choice in space.all:
+        feasible = [v for v in choice.values if space.verdict({**space.default, choice.name: v}).identity is not None]
+        kind = choice.name.rpartition(".")[2]
+        most[kind] = max(most[kind], len(feasible))
+    assert min(most.values()) >= 2, most
+    assert survey(space, samples=200).share >= 0.2
+
+
+WINDOWED = [name for name in kcnn.names() if name != "mlp"]  # which has no window to slide
+FAMILIES = ["alexnet", "googlenet", "inception_v3", "mobilenet_v2", "resnet18", "resnet20", "vgg11", "stack"]
+
+
+@pytest.mark.parametrize("network", FAMILIES)
+def test_a_default_space_has_kernels_strides_and_paddings_to_choose_and_is_feasible_to_a_fifth(network):
+    good_default_space(network)
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("network", [name for name in WINDOWED if name not in FAMILIES])
+def test_every_default_space_has_kernels_strides_and_paddings_and_is_feasible_to_a_fifth(network):
+    good_default_space(network)
 
 
 def test_trials_that_die_are_told_apart_and_the_search_goes_on(digits, tmp_path, monkeypatch):
