@@ -1,6 +1,7 @@
 """A search in several processes: keras-tuner's chief, which has the journal, and workers that are started again."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from kcnn.training import recipe as planned
 ORDERS, LOGS = "crew.json", "logs"
 AGAIN, LOST = 75, 76  # exit codes of a worker that has done its one trial, and of one that has lost its chief
 LOOK = 0.2  # seconds between looks at the processes
+HEARD = 60.0  # seconds without a chief on another machine after which it is taken to be gone
 STARTS = 5  # of one process, without a trial that ended in between
 ID, IP, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"  # keras-tuner's own
 
@@ -78,7 +80,8 @@ def work(
     local = {IP: "127.0.0.1" if host == "0.0.0.0" else host, PORT: number}
     cores = max(1, (os.cpu_count() or 1) // workers)
     shared = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": str(cores)} if workers > 1 else {}
-    name = socket.gethostname().replace("chief", "host")  # keras-tuner takes an id with that word for the chief's
+    place = hashlib.blake2b(str(out.resolve()).encode(), digest_size=3).hexdigest()  # of two searches on one machine
+    name = f"{socket.gethostname()}-{place}".replace("chief", "host")  # by which keras-tuner knows the chief
     crew = [
         _Process(f"worker-{n}", {**local, **shared, **own, ID: f"worker-{n}@{name}"}, out)
         for n, own in enumerate(gpu_shares(workers))
@@ -86,15 +89,24 @@ def work(
     head = None if chief else _Process("chief", {IP: host, PORT: number, ID: "chief", "CUDA_VISIBLE_DEVICES": ""}, out)
     journal = out / JOURNAL
     told = {trial.number for trial in Journal(out, writes=False).trials}
-    size, looked = -1, 0
+    size, looked, heard = -1, 0, time.monotonic()
+    while chief and not _listens(chief):
+        if time.monotonic() - heard > HEARD:
+            raise CrewLost(f"nobody listens at {chief}; start the search there first, with --port {number}")
+        time.sleep(LOOK)
     try:
         for process in [*([head] if head else []), *crew]:
             process.start()
         waits = [*crew, *([head] if head and port else [])]  # a chief of other machines' workers ends when they have
         while any(process.alive for process in waits):
-            time.sleep(LOOK)
+            time.sleep(5 * LOOK if chief else LOOK)
             for process in crew if head is None else [head, *crew]:
                 process.look(say)
+            if chief and _listens(chief):
+                heard = time.monotonic()
+            elif chief and time.monotonic() - heard > HEARD:
+                say(f"the chief at {chief} is gone: its search has ended, or the same command joins it again")
+                break
             grown = journal.stat().st_size if journal.exists() and not chief else 0
             if grown != size:
                 size = grown
@@ -112,6 +124,15 @@ def work(
     for trial in Journal(out, writes=False).trials if not chief else ():
         if trial.number not in told:
             tell(trial)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _writable(asked: Mapping[str, Any]) -> dict[str, Any]:
