@@ -17,6 +17,7 @@ from kcnn import data
 from kcnn.search import replay, run, search, trial
 from kcnn.search.journal import Journal
 from kcnn.space import NothingFeasible, Range, Space, default_space, each, stack_space, survey
+from tests.runs import small  # makes two CPU devices, before TensorFlow starts
 
 SPACE = Space(
     "stack",
@@ -440,10 +441,12 @@ def test_memory_does_not_grow_over_fifty_trials(digits, tmp_path):
 
 
 @pytest.mark.every
-def test_replicas_inside_a_trial_come_to_the_scores_of_one_device(digits, tmp_path):
-    from tests.runs import small  # two CPU devices
+def test_replicas_inside_a_trial_come_to_the_scores_of_one_device(digits, mirrored, tmp_path, monkeypatch):
+    from kcnn.training import devices
 
-    assert small.BATCH
+    assert small.BATCH  # it was imported in time
+    own = devices.strategy
+    monkeypatch.setattr(devices, "strategy", lambda word: mirrored if word == "mirrored" else own(word))
     scores = []
     for strategy in ("single", "mirrored"):
         found = search(SPACE, digits, out=tmp_path / strategy, trials=2, strategy=strategy, batch_size=64, **FEW)
