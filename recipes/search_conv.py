@@ -2,7 +2,11 @@
 
     python recipes/search_conv.py          # pip install "kcnn[search]"; every feasible one is tried
 
-RESULT
+On 2 CPU cores, 4 min 17 s, seed 0: of 20 combinations 16 fit, and 13 of these are different networks. With stride 1 and
+padding "same", kernels 1, 2, 3, 5 and 7 come to 70.0, 88.5, 94.0, 95.0 and 94.5 % of 200 validation digits; "valid"
+costs 1.5 to 4 points, stride 2 from 4.5 points (7x7) to 43.5 (1x1, which then sees a quarter of the pixels). Trained
+again on 400 digits with six seeds, the best (5x5) has 94.35 % of the other 1,397, the network as it is (3x3) 94.48 %:
+-0.13 points (-1.30 to +1.03), no difference is shown.
 """
 
 from pathlib import Path
