@@ -420,27 +420,6 @@ def test_a_process_for_each_trial_gives_the_same_search(undisturbed, tmp_path):
 
 
 @pytest.mark.every
-def test_memory_does_not_grow_over_fifty_trials(digits, tmp_path):
-    import psutil
-
-    seen = []
-    space = Space(
-        "stack", {"conv1.kernel": (3, 5)}, input_shape=(8, 8, 1), training={"learning_rate": Range(1e-3, 1e-2)}
-    )
-    search(
-        space,
-        digits,
-        out=tmp_path,
-        trials=50,
-        tell=lambda t: seen.append(psutil.Process().memory_info().rss / 1e6),
-        **{**FEW, "epochs": 1},
-    )
-    assert np.mean(seen[-5:]) < np.mean(seen[8:13]) + 4 * 40, (
-        seen
-    )  # MB: TensorFlow keeps a few for each traced function
-
-
-@pytest.mark.every
 def test_replicas_inside_a_trial_come_to_the_scores_of_one_device(digits, mirrored, tmp_path, monkeypatch):
     from kcnn.training import devices
 
