@@ -6,8 +6,8 @@
 
 On 2 CPU cores: 350 to 540 candidates of GoogLeNet's default space a second (at 224 pixels, each drawn, weighed and told
 from the others). A trial of ResNet-20 of 16 to 30 s has 0.8 to 1.3 s beside fit, 4.7 to 6.8 %. On 45,216 points of
-which about 10 % are feasible, in 60 s, with seeds 0, 1 and 2: kcnn 97.22, 97.78 and 98.33 % of 180 validation digits in 16,
-16 and 15 trials, keras-tuner's RandomSearch 95.56, 98.33 and 97.22 % in 4 or 5 trials and about 60 that failed. Medians
+which about 10 % are feasible, in 60 s, with seeds 0, 1 and 2: kcnn 97.22, 97.78 and 98.33 % of 180 validation digits in
+15 or 16 trials, keras-tuner's RandomSearch 95.56, 98.33 and 97.22 % in 4 or 5 trials and about 60 that failed. Medians
 97.78 and 97.22 %: better in two of three, on so few digits no more than a hint.
 """
 
