@@ -40,7 +40,7 @@ def main(
     seeds: Annotated[int, typer.Option(help="Of the last training, the best against the network as it is.")] = 3,
     seed: Annotated[int, typer.Option(help="Fixes everything but the clock.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the search.")] = Path("runs/search-googlenet"),
-    smoke: Annotated[bool, typer.Option("--smoke", help="Two trials of one epoch on 200 digits.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="One trial of one epoch on 200 digits.")] = False,
 ) -> None:
     start()
     from kcnn.data import load
@@ -58,10 +58,10 @@ def main(
         served,
         out=out,
         tuner="bayesian",
-        trials=2 if smoke else None,
+        trials=1 if smoke else None,
         seconds=None if smoke else 60 * minutes,
         epochs=1 if smoke else epochs,
-        seeds=2 if smoke else seeds,
+        seeds=1 if smoke else seeds,
         seed=seed,
         tell=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
     )
