@@ -202,9 +202,8 @@ class Random(_Judging, keras_tuner.oracles.RandomSearchOracle):
 class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
     """Bayesian optimisation: a Gaussian process chooses among feasible candidates, by expected improvement.
 
-    keras-tuner's process has one length for all choices, down to 1e-5 where nothing tells about anything, and
-    looks for the least of mean - 2.6 deviations: 30 trials of it ended below random search where one choice of five
-    matters. This one has a length for each choice, and noise.
+    keras-tuner's process has one length for all choices and no noise, and it looks for the least of mean - 2.6
+    deviations in a cube of all numbers; this one has a length for each choice, and noise.
     """
 
     def _make_gpr(self) -> Any:
