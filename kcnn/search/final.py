@@ -22,10 +22,10 @@ from kcnn.training import train
 def finish(space: Space, setting: Setting, winner: Trial, seeds: int) -> Final:
     """Train both sides on train and validation pictures with each seed, and test them once; final.json."""
     chosen = space.candidate(winner.values)
-    sides = [_side(BEST, chosen, chosen.training, setting, seeds)]
+    sides = [_side(BEST, f"trial-{winner.number:04}", chosen, setting, seeds)]
     usual = _as_it_is(space)
     if usual is not None and (usual.drawing.asked != chosen.drawing.asked or chosen.training):
-        sides.append(_side(DEFAULT, usual, {}, setting, seeds))
+        sides.append(_side(DEFAULT, DEFAULT, usual, setting, seeds))
     found = Final(winner.number, tuple(sides))
     if len(sides) == 2:
         each = [100 * (a - b) for a, b in zip(sides[0].accuracies, sides[1].accuracies, strict=True)]
@@ -44,8 +44,8 @@ def _as_it_is(space: Space) -> Candidate | None:
         return None
 
 
-def _side(name: str, one: Candidate, training: Mapping[str, Any], setting: Setting, seeds: int) -> Side:
-    recipe = planned(setting.recipe, training)
+def _side(name: str, folder: str, one: Candidate, setting: Setting, seeds: int) -> Side:
+    recipe = planned(setting.recipe, one.training)
     asked = one.drawing.asked
     fixed = ("classes", "input_shape", "top", "changes", "aux", "taps", "prefix")
     options = {word: value for word, value in asked.items() if word not in fixed}
@@ -53,7 +53,7 @@ def _side(name: str, one: Candidate, training: Mapping[str, Any], setting: Setti
     metrics: list[Mapping[str, Any]] = []
     folders: list[str] = []
     for seed in range(setting.seed, setting.seed + seeds):
-        place = Path("final") / name / f"seed-{seed}"
+        place = Path("final") / folder / f"seed-{seed}"  # a larger budget may find another best
         setting.say(f"{name}: training from scratch on train and validation pictures, seed {seed}")
         run = train(
             network,

@@ -7,8 +7,6 @@ from typing import Any
 from kcnn.search.engine import keras_tuner
 from kcnn.space import Choice, Range, Space
 
-OWN = "tuner/"  # how the names begin that keras-tuner adds
-
 
 def hyperparameters(space: Space, identity: str) -> Any:
     """The space as keras_tuner.HyperParameters, with a fixed one by which a worker knows whose trials it is given."""

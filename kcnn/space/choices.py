@@ -130,3 +130,24 @@ def spoken(value: Any) -> str:
     if isinstance(value, tuple | list) and all(type(one) is int for one in value):
         return "x".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
+def written(choice: Choice) -> dict[str, Any]:
+    """A choice as JSON has it, without its name."""
+    values = choice.values
+    found: dict[str, Any] = (
+        {"low": values.low, "high": values.high, "log": values.log}
+        if isinstance(values, Range)
+        else {"values": list(values)}
+    )
+    return {**found, "only_if": [choice.only_if[0], list(choice.only_if[1])]} if choice.only_if else found
+
+
+def read(told: Mapping[str, Any]) -> Wish:
+    """What `written` has written."""
+    if "low" in told:
+        values: Any = Range(told["low"], told["high"], told["log"])
+    else:
+        values = tuple(map(plain, told["values"]))
+    when = told.get("only_if")
+    return Wish(values, only_if=(when[0], tuple(map(plain, when[1]))) if when else None)

@@ -2,21 +2,20 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from math import inf, prod
 from random import Random
 from typing import Any
 
-from kcnn import arithmetic
 from kcnn.architecture import Architecture
-from kcnn.arithmetic import DoesNotFit, Shape, margins, pair, reach, remembered
+from kcnn.arithmetic import DoesNotFit
 from kcnn.drawing import LARGEST_INPUT, Drawing, attempt, measure
-from kcnn.ops import Conv, Depthwise, Pool
 from kcnn.registry import architecture
 from kcnn.sketch import Change, nearest, plain, walk
-from kcnn.space.choices import Choice, Range, Wish, ordered, wish
+from kcnn.space.choices import Choice, Range, Wish, ordered, read, wish, written
+from kcnn.space.weight import Costs, weighed
 
 LIMITS = ("max_params", "max_macs", "max_activation_bytes", "min_receptive_field")
 TRIES = 2_000  # points that are looked at for one that is feasible, before others are walked from
@@ -25,15 +24,6 @@ WALKS = 20
 
 class NothingFeasible(ValueError):
     """No point of a space can be built within its limits."""
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What one image takes: trained numbers, multiply-accumulates, and bytes of all layers' outputs in float32."""
-
-    params: int
-    macs: int
-    activation_bytes: int
 
 
 @dataclass(frozen=True)
@@ -264,8 +254,8 @@ class Space:
             "network": self.network,
             "classes": self.classes,
             "input_shape": None if self.input_shape is None else list(self.input_shape),
-            "choices": {choice.name: _written(choice) for choice in self.of_network},
-            "training": {choice.name: _written(choice) for choice in self.all if choice.name in self.training},
+            "choices": {choice.name: written(choice) for choice in self.of_network},
+            "training": {choice.name: written(choice) for choice in self.all if choice.name in self.training},
             "options": dict(self.options),
             "changes": dict(self.changes),
             "limits": {name: getattr(self, name) for name in LIMITS if getattr(self, name) not in (0, inf)},
@@ -277,10 +267,10 @@ class Space:
         shape = told["input_shape"]
         return cls(
             told["network"],
-            {name: _read(one) for name, one in told["choices"].items()},
+            {name: read(one) for name, one in told["choices"].items()},
             classes=told["classes"],
             input_shape=None if shape is None else tuple(shape),
-            training={name: _read(one) for name, one in told["training"].items()},
+            training={name: read(one) for name, one in told["training"].items()},
             options=told["options"],
             changes=told["changes"],
             **told["limits"],
@@ -371,7 +361,7 @@ class Space:
             return Verdict(excess=inf, refusal=str(error).partition(":")[0], why=str(error))
         except (TypeError, AttributeError) as error:  # a body that was given what it cannot draw with
             return Verdict(excess=inf, refusal="the body", why=f"it cannot be drawn: {error}")
-        identity, spent = _weighed(drawing)
+        identity, spent = weighed(drawing)
         over = [
             (value / limit - 1 if limit else inf, name, f"{value:,} {unit} are over {name} {limit:,.0f}")
             for name, limit, value, unit in (
@@ -416,62 +406,3 @@ class Space:
         if not depended:
             return len(choice.values) * self._count(rest[1:], {**found, choice.name: choice.values[0]})
         return sum(self._count(rest[1:], {**found, choice.name: value}) for value in choice.values)
-
-
-def _written(choice: Choice) -> dict[str, Any]:
-    values = choice.values
-    found: dict[str, Any] = (
-        {"low": values.low, "high": values.high, "log": values.log}
-        if isinstance(values, Range)
-        else {"values": list(values)}
-    )
-    return {**found, "only_if": [choice.only_if[0], list(choice.only_if[1])]} if choice.only_if else found
-
-
-def _read(told: Mapping[str, Any]) -> Wish:
-    if "low" in told:
-        values: Any = Range(told["low"], told["high"], told["log"])
-    else:
-        values = tuple(map(plain, told["values"]))
-    when = told.get("only_if")
-    return Wish(values, only_if=(when[0], tuple(map(plain, when[1]))) if when else None)
-
-
-def _weighed(drawing: Drawing) -> tuple[str, Costs]:
-    """A name for what a network computes, by its layers as they act on the sizes that they meet; and what it costs.
-
-    The name holds within this process.
-    """
-    needed = {id(end) for end in drawing.ends.values()}
-    parts: list[Any] = []
-    params = macs = outputs = 0
-    for x in reversed(drawing.image.paper.layers.values()):  # as they were drawn: each behind its inputs
-        if id(x) in needed:
-            sources = x.inputs
-            needed.update(map(id, sources))
-            acting, own, multiplied = remembered(_one, x.op, tuple([source.shape for source in sources]), x.shape)
-            params, macs, outputs = params + own, macs + multiplied, outputs + prod(x.shape)
-            parts += (x.name, acting, *[source.name for source in sources])
-    return str(hash(tuple(parts))), Costs(params, macs, 4 * outputs)
-
-
-@lru_cache(maxsize=65536)
-def _one(op: Any, shapes: tuple[Shape, ...], out: Shape) -> tuple[str, int, int]:
-    return _acting(op, shapes, out), arithmetic.params(op, *shapes), arithmetic.macs(op, *shapes, out=out)
-
-
-def _acting(op: Any, shapes: tuple[Shape, ...], out: Shape) -> str:
-    """An op as text, its padding as the pixels that it puts around this input, however it is written."""
-    if type(op) not in (Conv, Depthwise, Pool) or getattr(op, "count_padding", False):
-        return f"{op} {shapes}"
-    given, strides = shapes[0], pair(op.stride)
-    kernel = tuple(map(reach, pair(op.kernel), pair(getattr(op, "dilation", 1))))
-    sides = []
-    for axis in (0, 1):
-        before = margins(given[axis], kernel[axis], strides[axis], op.padding, axis)[0]
-        last = (out[axis] - 1) * strides[axis] + kernel[axis] - before  # pixels of the image up to the last one seen
-        sides.append((before, max(0, last - given[axis])))
-    kept = replace(op, padding=tuple(sides), kernel=pair(op.kernel), stride=strides)
-    if not any(map(any, sides)) and hasattr(op, "fill"):
-        kept = replace(kept, fill="zeros")
-    return f"{kept} {given}"

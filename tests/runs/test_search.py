@@ -203,6 +203,17 @@ def test_the_best_is_trained_on_train_and_validation_and_tested_once(real, digit
     assert len(list(folder.rglob("metrics.json"))) == 2 * len(found.final.sides), "no trial was tested"
 
 
+def test_a_larger_budget_that_finds_another_best_tests_that_one(real, digits):
+    from kcnn.search.final import finish
+
+    found, folder = real
+    other = next(t for t in found.trials if t.number != found.best.number and t.score is not None)
+    settled = run.settle(SPACE, digits, out=folder, **FEW)
+    again = finish(settled.space, settled.setting, other, 1)
+    assert again.trial == other.number
+    assert {side.name for side in again.sides} <= {"best", "default"}
+
+
 def test_no_more_checkpoints_stay_than_were_asked_for(real):
     assert len(list(real[1].glob("trials/*/checkpoints"))) == 2
 

@@ -1,0 +1,60 @@
+"""What a drawing is by what it computes, and what it costs: one pass over its layers, each remembered."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+from kcnn import arithmetic
+from kcnn.arithmetic import Shape, margins, pair, reach, remembered
+from kcnn.drawing import Drawing
+from kcnn.ops import Conv, Depthwise, Pool
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one image takes: trained numbers, multiply-accumulates, and bytes of all layers' outputs in float32."""
+
+    params: int
+    macs: int
+    activation_bytes: int
+
+
+def weighed(drawing: Drawing) -> tuple[str, Costs]:
+    """A name for what a network computes, by its layers as they act on the sizes that they meet; and what it costs.
+
+    The name holds within this process.
+    """
+    needed = {id(end) for end in drawing.ends.values()}
+    parts: list[Any] = []
+    params = macs = outputs = 0
+    for x in reversed(drawing.image.paper.layers.values()):  # as they were drawn: each behind its inputs
+        if id(x) in needed:
+            sources = x.inputs
+            needed.update(map(id, sources))
+            acting, own, multiplied = remembered(_one, x.op, tuple([source.shape for source in sources]), x.shape)
+            params, macs, outputs = params + own, macs + multiplied, outputs + prod(x.shape)
+            parts += (x.name, acting, *[source.name for source in sources])
+    return str(hash(tuple(parts))), Costs(params, macs, 4 * outputs)
+
+
+@lru_cache(maxsize=65536)
+def _one(op: Any, shapes: tuple[Shape, ...], out: Shape) -> tuple[str, int, int]:
+    return _acting(op, shapes, out), arithmetic.params(op, *shapes), arithmetic.macs(op, *shapes, out=out)
+
+
+def _acting(op: Any, shapes: tuple[Shape, ...], out: Shape) -> str:
+    """An op as text, its padding as the pixels that it puts around this input, however it is written."""
+    if type(op) not in (Conv, Depthwise, Pool) or getattr(op, "count_padding", False):
+        return f"{op} {shapes}"
+    given, strides = shapes[0], pair(op.stride)
+    kernel = tuple(map(reach, pair(op.kernel), pair(getattr(op, "dilation", 1))))
+    sides = []
+    for axis in (0, 1):
+        before = margins(given[axis], kernel[axis], strides[axis], op.padding, axis)[0]
+        last = (out[axis] - 1) * strides[axis] + kernel[axis] - before  # pixels of the image up to the last one seen
+        sides.append((before, max(0, last - given[axis])))
+    kept = replace(op, padding=tuple(sides), kernel=pair(op.kernel), stride=strides)
+    if not any(map(any, sides)) and hasattr(op, "fill"):
+        kept = replace(kept, fill="zeros")
+    return f"{kept} {given}"
