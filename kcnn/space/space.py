@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
-from math import inf, prod
+from math import inf
 from random import Random
 from typing import Any
 
@@ -15,6 +14,7 @@ from kcnn.drawing import LARGEST_INPUT, Drawing, attempt, measure
 from kcnn.registry import architecture
 from kcnn.sketch import Change, nearest, plain, walk
 from kcnn.space.choices import Choice, Range, Wish, ordered, read, wish, written
+from kcnn.space.points import count, matters, points
 from kcnn.space.weight import Costs, weighed
 
 LIMITS = ("max_params", "max_macs", "max_activation_bytes", "min_receptive_field")
@@ -122,7 +122,7 @@ class Space:
         own = self._own_values
         found: dict[str, Any] = {}
         for choice in self.all:
-            if self.active(choice, found):
+            if matters(choice, found):
                 value = own.get(choice.name)
                 first = choice.values.middle if isinstance(choice.values, Range) else choice.values[0]
                 found[choice.name] = value if value in choice else first
@@ -135,18 +135,11 @@ class Space:
         there = all(own.get(c.name) == chosen[c.name] for c in self.of_network if c.name in chosen)
         return there and self.verdict(chosen).identity is not None
 
-    def active(self, choice: Choice, values: Mapping[str, Any]) -> bool:
-        """Whether a choice matters where those before it have come to `values`."""
-        if choice.only_if is None:
-            return True
-        name, when = choice.only_if
-        return name in values and values[name] in when
-
     def pick(self, random: Random) -> dict[str, Any]:
         """A point, feasible or not: each choice that matters by itself, every value as likely as another."""
         found: dict[str, Any] = {}
         for choice in self.all:
-            if self.active(choice, found):
+            if matters(choice, found):
                 found[choice.name] = choice.pick(random)
         return found
 
@@ -170,7 +163,7 @@ class Space:
         given = {name: plain(value) for name, value in values.items()}
         chosen: dict[str, Any] = {}
         for choice in self.all:
-            if self.active(choice, chosen):
+            if matters(choice, chosen):
                 if choice.name not in given:
                     raise ValueError(f"a candidate needs a value of {choice.name}")
                 if given[choice.name] not in choice:
@@ -229,14 +222,12 @@ class Space:
 
     def points(self) -> Iterator[dict[str, Any]]:
         """Every point of the network's choices, feasible or not; ranges stand at their middle."""
-        yield from self._points(self.of_network, {})
+        yield from points(self.of_network, {})
 
     @cached_property
     def combinations(self) -> int:
         """How many points there are, those that a condition rules out left out; a range counts once."""
-        if not any(choice.only_if for choice in self.of_network):
-            return prod(1 if isinstance(c.values, Range) else len(c.values) for c in self.of_network)
-        return self._count(self.of_network, {})
+        return count(self.of_network, {})
 
     def draw(self, values: Mapping[str, Any]) -> Drawing:
         """The network of a point on paper, feasible or not. ValueError where its layers do not fit."""
@@ -280,7 +271,7 @@ class Space:
         """Values after one of them was changed: those that matter now, and no others."""
         found: dict[str, Any] = {}
         for choice in self.all:
-            if self.active(choice, found):
+            if matters(choice, found):
                 found[choice.name] = values[choice.name] if choice.name in values else choice.pick(random)
         return found
 
@@ -380,29 +371,3 @@ class Space:
             return Verdict(identity, spent)
         _, name, why = max(over)
         return Verdict(costs=spent, excess=sum(one[0] for one in over), refusal=name, why=why)
-
-    def _points(self, rest: Sequence[Choice], found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        if not any(choice.only_if for choice in rest):
-            values = [(c.values.middle,) if isinstance(c.values, Range) else c.values for c in rest]
-            for point in product(*values):
-                yield {**found, **{choice.name: value for choice, value in zip(rest, point, strict=True)}}
-            return
-        choice = rest[0]
-        if not self.active(choice, found):
-            yield from self._points(rest[1:], found)
-            return
-        for value in (choice.values.middle,) if isinstance(choice.values, Range) else choice.values:
-            yield from self._points(rest[1:], {**found, choice.name: value})
-
-    def _count(self, rest: Sequence[Choice], found: dict[str, Any]) -> int:
-        if not any(choice.only_if for choice in rest):
-            return prod(1 if isinstance(c.values, Range) else len(c.values) for c in rest)
-        choice = rest[0]
-        if not self.active(choice, found):
-            return self._count(rest[1:], found)
-        if isinstance(choice.values, Range):
-            return self._count(rest[1:], {**found, choice.name: choice.values.middle})
-        depended = any(other.only_if and other.only_if[0] == choice.name for other in rest)
-        if not depended:
-            return len(choice.values) * self._count(rest[1:], {**found, choice.name: choice.values[0]})
-        return sum(self._count(rest[1:], {**found, choice.name: value}) for value in choice.values)
