@@ -1,4 +1,6 @@
-"""A folder of pictures; two devices of this machine, and a small network that they have trained together."""
+"""A folder of pictures; digits and pretended trials; two devices, and a small network that they have trained together."""
+
+import math
 
 import pytest
 
@@ -27,3 +29,31 @@ def photos(tmp_path):
         picture(tmp_path / "photos" / "red" / f"{i}.{ending}", (200 + i, i, 0), (30 + i, 20))
         picture(tmp_path / "photos" / "blue" / f"{i}.{ending}", (0, i, 200 + i), (20, 30 + i))
     return tmp_path / "photos"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """scikit-learn's digits, 8x8 pixels."""
+    from kcnn import data
+
+    return data.load("digits", input_shape=(8, 8, 1), batch_size=64)
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """Trials that come to a score by their values, after as many epochs as they are let go on."""
+    from kcnn.search import trial
+
+    log = []
+
+    def pretend(setting, number, candidate, *, epochs, goes_on, after=None):
+        log.append((number, dict(candidate.values), after))
+        values = candidate.values
+        last = 0.5 + 0.1 * (values["conv1.kernel"] == 5) - 0.1 * abs(math.log10(values["learning_rate"]) + 2.5)
+        for epoch in range(1, epochs + 1):
+            if not goes_on(epoch, last * (1 - 0.5**epoch)):
+                return trial.Outcome("pruned" if epoch < epochs else "ok", 1.0)
+        return trial.Outcome("ok", 1.0)
+
+    monkeypatch.setattr("kcnn.search.tuner.trial.run", pretend)
+    return log
