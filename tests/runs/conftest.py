@@ -1,4 +1,4 @@
-"""A folder of pictures; digits and pretended trials; two devices, and a small network that they have trained together."""
+"""A folder of pictures; digits and pretended trials; two devices, and a network that they have trained together."""
 
 import math
 
