@@ -1,5 +1,6 @@
 """Whole networks on paper: draw one by name, measure it, draw it again with changes."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,11 @@ class Drawing:
     architecture: Architecture | None = None  # its plan
     asked: Mapping[str, Any] = field(default_factory=dict)  # the other arguments of `draw`
     idle: tuple[str, ...] = ()  # changes that altered no layer
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The keywords of the body and the head that were asked for."""
+        return {word: value for word, value in self.asked.items() if word not in ARGUMENTS}
 
     @property
     def features(self) -> Sketch:
@@ -87,6 +93,11 @@ def draw(
         text = f"{name}: {', '.join(drawing.idle)} changed nothing: the layers are so already"
         warnings.warn(text, IdleChange, stacklevel=2)
     return drawing
+
+
+ARGUMENTS = {  # of `draw`, with what they are when nobody asks; every other keyword is an option of the network
+    word: p.default for word, p in inspect.signature(draw).parameters.items() if p.kind is p.KEYWORD_ONLY
+}
 
 
 def attempt(network: str | Architecture, **asked: Any) -> Drawing:

@@ -15,7 +15,7 @@ from typing import Any
 
 import kcnn
 from kcnn.architecture import Architecture
-from kcnn.drawing import Drawing, draw
+from kcnn.drawing import ARGUMENTS, Drawing, draw
 from kcnn.registry import entry
 from kcnn.weights import load_drawn, published
 
@@ -52,7 +52,7 @@ def build(
         **options,
     }
     if isinstance(network, Drawing):
-        given = [word for word, value in asked.items() if value != _ARGUMENTS.get(word)]
+        given = [word for word, value in asked.items() if value != ARGUMENTS.get(word)]
         if given:
             raise ValueError(f"{network.name} is drawn already; give {', '.join(given)} to kcnn.draw or kcnn.patch")
         drawing = network
@@ -158,13 +158,12 @@ def _card(drawing: Drawing) -> dict[str, Any]:
     named = isinstance(drawing.network, str)
     point = entry(drawing.name)[0] if named else None
     owner = point.dist if point else None
-    options = {k: v for k, v in asked.items() if k not in _ARGUMENTS}
     return {
         "kcnn": kcnn.__version__,
         "distribution": owner.name if owner else None,
         "distribution_version": owner.version if owner else None,
         "network": drawing.name,
-        "options": _jsonable(options),
+        "options": _jsonable(drawing.options),
         "changes": _jsonable(asked["changes"]),
         "classes": plan.classes if asked["classes"] is None else asked["classes"],
         "input_shape": list(drawing.input_shape),
@@ -174,17 +173,6 @@ def _card(drawing: Drawing) -> dict[str, Any]:
         "prefix": asked["prefix"],
         "rescale": _jsonable(plan.rescale),
     }
-
-
-_ARGUMENTS = {  # those of draw that are no options of a network, as they are when nobody asks
-    "classes": None,
-    "input_shape": None,
-    "top": True,
-    "changes": None,
-    "aux": False,
-    "taps": (),
-    "prefix": "",
-}
 
 
 def _jsonable(value: Any) -> Any:

@@ -22,7 +22,6 @@ from kcnn.files import write_text
 from kcnn.search.journal import JOURNAL, Journal, Trial
 from kcnn.space import Space
 from kcnn.training import Recipe
-from kcnn.training import recipe as planned
 
 ORDERS, LOGS = "crew.json", "logs"
 AGAIN, LOST = 75, 76  # exit codes of a worker that has done its one trial, and of one that has lost its chief
@@ -41,6 +40,21 @@ class CrewLost(RuntimeError):
     """A process of a search ended with an error that is no trial's."""
 
 
+def address(data: Any, *, workers: int, chief: str | None, port: int | None) -> str:
+    """HOST:PORT of the chief. ValueError where a word is wrong, or other processes cannot find the data."""
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    if isinstance(data, Data) or not isinstance(data, str | os.PathLike):
+        raise ValueError("several processes find the data by a word: give a folder or a name, not arrays or a Data")
+    if chief and port:
+        raise ValueError("a chief listens on a port, or workers join one elsewhere by its address: give one of the two")
+    found = chief or (f"0.0.0.0:{port}" if port else free_addresses(1)[0])
+    host, _, number = found.rpartition(":")
+    if not host or not number.isdigit():
+        raise ValueError(f"a chief's address is HOST:PORT, not {found!r}")
+    return found
+
+
 def work(
     space: Space,
     data: Any,
@@ -48,27 +62,20 @@ def work(
     rules: Any,
     asked: Mapping[str, Any],
     *,
+    address: str,
+    joins: bool,
+    waits: bool,
     workers: int,
     isolate: bool,
-    chief: str | None,
-    port: int | None,
     tell: Callable[[Trial], None],
     say: Callable[[str], None],
 ) -> None:
     """Have a crew try until the budget is spent; processes that were killed are started again.
 
-    ValueError where a word is wrong or the data has none by which other processes find it; CrewLost.
+    The chief is at `address`, on another machine where the crew `joins` it; else it is one of the crew, and `waits`
+    for workers of other machines too. CrewLost where a process fails.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
-    if isinstance(data, Data) or not isinstance(data, str | os.PathLike):
-        raise ValueError("several processes find the data by a word: give a folder or a name, not arrays or a Data")
-    if chief and port:
-        raise ValueError("a chief listens on a port, or workers join one elsewhere by its address: give one of the two")
-    address = chief or f"0.0.0.0:{port}" if port else chief or free_addresses(1)[0]
     host, _, number = address.rpartition(":")
-    if not host or not number.isdigit():
-        raise ValueError(f"a chief's address is HOST:PORT, not {address!r}")
     orders = {
         "space": space.asdict(),
         "data": os.fspath(data),
@@ -86,28 +93,28 @@ def work(
         _Process(f"worker-{n}", {**local, **shared, **own, ID: f"worker-{n}@{name}"}, out)
         for n, own in enumerate(gpu_shares(workers))
     ]
-    head = None if chief else _Process("chief", {IP: host, PORT: number, ID: "chief", "CUDA_VISIBLE_DEVICES": ""}, out)
+    head = None if joins else _Process("chief", {IP: host, PORT: number, ID: "chief", "CUDA_VISIBLE_DEVICES": ""}, out)
     journal = out / JOURNAL
     told = {trial.number for trial in Journal(out, writes=False).trials}
     size, looked, heard = -1, 0, time.monotonic()
-    while chief and not _listens(chief):
+    while joins and not _listens(address):
         if time.monotonic() - heard > HEARD:
-            raise CrewLost(f"nobody listens at {chief}; start the search there first, with --port {number}")
+            raise CrewLost(f"nobody listens at {address}; start the search there first, with --port {number}")
         time.sleep(LOOK)
     try:
         for process in [*([head] if head else []), *crew]:
             process.start()
-        waits = [*crew, *([head] if head and port else [])]  # a chief of other machines' workers ends when they have
-        while any(process.alive for process in waits):
-            time.sleep(5 * LOOK if chief else LOOK)
+        last = [*crew, *([head] if head and waits else [])]  # such a chief ends when all workers have
+        while any(process.alive for process in last):
+            time.sleep(5 * LOOK if joins else LOOK)
             for process in crew if head is None else [head, *crew]:
                 process.look(say)
-            if chief and _listens(chief):
+            if joins and _listens(address):
                 heard = time.monotonic()
-            elif chief and time.monotonic() - heard > HEARD:
-                say(f"the chief at {chief} is gone: its search has ended, or the same command joins it again")
+            elif joins and time.monotonic() - heard > HEARD:
+                say(f"the chief at {address} is gone: its search has ended, or the same command joins it again")
                 break
-            grown = journal.stat().st_size if journal.exists() and not chief else 0
+            grown = journal.stat().st_size if journal.exists() and not joins else 0
             if grown != size:
                 size = grown
                 for trial in Journal(out, writes=False).trials:
@@ -121,7 +128,7 @@ def work(
     finally:
         for process in crew if head is None else [*crew, head]:
             process.end()
-    for trial in Journal(out, writes=False).trials if not chief else ():
+    for trial in Journal(out, writes=False).trials if not joins else ():
         if trial.number not in told:
             tell(trial)
 
@@ -236,8 +243,7 @@ def _try(out: Path, orders: Mapping[str, Any]) -> int:
 
     asked = dict(orders["asked"])
     if isinstance(asked.get("recipe"), Mapping):
-        fields = dict(asked["recipe"])
-        asked["recipe"] = planned(Recipe(), {**fields.pop("augmentation"), **fields})
+        asked["recipe"] = Recipe.fromdict(asked["recipe"])
     found = run.settle(Space.fromdict(orders["space"]), orders["data"], out=out, **asked)
     try:
         Tuner(run.opened(found.rules, found.space, out), found.space, found.setting, once=orders["once"]).search()

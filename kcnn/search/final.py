@@ -47,8 +47,6 @@ def _as_it_is(space: Space) -> Candidate | None:
 def _side(name: str, folder: str, one: Candidate, setting: Setting, seeds: int) -> Side:
     recipe = planned(setting.recipe, one.training)
     asked = one.drawing.asked
-    fixed = ("classes", "input_shape", "top", "changes", "aux", "taps", "prefix")
-    options = {word: value for word, value in asked.items() if word not in fixed}
     network: Any = one.drawing.network
     metrics: list[Mapping[str, Any]] = []
     folders: list[str] = []
@@ -61,7 +59,7 @@ def _side(name: str, folder: str, one: Candidate, setting: Setting, seeds: int) 
             out=setting.out / place,
             recipe=recipe,
             changes=asked["changes"],
-            options=options,
+            options=one.drawing.options,
             seed=seed,
             precision=setting.policy,
             strategy=setting.word,

@@ -8,13 +8,16 @@ from kcnn.search.engine import keras_tuner
 from kcnn.space import Choice, Range, Space
 
 
-def hyperparameters(space: Space, identity: str) -> Any:
-    """The space as keras_tuner.HyperParameters, with a fixed one by which a worker knows whose trials it is given."""
+def hyperparameters(space: Space, identity: str, first: Mapping[str, Any]) -> Any:
+    """The space as keras_tuner.HyperParameters, the values of the first trial their defaults.
+
+    A fixed one tells a worker whose trials it is given.
+    """
     found = keras_tuner.HyperParameters()
     found.Fixed("kcnn/search", identity)
     by_name = {choice.name: choice for choice in space.all}
     for choice in space.all:
-        _within(found, choice, by_name, lambda choice=choice: _one(found, choice, space.default.get(choice.name)))
+        _within(found, choice, by_name, lambda choice=choice: _one(found, choice, first.get(choice.name)))
     return found
 
 

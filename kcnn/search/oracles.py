@@ -47,12 +47,19 @@ class Book:
     budget: Budget
     halving: Halving
     seed: int
+    usual: Mapping[str, Any] = field(default_factory=dict)  # the recipe's own, where its fields are searched
     identities: set[str] = field(default_factory=set)
     scores: dict[int, dict[int, float]] = field(default_factory=dict)  # by trial, by epoch
     begun: dict[int, float] = field(default_factory=dict)  # when a trial was given out
     seconds: float = 0.0  # of the trials that have ended
     playing: Mapping[str, Any] | None = None  # the event that is played back
     tell: Callable[[Any], None] = lambda trial: None
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The network and its training as they are, as values of the choices."""
+        here = self.space.default
+        return {**here, **{name: value for name, value in self.usual.items() if name in here}}
 
     @property
     def epochs(self) -> int:
@@ -73,7 +80,7 @@ class _Judging:
         number = len(self.trials)  # type: ignore[attr-defined]
         space, book = self.book.space, self.book
         if number == 0 and space.has_default:
-            return hyper.encoded(space, space.default)
+            return hyper.encoded(space, book.first)
         try:
             found = space.sample(f"{book.seed}/{number}", apart_from=book.identities)
         except NothingFeasible:
@@ -270,12 +277,12 @@ class Grid(_Judging, keras_tuner.oracles.GridSearchOracle):
 
 
 def oracle(tuner: str, book: Book, identity: str) -> Any:
-    """One of TUNERS, ready to propose. ValueError for another word, or a grid over a range."""
+    """One of TUNERS, ready to propose. A grid takes ten values of a range. ValueError for another word."""
     if tuner not in TUNERS:
         raise ValueError(f"a tuner is one of {', '.join(TUNERS)}, not {tuner!r}")
     shared: dict[str, Any] = {
         "objective": keras_tuner.Objective("val_score", "max"),
-        "hyperparameters": hyper.hyperparameters(book.space, identity),
+        "hyperparameters": hyper.hyperparameters(book.space, identity, book.first),
         "tune_new_entries": False,
         "allow_new_entries": False,
         "seed": book.seed + 1,  # keras-tuner takes 0 for none

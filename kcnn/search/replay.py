@@ -12,7 +12,6 @@ from kcnn.search.result import request_of
 from kcnn.search.run import settle
 from kcnn.space import Space
 from kcnn.training import Recipe
-from kcnn.training import recipe as planned
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,13 @@ def replay(folder: str | Path, number: int, data: Any, *, say: Callable[[str], N
     there = trials[number]
     if there.score is None:
         raise ValueError(f"trial {number} of {where} is {there.status}: it came to no score")
-    fields = dict(told["recipe"])
     with tempfile.TemporaryDirectory() as out:
         found = settle(
             Space.fromdict(told["space"]),
             data,
             out=out,
             tuner=told["tuner"],
-            recipe=planned(Recipe(), {**fields.pop("augmentation"), **fields}),
+            recipe=Recipe.fromdict(told["recipe"]),
             multi_label=told.get("multi_label", False),
             halving=told["halving"],
             seed=told["seed"],

@@ -57,6 +57,7 @@ class Rules:
     keep: int
     epochs: int  # of a whole trial
     seed: int
+    usual: Mapping[str, Any]  # what the recipe has where the space has choices
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,10 @@ def settle(
         callbacks=callbacks,
         say=say,
     )
-    rules = Rules(setting.identity, tuner, budget, halving, keep, plan.epochs, seed)
+    fields = plan.asdict()
+    fields = {**fields, **fields["augmentation"]}
+    usual = {c.name: fields[c.name] for c in space.all if c.name in space.training and fields[c.name] in c}
+    rules = Rules(setting.identity, tuner, budget, halving, keep, plan.epochs, seed, usual)
     return Search(space, setting, rules, seeds, asked)
 
 
@@ -211,6 +215,7 @@ def opened(rules: Rules, space: Space, out: Path, tell: Callable[[Trial], None] 
         budget=rules.budget,
         halving=Halving(0 if bands else rules.halving, epochs),
         seed=rules.seed,
+        usual=rules.usual,
         tell=told,
     )
     found = oracle(rules.tuner, book, rules.identity)
@@ -244,10 +249,12 @@ def search(
 
     ValueError where the folder holds another search, NothingFeasible, and what kcnn.training.train raises.
     """
+    several = workers != 1 or isolate or chief or port
+    address = crew.address(data, workers=workers, chief=chief, port=port) if several else ""
     found = settle(space, data, **asked)
     claim(found)
     look(survey(found.space, seed=found.rules.seed))
-    if workers > 1 or isolate or chief or port:
+    if address:
         crew.work(
             found.space,
             data,
@@ -256,8 +263,9 @@ def search(
             asked,
             workers=workers,
             isolate=isolate,
-            chief=chief,
-            port=port,
+            address=address,
+            joins=chief is not None,
+            waits=port is not None,
             tell=tell,
             say=found.setting.say,
         )

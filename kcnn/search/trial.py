@@ -76,7 +76,8 @@ def run(
     where = folder(setting.out, number)
     spent = sum(row["seconds"] for row in runs.history(where))  # in epochs before it was killed
     try:
-        status = _trained(setting, where, candidate, epochs, goes_on, after)
+        with devices.forgetting():
+            status = _trained(setting, where, candidate, epochs, goes_on, after)
     except FloatingPointError as error:
         status = _died(where, DIVERGED, str(error))
     except OSError:
@@ -109,21 +110,9 @@ def _trained(
             return PRUNED
     if len(rows) >= epochs:
         return OK
-    data = job.data
-    keeper = watch.Keeper(
-        rows,
-        states=job.states,
-        run=job.run,
-        images=data.steps * min(data.batch_size, len(data.splits["train"])),
-        batch_size=data.batch_size,
-        rate=lambda epoch: job.rate((epoch + 1) * data.steps - 1),
-        patience=0,
-        out=where,
-        best=lambda: None,
-        about=runs.versions(),
-    )
+    keeper = job.keeper(rows)
     asker = _Asker(keeper, goes_on)
-    devices.preflight(job.strategy, model, data)
+    devices.preflight(job.strategy, model, job.data)
     fit(model, dataclasses.replace(job, callbacks=[*job.callbacks, asker]), len(rows), epochs, keeper)
     return PRUNED if len(rows) < epochs else OK
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -122,6 +123,27 @@ def preflight(strategy: Any, model: Any, data: Data) -> None:
         size = replicas(strategy) * min(2, len(data.splits["train"]) // replicas(strategy))
         small = dataclasses.replace(data, batch_size=size)
         distribute.preflight(strategy, model, lambda shard: small.epochs(0, 1, shard=shard), size)
+
+
+@contextlib.contextmanager
+def forgetting() -> Iterator[None]:
+    """Around a training whose model is gone afterwards: TensorFlow lets go of it too.
+
+    Keras reduces gradients over replicas, if there is one only, by a function with a gradient of its own, and
+    TensorFlow keeps every such gradient, and the traced graph that it belongs to, for as long as the process lives.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    from tensorflow.python.framework.ops import gradient_registry
+
+    there = gradient_registry._registry
+    known = set(there)
+    try:
+        yield
+    finally:
+        for name in [name for name in there if name.startswith("CustomGradient-") and name not in known]:
+            del there[name]
 
 
 def on_gpu() -> bool:

@@ -70,6 +70,22 @@ class Job:
         fitted = self.data.batch_size / self.recipe.batch_size if self.recipe.optimizer == "sgd" else 1.0
         return self.recipe.learning_rate * fitted
 
+    def keeper(self, rows: list[dict[str, float]], *, best: Callable[[], None] = lambda: None) -> watch.Keeper:
+        """What keeps the state after each epoch, on from `rows`; `best` is called with each best one."""
+        data = self.data
+        return watch.Keeper(
+            rows,
+            states=self.states,
+            run=self.run,
+            images=data.steps * min(data.batch_size, len(data.splits["train"])),
+            batch_size=data.batch_size,
+            rate=lambda epoch: self.rate((epoch + 1) * data.steps - 1),
+            patience=self.recipe.patience,
+            out=self.out if self.chief else None,
+            best=best,
+            about=runs.versions(),
+        )
+
 
 def begun(job: Job) -> Any:
     """The model at the start of the training, not compiled: initial or given weights, frozen as the phase has it."""

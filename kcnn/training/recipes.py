@@ -68,6 +68,11 @@ class Recipe:
         """Every choice by name, as JSON has it; those of the augmentation under its name."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def fromdict(cls, told: Mapping[str, Any]) -> "Recipe":
+        """The recipe that `asdict` told of, with or without JSON in between."""
+        return recipe(cls(), {**{k: v for k, v in told.items() if k != "augmentation"}, **told["augmentation"]})
+
 
 RECIPES = {
     # Adam for a first look: what `kcnn train` does when nobody says otherwise.

@@ -166,7 +166,7 @@ def train(
         head=head,
         phase=phase,
     )
-    with devices.together(several):
+    with devices.together(several), devices.forgetting():
         return _claimed(job, auto_batch, cache)
 
 
@@ -228,18 +228,7 @@ def _run(job: Job, cache: bool) -> Run:
             with checkpoints.writing(job.states, "best.keras"), replacing(out / "best.keras") as temporary:
                 plain.save(temporary)
 
-    keeper = watch.Keeper(
-        rows,
-        states=job.states,
-        run=job.run,
-        images=data.steps * min(data.batch_size, len(data.splits["train"])),
-        batch_size=data.batch_size,
-        rate=lambda epoch: job.rate((epoch + 1) * data.steps - 1),
-        patience=recipe.patience,
-        out=out if job.chief else None,
-        best=keep_best,
-        about=folder.versions(),
-    )
+    keeper = job.keeper(rows, best=keep_best)
     if done < recipe.epochs and not watch.out_of_patience(rows, recipe.patience):
         devices.preflight(job.strategy, model, data)
         try:

@@ -23,7 +23,7 @@ def test_every_tuner_proposes_feasible_networks_alone_and_none_twice(tuner, digi
         assert promoted, "the best of a round go on"
         assert all(found.trials[number].values == found.trials[after].values for number, after in promoted)
     else:
-        assert found.trials[0].values == space.default, "the network as it is comes first"
+        assert found.trials[0].values == {**space.default, "learning_rate": 1e-3}, "the network as it is comes first"
 
 
 def test_bayesian_search_comes_nearer_to_the_best_than_its_first_random_points(digits, pretended, tmp_path):
@@ -98,13 +98,25 @@ def test_a_space_without_a_feasible_point_trains_nothing(digits, pretended, tmp_
         ({"halving": 1}, "halving is the factor"),
         ({"adjust": {"patience": 3}}, "set patience to 0"),
         ({"workers": 2}, "by a word"),
+        ({"workers": 0}, "workers must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused_before_anything_is_written(asked, words, digits, tmp_path):
     with pytest.raises(ValueError, match=words):
         search(SPACE, digits, out=tmp_path / "none", **{**FEW, **asked})
-    assert not (tmp_path / "none" / "journal.jsonl").exists()
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_first_trial_is_the_network_and_the_training_as_they_are(digits, pretended, tmp_path):
+    search(SPACE, digits, out=tmp_path, trials=1, learning_rate=2e-3, **FEW)
+    assert pretended[0][1] == {
+        "depth": 3,
+        "conv1.kernel": 3,
+        "conv1.stride": 1,
+        "conv*.padding": "same",
+        "learning_rate": 2e-3,
+    }
 
 
 def test_values_of_the_training_are_checked_like_a_recipes(digits, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from kcnn import data
@@ -234,6 +235,21 @@ def test_a_process_for_each_trial_gives_the_same_search(undisturbed, tmp_path):
     process = started(tmp_path, "1", "isolate=yes")
     assert process.wait() == 0, process.stderr.read()
     assert rows(tmp_path) == undisturbed
+
+
+@pytest.mark.every
+def test_memory_does_not_grow_with_fifty_trials_in_one_process(digits, tmp_path):
+    used = []
+    search(
+        SPACE,
+        digits,
+        out=tmp_path,
+        trials=50,
+        **{**FEW, "epochs": 1},
+        tell=lambda t: used.append(psutil.Process().memory_info().rss),
+    )
+    assert len(used) == 50
+    assert used[-1] - used[9] < 80e6, "a graph that stays in memory is 10 MB"
 
 
 @pytest.mark.every
