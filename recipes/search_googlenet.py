@@ -20,17 +20,6 @@ from kcnn.space import Range, default_space, survey
 NETWORK = "googlenet.bn"  # at 224 pixels its first layers divide by 8 what 32 pixels do not have
 
 
-def fewer(data, images: int, seed: int):
-    """The data with so many pictures to learn from and a third as many to choose by, by class; the test is whole."""
-    from kcnn.data.splits import cut
-
-    splits = dict(data.splits)
-    for word, most in (("train", images), ("validation", images // 3)):
-        if len(splits[word]) > most:
-            splits[word] = splits[word].take(cut(splits[word].labels, most, seed, data.classes)[1])
-    return dataclasses.replace(data, splits=splits)
-
-
 def main(
     data: Annotated[str, typer.Option(help='"tfds:NAME", a folder of class folders, a CSV.')] = "tfds:fashion_mnist",
     input: Annotated[str, typer.Option(help="Image size.")] = "32x32x1",
@@ -49,7 +38,7 @@ def main(
     size = shape(input)
     if smoke:
         data, images = "digits", 200
-    served = fewer(load(data, input_shape=size, seed=seed), images, seed)
+    served = load(data, input_shape=size, seed=seed).fewer(train=images, validation=images // 3)
     space = default_space(NETWORK, classes=len(served.classes), input_shape=size)
     space = dataclasses.replace(space, training={"learning_rate": Range(3e-4, 1e-2, log=True)})
     print(survey(space))

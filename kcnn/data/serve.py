@@ -11,7 +11,7 @@ import numpy as np
 
 from kcnn.data.images import fit_array
 from kcnn.data.parts import TEST, TRAIN, VALIDATION
-from kcnn.data.splits import Repeated, Split, joined, repeated
+from kcnn.data.splits import Repeated, Split, cut, joined, repeated
 from kcnn.data.store import Skipped, room, spread
 
 BITS = 1 << 64  # of a seed
@@ -156,6 +156,19 @@ class Data:
         """The same data with train and validation as one train split, and no validation: for a last training."""
         both = joined(self.splits[TRAIN], self.splits[VALIDATION])
         return dataclasses.replace(self, splits={TRAIN: both, TEST: self.splits[TEST]})
+
+    def fewer(self, **images: int) -> "Data":
+        """The same data with so many pictures in a split, of each class its share: fewer(train=3000, validation=1000).
+
+        A split that has no more is left whole. LookupError for a split that is not there.
+        """
+        splits = dict(self.splits)
+        for word, most in images.items():
+            if word not in splits:
+                raise LookupError(f"{self.name} has no split {word!r}; it has {', '.join(splits)}")
+            if most < len(splits[word]):
+                splits[word] = splits[word].take(cut(splits[word].labels, most, self.seed, self.classes)[1])
+        return dataclasses.replace(self, splits=splits)
 
     @property
     def steps(self) -> int:

@@ -42,6 +42,18 @@ def test_a_seed_fixes_split_and_order_and_epochs_differ():
     assert not (order(1, 0) == order(2, 0)).all()
 
 
+def test_fewer_pictures_have_each_class_in_its_share_and_leave_the_other_splits_alone():
+    whole = data.load("digits", input_shape=(8, 8, 1))
+    some = whole.fewer(train=100, validation=10_000)
+    assert {word: len(split) for word, split in some.splits.items()} == {
+        word: 100 if word == "train" else len(split) for word, split in whole.splits.items()
+    }
+    shares = np.bincount(whole.splits["train"].labels) / len(whole.splits["train"])
+    assert np.abs(np.bincount(some.splits["train"].labels) - 100 * shares).max() <= 1
+    with pytest.raises(LookupError, match="no split 'dev'"):
+        whole.fewer(dev=5)
+
+
 def test_later_epochs_are_the_same_whether_or_not_the_earlier_ones_were_gone_through():
     found = data.load("digits", input_shape=(8, 8, 1))
     whole = [y.numpy() for _, y in found.epochs(0, 3)]
