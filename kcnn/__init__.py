@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kcnn.drawing import draw, measure, patch, smallest_input
     from kcnn.models import build, load
     from kcnn.read import read
-    from kcnn.registry import architecture, names
+    from kcnn.registry import architecture, names, refresh
     from kcnn.weights import load_weights
 
 __version__ = "0.1.0"
@@ -37,6 +37,7 @@ __all__ = [
     "ops",
     "patch",
     "read",
+    "refresh",
     "smallest_input",
 ]
 
@@ -55,6 +56,7 @@ _HOME = {
     "names": "kcnn.registry",
     "patch": "kcnn.drawing",
     "read": "kcnn.read",
+    "refresh": "kcnn.registry",
     "smallest_input": "kcnn.drawing",
 }
 _ROOMS = (

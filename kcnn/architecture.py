@@ -66,9 +66,13 @@ class Architecture:
     `(x, classes, *, name, **options) -> logits` on layers of the body, by address.
     `variants` maps a name to the fields that differ: {"bn": {"options": {"norm": True}, "params": 7_005_832}};
     layouts, weights, macs, receptive_field and smallest_input are a variant's own, and never inherited.
+
+    A network that exists only as Keras code has no body but `keras(input_shape, classes, **options)`, which gives
+    a functional keras.Model from pixels 0..255 to logits; its sketch is read from that, and no address changes it.
     """
 
-    body: Callable[..., Any]
+    body: Callable[..., Any] | None = None
+    keras: Callable[..., Any] | None = None  # in the place of a body: what makes the whole model
     head: Callable[..., Any] = blocks.head
     aux: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     input_shape: tuple[int, int, int] = (224, 224, 3)  # rows, columns, channels
@@ -87,9 +91,25 @@ class Architecture:
     weights: tuple[Weights, ...] = ()  # the first of a name and options is the one meant by both
 
     def __post_init__(self):
-        for part in (self.body, self.head, *self.aux.values()):
+        if (self.body is None) == (self.keras is None):
+            raise TypeError("an architecture has a body, or the function `keras` that makes its model: one of the two")
+        if self.keras is not None and (self.aux or self.changes):
+            raise TypeError("a network of Keras code has no aux and no changes: no address reaches its layers")
+        for part in self.parts:
             if any(p.kind is Parameter.VAR_KEYWORD for p in signature(part).parameters.values()):
                 raise TypeError(f"{part} takes **kwargs; options are explicit keyword parameters")
+
+    @property
+    def parts(self) -> tuple[Callable[..., Any], ...]:
+        """The functions that make it, whose keywords are its options."""
+        own = self.body or self.keras
+        assert own is not None
+        return (own,) if self.body is None else (own, self.head, *self.aux.values())
+
+    @property
+    def title(self) -> str:
+        """What it is called where no name was published."""
+        return getattr(self.parts[0], "__name__", "network")
 
     def variant(self, name: str) -> "Architecture":
         """The architecture with one variant's fields in place of its own."""
@@ -109,7 +129,7 @@ class Architecture:
     def defaults(self) -> dict[str, Any]:
         """Every option of body and head with the value it has when nobody asks."""
         found: dict[str, Any] = {}
-        for part in (self.body, self.head, *self.aux.values()):
+        for part in self.parts:
             found = {**keywords(part), **found}
         return {**found, **self.options}
 

@@ -7,11 +7,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
-from kcnn import registry
+from kcnn import plugins, registry
 from kcnn.architecture import Architecture, Weights
 from kcnn.drawing import draw, measure, smallest_input
 from kcnn.labels import labels
 from kcnn.measurement import Measurement
+
+PATIENCE = 20.0  # seconds for the import of one plugin of many
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,38 @@ class Entry:
 def full_names(pattern: str = "*", variants: bool = True) -> list[str]:
     """Installed names that fit a pattern, each with its variants behind it; a word without * may stand anywhere.
 
-    A plugin that does not load has no variants here.
+    A plugin that does not load has no variants here; one of others' is loaded only where its name fits.
     """
     wanted = pattern if "*" in pattern else f"*{pattern}*"
+    before = wanted.partition(".")[0] + ("*" if "." in wanted else "")
     found = []
     for name in registry.names():
-        try:
-            of_it = list(registry.architecture(name).variants) if variants else []
-        except Exception:  # a broken plugin hurts only its own name, and whoever asks for that is told
-            of_it = []
-        found += [full for full in (name, *(f"{name}.{v}" for v in of_it)) if fnmatchcase(full, wanted)]
+        wide = variants and (registry.only_own(name) or fnmatchcase(name, before))
+        found += [full for full in (with_variants(name) if wide else [name]) if fnmatchcase(full, wanted)]
     return found
+
+
+def with_variants(name: str) -> list[str]:
+    """A network's name, and those of its variants; where it does not load there are none."""
+    try:
+        variants = loaded(name).variants
+    except Exception:  # a broken plugin hurts only its own name, and whoever asks for that is told
+        return [name]
+    return [name, *(f"{name}.{variant}" for variant in variants)]
+
+
+def loaded(name: str) -> Architecture:
+    """An architecture beside many: a plugin of others' whose import hangs is given up, so that the rest can go on."""
+    point, _ = registry.entry(name)
+    owner = registry.publisher(point)
+    if owner != registry.OWN:
+        plugins.within(PATIENCE, point, owner)
+    return registry.architecture(name)
 
 
 def entry(name: str) -> Entry:
     """A network, measured."""
-    return Entry(name, registry.architecture(name), measure(name), smallest_input(name))
+    return Entry(name, loaded(name), measure(name), smallest_input(name))
 
 
 def faults(found: Entry, keras: bool = False) -> Iterator[str]:

@@ -40,7 +40,7 @@ class Drawing:
     @property
     def features(self) -> Sketch:
         """The tensor that the head stands on: the last one with rows and columns."""
-        return [x for x in walk(next(iter(self.ends.values()))) if len(x.shape) == 3][-1]
+        return _features(next(iter(self.ends.values())))
 
 
 def draw(
@@ -181,7 +181,7 @@ def _drawer(
     plan = architecture(network) if isinstance(network, str) else network
     if not isinstance(plan, Architecture):
         raise TypeError(f"a network is a name or a kcnn.Architecture, not {network!r}")
-    name = network if isinstance(network, str) else getattr(plan.body, "__name__", "network")
+    name = network if isinstance(network, str) else plan.title
     shape = _input(plan, name, input_shape)
     for word, value in (("top", top), ("aux", aux)):
         if not isinstance(value, bool):
@@ -201,12 +201,22 @@ def _drawer(
             f"{name}: auxiliary classifiers belong to a whole network, not to one with taps or without a top"
         )
     sides = plan.aux if aux else {}
+    if plan.keras is not None and (wanted or prefix):
+        there = ", ".join(plan.defaults()) or "there are none"
+        what = "changed by address" if wanted else "renamed by a prefix"
+        raise ValueError(
+            f"{name} exists only as Keras code: its layers cannot be {what}; its options can be chosen: {there}"
+        )
 
     def on(rows: int, columns: int) -> Drawing:
-        paper = Paper([*plan.changes.items(), *wanted.items()], prefix)
-        image = Sketch((rows, columns, shape[2]), f"{prefix}image", paper=paper)
-        x = _part(plan.body, chosen, apply(plan.rescale, image, name="rescale"))
-        ends = {"logits": _part(plan.head, chosen, x, count)} if top else {"features": x}
+        if plan.body is not None:
+            paper = Paper([*plan.changes.items(), *wanted.items()], prefix)
+            image = Sketch((rows, columns, shape[2]), f"{prefix}image", paper=paper)
+            x = _part(plan.body, chosen, apply(plan.rescale, image, name="rescale"))
+            ends = {"logits": _part(plan.head, chosen, x, count)} if top else {"features": x}
+        else:
+            image, logits = _from_keras(name, plan, (rows, columns, shape[2]), count, chosen)
+            paper, ends = image.paper, {"logits": logits} if top else {"features": _features(logits)}
         for number, (address, side) in enumerate(sides.items(), 1):
             ends[f"aux{number}"] = _part(side, chosen, _layer(paper, address), count, name=f"aux{number}")
         if taps:
@@ -266,6 +276,21 @@ def _options(plan: Architecture, name: str, asked: Mapping[str, Any]) -> dict[st
 def _part(part: Callable[..., Any], options: Mapping[str, Any], *args: Any, **named: Any) -> Any:
     """A body or head, given those of the options that it declares."""
     return part(*args, **named, **{option: options[option] for option in keywords(part) if option in options})
+
+
+def _features(end: Sketch) -> Sketch:
+    return [x for x in walk(end) if len(x.shape) == 3][-1]
+
+
+def _from_keras(
+    name: str, plan: Architecture, shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]
+) -> tuple[Sketch, Sketch]:
+    """Image and logits of a network that exists only as Keras code, read from its graph."""
+    from kcnn.lower import whole
+    from kcnn.read import read
+
+    found = read(whole(name, plan, shape, classes, options))
+    return found.image, next(iter(found.ends.values()))
 
 
 def _layer(paper: Paper, name: str) -> Sketch:

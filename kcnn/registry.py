@@ -1,21 +1,31 @@
 """Architectures by name, from whatever distributions are installed."""
 
+import os
+import re
 from functools import cache
+from importlib import invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
 
+from kcnn import plugins
 from kcnn.architecture import Architecture
 from kcnn.sketch import nearest
 
 GROUP = "kcnn.architectures"
+OWN = "kcnn"  # the distribution that may always load
+ALLOWED = "KCNN_PLUGINS"  # unset: whatever is installed; "none"; or distributions, separated by commas
 
 
 @cache
 def published() -> dict[str, dict[str, EntryPoint]]:
     """{name: {distribution: entry point}}, from metadata alone: no plugin is imported."""
     found: dict[str, dict[str, EntryPoint]] = {}
+    known: dict[int, str] = {}
     for point in entry_points(group=GROUP):
+        owner = known.get(id(point.dist))
+        if owner is None:  # reading a name parses its file, and a distribution may publish many
+            owner = known[id(point.dist)] = publisher(point)
         # A checkout beside an installed copy of itself publishes one name twice with one target.
-        found.setdefault(point.name, {})[publisher(point)] = point
+        found.setdefault(point.name, {})[owner] = point
     return found
 
 
@@ -25,8 +35,41 @@ def publisher(point: EntryPoint) -> str:
 
 
 def names() -> list[str]:
-    """Every architecture's name, sorted; variants follow a dot and are listed by `kcnn describe`."""
-    return sorted(published())
+    """Every architecture's name, sorted; variants follow a dot and are listed by `kcnn describe`.
+
+    From metadata alone, read once: no plugin is imported, and one installed later is there after `refresh`.
+    """
+    return list(_names(os.environ.get(ALLOWED)))
+
+
+@cache
+def _names(limit: str | None) -> tuple[str, ...]:
+    return tuple(sorted(name for name, points in published().items() if any(map(may_load, points))))
+
+
+def may_load(distribution: str) -> bool:
+    """Whether KCNN_PLUGINS lets a distribution's code run."""
+    limit = os.environ.get(ALLOWED)
+    if limit is None or distribution == OWN:
+        return True
+    return _canonical(distribution) in {_canonical(one.strip()) for one in limit.split(",")} - {"none"}
+
+
+def only_own(name: str) -> bool:
+    """Whether kcnn itself publishes a name, and nobody else."""
+    return [*published()[name]] == [OWN]
+
+
+def _canonical(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def refresh() -> None:
+    """See what was installed or removed since this process first looked."""
+    invalidate_caches()
+    published.cache_clear()
+    _names.cache_clear()
+    plugins.forget()
 
 
 def entry(name: str) -> tuple[EntryPoint, str]:
@@ -43,14 +86,19 @@ def entry(name: str) -> tuple[EntryPoint, str]:
     if bare not in known:
         raise ValueError(f"no architecture is named {bare!r}; the nearest are {', '.join(nearest(bare, names()))}")
     points = known[bare]
-    if owner:
-        if owner not in points:
-            raise ValueError(f"distribution {owner!r} publishes no {bare!r}; {' and '.join(points)} does")
-        return points[owner], variant
-    if len(points) > 1:
-        choices = " or ".join(f'"{distribution}:{bare}"' for distribution in sorted(points))
-        raise ValueError(f"{bare!r} is published by {' and by '.join(sorted(points))}; ask for {choices}")
-    (point,) = points.values()
+    if owner and owner not in points:
+        raise ValueError(f"distribution {owner!r} publishes no {bare!r}; {' and '.join(points)} does")
+    asked = {owner: points[owner]} if owner else points
+    free = {distribution: point for distribution, point in asked.items() if may_load(distribution)}
+    if not free:
+        raise ImportError(
+            f"{bare!r} is published by {' and by '.join(sorted(asked))}, which {ALLOWED}={os.environ[ALLOWED]!r} "
+            "does not let load; name it there, or unset that"
+        )
+    if len(free) > 1:
+        choices = " or ".join(f'"{distribution}:{bare}"' for distribution in sorted(free))
+        raise ValueError(f"{bare!r} is published by {' and by '.join(sorted(free))}; ask for {choices}")
+    (point,) = free.values()
     return point, variant
 
 
@@ -61,13 +109,7 @@ def architecture(name: str) -> Architecture:
     TypeError where it publishes something else than an Architecture.
     """
     point, variant = entry(name)
-    try:
-        found = point.load()
-    except Exception as error:
-        raise ImportError(
-            f"architecture {point.name!r} of distribution {publisher(point)} does not load:"
-            f" {type(error).__name__}: {error}"
-        ) from error
+    found = plugins.load(point, publisher(point))
     if not isinstance(found, Architecture):
         kind = type(found).__name__
         raise TypeError(f"{point.value} of distribution {publisher(point)} is a {kind}, not a kcnn.Architecture")

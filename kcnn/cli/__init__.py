@@ -1,11 +1,11 @@
-"""The command line, `kcnn`: list, describe, diff, train, launch, runs, transfer, search, predict, export."""
+"""The command line, `kcnn`: networks, runs and plugins."""
 
 import sys
 import warnings
 
 import typer
 
-from kcnn.cli import export, paper, predict, search, train, transfer
+from kcnn.cli import export, paper, plugins, predict, search, train, transfer
 from kcnn.cli.console import Mistake, Stopped, fail, note
 from kcnn.drawing import IdleChange
 
@@ -31,6 +31,7 @@ transfer.add(app)
 search.add(app)
 predict.add(app)
 export.add(app)
+plugins.add(app)
 
 
 def main() -> None:
@@ -47,7 +48,15 @@ def main() -> None:
         fail(error, 1, debug)
     except BrokenPipeError:
         sys.exit(1)
-    except (ValueError, TypeError, LookupError, ImportError, FileNotFoundError, PermissionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        ImportError,
+        FileExistsError,
+        FileNotFoundError,
+        PermissionError,
+    ) as error:
         fail(error, 2, debug)
     except Exception as error:
         fail(f"{type(error).__name__}: {error}", 1, debug)

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 import kcnn
-from kcnn import catalogue
+from kcnn import catalogue, doctor, registry
 from kcnn.cli.console import Mistake, assignments, err, number, out, shape, short, size, table
 from kcnn.sketch import nearest
 
@@ -43,7 +46,7 @@ def add(app: typer.Typer) -> None:
     app.command(epilog=_examples("kcnn diff googlenet googlenet.torchvision", "kcnn diff resnet50 resnet50.keras"))(
         diff
     )
-    app.command(epilog=_examples("kcnn verify", "kcnn verify 'resnet*' --build"))(verify)
+    app.command(epilog=_examples("kcnn verify", "kcnn verify 'resnet*' --build", "kcnn verify --path ."))(verify)
 
 
 def _unknown(pattern: str) -> Mistake:
@@ -69,16 +72,18 @@ def list_networks(
         bool, typer.Option("--weights", help="With published weights, and the accuracy they cite.")
     ] = False,
 ) -> None:
-    """List every network that is installed, with what it costs."""
+    """List every network that is installed, with what it costs; without a word, plugins of others' by name alone."""
     variants = variants or "." in pattern
+    plain = pattern == "*" and not (max_params or max_macs or min_input or variants or weights)
     names = catalogue.full_names(pattern, variants)
     if not names:
-        raise Mistake(
-            f"no network is named like {pattern!r}; the nearest are {', '.join(nearest(pattern, kcnn.names()))}"
-        )
+        raise _unknown(pattern)
     most_params, most_macs = (number(text) if text else float("inf") for text in (max_params, max_macs))
     rows: list[tuple[str, ...]] = []
     for name in names:
+        if plain and not registry.only_own(name):  # nobody's code runs who was not asked for
+            rows.append((name, *[""] * 6, f"of {' and '.join(registry.published()[name])}"))
+            continue
         try:
             found = catalogue.entry(name)
         except Exception as error:  # a broken plugin hurts only its own name
@@ -192,14 +197,27 @@ def diff(
 def verify(
     pattern: Annotated[str, typer.Argument(help="Networks to verify; * stands for anything.")] = "*",
     keras: Annotated[bool, typer.Option("--build", help="Build each with Keras too, and compare.")] = False,
+    path: Annotated[
+        Path | None, typer.Option(help="The checkout of a plugin, to verify what it publishes before it is published.")
+    ] = None,
 ) -> None:
     """Recompute what every plugin declares of its networks and weights; exit with 1 where something is not so."""
-    names = catalogue.full_names(pattern)
-    if not names:
-        raise Mistake(
-            f"no network is named like {pattern!r}; the nearest are {', '.join(nearest(pattern, kcnn.names()))}"
-        )
-    rows, failed = [], 0
+    if path is None:
+        names = catalogue.full_names(pattern)
+        if not names:
+            raise _unknown(pattern)
+        _verified(names, keras)
+        return
+    with doctor.as_installed(path) as (distribution, published):
+        wrong = list(doctor.unpublishable(distribution, published))
+        for one in wrong:
+            err.print(f"[yellow]{distribution}[/]: {one}")
+        owned = [full for name in published for full in catalogue.with_variants(f"{distribution}:{name}")]
+        _verified([name for name in owned if fnmatchcase(name, f"*{pattern}*")], keras, failed=bool(wrong))
+
+
+def _verified(names: Sequence[str], keras: bool, failed: bool = False) -> None:
+    rows, bad = [], 0
     for name in names:
         try:
             found = catalogue.entry(name)
@@ -209,12 +227,12 @@ def verify(
             cells.append(str(files) if files else "")
         except Exception as error:  # a plugin that is broken in any way is a row of its own
             cells, said = [""] * 5, [str(error)]
-        failed += bool(said)
+        bad += bool(said)
         rows.append((name, *cells, "; ".join(said) or "ok"))
     columns = ("network", "parameters", "MACs", "field", "smallest", "weights", "verdict")
     out.print(table(columns, rows, left=("network", "verdict"), wraps=("verdict",)))
-    out.print(f"\n{len(rows) - failed} of {len(rows)} are as declared")
-    if failed:
+    out.print(f"\n{len(rows) - bad} of {len(rows)} are as declared")
+    if bad or failed:
         raise typer.Exit(1)
 
 

@@ -252,8 +252,9 @@ def search(
     several = workers != 1 or isolate or chief or port
     address = crew.address(data, workers=workers, chief=chief, port=port) if several else ""
     found = settle(space, data, **asked)
+    surveyed = survey(found.space, seed=found.rules.seed)
     claim(found)
-    look(survey(found.space, seed=found.rules.seed))
+    look(surveyed)
     if address:
         crew.work(
             found.space,

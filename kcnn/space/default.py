@@ -34,7 +34,7 @@ def default_space(
 
     Values that fit by themselves are kept; those that most often do not beside others are left out until about a
     third of the space or more is feasible. Networks of more than eight times the network's own MACs are not,
-    unless `max_macs` is given. A network without windows is searched in its options and learning rate.
+    unless `max_macs` is given. A network without windows, or of Keras code alone, is searched in its learning rate.
     """
     asked: dict[str, Any] = {
         "classes": classes,
@@ -45,7 +45,8 @@ def default_space(
     drawn = _fitting(network, classes, input_shape, asked["changes"], asked["options"])
     rows = [row for row in measure(drawn) if row.op is not None]
     limits.setdefault("max_macs", DEARER * sum(row.macs for row in rows))
-    wanted = {address: values for address, values in _wanted(rows).items() if len(values) > 1}
+    own_code = drawn.architecture is not None and drawn.architecture.keras is not None  # which no address reaches
+    wanted = {} if own_code else {address: values for address, values in _wanted(rows).items() if len(values) > 1}
     if not wanted:
         return Space(network, {}, training={"learning_rate": Range(1e-4, 1e-2, log=True)}, **asked, **limits)
     space = Space(network, wanted, **asked, **limits)

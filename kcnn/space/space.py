@@ -88,7 +88,7 @@ class Space:
 
     @property
     def name(self) -> str:
-        return self.network if isinstance(self.network, str) else self.network.body.__name__
+        return self.network if isinstance(self.network, str) else self.network.title
 
     @cached_property
     def base(self) -> Drawing:

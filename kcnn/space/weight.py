@@ -1,5 +1,6 @@
 """What a drawing is by what it computes, and what it costs: one pass over its layers, each remembered."""
 
+import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -35,6 +36,9 @@ def weighed(drawing: Drawing) -> tuple[str, Costs]:
             acting, own, multiplied = remembered(_one, x.op, tuple([source.shape for source in sources]), x.shape)
             params, macs, outputs = params + own, macs + multiplied, outputs + prod(x.shape)
             parts += (x.name, acting, *[source.name for source in sources])
+    plan = drawing.architecture
+    if plan is not None and plan.keras is not None:  # whose layers may hide what they do
+        parts.append(json.dumps(dict(drawing.options)))
     return str(hash(tuple(parts))), Costs(params, macs, 4 * outputs)
 
 

@@ -165,9 +165,12 @@ def compare(
 
 def _quick_norms(network: str, options: Mapping[str, Any]) -> dict[str, float]:
     """Changes by which batch norms trained from scratch average over tens of steps: few photos make no thousands."""
+    drawn = draw(network, **options)
+    if drawn.architecture is None or drawn.architecture.keras is not None:
+        return {}  # no address reaches its layers
     return {
         f"{row.name}.momentum": MOMENTUM
-        for row in measure(draw(network, **options))
+        for row in measure(drawn)
         if isinstance(row.op, BatchNorm) and row.op.momentum > MOMENTUM
     }
 

@@ -1,6 +1,5 @@
 """Plugins that are really on the path, as pip would lay them out."""
 
-import importlib
 import sys
 
 import pytest
@@ -20,10 +19,9 @@ def install(tmp_path, monkeypatch):
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
         lines = [f"{name} = {module}:{attribute}" for name, attribute in points.items()]
         (folder / "entry_points.txt").write_text("[kcnn.architectures]\n" + "\n".join(lines))
-        importlib.invalidate_caches()
-        registry.published.cache_clear()
+        registry.refresh()
 
     yield one
-    registry.published.cache_clear()
+    registry.refresh()
     for name in ("broken_plugin", "rival_plugin", "wrong_plugin"):
         sys.modules.pop(name, None)

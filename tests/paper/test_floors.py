@@ -14,27 +14,30 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
     {"sketch"},
     {"blocks", "measurement"},
     {"architecture"},
-    {"registry", "sources"},
+    {"plugins", "sources"},
+    {"registry"},
     {"drawing"},
-    {"diff", "layers", "pictures", "catalogue", "runs"},
-    {"augment", "space"},
+    {"diff", "doctor", "layers", "pictures", "catalogue", "runs"},
+    {"augment", "scaffold", "space"},
     {"data", "network", "read", "lower"},
     {"weights"},
     {"models"},
     {"deploy", "distribute", "freeze"},
     {"training"},
-    {"transfer", "search"},
+    {"transfer", "search", "testing"},
     {"cli"},
 ]
 LAZY = {
     ("sketch", "lower"),
     ("catalogue", "models"),
+    ("drawing", "lower"),
+    ("drawing", "read"),
 }  # imports inside a function that reach up
 HEAVY = {"keras", "tensorflow", "numpy", "sklearn", "matplotlib", "PIL", "safetensors", "h5py", "torch", "requests"}
 PAPER = {
     *("ops", "files", "labels", "lazy", "arithmetic", "sketch", "blocks", "architecture", "registry", "sources"),
-    *("measurement", "drawing"),
-    *("diff", "catalogue", "__init__"),
+    *("measurement", "drawing", "plugins"),
+    *("diff", "doctor", "scaffold", "catalogue", "__init__"),
 }
 
 

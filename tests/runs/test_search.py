@@ -83,11 +83,11 @@ def test_a_large_space_is_estimated_with_an_interval_that_holds_the_exact_share(
 
 
 def test_a_space_without_a_feasible_point_trains_nothing(digits, pretended, tmp_path):
+    space = Space("stack", {"conv1.kernel": (3, 5)}, max_params=10, input_shape=(8, 8, 1))
     with pytest.raises(NothingFeasible, match="max_params"):
-        search(
-            Space("stack", {"conv1.kernel": (3, 5)}, max_params=10, input_shape=(8, 8, 1)), digits, out=tmp_path, **FEW
-        )
+        search(space, digits, out=tmp_path / "none", **FEW)
     assert not pretended
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+"""What is installed: each distribution that publishes architectures, and whether it can be used."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+from kcnn import plugins, registry
+from kcnn.architecture import Architecture
+
+READY, HELD, UNFIT, CLASH = "ready", "held back", "unfit", "clash"  # by metadata alone
+OK, BROKEN, STUCK = "ok", "broken", "stuck"  # by loading it
+NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a network
+MARK = "kcnn.doctor:"  # before what the other process reports, whatever a plugin prints
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A distribution that publishes architectures."""
+
+    distribution: str
+    version: str
+    names: tuple[str, ...]
+    state: str
+    reason: str = ""
+
+
+def installed() -> list[Plugin]:
+    """Every distribution that publishes architectures, as its metadata has it: none of their code runs."""
+    return [_at_first_sight(distribution, points) for distribution, points in _by_distribution().items()]
+
+
+def _by_distribution() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for points in registry.published().values():
+        for distribution, point in points.items():
+            found.setdefault(distribution, []).append(point)
+    return dict(sorted(found.items(), key=lambda one: (one[0] != registry.OWN, one[0])))
+
+
+def _at_first_sight(distribution: str, points: Sequence[EntryPoint]) -> Plugin:
+    dist = points[0].dist
+    found = Plugin(distribution, dist.version if dist else "", tuple(sorted(p.name for p in points)), READY)
+    if not registry.may_load(distribution):
+        return replace(found, state=HELD, reason=f"{registry.ALLOWED} does not name it")
+    wrong = plugins.misfits(dist)
+    if wrong:
+        return replace(found, state=UNFIT, reason="; ".join(wrong))
+    known = registry.published()
+    rivals = {other for name in found.names for other in known[name] if other != distribution}
+    rivals = {other for other in rivals if registry.may_load(other)}
+    if rivals:
+        both = [name for name in found.names if len(known[name]) > 1]
+        reason = f'{some(both)} also by {", ".join(sorted(rivals))}; ask for "{distribution}:{both[0]}"'
+        return replace(found, state=CLASH, reason=reason)
+    return found
+
+
+def examined(found: Plugin, seconds: float = 60.0) -> Plugin:
+    """The same plugin after its architectures were loaded in a process of their own, within so many seconds."""
+    if found.state == HELD:
+        return found
+    command = [sys.executable, "-m", "kcnn.doctor", found.distribution]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return replace(found, state=STUCK, reason=f"its import takes more than {seconds:g} seconds")
+    reports = [line.removeprefix(MARK) for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if not reports:
+        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        return replace(found, state=BROKEN, reason=f"its import ends the process (exit {done.returncode}): {last}")
+    wrong = json.loads(reports[0])
+    if wrong:
+        reasons = list(dict.fromkeys(wrong.values()))
+        more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        return replace(found, state=BROKEN, reason=f"{some(list(wrong))}: {reasons[0]}{more}")
+    return found if found.state in (CLASH, UNFIT) else replace(found, state=OK)
+
+
+@contextmanager
+def as_installed(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """While it lasts a checkout is there as if it were installed: its distribution, and the names it publishes.
+
+    Its code lies in the folder itself or in `src`. FileNotFoundError, ValueError where its pyproject.toml is no
+    plugin's.
+    """
+    where = Path(folder)
+    file = where / "pyproject.toml"
+    if not file.exists():
+        raise FileNotFoundError(
+            f"{where} has no pyproject.toml; a plugin is a distribution: kcnn new-plugin starts one"
+        )
+    try:
+        project = tomllib.loads(file.read_text())["project"]
+        distribution, points = project["name"], project["entry-points"][registry.GROUP]
+    except (tomllib.TOMLDecodeError, KeyError) as error:
+        raise ValueError(
+            f'{file} publishes no architecture: it needs a project.name and a table [project.entry-points."'
+            f'{registry.GROUP}"] ({error})'
+        ) from None
+    version = str(project.get("version", "0"))
+    with tempfile.TemporaryDirectory() as beside:
+        info = Path(beside) / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        needs = [f"Requires-Dist: {one}" for one in project.get("dependencies", ())]
+        head = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}", *needs]
+        (info / "METADATA").write_text("\n".join(head) + "\n")
+        lines = [f"{name} = {target}" for name, target in points.items()]
+        (info / "entry_points.txt").write_text("\n".join([f"[{registry.GROUP}]", *lines]) + "\n")
+        code = where / "src" if (where / "src").is_dir() else where
+        added = [beside, str(code.resolve())]
+        sys.path[:0] = added
+        registry.refresh()
+        try:
+            yield distribution, sorted(points)
+        finally:
+            sys.path[:] = [one for one in sys.path if one not in added]
+            registry.refresh()
+
+
+def unpublishable(distribution: str, names: Iterable[str]) -> Iterator[str]:
+    """What would make a distribution hard to use once it is published, in words."""
+    points = registry.published()
+    dist = next(points[name][distribution] for name in names).dist
+    if not any(one.name.lower() == registry.OWN for one in plugins.requirements(dist)):
+        yield 'it states no version of kcnn that it is made for: give dependencies a line such as "kcnn>=0.1"'
+    for name in names:
+        if not NAME.fullmatch(name):
+            yield f"{name!r} is no name: small letters, digits and _"
+        others = [other for other in points[name] if other != distribution]
+        if others:
+            yield f"{name!r} is published by {' and by '.join(others)} too"
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _loads(distribution: str, names: Iterable[str]) -> dict[str, str]:
+    """What is wrong with each name of a distribution, in words; nothing of those that load."""
+    wrong = {}
+    for name in names:
+        point = registry.published()[name][distribution]
+        try:
+            found = plugins.load(point, distribution)
+        except ImportError as error:
+            wrong[name] = str(error).partition("does not load: ")[2] or str(error)
+            continue
+        if not isinstance(found, Architecture):
+            wrong[name] = f"{point.value} is a {type(found).__name__}, not a kcnn.Architecture"
+    return wrong
+
+
+if __name__ == "__main__":
+    mine = sys.argv[1]
+    report = _loads(mine, [point.name for point in _by_distribution()[mine]])
+    print(f"\n{MARK}{json.dumps(report)}", flush=True)
