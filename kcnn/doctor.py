@@ -117,11 +117,15 @@ def as_installed(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
         code = where / "src" if (where / "src").is_dir() else where
         added = [beside, str(code.resolve())]
         sys.path[:0] = added
+        before = {*sys.modules}
         registry.refresh()
         try:
             yield distribution, sorted(points)
         finally:
             sys.path[:] = [one for one in sys.path if one not in added]
+            for name in {*sys.modules} - before:  # the next look is at what the files are then
+                if (getattr(sys.modules[name], "__file__", None) or "").startswith(added[1]):
+                    del sys.modules[name]
             registry.refresh()
 
 

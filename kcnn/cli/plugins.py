@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kcnn import doctor, scaffold
-from kcnn.cli.console import out, table
+from kcnn.cli.console import out
 
 BAD = (doctor.BROKEN, doctor.STUCK, doctor.UNFIT, doctor.CLASH)
 
@@ -30,9 +30,12 @@ def plugins(
     if examine:
         with ThreadPoolExecutor(2) as several:
             found = list(several.map(lambda one: doctor.examined(one, seconds), found))
-    columns = ("distribution", "version", "networks", "state", "reason")
-    rows = [(one.distribution, one.version, doctor.some(one.names), one.state, one.reason) for one in found]
-    out.print(table(columns, rows, left=columns), soft_wrap=True)
+    heads = ("distribution", "version", "networks", "state", "reason")
+    rows = [heads, *((one.distribution, one.version, doctor.some(one.names), one.state, one.reason) for one in found)]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for row in rows:  # a line each, however long the reason
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        out.print(line.rstrip(), style="bold" if row is heads else None, markup=False, soft_wrap=True)
     if any(one.state in BAD for one in found):
         raise typer.Exit(1)
 

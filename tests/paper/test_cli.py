@@ -1,62 +1,41 @@
 """The commands that need no TensorFlow, as a person types them."""
 
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from kcnn.cli import main
 
-
-@pytest.fixture
-def kcnn(monkeypatch, capsys):
-    """Run `kcnn` with words, as its entry point does, and give what it printed and its exit code."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["kcnn", *words])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=code, stdout=printed.out, stderr=printed.err)
-
-    return run
-
-
-def test_list_shows_every_network_and_its_cost(kcnn):
-    done = kcnn("list")
+def test_list_shows_every_network_and_its_cost(command):
+    done = command("list")
     assert done.returncode == 0
     assert "6,998,552" in done.stdout
     assert "resnet152" in done.stdout
 
 
-def test_list_keeps_to_a_pattern_and_limits(kcnn):
-    done = kcnn("list", "*net_v?", "--max-params", "5M", "--max-macs", "400M", "--min-input", "20")
+def test_list_keeps_to_a_pattern_and_limits(command):
+    done = command("list", "*net_v?", "--max-params", "5M", "--max-macs", "400M", "--min-input", "20")
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines()[1:] if line[:1].isalpha()]
     assert names == ["mobilenet_v2"]
 
 
-def test_list_of_nothing_says_so(kcnn):
-    done = kcnn("list", "--max-params", "3")
+def test_list_of_nothing_says_so(command):
+    done = command("list", "--max-params", "3")
     assert done.returncode == 2
     assert "none of the" in done.stderr
 
 
-def test_list_shows_variants_and_cited_weights(kcnn):
-    done = kcnn("list", "resnet50*", "--variants", "--weights")
+def test_list_shows_variants_and_cited_weights(command):
+    done = command("list", "resnet50*", "--variants", "--weights")
     rows = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
     assert "imagenet: torchvision, 80.858 %; imagenet_v2" in rows["resnet50.torchvision"]
     assert "keras.applications, 74.9 %" in rows["resnet50.keras"]
     assert "imagenet" not in rows["resnet50"]
 
 
-def test_a_variant_asked_for_by_name_is_listed(kcnn):
-    assert kcnn("list", "googlenet.bn").stdout.splitlines()[1].startswith("googlenet.bn")
+def test_a_variant_asked_for_by_name_is_listed(command):
+    assert command("list", "googlenet.bn").stdout.splitlines()[1].startswith("googlenet.bn")
 
 
 @pytest.mark.parametrize(
@@ -69,13 +48,13 @@ def test_a_variant_asked_for_by_name_is_listed(kcnn):
         ("bias=None", "None"),
     ],
 )
-def test_options_are_read_as_python_or_json_writes_them(kcnn, word, value):
-    found = json.loads(kcnn("describe", "resnet50", "--set", word, "--json").stdout)
+def test_options_are_read_as_python_or_json_writes_them(command, word, value):
+    found = json.loads(command("describe", "resnet50", "--set", word, "--json").stdout)
     assert found["options"][word.partition("=")[0]] == value
 
 
-def test_verify_passes_over_everything_installed(kcnn):
-    done = kcnn("verify")
+def test_verify_passes_over_everything_installed(command):
+    done = command("verify")
     assert done.returncode == 0
     rows = done.stdout.splitlines()
     assert rows[-1] == f"{len(rows) - 3} of {len(rows) - 3} are as declared"
@@ -98,10 +77,10 @@ net = Architecture(
 """
 
 
-def test_verify_tells_everything_that_a_plugin_declares_wrongly(kcnn, install):
+def test_verify_tells_everything_that_a_plugin_declares_wrongly(command, install):
     install("kcnn-wrong", "wrong_plugin", LIAR, liar="net")
     install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
-    done = kcnn("verify", "liar")
+    done = command("verify", "liar")
     assert done.returncode == 1
     said = " ".join(done.stdout.split())
     for fault in (
@@ -117,7 +96,7 @@ def test_verify_tells_everything_that_a_plugin_declares_wrongly(kcnn, install):
         "0 of 1 are as declared",
     ):
         assert fault in said
-    broken = kcnn("verify", "shattered")
+    broken = command("verify", "shattered")
     assert broken.returncode == 1
     assert "RuntimeError: boom" in broken.stdout
 
@@ -129,15 +108,15 @@ def test_the_catalogue_page_is_current():
     assert page.read_text() == catalogue.page(), "run `make catalogue` and commit docs/catalogue.md"
 
 
-def test_describe_gives_layers_totals_and_addresses(kcnn):
-    done = kcnn("describe", "googlenet", "--input", "96x96x1")
+def test_describe_gives_layers_totals_and_addresses(command):
+    done = command("describe", "googlenet", "--input", "96x96x1")
     assert done.returncode == 0
     for word in ("inception_4a_5x5_reduce", "arXiv:1409.4842", "96x96x1", "googlenet.torchvision", "stem.{"):
         assert word in done.stdout
 
 
-def test_describe_as_json_is_json_with_every_layer(kcnn):
-    done = kcnn("describe", "mobilenet_v2", "--set", "width=0.5", "--json")
+def test_describe_as_json_is_json_with_every_layer(command):
+    done = command("describe", "mobilenet_v2", "--set", "width=0.5", "--json")
     found = json.loads(done.stdout)
     assert found["params"] == 1_968_680
     assert found["layers"][1] | {"offset": None} == {
@@ -153,23 +132,25 @@ def test_describe_as_json_is_json_with_every_layer(kcnn):
     }
 
 
-def test_describe_applies_changes(kcnn):
-    done = kcnn("describe", "resnet18", "--change", "stage3_unit1_{a,skip}.stride=1", "--json")
+def test_describe_applies_changes(command):
+    done = command("describe", "resnet18", "--change", "stage3_unit1_{a,skip}.stride=1", "--json")
     assert json.loads(done.stdout)["stride"] == [16, 16]
 
 
-def test_a_change_that_alters_nothing_is_a_line_for_a_person(kcnn):
-    done = kcnn("describe", "vgg11", "--change", "conv1_1.kernel=3")
+def test_a_change_that_alters_nothing_is_a_line_for_a_person(command):
+    done = command("describe", "vgg11", "--change", "conv1_1.kernel=3")
     assert done.returncode == 0
     assert done.stderr.strip() == "note: vgg11: conv1_1.kernel changed nothing: the layers are so already"
 
 
-def test_diff_says_what_changes_and_what_it_costs(kcnn):
-    done = kcnn("diff", "googlenet", "googlenet.torchvision")
+def test_diff_says_what_changes_and_what_it_costs(command):
+    done = command("diff", "googlenet", "googlenet.torchvision")
     assert "~ inception_*_5x5: kernel 3 instead of 5 in 9 layers, minus 380,928 weights" in done.stdout
     assert "receptive field 715 -> 379" in done.stdout
-    assert "~ inception_4a_5x5: kernel 5 -> 3" in kcnn("diff", "googlenet", "googlenet.torchvision", "--layers").stdout
-    assert kcnn("diff", "vgg11", "vgg11").stdout.strip() == "the same, layer by layer"
+    assert (
+        "~ inception_4a_5x5: kernel 5 -> 3" in command("diff", "googlenet", "googlenet.torchvision", "--layers").stdout
+    )
+    assert command("diff", "vgg11", "vgg11").stdout.strip() == "the same, layer by layer"
 
 
 @pytest.mark.parametrize(
@@ -191,30 +172,30 @@ def test_diff_says_what_changes_and_what_it_costs(kcnn):
         (["diff", "vgg11", "vgg99"], "nearest are vgg"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(kcnn, words, says):
-    done = kcnn(*words)
+def test_a_mistake_is_one_line_and_exit_code_2(command, words, says):
+    done = command(*words)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_debug_shows_the_traceback(kcnn):
-    done = kcnn("--debug", "describe", "gogglenet")
+def test_debug_shows_the_traceback(command):
+    done = command("--debug", "describe", "gogglenet")
     assert done.returncode == 2
     assert "Traceback" in done.stderr
 
 
-def test_help_shows_examples(kcnn):
-    for command in ("list", "describe", "diff", "train", "launch", "runs", "predict"):
-        done = kcnn(command, "--help")
+def test_help_shows_examples(command):
+    for word in ("list", "describe", "diff", "train", "launch", "runs", "predict"):
+        done = command(word, "--help")
         assert done.returncode == 0
         assert "Examples" in done.stdout
-        assert f"kcnn {command}" in done.stdout
+        assert f"kcnn {word}" in done.stdout
 
 
-def test_a_space_is_shown_before_anything_is_tried(kcnn):
-    done = kcnn("search", "convnet", "--dry-run", "--max-macs", "1M")
+def test_a_space_is_shown_before_anything_is_tried(command):
+    done = command("search", "convnet", "--dry-run", "--max-macs", "1M")
     assert done.returncode == 0, done.stderr
     assert "points, " in done.stdout
     assert "conv1.kernel: 5, 3, 7" in done.stdout
@@ -232,8 +213,8 @@ def test_a_space_is_shown_before_anything_is_tried(kcnn):
         ((), "which pictures"),
     ],
 )
-def test_a_search_that_cannot_be_is_one_line(kcnn, words, said):
-    done = kcnn("search", "convnet", *words, *(["--dry-run"] if words else []))
+def test_a_search_that_cannot_be_is_one_line(command, words, said):
+    done = command("search", "convnet", *words, *(["--dry-run"] if words else []))
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

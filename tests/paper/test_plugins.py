@@ -1,0 +1,248 @@
+"""A plugin that is broken in whatever way hurts its own names alone, and says what is wrong."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+import pytest
+
+import kcnn
+from kcnn import catalogue, doctor, plugins, registry
+
+GOOD = """
+from kcnn import Architecture
+from kcnn.blocks import conv
+net = Architecture(body=lambda x: conv(x, 4, name="one"), reference="none", params=4 * 28 + 5 * 1000)
+"""
+BROKEN = {  # how: its code, and what is said of it
+    "raises": ("raise RuntimeError('boom')", "RuntimeError: boom"),
+    "lacks": ("import surely_not_installed", "No module named 'surely_not_installed'"),
+    "wrong": ("net = 3", "is a int, not a kcnn.Architecture"),
+    "other": (GOOD.replace("net =", "web ="), "is not there"),
+    "exits": ("import sys; sys.exit(3)", "it ends the interpreter while it is imported (exit 3)"),
+    "recurs": ("def f(): f()\nf()", "RecursionError"),
+    "syntax": ("net = = 3", "SyntaxError"),
+}
+
+
+@pytest.fixture
+def broken(install):
+    for how, (code, _) in BROKEN.items():
+        install(f"kcnn-{how}", f"kcnn_{how}", code, **{f"net_{how}": "net"})
+    install("kcnn-good", "kcnn_good", GOOD, net_good="net")
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_name_that_does_not_load_says_why_and_no_other_is_hurt(broken, how):
+    with pytest.raises((ImportError, TypeError)) as error:
+        kcnn.architecture(f"net_{how}")
+    assert BROKEN[how][1] in str(error.value)
+    assert f"kcnn-{how}" in str(error.value)
+    assert kcnn.measure("net_good").params == 5112
+    assert kcnn.measure("vgg11").params == 132_863_336
+
+
+def test_lists_with_filters_tell_of_each_broken_plugin_and_show_the_rest(broken, command):
+    said = command("list", "net_*", "--weights")
+    assert "net_good" in said.stdout
+    for how, (_, words) in BROKEN.items():
+        assert f"net_{how}: " in said.stderr
+        assert words in said.stderr
+
+
+def test_a_plain_list_runs_no_code_of_others(install, tmp_path, command):
+    mark = tmp_path / "ran"
+    install("kcnn-nosy", "kcnn_nosy", f"open({str(mark)!r}, 'w')\n{GOOD}", nosy="net")
+    for words in (("list",), ("plugins",), ("list", "vgg"), ("describe", "vgg11"), ("verify", "lenet5")):
+        said = command(*words)
+        assert said.returncode == 0, said.stderr
+        assert not mark.exists(), words
+    assert "nosy" in command("list").stdout
+    command("list", "nosy")
+    assert mark.exists(), "it was asked for"
+
+
+def test_a_plugin_that_hangs_is_given_up_among_others_and_named(install, monkeypatch):
+    install("kcnn-slow", "kcnn_slow", f"import time; time.sleep(60)\n{GOOD}", slow="net")
+    monkeypatch.setattr(catalogue, "PATIENCE", 0.3)
+    out, begun = sys.stdout, time.monotonic()
+    names = catalogue.full_names("*")
+    assert time.monotonic() - begun < 30
+    assert {"slow", "resnet50.keras"} <= {*names}
+    assert sys.stdout is out
+    with pytest.raises(ImportError, match=r"kcnn-slow does not load: its import takes more than 0.3 seconds"):
+        kcnn.architecture("slow")
+
+
+def test_what_a_plugin_prints_and_does_to_logging_stays_its_own(install, capsys):
+    code = "import logging; print('hello'); logging.basicConfig(level=0); logging.disable(50)\n"
+    install("kcnn-loud", "kcnn_loud", code + GOOD, loud="net")
+    root = logging.getLogger()
+    before = root.level, [*root.handlers], root.manager.disable
+    assert kcnn.architecture("loud").params == 5112
+    assert (root.level, [*root.handlers], root.manager.disable) == before
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
+
+
+@pytest.mark.parametrize(
+    ("needs", "says"),
+    [
+        ("kcnn>=99", f"it is made for kcnn>=99, and this is kcnn {kcnn.__version__}"),
+        ("kcnn<0.1", f"it is made for kcnn<0.1, and this is kcnn {kcnn.__version__}"),
+    ],
+)
+def test_a_plugin_for_another_kcnn_says_so_before_it_runs(install, tmp_path, needs, says):
+    mark = tmp_path / "ran"
+    install("kcnn-late", "kcnn_late", f"open({str(mark)!r}, 'w')\n{GOOD}", needs=[needs], late="net")
+    with pytest.raises(ImportError) as error:
+        kcnn.architecture("late")
+    assert says in str(error.value)
+    assert not mark.exists()
+    (one,) = (found for found in doctor.installed() if found.distribution == "kcnn-late")
+    assert (one.state, one.reason) == ("unfit", says)
+
+
+def test_a_plugin_for_this_kcnn_loads(install):
+    install("kcnn-fits", "kcnn_fits", GOOD, needs=[f"kcnn>={kcnn.__version__}", "numpy", "x; extra == 'y'"], fits="net")
+    assert kcnn.architecture("fits").params == 5112
+
+
+def test_a_missing_dependency_is_named_with_how_to_get_it(install):
+    install("kcnn-needy", "kcnn_needy", "import surely_not_there", needs=["surely-not-there>=2"], needy="net")
+    wanted = "it needs surely-not-there, which is not installed: pip install 'surely-not-there>=2'"
+    with pytest.raises(ImportError, match=wanted):
+        kcnn.architecture("needy")
+    (one,) = (found for found in doctor.installed() if found.distribution == "kcnn-needy")
+    assert (one.state, one.reason) == ("unfit", wanted)
+
+
+def test_the_doctor_loads_each_plugin_by_itself_and_finds_what_ails_it(broken, install, command):
+    install("kcnn-gone", "kcnn_gone", "import os; os._exit(7)", gone="net")
+    install("kcnn-slow", "kcnn_slow", "import time; time.sleep(60)", slow="net")
+    install("kcnn-chatty", "kcnn_chatty", f"print('kcnn.doctor:')\nprint('hi')\n{GOOD}", chatty="net")
+    said = command("plugins", "--doctor", "--seconds", "4")
+    assert said.returncode == 1
+    rows = {line.split()[0]: line for line in said.stdout.splitlines()[1:] if line.strip()}
+    for how, (_, words) in BROKEN.items():
+        assert " broken " in rows[f"kcnn-{how}"]
+        assert words in rows[f"kcnn-{how}"]
+    assert "its import ends the process (exit 7)" in rows["kcnn-gone"]
+    assert " stuck " in rows["kcnn-slow"]
+    assert all(rows[name].endswith(" ok") for name in ("kcnn", "kcnn-good", "kcnn-chatty"))
+
+
+def test_two_of_one_name_are_shown_and_each_is_had_by_its_distribution(install):
+    install("kcnn-one", "kcnn_one", GOOD, twin="net")
+    install("kcnn-two", "kcnn_two", GOOD.replace("4, name", "8, name"), twin="net")
+    with pytest.raises(ValueError, match='published by kcnn-one and by kcnn-two; ask for "kcnn-one:twin"'):
+        kcnn.draw("twin")
+    assert kcnn.measure("kcnn-one:twin").params < kcnn.measure("kcnn-two:twin").params
+    reasons = {one.distribution: one.reason for one in doctor.installed() if one.state == "clash"}
+    assert reasons["kcnn-one"] == 'twin also by kcnn-two; ask for "kcnn-one:twin"'
+
+
+@pytest.mark.parametrize("limit", ["none", "", "kcnn-other", "KCNN_Allowed , other"])
+def test_only_those_that_are_named_may_load(install, monkeypatch, limit):
+    install("kcnn-allowed", "kcnn_allowed", GOOD, allowed="net")
+    monkeypatch.setenv("KCNN_PLUGINS", limit)
+    may = "llowed" in limit
+    assert ("allowed" in kcnn.names()) is may
+    assert "vgg11" in kcnn.names()
+    if may:
+        assert kcnn.architecture("allowed").params == 5112
+        return
+    for name in ("allowed", "kcnn-allowed:allowed"):
+        with pytest.raises(ImportError, match=r"published by kcnn-allowed, which KCNN_PLUGINS=.* does not let load"):
+            kcnn.architecture(name)
+    (one,) = (found for found in doctor.installed() if found.distribution == "kcnn-allowed")
+    assert one.state == "held back"
+
+
+def test_a_rival_that_may_not_load_is_none(install, monkeypatch):
+    install("kcnn-rival", "rival_plugin", GOOD, vgg11="net")
+    monkeypatch.setenv("KCNN_PLUGINS", "none")
+    assert kcnn.measure("vgg11").params == 132_863_336
+
+
+def test_what_is_installed_later_is_there_after_a_refresh(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "later" not in kcnn.names()
+    (tmp_path / "kcnn_later.py").write_text(GOOD)
+    info = tmp_path / "kcnn_later-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kcnn-later\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[kcnn.architectures]\nlater = kcnn_later:net\n")
+    assert "later" not in kcnn.names()
+    kcnn.refresh()
+    assert kcnn.measure("later").params == 5112
+    monkeypatch.undo()
+    kcnn.refresh()
+    assert "later" not in kcnn.names()
+
+
+def test_names_of_a_thousand_distributions_come_from_one_look_at_their_metadata(tmp_path):
+    """How long that takes is in benchmarks/names.py; here it is counted what is read."""
+    many(tmp_path)
+    code = (
+        "import sys, kcnn; import importlib.metadata as m; opened = []; own = m.PathDistribution.read_text\n"
+        "def read(self, name): opened.append(name); return own(self, name)\n"
+        "m.PathDistribution.read_text = read; names = kcnn.names(); count = len(opened); kcnn.names()\n"
+        "print(len([n for n in names if n.startswith('net')]), opened.count('METADATA'), len(opened) - count)\n"
+        "print(sorted({one.partition('.')[0] for one in sys.modules} & {'tensorflow', 'keras', 'numpy'}))"
+    )
+    found = run(code, path=tmp_path)
+    assert found.splitlines() == ["200 51 0", "[]"]
+
+
+def many(folder):
+    """1,000 distributions, of which 50 publish 4 networks each."""
+    for number in range(1000):
+        info = folder / f"dist_{number}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{number}\nVersion: 1.0\n\n" + "text\n" * 100)
+        points = "\n".join(f"net{number}_{k} = mod{number}:net{k}" for k in range(4))
+        lines = f"[kcnn.architectures]\n{points}" if number < 50 else f"[console_scripts]\ntool{number} = mod:main"
+        (info / "entry_points.txt").write_text(lines + "\n")
+
+
+def run(code, path):
+    there = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": there},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_checkout_is_verified_before_it_is_published(tmp_path, command):
+    (tmp_path / "kcnn_draft.py").write_text(GOOD.replace("4 * 28", "4 * 2_9"))
+    project = '[project]\nname = "kcnn-draft"\nversion = "0.1"\ndependencies = [{}]\n'
+    points = '[project.entry-points."kcnn.architectures"]\ndraft = "kcnn_draft:net"\n'
+    (tmp_path / "pyproject.toml").write_text(project.format("") + points)
+    said = command("verify", "--path", str(tmp_path))
+    assert said.returncode == 1
+    assert "states no version of kcnn that it is made for" in said.stderr
+    assert "parameters are 5,112, not 5,116" in said.stdout
+    (tmp_path / "kcnn_draft.py").write_text(GOOD)
+    (tmp_path / "pyproject.toml").write_text(project.format('"kcnn>=0.1"') + points)
+    said = command("verify", "--path", str(tmp_path))
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "1 of 1 are as declared" in said.stdout
+    (tmp_path / "pyproject.toml").write_text(project.format(""))
+    assert "publishes no architecture" in command("verify", "--path", str(tmp_path)).stderr
+    (tmp_path / "pyproject.toml").unlink()
+    assert "has no pyproject.toml" in command("verify", "--path", str(tmp_path)).stderr
+
+
+def test_the_requirements_of_kcnn_itself_are_met():
+    assert version("kcnn") == kcnn.__version__
+    own = next(iter(registry.published()["vgg11"].values()))
+    assert plugins.misfits(own.dist, only="kcnn") == []
