@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-SHARED := -n 2 --dist loadfile  # two processes, a file of tests in one of them
+SHARED := -n 2 --dist loadscope  # two processes, the tests of a file or a class in one of them
 
 .PHONY: demo test quick test-all lint catalogue clean
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import kcnn
-from tests.catalogue import ONE_PER_FAMILY, REST
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -72,12 +71,6 @@ def test_a_deployed_model_says_what_goes_in_and_comes_out():
     said = kcnn.deploy(model).metadata
     assert (said["input_shape"], said["pixels"], said["classes"]) == ([32, 32, 1], [0, 255], ["ant", "bee"])
     assert kcnn.deploy(keras.Sequential([keras.Input((4,)), L.Dense(3)])).metadata["classes"] == 3
-
-
-@pytest.mark.every
-@pytest.mark.parametrize("name", [*ONE_PER_FAMILY, *REST])
-def test_every_network_is_the_same_of_keras_layers_alone(name):
-    check(name)
 
 
 @pytest.mark.parametrize("name", ["lenet5", "alexnet", "resnet20"])

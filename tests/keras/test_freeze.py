@@ -8,7 +8,6 @@ import kcnn
 from kcnn.freeze import Phase, Violation, features, freeze, ledger, places, rates, unfreeze
 from kcnn.training import adamw, sgd
 from kcnn.transfer import prepare
-from tests.catalogue import ONE_PER_FAMILY, REST
 
 L = keras.layers
 
@@ -55,12 +54,6 @@ def check(name):
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v2"])
 def test_head_stages_and_all_train_as_named(name):
-    check(name)
-
-
-@pytest.mark.every
-@pytest.mark.parametrize("name", [name for name in (*ONE_PER_FAMILY, *REST) if name not in ("mlp",)])
-def test_head_stages_and_all_train_as_named_in_every_network(name):
     check(name)
 
 

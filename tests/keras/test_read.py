@@ -5,12 +5,6 @@ import numpy as np
 import pytest
 
 import kcnn
-from tests.catalogue import ONE_PER_FAMILY
-
-
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
-def test_what_was_built_is_read_back_as_it_was_drawn(name):
-    assert str(kcnn.diff(name, kcnn.read(kcnn.build(name)))) == "the same, layer by layer"
 
 
 def test_kerass_resnet50_is_measured_right():

@@ -10,6 +10,7 @@ from importlib.metadata import version
 import pytest
 
 import kcnn
+from benchmarks.names import many
 from kcnn import catalogue, doctor, plugins, registry
 
 GOOD = """
@@ -196,17 +197,6 @@ def test_names_of_a_thousand_distributions_come_from_one_look_at_their_metadata(
     )
     found = run(code, path=tmp_path)
     assert found.splitlines() == ["200 51 0", "[]"]
-
-
-def many(folder):
-    """1,000 distributions, of which 50 publish 4 networks each."""
-    for number in range(1000):
-        info = folder / f"dist_{number}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{number}\nVersion: 1.0\n\n" + "text\n" * 100)
-        points = "\n".join(f"net{number}_{k} = mod{number}:net{k}" for k in range(4))
-        lines = f"[kcnn.architectures]\n{points}" if number < 50 else f"[console_scripts]\ntool{number} = mod:main"
-        (info / "entry_points.txt").write_text(lines + "\n")
 
 
 def run(code, path):

@@ -1,4 +1,4 @@
-"""Plugins that are really on the path, as pip would lay them out."""
+"""Plugins that are really on the path, as pip would lay them out, and the command line as a person uses it."""
 
 import os
 import sys

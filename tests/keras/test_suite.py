@@ -1,0 +1,15 @@
+"""kcnn's own networks pass the suite that authors of plugins are given, through the same door."""
+
+import pytest
+
+from kcnn.testing import Suite
+from tests.catalogue import ONE_PER_FAMILY, REST
+
+
+def suites(names, *marks):
+    """A class of tests for each network."""
+    return {f"Test_{name}": type(f"Test_{name}", (Suite,), {"name": name, "pytestmark": [*marks]}) for name in names}
+
+
+globals().update(suites(ONE_PER_FAMILY))
+globals().update(suites(REST, pytest.mark.every))

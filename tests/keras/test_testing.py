@@ -1,0 +1,158 @@
+"""The suite for authors finds what it is for: each check, shown a network with the mistake that it looks for."""
+
+import pytest
+
+from kcnn.testing import Suite, checks
+
+OWN = '''
+"""A small network with an op of its own, right in every way."""
+from dataclasses import dataclass
+from kcnn import Architecture
+from kcnn.blocks import apply, conv
+from kcnn.ops import Act, Add
+
+@dataclass(frozen=True)
+class Gain:
+    start: float = 1.0
+
+    def shape(self, x):
+        return x
+
+    def params(self, x):
+        return x[-1]
+
+    def layer(self, name):
+        return layer()(self.start, name=name)
+
+def layer():
+    import keras
+
+    @keras.saving.register_keras_serializable("mutant")
+    class Layer(keras.layers.Layer):
+        def __init__(self, start=1.0, **kwargs):
+            super().__init__(**kwargs)
+            self.start = start
+
+        def build(self, shape):
+            start = keras.initializers.Constant(self.start)
+            self.gain = self.add_weight(name="gain", shape=(shape[-1],), initializer=start)
+
+        def call(self, x):
+            return x * self.gain
+
+        def kcnn_op(self):
+            return Gain(self.start)
+
+        def kcnn_plain(self, x):
+            return x * keras.ops.convert_to_numpy(self.gain)
+
+        def get_config(self):
+            return {**super().get_config(), "start": self.start}
+
+    return Layer
+
+def body(x):
+    x = conv(x, 8, 3, stride=2, norm=True, name="stem")
+    y = conv(x, 8, 3, norm=True, name="way")
+    x = apply(Act("relu"), apply(Add(), x, y, name="add"), name="relu")
+    return apply(Gain(2.0), x, name="gain")
+
+net = Architecture(
+    body=body, reference="none", input_shape=(32, 32, 3), classes=10, params=216 + 16 + 576 + 16 + 8 + 90
+)
+'''
+MUTANTS = {  # what is wrong: what is put for what, the check that finds it, and what it says
+    "a wrong count": ("+ 90", "+ 91", checks.declared, "parameters are 922, not 923"),
+    "no count": ("params=", "params=None and ", checks.declared, "declares no params"),
+    "same for valid": (
+        "        return layer()(self.start, name=name)",
+        "        import keras\n        return keras.layers.Conv2D(8, 3, use_bias=False, name=name)",
+        checks.drawn_as_built,
+        "gain is (16, 16, 8) with 8 parameters and 0 others on paper, in Keras (14, 14, 8) with 576",
+    ),
+    "a dead branch": ("return x * self.gain", "return x * self.gain * 0.0", checks.learns, "no gradient reaches"),
+    "a gradient that is no number": (
+        "return x * self.gain",
+        "return x * self.gain + keras.ops.sqrt(0.0 * keras.ops.abs(x))",
+        checks.learns,
+        "is not finite",
+    ),
+    "a duplicate name": ('name="way"', 'name="stem"', checks.named, "used twice"),
+    "a name that no address reaches": ('name="way"', 'name="Way.1"', checks.named, "an address can reach it"),
+    "a layer that cannot be saved": (
+        'return {**super().get_config(), "start": self.start}',
+        "return super().get_config() | {'begin': 1}",
+        checks.saved,
+        "begin",
+    ),
+    "a layer that is saved with other numbers": (
+        "def call(self, x):\n",
+        "def call(self, x):\n            x = x + id(self) % 1000 / 1e3\n",
+        checks.saved,
+        "the loaded model gives other numbers",
+    ),
+    "a dtype leak": (
+        "return x * self.gain",
+        'return keras.ops.cast(x, "float32") * keras.ops.cast(self.gain, "float32")',
+        checks.mixed,
+        "gain (Layer) computes in float32 under mixed_bfloat16",
+    ),
+    "another op than it is": ("return Gain(self.start)", "return Gain(3.0)", checks.read_back, "differs"),
+    "a plain layer that computes something else": (
+        "return x * keras.ops.convert_to_numpy(self.gain)",
+        "return x * (1.1 * keras.ops.convert_to_numpy(self.gain))",
+        checks.deployed,
+        "the deployed model gives other numbers",
+    ),
+    "no plain layer": ("def kcnn_plain", "def plainly", checks.deployed, "not Keras' own"),
+}
+EVERY = [getattr(checks, name) for name in ("declared", "named", "drawn_as_built", "read_back", "patched", "learns")]
+EVERY += [getattr(checks, name) for name in ("saved", "mixed", "deployed", "twice", "replicated", "frozen")]
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    checks.small.cache_clear()
+    yield
+    checks.small.cache_clear()
+
+
+def test_a_network_that_is_right_passes_every_check(install):
+    install("kcnn-mutant", "mutant", OWN, mutant="net")
+    for check in EVERY:
+        check("mutant")
+    for channels in (1, 7):
+        checks.built_small("mutant", channels)
+
+
+@pytest.mark.parametrize("mistake", MUTANTS)
+def test_a_mistake_is_found_and_named(install, mistake):
+    right, wrong, check, says = MUTANTS[mistake]
+    assert OWN.count(right) == 1
+    install("kcnn-mutant", "mutant", OWN.replace(right, wrong), mutant="net")
+    with pytest.raises(Exception) as error:
+        check("mutant")
+    assert says in str(error.value)
+
+
+def test_what_is_not_claimed_is_skipped_and_the_reason_says_so(install):
+    code = """
+from kcnn import Architecture
+def model(input_shape, classes):
+    import keras
+    image = keras.Input(input_shape)
+    x = keras.layers.Conv2D(4, 3, name="conv")(keras.layers.Rescaling(1 / 255, name="rescale")(image))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(image, keras.layers.Dense(classes, name="logits")(x))
+net = Architecture(keras=model, reference="none", input_shape=(32, 32, 3), classes=10, params=112 + 50)
+"""
+    install("kcnn-mutant", "mutant", code, mutant="net")
+    with pytest.raises(checks.Skip, match="exists only as Keras code"):
+        checks.patched("mutant")
+
+    class Own(Suite):
+        name = "mutant"
+
+    with pytest.raises(pytest.skip.Exception, match="exists only as Keras code"):
+        Own().test_two_copies_stand_in_one_graph()
+    Own().test_a_gradient_reaches_every_weight()
