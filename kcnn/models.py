@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import kcnn
+from kcnn import plugins
 from kcnn.architecture import Architecture
 from kcnn.drawing import ARGUMENTS, Drawing, draw
 from kcnn.registry import entry
@@ -121,6 +122,7 @@ def load(path: str | PathLike[str]) -> Any:
                 f"{card['distribution_version']}, which is not installed here: {error}"
             ) from None
         home = point.module.partition(".")[0]
+        plugins.load(point, card["distribution"])
     for module in card["modules"]:
         # A file may not name just any module to run: only kcnn's, or those of the plugin it is built from.
         if module not in sys.modules and module.partition(".")[0] not in ("kcnn", home):

@@ -170,11 +170,11 @@ def describe(
             f"{size(measured.features.shape)}, each sees {_both(measured.field)} pixels",
         ),
         ("smallest input", f"{least}x{least}"),
-        ("pixels 0..255", f"are rescaled: {_words(plan.rescale)}"),
+        ("pixels 0..255", "go in as they are" if plan.keras else f"are rescaled: {_words(plan.rescale)}"),
         ("options", ", ".join(f"{o}={v}" for o, v in facts["options"].items()) or "none"),  # type: ignore[attr-defined]
         ("variants", ", ".join(f"{name}.{v}" for v in plan.variants) or "none"),
         ("weights", catalogue.weights_said(plan) or "none of its own"),
-        ("patchable", _patchable(measured)),
+        ("patchable", "by its options alone: it is Keras code" if plan.keras else _patchable(measured)),
     ):
         totals.add_row(f"[bold]{label}[/]", text)
     out.print(totals)
