@@ -15,8 +15,9 @@ from kcnn.search.journal import Trial
 from kcnn.search.result import BEST, DEFAULT, RESULT, Final, Side
 from kcnn.search.trial import Setting
 from kcnn.space import Candidate, Space
+from kcnn.space.weight import weighed
+from kcnn.training import Recipe, train
 from kcnn.training import recipe as planned
-from kcnn.training import train
 
 
 def finish(space: Space, setting: Setting, winner: Trial, seeds: int) -> Final:
@@ -24,9 +25,10 @@ def finish(space: Space, setting: Setting, winner: Trial, seeds: int) -> Final:
     chosen = space.candidate(winner.values)
     sides = [_side(BEST, f"trial-{winner.number:04}", chosen, setting, seeds)]
     usual = _as_it_is(space)
-    if usual is not None and (usual.drawing.asked != chosen.drawing.asked or chosen.training):
+    same = usual is not None and _alike(chosen, usual, setting.recipe)
+    if usual is not None and not same:
         sides.append(_side(DEFAULT, DEFAULT, usual, setting, seeds))
-    found = Final(winner.number, tuple(sides))
+    found = Final(winner.number, tuple(sides), same=same)
     if len(sides) == 2:
         each = [100 * (a - b) for a, b in zip(sides[0].accuracies, sides[1].accuracies, strict=True)]
         low, high = student(each) if seeds > 1 else (None, None)
@@ -34,6 +36,13 @@ def finish(space: Space, setting: Setting, winner: Trial, seeds: int) -> Final:
         found = dataclasses.replace(found, points=float(np.mean(each)), low=low, high=high, shown=shown)
     write_text(setting.out / RESULT, json.dumps(asdict(found), indent=1))
     return found
+
+
+def _alike(one: Candidate, other: Candidate, recipe: Recipe) -> bool:
+    """Whether two candidates are one network, trained alike: they may be written differently."""
+    return planned(recipe, one.training) == planned(recipe, other.training) and (
+        weighed(one.drawing)[0] == weighed(other.drawing)[0]
+    )
 
 
 def _as_it_is(space: Space) -> Candidate | None:

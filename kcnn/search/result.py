@@ -34,7 +34,8 @@ class Final:
     """
 
     trial: int
-    sides: tuple[Side, ...]  # the best, and the network as it is unless that is the best
+    sides: tuple[Side, ...]  # the best, and the network as it is, unless that is the best or cannot be built
+    same: bool = False  # whether the best is the network as it is
     points: float | None = None
     low: float | None = None
     high: float | None = None
@@ -47,7 +48,7 @@ class Final:
             f"({', '.join(f'{one:.2%}' for one in side.accuracies)}), {side.params:,} parameters, {side.macs:,} MACs"
             for side in self.sides
         ]
-        if len(self.sides) == 1:
+        if self.same:
             said.append("the best in validation is the network as it is")
         elif self.low is not None:
             verdict = "a difference" if self.shown else "no difference is shown"

@@ -61,6 +61,16 @@ def test_a_larger_budget_that_finds_another_best_tests_that_one(real, digits):
     assert {side.name for side in again.sides} <= {"best", "default"}
 
 
+def test_where_the_network_as_it_is_wins_it_is_not_compared_with_itself(real, digits):
+    from kcnn.search.final import finish
+
+    found, folder = real
+    settled = run.settle(SPACE, digits, out=folder, **FEW)
+    first = finish(settled.space, settled.setting, found.trials[0], 1)
+    assert [side.name for side in first.sides] == ["best"]
+    assert str(first).endswith("the best in validation is the network as it is")
+
+
 def test_no_more_checkpoints_stay_than_were_asked_for(real):
     assert len(list(real[1].glob("trials/*/checkpoints"))) == 2
 
