@@ -14,7 +14,7 @@ DRAWS, TREES = 20, 50
 
 @dataclass(frozen=True)
 class Importance:
-    """The share of the score's variance that a forest loses when a choice is shuffled, and its 95 % interval."""
+    """What a forest's R2 for the score loses when a choice is shuffled, and its 95 % interval."""
 
     name: str
     share: float

@@ -19,6 +19,7 @@ from kcnn.space.choices import spoken
 
 COLOURS = dict(zip(STATUSES, ("#1f77b4", "#9aa0a6", "#d62728", "#ff7f0e", "#8c564b"), strict=True))
 LEADERS = 20
+LINES = 8  # axes that a screen has room for
 FIELDS = ("filters", "units", "kernel", "stride", "padding", "kind", "rate")  # of ops, those that are shown
 PAGE = Path(__file__).with_name("report.html")
 
@@ -69,7 +70,8 @@ def write(folder: str | Path, to: str | Path | None = None) -> Path:
 
 
 def _figures(trials: Sequence[Trial], names: Sequence[str], weighed: Sequence[Importance]) -> list[Any]:
-    found = [_over_time(trials), _curves(trials), _parallel(trials, names)]
+    first = [one.name for one in weighed] or list(names)
+    found = [_over_time(trials), _curves(trials), _parallel(trials, first[:LINES])]
     if weighed:
         found.append(_bars(weighed))
     return [*found, _front(trials, "macs", "multiply-accumulates an image"), _front(trials, "params", "parameters")]
@@ -143,12 +145,14 @@ def _parallel(trials: Sequence[Trial], names: Sequence[str]) -> Any:
         places = [known.index(spoken(value) if value is not None else "-") for value in values]
         dimensions.append({"label": name, "values": places, "tickvals": list(range(len(known))), "ticktext": known})
     dimensions.append({"label": "score", "values": [t.score for t in scored]})
-    figure = _figure("Every trial as a line through its values", "", "")
+    more = " of the choices that matter most" if len(names) == LINES else ""
+    figure = _figure(f"Every trial as a line through its values{more}", "", "")
+    figure.update_layout(margin_t=120)
     figure.add_trace(
         go.Parcoords(
             line={"color": [t.score for t in scored], "colorscale": "Viridis", "showscale": True},
             dimensions=dimensions,
-            labelangle=-20,
+            labelangle=-15,
         )
     )
     return figure
@@ -157,7 +161,8 @@ def _parallel(trials: Sequence[Trial], names: Sequence[str]) -> Any:
 def _bars(weighed: Sequence[Importance]) -> Any:
     import plotly.graph_objects as go
 
-    figure = _figure("Importance of each choice, with its 95 % interval", "share of the score's variance", "")
+    figure = _figure("Importance of each choice, with its 95 % interval", "R2 that is lost when it is shuffled", "")
+    figure.update_layout(height=140 + 26 * len(weighed), yaxis={"dtick": 1, "automargin": True})
     ordered = sorted(weighed, key=lambda one: one.share)
     figure.add_trace(
         go.Bar(
