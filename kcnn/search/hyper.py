@@ -6,6 +6,7 @@ from typing import Any
 
 from kcnn.search.engine import keras_tuner
 from kcnn.space import Choice, Range, Space
+from kcnn.space.points import matters
 
 
 def hyperparameters(space: Space, identity: str, first: Mapping[str, Any]) -> Any:
@@ -28,9 +29,15 @@ def encoded(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decoded(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of choices as the space has them; keras-tuner's own are left out."""
-    by_name = {choice.name: choice for choice in space.all}
-    return {name: _decode(by_name[name], value) for name, value in values.items() if name in by_name}
+    """Values of choices as the space has them; keras-tuner's own are left out, and those that do not matter.
+
+    A worker's hyperparameters, which came by gRPC, have values of inactive ones too.
+    """
+    found: dict[str, Any] = {}
+    for choice in space.all:
+        if choice.name in values and matters(choice, found):
+            found[choice.name] = _decode(choice, values[choice.name])
+    return found
 
 
 def _within(found: Any, choice: Choice, by_name: Mapping[str, Choice], make: Any) -> None:

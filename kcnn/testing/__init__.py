@@ -31,6 +31,10 @@ class Suite:
         except checks.Skip as reason:
             pytest.skip(str(reason))
 
+    @classmethod
+    def teardown_class(cls):
+        checks.forget()
+
     def test_what_it_declares_is_so(self):
         self._holds(checks.declared)
 

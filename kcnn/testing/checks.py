@@ -3,6 +3,7 @@
 Networks are built no larger than they must be: at the standard size once, else at the smallest input or 32 pixels.
 """
 
+import gc
 import re
 import tempfile
 from functools import lru_cache
@@ -258,6 +259,13 @@ def fresh(name: str, **asked: Any) -> Any:
 def small(name: str) -> Any:
     """A model of three classes at a small size, for checks that leave it as it is."""
     return fresh(name)
+
+
+def forget() -> None:
+    """Let go of the model that is kept, and of what Keras keeps of all."""
+    small.cache_clear()
+    keras.utils.clear_session()
+    gc.collect()
 
 
 def logits(model: Any, x: np.ndarray) -> np.ndarray:

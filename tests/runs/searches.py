@@ -7,7 +7,13 @@ from kcnn.space import Range, Space
 
 SPACE = Space(
     "stack",
-    {"conv1.kernel": (3, 5, (3, 5)), "conv1.stride": (1, 2), "conv*.padding": ("same", "valid"), "depth": (2, 3)},
+    {
+        "conv1.kernel": (3, 5, (3, 5)),
+        "conv1.stride": (1, 2),
+        "conv*.padding": ("same", "valid"),
+        "depth": (2, 3),
+        "conv3.kernel": (1, 3),  # where the depth is 3
+    },
     input_shape=(8, 8, 1),
     training={"learning_rate": Range(1e-3, 1e-2, log=True)},
 )

@@ -115,6 +115,7 @@ def test_the_first_trial_is_the_network_and_the_training_as_they_are(digits, pre
         "conv1.kernel": 3,
         "conv1.stride": 1,
         "conv*.padding": "same",
+        "conv3.kernel": 3,
         "learning_rate": 2e-3,
     }
 
