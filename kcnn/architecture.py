@@ -91,6 +91,12 @@ class Architecture:
     weights: tuple[Weights, ...] = ()  # the first of a name and options is the one meant by both
 
     def __post_init__(self):
+        kinds = (("reference", str), ("variants", Mapping), ("layouts", Mapping), ("aux", Mapping), ("weights", tuple))
+        for name, kind in kinds:
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is a {kind.__name__}, not {getattr(self, name)!r}")
+        if not all(isinstance(one, Weights) for one in self.weights):
+            raise TypeError(f"weights are kcnn.Weights, not {self.weights!r}")
         if (self.body is None) == (self.keras is None):
             raise TypeError("an architecture has a body, or the function `keras` that makes its model: one of the two")
         if self.keras is not None and (self.aux or self.changes):

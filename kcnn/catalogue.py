@@ -141,6 +141,8 @@ def _built(found: Entry) -> Iterator[str]:
     model = build(found.name)
     layers = {layer.name: layer for layer in model.layers}
     for row in found.measured:
+        if row.name not in layers and found.plan.keras and not row.params:
+            continue  # an activation inside a layer, or an operator, which is none
         layer = layers[row.name]
         have = tuple(sum(prod(w.shape) for w in ws) for ws in (layer.trainable_weights, layer.non_trainable_weights))
         if have != (row.params, row.state) or tuple(layer.output.shape[1:]) != row.shape:
@@ -161,12 +163,12 @@ def page() -> str:
     ]
     module = ""
     for name in _by_family():
-        point, _ = registry.entry(name)
+        point, _ = registry.entry(f"{registry.OWN}:{name}")
         if point.module != module:
             module = point.module
             title = (sys.modules[module].__doc__ or module).strip().splitlines()[0].rstrip(".")
             lines += ["", f"## {title}", "", f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
-        lines.append(f"| {' | '.join(_cells(entry(name)))} |")
+        lines.append(f"| {' | '.join(_cells(name, entry(f'{registry.OWN}:{name}')))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -175,7 +177,8 @@ _COLUMNS = ("network", "year", "reference", "parameters", "MACs", "input", "rece
 
 def _by_family() -> list[str]:
     """kcnn's own networks with their variants, by the first year of their family, then as they are published."""
-    own = [name for name in full_names() if "kcnn" in registry.published()[name.partition(".")[0]]]
+    bare = [name for name, points in registry.published().items() if registry.OWN in points]
+    own = [full.partition(":")[2] for name in sorted(bare) for full in with_variants(f"{registry.OWN}:{name}")]
     order = list(registry.published())
     plans = {name: registry.architecture(f"kcnn:{name.partition('.')[0]}") for name in own}
     first: dict[str, int] = {}
@@ -190,10 +193,10 @@ def _by_family() -> list[str]:
     return sorted(own, key=place)
 
 
-def _cells(found: Entry) -> tuple[str, ...]:
+def _cells(name: str, found: Entry) -> tuple[str, ...]:
     plan, measured = found.plan, found.measured
     return (
-        f"`{found.name}`",
+        f"`{name}`",
         str(plan.year or ""),
         plan.reference,
         f"{measured.params:,}",

@@ -1,24 +1,26 @@
 """What is installed: each distribution that publishes architectures, and whether it can be used."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from kcnn import plugins, registry
 from kcnn.architecture import Architecture
+from kcnn.files import write_text
 
 READY, HELD, UNFIT, CLASH = "ready", "held back", "unfit", "clash"  # by metadata alone
 OK, BROKEN, STUCK = "ok", "broken", "stuck"  # by loading it
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a network
-MARK = "kcnn.doctor:"  # before what the other process reports, whatever a plugin prints
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def _by_distribution() -> dict[str, list[EntryPoint]]:
 
 def _at_first_sight(distribution: str, points: Sequence[EntryPoint]) -> Plugin:
     dist = points[0].dist
-    found = Plugin(distribution, dist.version if dist else "", tuple(sorted(p.name for p in points)), READY)
+    version = (dist.metadata["Version"] if dist else None) or "?"
+    found = Plugin(distribution, version, tuple(sorted(p.name for p in points)), READY)
     if not registry.may_load(distribution):
         return replace(found, state=HELD, reason=f"{registry.ALLOWED} does not name it")
     wrong = plugins.misfits(dist)
@@ -67,16 +70,24 @@ def examined(found: Plugin, seconds: float = 60.0) -> Plugin:
     """The same plugin after its architectures were loaded in a process of their own, within so many seconds."""
     if found.state == HELD:
         return found
-    command = [sys.executable, "-m", "kcnn.doctor", found.distribution]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return replace(found, state=STUCK, reason=f"its import takes more than {seconds:g} seconds")
-    reports = [line.removeprefix(MARK) for line in done.stdout.splitlines() if line.startswith(MARK)]
-    if not reports:
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        return replace(found, state=BROKEN, reason=f"its import ends the process (exit {done.returncode}): {last}")
-    wrong = json.loads(reports[0])
+    with tempfile.TemporaryDirectory() as folder:
+        report, said = Path(folder) / "report.json", Path(folder) / "said.txt"
+        command = [sys.executable, "-m", "kcnn.doctor", found.distribution, str(report)]
+        with said.open("wb") as log:  # not a pipe, which a process that the plugin starts would hold open
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            try:
+                code = child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return replace(found, state=STUCK, reason=f"its import takes more than {seconds:g} seconds")
+            finally:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        if not report.exists():
+            lines = said.read_text(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
+            return replace(found, state=BROKEN, reason=f"its import ends the process (exit {code}): {last}")
+        wrong = json.loads(report.read_text())
     if wrong:
         reasons = list(dict.fromkeys(wrong.values()))
         more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
@@ -165,5 +176,6 @@ def _loads(distribution: str, names: Iterable[str]) -> dict[str, str]:
 
 if __name__ == "__main__":
     mine = sys.argv[1]
-    report = _loads(mine, [point.name for point in _by_distribution()[mine]])
-    print(f"\n{MARK}{json.dumps(report)}", flush=True)
+    faults = _loads(mine, [point.name for point in _by_distribution()[mine]])
+    write_text(sys.argv[2], json.dumps(faults))
+    os._exit(0)  # threads of a plugin would keep the process

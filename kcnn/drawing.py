@@ -286,8 +286,7 @@ def _from_keras(
     name: str, plan: Architecture, shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]
 ) -> tuple[Sketch, Sketch]:
     """Image and logits of a network that exists only as Keras code, read from its graph."""
-    from kcnn.lower import whole
-    from kcnn.read import read
+    from kcnn.read import read, whole
 
     found = read(whole(name, plan, shape, classes, options))
     return found.image, next(iter(found.ends.values()))

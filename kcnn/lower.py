@@ -3,13 +3,12 @@
 Everything here uses Keras' own layers and works on each of its backends.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from kcnn import arithmetic, layers, ops
-from kcnn.architecture import Architecture
 from kcnn.arithmetic import Pair, pair
 from kcnn.drawing import Drawing
 from kcnn.sketch import walk
@@ -147,9 +146,6 @@ def tensors(drawing: Drawing) -> tuple[Any, dict[str, Any]]:
 
     Ends that are logits compute in float32 whatever the dtype policy.
     """
-    plan = drawing.architecture
-    if plan is not None and plan.keras is not None:
-        return _of_keras(drawing, plan)
     logits = {id(x) for name, x in drawing.ends.items() if name == "logits" or name.startswith("aux")}
     image = keras.Input(drawing.input_shape, name=drawing.image.name)
     made = {id(drawing.image): image}
@@ -158,33 +154,3 @@ def tensors(drawing: Drawing) -> tuple[Any, dict[str, Any]]:
             sources = (made[id(source)] for source in x.inputs)
             made[id(x)] = layer(x.op, x.name, "float32" if id(x) in logits else None)(*sources)
     return image, {name: made[id(x)] for name, x in drawing.ends.items()}
-
-
-def whole(name: str, plan: Architecture, shape: Any, classes: int, options: Mapping[str, Any]) -> Any:
-    """The model that a network's own Keras code makes; ValueError or TypeError where that is none as published."""
-    assert plan.keras is not None
-    try:
-        model = plan.keras(tuple(shape), classes, **options)
-    except Exception as error:
-        size = "x".join(map(str, shape))
-        said = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{name}: its Keras code makes no model of {size} with {classes} classes: {said}") from error
-    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
-        raise TypeError(f"{name}: its Keras code gives {model!r}, not a functional keras.Model of one input and output")
-    if tuple(model.output.shape) != (None, classes):
-        raise ValueError(f"{name}: its Keras code gives {tuple(model.output.shape)}, not logits (None, {classes})")
-    return model
-
-
-def _of_keras(drawing: Drawing, plan: Architecture) -> tuple[Any, dict[str, Any]]:
-    classes = drawing.asked["classes"] or plan.classes
-    model = whole(drawing.name, plan, drawing.input_shape, classes, {**plan.options, **drawing.options})
-    layers = {layer.name: layer.output for layer in model.layers}
-    found = {}
-    for end, x in drawing.ends.items():
-        if end != "logits" and x.name not in layers:
-            raise ValueError(f"{drawing.name}: no layer of its Keras code is {x.name!r}; there are {', '.join(layers)}")
-        found[end] = model.output if end == "logits" else layers[x.name]
-    if "logits" in found and found["logits"].dtype != "float32":
-        found["logits"] = keras.layers.Activation("linear", dtype="float32", name="logits_float32")(found["logits"])
-    return model.inputs[0], found

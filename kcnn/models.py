@@ -65,11 +65,12 @@ def build(
     if weights is not None:
         published(drawing, weights)  # what is not there is said before Keras is loaded
 
-    from kcnn import lower
+    from kcnn.lower import tensors
     from kcnn.network import Network
+    from kcnn.read import tensors as tensors_of_keras
 
     with _seeded(seed), _uncollected():
-        image, ends = lower.tensors(drawing)
+        image, ends = (tensors_of_keras if _of_keras(drawing) else tensors)(drawing)
         sides = tuple(name for name in ends if drawing.asked["aux"] and name != "logits")
         outputs = list(ends.values()) if len(ends) > 1 else next(iter(ends.values()))
         name = drawing.asked["prefix"] + drawing.name.rpartition(":")[2].replace(".", "_")
@@ -173,8 +174,13 @@ def _card(drawing: Drawing) -> dict[str, Any]:
         "aux": asked["aux"],
         "taps": list(asked["taps"]),
         "prefix": asked["prefix"],
-        "rescale": _jsonable(plan.rescale),
+        "rescale": None if plan.keras else _jsonable(plan.rescale),
     }
+
+
+def _of_keras(drawing: Drawing) -> bool:
+    """Whether a network exists only as Keras code."""
+    return drawing.architecture is not None and drawing.architecture.keras is not None
 
 
 def _jsonable(value: Any) -> Any:

@@ -11,90 +11,109 @@ from typing import Any
 
 import kcnn
 
-STUCK: dict[str, str] = {}  # modules whose import has not come back, and why they are not waited for again
+_outcomes: dict[tuple[str, str], Any] = {}  # by target and distribution: what was loaded, or the ImportError
+_stuck: set[str] = set()  # modules that are still being imported, and are waited for no longer
 
 
 def load(point: EntryPoint, distribution: str) -> Any:
-    """What an entry point names. ImportError with the reason, whatever its module does while it is imported."""
-    module = sys.modules.get(point.module)
-    if distribution != kcnn.__name__ and (module is None or _half(module)):
-        _imported(point, distribution)
-    try:
+    """What an entry point names. ImportError with the reason, whatever its module does while it is imported.
+
+    What came of it is remembered until `forget`: code that fails is not run again for each of its names.
+    """
+    if distribution == kcnn.__name__:
         return point.load()
-    except AttributeError as error:
-        raise ImportError(f"architecture {point.name!r} of distribution {distribution} is not there: {error}") from None
+    key = (point.value, distribution)
+    if key not in _outcomes:
+        _outcomes[key] = _tried(point, distribution)
+    if isinstance(_outcomes[key], _Failure):
+        raise ImportError(
+            f"architecture {point.name!r} of distribution {distribution} does not load: {_outcomes[key].why}"
+        ) from _outcomes[key].error
+    return _outcomes[key]
 
 
-def _half(module: Any) -> bool:
-    """Whether a module is still being imported, by this thread or another."""
-    return getattr(getattr(module, "__spec__", None), "_initializing", False)
+class _Failure:
+    """Why an entry point does not load."""
+
+    def __init__(self, why: str, error: BaseException | None = None):
+        self.why, self.error = " ".join(why.split()), error
 
 
-def _imported(point: EntryPoint, distribution: str) -> None:
-    said = f"architecture {point.name!r} of distribution {distribution} does not load"
-    if point.module in STUCK:
-        raise ImportError(f"{said}: {STUCK[point.module]}")
-    for wrong in misfits(point.dist, only=kcnn.__name__):
-        raise ImportError(f"{said}: {wrong}")
+def _tried(point: EntryPoint, distribution: str) -> Any:
+    if point.module in _stuck:
+        return _Failure("its import has not come back")
+    wrong = misfits(point.dist, only=kcnn.__name__)
+    if wrong:
+        return _Failure("; ".join(wrong))
     try:
-        with _quiet():
-            point.load()
-    except AttributeError as error:
-        if point.module not in sys.modules:
-            raise ImportError(f"{said}: AttributeError: {error}") from error
-    except KeyboardInterrupt:
-        raise
+        with _quiet(point.module):
+            return point.load()
     except SystemExit as error:
-        raise ImportError(f"{said}: it ends the interpreter while it is imported (exit {error.code!r})") from None
+        return _Failure(f"it ends the interpreter while it is imported (exit {error.code!r})")
     except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
         lacks = misfits(point.dist) if isinstance(error, ImportError) else []
-        raise ImportError("; ".join([f"{said}: {type(error).__name__}: {error}", *lacks])) from error
+        return _Failure("; ".join([_said(error), *lacks]), error)
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # an error of a plugin's own may fail at this too
+        return type(error).__name__
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet(module: str) -> Iterator[None]:
     """What is imported meanwhile prints to standard error, and leaves logging as it was."""
     root = logging.getLogger()
-    level, handlers, off = root.level, [*root.handlers], root.manager.disable
+    known = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
+    before = [(one, one.level, one.disabled, one.propagate, [*one.handlers]) for one in known]
+    off = root.manager.disable
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        root.setLevel(level)
-        root.handlers[:] = handlers
-        logging.disable(off)
+        if module not in _stuck:  # or it ends long after it was given up, and others may have set them
+            for one, level, disabled, propagate, handlers in before:
+                one.setLevel(level)
+                one.disabled, one.propagate, one.handlers[:] = disabled, propagate, handlers
+            logging.disable(off)
 
 
 def within(seconds: float, point: EntryPoint, distribution: str) -> None:
-    """Import the module of an entry point, and wait for it no longer than that.
-
-    What goes wrong is for whoever asks for the name. Where it has not come back, `load` says so at once.
-    """
-    if point.module in sys.modules or point.module in STUCK:
+    """Load an entry point, and wait for it no longer than that; what came of it is for `load` to tell."""
+    key = (point.value, distribution)
+    if distribution == kcnn.__name__ or key in _outcomes or point.module in _stuck:
         return
     ended = threading.Event()
 
     def run() -> None:
-        with contextlib.suppress(ImportError):  # told to whoever asks for the name
-            _imported(point, distribution)
-        STUCK.pop(point.module, None)
+        found = _tried(point, distribution)
+        if point.module in _stuck:
+            _stuck.discard(point.module)
+        else:
+            _outcomes[key] = found
         ended.set()
 
     out = sys.stdout
     threading.Thread(target=run, daemon=True).start()
     if not ended.wait(seconds):
+        _stuck.add(point.module)
         sys.stdout = out
-        STUCK[point.module] = f"its import takes more than {seconds:g} seconds"
+        _outcomes[key] = _Failure(f"its import takes more than {seconds:g} seconds")
 
 
 @cache
 def requirements(distribution: Distribution | None) -> tuple[Any, ...]:
-    """What a distribution states that it needs, extras left out."""
+    """What a distribution states that it needs, extras left out, and what is not written as it should be."""
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
     from packaging.requirements import InvalidRequirement, Requirement
 
     found = []
     for line in (distribution.requires if distribution else None) or ():
-        with contextlib.suppress(InvalidRequirement):
+        with contextlib.suppress(InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName):
             one = Requirement(line)
             if one.marker is None or one.marker.evaluate({"extra": ""}):
                 found.append(one)
@@ -103,21 +122,24 @@ def requirements(distribution: Distribution | None) -> tuple[Any, ...]:
 
 def misfits(distribution: Distribution | None, only: str | None = None) -> list[str]:
     """Requirements that a distribution states and that this environment does not meet, from metadata alone."""
+    from packaging.version import InvalidVersion
+
     wrong = []
     for one in requirements(distribution):
         if only and one.name.lower() != only:
             continue
         try:
             there = kcnn.__version__ if one.name.lower() == kcnn.__name__ else version(one.name)
+            if not one.specifier.contains(there, prereleases=True):
+                wrong.append(f"it is made for {one}, and this is {one.name} {there}")
         except PackageNotFoundError:
             wrong.append(f"it needs {one.name}, which is not installed: pip install '{one}'")
-            continue
-        if not one.specifier.contains(there, prereleases=True):
-            wrong.append(f"it is made for {one}, and this is {one.name} {there}")
+        except (InvalidVersion, KeyError, TypeError):
+            wrong.append(f"it is made for {one}, and the metadata of {one.name} states no version")
     return wrong
 
 
 def forget() -> None:
-    """Look at distributions anew; what was imported stays."""
+    """Look at distributions anew; what was imported stays, and an import that hangs still hangs."""
     requirements.cache_clear()
-    STUCK.clear()
+    _outcomes.clear()

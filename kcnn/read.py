@@ -7,14 +7,17 @@ them; activations inside a layer and separable convolutions are unfolded into la
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state  # Keras has no public word for its counts of names alone
 
 from kcnn import layers, ops
+from kcnn.architecture import Architecture
 from kcnn.arithmetic import ACTIVATIONS, WHOLE, Shape
 from kcnn.drawing import Drawing
 from kcnn.sketch import Paper, Sketch, apply, walk
@@ -48,6 +51,11 @@ def read(model: Any, input_shape: Sequence[int] | None = None) -> Drawing:
     `input_shape` (rows, columns, channels) is needed where the model's own is open.
     TypeError where `model` has no graph; ValueError where its size is open and none was given.
     """
+    return graph(model, input_shape)[0]
+
+
+def graph(model: Any, input_shape: Sequence[int] | None = None) -> tuple[Drawing, dict[str, Any]]:
+    """`read`, and the Keras tensor that each layer of the drawing stands for, by name."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"kcnn.read takes a Keras model, not {model!r}")
     try:
@@ -78,7 +86,53 @@ def read(model: Any, input_shape: Sequence[int] | None = None) -> Drawing:
     for tensor in outs:
         ends[_free(tensor._keras_history.operation.name, ends)] = drawn[id(tensor)]
     image = drawn[id(ins[0])]
-    return Drawing(name=model.name, image=image, ends=ends, input_shape=image.shape)
+    tensors = {drawn[id(tensor)].name: tensor for tensor in (*ins, *order)}
+    return Drawing(name=model.name, image=image, ends=ends, input_shape=image.shape), tensors
+
+
+def whole(name: str, plan: Architecture, shape: Any, classes: int, options: Mapping[str, Any]) -> Any:
+    """The model that a network's own Keras code makes; ValueError or TypeError where that is none as published."""
+    assert plan.keras is not None
+    try:
+        with _numbered_anew():
+            model = plan.keras(tuple(shape), classes, **options)
+    except Exception as error:
+        size = "x".join(map(str, shape))
+        said = " ".join(str(error).split())
+        raise ValueError(f"its Keras code makes no model of {size} with {classes} classes: {said}") from error
+    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
+        raise TypeError(f"{name}: its Keras code gives {model!r}, not a functional keras.Model of one input and output")
+    if tuple(model.output.shape) != (None, classes):
+        raise ValueError(f"its Keras code gives {tuple(model.output.shape)}, not logits (None, {classes})")
+    return model
+
+
+@contextmanager
+def _numbered_anew() -> Iterator[None]:
+    """Layers without a name count from the first: "conv2d", "conv2d_1", whatever was built before."""
+    counts = "object_name_uids"
+    before = global_state.get_global_attribute(counts)
+    global_state.set_global_attribute(counts, None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(counts, before)
+
+
+def tensors(drawing: Drawing) -> tuple[Any, dict[str, Any]]:
+    """The image and end tensors of a drawing that was read from a network's own Keras code, made again.
+
+    Logits are float32 whatever the dtype policy.
+    """
+    plan = drawing.architecture
+    assert plan is not None
+    options = {**plan.options, **drawing.options}
+    model = whole(drawing.name, plan, drawing.input_shape, drawing.asked["classes"] or plan.classes, options)
+    made = graph(model, drawing.image.shape)[1]
+    found = {end: model.output if end == "logits" else made[x.name] for end, x in drawing.ends.items()}
+    if "logits" in found and found["logits"].dtype != "float32":
+        found["logits"] = keras.layers.Activation("linear", dtype="float32", name="logits_float32")(found["logits"])
+    return model.inputs[0], found
 
 
 def sources(tensor: Any) -> list[Any]:

@@ -4,7 +4,7 @@ import os
 import re
 from functools import cache
 from importlib import invalidate_caches
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 
 from kcnn import plugins
 from kcnn.architecture import Architecture
@@ -17,21 +17,35 @@ ALLOWED = "KCNN_PLUGINS"  # unset: whatever is installed; "none"; or distributio
 
 @cache
 def published() -> dict[str, dict[str, EntryPoint]]:
-    """{name: {distribution: entry point}}, from metadata alone: no plugin is imported."""
+    """{name: {distribution: entry point}}, from metadata alone: no plugin is imported.
+
+    Of a distribution that is there twice, as a checkout beside its installed copy, the first on the path counts. One
+    whose metadata cannot be read publishes nothing.
+    """
     found: dict[str, dict[str, EntryPoint]] = {}
-    known: dict[int, str] = {}
-    for point in entry_points(group=GROUP):
-        owner = known.get(id(point.dist))
-        if owner is None:  # reading a name parses its file, and a distribution may publish many
-            owner = known[id(point.dist)] = publisher(point)
-        # A checkout beside an installed copy of itself publishes one name twice with one target.
-        found.setdefault(point.name, {})[owner] = point
+    seen: set[str] = set()
+    for dist in distributions():
+        try:
+            text = dist.read_text("entry_points.txt")
+            if not text or GROUP not in text:  # before anything is parsed: most have nothing to do with kcnn
+                continue
+            points = list(dist.entry_points.select(group=GROUP))
+            owner = dist.metadata["Name"] or "unknown"
+        except Exception:  # whatever is wrong with one distribution, the others are there
+            continue
+        if owner not in seen:
+            seen.add(owner)
+            for point in points:
+                found.setdefault(point.name, {})[owner] = point
     return found
 
 
 def publisher(point: EntryPoint) -> str:
-    """The distribution that an entry point belongs to; reads and parses its metadata."""
-    return point.dist.name if point.dist else "unknown"
+    """The distribution that an entry point belongs to."""
+    owners = (
+        owner for owner, one in published().get(point.name, {}).items() if one == point and one.dist is point.dist
+    )
+    return next(owners, "unknown")
 
 
 def names() -> list[str]:
@@ -56,8 +70,8 @@ def may_load(distribution: str) -> bool:
 
 
 def only_own(name: str) -> bool:
-    """Whether kcnn itself publishes a name, and nobody else."""
-    return [*published()[name]] == [OWN]
+    """Whether kcnn itself publishes a name, and nobody else who may load."""
+    return [distribution for distribution in published()[name] if may_load(distribution)] == [OWN]
 
 
 def _canonical(distribution: str) -> str:

@@ -82,12 +82,12 @@ def list_networks(
     rows: list[tuple[str, ...]] = []
     for name in names:
         if plain and not registry.only_own(name):  # nobody's code runs who was not asked for
-            rows.append((name, *[""] * 6, f"of {' and '.join(registry.published()[name])}"))
+            rows.append((name, *[""] * 6, f"of {' and '.join(filter(registry.may_load, registry.published()[name]))}"))
             continue
         try:
             found = catalogue.entry(name)
-        except Exception as error:  # a broken plugin hurts only its own name
-            err.print(f"[yellow]{name}[/]: {error}")
+        except (Exception, SystemExit) as error:  # a broken plugin hurts only its own name
+            err.print(f"{name}: {error}", style="yellow", markup=False, soft_wrap=True)
             continue
         plan, measured = found.plan, found.measured
         if measured.params > most_params or measured.macs > most_macs or (min_input and found.smallest > min_input):
@@ -211,9 +211,12 @@ def verify(
     with doctor.as_installed(path) as (distribution, published):
         wrong = list(doctor.unpublishable(distribution, published))
         for one in wrong:
-            err.print(f"[yellow]{distribution}[/]: {one}")
+            err.print(f"{distribution}: {one}", style="yellow", markup=False, soft_wrap=True)
         owned = [full for name in published for full in catalogue.with_variants(f"{distribution}:{name}")]
-        _verified([name for name in owned if fnmatchcase(name, f"*{pattern}*")], keras, failed=bool(wrong))
+        fitting = [name for name in owned if fnmatchcase(name, f"*{pattern}*")]
+        if not fitting:
+            raise Mistake(f"{distribution} publishes no network like {pattern!r}; it has {', '.join(published)}")
+        _verified(fitting, keras, failed=bool(wrong))
 
 
 def _verified(names: Sequence[str], keras: bool, failed: bool = False) -> None:
@@ -225,7 +228,7 @@ def _verified(names: Sequence[str], keras: bool, failed: bool = False) -> None:
             measured, files = found.measured, len(found.plan.weights)
             cells = [f"{measured.params:,}", short(measured.macs), str(measured.field[0]), str(found.smallest)]
             cells.append(str(files) if files else "")
-        except Exception as error:  # a plugin that is broken in any way is a row of its own
+        except (Exception, SystemExit) as error:  # a plugin that is broken in any way is a row of its own
             cells, said = [""] * 5, [str(error)]
         bad += bool(said)
         rows.append((name, *cells, "; ".join(said) or "ok"))

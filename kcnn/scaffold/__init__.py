@@ -1,5 +1,6 @@
 """A start for a plugin: a complete distribution with one small network, written into a folder of its own."""
 
+import keyword
 import tempfile
 from pathlib import Path
 from string import Template
@@ -15,6 +16,7 @@ FILES = {  # file of the distribution, with its names filled in: template
     "README.md": "readme.txt",
     ".github/workflows/ci.yml": "ci.txt",
 }
+TAKEN = ("body", "conv", "maxpool", "plugins")  # in the template; kcnn_plugins is a package of kcnn's
 
 
 def new_plugin(name: str, into: str | Path = ".") -> Path:
@@ -24,8 +26,10 @@ def new_plugin(name: str, into: str | Path = ".") -> Path:
     FileExistsError where the folder is there.
     """
     network = name.removeprefix("kcnn-").replace("-", "_")
-    if not NAME.fullmatch(network):
+    if not NAME.fullmatch(network) or network.endswith("_") or keyword.iskeyword(network):
         raise ValueError(f"a network's name is a word of small letters, digits and _, such as my_net, not {name!r}")
+    if network in TAKEN:
+        raise ValueError(f"{network!r} is a name that the plugin's own code needs; give the network another")
     if network in registry.published():
         owners = " and ".join(registry.published()[network])
         raise ValueError(f"{network!r} is published by {owners}; give yours another name")

@@ -30,7 +30,6 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
 LAZY = {
     ("sketch", "lower"),
     ("catalogue", "models"),
-    ("drawing", "lower"),
     ("drawing", "read"),
 }  # imports inside a function that reach up
 HEAVY = {"keras", "tensorflow", "numpy", "sklearn", "matplotlib", "PIL", "safetensors", "h5py", "torch", "requests"}

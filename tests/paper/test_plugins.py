@@ -18,11 +18,19 @@ from kcnn import Architecture
 from kcnn.blocks import conv
 net = Architecture(body=lambda x: conv(x, 4, name="one"), reference="none", params=4 * 28 + 5 * 1000)
 """
+HEAD = b"Metadata-Version: 2.1\nName: kcnn-odd\n"
 BROKEN = {  # how: its code, and what is said of it
-    "raises": ("raise RuntimeError('boom')", "RuntimeError: boom"),
+    "raises": (
+        "raise RuntimeError('boom [/usr/lib/libfoo.so]\\nand\\nmore')",
+        "RuntimeError: boom [/usr/lib/libfoo.so] and",
+    ),
+    "silent": ("class E(Exception):\n  def __str__(self): raise ValueError\nraise E", "does not load: E"),
+    "stops": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "lazy": ("def __getattr__(name): raise SystemExit(4)", "it ends the interpreter while it is imported (exit 4)"),
+    "fields": (GOOD.replace('reference="none"', "reference=None"), "reference is a str, not None"),
     "lacks": ("import surely_not_installed", "No module named 'surely_not_installed'"),
     "wrong": ("net = 3", "is a int, not a kcnn.Architecture"),
-    "other": (GOOD.replace("net =", "web ="), "is not there"),
+    "other": (GOOD.replace("net =", "web ="), "has no attribute 'net'"),
     "exits": ("import sys; sys.exit(3)", "it ends the interpreter while it is imported (exit 3)"),
     "recurs": ("def f(): f()\nf()", "RecursionError"),
     "syntax": ("net = = 3", "SyntaxError"),
@@ -38,6 +46,8 @@ def broken(install):
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_name_that_does_not_load_says_why_and_no_other_is_hurt(broken, how):
+    if how == "stops":
+        plugins.within(5, registry.entry("net_stops")[0], "kcnn-stops")  # as in a list; a person may stop one alone
     with pytest.raises((ImportError, TypeError)) as error:
         kcnn.architecture(f"net_{how}")
     assert BROKEN[how][1] in str(error.value)
@@ -50,8 +60,8 @@ def test_lists_with_filters_tell_of_each_broken_plugin_and_show_the_rest(broken,
     said = command("list", "net_*", "--weights")
     assert "net_good" in said.stdout
     for how, (_, words) in BROKEN.items():
-        assert f"net_{how}: " in said.stderr
-        assert words in said.stderr
+        (line,) = (line for line in said.stderr.splitlines() if line.startswith(f"net_{how}: "))
+        assert words in line
 
 
 def test_a_plain_list_runs_no_code_of_others(install, tmp_path, command):
@@ -78,13 +88,62 @@ def test_a_plugin_that_hangs_is_given_up_among_others_and_named(install, monkeyp
         kcnn.architecture("slow")
 
 
+def test_after_a_refresh_an_import_that_hangs_is_not_waited_for_again(install, monkeypatch):
+    install("kcnn-slow", "kcnn_slow", f"import time; time.sleep(20)\n{GOOD}", slow="net")
+    monkeypatch.setattr(catalogue, "PATIENCE", 0.3)
+    begun = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(ImportError, match="kcnn-slow does not load"):
+            catalogue.loaded("slow")
+        kcnn.refresh()
+    assert time.monotonic() - begun < 10
+
+
+def test_code_that_fails_runs_once_whoever_asks(install, tmp_path):
+    count = tmp_path / "count"
+    code = f"open({str(count)!r}, 'a').write('.')\nraise RuntimeError"
+    install("kcnn-twice", "kcnn_twice", code, one_of_two="net", two_of_two="net")
+    catalogue.full_names("*_of_two")
+    for name in ("one_of_two", "two_of_two", "one_of_two"):
+        with pytest.raises(ImportError):
+            kcnn.architecture(name)
+    assert count.read_text() == "."
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("entry_points.txt", b"[kcnn.architectures]\nno equals sign\n"),
+        ("entry_points.txt", b"[kcnn.architectures]\nx = y:z\n\xff\xfe"),
+        ("METADATA", b""),
+        ("METADATA", HEAD),
+        (
+            "METADATA",
+            b"Metadata-Version: 2.1\nName: kcnn-odd\nVersion: 1\nRequires-Dist: foo; python_version ~= 'abc'\n",
+        ),
+        ("METADATA", b"Metadata-Version: 2.1\nName: kcnn-odd\nVersion: 1\nRequires-Dist: ???\n"),
+    ],
+)
+def test_metadata_that_cannot_be_read_hurts_nobody_else(install, tmp_path, command, monkeypatch, file, content):
+    install("kcnn-odd", "kcnn_odd", GOOD, oddity="net")
+    (tmp_path / "kcnn_odd-1.0.dist-info" / file).write_bytes(content)
+    kcnn.refresh()
+    for words in (("list", "vgg11"), ("plugins",), ("describe", "vgg11")):
+        said = command(*words)
+        assert said.returncode == 0, said.stderr
+    monkeypatch.setenv("KCNN_PLUGINS", "none")
+    assert command("list", "vgg11").returncode == 0
+
+
 def test_what_a_plugin_prints_and_does_to_logging_stays_its_own(install, capsys):
     code = "import logging; print('hello'); logging.basicConfig(level=0); logging.disable(50)\n"
+    code += "import logging.config; logging.config.dictConfig({'version': 1})\n"
     install("kcnn-loud", "kcnn_loud", code + GOOD, loud="net")
-    root = logging.getLogger()
+    root, mine = logging.getLogger(), logging.getLogger("mine")
     before = root.level, [*root.handlers], root.manager.disable
     assert kcnn.architecture("loud").params == 5112
     assert (root.level, [*root.handlers], root.manager.disable) == before
+    assert not mine.disabled
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "hello\n")
 
@@ -124,16 +183,19 @@ def test_a_missing_dependency_is_named_with_how_to_get_it(install):
 def test_the_doctor_loads_each_plugin_by_itself_and_finds_what_ails_it(broken, install, command):
     install("kcnn-gone", "kcnn_gone", "import os; os._exit(7)", gone="net")
     install("kcnn-slow", "kcnn_slow", "import time; time.sleep(60)", slow="net")
-    install("kcnn-chatty", "kcnn_chatty", f"print('kcnn.doctor:')\nprint('hi')\n{GOOD}", chatty="net")
+    install("kcnn-chatty", "kcnn_chatty", f"import os\nprint('{{}}')\nos.write(1, b'\\xff')\n{GOOD}", chatty="net")
+    sleeper = "import subprocess, threading, time\nsubprocess.Popen(['sleep', '60'])\n"
+    sleeper += "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+    install("kcnn-parent", "kcnn_parent", sleeper + GOOD, parent="net")
     said = command("plugins", "--doctor", "--seconds", "4")
     assert said.returncode == 1
     rows = {line.split()[0]: line for line in said.stdout.splitlines()[1:] if line.strip()}
     for how, (_, words) in BROKEN.items():
         assert " broken " in rows[f"kcnn-{how}"]
-        assert words in rows[f"kcnn-{how}"]
+        assert words.removeprefix("does not load: ") in rows[f"kcnn-{how}"]
     assert "its import ends the process (exit 7)" in rows["kcnn-gone"]
     assert " stuck " in rows["kcnn-slow"]
-    assert all(rows[name].endswith(" ok") for name in ("kcnn", "kcnn-good", "kcnn-chatty"))
+    assert all(rows[name].endswith(" ok") for name in ("kcnn", "kcnn-good", "kcnn-chatty", "kcnn-parent"))
 
 
 def test_two_of_one_name_are_shown_and_each_is_had_by_its_distribution(install):
@@ -163,10 +225,20 @@ def test_only_those_that_are_named_may_load(install, monkeypatch, limit):
     assert one.state == "held back"
 
 
-def test_a_rival_that_may_not_load_is_none(install, monkeypatch):
+def test_the_page_of_kcnns_own_networks_is_of_no_other(install, tmp_path):
+    before = catalogue.page()
+    mark = tmp_path / "ran"
+    install("kcnn-rival", "rival_plugin", f"open({str(mark)!r}, 'w')\n{GOOD}", vgg11="net", alone="net")
+    assert catalogue.page() == before
+    assert not mark.exists()
+
+
+def test_a_rival_that_may_not_load_is_none(install, monkeypatch, command):
     install("kcnn-rival", "rival_plugin", GOOD, vgg11="net")
     monkeypatch.setenv("KCNN_PLUGINS", "none")
     assert kcnn.measure("vgg11").params == 132_863_336
+    (line,) = (line for line in command("list").stdout.splitlines() if line.startswith("vgg11 "))
+    assert "132,863,336" in line
 
 
 def test_what_is_installed_later_is_there_after_a_refresh(tmp_path, monkeypatch):
@@ -195,8 +267,10 @@ def test_names_of_a_thousand_distributions_come_from_one_look_at_their_metadata(
         "print(len([n for n in names if n.startswith('net')]), opened.count('METADATA'), len(opened) - count)\n"
         "print(sorted({one.partition('.')[0] for one in sys.modules} & {'tensorflow', 'keras', 'numpy'}))"
     )
-    found = run(code, path=tmp_path)
-    assert found.splitlines() == ["200 51 0", "[]"]
+    counts, heavy = run(code, path=tmp_path).splitlines()
+    names, parsed, later = map(int, counts.split())
+    assert (names, later, heavy) == (200, 0, "[]")
+    assert parsed <= 52, "of those alone that publish networks, and kcnn, which may be there as a checkout too"
 
 
 def run(code, path):
@@ -226,6 +300,9 @@ def test_a_checkout_is_verified_before_it_is_published(tmp_path, command):
     said = command("verify", "--path", str(tmp_path))
     assert said.returncode == 0, said.stdout + said.stderr
     assert "1 of 1 are as declared" in said.stdout
+    said = command("verify", "nosuch", "--path", str(tmp_path))
+    assert said.returncode == 2
+    assert "publishes no network like 'nosuch'; it has draft" in said.stderr
     (tmp_path / "pyproject.toml").write_text(project.format(""))
     assert "publishes no architecture" in command("verify", "--path", str(tmp_path)).stderr
     (tmp_path / "pyproject.toml").unlink()

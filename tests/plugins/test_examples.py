@@ -62,7 +62,15 @@ def test_a_new_plugin_passes_its_own_tests_at_once(place, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("My Net", "small letters"), ("googlenet", "published by kcnn"), ("9net", "small letters")],
+    [
+        ("My Net", "small letters"),
+        ("googlenet", "published by kcnn"),
+        ("9net", "small letters"),
+        ("lambda", "small letters"),
+        ("my_", "small letters"),
+        ("plugins", "own code"),
+        ("conv", "own code"),
+    ],
 )
 def test_a_name_that_cannot_be_is_refused(place, tmp_path, name, says):
     assert says in place.kcnn("new-plugin", name, cwd=tmp_path, code=2)
