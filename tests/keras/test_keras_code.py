@@ -37,8 +37,7 @@ def test_its_weights_go_to_a_file_and_to_another_number_of_classes(tmp_path):
     kcnn.weights.save(one, tmp_path / "w.safetensors")
     same = kcnn.build(NET, seed=2, weights=tmp_path / "w.safetensors")
     assert all((a == b).all() for a, b in zip(one.get_weights(), same.get_weights(), strict=True))
-    moved = kcnn.build(NET, seed=2, classes=7)
-    kcnn.load_weights(moved, tmp_path / "w.safetensors")
+    moved = kcnn.build(NET, seed=2, classes=7, weights=tmp_path / "w.safetensors")
     assert all((a == b).all() for a, b in zip(one.get_weights()[:-2], moved.get_weights()[:-2], strict=True))
 
 
