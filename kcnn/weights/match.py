@@ -59,6 +59,7 @@ def match(
     found: list[tuple[Any, np.ndarray]] = []
     matched, adapted, missing = [], {}, {}
     taken: set[tuple[str, str]] = set()
+    last = {layer for layer in head if layer.endswith("logits")} or {*head[-1:]}  # which bear the classes
     headless = new_head and not any(names.get(layer, layer) in layers for layer in head)
     for mine, layer in made.items():
         theirs = names.get(mine, mine)
@@ -73,7 +74,7 @@ def match(
                 missing[address] = f"the file has no {theirs!r}" if not arrays else f"{theirs!r} has no {variable.name}"
                 continue
             taken.add((theirs, key))
-            if not classifier and mine.endswith("logits") and mine in head:
+            if not classifier and mine in last:
                 adapted[address] = "a new head, as asked"
                 continue
             array = _turned(arrays[key], layer, variable, stored.kind)
@@ -89,7 +90,7 @@ def match(
                     adapted[address] = how
                 else:
                     matched.append(address)
-            elif mine.endswith("logits") and mine in head and array.shape[:-1] == wanted[:-1]:
+            elif mine in last and array.shape[:-1] == wanted[:-1]:
                 adapted[address] = f"a new head: {array.shape[-1]} classes in the file, {wanted[-1]} here"
             else:
                 missing[address] = f"{array.shape} in the file, {wanted} here"

@@ -332,7 +332,7 @@ def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_pa
         value="mine:net",
         module="mine",
         load=lambda: mine,
-        dist=SimpleNamespace(name="my-plugin", version="1"),
+        dist=type("Dist", (), {"name": "my-plugin", "version": "1", "requires": None})(),
     )
     monkeypatch.setattr(registry, "published", lambda: {"mine": {"my-plugin": point}})
     monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
