@@ -80,8 +80,10 @@ def _rebuilt(network: Any, classes: int, seed: int | None) -> Any:
         )
     model = build(drawing, seed=seed)
     there = {layer.name: layer for layer in network.layers}
-    for layer in model.layers:
-        if layer.weights and layer.name in there and not layer.name.endswith("logits"):
+    weighty = [layer for layer in model.layers if layer.weights]
+    for layer in weighty:
+        classifier = layer.name.endswith("logits") or layer is weighty[-1]
+        if layer.name in there and not classifier:
             layer.set_weights(there[layer.name].get_weights())
     return model
 
