@@ -208,9 +208,10 @@ def _report(found: Any) -> None:
     )
     if found.final is not None:
         out.print(str(found.final), style="bold", soft_wrap=True)
-    out.print(
-        f"trials.csv, trials.jsonl, trials/, final/ in [bold]{found.folder}[/]; kcnn search-report {found.folder}"
-    )
+    out.print(f"trials.csv, trials.jsonl, trials/, final/ in [bold]{found.folder}[/]")
+    from kcnn.search.report import write
+
+    out.print(f"to look at: {write(found.folder)}", soft_wrap=True)
 
 
 def _with(space: Space, training: dict[str, Any]) -> Space:

@@ -175,6 +175,9 @@ def _report(found: Any) -> None:
         f"model.keras, best.keras (epoch {metrics['best_epoch']}), history.csv, metrics.json, curves.png, "
         f"{'average_precision' if many else 'confusion'}.png in [bold]{found.folder}[/]"
     )
+    from kcnn.report import report
+
+    out.print(f"to look at: {report(found.folder)}", soft_wrap=True)
 
 
 def runs(

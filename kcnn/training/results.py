@@ -13,7 +13,8 @@ from kcnn import answers, pictures
 from kcnn import runs as folder
 from kcnn.drawing import measure
 from kcnn.files import replacing, write_text
-from kcnn.training import losses, watch
+from kcnn.training import evidence, losses, watch
+from kcnn.training.evidence import Evidence
 from kcnn.training.job import Job
 
 
@@ -32,10 +33,10 @@ def thresholds(model: Any, job: Job) -> list[float]:
     return answers.thresholds(answers.probabilities(logits, model.card), truth)
 
 
-def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Everything that is known of a finished run, from one pass over the test split."""
+def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]], tested: Evidence) -> dict[str, Any]:
+    """Everything that is known of a finished run, from what one pass over the test split has gathered."""
     data, request = job.data, job.request
-    logits, truth = scores(model, data.test)
+    logits, truth = tested.logits, tested.truth
     found = answers.probabilities(logits, model.card)
     predicted = answers.answers(found, model.card)
     right = answers.right(predicted, truth)
@@ -69,7 +70,14 @@ def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]]) -> dict[
     }
 
 
-def write(out: Path, model: Any, job: Job, metrics: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> None:
+def write(
+    out: Path,
+    model: Any,
+    job: Job,
+    metrics: Mapping[str, Any],
+    rows: Sequence[Mapping[str, float]],
+    tested: Evidence,
+) -> None:
     """The run's files; metrics.json last, since it says that the run is finished."""
     data = job.data
     with replacing(out / "model.keras") as temporary:
@@ -77,6 +85,7 @@ def write(out: Path, model: Any, job: Job, metrics: Mapping[str, Any], rows: Seq
     for name, found in (("skipped", data.skipped), ("repeated", data.repeated)):
         if found:
             write_text(out / f"{name}.csv", folder.table([asdict(one) for one in found]))
+    evidence.save(out, tested)
     title = f"{metrics['request']['network']} on {data.name}"
     pictures.save(pictures.curves(rows, title), out / "curves.png")
     if data.multi_label:

@@ -20,7 +20,7 @@ from kcnn.drawing import draw
 from kcnn.files import replacing, write_text
 from kcnn.freeze import Phase, features, moved
 from kcnn.models import load as load_model
-from kcnn.training import checkpoints, devices, diagnose, request, results, watch
+from kcnn.training import checkpoints, devices, diagnose, evidence, request, results, watch
 from kcnn.training import precision as precisions
 from kcnn.training.job import Job, at_step, averaged, begun, carry, fit, made
 from kcnn.training.recipes import Recipe
@@ -249,11 +249,12 @@ def _run(job: Job, cache: bool) -> Run:
         job.say(moved.summary(entries))
     if data.multi_label and "validation" in data.splits:
         plain.update_card(thresholds=results.thresholds(plain, whole))
-    metrics = results.measured(plain, whole, rows)
+    tested = evidence.gathered(plain, whole.data.test, plain.card)
+    metrics = results.measured(plain, whole, rows, tested)
     with checkpoints.writing(job.states, "the results"):
         if entries:
             write_text(out / "ledger.csv", folder.table([dataclasses.asdict(one) for one in entries]))
-        results.write(out, plain, whole, metrics, rows)
+        results.write(out, plain, whole, metrics, rows, tested)
     devices.told(job.strategy, 0)
     _leave(job)
     return Run(out, metrics, rows, done)

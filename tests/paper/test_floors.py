@@ -24,7 +24,7 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
     {"models"},
     {"deploy", "distribute", "freeze"},
     {"training"},
-    {"transfer", "search", "testing"},
+    {"transfer", "search", "testing", "report"},
     {"cli"},
 ]
 LAZY = {

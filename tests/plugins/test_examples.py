@@ -8,7 +8,7 @@ EXAMPLES = ROOT / "examples"
 KCNN = [  # distribution, a network, options that make it small, the package
     pytest.param("kcnn-ownop", "eca_resnet20", ("--set", "units=1"), id="ownop"),
     pytest.param("kcnn-kerasonly", "patchmixer", ("--set", "width=16"), id="kerasonly", marks=pytest.mark.every),
-    pytest.param("kcnn-densenet", "densenet121", ("--set", "growth=8"), id="densenet", marks=pytest.mark.every),
+    pytest.param("kcnn-densenet", "densenet121", ("--set", "layers=2,2,2,2"), id="densenet", marks=pytest.mark.every),
 ]
 SMALL = ("--data", "digits", "--input", "32x32x1")
 

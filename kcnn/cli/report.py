@@ -1,0 +1,56 @@
+"""Commands that show runs: a page of one, several side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kcnn.cli.backend import start
+from kcnn.cli.console import out, short, table
+from kcnn.cli.search import search_report
+from kcnn.search.result import CONFIG
+
+
+def add(app: typer.Typer) -> None:
+    app.command("report")(report)
+    app.command("compare")(compare)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a search.")],
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="File; report.html in the run's folder.")] = None,
+) -> None:
+    """Write one page that shows a run: curves, mistakes, classes, calibration, network. One file, for anywhere."""
+    if (run / CONFIG).exists():
+        search_report(run, to)
+        return
+    start()
+    from kcnn.report import report as write
+
+    out.print(f"{write(run, to)}", markup=False, soft_wrap=True)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, two or more.")],
+) -> None:
+    """Show runs side by side, and which differences between them are more than noise."""
+    from kcnn.report import compare as compared
+
+    found = compared(runs)
+    rows = [
+        (
+            side.folder,
+            side.network,
+            f"{side.accuracy:.2%}",
+            f"{side.low:.2%} to {side.high:.2%}",
+            f"{side.params:,}",
+            short(side.macs),
+            str(side.epochs),
+            f"{side.seconds:.0f}",
+        )
+        for side in found.sides
+    ]
+    columns = ("run", "network", "test", "95 % interval", "parameters", "MACs", "epochs", "seconds")
+    out.print(table(columns, rows, left=("run", "network")))
+    for one in found.differences:
+        out.print(str(one), markup=False, soft_wrap=True)

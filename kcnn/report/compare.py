@@ -1,0 +1,107 @@
+"""Several runs side by side: which of their differences are more than noise."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from kcnn import answers, runs
+from kcnn.intervals import CONFIDENCE, wilson
+from kcnn.training import evidence
+
+
+@dataclass(frozen=True)
+class Side:
+    """A finished run: the share of its test pictures that are right, with its 95 % interval, and what it takes."""
+
+    folder: str
+    network: str
+    data: str
+    accuracy: float
+    low: float
+    high: float
+    test_images: int
+    params: int
+    macs: int
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two runs: percentage points between them, and the probability of that much or more by chance.
+
+    On the same pictures it is that of McNemar's exact test, of those that one has right and the other wrong; on others
+    that of Fisher's, which needs larger differences.
+    """
+
+    first: str
+    second: str
+    points: float
+    p: float
+    paired: bool
+
+    @property
+    def shown(self) -> bool:
+        return self.p < 1 - CONFIDENCE
+
+    def __str__(self) -> str:
+        how = "the same pictures" if self.paired else "other pictures"
+        verdict = "a difference" if self.shown else "noise: no difference is shown"
+        return f"{self.first} against {self.second}: {self.points:+.2f} points on {how}, p = {self.p:.2g}: {verdict}"
+
+
+@dataclass(frozen=True)
+class Compared:
+    sides: tuple[Side, ...]
+    differences: tuple[Difference, ...]
+
+
+def compare(folders: Sequence[str | Path]) -> Compared:
+    """Finished runs by their folders, each with each. FileNotFoundError where one holds none; ValueError for one."""
+    if len(folders) < 2:
+        raise ValueError("a comparison needs two runs or more")
+    found = [_run(Path(one)) for one in folders]
+    differences = [_difference(a, b) for a, b in combinations(found, 2)]
+    return Compared(tuple(one["side"] for one in found), tuple(differences))
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    if not (folder / runs.METRICS).exists():
+        raise FileNotFoundError(f"{folder} holds no finished run: it has no {runs.METRICS}")
+    metrics, held = runs.metrics(folder), evidence.read(folder)
+    request = metrics["request"]
+    low, high = wilson(metrics["correct"], metrics["test_images"])
+    side = Side(
+        str(folder),
+        request["network"],
+        request["data"],
+        metrics["accuracy"],
+        low,
+        high,
+        metrics["test_images"],
+        metrics["params"],
+        metrics["macs"],
+        metrics["epochs"],
+        metrics["training_seconds"],
+    )
+    right = None
+    if held is not None and not request.get("multi_label"):
+        right = answers.right(answers.answers(answers.probabilities(held.logits, {}), {}), held.truth)
+    pictures = (request["fingerprint"], request.get("data_seed", request["seed"]))
+    return {"side": side, "metrics": metrics, "right": right, "pictures": pictures}
+
+
+def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
+    points = 100 * (a["side"].accuracy - b["side"].accuracy)
+    same = a["pictures"] == b["pictures"] and a["right"] is not None and b["right"] is not None
+    if same and len(a["right"]) == len(b["right"]):
+        only, other = int(np.sum(a["right"] & ~b["right"])), int(np.sum(b["right"] & ~a["right"]))
+        p = float(stats.binomtest(only, only + other).pvalue) if only + other else 1.0
+        return Difference(a["side"].folder, b["side"].folder, points, p, True)
+    counts = [[one["metrics"]["correct"], one["metrics"]["test_images"] - one["metrics"]["correct"]] for one in (a, b)]
+    return Difference(a["side"].folder, b["side"].folder, points, float(stats.fisher_exact(counts).pvalue), False)

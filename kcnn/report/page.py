@@ -1,0 +1,154 @@
+"""One run as one self-contained page of HTML, from what its folder holds."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+import kcnn
+from kcnn import answers, runs
+from kcnn.files import write_text
+from kcnn.intervals import wilson
+from kcnn.report import charts
+from kcnn.training import evidence
+from kcnn.training.evidence import Evidence
+
+PAGE = "report.html"
+ROOM = 40  # classes of which a confusion matrix is shown
+
+
+def report(folder: str | Path, to: str | Path | None = None) -> Path:
+    """Write the page of a finished run into its folder, or to a file, and give its path.
+
+    FileNotFoundError where the folder holds no finished run; ValueError where a file of it is damaged.
+    """
+    where = Path(folder)
+    if not (where / runs.METRICS).exists():
+        raise FileNotFoundError(f"{where} holds no finished run: it has no {runs.METRICS}")
+    metrics, rows, held = runs.metrics(where), runs.history(where), evidence.read(where)
+    classes = list(metrics["per_class"])
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=f"{metrics['request']['network']} on {metrics['request']['data']}",
+            metrics=metrics,
+            request=metrics["request"],
+            accuracy=_share(metrics["correct"], metrics["test_images"]),
+            classes=classes,
+            per_class=_per_class(metrics),
+            matrix=_matrix(metrics, classes),
+            curves=charts.curves(rows, metrics["best_epoch"]),
+            calibration=_calibration(metrics, held),
+            shown=[_picture(one, classes) for one in held.shown] if held else [],
+            mistakes=_mistakes(held, classes) if held else [],
+            drawing=_drawing(metrics["request"], classes),
+            maps=_maps(where, held) if held else [],
+            version=kcnn.__version__,
+            command=metrics["command"],
+            versions=metrics["versions"],
+        )
+    )
+    target = Path(to) if to else where / PAGE
+    write_text(target, page)
+    return target
+
+
+def _environment() -> jinja2.Environment:
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    found.filters["percent"] = lambda value: "" if value is None else f"{100 * value:.2f} %"
+    found.filters["count"] = lambda value: f"{value:,}"
+    return found
+
+
+def _share(count: int, of: int) -> dict[str, float]:
+    low, high = wilson(count, of)
+    return {"share": count / of, "low": low, "high": high}
+
+
+def _per_class(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each class, the share of its pictures that were found with its 95 % interval."""
+    rows = []
+    for name, row in metrics["per_class"].items():
+        low, high = wilson(round(row["recall"] * row["images"]), row["images"]) if row["images"] else (0.0, 1.0)
+        rows.append({"name": name, "low": low, "high": high, **row})
+    return rows
+
+
+def _matrix(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """Counts and rates of true (rows) against said (columns); nothing where there are too many classes to read."""
+    counts = metrics.get("confusion")
+    if not counts or len(classes) > ROOM:
+        return []
+    return [[{"count": n, "rate": n / max(1, sum(row))} for n in row] for row in counts]
+
+
+def _calibration(metrics: Mapping[str, Any], held: Evidence | None) -> dict[str, Any] | None:
+    if held is None or "confusion" not in metrics:
+        return None
+    found = answers.probabilities(held.logits, {})
+    chart, error = charts.calibration(found.max(axis=-1), found.argmax(axis=-1) == held.truth)
+    return {"chart": chart, "error": error}
+
+
+def _picture(one: evidence.Shown, classes: Sequence[str]) -> dict[str, Any]:
+    single = one.truth >= 0
+    return {
+        "source": "data:image/jpeg;base64," + base64.b64encode(one.jpeg).decode(),
+        "index": one.index,
+        "truth": one.truth,
+        "said": one.said if single else -1,
+        "right": one.right,
+        "sure": one.sure,
+        "text": f"{classes[one.said]}, {one.sure:.0%} sure; it is {classes[one.truth]}" if single else "",
+    }
+
+
+def _mistakes(held: Evidence, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The most confident mistakes."""
+    wrong = sorted((one for one in held.shown if not one.right), key=lambda one: -one.sure)
+    return [_picture(one, classes) for one in wrong[: evidence.WHOLE]]
+
+
+def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """The network as it was trained, drawn; nothing where its plugin is not here any more."""
+    from kcnn.figure import svg
+
+    try:
+        drawing = kcnn.draw(
+            request["network"],
+            input_shape=request["input_shape"],
+            classes=len(classes),
+            changes=request["changes"],
+            **request["options"],
+        )
+    except (ValueError, ImportError) as error:
+        return f"<p>{html.escape(str(error))}</p>"
+    return svg(drawing)
+
+
+def _maps(where: Path, held: Evidence) -> list[str]:
+    """Grad-CAM of the most confident mistakes, over the pictures, as PNG."""
+    if not len(held.mistakes):
+        return []
+    from matplotlib import colormaps
+    from PIL import Image
+
+    from kcnn.inspect import grad_cam
+
+    model = kcnn.load(where / "model.keras")
+    found = []
+    for pixels, heat in zip(held.mistakes, grad_cam(model, held.mistakes.astype("float32")), strict=True):
+        base = pixels if pixels.shape[-1] == 3 else np.repeat(pixels.mean(axis=-1, keepdims=True), 3, axis=-1)
+        glow = 255 * colormaps["jet"](heat)[..., :3]
+        text = io.BytesIO()
+        Image.fromarray((0.55 * base + 0.45 * glow).clip(0, 255).astype("uint8")).resize((96, 96)).save(text, "JPEG")
+        found.append("data:image/jpeg;base64," + base64.b64encode(text.getvalue()).decode())
+    return found

@@ -1,0 +1,160 @@
+"""A run ends as one page that stands by itself, and two runs differ by more than noise or they do not."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kcnn
+from kcnn import data, runs, training
+from kcnn.report import charts, compare, report
+from kcnn.training import evidence
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    training.train("convnet", "digits", out=folder, epochs=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return report(run)
+
+
+def test_a_run_keeps_what_it_was_tested_on(run):
+    held, metrics = evidence.read(run), runs.metrics(run)
+    assert held.logits.shape == (metrics["test_images"], 10)
+    assert int((held.logits.argmax(-1) == held.truth).sum()) == metrics["correct"]
+    for one in held.shown:
+        assert one.truth == held.truth[one.index]
+        assert one.said == held.logits[one.index].argmax()
+        assert one.right == (one.truth == one.said)
+        assert one.jpeg.startswith(b"\xff\xd8")
+    wrong = [one for one in held.shown if not one.right]
+    assert len(wrong) == metrics["test_images"] - metrics["correct"], "there are few, and all are shown"
+    assert len(held.mistakes) == min(evidence.WHOLE, len(wrong))
+
+
+def test_a_small_copy_is_of_the_picture_that_it_says(run):
+    import io
+
+    from PIL import Image
+
+    held = evidence.read(run)
+    pixels = np.concatenate([np.asarray(images) for images, _ in data.load("digits", input_shape=(28, 28, 1)).test])
+    for one in held.shown[:5]:
+        small = np.asarray(Image.open(io.BytesIO(one.jpeg)).resize((28, 28)), "float32")
+        assert np.corrcoef(small.ravel(), pixels[one.index].ravel())[0, 1] > 0.95
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(page):
+    text = page.read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', text.replace('xlink:href="#', ""))
+    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text).replace("http://www.w3.org", "")
+    assert len(text) < 5_000_000
+    for words in ("convnet on digits", "What was taken for what", "Expected calibration error", "To do it again"):
+        assert words in text
+    for tag in re.findall(r"<img[^>]*>", text):
+        assert 'alt="' in tag
+    assert text.count('role="img"') >= 5
+
+
+def test_the_page_says_what_the_run_measured(run, page):
+    metrics, text = runs.metrics(run), page.read_text()
+    assert f"{100 * metrics['accuracy']:.2f} %" in text
+    assert metrics["request"]["fingerprint"] in text
+    assert f"best: {metrics['best_epoch']}" in text
+    for name, row in metrics["per_class"].items():
+        assert re.search(rf'<th scope="row">{name}</th>.*{100 * row["recall"]:.2f} %', text, re.DOTALL)
+
+
+def test_calibration_is_by_hand_what_it_is(run):
+    sure = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
+    right = np.array([True, True, True, False, True, False])
+    _, error = charts.calibration(sure, right)
+    assert error == pytest.approx(4 / 6 * abs(0.75 - 0.95) + 2 / 6 * abs(0.5 - 0.55))
+
+
+def test_several_labels_have_a_page_too(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3)).astype("uint8")
+    labels = np.stack([pixels[:, :8].mean((1, 2, 3)) > 127, pixels[:, 8:].mean((1, 2, 3)) > 127], axis=1).astype(
+        "int64"
+    )
+    training.train("convnet", (pixels, labels), out=tmp_path, epochs=1, multi_label=True, input_shape=(16, 16, 3))
+    text = report(tmp_path).read_text()
+    assert "average precision" in text
+    assert "What was taken for what" not in text
+
+
+def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
+    with pytest.raises(FileNotFoundError, match="holds no finished run"):
+        report(tmp_path)
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / evidence.FILE).write_bytes((copy / evidence.FILE).read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"test.npz is damaged"):
+        report(copy)
+    (copy / evidence.FILE).unlink()
+    assert "What was taken for what" in report(copy).read_text(), "an older run has a page without pictures"
+
+
+def test_the_same_run_twice_is_no_difference_and_a_worse_one_is(run, tmp_path):
+    training.train("convnet", "digits", out=tmp_path / "same", epochs=2)
+    training.train("convnet", "digits", out=tmp_path / "worse", epochs=1, learning_rate=1e-4)
+    found = compare([run, tmp_path / "same", tmp_path / "worse"])
+    same, worse, _ = found.differences
+    assert (same.points, same.p, same.shown) == (0.0, 1.0, False)
+    assert str(same).endswith("noise: no difference is shown")
+    assert worse.paired
+    assert worse.shown
+    assert worse.points > 10
+    with pytest.raises(ValueError, match="two runs or more"):
+        compare([run])
+    with pytest.raises(FileNotFoundError, match="holds no finished run"):
+        compare([run, tmp_path])
+
+
+def test_mcnemars_test_is_the_exact_one(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    held = evidence.read(copy)
+    logits = held.logits.copy()
+    right = np.flatnonzero(logits.argmax(-1) == held.truth)[:6]
+    logits[right] = -logits[right]  # six pictures fewer
+    evidence.save(Path(copy), evidence.Evidence(logits, held.truth, held.shown, held.mistakes))
+    (found,) = compare([run, copy]).differences
+    assert found.p == pytest.approx(2 * 0.5**6)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_the_page_opens_without_an_error_and_a_cell_shows_its_pictures(run, page):
+    playwright = pytest.importorskip("playwright.sync_api")
+    wrong = next(one for one in evidence.read(run).shown if not one.right)
+    with playwright.sync_playwright() as browser:
+        opened = browser.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width, scheme in ((1280, "light"), (390, "dark")):
+            tab = opened.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            said = []
+            tab.on("console", lambda message, said=said: said.append(message.text))
+            tab.on("pageerror", lambda error, said=said: said.append(str(error)))
+            tab.on("request", lambda asked, said=said: said.append(asked.url) if asked.url[:4] == "http" else None)
+            tab.goto(page.resolve().as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out of the page"
+            cell = tab.locator(f'button[data-truth="{wrong.truth}"][data-said="{wrong.said}"]')
+            cell.focus()
+            tab.keyboard.press("Enter")
+            count = int(cell.locator("b").text_content())
+            assert tab.locator("#gallery img").count() == count
+            assert cell.get_attribute("aria-pressed") == "true"
+            assert not said
+        opened.close()
+
+
+def test_the_network_is_drawn_on_the_page(page):
+    layers = {row.name for row in kcnn.measure("convnet")}
+    assert {"conv1", "conv2"} & layers
+    assert "conv1" in page.read_text()
