@@ -17,7 +17,7 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
     {"plugins", "sources"},
     {"registry"},
     {"drawing"},
-    {"diff", "doctor", "layers", "pictures", "catalogue", "runs"},
+    {"diff", "doctor", "figure", "layers", "pictures", "catalogue", "runs"},
     {"augment", "scaffold", "space"},
     {"data", "network", "read", "lower"},
     {"weights"},
@@ -36,7 +36,7 @@ HEAVY = {"keras", "tensorflow", "numpy", "sklearn", "matplotlib", "PIL", "safete
 PAPER = {
     *("ops", "files", "labels", "lazy", "arithmetic", "sketch", "blocks", "architecture", "registry", "sources"),
     *("measurement", "drawing", "plugins"),
-    *("diff", "doctor", "scaffold", "catalogue", "__init__"),
+    *("diff", "doctor", "figure", "scaffold", "catalogue", "__init__"),
 }
 
 

@@ -1,0 +1,299 @@
+"""The figure of a network: whole, without boxes in each other's way, and the same every time."""
+
+import re
+from itertools import combinations, pairwise
+from xml.etree import ElementTree
+
+import pytest
+from catalogue import NETWORKS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kcnn
+from kcnn.drawing import Drawing
+from kcnn.figure import svg
+from kcnn.figure.boxes import graph
+from kcnn.figure.layout import laid_out
+from kcnn.figure.regions import Parallel, Tangle, blocks, members, regions, unfolded
+from kcnn.figure.render import size
+from kcnn.ops import Act, Add, Concat, Conv
+from kcnn.sketch import Sketch, apply, walk
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def layers(drawing):
+    return walk(*drawing.ends.values())
+
+
+def figure(drawing, fold=True):
+    """The boxes of a network, and where they are."""
+    made = graph(drawing)
+    parts = blocks(regions(made), made)
+    if not fold:
+        parts, made = unfolded(parts, made)
+    return made, laid_out(parts, made, [size(box, not fold) for box in made.boxes])
+
+
+def drawn(root, kind):
+    return [one for one in root.iter() if kind in one.get("class", "").split()]
+
+
+def box(root, layer):
+    """x, y, width, height of the box that a layer is in."""
+    for group in root.iter(f"{SVG}g"):
+        if layer in group.get("data-layers", "").split():
+            return [float(group.find(f"{SVG}rect").get(side)) for side in ("x", "y", "width", "height")]
+    raise AssertionError(layer)
+
+
+def overlaps(a, b):
+    across = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
+    down = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
+    return across > 0.01 and down > 0.01
+
+
+def through(rect, a, b):
+    """Whether a line from a to b goes through the inside of a box."""
+    left, right, top, bottom = min(a[0], b[0]), max(a[0], b[0]), min(a[1], b[1]), max(a[1], b[1])
+    inside = left < rect.x + rect.width - 0.01 and right > rect.x + 0.01
+    return inside and top < rect.y + rect.height - 0.01 and bottom > rect.y + 0.01
+
+
+def faults(made, placed):
+    """What is wrong with where boxes and lines are."""
+    rects = sorted(placed.boxes.values(), key=lambda rect: rect.y)
+    open_ones = []
+    for rect in rects:
+        open_ones = [other for other in open_ones if other.y + other.height > rect.y]
+        if any(overlaps(rect, other) for other in open_ones):
+            yield f"{rect} overlaps another"
+        open_ones.append(rect)
+        if rect.x < -0.01 or rect.x + rect.width > placed.width + 0.01 or rect.y + rect.height > placed.height + 0.01:
+            yield f"{rect} is outside of the figure"
+    links = sorted((source, target) for target, sources in enumerate(made.sources) for source in sources)
+    if links != sorted((line.source, line.target) for line in placed.lines):
+        yield "the lines are not those of the graph"
+    for line in placed.lines:
+        for a, b in pairwise(line.points):
+            if a[0] != b[0] and a[1] != b[1]:
+                yield f"{line} is not of horizontal and vertical parts"
+            for rect in rects:
+                if through(rect, a, b):
+                    yield f"{line} goes through {rect}"
+        start, end = placed.boxes[line.source], placed.boxes[line.target]
+        if line.points[0][1] != start.y + start.height or not start.x <= line.points[0][0] <= start.x + start.width:
+            yield f"{line} does not begin at its box"
+        x, y = line.points[-1]
+        if not (end.x <= x <= end.x + end.width and end.y <= y <= end.y + end.height):
+            yield f"{line} does not end at its box"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer_of_every_network_is_in_its_figure(name):
+    drawing = kcnn.draw(name)
+    root = ElementTree.fromstring(svg(drawing, layers=True))
+    there = [layer for group in root.iter(f"{SVG}g") for layer in group.get("data-layers", "").split()]
+    assert sorted(there) == sorted(x.name for x in layers(drawing))
+    lines = sorted((line.get("data-from"), line.get("data-to")) for line in drawn(root, "line"))
+    assert lines == sorted((source.name, x.name) for x in layers(drawing) for source in x.inputs)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "." not in name])
+def test_no_box_is_in_the_way_of_another_or_of_a_line(name):
+    made, placed = figure(kcnn.draw(name))
+    assert not list(faults(made, placed))
+    assert not any(isinstance(item, Tangle) for item in regions(made))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [("googlenet", {"aux": True}), ("resnet18", {"taps": ["stage2", "stage3", "stage5"]})]
+)
+def test_a_network_of_several_ends_is_drawn_whole(name, asked):
+    made, placed = figure(kcnn.draw(name, **asked))
+    assert not list(faults(made, placed))
+
+
+def test_a_module_of_googlenet_has_four_branches_side_by_side_over_their_concatenation():
+    root = ElementTree.fromstring(svg(kcnn.draw("googlenet")))
+    ways = [box(root, f"inception_4a_{way}") for way in ("1x1", "3x3", "5x5", "proj")]
+    assert len({y for _, y, _, _ in ways}) == 1
+    assert all(a[0] + a[2] < b[0] for a, b in pairwise(ways))
+    reduce, joined = box(root, "inception_4a_3x3_reduce"), box(root, "inception_4a")
+    assert reduce[1] + reduce[3] < ways[1][1]
+    assert ways[1][1] + ways[1][3] < joined[1]
+    assert joined[0] <= ways[0][0]
+    assert ways[3][0] + ways[3][2] <= joined[0] + joined[2]
+
+
+@pytest.mark.parametrize(("name", "count"), [("resnet18", 5), ("resnet50", 12), ("mobilenet_v2", 10)])
+def test_shortcuts_go_around_their_blocks(name, count):
+    made, placed = figure(kcnn.draw(name))
+    past = [line for line in placed.lines if line.past and made.boxes[line.target].sums]
+    assert len(past) == count
+    for line in past:
+        beside = [placed.boxes[number] for number in range(line.source + 1, line.target)]
+        assert beside
+        assert all(rect.x + rect.width < line.points[-2][0] for rect in beside)
+        assert all(line.points[-4][1] < rect.y < line.points[-1][1] for rect in beside)
+
+
+def test_projections_stand_beside_their_blocks():
+    root = ElementTree.fromstring(svg(kcnn.draw("resnet18")))
+    main, skip = box(root, "stage3_unit1_a"), box(root, "stage3_unit1_skip")
+    assert main[0] + main[2] < skip[0]
+    assert not {line.get("data-to") for line in drawn(root, "shortcut")} & {"stage3_unit1_add"}
+
+
+def test_convolutions_are_one_box_with_what_normalises_and_activates_them():
+    made = graph(kcnn.draw("resnet18"))
+    folded = [[row.name for row in box.rows] for box in made.boxes]
+    assert ["stage1_unit1_a", "stage1_unit1_a_bn", "stage1_unit1_a_relu"] in folded
+    assert ["stage1_unit1_add", "stage1_unit1"] in folded
+    assert ["c1", "c1_tanh"] in [[row.name for row in box.rows] for box in graph(kcnn.draw("lenet5")).boxes]
+
+
+def test_blocks_have_the_name_that_their_layers_share():
+    for name, some in (
+        ("resnet18", {"stem", "stage1_unit1", "stage4_unit2"}),
+        ("resnet50_v2", {"stage1_unit2", "stage2_unit1"}),
+        ("googlenet", {"conv2", "inception_3a", "inception_5b"}),
+        ("mobilenet_v2", {"stage1_unit1", "stage3_unit1", "stage3_unit2"}),
+        ("mobilenet_v3_small", {"unit1", "unit5"}),
+        ("vgg16", {"conv1", "conv5"}),
+    ):
+        for fold in (True, False):
+            frames = [frame for frame, _ in figure(kcnn.draw(name), fold)[1].frames]
+            assert some <= set(frames), name
+            assert len(frames) == len(set(frames))
+
+
+def test_a_block_that_is_closed_is_one_box_with_its_costs():
+    root = ElementTree.fromstring(svg(kcnn.draw("googlenet"), open="inception_3*"))
+    assert [one.get("data-block") for one in drawn(root, "block")] == ["inception_3a", "inception_3b"]
+    assert box(root, "inception_4a_1x1") == box(root, "inception_4a_proj") != box(root, "inception_4b")
+    hover = [title.text for title in root.iter(f"{SVG}title") if title.text.startswith("inception_4a")]
+    rows = [row for row in kcnn.measure("googlenet") if row.name.startswith("inception_4a")]
+    assert len(hover) == 1
+    assert f"{sum(row.params for row in rows):,} parameters, {sum(row.macs for row in rows):,} MACs" in hover[0]
+
+
+def test_hovering_tells_shape_costs_and_receptive_field():
+    root = ElementTree.fromstring(svg(kcnn.draw("resnet18")))
+    said = next(title.text for title in root.iter(f"{SVG}title") if title.text.startswith("stage2_unit1_a:"))
+    row = kcnn.measure("resnet18")["stage2_unit1_a"]
+    assert said.splitlines()[:3] == [
+        "stage2_unit1_a: Conv 128, stride 2, padding half, bias False",
+        f"output 28×28×128, {row.params:,} parameters, {row.macs:,} MACs",
+        f"receptive field {row.field[0]}×{row.field[1]}, stride {row.stride[0]}×{row.stride[1]}",
+    ]
+    assert "stage2_unit1_a_bn: BatchNorm" in said
+
+
+def test_the_figure_has_a_title_a_description_and_scales():
+    root = ElementTree.fromstring(svg(kcnn.draw("vgg16")))
+    assert (root.get("role"), root[0].tag, root[1].tag) == ("img", f"{SVG}title", f"{SVG}desc")
+    assert "vgg16" in root[0].text
+    assert "138,357,544 parameters" in root[1].text
+    assert root.get("viewBox").startswith("0 0 ")
+    assert "prefers-color-scheme:dark" in root.find(f"{SVG}style").text
+
+
+def test_a_figure_in_a_page_keeps_its_style_to_itself():
+    style = ElementTree.fromstring(svg(kcnn.draw("vgg16"))).find(f"{SVG}style").text
+    plain = style.replace("@media (prefers-color-scheme:dark){", "")
+    assert all(rule.strip("}\n").startswith(".kcnn-figure") for rule in re.findall(r"[^{}]+(?=\{)", plain))
+    assert " id=" not in svg(kcnn.draw("vgg16"))
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("colour", ["macs", "params"])
+def test_letters_stand_out_against_every_box(colour):
+    style = ElementTree.fromstring(svg(kcnn.draw("mlp"), colour=colour)).find(f"{SVG}style").text
+    for scheme in re.findall(r"\.kcnn-figure\{(--[^}]*)\}", style):
+        value = dict(pair[2:].split(":") for pair in scheme.split(";"))
+        pairs = [("ink", "none"), ("ink", "page"), ("faint", "frame"), ("faint", "page")]
+        pairs += [("on" if level > 4 else "ink", f"c{level}") for level in range(1, 7)]
+        for letters, ground in pairs:
+            dark, light = sorted((luminance(value[letters]), luminance(value[ground])))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (letters, ground)
+
+
+def test_colours_stand_for_macs_or_parameters():
+    drawing = kcnn.draw("vgg16")
+
+    def level(colour, layer):
+        root = ElementTree.fromstring(svg(drawing, colour=colour))
+        return next(g.get("class") for g in root.iter(f"{SVG}g") if layer in g.get("data-layers", "").split())
+
+    assert level("params", "fc6") == "box c6"
+    assert level("macs", "conv1_2") == "box c6"
+    assert level("macs", "pool1") == "box c0"
+    with pytest.raises(ValueError, match="coloured by macs or params, not 'layers'"):
+        svg(drawing, colour="layers")
+
+
+def test_a_figure_is_the_same_twice():
+    assert svg(kcnn.draw("inception_v3")) == svg(kcnn.draw("inception_v3"))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_a_figure_has_as_many_columns_as_are_asked_for_at_most(columns):
+    made = graph(kcnn.draw("resnet50"))
+    placed = laid_out(blocks(regions(made), made), made, [size(box, False) for box in made.boxes], columns)
+    assert not list(faults(made, placed))
+    tops = [rect for rect in placed.boxes.values() if rect.y == 0] + [rect for _, rect in placed.frames if rect.y == 0]
+    assert len({rect.x for rect in tops}) == columns
+
+
+@st.composite
+def networks(draw):
+    """Any graph of convolutions, sums and concatenations."""
+    image = Sketch((8, 8, 4), "image")
+    tensors = [image]
+    for number in range(draw(st.integers(1, 14))):
+        sources = draw(st.lists(st.sampled_from(tensors[-6:]), min_size=1, max_size=3))
+        if len(sources) == 1:
+            made = apply(draw(st.sampled_from([Conv(4), Act()])), *sources, name=f"l{number}")
+        elif draw(st.booleans()):
+            made = apply(Add(), *sources, name=f"l{number}")
+        else:
+            joined = apply(Concat(), *sources, name=f"l{number}_all")
+            made = apply(Conv(4, 1), joined, name=f"l{number}")
+        tensors.append(made)
+    used = {id(source) for x in tensors for y in walk(x) for source in y.inputs}
+    ends = {f"end{number}": x for number, x in enumerate(x for x in tensors if id(x) not in used)}
+    return Drawing(name="any", image=image, ends=ends, input_shape=image.shape)
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(), st.booleans())
+def test_any_graph_is_drawn_with_every_line_and_no_box_in_the_way(drawing, fold):
+    made, placed = figure(drawing, fold)
+    assert not list(faults(made, placed))
+    assert sorted(placed.boxes) == list(range(len(made.boxes)))
+    ElementTree.fromstring(svg(drawing, layers=not fold))
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks())
+def test_what_stands_side_by_side_is_not_connected(drawing):
+    made = graph(drawing)
+
+    def check(series):
+        for item in series:
+            if isinstance(item, Parallel):
+                for a, b in combinations([set(members(branch)) for branch in item.branches], 2):
+                    assert not a & b
+                    assert not any(set(made.sources[number]) & b for number in a)
+                    assert not any(set(made.sources[number]) & a for number in b)
+                for branch in item.branches:
+                    check(branch)
+
+    check(regions(made))
+    assert sorted(members(regions(made))) == list(range(len(made.boxes)))
