@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kcnn.figure.words import short as short  # what every command writes large numbers with
+
 PIPED = 160  # columns where no terminal says how many it has
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPED)
@@ -94,14 +96,6 @@ def by_class(rows: Mapping[str, Mapping[str, Any]]) -> Table:
         for name, row in rows.items()
     )
     return table(("class", "images", *columns), cells, left=("class",))
-
-
-def short(number: float) -> str:
-    """4230000 as 4.23 M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.0f}"
 
 
 def size(shape: Any) -> str:

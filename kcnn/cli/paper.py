@@ -1,4 +1,4 @@
-"""Commands that work on paper: list, describe, diff, verify. Only `verify --build` loads Keras."""
+"""Commands that work on paper: list, describe, draw, diff, verify. Only `verify --build` loads Keras."""
 
 import dataclasses
 import json
@@ -11,8 +11,9 @@ import typer
 from rich.table import Table
 
 import kcnn
-from kcnn import catalogue, doctor, registry
+from kcnn import catalogue, doctor, figure, files, registry
 from kcnn.cli.console import Mistake, assignments, err, number, out, shape, short, size, table
+from kcnn.figure import words
 from kcnn.sketch import nearest
 
 Changes = Annotated[
@@ -43,6 +44,13 @@ def add(app: typer.Typer) -> None:
             "kcnn describe resnet18 --change 'stage3_unit1_{a,skip}.stride=1'",
         )
     )(describe)
+    app.command(
+        epilog=_examples(
+            "kcnn draw googlenet",
+            "kcnn draw resnet50 --svg figures/resnet50.svg --by params",
+            "kcnn draw mobilenet_v2 --set width=0.5 --input 96x96x1 --layers --svg -",
+        )
+    )(draw)
     app.command(epilog=_examples("kcnn diff googlenet googlenet.torchvision", "kcnn diff resnet50 resnet50.keras"))(
         diff
     )
@@ -149,7 +157,7 @@ def describe(
     layers = (
         (
             row.name,
-            _words(row.op),
+            words.said(row.op, "x"),
             size(row.shape),
             f"{row.params:,}" if row.params else "",
             short(row.macs) if row.macs else "",
@@ -170,7 +178,7 @@ def describe(
             f"{size(measured.features.shape)}, each sees {_both(measured.field)} pixels",
         ),
         ("smallest input", f"{least}x{least}"),
-        ("pixels 0..255", "go in as they are" if plan.keras else f"are rescaled: {_words(plan.rescale)}"),
+        ("pixels 0..255", "go in as they are" if plan.keras else f"are rescaled: {words.said(plan.rescale, 'x')}"),
         ("options", ", ".join(f"{o}={v}" for o, v in facts["options"].items()) or "none"),  # type: ignore[attr-defined]
         ("variants", ", ".join(f"{name}.{v}" for v in plan.variants) or "none"),
         ("weights", catalogue.weights_said(plan) or "none of its own"),
@@ -178,6 +186,35 @@ def describe(
     ):
         totals.add_row(f"[bold]{label}[/]", text)
     out.print(totals)
+
+
+def draw(
+    name: Annotated[str, typer.Argument(help='A network, or a variant: "resnet50.keras".')],
+    svg: Annotated[
+        str | None, typer.Option("--svg", metavar="FILE", help="Where the figure goes; - is the terminal.")
+    ] = None,
+    input: Input = None,
+    set: Options = None,
+    change: Changes = None,
+    by: Annotated[str, typer.Option(help="What colours stand for: macs or params.")] = "macs",
+    layers: Annotated[bool, typer.Option("--layers", help="A box for every layer.")] = False,
+) -> None:
+    """Draw a network as a figure for a slide or a page: an SVG, NAME.svg in this folder where nothing else is said."""
+    drawing = kcnn.draw(
+        name,
+        input_shape=shape(input) if input else None,
+        changes=assignments(change or [], "change"),
+        **assignments(set or [], "option"),
+    )
+    text = figure.svg(drawing, colour=by, layers=layers)
+    if svg == "-":
+        print(text, end="")
+        return
+    path = Path(svg or f"{name.replace(':', '_')}.svg")
+    if path.is_dir():
+        raise Mistake(f"{path} is a folder; --svg takes a file to write the figure to")
+    files.write_text(path, text)
+    out.print(f"{path}: {len(kcnn.measure(drawing)) - 1} layers", markup=False, soft_wrap=True)
 
 
 def diff(
@@ -245,24 +282,6 @@ def _both(pair: tuple[int, int]) -> str:
 
 def _record(op: Any) -> dict[str, Any] | None:
     return None if op is None else {"op": type(op).__name__, **dataclasses.asdict(op)}
-
-
-def _words(op: Any) -> str:
-    """An op in one line, only what is not as by default: Conv 64, kernel 7, stride 2."""
-    if op is None:
-        return "image"
-    said = []
-    for f in dataclasses.fields(op):
-        value = getattr(op, f.name)
-        if value != f.default and f.name != "init":
-            text = f"{value:.4g}" if isinstance(value, float) else size(value) if _sizes(value) else str(value)
-            text = text if len(text) <= 40 else f"{text[:37]}..."
-            said.append(text if f.name in ("filters", "units", "kind") else f"{f.name} {text}")
-    return f"{type(op).__name__} {', '.join(said)}".strip()
-
-
-def _sizes(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(n, int) for n in value)
 
 
 def _patchable(measured: Any) -> str:

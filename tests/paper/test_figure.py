@@ -297,3 +297,38 @@ def test_what_stands_side_by_side_is_not_connected(drawing):
 
     check(regions(made))
     assert sorted(members(regions(made))) == list(range(len(made.boxes)))
+
+
+def test_draw_writes_a_file_that_is_whole(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("draw", "lenet5")
+    assert done.returncode == 0, done.stderr
+    assert "lenet5.svg" in done.stdout
+    assert (tmp_path / "lenet5.svg").read_text(encoding="utf-8") == svg(kcnn.draw("lenet5"))
+    assert [path.name for path in tmp_path.iterdir()] == ["lenet5.svg"]
+
+
+def test_draw_prints_the_figure_of_a_changed_network_for_a_dash(command):
+    words = ("--set", "width=0.5", "--input", "96x96x1", "--change", "stem.kernel=5", "--by", "params", "--layers")
+    done = command("draw", "mobilenet_v2", *words, "--svg", "-")
+    assert done.returncode == 0, done.stderr
+    root = ElementTree.fromstring(done.stdout)
+    assert "input 96×96×1" in root[1].text
+    assert any((title.text or "").startswith("stem: Conv 16, kernel 5") for title in root.iter(f"{SVG}title"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["gogglenet"], "nearest are googlenet"),
+        (["vgg11", "--by", "layers"], "coloured by macs or params"),
+        (["vgg11", "--input", "16x16"], "smallest input that fits is 32x32"),
+        (["vgg11", "--change", "conv9_9.kernel=3"], "no layer answers"),
+        (["vgg11", "--svg", "."], "is a folder"),
+    ],
+)
+def test_a_figure_that_cannot_be_is_one_line(command, words, says):
+    done = command("draw", *words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

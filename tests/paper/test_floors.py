@@ -113,6 +113,7 @@ def test_a_plugin_stands_on_kcnn_alone_and_on_no_other_plugin(path):
         "import kcnn; kcnn.names(); kcnn.diff('vgg11', 'vgg13'); kcnn.patch('vgg11', {'conv1_1.kernel': 5})",
         "from kcnn.cli import app; app(['describe', 'googlenet'], standalone_mode=False)",
         "from kcnn.cli import app; app(['list'], standalone_mode=False)",
+        "from kcnn.cli import app; app(['draw', 'googlenet', '--svg', '-'], standalone_mode=False)",
     ],
 )
 def test_paper_leaves_tensorflow_keras_and_numpy_unloaded(code):
