@@ -47,7 +47,8 @@ class Box:
 
     @property
     def channels(self) -> int:
-        return self.rows[-1 if self.block else 0].shape[-1]
+        """Of the layer that names it; of a closed block those that it gives."""
+        return (self.rows[-1 if self.block else 0].shape or (1,))[-1]
 
     @property
     def params(self) -> int:

@@ -41,7 +41,7 @@ def size(box: Box, layers: bool) -> tuple[float, float]:
     """Width and height of a box: 16 pixels wider for twice the channels, and never narrower than its letters."""
     if box.circle:
         return 20, 20
-    wide = 56 + 16 * max(0.0, min(log2(box.channels) - 3, 9))
+    wide = 56 + 16 * max(0.0, min(log2(max(1, box.channels)) - 3, 9))
     named = len(box.lead.name) * SMALL if layers else 0
     return round(max(wide, len(box.label) * LETTER + 16, named + 14)), 36 if layers else 16 if box.bar else 24
 
@@ -127,23 +127,24 @@ def _hover(box: Box) -> str:
 
 
 def _lines(lines: Sequence[Line], graph: Graph) -> Iterator[str]:
-    """Every line once, and a tip where one or more come to a box."""
+    """A path for all lines from a box, so that what they share is drawn once, one for its shortcuts, and their tips."""
     shared = {line.source for line in lines if not line.past}
+    paths: dict[tuple[int, str], list[tuple[str, str]]] = {}
     tips: dict[tuple[Point, int], str] = {}  # by place and direction; a shortcut's colour before another
     for line in lines:
         points = _corners(line.points)
         shortcut = line.past and graph.boxes[line.target].sums
         kind = "shortcut" if shortcut else "plain"
         (x, _), before = points[-1], points[-2][0]
-        direction = (x > before) - (x < before)
-        tips[points[-1], direction] = min(
-            kind, tips.get((points[-1], direction), kind), key=("shortcut", "plain").index
-        )
+        end = points[-1], (x > before) - (x < before)
+        tips[end] = "shortcut" if shortcut else tips.get(end, kind)
         if shortcut and line.source in shared and len(points) > 4:  # up to its fork the other lines show the way
             points = [(points[-4][0], points[-4][1] - ROUND), *points[-4:]]
-        source, target = graph.boxes[line.source].rows[-1].name, graph.boxes[line.target].lead.name
-        ends = f"data-from={quoteattr(source)} data-to={quoteattr(target)}"
-        yield f'<path class="line {kind}" {ends} d="{_rounded(points)}"/>'
+        paths.setdefault((line.source, kind), []).append((graph.boxes[line.target].lead.name, _rounded(points)))
+    for (source, kind), several in paths.items():
+        ends = f"data-from={quoteattr(graph.boxes[source].rows[-1].name)}"
+        ends += f" data-to={quoteattr(' '.join(target for target, _ in several))}"
+        yield f'<path class="line {kind}" {ends} d="{"".join(path for _, path in several)}"/>'
     for ((x, y), direction), kind in tips.items():
         back = f"l{-direction * TIP} -3.5v7z" if direction else f"l-3.5 -{TIP}h7z"
         yield f'<path class="tip {kind}" d="M{_n(x)} {_n(y)}{back}"/>'

@@ -187,7 +187,7 @@ def test_debug_shows_the_traceback(command):
 
 
 def test_help_shows_examples(command):
-    for word in ("list", "describe", "diff", "train", "launch", "runs", "predict"):
+    for word in ("list", "describe", "draw", "diff", "train", "launch", "runs", "predict"):
         done = command(word, "--help")
         assert done.returncode == 0
         assert "Examples" in done.stdout
