@@ -152,7 +152,7 @@ def _piece(item: Item | Series, graph: Graph, sizes: Sequence[tuple[float, float
         return Piece(item, width / 2, width / 2, height)
     if isinstance(item, Tangle):
         tangle = tangles.layers(item.boxes, graph, sizes)
-        return Piece(item, tangle.width / 2, tangle.width / 2, tangle.height, tangle=tangle)
+        return Piece(item, tangle.width / 2, tangle.width / 2, FORK + tangle.height, tangle=tangle)
     if isinstance(item, Block):
         inner = _piece(item.parts, graph, sizes, join)
         left = max(inner.left + PAD, len(item.name) * LETTER + 16)  # the name stands left of the line that comes in
@@ -207,7 +207,7 @@ def _place(piece: Piece, x: float, y: float, graph: Graph, figure: Figure) -> tu
         figure.boxes[item] = Rect(x - piece.left, y, piece.left + piece.right, piece.height)
         return [Port([(x, y)], target=item)], [Port([(x, y + piece.height)], source=item)]
     if piece.tangle is not None:
-        return _place_tangle(piece.tangle, x - piece.left, y, figure)
+        return _place_tangle(piece.tangle, x - piece.left, y + FORK, figure)
     if isinstance(item, Block):
         figure.frames.append((item.name, Rect(x - piece.left, y, piece.left + piece.right, piece.height)))
     placed = [_place(part, x + dx, y + dy, graph, figure) for part, (dx, dy) in zip(piece.parts, piece.at, strict=True)]

@@ -36,6 +36,7 @@ def layers(boxes: Sequence[int], graph: Graph, sizes: Sequence[tuple[float, floa
     below, above = _neighbours(chains)
     width = {place: sizes[place][0] if place >= 0 else PASSING for row in rows for place in row}
     x = _across(rows, above, below, width)
+    _straighten(rows, chains, width, x)
     left = min(x[place] - width[place] / 2 for place in x)
     right = max(x[place] + width[place] / 2 for place in x)
     turning = [[one for one in row if any(x[one] != x[other] for other in below.get(one, ()))] for row in rows]
@@ -120,6 +121,19 @@ def _across(
             row.sort(key=wish.__getitem__)
             _spread(row, wish.__getitem__, width, x)
     return x
+
+
+def _straighten(
+    rows: Sequence[Sequence[int]], chains: Sequence[Chain], width: Mapping[int, float], x: dict[int, float]
+) -> None:
+    """Every line that passes several layers in one of its places, where nothing stands there in the others."""
+    for chain in chains:
+        passing = [(layer, place) for layer, place in chain if place < 0]
+        for wish in [x[place] for _, place in passing]:
+            others = ((other, place) for layer, place in passing for other in rows[layer] if other != place)
+            if all(abs(x[other] - wish) >= (width[other] + BETWEEN + PASSING) / 2 for other, _ in others):
+                x.update((place, wish) for _, place in passing)
+                break
 
 
 def _spread(row: Sequence[int], wish: Callable[[int], float], width: Mapping[int, float], x: dict[int, float]) -> None:

@@ -71,6 +71,15 @@ def faults(made, placed):
         open_ones.append(rect)
         if rect.x < -0.01 or rect.x + rect.width > placed.width + 0.01 or rect.y + rect.height > placed.height + 0.01:
             yield f"{rect} is outside of the figure"
+    for (_, a), (_, b) in combinations(placed.frames, 2):
+        if overlaps(a, b):
+            yield f"{a} and {b} overlap"
+    for name, rect in placed.frames:
+        inside = [one for one in rects if overlaps(one, rect)]
+        if any(one.x < rect.x or one.y < rect.y or one.x + one.width > rect.x + rect.width for one in inside):
+            yield f"the frame of {name} cuts a box"
+        if any(one.y < rect.y + 16 and one.x < rect.x + 9 + 5 * len(name) for one in inside):
+            yield f"the name of {name} is behind a box"
     links = sorted((source, target) for target, sources in enumerate(made.sources) for source in sources)
     if links != sorted((line.source, line.target) for line in placed.lines):
         yield "the lines are not those of the graph"
