@@ -65,6 +65,7 @@ _ROOMS = (
     "data",
     "distribute",
     "freeze",
+    "inspect",
     "lower",
     "ops",
     "runs",

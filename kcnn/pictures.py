@@ -59,6 +59,27 @@ def confusion(matrix: Any, classes: Sequence[str], title: str) -> Figure:
     return figure
 
 
+def heated(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A picture 0..255 (rows, columns, channels) under the colours of a map (rows, columns) from 0 to 1."""
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    return 0.5 * np.broadcast_to(pixels, (*pixels.shape[:2], 3)) + 0.5 * colours
+
+
+def grid(panels: Sequence[tuple[np.ndarray, str]], title: str, columns: int = 6) -> Figure:
+    """Pictures 0..255, grey or RGB, each under its text, so many to a row."""
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context({**STYLE, "font.size": 7}):
+        figure = Figure(figsize=(max(4, 1.6 * columns), 0.4 + 1.9 * rows), layout="constrained")
+        figure.suptitle(title, fontsize=9)
+        for axes in figure.subplots(rows, columns, squeeze=False).flat:
+            axes.set_axis_off()
+        for axes, (pixels, text) in zip(figure.axes, panels, strict=False):
+            axes.imshow(pixels.clip(0, 255).astype("uint8").squeeze(), cmap="gray", vmin=0, vmax=255)
+            axes.set_title(text, fontsize=7)
+    return figure
+
+
 def per_class(rows: Mapping[str, Mapping[str, Any]], what: str, title: str) -> Figure:
     """A bar for each class, the longest first; a class without the figure has none."""
     there = sorted(((row[what] or 0.0, name) for name, row in rows.items()), reverse=True)

@@ -9,8 +9,8 @@ from kcnn.lazy import words
 
 if TYPE_CHECKING:
     from kcnn.freeze import Phase, Violation, freeze, ledger, unfreeze
+    from kcnn.inspect import grad_cam
     from kcnn.transfer.compare import Comparison, Way, compare, ways
-    from kcnn.transfer.gradcam import grad_cam
     from kcnn.transfer.prepare import prepare
 
 __all__ = [
@@ -31,9 +31,9 @@ __getattr__, __dir__ = words(
     __name__,
     {
         "compare": ("Comparison", "Way", "compare", "ways"),
-        "gradcam": ("grad_cam",),
         "prepare": ("prepare",),
         "kcnn.freeze": ("Phase", "Violation", "freeze", "ledger", "unfreeze"),
+        "kcnn.inspect": ("grad_cam",),
     },
     globals(),
 )

@@ -1,18 +1,15 @@
 """Pictures of a transferred network's answers: the most confidently wrong photos, and where it looked."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from kcnn import answers
 from kcnn.data import Data
-from kcnn.pictures import STYLE, save
+from kcnn.inspect import grad_cam
+from kcnn.pictures import grid, heated, save
 from kcnn.training.results import scores
-from kcnn.transfer.gradcam import grad_cam
 
 WRONG, LOOKED_AT = 12, 6  # pictures
 
@@ -27,16 +24,16 @@ def write(model: Any, data: Data, out: Path) -> list[Path]:
     written = []
     if len(wrong):
         panels = [(pixels, _said(data, sure[i], taken[i], truth[i], names[i])) for i, pixels in _pixels(data, wrong)]
-        save(_grid(panels, f"most confidently wrong of {len(truth)} test images"), out / "wrong.png")
+        save(grid(panels, f"most confidently wrong of {len(truth)} test images"), out / "wrong.png")
         written.append(out / "wrong.png")
     some = np.unique(np.linspace(0, len(truth) - 1, min(LOOKED_AT, len(truth))).astype("int64"))
     pictures = _pixels(data, some)
     maps = grad_cam(model, np.stack([pixels for _, pixels in pictures]))
     panels = [
-        (_heated(pixels, heat), _said(data, sure[i], taken[i], truth[i], names[i]))
+        (heated(pixels, heat), _said(data, sure[i], taken[i], truth[i], names[i]))
         for (i, pixels), heat in zip(pictures, maps, strict=True)
     ]
-    save(_grid(panels, "Grad-CAM: what speaks for the answer"), out / "grad_cam.png")
+    save(grid(panels, "Grad-CAM: what speaks for the answer"), out / "grad_cam.png")
     return [*written, out / "grad_cam.png"]
 
 
@@ -69,23 +66,3 @@ def _said(data: Data, sure: np.ndarray, taken: Any, truth: Any, name: str) -> st
     answer = ", ".join(f"{data.classes[i]} {sure[i]:.0%}" for i in said) or "no label"
     right = "" if said == true else f", is {' and '.join(data.classes[i] for i in true) or 'nothing of it'}"
     return f"{answer}{right}\n{Path(name).name[:28]}"
-
-
-def _heated(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A picture under the colours of a map."""
-    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
-    return 0.5 * np.broadcast_to(pixels, (*pixels.shape[:2], 3)) + 0.5 * colours
-
-
-def _grid(panels: Sequence[tuple[np.ndarray, str]], title: str, columns: int = 6) -> Figure:
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    with matplotlib.rc_context({**STYLE, "font.size": 7}):
-        figure = Figure(figsize=(max(4, 1.6 * columns), 0.4 + 1.9 * rows), layout="constrained")
-        figure.suptitle(title, fontsize=9)
-        for axes in figure.subplots(rows, columns, squeeze=False).flat:
-            axes.set_axis_off()
-        for axes, (pixels, text) in zip(figure.axes, panels, strict=False):
-            axes.imshow(pixels.clip(0, 255).astype("uint8").squeeze(), cmap="gray", vmin=0, vmax=255)
-            axes.set_title(text, fontsize=7)
-    return figure

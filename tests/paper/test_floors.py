@@ -22,7 +22,7 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
     {"data", "network", "read", "lower"},
     {"weights"},
     {"models"},
-    {"deploy", "distribute", "freeze"},
+    {"deploy", "distribute", "freeze", "inspect"},
     {"training"},
     {"transfer", "search", "testing", "report"},
     {"cli"},

@@ -1,0 +1,29 @@
+"""Looking inside any flat Keras model: what layers give, where it finds its answers, how far it sees, how it trains.
+
+Each word is imported when it is first used. Pictures of what is found are in kcnn.inspect.show.
+"""
+
+from typing import TYPE_CHECKING
+
+from kcnn.lazy import words
+
+if TYPE_CHECKING:
+    from kcnn.inspect.cam import grad_cam
+    from kcnn.inspect.field import Field, measured_field
+    from kcnn.inspect.hiding import occlusion
+    from kcnn.inspect.layers import activations, filters
+    from kcnn.inspect.sampling import Statistics
+
+__all__ = ["Field", "Statistics", "activations", "filters", "grad_cam", "measured_field", "occlusion"]
+
+__getattr__, __dir__ = words(  # no module has the name of a word, which would then stand in its place
+    __name__,
+    {
+        "cam": ("grad_cam",),
+        "field": ("Field", "measured_field"),
+        "hiding": ("occlusion",),
+        "layers": ("activations", "filters"),
+        "sampling": ("Statistics",),
+    },
+    globals(),
+)

@@ -1,0 +1,52 @@
+"""What layers of a model give for pictures, and the kernels that they slide over them."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kcnn.inspect import graph
+
+
+def activations(model: Any, images: Any, layers: str = "*") -> dict[str, np.ndarray]:
+    """The outputs of every layer whose name fits the glob `layers`, by name in order, float32 (n, ...).
+
+    `images` are pictures (n, rows, columns, channels) as the model takes them; they go through it once, in inference.
+    LookupError, with the nearest names, where no layer answers; TypeError where the model has no graph; ValueError.
+    """
+    wanted = graph.fitting(model, layers)
+    x = ops.convert_to_tensor(graph.pixels(model, images))
+    found = graph.run(list(wanted.values()), [(graph.image(model), x)])
+    return {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in zip(wanted, found, strict=True)}
+
+
+def filters(model: Any, layer: str | None = None) -> np.ndarray:
+    """The kernels of a convolution, by default of the first: float32 (rows, columns, in, out).
+
+    A depthwise one's out is its filters per channel, a grouped one's in is the channels of one group.
+    LookupError, with the nearest names, for a layer that is not there; ValueError where it is no convolution.
+    """
+    if layer is None:
+        layer = first(model)
+        if layer is None:
+            raise ValueError(f"{model.name!r} has no convolution, so there are no filters to see")
+    kernel = _kernel(graph.operation(graph.one(model, layer)))
+    if kernel is None:
+        raise ValueError(f"layer {layer!r} of {model.name!r} is no convolution; the first one is {first(model)!r}")
+    return ops.convert_to_numpy(ops.cast(kernel, "float32"))
+
+
+def first(model: Any) -> str | None:
+    """The name of a model's first convolution, None where it has none."""
+    return next((name for name, one in graph.layers(model).items() if _kernel(graph.operation(one)) is not None), None)
+
+
+def _kernel(layer: Any) -> Any:
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        return layer.depthwise_kernel
+    kernel = getattr(layer, "kernel", None)
+    if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Conv2DTranspose):
+        return ops.swapaxes(kernel, 2, 3) if isinstance(layer, keras.layers.Conv2DTranspose) else kernel
+    own = getattr(layer, "_kernel", None)  # convolutions of plugins that keep their kernel in another form
+    return None if own is None or not hasattr(layer, "kcnn_op") else own()
