@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from kcnn.cli import export, paper, plugins, predict, report, search, train, transfer
+from kcnn.cli import export, inspect, paper, plugins, predict, report, search, train, transfer
 from kcnn.cli.console import Mistake, Stopped, fail, note
 from kcnn.drawing import IdleChange
 
@@ -30,6 +30,7 @@ train.add(app)
 transfer.add(app)
 search.add(app)
 predict.add(app)
+inspect.add(app)
 export.add(app)
 report.add(app)
 plugins.add(app)

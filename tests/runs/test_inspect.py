@@ -1,0 +1,334 @@
+"""Looking inside models: what layers give, where the evidence is, how far a layer sees, how a training goes."""
+
+import csv
+import inspect as standard
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kcnn
+from kcnn.inspect import Statistics, activations, filters, grad_cam, measured_field, occlusion
+from kcnn.training import train
+from tests.catalogue import ONE_PER_FAMILY
+
+SIDE = 24
+
+
+def planted(count, seed):
+    """Noise, with a bright square in the upper right corner where the class is 1."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    images = rng.uniform(0, 90, (count, SIDE, SIDE, 1)).astype("float32")
+    images[labels == 1, 2:8, 16:22] += 150
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A tiny network that knows whether the square is there."""
+    model = kcnn.build("convnet", classes=2, input_shape=(SIDE, SIDE, 1), seed=0, act="relu")
+    images, labels = planted(128, 0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
+    model.fit(images, labels, epochs=8, batch_size=16, verbose=0)
+    assert model.evaluate(*planted(32, 1), verbose=0)[1] == 1
+    return model
+
+
+@pytest.fixture(scope="module")
+def mobile():
+    return keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(64, 64, 3))
+
+
+def corner(heat):
+    """The share of a map's warmth that is in the corner with the square and one patch around."""
+    warm = np.maximum(heat, 0)
+    return warm[:11, 13:].sum() / warm.sum()
+
+
+def test_the_standard_library_keeps_its_inspect():
+    assert standard.signature(kcnn.draw)
+    assert kcnn.inspect.__name__ == "kcnn.inspect"
+
+
+def test_activations_are_those_of_the_layers_that_a_glob_fits(small):
+    images = planted(3, 2)[0]
+    found = activations(small, images)
+    assert list(found)[-1] == "logits"
+    np.testing.assert_allclose(found["logits"], small.predict(images, verbose=0), rtol=1e-4, atol=1e-4)
+    some = activations(small, images, "{conv1,logits}")
+    assert list(some) == ["conv1", "logits"]
+    np.testing.assert_array_equal(some["conv1"], found["conv1"])
+    assert some["conv1"].dtype == np.float32
+
+
+def test_a_layer_that_is_not_there_is_answered_with_the_nearest(small):
+    images = planted(1, 0)[0]
+    for look in (
+        lambda: activations(small, images, "konv1*"),
+        lambda: filters(small, "konv1"),
+        lambda: grad_cam(small, images, layer="konv1"),
+        lambda: measured_field(small, "konv1"),
+    ):
+        with pytest.raises(LookupError, match=r"no layer of 'convnet' answers to 'konv1.*nearest are conv1"):
+            look()
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "said"),
+    [
+        (np.zeros((SIDE, SIDE, 1)), None, r"takes pictures \(n, 24, 24, 1\), at least one, not an array of \(24"),
+        (np.zeros((0, SIDE, SIDE, 1)), None, "at least one"),
+        (np.zeros((1, SIDE, SIDE, 3)), None, r"not an array of \(1, 24, 24, 3\)"),
+        (np.zeros((2, SIDE, SIDE, 1)), [0, 2], r"classes are numbers from 0 to 1, one for each of 2 .*not \[0, 2\]"),
+        (np.zeros((2, SIDE, SIDE, 1)), [0], r"not \[0\]"),
+    ],
+)
+def test_what_is_no_picture_and_no_class_is_refused_with_a_word(small, images, classes, said):
+    for look in (grad_cam, occlusion):
+        with pytest.raises(ValueError, match=said):
+            look(small, images, classes)
+
+
+def test_filters_are_the_kernels_by_rows_columns_in_and_out(small, mobile):
+    np.testing.assert_array_equal(filters(small), small.get_layer("conv1").get_weights()[0])
+    assert filters(mobile).shape == (3, 3, 3, 16)
+    assert filters(mobile, "block_1_depthwise").shape == (3, 3, 48, 1)
+    assert filters(kcnn.build("lenet5"), "c3").shape == (5, 5, 6, 16)
+    with pytest.raises(ValueError, match="'logits' of 'convnet' is no convolution; the first one is 'conv1'"):
+        filters(small, "logits")
+
+
+def test_grad_cam_is_warm_where_the_evidence_was_planted(small):
+    images = planted(8, 3)[0][1::2]
+    for heat in grad_cam(small, images, 1):
+        assert heat.shape == (SIDE, SIDE)
+        assert heat.min() >= 0
+        assert 0.5 < heat.max() <= 1
+        assert corner(heat) > 0.8
+    np.testing.assert_array_equal(grad_cam(small, images), grad_cam(small, images, [1] * 4))
+
+
+def test_occlusion_costs_where_the_evidence_was_planted(small):
+    images = planted(8, 3)[0][1::2]
+    for drop in occlusion(small, images, 1, patch=6, stride=2):
+        assert drop.shape == (SIDE, SIDE)
+        row, column = np.unravel_index(drop.argmax(), drop.shape)
+        assert row < 10
+        assert column > 14
+        assert corner(drop) > 0.6
+    with pytest.raises(ValueError, match="a stride of 7 a patch of 6 pixels leaves some uncovered"):
+        occlusion(small, images, 1, patch=6, stride=7)
+
+
+def test_occlusion_computes_hidden_pictures_together(small, monkeypatch):
+    calls = []
+    whole = small.predict_on_batch
+    monkeypatch.setattr(small, "predict_on_batch", lambda x: calls.append(len(x)) or whole(x))
+    few = occlusion(small, planted(2, 4)[0], patch=8, stride=8, batch_size=5)
+    assert calls == [5] * 5  # two pictures as they are, then nine positions each
+    monkeypatch.undo()
+    np.testing.assert_allclose(few, occlusion(small, planted(2, 4)[0], patch=8, stride=8), rtol=1e-4, atol=1e-4)
+
+
+def test_a_look_leaves_the_model_as_it_was(small):
+    before = small.get_weights()
+    images = planted(2, 0)[0]
+    grad_cam(small, images, layer="conv1")
+    measured_field(small, "conv2")
+    for a, b in zip(before, small.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert small.get_layer("conv1").output is not None  # an error where a layer has got a second node
+
+
+def test_a_deployed_model_is_looked_into_as_the_trained_one(small):
+    images = planted(4, 5)[0]
+    plain = kcnn.deploy(small, softmax=True)
+    np.testing.assert_allclose(grad_cam(plain, images), grad_cam(small, images), atol=1e-3)
+    assert occlusion(plain, images[1:2], patch=6)[0][2:8, 16:22].mean() > 0.1  # of probability
+    assert list(activations(plain, images, "conv*"))
+    assert measured_field(plain, "conv2").agrees
+
+
+def test_a_sure_answer_behind_a_softmax_still_has_a_map(small):
+    sure = keras.Sequential([keras.Input((SIDE, SIDE, 1)), keras.layers.Conv2D(2, 3, activation="relu", name="conv")])
+    sure.add(keras.layers.GlobalAveragePooling2D())
+    sure.add(keras.layers.Dense(2, activation="softmax", name="sure"))
+    weights = sure.get_layer("sure")
+    weights.set_weights([np.array([[0.0, 9.0], [0.0, 9.0]]), np.zeros(2)])
+    image = planted(2, 6)[0][1:]
+    sure.get_layer("conv").set_weights([np.full((3, 3, 1, 2), 0.1), np.zeros(2)])
+    assert sure.predict(image, verbose=0)[0, 1] == 1
+    assert grad_cam(sure, image).max() > 0.9
+
+
+def test_a_network_of_keras_applications_is_looked_into(mobile):
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3))
+    assert activations(mobile, images, "block_{1,2}_expand")["block_2_expand"].shape == (2, 16, 16, 48)
+    assert grad_cam(mobile, images).shape == (2, 64, 64)
+    assert grad_cam(mobile, images, layer="block_1_expand").max() <= 1  # passed by the way around it
+    assert occlusion(mobile, images[:1], patch=32).shape == (1, 64, 64)
+    for layer in ("Conv1", "block_2_add", "block_4_depthwise"):
+        assert measured_field(mobile, layer).agrees
+
+
+def test_a_model_inside_a_model_is_named_and_laid_flat(mobile):
+    image = keras.Input((64, 64, 3))
+    nested = keras.Model(image, mobile(image))
+    with pytest.raises(LookupError, match=f"{mobile.name!r} is a model inside it, whose layers kcnn.deploy"):
+        activations(nested, np.zeros((1, 64, 64, 3)), "block_1_*")
+    assert activations(kcnn.deploy(nested), np.zeros((1, 64, 64, 3)), "block_1_*")
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "shape"),
+    [
+        ("resnet20", "stage1_unit3", (32, 32, 3)),
+        ("resnet20", "stage2_unit2", (64, 64, 3)),
+        ("resnet18", "stage2_unit2_b", (96, 96, 3)),
+        ("googlenet", "inception_3b", (112, 112, 3)),
+        ("vgg11", "conv3_2", (64, 64, 3)),
+        ("mobilenet_v1", "unit4_depthwise", (64, 64, 3)),
+        ("mobilenet_v3_small", "unit4_depthwise_bn", (64, 64, 3)),
+        ("mobilenet_v3_small", "unit1_squeeze", (64, 64, 3)),
+        ("lenet5", "c3", (32, 32, 1)),
+        ("inception_v3", "mixed0_pool", (99, 99, 3)),
+    ],
+)
+def test_a_measured_field_is_what_arithmetic_says(name, layer, shape):
+    model = kcnn.build(name, input_shape=shape, top=False)
+    row = kcnn.measure(kcnn.read(model))[layer]
+    for position in (None, (0, 0), (row.shape[0] - 1, 0)):
+        field = measured_field(model, layer, position)
+        assert field.agrees, field
+        assert field.size == row.field
+        begin = row.offset[0] + field.position[0] * row.stride[0]
+        if begin >= 0 and begin + row.field[0] <= shape[0]:  # far from the edges
+            assert field.rows == (begin, begin + row.field[0])
+        outside = field.gradient.copy()
+        outside[slice(*field.rows), slice(*field.columns)] = 0
+        assert outside.sum() == 0
+        assert field.gradient.max() == 1
+
+
+def test_a_field_is_of_layers_with_places_and_of_positions_in_them(small):
+    with pytest.raises(ValueError, match=r"'logits' of 'convnet' gives .* which has no rows and columns"):
+        measured_field(small, "logits")
+    with pytest.raises(ValueError, match=r"position \(99, 0\) is outside of layer 'conv1'"):
+        measured_field(small, "conv1", (99, 0))
+
+
+def test_statistics_of_a_training_are_rows_in_a_csv_and_change_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = rng.uniform(0, 255, (64, 16, 16, 1)).astype("uint8"), np.arange(64) % 2
+    served = kcnn.data.load(pictures, input_shape=(16, 16, 1), batch_size=8)
+    options = {"epochs": 2, "seed": 1, "options": {"units": 1}, "adjust": {"batch_size": 8}}
+    path = tmp_path / "statistics.csv"
+    watch = Statistics(pictures[0][:4], pictures[1][:4], path=path, every=5)
+    watched = train("resnet20", served, out=tmp_path / "watched", callbacks=[watch], **options)
+    plain = train("resnet20", served, out=tmp_path / "plain", **options)
+    for a, b in zip(watched.history, plain.history, strict=True):
+        assert a["loss"] == b["loss"]
+        assert a["val_loss"] == b["val_loss"]
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    steps = sorted({int(row["step"]) for row in rows})
+    assert steps == list(range(1, 2 * served.steps + 1, 5))
+    first = {row["layer"]: row for row in rows if row["step"] == "1"}
+    model = kcnn.build("resnet20", input_shape=(16, 16, 1), units=1)
+    assert set(first) == {layer.name for layer in model.layers[1:]}
+    assert {name for name, row in first.items() if row["gradient_norm"]} == {
+        layer.name for layer in model.layers if layer.trainable_variables
+    }
+    assert float(first["logits"]["gradient_norm"]) > 0
+    assert 0.2 < float(first["stage1_unit1_a_relu"]["zeros"]) < 0.8
+    assert float(first["stage1_unit1_a_bn"]["std"]) == pytest.approx(1, abs=0.1)
+
+
+def test_the_gradient_norm_is_that_of_the_loss(small):
+    images, labels = planted(4, 0)
+    watch = Statistics(images, labels)
+    twin = keras.models.clone_model(small)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    twin.compile(keras.optimizers.SGD(1.0), loss)
+    watch.set_model(twin)
+    watch.on_train_begin()
+    found = {row["layer"]: row["gradient_norm"] for row in watch._sample(1)}
+    before = {layer.name: layer.get_weights() for layer in twin.layers}
+    twin.train_on_batch(images, labels)
+    for name, arrays in before.items():
+        if arrays:
+            after = twin.get_layer(name).get_weights()
+            moved = np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(arrays, after, strict=True)))
+            assert found[name] == pytest.approx(moved, rel=1e-3)
+
+
+def test_statistics_go_on_where_a_training_goes_on(small, tmp_path):
+    images, labels = planted(32, 0)
+    twin = keras.models.clone_model(small)
+    twin.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    path = tmp_path / "s.csv"
+    for _ in range(2):
+        watch = Statistics(images[:4], labels[:4], path=path, every=3, layers="conv*")
+        twin.fit(images, labels, batch_size=8, verbose=0, callbacks=[watch])
+    assert [row["step"] for row in watch.rows if row["layer"] == "conv1"] == [1, 4, 5, 8]
+    assert len(path.read_text().splitlines()) == 1 + len(watch.rows)
+
+
+def test_the_command_draws_what_is_inside_a_run_and_says_what_it_wrote(small, tmp_path, command):
+    (tmp_path / "run").mkdir()
+    small.save(tmp_path / "run" / "model.keras")
+    photo = tmp_path / "photo.png"
+    Image.fromarray(planted(2, 0)[0][1, ..., 0].astype("uint8")).save(photo)
+    done = command("inspect", str(tmp_path / "run"), str(photo), "--layer", "conv*")
+    assert done.returncode == 0, done.stderr
+    assert "photo.png: class 1 9" in done.stdout or "photo.png: class 1 100" in done.stdout
+    folder = tmp_path / "run" / "inspect" / "photo"
+    for name in ("grad_cam.png", "occlusion.png", "filters.png", "activations.png"):
+        assert name in done.stdout
+        assert Image.open(folder / name).size[0] > 200
+
+
+def test_the_command_opens_any_keras_model_and_refuses_what_is_none(small, mobile, tmp_path, command):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (80, 60), (200, 30, 30)).save(photo)
+    mobile.save(tmp_path / "theirs.keras")
+    done = command("inspect", str(tmp_path / "theirs.keras"), str(photo), "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "filters.png").exists()
+    (tmp_path / "bad.keras").write_text("no")
+    model = tmp_path / "small.keras"
+    small.save(model)
+    for words, said in (
+        (("nowhere", str(photo)), "there is no file nowhere"),
+        ((str(tmp_path), str(photo)), "holds no model.keras"),
+        ((str(tmp_path / "bad.keras"), str(photo)), "is no .keras file"),
+        ((str(model), str(tmp_path / "no.png")), "there is no file"),
+        ((str(model), str(model)), "cannot be decoded"),
+        ((str(model), str(photo), "--layer", "konv*"), "no layer of 'convnet' answers to 'konv*'"),
+    ):
+        done = command("inspect", *words)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert done.stderr.count("error:") == 1
+    assert not (tmp_path / "inspect").exists()
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+def test_every_family_is_looked_into(name):
+    wanted = kcnn.draw(name).image.shape
+    side = min(wanted[0], max(64, kcnn.smallest_input(name)))
+    shape = (side, side, wanted[2])
+    model = kcnn.build(name, input_shape=shape, classes=3, seed=0)
+    images = np.random.default_rng(0).uniform(0, 255, (2, *shape))
+    found = activations(model, images)
+    np.testing.assert_allclose(found["logits"], model.predict(images, verbose=0), rtol=1e-3, atol=1e-3)
+    heat = grad_cam(model, images)
+    assert heat.shape == (2, side, side)
+    assert 0 <= heat.min() <= heat.max() <= 1
+    placed = [layer for layer, values in found.items() if values.ndim == 4]
+    for layer in placed[:: max(1, len(placed) // 4)]:
+        assert measured_field(model, layer).agrees, layer
