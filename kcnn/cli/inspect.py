@@ -13,7 +13,6 @@ from kcnn.cli.backend import start
 from kcnn.cli.console import Mistake, out
 from kcnn.cli.paper import _examples
 from kcnn.cli.predict import Opened, _decoded, _exported
-from kcnn.deploy.runtime import CARD
 
 
 def add(app: typer.Typer) -> None:
@@ -76,6 +75,8 @@ def _file(run: str) -> Path:
 
 def _model(path: Path) -> tuple[Any, dict[str, Any]]:
     """The Keras model in a file, and its card; one of its own making where the file has none."""
+    from kcnn.deploy.runtime import CARD
+
     exported = _exported(path)
     try:
         with zipfile.ZipFile(path) as archive:

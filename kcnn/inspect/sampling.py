@@ -78,30 +78,25 @@ class Statistics(keras.callbacks.Callback):
             self.model.jax_state_sync()
         variables = [one for own in self._weights.values() for one in own]
         values = [ops.copy(one) for one in variables]
-        (slopes, found) = gradient(lambda at: self._loss(variables, at), values)
+        slopes, inside = gradient(lambda at: self._loss(variables, at), values)
         squares = [0.0 if one is None else ops.sum(ops.square(ops.cast(one, "float32"))) for one in slopes]
-        numbers = ops.convert_to_numpy(ops.stack([*squares, *found]))
-        sums, means = numbers[: len(squares)].tolist(), numbers[len(squares) :].reshape(-1, 3).tolist()
+        numbers = ops.convert_to_numpy(ops.stack([*squares, *(one for output in inside for one in _described(output))]))
+        sums, described = numbers[: len(squares)].tolist(), numbers[len(squares) :].reshape(-1, 3).tolist()
         norms: dict[str, float] = {}
         for name, own in self._weights.items():
             norms[name] = float(np.sqrt(sum(sums[: len(own)])))
             sums = sums[len(own) :]
         return [
             {"step": step, "layer": name, "gradient_norm": norms.get(name), "mean": mean, "std": std, "zeros": zeros}
-            for name, (mean, std, zeros) in zip(self._names, means, strict=True)
+            for name, (mean, std, zeros) in zip(self._names, described, strict=True)
         ]
 
     def _loss(self, variables: list[Any], values: list[Any]) -> tuple[Any, list[Any]]:
-        """The loss with these values of the variables; mean, deviation and zeros of each layer's output."""
+        """The loss with these values of the variables, and each layer's output."""
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
             outputs, inside = self._inside(self._x, training=True)
             outputs = outputs[0] if len(outputs) == 1 else outputs
-            loss = self.model.compute_loss(self._x, self._y, outputs, None, training=True)
-        found = []
-        for output in inside:
-            one = ops.cast(output, "float32")
-            found += [ops.mean(one), ops.std(one), ops.mean(ops.cast(ops.equal(one, 0.0), "float32"))]
-        return loss, found
+            return self.model.compute_loss(self._x, self._y, outputs, None, training=True), inside
 
     def _written(self) -> list[dict[str, Any]]:
         """The rows in the file."""
@@ -120,3 +115,9 @@ class Statistics(keras.callbacks.Callback):
     def _write(self) -> None:
         if self.path is not None and self.rows:
             write_text(self.path, table(self.rows))
+
+
+def _described(output: Any) -> tuple[Any, Any, Any]:
+    """Mean, standard deviation and share of zeros."""
+    one = ops.cast(output, "float32")
+    return ops.mean(one), ops.std(one), ops.mean(ops.cast(ops.equal(one, 0.0), "float32"))

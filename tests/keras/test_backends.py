@@ -44,7 +44,8 @@ def test_googlenet_builds_trains_and_predicts_on_another_backend_without_tensorf
 MOVED = """
 import sys
 import keras, kcnn, numpy as np
-from kcnn.transfer import grad_cam, ledger, prepare, unfreeze
+from kcnn.inspect import Statistics, activations, grad_cam, measured_field, occlusion
+from kcnn.transfer import ledger, prepare, unfreeze
 from kcnn.freeze import features, rates
 from kcnn.training import sgd
 assert keras.backend.backend() == sys.argv[1]
@@ -63,6 +64,16 @@ again = features.head_on(model, cut).predict(body.predict(x, verbose=0), verbose
 assert np.allclose(again, model.predict(x, verbose=0), atol=1e-5)
 heat = grad_cam(model, x)
 assert heat.shape == (8, 16, 16) and heat.min() >= 0 and 0 < heat.max() <= 1
+assert grad_cam(model, x, layer="stage2_unit1_a").shape == (8, 16, 16)
+assert activations(model, x, "stage?_unit1")["stage3_unit1"].shape == (8, 4, 4, 64)
+assert occlusion(model, x[:2], patch=8).shape == (2, 16, 16)
+assert measured_field(model, "stage2_unit1").agrees and measured_field(kcnn.deploy(model), "stage1_unit1_b").agrees
+watch = Statistics(x[:4], np.arange(4) % 2, path="statistics.csv", every=2)
+model.fit(x, np.arange(8) % 2, verbose=0, batch_size=2, callbacks=[watch])
+norms = {(row["step"], row["layer"]): row["gradient_norm"] for row in watch.rows}
+assert {step for step, _ in norms} == {2, 4}, norms
+assert norms[2, "logits"] > 0 and norms[2, "logits"] != norms[4, "logits"], norms
+assert norms[2, "stem"] is None
 assert "tensorflow" not in sys.modules
 """
 

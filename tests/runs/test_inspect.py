@@ -16,6 +16,15 @@ from tests.catalogue import ONE_PER_FAMILY
 SIDE = 24
 
 
+def body(x):
+    x = kcnn.blocks.conv(x, 8, 5, name="conv1")
+    x = kcnn.blocks.maxpool(x, 2, name="pool1")
+    return kcnn.blocks.conv(x, 16, 3, name="conv2")
+
+
+SMALL = kcnn.Architecture(body=body, reference="two convolutions", input_shape=(SIDE, SIDE, 1), classes=2)
+
+
 def planted(count, seed):
     """Noise, with a bright square in the upper right corner where the class is 1."""
     rng = np.random.default_rng(seed)
@@ -28,7 +37,8 @@ def planted(count, seed):
 @pytest.fixture(scope="module")
 def small():
     """A tiny network that knows whether the square is there."""
-    model = kcnn.build("convnet", classes=2, input_shape=(SIDE, SIDE, 1), seed=0, act="relu")
+    keras.utils.set_random_seed(0)
+    model = kcnn.build(SMALL, seed=0)
     images, labels = planted(128, 0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
@@ -72,7 +82,7 @@ def test_a_layer_that_is_not_there_is_answered_with_the_nearest(small):
         lambda: grad_cam(small, images, layer="konv1"),
         lambda: measured_field(small, "konv1"),
     ):
-        with pytest.raises(LookupError, match=r"no layer of 'convnet' answers to 'konv1.*nearest are conv1"):
+        with pytest.raises(LookupError, match=r"no layer of 'body' answers to 'konv1.*nearest are conv1"):
             look()
 
 
@@ -97,7 +107,7 @@ def test_filters_are_the_kernels_by_rows_columns_in_and_out(small, mobile):
     assert filters(mobile).shape == (3, 3, 3, 16)
     assert filters(mobile, "block_1_depthwise").shape == (3, 3, 48, 1)
     assert filters(kcnn.build("lenet5"), "c3").shape == (5, 5, 6, 16)
-    with pytest.raises(ValueError, match="'logits' of 'convnet' is no convolution; the first one is 'conv1'"):
+    with pytest.raises(ValueError, match="'logits' of 'body' is no convolution; the first one is 'conv1'"):
         filters(small, "logits")
 
 
@@ -214,7 +224,7 @@ def test_a_measured_field_is_what_arithmetic_says(name, layer, shape):
 
 
 def test_a_field_is_of_layers_with_places_and_of_positions_in_them(small):
-    with pytest.raises(ValueError, match=r"'logits' of 'convnet' gives .* which has no rows and columns"):
+    with pytest.raises(ValueError, match=r"'logits' of 'body' gives .* which has no rows and columns"):
         measured_field(small, "logits")
     with pytest.raises(ValueError, match=r"position \(99, 0\) is outside of layer 'conv1'"):
         measured_field(small, "conv1", (99, 0))
@@ -307,7 +317,7 @@ def test_the_command_opens_any_keras_model_and_refuses_what_is_none(small, mobil
         ((str(tmp_path / "bad.keras"), str(photo)), "is no .keras file"),
         ((str(model), str(tmp_path / "no.png")), "there is no file"),
         ((str(model), str(model)), "cannot be decoded"),
-        ((str(model), str(photo), "--layer", "konv*"), "no layer of 'convnet' answers to 'konv*'"),
+        ((str(model), str(photo), "--layer", "konv*"), "no layer of 'body' answers to 'konv*'"),
     ):
         done = command("inspect", *words)
         assert done.returncode == 2
