@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kcnn.intervals import wilson
 from kcnn.pictures import STYLE
@@ -53,7 +54,7 @@ def _over_epochs(history: Sequence[Mapping[str, float]], name: str, best: int) -
         else:
             axes.set_ylim(0, None)
         axes.set(xlabel="epoch", ylabel=word)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         last = ", ".join(f"{label} {values[-1]:.3g}" for label, values in lines)
         return _svg(figure, f"{word.capitalize()} over {len(history)} epochs; at last {last}")
 

@@ -131,7 +131,7 @@ def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> str:
         )
     except (ValueError, ImportError) as error:
         return f"<p>{html.escape(str(error))}</p>"
-    return svg(drawing)
+    return svg(drawing, columns=1)
 
 
 def _maps(where: Path, held: Evidence) -> list[str]:
