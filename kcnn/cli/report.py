@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kcnn.cli.backend import start
-from kcnn.cli.console import out, short, table
+from kcnn.cli.console import err, out, short, table
 from kcnn.cli.search import search_report
 from kcnn.search.result import CONFIG
 
@@ -24,9 +24,9 @@ def report(
     if (run / CONFIG).exists():
         search_report(run, to)
         return
-    start()
-    from kcnn.report import report as write
-
+    with err.status("loading Keras"):
+        start()
+        from kcnn.report import report as write
     out.print(f"{write(run, to)}", markup=False, soft_wrap=True)
 
 
@@ -34,7 +34,9 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, two or more.")],
 ) -> None:
     """Show runs side by side, and which differences between them are more than noise."""
-    from kcnn.report import compare as compared
+    with err.status("loading Keras"):
+        start()
+        from kcnn.report import compare as compared
 
     found = compared(runs)
     rows = [
