@@ -11,6 +11,7 @@ from PIL import Image
 import kcnn
 from kcnn.inspect import Statistics, activations, filters, grad_cam, measured_field, occlusion
 from kcnn.training import train
+from kcnn.transfer import prepare
 from tests.catalogue import ONE_PER_FAMILY
 
 SIDE = 24
@@ -41,8 +42,8 @@ def small():
     model = kcnn.build(SMALL, seed=0)
     images, labels = planted(128, 0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
-    model.fit(images, labels, epochs=8, batch_size=16, verbose=0)
+    model.compile(keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"])
+    model.fit(images, labels, epochs=10, batch_size=16, verbose=0)
     assert model.evaluate(*planted(32, 1), verbose=0)[1] == 1
     return model
 
@@ -180,6 +181,8 @@ def test_a_network_of_keras_applications_is_looked_into(mobile):
     assert grad_cam(mobile, images).shape == (2, 64, 64)
     assert grad_cam(mobile, images, layer="block_1_expand").max() <= 1  # passed by the way around it
     assert occlusion(mobile, images[:1], patch=32).shape == (1, 64, 64)
+    moved = prepare(mobile, classes=["ant", "bee"], seed=0)
+    assert grad_cam(moved, images, 1).shape == (2, 64, 64)
     for layer in ("Conv1", "block_2_add", "block_4_depthwise"):
         assert measured_field(mobile, layer).agrees
 
