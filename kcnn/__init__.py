@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kcnn.models import build, load
     from kcnn.read import read
     from kcnn.registry import architecture, names, refresh
+    from kcnn.sliding import sliding_window
     from kcnn.weights import load_weights
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "patch",
     "read",
     "refresh",
+    "sliding_window",
     "smallest_input",
 ]
 
@@ -57,6 +59,7 @@ _HOME = {
     "patch": "kcnn.drawing",
     "read": "kcnn.read",
     "refresh": "kcnn.registry",
+    "sliding_window": "kcnn.sliding",
     "smallest_input": "kcnn.drawing",
 }
 _ROOMS = (

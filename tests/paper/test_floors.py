@@ -23,7 +23,7 @@ FLOORS = [  # from the ground up; a room imports only rooms below its own line
     {"weights"},
     {"models"},
     {"deploy", "distribute", "freeze", "inspect"},
-    {"training"},
+    {"training", "sliding"},
     {"transfer", "search", "testing", "report"},
     {"cli"},
 ]

@@ -1,0 +1,384 @@
+"""A classifier slid over larger images: by convolutions where arithmetic allows, else window by window.
+
+A network without padding gives for a window what its own layers, run over the whole image, give at the window's
+place. Where it strides further than the windows, its maps are kept at the windows' step and what follows takes
+its pixels from further apart (Giusti et al., arXiv:1302.1700; Sermanet et al., arXiv:1312.6229).
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kcnn.arithmetic import Pair, margins, reach, slide
+from kcnn.deploy import deploy
+from kcnn.layers import registered
+from kcnn.read import sources
+from kcnn.sketch import walk
+
+log = logging.getLogger("kcnn.sliding")
+
+_OWN = keras.layers
+_CONVOLUTIONS = (_OWN.Conv2D, _OWN.DepthwiseConv2D)
+_GLOBAL = (_OWN.GlobalAveragePooling2D, _OWN.GlobalMaxPooling2D)
+_AVERAGE = (_OWN.AveragePooling2D, _OWN.GlobalAveragePooling2D)
+_POOLS = (_OWN.MaxPooling2D, *_AVERAGE, _OWN.GlobalMaxPooling2D)
+_POINTWISE = (  # layers that make each pixel of that pixel's channels alone
+    *(_OWN.Activation, _OWN.ReLU, _OWN.LeakyReLU, _OWN.ELU, _OWN.Softmax, _OWN.Rescaling, _OWN.Dense),
+    *(_OWN.BatchNormalization, _OWN.Concatenate),
+)
+_MERGES = (_OWN.Add, _OWN.Subtract, _OWN.Multiply, _OWN.Average, _OWN.Maximum, _OWN.Minimum)
+_OPS = {  # Keras' operations that do so, by the names of their classes, of which some are not public
+    *("Add", "Subtract", "Multiply", "Divide", "Power", "Maximum", "Minimum", "Negative", "Absolute", "Square", "Sqrt"),
+    *("Exp", "Log", "Tanh", "Sigmoid", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu", "Silu", "Softplus"),
+    *("HardSigmoid", "HardSilu", "Softsign", "Clip"),
+}
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """How a model slides: as a "convolution" of the whole image, or over "windows" cut out, and then why."""
+
+    way: str
+    window: Pair  # pixels
+    stride: Pair  # pixels
+    reason: str | None = None
+
+
+def sliding_window(model: Any, stride: int | Pair, *, input_shape: Sequence[int | None] | None = None) -> Any:
+    """A model for inference, from images (n, rows, columns, channels) to logits (n, down, across, classes) of windows.
+
+    Position (i, j) has the logits of the window whose first pixel is (i, j) times `stride`, of the size that `model`
+    takes: any Keras classifier of images of one size. `input_shape` (rows, columns, channels) of the larger images is
+    open where it is None. `sliding` of the result, a record, says whether the whole image goes through convolutions,
+    with equal scores but for rounding and with copies of the weights, or windows are cut out and classified a row of
+    them at a time, by `model` itself, and for what reason: a layer that pads sees a margin in a window where the image
+    has pixels.
+
+    TypeError where `model` is no Keras model of one input; ValueError where that is no image of a fixed size, channels
+    last, or the output is not (n, classes), or for another stride or input_shape than that.
+    """
+    window = _window_of(model)
+    channels = model.inputs[0].shape[-1]
+    step = _stride(stride)
+    shape = tuple(input_shape) if input_shape is not None else (None, None, channels)
+    if len(shape) != 3 or shape[2] != channels:
+        raise ValueError(f"{model.name!r} takes (rows, columns, {channels}), open or not; input_shape is {shape}")
+    if any(size is not None and size < least for size, least in zip(shape[:2], window, strict=True)):
+        raise ValueError(f"input_shape {shape} has no room for a window of {window[0]}x{window[1]} pixels")
+    image = keras.Input(shape, name=model.inputs[0]._keras_history.operation.name, dtype=model.inputs[0].dtype)
+    try:
+        logits = _convolved(deploy(model), image, window, step)
+        how = Sliding("convolution", window, step)
+    except (_Apart, TypeError) as error:  # a TypeError is deploy's, of a layer that it does not know
+        logits = Windows(model, window, step, name="windows")(image)
+        how = Sliding("windows", window, step, str(error))
+        log.info("%s slides window by window: %s", model.name, error)
+    made = keras.Model(image, logits, name=f"{model.name}_sliding")
+    made.sliding = how
+    return made
+
+
+def _window_of(model: Any) -> Pair:
+    """(rows, columns) that a classifier takes."""
+    ins = getattr(model, "inputs", None) if isinstance(model, keras.Model) else None
+    if not ins or len(ins) != 1:
+        raise TypeError(f"kcnn.sliding_window takes a functional or sequential Keras model of one input, not {model!r}")
+    shape, answer = tuple(ins[0].shape[1:]), tuple(model.outputs[0].shape)
+    if len(shape) != 3 or None in shape:
+        raise ValueError(f"{model.name!r} takes {shape}; a window has fixed rows, columns and channels")
+    if len(answer) != 2:
+        raise ValueError(f"{model.name!r} gives {answer}, not logits (n, classes); a classifier has a top")
+    if any(getattr(layer, "data_format", None) == "channels_first" for layer in model._flatten_layers()):
+        raise ValueError(f"{model.name!r} has its channels first; kcnn slides over (n, rows, columns, channels)")
+    return shape[0], shape[1]
+
+
+def _stride(stride: Any) -> Pair:
+    both = stride if isinstance(stride, tuple | list) else (stride, stride)
+    if len(both) != 2 or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 1 for one in both):
+        raise ValueError(f"stride is pixels from window to window, 1 or more, or (rows, columns); not {stride!r}")
+    return both[0], both[1]
+
+
+@registered
+class Windows(keras.layers.Layer):
+    """A classifier on every window of larger images, a row of windows of all images at a time.
+
+    (n, rows, columns, channels) to (n, down, across, classes).
+    """
+
+    def __init__(self, model, window, stride, **kwargs):
+        super().__init__(**kwargs)
+        self.model, self.window, self.stride = model, tuple(window), tuple(stride)
+
+    def build(self, input_shape):
+        self.built = True  # the classifier was
+
+    def call(self, inputs):
+        count, rows, columns, channels = ops.shape(inputs)
+        (high, wide), (down, right) = self.window, self.stride
+        starts = ops.arange(0, rows - high + 1, down, dtype="int32")
+        lefts = ops.arange(0, columns - wide + 1, right, dtype="int32")
+        places = lefts[:, None] + ops.arange(wide, dtype="int32")
+
+        def row(top):
+            strip = ops.take(inputs, top + ops.arange(high, dtype="int32"), axis=1)
+            cut = ops.transpose(ops.take(strip, places, axis=2), (0, 2, 1, 3, 4))
+            logits = self.model(ops.reshape(cut, (-1, high, wide, channels)), training=False)
+            return ops.reshape(logits, (count, -1, logits.shape[-1]))
+
+        return ops.transpose(ops.map(row, starts), (1, 0, 2, 3))
+
+    def compute_output_shape(self, input_shape):
+        sizes = (
+            n and (n - window) // stride + 1
+            for n, window, stride in zip(input_shape[1:3], self.window, self.stride, strict=True)
+        )
+        return (input_shape[0], *sizes, self.model.outputs[0].shape[-1])
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), self.model.outputs[0].dtype)
+
+    def get_config(self):
+        model = keras.saving.serialize_keras_object(self.model)
+        return {**super().get_config(), "model": model, "window": self.window, "stride": self.stride}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})
+
+
+@registered
+class Everywhere(keras.layers.Layer):
+    """A model from features to logits at every position of a map; (n, rows, columns, channels) in and out."""
+
+    def __init__(self, model, **kwargs):
+        super().__init__(**kwargs)
+        self.model = model
+
+    def build(self, input_shape):
+        self.built = True  # the model was
+
+    def call(self, inputs):
+        count, rows, columns, channels = ops.shape(inputs)
+        logits = self.model(ops.reshape(inputs, (-1, channels)), training=False)
+        return ops.reshape(logits, (count, rows, columns, logits.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:3], self.model.outputs[0].shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "model": keras.saving.serialize_keras_object(self.model)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})
+
+
+class _Apart(Exception):
+    """Why windows have to be classified apart."""
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A tensor of the classifier, and the one of the sliding model that holds it for every window at once."""
+
+    size: Pair  # rows and columns in one window
+    step: Pair  # pixels of the image between its neighbours in one window; 0 where it has none
+    grid: Pair  # pixels of the image between neighbours in the sliding model, a divisor of the step and the stride
+    field: Pair  # pixels of the image that one position sees
+
+
+def _convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
+    """The logits of every window, of the layers of a plain model run over the whole image; _Apart with a reason."""
+    order = walk(plain.outputs[0], sources=sources)
+    users = {id(one): [tensor for tensor in order if any(x is one for x in sources(tensor))] for one in order}
+    maps = {id(plain.inputs[0]): _Map(window, (1, 1), (1, 1), (1, 1))}
+    flat = None
+    for tensor in order:
+        if id(tensor) in maps or len(tensor.shape) != 4:
+            flat = flat if flat is not None or len(tensor.shape) == 4 else tensor
+            continue
+        maps[id(tensor)] = _mapped(tensor, maps, stride)
+    assert flat is not None  # the logits are
+    above = sources(flat)
+    if len(above) != 1 or id(above[0]) not in maps:
+        raise _Apart(f"layer {_operation(flat).name!r} does not make features of one map")
+    end = _end(flat, maps[id(above[0])], users)
+    if end is not flat:
+        maps[id(flat)] = maps[id(above[0])]
+    maps[id(end)] = last = _behind(maps[id(above[0])], _operation(flat), stride)
+    tail = None if end is plain.outputs[0] else _tail(end, plain.outputs[0])
+
+    spare = tuple((0, n - seen) for n, seen in zip(window, last.field, strict=True))
+    x = _OWN.Cropping2D(spare, name="unseen")(image) if any(after for _, after in spare) else image
+    made = {id(plain.inputs[0]): x}
+    for tensor in walk(above[0], sources=sources):
+        if id(tensor) not in made:
+            made[id(tensor)] = _again(tensor, made, maps)
+    x = _collapsed(made[id(above[0])], maps[id(above[0])], last, _operation(flat), _operation(end))
+    return Everywhere(tail, name="everywhere")(x) if tail is not None else x
+
+
+def _operation(tensor: Any) -> Any:
+    return tensor._keras_history.operation
+
+
+def _mapped(tensor: Any, maps: dict[int, _Map], stride: Pair) -> _Map:
+    """Where a layer's map lies, from where its sources lie."""
+    layer, before = _operation(tensor), [maps.get(id(source)) for source in sources(tensor)]
+    first = before[0] if before else None
+    if first is None or None in before:
+        raise _Apart(f"layer {layer.name!r} makes a map of what is none")
+    if isinstance(layer, (*_CONVOLUTIONS, *_POOLS)):
+        return _behind(first, layer, stride)
+    if not _pointwise(layer, tensor):
+        kind = type(layer).__name__
+        raise _Apart(f"layer {layer.name!r}, a {kind}, is not known to see the same in a window as in the image")
+    if any(one != first for one in before[1:]):
+        raise _Apart(f"layer {layer.name!r} joins maps that see the image in different windows")
+    return first
+
+
+def _pointwise(layer: Any, tensor: Any) -> bool:
+    """Whether a layer makes each pixel of that pixel's channels alone."""
+    if isinstance(layer, _MERGES):
+        return True
+    if isinstance(layer, _POINTWISE):
+        return getattr(layer, "axis", -1) in (-1, 3)
+    if isinstance(layer, _OWN.Layer) or type(layer).__name__ not in _OPS:
+        return False
+    node = _node(tensor)
+    given = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    return all(isinstance(one, keras.KerasTensor) or np.ndim(one) <= 1 for one in given)
+
+
+def _node(tensor: Any) -> Any:
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def _geometry(layer: Any, size: Pair) -> tuple[Pair, Pair, Pair, str]:
+    """Kernel, dilation, stride and padding of a layer on a map of that size; the whole of it under a global one."""
+    if isinstance(layer, _CONVOLUTIONS):
+        return layer.kernel_size, layer.dilation_rate, layer.strides, layer.padding
+    if isinstance(layer, _OWN.MaxPooling2D | _OWN.AveragePooling2D):
+        return layer.pool_size, (1, 1), layer.strides, layer.padding
+    return size, (1, 1), (1, 1), "valid"
+
+
+def _behind(before: _Map, layer: Any, stride: Pair) -> _Map:
+    """The map behind a layer with a window; _Apart where it pads."""
+    kernel, dilation, strides, padding = _geometry(layer, before.size)
+    found = []
+    for axis in (0, 1):
+        size, span = before.size[axis], reach(kernel[axis], dilation[axis])
+        if any(margins(size, span, strides[axis], padding, axis)):
+            raise _Apart(f"layer {layer.name!r} pads its input, where the image has pixels around a window")
+        count = slide(size, span, strides[axis], "valid", axis)
+        step = before.step[axis] * strides[axis] if count > 1 else 0  # with one position there is no step to keep
+        field = before.field[axis] + (span - 1) * before.step[axis]
+        found.append((count, step, gcd(stride[axis], step), field))
+    sizes, steps, grids, fields = zip(*found, strict=True)
+    return _Map(sizes, steps, grids, fields)
+
+
+def _end(flat: Any, before: _Map, users: dict[int, list[Any]]) -> Any:
+    """The first features of a window: behind a Flatten those of the dense layer that takes them."""
+    layer, after = _operation(flat), users[id(flat)]
+    if isinstance(layer, _GLOBAL):
+        return flat
+    if not isinstance(layer, _OWN.Flatten):
+        raise _Apart(f"layer {layer.name!r}, a {type(layer).__name__}, makes features of a map in a way of its own")
+    if len(after) == 1 and isinstance(_operation(after[0]), _OWN.Dense):
+        return after[0]
+    if before.size == (1, 1):
+        return flat
+    raise _Apart(f"layer {layer.name!r} flattens a map for something else than one dense layer")
+
+
+def _tail(end: Any, logits: Any) -> Any:
+    """What follows the first features, as a model of its own."""
+    try:
+        return keras.Model(end, logits, name="tail")
+    except ValueError:
+        raise _Apart(f"not all that follows layer {_operation(end).name!r} is made of its features") from None
+
+
+def _again(tensor: Any, made: dict[int, Any], maps: dict[int, _Map]) -> Any:
+    """A layer of the classifier on the sliding model's tensors."""
+    layer, node = _operation(tensor), _node(tensor)
+    args, kwargs = node.arguments.fill_in(made)
+    if not isinstance(layer, (*_CONVOLUTIONS, *_POOLS)):
+        return layer(*args, **kwargs)
+    before, after = maps[id(sources(tensor)[0])], maps[id(tensor)]
+    if isinstance(layer, _POOLS):
+        return _pooled(args[0], before, after, layer)
+    dilation = layer.dilation_rate
+
+    def make(strides: Pair, holes: Pair) -> Any:
+        config = {**layer.get_config(), "padding": "valid", "strides": strides, "dilation_rate": holes}
+        return type(layer).from_config(config)
+
+    return _convolution(make, layer.get_weights(), args[0], before, after, dilation)
+
+
+def _collapsed(x: Any, before: _Map, after: _Map, layer: Any, dense: Any) -> Any:
+    """The features of every window at its position: a global pool, or a dense layer as a convolution of its size."""
+    if isinstance(layer, _POOLS):
+        return _pooled(x, before, after, layer)
+    if layer is dense:  # a map of one pixel is flat already
+        return x
+    kernel, *bias = dense.get_weights()
+    weights = [kernel.reshape(*before.size, -1, dense.units), *bias]
+
+    def make(strides: Pair, holes: Pair) -> Any:
+        own = {"activation": dense.activation, "use_bias": dense.use_bias, "dtype": "float32", "name": dense.name}
+        return _OWN.Conv2D(dense.units, before.size, strides, "valid", "channels_last", holes, **own)
+
+    return _convolution(make, weights, x, before, after, (1, 1))
+
+
+def _apart(before: _Map, after: _Map, dilation: Pair) -> tuple[Pair, Pair]:
+    """Between a layer's taps, and between its positions, on the grid of what it reads."""
+    holes = tuple(max(step * d // grid, 1) for step, d, grid in zip(before.step, dilation, before.grid, strict=True))
+    skip = tuple(new // old for new, old in zip(after.grid, before.grid, strict=True))
+    return holes, skip  # type: ignore[return-value]
+
+
+def _convolution(
+    make: Callable[[Pair, Pair], Any], weights: Sequence[np.ndarray], x: Any, before: _Map, after: _Map, dilation: Pair
+) -> Any:
+    holes, skip = _apart(before, after, dilation)
+    at_once = holes == (1, 1) and skip[0] == skip[1]  # no backend strides with holes, some not by two numbers
+    layer = make(skip if at_once else (1, 1), holes)
+    found = layer(x)
+    layer.set_weights(weights)
+    return found if at_once else _thinned(found, skip, layer.name)
+
+
+def _pooled(x: Any, before: _Map, after: _Map, layer: Any) -> Any:
+    """A pool, whose taps may be apart: then the maximum or mean of the map shifted, by rows and by columns."""
+    kernel = _geometry(layer, before.size)[0]
+    holes, skip = _apart(before, after, (1, 1))
+    average = isinstance(layer, _AVERAGE)
+    if holes == (1, 1):
+        return (_OWN.AveragePooling2D if average else _OWN.MaxPooling2D)(kernel, skip, "valid", name=layer.name)(x)
+    for axis, word in enumerate(("rows", "columns")):
+        if kernel[axis] > 1:
+            far = (kernel[axis] - 1) * holes[axis]
+            sides = ((shift, far - shift) for shift in range(0, far + 1, holes[axis]))
+            shifted = [_OWN.Cropping2D(((0, 0), side) if axis else (side, (0, 0)))(x) for side in sides]
+            x = (_OWN.Average if average else _OWN.Maximum)(name=f"{layer.name}_{word}")(shifted)
+    return _thinned(x, skip, layer.name)
+
+
+def _thinned(x: Any, skip: Pair, name: str) -> Any:
+    """The rows and columns that windows of the stride begin at."""
+    return x if skip == (1, 1) else _OWN.MaxPooling2D(1, skip, "valid", name=f"{name}_thinned")(x)

@@ -1,0 +1,125 @@
+"""A classifier slid over larger images gives the logits of windows that are cut out by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+
+L = keras.layers
+RNG = np.random.default_rng(0)
+
+
+def by_hand(model, images, stride):
+    """The logits of every window, each cut out with NumPy."""
+    (down, right), (high, wide) = stride, model.input_shape[1:3]
+    tops = range(0, images.shape[1] - high + 1, down)
+    lefts = range(0, images.shape[2] - wide + 1, right)
+    cut = np.stack([images[:, top : top + high, left : left + wide] for top in tops for left in lefts], 1)
+    found = keras.ops.convert_to_numpy(model(cut.reshape(-1, *cut.shape[2:]), training=False))
+    return found.reshape(len(images), len(tops), len(lefts), -1)
+
+
+def slid(model, stride, larger=(5, 9), **given):
+    """The sliding model, once it is shown to give what windows cut by hand give."""
+    shape = model.input_shape[1:]
+    images = RNG.uniform(0, 255, (2, shape[0] + larger[0], shape[1] + larger[1], shape[2])).astype("float32")
+    both = stride if isinstance(stride, tuple) else (stride, stride)
+    sliding = kcnn.sliding_window(model, stride, **given)
+    found, wanted = keras.ops.convert_to_numpy(sliding(images)), by_hand(model, images, both)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
+    assert (sliding.sliding.window, sliding.sliding.stride) == (shape[:2], both)
+    return sliding
+
+
+def convolution(*args, **given):
+    sliding = slid(*args, **given)
+    assert (sliding.sliding.way, sliding.sliding.reason) == ("convolution", None)
+    return sliding
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 8, (2, 3)])
+def test_a_convnet_slides_as_convolutions_at_any_stride_also_below_its_own(stride):
+    convolution(kcnn.build("convnet", input_shape=(16, 16, 1)), stride)
+
+
+def test_a_window_of_which_a_network_leaves_pixels_unseen_ends_where_it_would_by_hand():
+    convolution(kcnn.build("convnet", input_shape=(17, 19, 1)), 2, larger=(6, 7))
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_an_mlp_becomes_a_convolution_as_large_as_its_window(stride):
+    sliding = convolution(kcnn.build("mlp", input_shape=(9, 7, 1), units=(20, 12)), stride)
+    assert sliding.get_layer("fc1").kernel.shape == (9, 7, 1, 20)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 5])
+def test_lenet5_slides_as_convolutions_with_the_layers_of_its_plugin(stride):
+    convolution(kcnn.build("lenet5"), stride)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("kind", ["max", "average"])
+def test_a_stack_without_padding_ends_in_a_pool_of_fixed_extent(norm, kind):
+    changes = {"conv*.padding": "valid", "pool*.kind": kind}
+    model = kcnn.build("stack", input_shape=(21, 21, 3), depth=2, norm=norm, changes=changes)
+    for stride in (1, 4):
+        convolution(model, stride)
+
+
+def test_branches_without_padding_slide_as_convolutions():
+    image = keras.Input((14, 14, 2))
+    x = L.Conv2D(4, 3, strides=2, activation="relu")(image)
+    x = L.Concatenate()([L.MaxPooling2D(2)(x), L.Conv2D(3, 2, strides=2)(x)])
+    x = L.Add()([x, L.Conv2D(7, 1, padding="same")(x)])
+    convolution(keras.Model(image, L.Dense(3)(L.GlobalMaxPooling2D()(x))), 1)
+
+
+def test_a_dilated_and_a_depthwise_convolution_slide_as_convolutions():
+    image = keras.Input((16, 16, 2))
+    x = L.DepthwiseConv2D(3, strides=2)(L.Conv2D(4, 3, dilation_rate=2)(image))
+    convolution(keras.Model(image, L.Dense(3)(L.Flatten()(L.SeparableConv2D(5, 2)(x)))), 1)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("resnet20", "stem"), ("stack", "conv1")])
+def test_a_network_that_pads_is_slid_window_by_window_and_says_why(name, layer):
+    sliding = slid(kcnn.build(name, input_shape=(16, 16, 1)), (4, 3))
+    assert sliding.sliding.way == "windows"
+    assert f"{layer!r} pads" in sliding.sliding.reason
+
+
+def test_a_network_that_weighs_channels_of_its_whole_window_is_slid_window_by_window():
+    image = keras.Input((8, 8, 2))
+    x = L.Conv2D(4, 3)(image)
+    x = L.Multiply()([x, L.Dense(4, activation="sigmoid")(L.GlobalAveragePooling2D(keepdims=True)(x))])
+    sliding = slid(keras.Model(image, L.Dense(3)(L.Flatten()(x))), 2)
+    assert "different windows" in sliding.sliding.reason
+
+
+@pytest.mark.parametrize("name", ["convnet", "lenet5", "resnet20"])
+def test_a_sliding_model_is_saved_and_loaded_and_takes_a_given_size(name, tmp_path):
+    model = kcnn.build(name, input_shape=(32, 32, 1))
+    sliding = slid(model, 4, input_shape=(37, 41, 1))
+    assert sliding.output_shape == (None, 2, 3, 10)
+    sliding.save(tmp_path / "sliding.keras")
+    images = RNG.uniform(0, 255, (3, 37, 41, 1)).astype("float32")
+    again = keras.saving.load_model(tmp_path / "sliding.keras")
+    np.testing.assert_array_equal(sliding.predict(images, verbose=0), again.predict(images, verbose=0))
+
+
+def test_what_cannot_slide_is_one_clear_error():
+    model = kcnn.build("convnet", input_shape=(16, 16, 1))
+    for stride in (0, -1, 1.5, True, (1, 2, 3), "1"):
+        with pytest.raises(ValueError, match="stride is pixels"):
+            kcnn.sliding_window(model, stride)
+    with pytest.raises(ValueError, match="no room for a window of 16x16"):
+        kcnn.sliding_window(model, 1, input_shape=(15, 40, 1))
+    with pytest.raises(ValueError, match=r"takes \(rows, columns, 1\)"):
+        kcnn.sliding_window(model, 1, input_shape=(40, 40, 3))
+    with pytest.raises(TypeError, match="functional or sequential Keras model"):
+        kcnn.sliding_window("convnet", 1)
+    with pytest.raises(ValueError, match="fixed rows, columns"):
+        kcnn.sliding_window(kcnn.build("resnet20", input_shape=(None, None, 3)), 1)
+    with pytest.raises(ValueError, match="not logits"):
+        kcnn.sliding_window(kcnn.build("convnet", top=False), 1)
