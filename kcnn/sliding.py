@@ -73,9 +73,9 @@ def sliding_window(model: Any, stride: int | Pair, *, input_shape: Sequence[int 
         raise ValueError(f"input_shape {shape} has no room for a window of {window[0]}x{window[1]} pixels")
     image = keras.Input(shape, name=model.inputs[0]._keras_history.operation.name, dtype=model.inputs[0].dtype)
     try:
-        logits = _convolved(deploy(model), image, window, step)
+        logits = _convolved(_plain(model), image, window, step)
         how = Sliding("convolution", window, step)
-    except (_Apart, TypeError) as error:  # a TypeError is deploy's, of a layer that it does not know
+    except _Apart as error:
         logits = Windows(model, window, step, name="windows")(image)
         how = Sliding("windows", window, step, str(error))
         log.info("%s slides window by window: %s", model.name, error)
@@ -130,7 +130,7 @@ class Windows(keras.layers.Layer):
         def row(top):
             strip = ops.take(inputs, top + ops.arange(high, dtype="int32"), axis=1)
             cut = ops.transpose(ops.take(strip, places, axis=2), (0, 2, 1, 3, 4))
-            logits = self.model(ops.reshape(cut, (-1, high, wide, channels)), training=False)
+            logits = keras.tree.flatten(self.model(ops.reshape(cut, (-1, high, wide, channels)), training=False))[0]
             return ops.reshape(logits, (count, -1, logits.shape[-1]))
 
         return ops.transpose(ops.map(row, starts), (1, 0, 2, 3))
@@ -195,6 +195,14 @@ class _Map:
     field: Pair  # pixels of the image that one position sees
 
 
+def _plain(model: Any) -> Any:
+    """The model of Keras' own layers, whose windows are known."""
+    try:
+        return deploy(model)
+    except TypeError as error:
+        raise _Apart(str(error)) from None
+
+
 def _convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
     """The logits of every window, of the layers of a plain model run over the whole image; _Apart with a reason."""
     order = walk(plain.outputs[0], sources=sources)
@@ -214,7 +222,7 @@ def _convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
     if end is not flat:
         maps[id(flat)] = maps[id(above[0])]
     maps[id(end)] = last = _behind(maps[id(above[0])], _operation(flat), stride)
-    tail = None if end is plain.outputs[0] else _tail(end, plain.outputs[0])
+    tail = _tail(end, plain.outputs[0])
 
     spare = tuple((0, n - seen) for n, seen in zip(window, last.field, strict=True))
     x = _OWN.Cropping2D(spare, name="unseen")(image) if any(after for _, after in spare) else image
@@ -223,23 +231,50 @@ def _convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
         if id(tensor) not in made:
             made[id(tensor)] = _again(tensor, made, maps)
     x = _collapsed(made[id(above[0])], maps[id(above[0])], last, _operation(flat), _operation(end))
-    return Everywhere(tail, name="everywhere")(x) if tail is not None else x
+    seen = {id(one) for one in walk(end, sources=sources)}
+    rest = [tensor for tensor in order if id(tensor) not in seen]
+    if not all(map(_of_maps, rest)):
+        return Everywhere(tail, name="everywhere")(x)
+    made = {id(end): x}
+    for tensor in rest:
+        args, kwargs = _node(tensor).arguments.fill_in(made)
+        made[id(tensor)] = _operation(tensor)(*args, **kwargs)
+    return made[id(plain.outputs[0])]
 
 
 def _operation(tensor: Any) -> Any:
     return tensor._keras_history.operation
 
 
+def _known(tensor: Any) -> Any:
+    """The layer behind a tensor; _Apart where its activation is a function of somebody's, which may see anything."""
+    layer = _operation(tensor)
+    if not _own_activation(layer):
+        raise _Apart(f"layer {layer.name!r} has an activation that is not Keras' own")
+    return layer
+
+
+def _own_activation(layer: Any) -> bool:
+    home = getattr(getattr(layer, "activation", None), "__module__", "keras")
+    return home.partition(".")[0] == "keras"
+
+
+def _padding(layer: Any) -> _Apart:
+    return _Apart(f"layer {layer.name!r} pads its input, where the image has pixels around a window")
+
+
 def _mapped(tensor: Any, maps: dict[int, _Map], stride: Pair) -> _Map:
     """Where a layer's map lies, from where its sources lie."""
-    layer, before = _operation(tensor), [maps.get(id(source)) for source in sources(tensor)]
+    layer, before = _known(tensor), [maps.get(id(source)) for source in sources(tensor)]
     first = before[0] if before else None
     if first is None or None in before:
         raise _Apart(f"layer {layer.name!r} makes a map of what is none")
     if isinstance(layer, (*_CONVOLUTIONS, *_POOLS)):
         return _behind(first, layer, stride)
+    kind = type(layer).__name__
+    if kind in ("ZeroPadding2D", "Pad"):
+        raise _padding(layer)
     if not _pointwise(layer, tensor):
-        kind = type(layer).__name__
         raise _Apart(f"layer {layer.name!r}, a {kind}, is not known to see the same in a window as in the image")
     if any(one != first for one in before[1:]):
         raise _Apart(f"layer {layer.name!r} joins maps that see the image in different windows")
@@ -280,7 +315,7 @@ def _behind(before: _Map, layer: Any, stride: Pair) -> _Map:
     for axis in (0, 1):
         size, span = before.size[axis], reach(kernel[axis], dilation[axis])
         if any(margins(size, span, strides[axis], padding, axis)):
-            raise _Apart(f"layer {layer.name!r} pads its input, where the image has pixels around a window")
+            raise _padding(layer)
         count = slide(size, span, strides[axis], "valid", axis)
         step = before.step[axis] * strides[axis] if count > 1 else 0  # with one position there is no step to keep
         field = before.field[axis] + (span - 1) * before.step[axis]
@@ -296,15 +331,23 @@ def _end(flat: Any, before: _Map, users: dict[int, list[Any]]) -> Any:
         return flat
     if not isinstance(layer, _OWN.Flatten):
         raise _Apart(f"layer {layer.name!r}, a {type(layer).__name__}, makes features of a map in a way of its own")
-    if len(after) == 1 and isinstance(_operation(after[0]), _OWN.Dense):
+    if len(after) == 1 and isinstance(_known(after[0]), _OWN.Dense):
         return after[0]
     if before.size == (1, 1):
         return flat
     raise _Apart(f"layer {layer.name!r} flattens a map for something else than one dense layer")
 
 
+def _of_maps(tensor: Any) -> bool:
+    """Whether a layer of features takes maps of them as well; a norm was built for its number of axes."""
+    layer = _operation(tensor)
+    return _pointwise(layer, tensor) and _own_activation(layer) and not isinstance(layer, _OWN.BatchNormalization)
+
+
 def _tail(end: Any, logits: Any) -> Any:
-    """What follows the first features, as a model of its own."""
+    """What follows the first features, as a model of its own; None where they are the logits."""
+    if end is logits:
+        return None
     try:
         return keras.Model(end, logits, name="tail")
     except ValueError:

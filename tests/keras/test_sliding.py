@@ -54,6 +54,19 @@ def test_an_mlp_becomes_a_convolution_as_large_as_its_window(stride):
     assert sliding.get_layer("fc1").kernel.shape == (9, 7, 1, 20)
 
 
+@pytest.mark.parametrize("name", ["mlp", "convnet", "lenet5.modern"])
+def test_a_network_of_plain_layers_slides_as_one_flat_graph_of_keras_own_layers(name):
+    sliding = convolution(kcnn.build(name), 4)
+    assert {type(one).__module__.partition(".")[0] for one in sliding.operations} == {"keras"}
+
+
+def test_what_follows_the_first_features_is_done_at_every_position():
+    image = keras.Input((6, 6, 2))
+    x = L.Dense(5, activation="relu")(L.Flatten()(L.Conv2D(4, 3)(image)))
+    x = L.Concatenate(axis=1)([L.BatchNormalization()(x), keras.ops.roll(x, 1, axis=1)])
+    convolution(keras.Model(image, L.Dense(3)(x)), 1)
+
+
 @pytest.mark.parametrize("stride", [1, 2, 5])
 def test_lenet5_slides_as_convolutions_with_the_layers_of_its_plugin(stride):
     convolution(kcnn.build("lenet5"), stride)
@@ -95,6 +108,41 @@ def test_a_network_that_weighs_channels_of_its_whole_window_is_slid_window_by_wi
     x = L.Multiply()([x, L.Dense(4, activation="sigmoid")(L.GlobalAveragePooling2D(keepdims=True)(x))])
     sliding = slid(keras.Model(image, L.Dense(3)(L.Flatten()(x))), 2)
     assert "different windows" in sliding.sliding.reason
+
+
+def layers(*, padded=False, act="relu", both=False):
+    """A small classifier that cannot slide as a convolution, for one reason."""
+    image = keras.Input((8, 8, 2))
+    x = L.Conv2D(4, 3, activation=act)(L.ZeroPadding2D(1, name="margin")(image) if padded else image)
+    flat = L.Flatten(name="flat")(x)
+    return keras.Model(image, L.Dense(3)(L.Concatenate()([flat, L.GlobalMaxPooling2D()(x)]) if both else flat))
+
+
+@keras.saving.register_keras_serializable("test_sliding")
+def shifted(x):
+    return keras.ops.roll(x, 1, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"padded": True}, "'margin' pads its input"),
+        ({"act": shifted}, "not Keras' own"),
+        ({"both": True}, "flattens a map for something else"),
+    ],
+)
+def test_whatever_else_looks_at_a_whole_window_is_slid_window_by_window(given, reason):
+    sliding = slid(layers(**given), 2)
+    assert sliding.sliding.way == "windows"
+    assert reason in sliding.sliding.reason
+
+
+def test_of_several_outputs_the_first_slides():
+    model = kcnn.build("googlenet", input_shape=(65, 65, 3), classes=5, aux=True)
+    images = RNG.uniform(0, 255, (1, 65, 73, 3)).astype("float32")
+    found = kcnn.sliding_window(model, 8)(images)
+    wanted = by_hand(model.without_aux(), images, (8, 8))
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("name", ["convnet", "lenet5", "resnet20"])
