@@ -76,7 +76,7 @@ def main(
             watched(name, network, digits, batch, seed, epochs=epochs, changes=changes, options=options)
         _say(name, found[name], student)
     for name, aux in sides.items():
-        large = load("digits", input_shape=(64, 64, 1)).fewer(train=64)
+        large = load("digits", input_shape=(80, 80, 1)).fewer(train=64)
         for seed in range(seeds):
             watched(name, "googlenet", large, _batch(large), seed, epochs=1, aux=aux)
         _say(name, found[name], student)

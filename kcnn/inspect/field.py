@@ -23,11 +23,15 @@ _POINTWISE = (  # by which no pixel sees another; skipped, for they may hide one
     *(_LAYERS.LayerNormalization, _LAYERS.Activation, _LAYERS.ReLU, _LAYERS.LeakyReLU, _LAYERS.PReLU, _LAYERS.ELU),
     *(_LAYERS.Softmax, _LAYERS.Dropout, _LAYERS.SpatialDropout2D, _LAYERS.GaussianNoise, _LAYERS.GaussianDropout),
 )
+_WITH_FUNCTION = (_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.SeparableConv2D, _LAYERS.Dense)
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """What one position of a layer sees of the picture. Ranges are (first pixel, pixel behind the last)."""
+    """What one position of a layer sees of the picture. Ranges are (first pixel, pixel behind the last).
+
+    Where arithmetic does not know a layer (see kcnn.read), it takes it to see one pixel, and the two may differ.
+    """
 
     layer: str
     position: Pair  # (row, column) in the layer's output
@@ -53,7 +57,7 @@ def measured_field(
     draws: int = 3,
     seed: int = 0,
 ) -> Field:
-    """The pixels of which one position of a layer depends, measured by gradients, beside those known by arithmetic.
+    """The pixels on which one position of a layer depends, measured by gradients, beside those known by arithmetic.
 
     `position` is (row, column) in the layer's output, by default the middle. The gradient of its sum over channels
     with respect to the picture is computed by the model's own layers with random positive weights, and averaged over
@@ -114,7 +118,13 @@ def _positive(layer: Any, args: Any, kwargs: Any) -> Any:
         return ops.mean(args[0], axis=(1, 2), keepdims=layer.keepdims)
     if isinstance(layer, own.Pad2D) and layer.fill == "lowest":
         return own.Pad2D(layer.padding, "zeros", layer.channels)(args[0])
-    return layer(*args, **kwargs)
+    if not isinstance(layer, _WITH_FUNCTION):
+        return layer(*args, **kwargs)
+    function, layer.activation = layer.activation, keras.activations.linear
+    try:
+        return layer(*args, **kwargs)
+    finally:
+        layer.activation = function
 
 
 def _drawn(layer: Any, weight: Any, rng: np.random.Generator) -> np.ndarray:

@@ -226,6 +226,17 @@ def test_a_measured_field_is_what_arithmetic_says(name, layer, shape):
         assert field.gradient.max() == 1
 
 
+def test_saturated_functions_hide_no_pixel_of_a_field():
+    x = image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    x = keras.layers.MaxPooling2D(3, 1)(x + 100.0)
+    x = keras.layers.Conv2D(4, 3, activation="sigmoid", name="last")(x)
+    field = measured_field(keras.Model(image, x), "last", (4, 4))
+    assert field.agrees
+    assert field.rows == field.columns == (3, 10)
+    assert field.size == (7, 7)
+
+
 def test_a_field_is_of_layers_with_places_and_of_positions_in_them(small):
     with pytest.raises(ValueError, match=r"'logits' of 'body' gives .* which has no rows and columns"):
         measured_field(small, "logits")
