@@ -71,6 +71,9 @@ def _quiet(module: str) -> Iterator[None]:
     known = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
     before = [(one, one.level, one.disabled, one.propagate, [*one.handlers]) for one in known]
     off = root.manager.disable
+    # logging.config closes every handler that is listed here, and with one of absl's the stream that it writes to.
+    held = logging._handlerList[:]  # type: ignore[attr-defined]
+    logging._handlerList.clear()  # type: ignore[attr-defined]
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
@@ -80,6 +83,7 @@ def _quiet(module: str) -> Iterator[None]:
                 one.setLevel(level)
                 one.disabled, one.propagate, one.handlers[:] = disabled, propagate, handlers
             logging.disable(off)
+        logging._handlerList[:0] = held  # type: ignore[attr-defined]
 
 
 def within(seconds: float, point: EntryPoint, distribution: str) -> None:
