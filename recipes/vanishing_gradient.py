@@ -2,7 +2,22 @@
 
     python recipes/vanishing_gradient.py
 
-MEASURED
+On 2 CPU cores that did other work as well, 8 min 18 s, seeds 0 to 2, three epochs of 1,258 digits at 16x16 pixels. The
+norm of the gradient in the first convolution over that in the last, at the first step, as a power of ten (95 %), and
+the training accuracy that it came to, of plain (residual-free) networks of 20 layers:
+
+    sigmoid, naive initial weights    -10.5 (-10.8 to -10.2)   9.29 %
+    sigmoid, He                        -6.7 (-7.3 to -6.0)     9.83 %
+    ReLU, naive                        -4.8 (-5.0 to -4.6)    10.23 %
+    ReLU, He                           -0.9 (-1.0 to -0.7)    71.93 %
+    sigmoid, He, batch norm            -0.5 (-0.6 to -0.4)    99.44 %
+    ReLU, He, batch norm               +0.6 (+0.5 to +0.7)    92.28 %
+    ReLU, He, 44 layers                -1.4 (-1.8 to -1.1)    10.20 %
+    ReLU, He, 44 layers, batch norm    +2.2 (+1.6 to +2.7)    19.55 %
+
+Where the gradient vanishes nothing is learned; 44 layers with batch norm do not learn either in these epochs, although
+theirs does not vanish: that is another thing. In GoogLeNet at 80x80, before its second step, it is -0.2 (-0.4 to +0.0)
+without auxiliary classifiers and +0.7 (+0.5 to +0.9) with them: these feed the early layers.
 """
 
 import json
