@@ -259,10 +259,11 @@ def _connect(tails: Sequence[Port], heads: Sequence[Port], figure: Figure, graph
     for tail in tails:
         over = tail.points[-1][0]
         middle = rect.y + rect.height / 2
-        if graph.boxes[head.target].circle and over != x:  # type: ignore[index]
+        circle, within = graph.boxes[head.target].circle, rect.x <= over <= rect.x + rect.width  # type: ignore[index]
+        if circle and not within:
             side = rect.x if over < x else rect.x + rect.width
             points: list[Point] = [(over, middle), (side, middle)]
-        elif rect.x <= over <= rect.x + rect.width:
+        elif within and (over == x or not circle):
             points = [(over, y)]
         else:
             points = [(over, y - GAP / 2), (x, y - GAP / 2), (x, y)]

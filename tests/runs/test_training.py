@@ -38,6 +38,7 @@ def test_a_run_learns_and_leaves_model_history_metrics_and_pictures(run):
         "metrics.json",
         "curves.png",
         "confusion.png",
+        "test.npz",
     }
     assert len(history(run.folder)) == 4
     found = json.loads((run.folder / "metrics.json").read_text())
