@@ -1,11 +1,5 @@
-"""A classifier slid over larger images: by convolutions where arithmetic allows, else window by window.
+"""The layers of a classifier run over a whole image, where that gives for every window what they give for it alone."""
 
-A network without padding gives for a window what its own layers, run over the whole image, give at the window's
-place. Where it strides further than the windows, its maps are kept at the windows' step and what follows takes
-its pixels from further apart (Giusti et al., arXiv:1302.1700; Sermanet et al., arXiv:1312.6229).
-"""
-
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd
@@ -13,15 +7,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from kcnn.arithmetic import Pair, margins, reach, slide
 from kcnn.deploy import deploy
-from kcnn.layers import registered
 from kcnn.read import sources
 from kcnn.sketch import walk
-
-log = logging.getLogger("kcnn.sliding")
+from kcnn.sliding.layers import Everywhere
 
 _OWN = keras.layers
 _CONVOLUTIONS = (_OWN.Conv2D, _OWN.DepthwiseConv2D)
@@ -40,148 +31,7 @@ _OPS = {  # Keras' operations that do so, by the names of their classes, of whic
 }
 
 
-@dataclass(frozen=True)
-class Sliding:
-    """How a model slides: as a "convolution" of the whole image, or over "windows" cut out, and then why."""
-
-    way: str
-    window: Pair  # pixels
-    stride: Pair  # pixels
-    reason: str | None = None
-
-
-def sliding_window(model: Any, stride: int | Pair, *, input_shape: Sequence[int | None] | None = None) -> Any:
-    """A model for inference, from images (n, rows, columns, channels) to logits (n, down, across, classes) of windows.
-
-    Position (i, j) has the logits of the window whose first pixel is (i, j) times `stride`, of the size that `model`
-    takes: any Keras classifier of images of one size. `input_shape` (rows, columns, channels) of the larger images is
-    open where it is None. `sliding` of the result, a record, says whether the whole image goes through convolutions,
-    with equal scores but for rounding and with copies of the weights, or windows are cut out and classified a row of
-    them at a time, by `model` itself, and for what reason: a layer that pads sees a margin in a window where the image
-    has pixels.
-
-    TypeError where `model` is no Keras model of one input; ValueError where that is no image of a fixed size, channels
-    last, or the output is not (n, classes), or for another stride or input_shape than that.
-    """
-    window = _window_of(model)
-    channels = model.inputs[0].shape[-1]
-    step = _stride(stride)
-    shape = tuple(input_shape) if input_shape is not None else (None, None, channels)
-    if len(shape) != 3 or shape[2] != channels:
-        raise ValueError(f"{model.name!r} takes (rows, columns, {channels}), open or not; input_shape is {shape}")
-    if any(size is not None and size < least for size, least in zip(shape[:2], window, strict=True)):
-        raise ValueError(f"input_shape {shape} has no room for a window of {window[0]}x{window[1]} pixels")
-    image = keras.Input(shape, name=model.inputs[0]._keras_history.operation.name, dtype=model.inputs[0].dtype)
-    try:
-        logits = _convolved(_plain(model), image, window, step)
-        how = Sliding("convolution", window, step)
-    except _Apart as error:
-        logits = Windows(model, window, step, name="windows")(image)
-        how = Sliding("windows", window, step, str(error))
-        log.info("%s slides window by window: %s", model.name, error)
-    made = keras.Model(image, logits, name=f"{model.name}_sliding")
-    made.sliding = how
-    return made
-
-
-def _window_of(model: Any) -> Pair:
-    """(rows, columns) that a classifier takes."""
-    ins = getattr(model, "inputs", None) if isinstance(model, keras.Model) else None
-    if not ins or len(ins) != 1:
-        raise TypeError(f"kcnn.sliding_window takes a functional or sequential Keras model of one input, not {model!r}")
-    shape, answer = tuple(ins[0].shape[1:]), tuple(model.outputs[0].shape)
-    if len(shape) != 3 or None in shape:
-        raise ValueError(f"{model.name!r} takes {shape}; a window has fixed rows, columns and channels")
-    if len(answer) != 2:
-        raise ValueError(f"{model.name!r} gives {answer}, not logits (n, classes); a classifier has a top")
-    if any(getattr(layer, "data_format", None) == "channels_first" for layer in model._flatten_layers()):
-        raise ValueError(f"{model.name!r} has its channels first; kcnn slides over (n, rows, columns, channels)")
-    return shape[0], shape[1]
-
-
-def _stride(stride: Any) -> Pair:
-    both = stride if isinstance(stride, tuple | list) else (stride, stride)
-    if len(both) != 2 or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 1 for one in both):
-        raise ValueError(f"stride is pixels from window to window, 1 or more, or (rows, columns); not {stride!r}")
-    return both[0], both[1]
-
-
-@registered
-class Windows(keras.layers.Layer):
-    """A classifier on every window of larger images, a row of windows of all images at a time.
-
-    (n, rows, columns, channels) to (n, down, across, classes).
-    """
-
-    def __init__(self, model, window, stride, **kwargs):
-        super().__init__(**kwargs)
-        self.model, self.window, self.stride = model, tuple(window), tuple(stride)
-
-    def build(self, input_shape):
-        self.built = True  # the classifier was
-
-    def call(self, inputs):
-        count, rows, columns, channels = ops.shape(inputs)
-        (high, wide), (down, right) = self.window, self.stride
-        starts = ops.arange(0, rows - high + 1, down, dtype="int32")
-        lefts = ops.arange(0, columns - wide + 1, right, dtype="int32")
-        places = lefts[:, None] + ops.arange(wide, dtype="int32")
-
-        def row(top):
-            strip = ops.take(inputs, top + ops.arange(high, dtype="int32"), axis=1)
-            cut = ops.transpose(ops.take(strip, places, axis=2), (0, 2, 1, 3, 4))
-            logits = keras.tree.flatten(self.model(ops.reshape(cut, (-1, high, wide, channels)), training=False))[0]
-            return ops.reshape(logits, (count, -1, logits.shape[-1]))
-
-        return ops.transpose(ops.map(row, starts), (1, 0, 2, 3))
-
-    def compute_output_shape(self, input_shape):
-        sizes = (
-            n and (n - window) // stride + 1
-            for n, window, stride in zip(input_shape[1:3], self.window, self.stride, strict=True)
-        )
-        return (input_shape[0], *sizes, self.model.outputs[0].shape[-1])
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), self.model.outputs[0].dtype)
-
-    def get_config(self):
-        model = keras.saving.serialize_keras_object(self.model)
-        return {**super().get_config(), "model": model, "window": self.window, "stride": self.stride}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})
-
-
-@registered
-class Everywhere(keras.layers.Layer):
-    """A model from features to logits at every position of a map; (n, rows, columns, channels) in and out."""
-
-    def __init__(self, model, **kwargs):
-        super().__init__(**kwargs)
-        self.model = model
-
-    def build(self, input_shape):
-        self.built = True  # the model was
-
-    def call(self, inputs):
-        count, rows, columns, channels = ops.shape(inputs)
-        logits = self.model(ops.reshape(inputs, (-1, channels)), training=False)
-        return ops.reshape(logits, (count, rows, columns, logits.shape[-1]))
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:3], self.model.outputs[0].shape[-1])
-
-    def get_config(self):
-        return {**super().get_config(), "model": keras.saving.serialize_keras_object(self.model)}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})
-
-
-class _Apart(Exception):
+class Apart(Exception):
     """Why windows have to be classified apart."""
 
 
@@ -195,16 +45,16 @@ class _Map:
     field: Pair  # pixels of the image that one position sees
 
 
-def _plain(model: Any) -> Any:
+def plain(model: Any) -> Any:
     """The model of Keras' own layers, whose windows are known."""
     try:
         return deploy(model)
     except TypeError as error:
-        raise _Apart(str(error)) from None
+        raise Apart(str(error)) from None
 
 
-def _convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
-    """The logits of every window, of the layers of a plain model run over the whole image; _Apart with a reason."""
+def convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
+    """The logits of every window, of the layers of a plain model run over the whole image; Apart with a reason."""
     order = walk(plain.outputs[0], sources=sources)
     users = {id(one): [tensor for tensor in order if any(x is one for x in sources(tensor))] for one in order}
     maps = {id(plain.inputs[0]): _Map(window, (1, 1), (1, 1), (1, 1))}
@@ -217,7 +67,7 @@ def _convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
     assert flat is not None  # the logits are
     above = sources(flat)
     if len(above) != 1 or id(above[0]) not in maps:
-        raise _Apart(f"layer {_operation(flat).name!r} does not make features of one map")
+        raise Apart(f"layer {_operation(flat).name!r} does not make features of one map")
     end = _end(flat, maps[id(above[0])], users)
     if end is not flat:
         maps[id(flat)] = maps[id(above[0])]
@@ -247,10 +97,10 @@ def _operation(tensor: Any) -> Any:
 
 
 def _known(tensor: Any) -> Any:
-    """The layer behind a tensor; _Apart where its activation is a function of somebody's, which may see anything."""
+    """The layer behind a tensor; Apart where its activation is a function of somebody's, which may see anything."""
     layer = _operation(tensor)
     if not _own_activation(layer):
-        raise _Apart(f"layer {layer.name!r} has an activation that is not Keras' own")
+        raise Apart(f"layer {layer.name!r} has an activation that is not Keras' own")
     return layer
 
 
@@ -259,8 +109,8 @@ def _own_activation(layer: Any) -> bool:
     return home.partition(".")[0] == "keras"
 
 
-def _padding(layer: Any) -> _Apart:
-    return _Apart(f"layer {layer.name!r} pads its input, where the image has pixels around a window")
+def _padding(layer: Any) -> Apart:
+    return Apart(f"layer {layer.name!r} pads its input, where the image has pixels around a window")
 
 
 def _mapped(tensor: Any, maps: dict[int, _Map], stride: Pair) -> _Map:
@@ -268,16 +118,16 @@ def _mapped(tensor: Any, maps: dict[int, _Map], stride: Pair) -> _Map:
     layer, before = _known(tensor), [maps.get(id(source)) for source in sources(tensor)]
     first = before[0] if before else None
     if first is None or None in before:
-        raise _Apart(f"layer {layer.name!r} makes a map of what is none")
+        raise Apart(f"layer {layer.name!r} makes a map of what is none")
     if isinstance(layer, (*_CONVOLUTIONS, *_POOLS)):
         return _behind(first, layer, stride)
     kind = type(layer).__name__
     if kind in ("ZeroPadding2D", "Pad"):
         raise _padding(layer)
     if not _pointwise(layer, tensor):
-        raise _Apart(f"layer {layer.name!r}, a {kind}, is not known to see the same in a window as in the image")
+        raise Apart(f"layer {layer.name!r}, a {kind}, is not known to see the same in a window as in the image")
     if any(one != first for one in before[1:]):
-        raise _Apart(f"layer {layer.name!r} joins maps that see the image in different windows")
+        raise Apart(f"layer {layer.name!r} joins maps that see the image in different windows")
     return first
 
 
@@ -309,7 +159,7 @@ def _geometry(layer: Any, size: Pair) -> tuple[Pair, Pair, Pair, str]:
 
 
 def _behind(before: _Map, layer: Any, stride: Pair) -> _Map:
-    """The map behind a layer with a window; _Apart where it pads."""
+    """The map behind a layer with a window; Apart where it pads."""
     kernel, dilation, strides, padding = _geometry(layer, before.size)
     found = []
     for axis in (0, 1):
@@ -330,12 +180,12 @@ def _end(flat: Any, before: _Map, users: dict[int, list[Any]]) -> Any:
     if isinstance(layer, _GLOBAL):
         return flat
     if not isinstance(layer, _OWN.Flatten):
-        raise _Apart(f"layer {layer.name!r}, a {type(layer).__name__}, makes features of a map in a way of its own")
+        raise Apart(f"layer {layer.name!r}, a {type(layer).__name__}, makes features of a map in a way of its own")
     if len(after) == 1 and isinstance(_known(after[0]), _OWN.Dense):
         return after[0]
     if before.size == (1, 1):
         return flat
-    raise _Apart(f"layer {layer.name!r} flattens a map for something else than one dense layer")
+    raise Apart(f"layer {layer.name!r} flattens a map for something else than one dense layer")
 
 
 def _of_maps(tensor: Any) -> bool:
@@ -351,7 +201,7 @@ def _tail(end: Any, logits: Any) -> Any:
     try:
         return keras.Model(end, logits, name="tail")
     except ValueError:
-        raise _Apart(f"not all that follows layer {_operation(end).name!r} is made of its features") from None
+        raise Apart(f"not all that follows layer {_operation(end).name!r} is made of its features") from None
 
 
 def _again(tensor: Any, made: dict[int, Any], maps: dict[int, _Map]) -> Any:
