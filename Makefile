@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SHARED := -n 2 --dist loadscope  # two processes, the tests of a file or a class in one of them
 
-.PHONY: demo test quick test-all lint catalogue clean
+.PHONY: demo test quick test-all lint docs catalogue clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,9 +33,13 @@ test: lint
 test-all: $(READY)
 	$(BIN)/python -m pytest -q $(SHARED) -m every
 
+# The documentation as pages in site/, which open from a disk; a warning is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 # The page of every network, from what each declares and comes to.
 catalogue: $(READY)
 	$(BIN)/python -m kcnn.catalogue > docs/catalogue.md.new && mv docs/catalogue.md.new docs/catalogue.md
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist site *.egg-info

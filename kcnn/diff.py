@@ -160,7 +160,9 @@ def _groups(layers: Sequence[LayerDifference], before: dict[str, tuple[Shape, ..
         elif old is not None:
             found.setdefault(("-", f"no {type(old.op).__name__}"), []).append((layer.name, -old.params))
         elif new is not None:
-            found.setdefault(("+", f"a {type(new.op).__name__}"), []).append((layer.name, new.params))
+            kind = type(new.op).__name__
+            article = "an" if kind[0] in "AEIOU" else "a"
+            found.setdefault(("+", f"{article} {kind}"), []).append((layer.name, new.params))
     groups = [
         Group(sign, tuple(name for name, _ in members), what, sum(weight for _, weight in members))
         for (sign, what), members in found.items()

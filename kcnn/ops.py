@@ -123,6 +123,8 @@ class Rescale:
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
+    """In training each number is zero at this rate, and scaled up otherwise (arXiv:1207.0580)."""
+
     rate: float = 0.5
 
 

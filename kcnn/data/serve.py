@@ -217,8 +217,9 @@ class Data:
 
 
 def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed, and with it tf.data."""
     try:
-        import tensorflow  # noqa: F401 - whether it is there
+        import tensorflow  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":
             raise

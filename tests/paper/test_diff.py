@@ -43,3 +43,8 @@ def test_the_lines_of_a_summary_add_up_to_the_total(pair):
     signs = {"plus": 1, "minus": -1}
     lines = re.findall(r"(plus|minus) ([\d,]+) weights", found.summary)
     assert sum(signs[sign] * int(count.replace(",", "")) for sign, count in lines) == found.params[1] - found.params[0]
+
+
+def test_a_layer_that_came_has_its_article():
+    assert "an Add in 16 layers" in kcnn.diff("plain34", "resnet34").summary
+    assert "a BatchNorm" in kcnn.diff("googlenet", "googlenet.bn").summary
