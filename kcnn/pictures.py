@@ -14,9 +14,20 @@ STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi"
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:
-    """The figure as a whole file, or an error and none."""
+    """The figure as a whole file, or an error and none; a PNG says in words what is drawn."""
     with replacing(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, metadata={"Description": _said(figure)} if temporary.suffix == ".png" else None)
+
+
+def _said(figure: Figure) -> str:
+    """Titles, axes and legends."""
+    found = [one.get_suptitle() for one in (figure, *figure.subfigs)]
+    for axes in figure.axes:
+        across, up = axes.get_xlabel(), axes.get_ylabel()
+        legend = axes.get_legend()
+        names = [text.get_text() for text in legend.get_texts()] if legend else []
+        found += [axes.get_title(), f"{up} over {across}" if across and up else across or up, ", ".join(names)]
+    return "; ".join(" ".join(one.split()) for one in dict.fromkeys(found) if one)
 
 
 def curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:

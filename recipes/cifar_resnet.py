@@ -40,6 +40,7 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
     start()
+    from kcnn.report import report
     from kcnn.training import train
 
     folder = Path("runs/smoke" if smoke else "runs") / (f"cifar_{network}_quick" if quick else f"cifar_{network}")
@@ -56,6 +57,7 @@ def main(
     )
     error = 1 - found.metrics["accuracy"]
     print(f"{network}: test error {error:.2%} after {found.metrics['training_seconds'] / 60:.0f} minutes of training")
+    print(f"to look at: {report(found.folder)}")
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def main(
 ) -> None:
     start()
     from kcnn import data
+    from kcnn.report import report
     from kcnn.training import train
 
     out = out or Path("runs/smoke/fashion" if smoke else "runs/fashion")
@@ -78,6 +79,7 @@ def main(
     seconds = run.metrics["training_seconds"]
     print(f"{network}: test accuracy {run.metrics['accuracy']:.2%} in {seconds:.0f} s of training")
     print(f"the Keras example network: {plain_keras(found, seconds, seed):.2%} in the same time")
+    print(f"to look at: {report(run.folder)}")
 
 
 if __name__ == "__main__":

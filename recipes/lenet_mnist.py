@@ -32,6 +32,7 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
     start()
+    from kcnn.report import report
     from kcnn.training import train
 
     found = train(
@@ -46,6 +47,7 @@ def main(
     )
     wrong = found.metrics["test_images"] - found.metrics["correct"]
     print(f"test error {wrong / found.metrics['test_images']:.2%} in {found.metrics['training_seconds']:.0f} s")
+    print(f"to look at: {report(found.folder)}")
 
 
 if __name__ == "__main__":

@@ -134,6 +134,7 @@ def main(
 
     from kcnn.files import write_text
     from kcnn.pictures import save
+    from kcnn.report import experiment
     from kcnn.training import train
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
@@ -169,6 +170,7 @@ def main(
         print(f"{name:<26}{row['macs']:>9,}{row['params']:>12,}  {accuracy:<28}{'' if name == BASE else said}")
     write_text(out / "padding.json", json.dumps(rows, indent=1))
     save(picture({name: row for name, row in rows.items() if name != BASE}), out / "padding.png")
+    print(f"to look at: {experiment(out, __doc__)}")
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def main(
     print(survey(SPACE))
     start()
     from kcnn.search import search
+    from kcnn.search.report import write
 
     found = search(
         SPACE,
@@ -75,6 +76,7 @@ def main(
         tell=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
     )
     print(found.final)
+    print(f"to look at: {write(found.folder)}")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def main(
     start()
     from kcnn.data import load
     from kcnn.search import search
+    from kcnn.search.report import write
 
     size = shape(input)
     if smoke:
@@ -57,6 +58,7 @@ def main(
         tell=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
     )
     print(found.final)
+    print(f"to look at: {write(found.folder)}")
 
 
 if __name__ == "__main__":

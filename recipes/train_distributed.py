@@ -39,6 +39,7 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: a small network, one epoch.")] = False,
 ) -> None:
     start(strategy)  # workers are joined before TensorFlow does anything else
+    from kcnn.report import report
     from kcnn.training import train
 
     found = train(
@@ -54,6 +55,7 @@ def main(
     )
     if found.metrics:
         print(f"test accuracy {found.metrics['accuracy']:.2%}, {found.metrics['images_per_second']:.0f} images/s")
+        print(f"to look at: {report(found.folder)}")
 
 
 if __name__ == "__main__":

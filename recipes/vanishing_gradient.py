@@ -64,6 +64,7 @@ def main(
     from kcnn.data import load
     from kcnn.inspect import Statistics
     from kcnn.intervals import student
+    from kcnn.report import experiment
     from kcnn.training import train
 
     digits = load("digits", input_shape=(16, 16, 1))
@@ -98,7 +99,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     (out / "gradients.json").write_text(json.dumps(found))
     _drawn(found, out / "gradients.png")
-    print(f"{out / 'gradients.png'}, {out / 'gradients.json'}")
+    print(f"to look at: {experiment(out, __doc__)}")
 
 
 def _batch(data) -> list[np.ndarray]:

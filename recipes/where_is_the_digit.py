@@ -228,6 +228,7 @@ def main(
 
     from kcnn.files import write_text
     from kcnn.pictures import save
+    from kcnn.report import experiment
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     accuracy: dict[str, Any] = {name: [] for name in WAYS}
@@ -258,6 +259,7 @@ def main(
     told = {"shifts": SHIFTS, "accuracy": {k: v.tolist() for k, v in accuracy.items()}, "differences": found}
     write_text(out / "where.json", json.dumps(told, indent=1))
     save(drawn(accuracy, maps, picture), out / "where.png")
+    print(f"to look at: {experiment(out, __doc__)}")
 
 
 if __name__ == "__main__":

@@ -138,6 +138,7 @@ def main(
     start()
     from kcnn.files import write_text
     from kcnn.pictures import save
+    from kcnn.report import experiment
 
     accuracy: dict[str, Any] = {name: [] for name in WAYS}
     for seed in range(seeds):
@@ -160,6 +161,7 @@ def main(
         print(f"{one['of']} against {one['against']}: {one['points']:+.2f} points {interval}{said}")
     write_text(out / "metrics.json", json.dumps({"networks": rows, "differences": found}, indent=1))
     save(picture(accuracy), out / "filters.png")
+    print(f"to look at: {experiment(out, __doc__)}")
 
 
 if __name__ == "__main__":

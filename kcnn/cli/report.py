@@ -17,10 +17,13 @@ def add(app: typer.Typer) -> None:
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a search.")],
-    to: Annotated[Path | None, typer.Option("--out", "-o", help="File; report.html in the run's folder.")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder of a run, a transfer, a search, an experiment, several runs.")],
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="File; report.html in the folder.")] = None,
 ) -> None:
-    """Write one page that shows a run: curves, mistakes, classes, calibration, network. One file, for anywhere."""
+    """Write one page that shows a run, or what several came to: one file, for anywhere.
+
+    Of a run it has curves, mistakes, classes, calibration and the network.
+    """
     if (run / CONFIG).exists():
         search_report(run, to)
         return

@@ -106,9 +106,9 @@ def transfer(
         from kcnn.data import load
         from kcnn.deploy.export import export
         from kcnn.freeze import Phase
+        from kcnn.report import report
         from kcnn.training import recipe
         from kcnn.transfer import compare, ways
-        from kcnn.transfer.compare import HEAD, TUNED
         from kcnn.transfer.demo import few_digits
         from kcnn.transfer.show import write
         from kcnn.weights.fetch import fetch
@@ -146,21 +146,24 @@ def transfer(
             callbacks=[heard],
             say=say,
         )
-        by = "average_precision" if multi_label else "accuracy"
-        best = max((HEAD, TUNED), key=lambda way: next(getattr(row, by) for row in found.rows if row.way == way))
-        model, last = kcnn.load(found.run(0, best) / "model.keras"), served(0)
+        model, last = kcnn.load(found.run(0, found.best) / "model.keras"), served(0)
         pictures = write(model, last, to)
         phone = export(model, to / "phone", "litert", classes=last.classes)
+        page = report(to)
     if as_json:
         told = {"rows": [asdict(r) for r in found.rows], "differences": [asdict(d) for d in found.differences]}
-        print(json.dumps({**told, "phone": str(phone), "pictures": list(map(str, pictures))}, indent=1))
+        print(
+            json.dumps({**told, "phone": str(phone), "page": str(page), "pictures": list(map(str, pictures))}, indent=1)
+        )
         return
     _report(found, seeds)
     out.print(
-        f"{', '.join(one.name for one in pictures)}, transfer.csv in {to}; {phone} runs on a phone ({best}, seed 0); "
-        f"{'average_precision' if multi_label else 'confusion'}.png and ledger.csv in {found.run(0, best)}",
+        f"{', '.join(one.name for one in pictures)}, transfer.csv in {to}; {phone} runs on a phone "
+        f"({found.best}, seed 0); {'average_precision' if multi_label else 'confusion'}.png and ledger.csv "
+        f"in {found.run(0, found.best)}",
         soft_wrap=True,
     )
+    out.print(f"to look at: {page}", soft_wrap=True)
 
 
 def _size(network: str, options: Any, input: str | None, data: str | None) -> tuple[int, int, int]:

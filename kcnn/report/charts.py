@@ -54,7 +54,7 @@ def _over_epochs(history: Sequence[Mapping[str, float]], name: str, best: int) -
         else:
             axes.set_ylim(0, None)
         axes.set(xlabel="epoch", ylabel=word)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         last = ", ".join(f"{label} {values[-1]:.3g}" for label, values in lines)
         return _svg(figure, f"{word.capitalize()} over {len(history)} epochs; at last {last}")
 
@@ -80,6 +80,22 @@ def calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]:
         axes.errorbar(means, shares, yerr=bars, fmt="o-", markersize=4, linewidth=1, capsize=2)
         axes.set(xlabel="how sure", ylabel="how often right", xlim=(0, 1.02), ylim=(0, 1.02))
         return _svg(figure, f"Calibration: expected calibration error {error:.2%}"), error
+
+
+def ways(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Test accuracy of the ways that a transfer compares: the mean with its 95 % interval, and the seeds behind it."""
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(6, 0.7 + 0.45 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        for place, row in enumerate(rows):
+            axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color=BLUE, linewidth=2)
+            axes.plot(100 * row["accuracy"], place, "o", color=BLUE)
+            if len(row["accuracies"]) > 1:
+                axes.plot(np.multiply(row["accuracies"], 100), [place + 0.25] * len(row["accuracies"]), ".", color=INK)
+        axes.set_yticks(range(len(rows)), [row["way"] for row in rows])
+        axes.set(xlabel="test accuracy, %", ylim=(len(rows) - 0.4, -0.5))
+        said = ", ".join(f"{row['way']} {row['accuracy']:.2%}" for row in rows)
+        return _svg(figure, f"Test accuracy with 95 % intervals: {said}")
 
 
 def _svg(figure: Figure, alt: str) -> str:

@@ -70,16 +70,16 @@ def compare(folders: Sequence[str | Path]) -> Compared:
     return Compared(tuple(one["side"] for one in found), tuple(differences))
 
 
-def _run(folder: Path) -> dict[str, Any]:
+def side(folder: Path) -> Side:
+    """What a finished run came to. FileNotFoundError where there is none."""
     if not (folder / runs.METRICS).exists():
         raise FileNotFoundError(f"{folder} holds no finished run: it has no {runs.METRICS}")
-    metrics, held = runs.metrics(folder), evidence.read(folder)
-    request = metrics["request"]
+    metrics = runs.metrics(folder)
     low, high = wilson(metrics["correct"], metrics["test_images"])
-    side = Side(
+    return Side(
         str(folder),
-        request["network"],
-        request["data"],
+        metrics["request"]["network"],
+        metrics["request"]["data"],
         metrics["accuracy"],
         low,
         high,
@@ -89,11 +89,15 @@ def _run(folder: Path) -> dict[str, Any]:
         metrics["epochs"],
         metrics["training_seconds"],
     )
-    right = None
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    mine, metrics, held = side(folder), runs.metrics(folder), evidence.read(folder)
+    request, right = metrics["request"], None
     if held is not None and not request.get("multi_label"):
         right = answers.right(answers.answers(answers.probabilities(held.logits, {}), {}), held.truth)
     pictures = (request["fingerprint"], request.get("data_seed", request["seed"]))
-    return {"side": side, "metrics": metrics, "right": right, "pictures": pictures}
+    return {"side": mine, "metrics": metrics, "right": right, "pictures": pictures}
 
 
 def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:

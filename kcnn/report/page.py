@@ -1,71 +1,100 @@
-"""One run as one self-contained page of HTML, from what its folder holds."""
+"""One run, or what a transfer's runs came to, as one self-contained page of HTML from what its folder holds."""
 
-import base64
 import html
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 import kcnn
 from kcnn import answers, runs
 from kcnn.files import write_text
 from kcnn.intervals import wilson
-from kcnn.report import charts
+from kcnn.report import charts, several
+from kcnn.report.template import embedded, rendered
 from kcnn.training import evidence
 from kcnn.training.evidence import Evidence
 
 PAGE = "report.html"
+TRANSFER = "transfer.json"
 ROOM = 40  # classes of which a confusion matrix is shown
 
 
 def report(folder: str | Path, to: str | Path | None = None) -> Path:
-    """Write the page of a finished run into its folder, or to a file, and give its path.
+    """Write the page of a finished run, a transfer, an experiment or a folder of runs; into it, or to a file.
 
     FileNotFoundError where the folder holds no finished run; ValueError where a file of it is damaged.
     """
     where = Path(folder)
-    if not (where / runs.METRICS).exists():
-        raise FileNotFoundError(f"{where} holds no finished run: it has no {runs.METRICS}")
-    metrics, rows, held = runs.metrics(where), runs.history(where), evidence.read(where)
-    classes = list(metrics["per_class"])
-    page = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=f"{metrics['request']['network']} on {metrics['request']['data']}",
-            metrics=metrics,
-            request=metrics["request"],
-            accuracy=_share(metrics["correct"], metrics["test_images"]),
-            classes=classes,
-            per_class=_per_class(metrics),
-            matrix=_matrix(metrics, classes),
-            curves=charts.curves(rows, metrics["best_epoch"]),
-            calibration=_calibration(metrics, held),
-            shown=[_picture(one, classes) for one in held.shown] if held else [],
-            mistakes=_mistakes(held, classes) if held else [],
-            drawing=_drawing(metrics["request"], classes),
-            maps=_maps(where, held) if held else [],
-            version=kcnn.__version__,
-            command=metrics["command"],
-            versions=metrics["versions"],
-        )
-    )
+    if (where / TRANSFER).exists():
+        page = _transfer(where)
+    elif (where / runs.METRICS).exists() and not (where / several.EXPERIMENT).exists():
+        page = _run(where)
+    else:
+        page = several.page(where)
     target = Path(to) if to else where / PAGE
     write_text(target, page)
     return target
 
 
-def _environment() -> jinja2.Environment:
-    found = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+def experiment(folder: str | Path, said: str) -> Path:
+    """Write the page of an experiment into its folder: pictures, numbers (JSON) and runs that it has left there.
+
+    `said` is a recipe's docstring: the question is the page's title.
+    """
+    several.noted(Path(folder), said)
+    return report(folder)
+
+
+def _run(where: Path, **words: Any) -> str:
+    metrics, rows, held = runs.metrics(where), runs.history(where), evidence.read(where)
+    classes = list(metrics["per_class"])
+    told = {
+        "title": f"{metrics['request']['network']} on {metrics['request']['data']}",
+        "metrics": metrics,
+        "request": metrics["request"],
+        "accuracy": _share(metrics["correct"], metrics["test_images"]),
+        "classes": classes,
+        "per_class": _per_class(metrics),
+        "matrix": _matrix(metrics, classes),
+        "curves": charts.curves(rows, metrics["best_epoch"]),
+        "calibration": _calibration(metrics, held),
+        "shown": [_picture(one, classes) for one in held.shown] if held else [],
+        "mistakes": _mistakes(held, classes) if held else [],
+        "drawing": _drawing(metrics["request"], classes),
+        "maps": _maps(where, held) if held else [],
+        "command": metrics["command"],
+        "versions": metrics["versions"],
+    }
+    return rendered("page.html", **{**told, **words})
+
+
+def _transfer(where: Path) -> str:
+    """The page of the run that a transfer is for, with the ways that were compared above it."""
+    path = where / TRANSFER
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        best, seeds = where / told["best"], len(told["seeds"])
+        ways = [{**row, "least": min(row["accuracies"]), "most": max(row["accuracies"])} for row in told["rows"]]
+        differences = told["differences"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); run the transfer again") from None
+    request = runs.metrics(best)["request"]
+    looked = where / "grad_cam.png"
+    return _run(
+        best,
+        title=f"{request['network']} moved to {request['data']}",
+        ways=ways,
+        seeds=seeds,
+        differences=differences,
+        best=told["best"],
+        chart=charts.ways(ways),
+        looked=several.picture(looked) if looked.exists() else None,
+        runs=several.listed(several.found(where), where),
     )
-    found.filters["percent"] = lambda value: "" if value is None else f"{100 * value:.2f} %"
-    found.filters["count"] = lambda value: f"{value:,}"
-    return found
 
 
 def _share(count: int, of: int) -> dict[str, float]:
@@ -101,7 +130,7 @@ def _calibration(metrics: Mapping[str, Any], held: Evidence | None) -> dict[str,
 def _picture(one: evidence.Shown, classes: Sequence[str]) -> dict[str, Any]:
     single = one.truth >= 0
     return {
-        "source": "data:image/jpeg;base64," + base64.b64encode(one.jpeg).decode(),
+        "source": embedded(one.jpeg, "jpeg"),
         "index": one.index,
         "truth": one.truth,
         "said": one.said if single else -1,
@@ -135,7 +164,7 @@ def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> str:
 
 
 def _maps(where: Path, held: Evidence) -> list[str]:
-    """Grad-CAM of the most confident mistakes, over the pictures, as PNG."""
+    """Grad-CAM of the most confident mistakes, over the pictures."""
     if not len(held.mistakes):
         return []
     from matplotlib import colormaps
@@ -150,5 +179,5 @@ def _maps(where: Path, held: Evidence) -> list[str]:
         glow = 255 * colormaps["jet"](heat)[..., :3]
         text = io.BytesIO()
         Image.fromarray((0.55 * base + 0.45 * glow).clip(0, 255).astype("uint8")).resize((96, 96)).save(text, "JPEG")
-        found.append("data:image/jpeg;base64," + base64.b64encode(text.getvalue()).decode())
+        found.append(embedded(text.getvalue(), "jpeg"))
     return found

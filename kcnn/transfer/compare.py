@@ -70,11 +70,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows and differences, and the folder of the runs, seed-N/way in it."""
+    """Rows and differences, the best way that starts from weights, and the folder of the runs, seed-N/way in it."""
 
     folder: Path
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...]
+    best: str
 
     def run(self, seed: int, way: str) -> Path:
         """The folder of a run."""
@@ -158,9 +159,21 @@ def compare(
         root / "transfer.csv",
         table([{**asdict(row), "accuracies": " ".join(map(str, row.accuracies))} for row in rows]),
     )
-    told = {"seeds": list(seeds), "rows": [asdict(r) for r in rows], "differences": [asdict(d) for d in differences]}
+    best = _best(ways, rows)
+    told = {
+        "seeds": list(seeds),
+        "rows": [asdict(row) for row in rows],
+        "differences": [asdict(one) for one in differences],
+        "best": _place(root, seeds[0], best).relative_to(root).as_posix(),  # the run that a page shows
+    }
     write_text(root / "transfer.json", json.dumps(told, indent=1))
-    return Comparison(root, rows, differences)
+    return Comparison(root, rows, differences, best)
+
+
+def _best(ways: Sequence[Way], rows: Sequence[Row]) -> str:
+    """By test accuracy, or where a picture may have several labels by average precision."""
+    moved = [row for way, row in zip(ways, rows, strict=True) if way.phase is not None] or rows
+    return max(moved, key=lambda row: row.accuracy if row.average_precision is None else row.average_precision).way
 
 
 def _quick_norms(network: str, options: Mapping[str, Any]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """The demonstration: what a small network learned on the digits 0 to 4 moved to 5 to 9, with few images of each."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kcnn.data import Data, load
@@ -23,10 +25,11 @@ def few_digits(seed: int, images: int = IMAGES) -> Data:
         for word, some in zip(chosen, np.split(mine, [images, images + CHOOSING]), strict=True):
             chosen[word].append(some)
     places = {word: np.sort(np.concatenate(some)) for word, some in chosen.items()}
-    return load(
+    few = load(
         {word: (pixels[at], labels[at]) for word, at in places.items()},
         classes=source.classes,
         input_shape=(SIZE, SIZE, 1),
         batch_size=16,
         seed=seed,
     )
+    return replace(few, name=f"digits:5-9, {images} of each")

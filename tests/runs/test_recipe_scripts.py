@@ -22,3 +22,6 @@ def test_a_recipe_runs_small_and_tells_its_result(path, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.search(r"\d+\.\d\d%", done.stdout)
     assert any((tmp_path / "out").rglob("metrics.json"))
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page), "it asks the network for nothing"
+    assert page.rstrip().endswith("</html>")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn import data, runs, training
-from kcnn.report import charts, compare, report
+from kcnn import data, pictures, runs, training
+from kcnn.intervals import wilson
+from kcnn.report import charts, compare, experiment, report
 from kcnn.training import evidence
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -101,6 +102,50 @@ def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
         report(copy)
     (copy / evidence.FILE).unlink()
     assert "What was taken for what" in report(copy).read_text(), "an older run has a page without pictures"
+
+
+def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tmp_path):
+    from matplotlib.figure import Figure
+
+    for seed in range(2):
+        shutil.copytree(run, tmp_path / f"seed-{seed}" / "way-0")
+    figure = Figure()
+    figure.subplots().set(xlabel="depth <of layers>", ylabel="accuracy")
+    pictures.save(figure, tmp_path / "depth.png")
+    (tmp_path / "depth.json").write_text(
+        '{"ways": {"deep": {"accuracy": [0.5, 0.625], "against": {"points": -1.23456}}}, "layers": [[1, 2], [3, 4]]}'
+    )
+    doc = """Is deeper better? Two depths, two seeds.
+
+        python recipes/depth.py
+
+    Measured: 12.34 %.
+    """
+    page = experiment(tmp_path, doc)
+    text = page.read_text()
+    assert "<h1>Is deeper better?</h1>" in text
+    assert "Two depths, two seeds." in text
+    assert 'alt="accuracy over depth &lt;of layers&gt;"' in text
+    assert re.search(r'<th scope="row">deep</th><td class="number">0.5  0.625</td><td class="number">-1.235</td>', text)
+    assert "Measured: 12.34 %." in text
+    assert runs.command() in text.replace("&#39;", "'").replace("&#34;", '"')
+    for seed in range(2):
+        assert f"seed-{seed}/way-0" in text
+    low, high = wilson(runs.metrics(run)["correct"], runs.metrics(run)["test_images"])
+    assert text.count(f"{100 * low:.2f} % to {100 * high:.2f} %") >= 2
+    assert not re.findall(r'(?:src|href)="(?!data:|seed-)', text), "links lead to the runs alone"
+    page.unlink()
+    assert report(tmp_path).read_text() == text, "the folder knows what it is of"
+    (tmp_path / "depth.json").write_text("{")
+    with pytest.raises(ValueError, match=r"depth.json is damaged"):
+        report(tmp_path)
+
+
+def test_a_folder_of_runs_is_one_page_that_leads_to_theirs(run, page, tmp_path):
+    shutil.copytree(run, tmp_path / "one")
+    text = report(tmp_path).read_text()
+    assert 'href="one/report.html"' in text
+    assert "convnet" in text
 
 
 def test_the_same_run_twice_is_no_difference_and_a_worse_one_is(run, tmp_path):

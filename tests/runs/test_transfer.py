@@ -13,6 +13,7 @@ import pytest
 import kcnn
 from kcnn.deploy.runtime import serve
 from kcnn.freeze import Phase, Violation
+from kcnn.report import report
 from kcnn.training import Recipe, recipe, train
 from kcnn.transfer import compare, grad_cam, ways
 from kcnn.transfer.demo import few_digits
@@ -193,6 +194,16 @@ def test_the_command_moves_the_demonstration_offline_and_leaves_what_it_says(tmp
     assert [row["way"] for row in told["rows"]] == ["from scratch", "head only", "fine-tuned"]
     assert all((tmp_path / path).exists() for path in (told["phone"], *told["pictures"]))
     assert (out / "transfer.csv").exists()
+    page = (tmp_path / told["page"]).read_text()
+    assert "convnet moved to digits:5-9, 20 of each" in page
+    for words in ("What that bought", "Where it looked", "What was taken for what", "seed-0/from-scratch"):
+        assert words in page
+    for row in told["rows"]:
+        assert f"{100 * row['accuracy']:.2f} %" in page
+    assert all(f"{one['points']:+.2f} points" in page for one in told["differences"])
+    (out / "transfer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"transfer.json is damaged"):
+        report(out)
     served = serve(out / "phone.tflite")
     assert served.card["classes"] == ["5", "6", "7", "8", "9"]
     assert served.run(np.zeros((1, 32, 32, 1), "float32")).sum() == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,127 @@
+"""The page of a folder with several runs, such as an experiment leaves: pictures, numbers, runs."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from kcnn import runs
+from kcnn.files import write_text
+from kcnn.report.compare import Side, side
+from kcnn.report.template import embedded, rendered
+
+EXPERIMENT = "experiment.json"
+ROWS = 100  # of a table, at most
+FEW = 10  # numbers of one cell
+
+
+def noted(folder: Path, said: str) -> None:
+    """Leave beside what an experiment came to what it asked, by what command and on what."""
+    told = {"said": said.strip(), "command": runs.command(), "versions": runs.versions()}
+    write_text(folder / EXPERIMENT, json.dumps(told, indent=1))
+
+
+def page(folder: Path) -> str:
+    """FileNotFoundError where the folder holds neither a finished run nor an experiment."""
+    note = folder / EXPERIMENT
+    told = _read(note) if note.exists() else {}
+    sides = found(folder)
+    if not told and not sides:
+        raise FileNotFoundError(f"{folder} holds no finished run, and none of its folders does")
+    head, _, text = told.get("said", "").partition("\n\n")
+    question, rest = _split(" ".join(head.split()))
+    return rendered(
+        "several.html",
+        title=question or folder.resolve().name,
+        lead=rest,
+        text=text,
+        pictures=[picture(path) for path in sorted(folder.glob("*.png"))],
+        tables=[table for path in _numbers(folder) for table in _tables(_read(path), path.stem)],
+        runs=listed(sides, folder),
+        command=told.get("command"),
+        versions=told.get("versions", {}),
+    )
+
+
+def found(folder: Path) -> list[Side]:
+    """The finished runs below a folder, by path."""
+    return [side(path.parent) for path in sorted(folder.rglob(runs.METRICS)) if runs.config(path.parent)]
+
+
+def listed(sides: list[Side], folder: Path) -> list[dict[str, Any]]:
+    """Runs as rows of a table, each with its own page where there is one."""
+    rows = []
+    for one in sides:
+        own = Path(one.folder).relative_to(folder)
+        there = (folder / own / "report.html").exists()
+        rows.append({"name": own.as_posix(), "link": f"{own.as_posix()}/report.html" if there else "", "side": one})
+    return rows
+
+
+def picture(path: Path) -> dict[str, str]:
+    """A picture with the words that its file says of it."""
+    with Image.open(path) as opened:
+        said = opened.info.get("Description", path.stem.replace("_", " "))
+    return {"source": embedded(path.read_bytes(), "png"), "said": said}
+
+
+def _split(head: str) -> tuple[str, str]:
+    """A question, or what else a first sentence begins with, and the rest of it."""
+    match = re.match(r"(.+?)([?.:])(?:\s+|$)(.*)", head)
+    if not match:
+        return head, ""
+    name, mark, rest = match.groups()
+    return name + "?" * (mark == "?"), rest[:1].upper() + rest[1:]
+
+
+def _numbers(folder: Path) -> list[Path]:
+    of_a_run = {runs.CONFIG, runs.METRICS} if runs.config(folder) else set()
+    return [path for path in sorted(folder.glob("*.json")) if path.name not in {EXPERIMENT, *of_a_run}]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); run the experiment again, or remove it") from None
+
+
+def _tables(told: Any, title: str) -> Iterator[dict[str, Any]]:
+    """Tables of what is one in JSON, records by name or in a list; lists of lists and long ones are left out."""
+    values = list(told.values()) if isinstance(told, Mapping) else told if isinstance(told, list) else []
+    if not values or not all(isinstance(value, Mapping) for value in values):
+        for name, value in told.items() if isinstance(told, Mapping) else ():
+            yield from _tables(value, name)
+        return
+    rows = [dict(_cells(value, "")) for value in values]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if columns:
+        yield {
+            "title": title.replace("_", " "),
+            "columns": columns,
+            "names": list(told)[:ROWS] if isinstance(told, Mapping) else [],
+            "rows": [[row.get(name, "") for name in columns] for row in rows[:ROWS]],
+            "left": len(rows) - ROWS,
+        }
+
+
+def _cells(row: Mapping[str, Any], before: str) -> Iterator[tuple[str, str]]:
+    for name, value in row.items():
+        words = f"{before} {name}".strip().replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _cells(value, words)
+        elif not isinstance(value, list):
+            yield words, _spoken(value)
+        elif value and len(value) <= FEW and all(isinstance(one, int | float) for one in value):
+            yield words, "  ".join(map(_spoken, value))
+
+
+def _spoken(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
