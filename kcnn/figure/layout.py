@@ -90,6 +90,17 @@ def laid_out(series: Series, graph: Graph, sizes: Sequence[tuple[float, float]],
     return figure
 
 
+def alone(item: Item, graph: Graph, sizes: Sequence[tuple[float, float]], before: int | None) -> tuple[Figure, float]:
+    """One part with its axis in the middle and the line that comes to it from a box; how far up its own line begins."""
+    piece = _piece(item, graph, sizes, None)
+    half, top = max(piece.left, piece.right), 0 if before is None else STEP
+    figure = Figure(2 * half, top + piece.height)
+    heads, tails = _place(piece, half, top, graph, figure)
+    if before is not None:
+        _connect([Port([(half, 0.0)], source=before)], heads, figure, graph)
+    return figure, tails[0].points[-1][1]
+
+
 def _place_columns(columns: Sequence[Sequence[Piece]], graph: Graph, figure: Figure) -> None:
     """Columns from left to right, a line from the foot of each to the head of the next, and the sizes of maps."""
     x = foot = 0.0

@@ -66,55 +66,60 @@ def text(drawing: Drawing, graph: Graph, figure: Figure, colour: str, layers: bo
     )
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure" role="img" '
-        f'width="{_n(width)}" height="{_n(height)}" viewBox="0 0 {_n(width)} {_n(height)}">',
+        f'width="{px(width)}" height="{px(height)}" viewBox="0 0 {px(width)} {px(height)}">',
         f"<title>{escape(title)}</title>",
         f"<desc>{escape(description)}</desc>",
-        f"<style>{_style(colour)}</style>",
-        f'<rect class="page" width="{_n(width)}" height="{_n(height)}"/>',
+        f"<style>{style(colour)}</style>",
+        f'<rect class="page" width="{px(width)}" height="{px(height)}"/>',
         f'<text class="name" x="{MARGIN}" y="{MARGIN + 18}">{escape(drawing.name)}</text>',
         f'<text class="facts" x="{MARGIN}" y="{MARGIN + 38}">{escape("  ·  ".join(facts))}</text>',
-        f'<g transform="translate({_n(left)} {MARGIN + TOP})">',
-        *(_frame(name, rect) for name, rect in figure.frames),
-        *_lines(figure.lines, graph),
+        f'<g transform="translate({px(left)} {MARGIN + TOP})">',
+        *(framed(name, rect) for name, rect in figure.frames),
+        *paths(figure.lines, graph),
         *(
-            f'<text class="map {"right" if side > 0 else "left"}" x="{_n(x)}" y="{_n(y + 4)}">{said}</text>'
+            f'<text class="map {"right" if side > 0 else "left"}" x="{px(x)}" y="{px(y + 4)}">{said}</text>'
             for x, y, side, said in figure.notes
         ),
     ]
     for number in sorted(figure.boxes):
-        level = ceil(LEVELS * sqrt(costs[number] / most)) if costs[number] else 0
-        lines.append(_box(graph.boxes[number], figure.boxes[number], level, layers))
-    lines += ["</g>", *_scale(colour, most, height - MARGIN - 30), "</svg>"]
+        classes = f"c{level(costs[number], most)}"
+        lines.append(boxed(graph.boxes[number], figure.boxes[number], classes, layers))
+    lines += ["</g>", *swatches(colour, most, height - MARGIN - 30), "</svg>"]
     return "\n".join(lines) + "\n"
 
 
-def _frame(name: str, rect: Rect) -> str:
+def level(cost: int, most: int) -> int:
+    """Which of the colours a cost has; 0 where there is none."""
+    return ceil(LEVELS * sqrt(cost / most)) if cost else 0
+
+
+def framed(name: str, rect: Rect) -> str:
     return (
         f'<g class="block" data-block={quoteattr(name)}><rect class="frame" {_at(rect)} rx="8"/>'
-        f'<text class="block-name" x="{_n(rect.x + 9)}" y="{_n(rect.y + 14)}">{escape(name)}</text></g>'
+        f'<text class="block-name" x="{px(rect.x + 9)}" y="{px(rect.y + 14)}">{escape(name)}</text></g>'
     )
 
 
-def _box(box: Box, rect: Rect, level: int, layers: bool) -> str:
+def boxed(box: Box, rect: Rect, classes: str, layers: bool, more: str = "") -> str:
     kind = "circle" if box.circle else "bar" if box.bar else "box"
     names = " ".join(row.name for row in box.rows)
     x, middle = rect.x + rect.width / 2, rect.y + rect.height / 2
     radius = 10 if box.circle else 4 if box.bar else 5
     if layers and not box.circle:
         written = (
-            f'<text class="label" x="{_n(x)}" y="{_n(middle - 3)}">{escape(box.label)}</text>'
-            f'<text class="layer" x="{_n(x)}" y="{_n(middle + 11)}">{escape(box.lead.name)}</text>'
+            f'<text class="label" x="{px(x)}" y="{px(middle - 3)}">{escape(box.label)}</text>'
+            f'<text class="layer" x="{px(x)}" y="{px(middle + 11)}">{escape(box.lead.name)}</text>'
         )
     else:
         shape, down = ("sign", 5) if box.circle else ("label", 4)
-        written = f'<text class="{shape}" x="{_n(x)}" y="{_n(middle + down)}">{escape(box.label)}</text>'
+        written = f'<text class="{shape}" x="{px(x)}" y="{px(middle + down)}">{escape(box.label)}</text>'
     return (
-        f'<g class="{kind} c{level}" data-layers={quoteattr(names)}><title>{escape(_hover(box))}</title>'
+        f'<g class="{kind} {classes}" data-layers={quoteattr(names)}{more}><title>{escape(hover(box))}</title>'
         f'<rect {_at(rect)} rx="{radius}"/>{written}</g>'
     )
 
 
-def _hover(box: Box) -> str:
+def hover(box: Box) -> str:
     """All that is in a box, layer by layer; of a closed block what it costs and gives."""
     if not box.block:
         return "\n".join(words.hover(row) for row in box.rows)
@@ -126,7 +131,7 @@ def _hover(box: Box) -> str:
     )
 
 
-def _lines(lines: Sequence[Line], graph: Graph) -> Iterator[str]:
+def paths(lines: Sequence[Line], graph: Graph) -> Iterator[str]:
     """A path for all lines from a box, so that what they share is drawn once, one for its shortcuts, and their tips."""
     shared = {line.source for line in lines if not line.past}
     paths: dict[tuple[int, str], list[tuple[str, str]]] = {}
@@ -147,7 +152,7 @@ def _lines(lines: Sequence[Line], graph: Graph) -> Iterator[str]:
         yield f'<path class="line {kind}" {ends} d="{"".join(path for _, path in several)}"/>'
     for ((x, y), direction), kind in tips.items():
         back = f"l{-direction * TIP} -3.5v7z" if direction else f"l-3.5 -{TIP}h7z"
-        yield f'<path class="tip {kind}" d="M{_n(x)} {_n(y)}{back}"/>'
+        yield f'<path class="tip {kind}" d="M{px(x)} {px(y)}{back}"/>'
 
 
 def _corners(points: Sequence[Point]) -> list[Point]:
@@ -164,13 +169,13 @@ def _corners(points: Sequence[Point]) -> list[Point]:
 
 def _rounded(points: Sequence[Point]) -> str:
     """A path along horizontal and vertical lines with round corners."""
-    said = [f"M{_n(points[0][0])} {_n(points[0][1])}"]
+    said = [f"M{px(points[0][0])} {px(points[0][1])}"]
     for place in range(1, len(points) - 1):
         corner = points[place]
         into = _toward(corner, points[place - 1], whole=place == 1)
         out = _toward(corner, points[place + 1], whole=place == len(points) - 2)
-        said.append(f"L{_n(into[0])} {_n(into[1])}Q{_n(corner[0])} {_n(corner[1])} {_n(out[0])} {_n(out[1])}")
-    return "".join([*said, f"L{_n(points[-1][0])} {_n(points[-1][1])}"])
+        said.append(f"L{px(into[0])} {px(into[1])}Q{px(corner[0])} {px(corner[1])} {px(out[0])} {px(out[1])}")
+    return "".join([*said, f"L{px(points[-1][0])} {px(points[-1][1])}"])
 
 
 def _toward(corner: Point, other: Point, whole: bool) -> Point:
@@ -180,19 +185,19 @@ def _toward(corner: Point, other: Point, whole: bool) -> Point:
     return corner[0] + (other[0] - corner[0]) * share, corner[1] + (other[1] - corner[1]) * share
 
 
-def _scale(colour: str, most: int, y: float) -> Iterator[str]:
+def swatches(colour: str, most: int, y: float) -> Iterator[str]:
     """What the colours stand for: swatches with the most that each has."""
-    yield f'<g class="scale" transform="translate({MARGIN} {_n(y)})">'
+    yield f'<g class="scale" transform="translate({MARGIN} {px(y)})">'
     yield f'<text class="facts" x="0" y="0">{COUNTED[colour]}, at most</text>'
     for level in range(LEVELS + 1):
         x = level * 46
         said = words.short(most * level**2 / LEVELS**2)
-        yield f'<g class="box c{level}"><rect x="{x}" y="8" width="42" height="10" rx="3"/></g>'
+        yield f'<g class="box c{level} p{level}"><rect x="{x}" y="8" width="42" height="10" rx="3"/></g>'
         yield f'<text class="tick" x="{x + 21}" y="30">{said}</text>'
     yield "</g>"
 
 
-def _style(colour: str) -> str:
+def style(colour: str) -> str:
     """Every rule begins with the figure's class: inside a page the figure keeps its style to itself."""
     names = ("page", "ink", "faint", "frame", "edge", "none", "rim", "line", "short")
     light, dark = (
@@ -237,9 +242,9 @@ def _style(colour: str) -> str:
 
 
 def _at(rect: Rect) -> str:
-    return f'x="{_n(rect.x)}" y="{_n(rect.y)}" width="{_n(rect.width)}" height="{_n(rect.height)}"'
+    return f'x="{px(rect.x)}" y="{px(rect.y)}" width="{px(rect.width)}" height="{px(rect.height)}"'
 
 
-def _n(number: float) -> str:
+def px(number: float) -> str:
     """At most two digits behind the point, so that the last bit of a float is not in the file."""
     return f"{number:.2f}".rstrip("0").rstrip(".")

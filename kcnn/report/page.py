@@ -1,6 +1,5 @@
 """One run, or what a transfer's runs came to, as one self-contained page of HTML from what its folder holds."""
 
-import html
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 
 import kcnn
 from kcnn import answers, runs
+from kcnn.figure.folding import folding
 from kcnn.files import write_text
 from kcnn.intervals import wilson
 from kcnn.report import charts, several
@@ -64,7 +64,7 @@ def _run(where: Path, **words: Any) -> str:
         "calibration": _calibration(metrics, held),
         "shown": [_picture(one, classes) for one in held.shown] if held else [],
         "mistakes": _mistakes(held, classes) if held else [],
-        "drawing": _drawing(metrics["request"], classes),
+        **_drawing(metrics["request"], classes),
         "maps": _maps(where, held) if held else [],
         "command": metrics["command"],
         "versions": metrics["versions"],
@@ -146,10 +146,8 @@ def _mistakes(held: Evidence, classes: Sequence[str]) -> list[dict[str, Any]]:
     return [_picture(one, classes) for one in wrong[: evidence.WHOLE]]
 
 
-def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> str:
-    """The network as it was trained, drawn; nothing where its plugin is not here any more."""
-    from kcnn.figure import svg
-
+def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """The network as it was trained, drawn; why not, where its plugin is not here any more."""
     try:
         drawing = kcnn.draw(
             request["network"],
@@ -159,8 +157,8 @@ def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> str:
             **request["options"],
         )
     except (ValueError, ImportError) as error:
-        return f"<p>{html.escape(str(error))}</p>"
-    return svg(drawing, columns=1)
+        return {"undrawn": str(error)}
+    return {"drawing": folding(drawing)}
 
 
 def _maps(where: Path, held: Evidence) -> list[str]:

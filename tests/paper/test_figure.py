@@ -13,6 +13,7 @@ import kcnn
 from kcnn.drawing import Drawing
 from kcnn.figure import svg
 from kcnn.figure.boxes import graph
+from kcnn.figure.folding import folding
 from kcnn.figure.layout import laid_out
 from kcnn.figure.regions import Parallel, Tangle, blocks, members, regions, unfolded
 from kcnn.figure.render import size
@@ -341,3 +342,32 @@ def test_a_figure_that_cannot_be_is_one_line(command, words, says):
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_parts_of_a_page_have_every_layer_once_and_stay_small(name):
+    drawing = kcnn.draw(name)
+    parts = folding(drawing).parts
+    open_ones = [ElementTree.fromstring(part.opened or part.shown) for part in parts]
+    shown = [
+        group.get("data-layers").split()
+        for root in open_ones
+        for group in root.iter(f"{SVG}g")
+        if group.get("data-layers")
+    ]
+    assert sorted(layer for layers in shown for layer in layers) == sorted(x.name for x in layers(drawing))
+    for part in parts:
+        root = ElementTree.fromstring(part.shown)
+        boxes = [group for group in root.iter(f"{SVG}g") if group.get("data-layers")]
+        assert not part.opened or len(boxes) == 1, "a closed block is one box"
+    assert sum(len(part.shown) + len(part.opened) for part in parts) < 500_000
+
+
+def test_a_line_comes_into_each_part_in_its_middle():
+    for part in folding(kcnn.draw("googlenet")).parts[1:]:
+        for text in filter(None, (part.shown, part.opened)):
+            root = ElementTree.fromstring(text)
+            left, _, width, height = map(float, root.get("viewBox").split())
+            paths = " ".join(one.get("d") for one in drawn(root, "line"))
+            assert f"M{left + width / 2:g} 0L" in paths
+            assert not part.opened or text == part.shown or f"V{height:g}" in paths, "and out of a frame again"

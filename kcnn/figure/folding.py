@@ -1,0 +1,117 @@
+"""A network for a page, part by part from top to bottom: blocks that open into their layers, in two colourings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape, quoteattr
+
+from kcnn.drawing import Drawing
+from kcnn.figure import render
+from kcnn.figure.boxes import Box, Graph, graph
+from kcnn.figure.layout import STEP, Figure, alone
+from kcnn.figure.regions import Block, Item, blocks, closed, members, regions
+
+COLOURS = ("macs", "params")
+ASIDE = 76  # pixels right of a closed block, for how many layers are in it
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the network as SVG: a block closed, with what it opens into, or what always stands open."""
+
+    shown: str
+    opened: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """Parts from the image on, the style that their colours take, and what the colours stand for."""
+
+    parts: tuple[Part, ...]
+    style: str
+    scales: Mapping[str, str]
+
+
+def folding(drawing: Drawing) -> Folding:
+    """The network in parts that stand below each other, their axes in the middle; a line leads into each."""
+    made = graph(drawing)
+    whole = blocks(regions(made), made)
+    shut, made = closed(whole, made, lambda name: False)
+    sizes = [render.size(box, False) for box in made.boxes]
+    most = {colour: max(getattr(box, colour) for box in made.boxes) for colour in COLOURS}
+    parts: list[Part] = []
+    before, maps = None, made.boxes[0].lead.shape[:2]
+    for item, folded in zip(whole, shut, strict=True):
+        note = ""
+        if before is not None and (shape := made.boxes[before].rows[-1].shape)[:2] != maps and len(shape) == 3:
+            maps, note = shape[:2], f"{shape[0]}×{shape[1]}"
+        opened = _svg(item, made, sizes, before, most, note)
+        parts.append(Part(_svg(folded, made, sizes, before, most, note), opened) if item != folded else Part(opened))
+        before = max(members(item))
+    scales = {colour: _scale(colour, most[colour]) for colour in COLOURS}
+    return Folding(tuple(parts), _style(), scales)
+
+
+def _svg(
+    item: Item,
+    made: Graph,
+    sizes: Sequence[tuple[float, float]],
+    before: int | None,
+    most: Mapping[str, int],
+    note: str,
+) -> str:
+    figure, foot = alone(item, made, sizes, before)
+    shut = made.boxes[item] if isinstance(item, int) and made.boxes[item].block else None
+    width = figure.width + 2 * ASIDE * (shut is not None)
+    left, middle = (width - figure.width) / 2, figure.width / 2
+    name = item.name if isinstance(item, Block) else ""
+    said = render.hover(shut) if shut else f"{name}, opened" if name else "layers"
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure" role="{"img" if shut else "group"}" '
+        f'aria-label={quoteattr(said)} width="{render.px(width)}" height="{render.px(figure.height)}" '
+        f'viewBox="{render.px(-left)} 0 {render.px(width)} {render.px(figure.height)}">',
+        *(render.framed(one, rect) for one, rect in figure.frames),
+        *render.paths(figure.lines, made),
+    ]
+    if foot < figure.height:  # out of the frame
+        lines.append(f'<path class="line" d="M{render.px(middle)} {render.px(foot)}V{render.px(figure.height)}"/>')
+    if note:
+        lines.append(f'<text class="map" x="{render.px(middle + 7)}" y="{STEP / 2 + 3:g}">{note}</text>')
+    lines += (_box(made.boxes[number], number, figure, most, shut is None) for number in sorted(figure.boxes))
+    if shut:
+        rect = figure.boxes[item]  # type: ignore[index]
+        x, y = render.px(rect.x + rect.width + 8), render.px(rect.y + rect.height / 2 + 4)
+        lines.append(f'<text class="map" x="{x}" y="{y}">{escape(f"+ {len(shut.rows)} layers")}</text>')
+    return "\n".join([*lines, "</svg>"])
+
+
+def _box(box: Box, number: int, figure: Figure, most: Mapping[str, int], focus: bool) -> str:
+    """A box with a class for each colouring; on its own it can be moved to with the keyboard."""
+    classes = f"c{render.level(box.macs, most['macs'])} p{render.level(box.params, most['params'])}"
+    return render.boxed(box, figure.boxes[number], classes, False, ' role="img" tabindex="0"' if focus else "")
+
+
+def _scale(colour: str, most: int) -> str:
+    swatches = "".join(render.swatches(colour, most, 14))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure scale-{colour}" role="img" width="340" '
+        f'aria-label="{render.COUNTED[colour]}, at most" height="52" '
+        f'viewBox="{render.MARGIN} 0 340 52">{swatches}</svg>'
+    )
+
+
+def _style() -> str:
+    """The figure's, and the other colouring in a form whose field says so."""
+    on = ".kcnn-folding:has(input[value=params]:checked) .kcnn-figure"
+    light, dark = (
+        ";".join(f"--c{level}:{value}" for level, value in enumerate(scale, 1)) for scale in render.SCALES["params"]
+    )
+    rules = [
+        render.style("macs"),
+        f"{on}{{{light}}}",
+        f"@media (prefers-color-scheme:dark){{{on}{{{dark}}}}}",
+        f"{on} .p0>rect{{fill:var(--none);stroke:var(--rim)}}",
+        *(f"{on} .p{level}>rect{{fill:var(--c{level});stroke:none}}" for level in range(1, render.LEVELS + 1)),
+        f"{on} [class*=p]>text{{fill:var(--ink)}}",
+        f"{on} :is(.p5,.p6)>text{{fill:var(--on)}}",
+    ]
+    return "\n".join(rules)
