@@ -13,7 +13,7 @@ from kcnn import answers, pictures
 from kcnn import runs as folder
 from kcnn.drawing import measure
 from kcnn.files import replacing, write_text
-from kcnn.training import evidence, losses, watch
+from kcnn.training import devices, evidence, losses, watch
 from kcnn.training.evidence import Evidence
 from kcnn.training.job import Job
 
@@ -56,6 +56,7 @@ def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]], tested: 
         "training_seconds": round(sum(row["seconds"] for row in rows), 1),
         "images_per_second": rows[-1]["images_per_second"],
         "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
+        "devices": devices.replicas(job.strategy),
         "params": paper.params,
         "macs": paper.macs,
         **answers.report(predicted, found, truth, data.classes, model.card),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kcnn.report import report
 from kcnn.runs import history
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +80,16 @@ def test_two_devices_train_as_one_with_norms_averages_and_a_partial_validation_b
     ours, theirs = (json.loads((out / "metrics.json").read_text()) for out in (mirrored, single))
     assert ours["test_images"] == theirs["test_images"] == 359
     assert abs(ours["correct"] - theirs["correct"]) <= 2
+
+
+@pytest.mark.every
+def test_a_run_of_two_devices_has_the_page_of_one(single, mirrored, tmp_path):
+    ours, theirs = (report(out, tmp_path / f"{out.parent.name}.html").read_text() for out in (mirrored, single))
+    assert " on 2 devices." in ours
+    assert " on 2 devices." not in theirs
+    heads = [re.findall("<h2.*?</h2>", text) for text in (ours, theirs)]
+    assert heads[0] == heads[1]
+    assert len(heads[0]) >= 6
 
 
 @pytest.mark.every
