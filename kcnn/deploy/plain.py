@@ -46,7 +46,8 @@ def deploy(model: Any, *, softmax: bool = False) -> Any:
     number), multi_label and thresholds where a picture may have several labels, and how pictures were cropped where
     that is known; kcnn.deploy.export.export writes it into every file.
 
-    TypeError where the model has no graph, or a layer with weights is neither Keras' nor says what it is made of.
+    TypeError where the model has no graph, or a layer with weights is neither Keras' nor says what it is made of;
+    ValueError where a model slides over pictures of an open size.
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise TypeError(f"kcnn.deploy takes a functional or sequential Keras model, not {model!r}")
@@ -113,7 +114,8 @@ class _Plain:
     def remade(self, ins: Sequence[Any], outs: Sequence[Any], given: Sequence[Any]) -> list[Any]:
         """The tensors `outs`, which follow from `ins`, made again from `given`."""
         made = {id(tensor): one for tensor, one in zip(ins, given, strict=True)}
-        order = [tensor for tensor in walk(*outs, sources=sources) if id(tensor) not in made]
+        walked = walk(*outs, sources=lambda one: () if id(one) in made else sources(one))
+        order = [tensor for tensor in walked if id(tensor) not in made]
         before, behind, gone = _folds(order, outs)
         for tensor in order:
             if id(tensor) in made:  # another output of one layer
@@ -145,13 +147,20 @@ class _Plain:
         if type(layer).__module__.partition(".")[0] == "keras":
             return _filled(self._copy(type(layer), layer), layer.get_weights(), *args, **kwargs)
         if hasattr(layer, "kcnn_plain"):
-            return layer.kcnn_plain(*args)
+            return self._flat(layer.kcnn_plain(*args), args)
         if layer.weights:
             raise TypeError(
                 f"kcnn.deploy: layer {layer.name!r} is a {type(layer).__qualname__}, which is not Keras' own; give the "
                 "class a method kcnn_plain(x) that makes the same of Keras' layers and ops"
             )
         return layer.call(*args, **kwargs)
+
+    def _flat(self, found: Any, given: Sequence[Any]) -> Any:
+        """What a layer says that it is made of, with the models in it laid flat."""
+        ins, known = keras.tree.flatten(given), {id(one) for one in keras.tree.flatten(given)}
+        inside = walk(found, sources=lambda one: () if id(one) in known else sources(one))
+        nested = any(isinstance(_operation(one), keras.Model) for one in inside if id(one) not in known)
+        return self.remade(ins, [found], ins)[0] if nested else found
 
     def _window(self, layer: Any, x: Any, before: Affine | None, behind: Affine | None) -> Any:
         """A convolution or dense layer with its norms in its kernel."""

@@ -1,9 +1,25 @@
 """Keras layers that classify windows, and what stands on every one of them."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from kcnn.layers import registered
+
+
+def _first(outputs):
+    """The logits, of a model that gives more."""
+    return keras.tree.flatten(outputs)[0]
+
+
+def _sizes(layer, x):
+    """(rows, columns, channels) of maps, which a deployed model fixes."""
+    if None in x.shape[1:]:
+        raise ValueError(
+            f"kcnn.deploy: layer {layer.name!r} slides over pictures of any size, and a deployed model is of one; give "
+            "kcnn.sliding_window an input_shape"
+        )
+    return x.shape[1:]
 
 
 @registered
@@ -30,10 +46,20 @@ class Windows(keras.layers.Layer):
         def row(top):
             strip = ops.take(inputs, top + ops.arange(high, dtype="int32"), axis=1)
             cut = ops.transpose(ops.take(strip, places, axis=2), (0, 2, 1, 3, 4))
-            logits = keras.tree.flatten(self.model(ops.reshape(cut, (-1, high, wide, channels)), training=False))[0]
+            logits = _first(self.model(ops.reshape(cut, (-1, high, wide, channels)), training=False))
             return ops.reshape(logits, (count, -1, logits.shape[-1]))
 
         return ops.transpose(ops.map(row, starts), (1, 0, 2, 3))
+
+    def kcnn_plain(self, x):
+        """All windows at once; ValueError where the image's size is open, for their places are part of the graph."""
+        rows, columns, channels = _sizes(self, x)
+        (high, wide), (down, right) = self.window, self.stride
+        tops = np.arange(0, rows - high + 1, down)[:, None] + np.arange(high)
+        lefts = np.arange(0, columns - wide + 1, right)[:, None] + np.arange(wide)
+        x = ops.take(ops.take(x, tops.astype("int32"), axis=1), lefts.astype("int32"), axis=3)
+        cut = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, high, wide, channels))
+        return ops.reshape(_first(self.model(cut)), (-1, len(tops), len(lefts), self.model.outputs[0].shape[-1]))
 
     def compute_output_shape(self, input_shape):
         sizes = (
@@ -69,6 +95,11 @@ class Everywhere(keras.layers.Layer):
         count, rows, columns, channels = ops.shape(inputs)
         logits = self.model(ops.reshape(inputs, (-1, channels)), training=False)
         return ops.reshape(logits, (count, rows, columns, logits.shape[-1]))
+
+    def kcnn_plain(self, x):
+        rows, columns, channels = _sizes(self, x)
+        logits = self.model(ops.reshape(x, (-1, channels)))
+        return ops.reshape(logits, (-1, rows, columns, logits.shape[-1]))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:3], self.model.outputs[0].shape[-1])

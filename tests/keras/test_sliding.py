@@ -60,11 +60,24 @@ def test_a_network_of_plain_layers_slides_as_one_flat_graph_of_keras_own_layers(
     assert {type(one).__module__.partition(".")[0] for one in sliding.operations} == {"keras"}
 
 
-def test_what_follows_the_first_features_is_done_at_every_position():
+def rolled():
+    """A classifier whose end is no convolution."""
     image = keras.Input((6, 6, 2))
     x = L.Dense(5, activation="relu")(L.Flatten()(L.Conv2D(4, 3)(image)))
     x = L.Concatenate(axis=1)([L.BatchNormalization()(x), keras.ops.roll(x, 1, axis=1)])
-    convolution(keras.Model(image, L.Dense(3)(x)), 1)
+    return keras.Model(image, L.Dense(3)(x))
+
+
+def twice():
+    """A classifier that pads, with a second output and a model inside."""
+    image = keras.Input((8, 8, 2))
+    inner = keras.Sequential([keras.Input((8, 8, 2)), L.Conv2D(3, 3, padding="same"), L.Flatten()])
+    x = inner(image)
+    return keras.Model(image, [L.Dense(3)(x), L.Dense(2)(x)])
+
+
+def test_what_follows_the_first_features_is_done_at_every_position():
+    convolution(rolled(), 1)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 5])
@@ -154,6 +167,30 @@ def test_a_sliding_model_is_saved_and_loaded_and_takes_a_given_size(name, tmp_pa
     images = RNG.uniform(0, 255, (3, 37, 41, 1)).astype("float32")
     again = keras.saving.load_model(tmp_path / "sliding.keras")
     np.testing.assert_array_equal(sliding.predict(images, verbose=0), again.predict(images, verbose=0))
+
+
+@pytest.mark.parametrize("make", [lambda: kcnn.build("resnet20", input_shape=(16, 16, 1), units=1), rolled, twice])
+def test_a_sliding_model_is_deployed_as_one_flat_graph_of_keras_own_layers(make, tmp_path):
+    model = make()
+    for layer in model.layers:
+        layer.set_weights([RNG.uniform(0.1, 1, one.shape) for one in layer.get_weights()])
+    (rows, columns, channels) = model.input_shape[1:]
+    sliding = kcnn.sliding_window(model, (2, 3), input_shape=(rows + 5, columns + 7, channels))
+    images = RNG.uniform(0, 255, (2, rows + 5, columns + 7, channels)).astype("float32")
+    deployed = kcnn.deploy(sliding)
+    assert {type(one).__module__.partition(".")[0] for one in deployed.operations} == {"keras"}
+    assert not any(isinstance(one, keras.Model) for one in deployed.operations)
+    wanted = sliding.predict(images, verbose=0)
+    np.testing.assert_allclose(deployed.predict(images, verbose=0), wanted, rtol=1e-4)
+    deployed.save(tmp_path / "plain.keras")
+    again = keras.saving.load_model(tmp_path / "plain.keras")
+    np.testing.assert_allclose(again.predict(images, verbose=0), wanted, rtol=1e-4)
+
+
+def test_a_model_that_slides_over_any_size_is_refused_by_deploy_with_what_to_do():
+    model = kcnn.build("resnet20", input_shape=(16, 16, 1), units=1)
+    with pytest.raises(ValueError, match=r"give kcnn.sliding_window an input_shape"):
+        kcnn.deploy(kcnn.sliding_window(model, 4))
 
 
 def test_what_cannot_slide_is_one_clear_error():
