@@ -18,7 +18,7 @@ from keras.src.backend.common import global_state  # Keras has no public word fo
 
 from kcnn import layers, ops
 from kcnn.architecture import Architecture
-from kcnn.arithmetic import ACTIVATIONS, WHOLE, Shape
+from kcnn.arithmetic import ACTIVATIONS, WHOLE, Pair, Shape, Window
 from kcnn.drawing import Drawing
 from kcnn.sketch import Paper, Sketch, apply, walk
 
@@ -43,6 +43,21 @@ class Opaque:
 
     def window(self, *shapes: Shape) -> str | None:
         return WHOLE if self.kind.startswith("Global") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """Pixels off the edges: ((top, bottom), (left, right))."""
+
+    pixels: tuple[Pair, Pair]
+
+    def shape(self, x: Shape) -> Shape:
+        rows, columns = (size - sum(off) for size, off in zip(x[:2], self.pixels, strict=True))
+        return rows, columns, x[2]
+
+    def window(self, x: Shape) -> Window:
+        (top, _), (left, _) = self.pixels
+        return Window((1, 1), (1, 1), (-top, -left))
 
 
 def read(model: Any, input_shape: Sequence[int] | None = None) -> Drawing:
@@ -302,6 +317,11 @@ def _padding(layer: Any, x: Shape) -> Any:
     return None if _first(layer) else (ops.Pad(_margin(layer.padding)),)
 
 
+def _cropping(layer: Any, x: Shape) -> Any:
+    rows, columns = layer.cropping
+    return None if _first(layer) else (Crop((tuple(rows), tuple(columns))),)
+
+
 def _dropout(layer: Any, x: Shape) -> Any:
     if not layer.noise_shape:
         return (ops.Dropout(layer.rate),)
@@ -328,6 +348,7 @@ _KNOWN: dict[type, Callable[[Any, Shape], Any]] = {
     layers.AdaptiveAveragePooling2D: lambda layer, x: (ops.AdaptivePool(_size(layer.output_size)),),
     layers.Pad2D: lambda layer, x: (ops.Pad(_margin(layer.padding), layer.fill, layer.channels),),
     _LAYERS.ZeroPadding2D: _padding,
+    _LAYERS.Cropping2D: _cropping,
     _LAYERS.Rescaling: _rescale,
     _LAYERS.Activation: _named,
     _LAYERS.ReLU: _relu,

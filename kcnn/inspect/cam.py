@@ -53,7 +53,8 @@ def _last(model: Any) -> Any:
     order = walk(model.outputs[0], sources=sources)
     found = [one for one in order if len(one.shape) == 4 and one.shape[1:3] != (1, 1) and sources(one)]
     if not found:
-        raise ValueError(f"{model.name!r} has no feature maps with more than one place")
+        hint = graph.nested(graph.layers(model).values())
+        raise ValueError(f"{model.name!r} has no feature maps with more than one place{hint}")
     return found[-1]
 
 

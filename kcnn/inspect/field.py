@@ -15,6 +15,7 @@ from kcnn.drawing import measure
 from kcnn.inspect import graph
 from kcnn.inspect.gradients import gradient
 from kcnn.read import graph as drawn
+from kcnn.read import sources
 from kcnn.sketch import Sketch, walk
 
 _LAYERS = keras.layers
@@ -66,9 +67,11 @@ def measured_field(
 
     How far a trained network really looks, which is less (arXiv:1701.04128), is not measured by this.
     LookupError, with the nearest names; TypeError where the model has no graph; ValueError where the layer has no
-    rows and columns, `position` is outside of it, or the size is open.
+    rows and columns, `position` is outside of it, a whole model is on the way to it, or the size is open.
     """
     image, tensor = graph.image(model), graph.one(model, layer)
+    if hint := graph.nested(walk(tensor, sources=sources)):
+        raise ValueError(f"arithmetic does not see through all that leads to layer {layer!r} of {model.name!r}{hint}")
     drawing, named = drawn(model, input_shape)
     paper = drawing.image.paper.layers
     sketch = next(paper[name] for name, one in named.items() if one is tensor)

@@ -1,6 +1,6 @@
 """A Keras graph by its layers' names, and run from any tensor in it to any other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -72,9 +72,13 @@ def one(model: Any, name: str) -> Any:
 
 def _unanswered(model: Any, there: Mapping[str, Any], glob: str) -> str:
     near = ", ".join(nearest(glob.replace("*", ""), there, 4))
-    inner = next((operation(one).name for one in there.values() if isinstance(operation(one), keras.Model)), None)
-    flat = f"; {inner!r} is a model inside it, whose layers kcnn.deploy(model) brings into the open" if inner else ""
-    return f"no layer of {model.name!r} answers to {glob!r}; the nearest are {near}{flat}"
+    return f"no layer of {model.name!r} answers to {glob!r}; the nearest are {near}{nested(there.values())}"
+
+
+def nested(tensors: Iterable[Any]) -> str:
+    """What to do where a model stands in the place of one of the layers that make Keras tensors; nothing where none."""
+    inner = next((operation(one).name for one in tensors if isinstance(operation(one), keras.Model)), None)
+    return f"; {inner!r} is a model inside it, whose layers kcnn.deploy(model) brings into the open" if inner else ""
 
 
 def pixels(model: Any, images: Any) -> np.ndarray:

@@ -30,7 +30,8 @@ def filters(model: Any, layer: str | None = None) -> np.ndarray:
     if layer is None:
         layer = first(model)
         if layer is None:
-            raise ValueError(f"{model.name!r} has no convolution, so there are no filters to see")
+            hint = graph.nested(graph.layers(model).values())
+            raise ValueError(f"{model.name!r} has no convolution, so there are no filters to see{hint}")
     kernel = _kernel(graph.operation(graph.one(model, layer)))
     if kernel is None:
         raise ValueError(f"layer {layer!r} of {model.name!r} is no convolution; the first one is {first(model)!r}")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kcnn
+from kcnn.figure import svg
 
 
 def test_kerass_resnet50_is_measured_right():
@@ -46,6 +47,22 @@ def test_padding_before_a_window_is_folded_into_it_where_that_is_the_same():
     assert rows["conv"].offset == (-1, -2)
     assert rows["pad"].op == kcnn.ops.Pad(1)  # zeros are not what max pooling pads with
     assert rows["pool"].offset == (-2, -3)
+
+
+def test_cropping_moves_what_is_seen_and_costs_nothing():
+    image = keras.Input((20, 20, 2))
+    x = keras.layers.Conv2D(3, 3, strides=2, name="conv")(image)
+    x = keras.layers.Cropping2D(((1, 2), (3, 0)), name="crop")(x)
+    model = keras.Model(image, keras.layers.Conv2D(4, 3, name="last")(x))
+    rows = kcnn.measure(kcnn.read(model))
+    assert (rows["crop"].shape, rows["crop"].macs, rows["crop"].params) == ((6, 6, 3), 0, 0)
+    assert rows["crop"].offset == (2, 6)
+    assert rows["last"].field == (7, 7)
+    for position in ((0, 0), (3, 3), (1, 2)):
+        field = kcnn.inspect.measured_field(model, "last", position)
+        assert field.agrees
+        assert field.rows[0] == 2 + 2 * position[0]
+    assert "crop" in svg(kcnn.read(model))
 
 
 def test_an_unknown_layer_is_opaque_but_counted():

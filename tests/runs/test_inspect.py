@@ -192,7 +192,17 @@ def test_a_model_inside_a_model_is_named_and_laid_flat(mobile):
     nested = keras.Model(image, mobile(image))
     with pytest.raises(LookupError, match=f"{mobile.name!r} is a model inside it, whose layers kcnn.deploy"):
         activations(nested, np.zeros((1, 64, 64, 3)), "block_1_*")
-    assert activations(kcnn.deploy(nested), np.zeros((1, 64, 64, 3)), "block_1_*")
+    flat = kcnn.deploy(nested)
+    assert activations(flat, np.zeros((1, 64, 64, 3)), "block_1_*")
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3))
+    for look in (lambda one: grad_cam(one, images), filters, lambda one: measured_field(one, mobile.name)):
+        with pytest.raises(ValueError, match=r"a model inside it, whose layers kcnn\.deploy"):
+            look(nested)
+    np.testing.assert_allclose(grad_cam(flat, images), grad_cam(mobile, images), atol=1e-3)
+    assert measured_field(flat, "block_3_depthwise").agrees
+    np.testing.assert_allclose(
+        occlusion(nested, images, 1, patch=32), occlusion(mobile, images, 1, patch=32), rtol=1e-3, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
