@@ -332,6 +332,7 @@ def main(
 
     from kcnn.files import write_text
     from kcnn.pictures import save
+    from kcnn.report import experiment
     from kcnn.training import train
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
@@ -379,6 +380,7 @@ def main(
     }
     write_text(out / "layers.json", json.dumps(told, indent=1))
     save(levels_drawn(purities, float(np.mean(chances)), shares, fields), out / "levels.png")
+    print(f"to look at: {experiment(out, __doc__)}")
 
 
 if __name__ == "__main__":
