@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from tests import hidden
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.py"))
 
@@ -25,3 +28,28 @@ def test_a_recipe_runs_small_and_tells_its_result(path, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page), "it asks the network for nothing"
     assert page.rstrip().endswith("</html>")
+
+
+SCRIPT = """
+import runpy
+
+del sys.argv[0]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as done:
+    assert not done.code
+assert "tensorflow" not in sys.modules
+"""
+
+
+@pytest.mark.every
+def test_the_papers_schedule_runs_on_jax_from_arrays_where_tensorflow_is_not_installed(tmp_path):
+    pytest.importorskip("jax")
+    path = next(path for path in RECIPES if path.stem == "deeper_is_not_better")
+    pixels = np.random.default_rng(0).integers(256, size=(400, 32, 32, 3), dtype="uint8")
+    labels = (np.arange(400) % 10)[:, None]
+    arrays = {"x_train": pixels[:300], "y_train": labels[:300], "x_test": pixels[300:], "y_test": labels[300:]}
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    words = ("arrays.npz", "--smoke", "--full", "--out", "out")
+    hidden.run(SCRIPT, str(path), *words, backend="jax", cwd=tmp_path)
+    assert len(list((tmp_path / "out").rglob("metrics.json"))) == 8
