@@ -186,6 +186,7 @@ def main(
     from kcnn.files import write_text
     from kcnn.inspect import Statistics
     from kcnn.pictures import save
+    from kcnn.report import experiment
     from kcnn.training import train
 
     source = data or ("digits" if smoke else "tfds:cifar10")
@@ -241,7 +242,7 @@ def main(
     write_text(out / "deeper.json", json.dumps(told, indent=1))
     save(drawn(found), out / "deeper.png")
     minutes = (time.perf_counter() - began) / 60, (time.process_time() - worked) / 60
-    print(f"\n{out / 'deeper.png'}; {minutes[0]:.0f} min, {minutes[1]:.0f} min of processor time")
+    print(f"\n{experiment(out, __doc__)}; {minutes[0]:.0f} min, {minutes[1]:.0f} min of processor time")
 
 
 if __name__ == "__main__":
