@@ -211,7 +211,7 @@ def _words(t: Trial) -> str:
 
 
 def _html(figure: Any) -> str:
-    return figure.to_html(full_html=False, include_plotlyjs=False)
+    return figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
 
 
 def _sides(space: Space, winner: Trial) -> Mapping[str, Any] | None:

@@ -12,8 +12,7 @@ from kcnn import data, pictures, runs, training
 from kcnn.intervals import wilson
 from kcnn.report import charts, compare, experiment, report
 from kcnn.training import evidence
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests.runs.browser import CHROMIUM, needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +174,7 @@ def test_mcnemars_test_is_the_exact_one(run, tmp_path):
     assert found.p == pytest.approx(2 * 0.5**6)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@needs_chromium
 def test_the_page_opens_without_an_error_and_a_cell_shows_its_pictures(run, page):
     playwright = pytest.importorskip("playwright.sync_api")
     wrong = next(one for one in evidence.read(run).shown if not one.right)
@@ -208,7 +207,7 @@ def blocks(tmp_path_factory):
     return report(folder)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@needs_chromium
 def test_a_block_opens_into_its_layers_and_boxes_take_another_colour(blocks):
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as browser:
