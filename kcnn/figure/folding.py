@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
 from kcnn.drawing import Drawing
-from kcnn.figure import render
+from kcnn.figure import COLOURS, render
 from kcnn.figure.boxes import Box, Graph, graph
 from kcnn.figure.layout import STEP, Figure, alone
 from kcnn.figure.regions import Block, Item, blocks, closed, members, regions
 
-COLOURS = ("macs", "params")
 ASIDE = 76  # pixels right of a closed block, for how many layers are in it
 
 
@@ -72,7 +71,7 @@ def _svg(
         *(render.framed(one, rect) for one, rect in figure.frames),
         *render.paths(figure.lines, made),
     ]
-    if foot < figure.height:  # out of the frame
+    if name:  # out of the frame
         lines.append(f'<path class="line" d="M{render.px(middle)} {render.px(foot)}V{render.px(figure.height)}"/>')
     if note:
         lines.append(f'<text class="map" x="{render.px(middle + 7)}" y="{STEP / 2 + 3:g}">{note}</text>')
