@@ -10,7 +10,7 @@ from kcnn.figure.boxes import Box, Graph, graph
 from kcnn.figure.layout import STEP, Figure, alone
 from kcnn.figure.regions import Block, Item, blocks, closed, members, regions
 
-ASIDE = 76  # pixels right of a closed block, for how many layers are in it
+ASIDE = 76  # pixels right of a closed block, for how many layers are in it; or of a line, for the size of maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def _svg(
 ) -> str:
     figure, foot = alone(item, made, sizes, before)
     shut = made.boxes[item] if isinstance(item, int) and made.boxes[item].block else None
-    width = figure.width + 2 * ASIDE * (shut is not None)
+    width = max(figure.width + 2 * ASIDE * (shut is not None), 2 * ASIDE)
     left, middle = (width - figure.width) / 2, figure.width / 2
     name = item.name if isinstance(item, Block) else ""
     said = render.hover(shut) if shut else f"{name}, opened" if name else "layers"
