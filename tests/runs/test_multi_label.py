@@ -290,3 +290,6 @@ def test_photos_of_several_labels_are_transferred(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "mean AP" in done.stdout
     assert (tmp_path / "out" / "phone.tflite").exists()
+    page = (tmp_path / "out" / "report.html").read_text()
+    for words in ("lenet5.modern moved to own/labels.csv", "mean AP", "every label right", "average precision"):
+        assert words in page
