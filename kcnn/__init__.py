@@ -3,10 +3,10 @@
 `import kcnn` loads nothing heavy: each public word is imported when it is first used.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from kcnn.lazy import keep
 
 if TYPE_CHECKING:
     from kcnn import blocks, ops
@@ -94,12 +94,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_ROOMS})
 
 
-class _Package(ModuleType):
-    """The words `architecture`, `deploy`, `diff` and `read` stay functions although rooms have the same names."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+keep(__name__, _HOME)

@@ -1,7 +1,9 @@
 """Words of a package, each imported from its module when it is first used."""
 
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Container, Iterable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -21,4 +23,16 @@ def words(
         names[name] = value = getattr(import_module(module), name)
         return value
 
+    keep(package, home)
     return found, lambda: sorted({*names, *home})
+
+
+def keep(package: str, words: Container[str]) -> None:
+    """Words of a package stay what they are although modules in it have their names, which importing would bind."""
+
+    class Package(ModuleType):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not (name in words and isinstance(value, ModuleType)):
+                super().__setattr__(name, value)
+
+    sys.modules[package].__class__ = Package

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Field", "Statistics", "activations", "filters", "grad_cam", "measured_field", "occlusion"]
 
-__getattr__, __dir__ = words(  # no module has the name of a word, which would then stand in its place
+__getattr__, __dir__ = words(
     __name__,
     {
         "cam": ("grad_cam",),

@@ -125,3 +125,15 @@ def test_paper_leaves_tensorflow_keras_and_numpy_unloaded(code):
 def test_a_public_word_stays_itself_although_a_room_has_its_name():
     code = "import kcnn, kcnn.architecture, kcnn.diff; kcnn.architecture('vgg11'); kcnn.diff('vgg11', 'vgg13')"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("first", ["from small import Way, compare", "import small.compare; from small import compare"])
+def test_a_lazy_word_stays_itself_although_its_module_has_its_name(first, tmp_path):
+    package = tmp_path / "small"
+    package.mkdir()
+    lazy = "__getattr__, __dir__ = words(__name__, {'compare': ('Way', 'compare')}, globals())"
+    (package / "__init__.py").write_text(f"from kcnn.lazy import words\n{lazy}\n")
+    (package / "compare.py").write_text("class Way: ...\ndef compare(): ...\n")
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {first}; compare()"], check=True
+    )
