@@ -157,6 +157,7 @@ def main(
     from kcnn.files import write_text
     from kcnn.freeze import Phase
     from kcnn.pictures import save
+    from kcnn.report import experiment
     from kcnn.training import recipe
     from kcnn.transfer import Way, compare
     from kcnn.transfer.demo import NETWORK, OPTIONS, few_digits
@@ -213,6 +214,7 @@ def main(
     told = {str(each): {", ".join(way): one for way, one in values.items()} for each, values in accuracy.items()}
     write_text(out / "data.json", json.dumps({"accuracy": told, "differences": pairs}, indent=1))
     save(drawn(accuracy, pairs), out / "data.png")
+    print(f"to look at: {experiment(out, __doc__)}")
 
 
 if __name__ == "__main__":
