@@ -14,7 +14,7 @@ WHOLE = [DOCS / "index.md", DOCS / "design.md", *sorted(DOCS.glob("tour/*.md"))]
 TASKS = [
     ROOT / "README.md",
     *sorted(DOCS.glob("tasks/*.md")),
-]  # their commands want photos; test_pages of paper reads them
+]  # their commands want photos; tests/paper/test_pages.py reads them
 BLOCK = re.compile(r"^```(python|sh|text)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 MARK = "\0"  # between what one block prints and what the next one does
 
