@@ -19,6 +19,10 @@ import kcnn
 from kcnn.files import write_text
 
 CONFIG, METRICS, HISTORY, STATES = "config.json", "metrics.json", "history.csv", "checkpoints"
+RESULTS = {  # what pages and tables take from metrics.json
+    *("request", "accuracy", "correct", "test_images", "per_class", "epochs", "best_epoch", "training_seconds"),
+    *("params", "macs", "command", "versions"),
+}
 UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # what of a history no seed fixes
 
 
@@ -83,9 +87,12 @@ def metrics(folder: Path) -> dict[str, Any]:
     """The results of a finished run. ValueError where metrics.json is damaged."""
     path = folder / METRICS
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or not found.keys() >= RESULTS:
+            raise ValueError("it is not of a run of kcnn's")
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); remove {folder}, or train into another folder") from None
+    return found
 
 
 def settle(folder: Path, batch_size: int) -> None:

@@ -35,8 +35,8 @@ class Side:
 class Difference:
     """Two runs: percentage points between them, and the probability of that much or more by chance.
 
-    On the same pictures it is that of McNemar's exact test, of those that one has right and the other wrong; on others
-    that of Fisher's, which needs larger differences.
+    On the same pictures it is that of McNemar's exact test, of those that one has right and the other wrong; unpaired,
+    on others or where the answers are not at hand, that of Fisher's, which needs larger differences.
     """
 
     first: str
@@ -50,9 +50,9 @@ class Difference:
         return self.p < 1 - CONFIDENCE
 
     def __str__(self) -> str:
-        how = "the same pictures" if self.paired else "other pictures"
+        how = " on the same pictures" if self.paired else ", unpaired"
         verdict = "a difference" if self.shown else "noise: no difference is shown"
-        return f"{self.first} against {self.second}: {self.points:+.2f} points on {how}, p = {self.p:.2g}: {verdict}"
+        return f"{self.first} against {self.second}: {self.points:+.2f} points{how}, p = {self.p:.2g}: {verdict}"
 
 
 @dataclass(frozen=True)

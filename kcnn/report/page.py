@@ -26,16 +26,19 @@ ROOM = 40  # classes of which a confusion matrix is shown
 def report(folder: str | Path, to: str | Path | None = None) -> Path:
     """Write the page of a finished run, a transfer, an experiment or a folder of runs; into it, or to a file.
 
-    FileNotFoundError where the folder holds no finished run; ValueError where a file of it is damaged.
+    FileNotFoundError where the folder holds no finished run; ValueError where a file of it is damaged, or `to` is a
+    folder.
     """
     where = Path(folder)
+    target = Path(to) if to else where / PAGE
+    if target.is_dir():
+        raise ValueError(f"{target} is a folder; the page is a file, such as {target / PAGE}")
     if (where / TRANSFER).exists():
         page = _transfer(where)
     elif (where / runs.METRICS).exists() and not (where / several.EXPERIMENT).exists():
         page = _run(where)
     else:
         page = several.page(where)
-    target = Path(to) if to else where / PAGE
     write_text(target, page)
     return target
 
@@ -51,7 +54,10 @@ def experiment(folder: str | Path, said: str) -> Path:
 
 def _run(where: Path, **words: Any) -> str:
     metrics, rows, held = runs.metrics(where), runs.history(where), evidence.read(where)
+    if not rows:
+        raise ValueError(f"{where / runs.HISTORY} is gone, or has no epoch; train again")
     classes = list(metrics["per_class"])
+    matrix = _matrix(metrics, classes)
     told = {
         "title": f"{metrics['request']['network']} on {metrics['request']['data']}",
         "metrics": metrics,
@@ -59,10 +65,10 @@ def _run(where: Path, **words: Any) -> str:
         "accuracy": _share(metrics["correct"], metrics["test_images"]),
         "classes": classes,
         "per_class": _per_class(metrics),
-        "matrix": _matrix(metrics, classes),
+        "matrix": matrix,
         "curves": charts.curves(rows, metrics["best_epoch"]),
         "calibration": _calibration(metrics, held),
-        "shown": [_picture(one, classes) for one in held.shown] if held else [],
+        "shown": [_picture(one, classes) for one in held.shown] if held and matrix else [],
         "mistakes": _mistakes(held, classes) if held else [],
         **_drawing(metrics["request"], classes),
         "maps": _maps(where, held) if held else [],

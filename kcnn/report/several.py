@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -26,8 +27,7 @@ def noted(folder: Path, said: str) -> None:
 
 def page(folder: Path) -> str:
     """FileNotFoundError where the folder holds neither a finished run nor an experiment."""
-    note = folder / EXPERIMENT
-    told = _read(note) if note.exists() else {}
+    told = _note(folder / EXPERIMENT)
     sides = found(folder)
     if not told and not sides:
         raise FileNotFoundError(f"{folder} holds no finished run, and none of its folders does")
@@ -57,14 +57,19 @@ def listed(sides: list[Side], folder: Path) -> list[dict[str, Any]]:
     for one in sides:
         own = Path(one.folder).relative_to(folder)
         there = (folder / own / "report.html").exists()
-        rows.append({"name": own.as_posix(), "link": f"{own.as_posix()}/report.html" if there else "", "side": one})
+        link = quote(f"{own.as_posix()}/report.html") if there else ""
+        rows.append({"name": own.as_posix(), "link": link, "side": one})
     return rows
 
 
 def picture(path: Path) -> dict[str, str]:
-    """A picture with the words that its file says of it."""
-    with Image.open(path) as opened:
-        said = opened.info.get("Description", path.stem.replace("_", " "))
+    """A picture with the words that its file says of it. ValueError where it is damaged."""
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            said = opened.info.get("Description", path.stem.replace("_", " "))
+    except (OSError, SyntaxError) as error:  # Pillow's, of a PNG
+        raise ValueError(f"{path} is damaged ({error}); make it again, or remove it") from None
     return {"source": embedded(path.read_bytes(), "png"), "said": said}
 
 
@@ -80,6 +85,16 @@ def _split(head: str) -> tuple[str, str]:
 def _numbers(folder: Path) -> list[Path]:
     of_a_run = {runs.CONFIG, runs.METRICS} if runs.config(folder) else set()
     return [path for path in sorted(folder.glob("*.json")) if path.name not in {EXPERIMENT, *of_a_run}]
+
+
+def _note(path: Path) -> dict[str, Any]:
+    """What `noted` has left; nothing where there is none. ValueError where it is damaged."""
+    if not path.exists():
+        return {}
+    told, kinds = _read(path), {"said": str, "command": str, "versions": dict}
+    if not isinstance(told, dict) or any(type(told.get(name)) is not kind for name, kind in kinds.items()):
+        raise ValueError(f"{path} is damaged; run the experiment again, or remove it")
+    return told
 
 
 def _read(path: Path) -> Any:

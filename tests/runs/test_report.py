@@ -103,6 +103,67 @@ def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
     assert "What was taken for what" in report(copy).read_text(), "an older run has a page without pictures"
 
 
+@pytest.mark.parametrize("text", ["null", "[]", '{"request": {}}'])
+def test_results_of_another_program_are_refused_by_the_files_name(run, tmp_path, text):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / runs.METRICS).write_text(text)
+    for said in (lambda: report(copy), lambda: report(tmp_path), lambda: compare([run, copy])):
+        with pytest.raises(ValueError, match=r"metrics\.json is damaged"):
+            said()
+
+
+def test_a_run_that_has_lost_its_epochs_says_so(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / runs.HISTORY).unlink()
+    with pytest.raises(ValueError, match=r"history\.csv is gone, or has no epoch"):
+        report(copy)
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"said": 5, "command": "", "versions": {}}', '{"said": "A?"}', "{}"])
+def test_a_damaged_note_of_an_experiment_is_refused_by_name(tmp_path, text):
+    (tmp_path / "experiment.json").write_text(text)
+    with pytest.raises(ValueError, match=r"experiment\.json is damaged"):
+        report(tmp_path)
+
+
+def test_a_damaged_picture_of_an_experiment_is_refused_by_name(tmp_path):
+    from matplotlib.figure import Figure
+
+    (tmp_path / "experiment.json").write_text('{"said": "A?", "command": "", "versions": {}}')
+    pictures.save(Figure(), tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    for some in (b"", b"hello", whole[:20], whole[: len(whole) // 2]):
+        (tmp_path / "whole.png").write_bytes(some)
+        with pytest.raises(ValueError, match=r"whole\.png is damaged"):
+            report(tmp_path)
+
+
+def test_a_page_goes_to_a_file_not_in_the_place_of_a_folder(run, tmp_path):
+    with pytest.raises(ValueError, match="is a folder"):
+        report(run, tmp_path)
+
+
+def test_the_page_of_several_runs_leads_to_a_run_whatever_its_name(run, tmp_path):
+    (shutil.copytree(run, tmp_path / "rate 100%#2") / "report.html").touch()
+    assert 'href="rate%20100%25%232/report.html"' in report(tmp_path).read_text()
+
+
+def test_a_page_without_numbers_to_press_does_not_hold_the_pictures_behind_them(run, page, tmp_path, monkeypatch):
+    monkeypatch.setattr("kcnn.report.page.ROOM", 9)
+    without = report(run, tmp_path / "page.html").read_text()
+    assert "What was taken for what" not in without
+    assert len(without) < len(page.read_text()) / 2
+    assert "The most confident mistakes" in without
+
+
+def test_runs_that_cannot_be_paired_are_not_said_to_be_of_other_pictures(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / evidence.FILE).unlink()
+    (one,) = compare([run, copy]).differences
+    assert not one.paired
+    assert "points, unpaired, p = 1" in str(one)
+
+
 def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tmp_path):
     from matplotlib.figure import Figure
 
