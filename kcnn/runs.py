@@ -84,12 +84,14 @@ def config(folder: Path) -> dict[str, Any] | None:
 
 
 def metrics(folder: Path) -> dict[str, Any]:
-    """The results of a finished run. ValueError where metrics.json is damaged."""
+    """The results of a finished run. FileNotFoundError where there are none, ValueError where they are damaged."""
     path = folder / METRICS
     try:
         found = json.loads(path.read_text())
         if not isinstance(found, dict) or not found.keys() >= RESULTS:
             raise ValueError("it is not of a run of kcnn's")
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{folder} holds no finished run: it has no {METRICS}") from None
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); remove {folder}, or train into another folder") from None
     return found

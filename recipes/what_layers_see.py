@@ -18,7 +18,7 @@ pictures drawn at random it is 28.13 %:
 So the way from edges to digits is in part the field's: an untrained network goes 7.7 points (3.3 to 12.0) of it, a
 trained one 26.1 (20.3 to 31.9). What training adds it adds late; 1.4 points in conv1 may be by chance, of eight
 comparisons. The field measured by gradients is that of arithmetic in every layer, but not all of it counts alike: 95 %
-of the gradient of the middle lie in 81.77 % of conv4's field (79.90 to 83.64; untrained 84.06, 81.84 to 86.28; the
+of the gradient of the middle lies in 81.77 % of conv4's field (79.90 to 83.64; untrained 84.06, 81.84 to 86.28; the
 difference is not shown), in 84.44 % of conv3's and 88.75 % of conv2's. Positions at the edge, whose field reaches
 beyond the picture, are left out where a layer has others: the padding excites many channels most.
 """

@@ -63,7 +63,8 @@ def _svg(
     width = max(figure.width + 2 * ASIDE * (shut is not None), 2 * ASIDE)
     left, middle = (width - figure.width) / 2, figure.width / 2
     name = item.name if isinstance(item, Block) else ""
-    said = render.hover(shut) if shut else f"{name}, opened" if name else "layers"
+    inside = ", ".join(made.boxes[number].label for number in sorted(members(item)) if made.boxes[number].block)
+    said = render.hover(shut) if shut else f"{name}, opened" if name else inside or "layers"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure" role="{"img" if shut else "group"}" '
         f'aria-label={quoteattr(said)} width="{render.px(width)}" height="{render.px(figure.height)}" '

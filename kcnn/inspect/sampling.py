@@ -56,7 +56,7 @@ class Statistics(keras.callbacks.Callback):
                 weights[name] = own
         self._weights = weights
         self._done = int(ops.convert_to_numpy(model.optimizer.iterations))
-        self._next = self._done + 1
+        self._next = self._done + 1 + -self._done % self.every  # as if it had never stopped
         self.rows = [row for row in self._written() if row["step"] <= self._done] if self._done else []
         self._before = self._done  # steps before this epoch
 

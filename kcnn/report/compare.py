@@ -72,8 +72,6 @@ def compare(folders: Sequence[str | Path]) -> Compared:
 
 def side(folder: Path) -> Side:
     """What a finished run came to. FileNotFoundError where there is none."""
-    if not (folder / runs.METRICS).exists():
-        raise FileNotFoundError(f"{folder} holds no finished run: it has no {runs.METRICS}")
     metrics = runs.metrics(folder)
     low, high = wilson(metrics["correct"], metrics["test_images"])
     return Side(

@@ -371,3 +371,11 @@ def test_a_line_comes_into_each_part_in_its_middle():
             paths = " ".join(one.get("d") for one in drawn(root, "line"))
             assert f"M{left + width / 2:g} 0L" in paths
             assert not part.opened or text == part.shown or f"V{height:g}" in paths, "and out of a frame again"
+
+
+def test_a_part_of_several_closed_blocks_says_which_they_are():
+    parts = folding(kcnn.draw("googlenet", aux=True)).parts
+    said = [ElementTree.fromstring(part.shown).get("aria-label") for part in parts]
+    assert "inception_4b, inception_4c, inception_4d, inception_4e, inception_5a, inception_5b" in said[-1]
+    assert "aux1" in said[-1]
+    assert "aux2" in said[-1]

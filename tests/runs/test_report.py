@@ -95,6 +95,8 @@ def test_several_labels_have_a_page_too(tmp_path):
 def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
         report(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no finished run"):
+        compare([run, run / runs.METRICS])
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / evidence.FILE).write_bytes((copy / evidence.FILE).read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"test.npz is damaged"):

@@ -201,6 +201,10 @@ def test_the_command_moves_the_demonstration_offline_and_leaves_what_it_says(tmp
     for row in told["rows"]:
         assert f"{100 * row['accuracy']:.2f} %" in page
     assert all(f"{one['points']:+.2f} points" in page for one in told["differences"])
+    told = json.loads((out / "transfer.json").read_text())
+    (out / "transfer.json").write_text(json.dumps({**told, "best": "seed-9/nowhere"}))
+    with pytest.raises(FileNotFoundError, match=r"nowhere holds no finished run"):
+        report(out)
     (out / "transfer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"transfer.json is damaged"):
         report(out)
