@@ -88,12 +88,12 @@ def metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     try:
         found = json.loads(path.read_text())
-        if not isinstance(found, dict) or not found.keys() >= RESULTS:
-            raise ValueError("it is not of a run of kcnn's")
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{folder} holds no finished run: it has no {METRICS}") from None
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); remove {folder}, or train into another folder") from None
+    if not isinstance(found, dict) or not found.keys() >= RESULTS:
+        raise ValueError(f"{path} is not of a run of kcnn's; give another folder")
     return found
 
 

@@ -79,7 +79,8 @@ def some(whole: Any, each: int, most: int) -> Any:
     few = whole.fewer(train=each * len(whole.classes))
     split = few.splits["train"]
     again = split.take(np.resize(np.arange(len(split)), most * len(whole.classes)))
-    return dataclasses.replace(few, splits={**few.splits, "train": again})
+    name = f"{whole.name.removesuffix(f', {most} of each')}, {each} of each"
+    return dataclasses.replace(few, name=name, splits={**few.splits, "train": again})
 
 
 def differences(accuracy: dict[int, dict[tuple[str, str], Any]]) -> list[dict[str, Any]]:

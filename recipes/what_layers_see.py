@@ -264,6 +264,13 @@ def against(ours: np.ndarray, theirs: np.ndarray) -> str:
     return f"{points.mean():+.1f} points ({low:+.1f} to {high:+.1f}){'' if low > 0 or high < 0 else ': not shown'}"
 
 
+def by_layer(found: dict[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:
+    """Of each layer what every seed came to, by network."""
+    return {
+        named(layer): {name: values[:, n].tolist() for name, values in found.items()} for n, layer in enumerate(LAYERS)
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class Inside:
     """What was found inside a network, by layer."""
@@ -374,9 +381,9 @@ def main(
     told = {
         "fields": {layer: field.size for layer, field in fields.items()},
         "accuracy": accuracy,
-        "purity": {name: values.tolist() for name, values in purities.items()},
+        "purity": by_layer(purities),
         "purity_by_chance": chances,
-        "share_of_field": {name: values.tolist() for name, values in shares.items()},
+        "share_of_field": by_layer(shares),
     }
     write_text(out / "layers.json", json.dumps(told, indent=1))
     save(levels_drawn(purities, float(np.mean(chances)), shares, fields), out / "levels.png")

@@ -104,23 +104,30 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path} is damaged ({error}); run the experiment again, or remove it") from None
 
 
-def _tables(told: Any, title: str) -> Iterator[dict[str, Any]]:
+def _tables(told: Any, title: str, above: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
     """Tables of what is one in JSON, records by name or in a list; lists of lists and long ones are left out."""
     values = list(told.values()) if isinstance(told, Mapping) else told if isinstance(told, list) else []
-    if not values or not all(isinstance(value, Mapping) for value in values):
+    whole = bool(values) and all(isinstance(value, Mapping) for value in values)
+    if not whole or (isinstance(told, Mapping) and not _alike(values)):
         for name, value in told.items() if isinstance(told, Mapping) else ():
-            yield from _tables(value, name)
+            yield from _tables(value, name, (*above, name))
         return
     rows = [dict(_cells(value, "")) for value in values]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if columns:
         yield {
-            "title": title.replace("_", " "),
+            "title": ", ".join(above or [title]).replace("_", " "),
             "columns": columns,
             "names": list(told)[:ROWS] if isinstance(told, Mapping) else [],
             "rows": [[row.get(name, "") for name in columns] for row in rows[:ROWS]],
             "left": len(rows) - ROWS,
         }
+
+
+def _alike(values: list[Mapping[str, Any]]) -> bool:
+    """Whether mappings are rows of one table: they share a field, or none holds mappings alone."""
+    shared = len(values) > 1 and bool(set.intersection(*map(set, values)))
+    return shared or not any(value and all(isinstance(one, Mapping) for one in value.values()) for value in values)
 
 
 def _cells(row: Mapping[str, Any], before: str) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """A run ends as one page that stands by itself, and two runs differ by more than noise or they do not."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_results_of_another_program_are_refused_by_the_files_name(run, tmp_path,
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / runs.METRICS).write_text(text)
     for said in (lambda: report(copy), lambda: report(tmp_path), lambda: compare([run, copy])):
-        with pytest.raises(ValueError, match=r"metrics\.json is damaged"):
+        with pytest.raises(ValueError, match=r"metrics\.json is not of a run of kcnn's"):
             said()
 
 
@@ -201,6 +202,22 @@ def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tm
     (tmp_path / "depth.json").write_text("{")
     with pytest.raises(ValueError, match=r"depth.json is damaged"):
         report(tmp_path)
+
+
+def test_records_below_other_words_are_tables_of_their_own(tmp_path):
+    (tmp_path / "experiment.json").write_text('{"said": "A?", "command": "", "versions": {}}')
+    told = {
+        "networks": {"plain20": {"error": [0.5, 0.25]}, "plain56": {"error": [0.125, 0.75]}},
+        "differences": {"training error": [{"claim": "deeper is worse", "said": "shown"}], "test error": [{"low": 3}]},
+        "gradients": {"plain20": {"first": {"power": 1}}, "plain56": {"first": {"power": 2}}},
+    }
+    (tmp_path / "numbers.json").write_text(json.dumps(told))
+    text = report(tmp_path).read_text()
+    titles = ["Networks", "Differences, training error", "Differences, test error", "Gradients"]
+    assert re.findall("<h2>(.*?)</h2>", text) == titles
+    assert "deeper is worse" in text
+    assert re.search(r'<th scope="row">plain56</th><td class="number">0.125  0.75</td>', text)
+    assert re.search(r'<th scope="row">plain56</th><td class="number">2</td>', text)
 
 
 def test_a_folder_of_runs_is_one_page_that_leads_to_theirs(run, page, tmp_path):
