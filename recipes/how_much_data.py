@@ -18,11 +18,11 @@ pictures, 95 % intervals over seeds 0 to 4, which draw the pictures too:
               100  98.27 % (97.2 to 99.3)   99.02 % (98.4 to 99.6)   98.32 % (97.7 to 99.0)   98.79 % (98.1 to 99.4)
 
 Paired over seeds, that transfer is worth anything is not shown at any size (with 20 of each -0.17 points, -0.92 to
-+0.57): what five digits taught 5,056 weights seems soon learned anew. Nor is it in 60 steps (`--size 20`: +0.21, -0.50 to
-+0.93), where transfer_mobile.py has 2 points: its rate from scratch is a quarter of this one. Augmentation from scratch
-is worth 3.70 points (0.66 to 6.74) at 2 of each, 4.51 (1.71 to 7.31) at 5, 2.08 (0.51 to 3.65) at 20 and 1.33 (0.54 to
-2.12) at 50, not shown at 1, 10 and 100; transferred it is shown at 20 and 100 alone. Of 28 comparisons at 95 % one or
-two may be by chance.
++0.57): what five digits taught 5,056 weights seems soon learned anew. Nor is it in 60 steps (`--size 20`: +0.21, -0.50
+to +0.93), where transfer_mobile.py has 2 points: its rate from scratch is a quarter of this one. Augmentation from
+scratch is worth 3.70 points (0.66 to 6.74) at 2 of each, 4.51 (1.71 to 7.31) at 5, 2.08 (0.51 to 3.65) at 20 and 1.33
+(0.54 to 2.12) at 50, not shown at 1, 10 and 100; transferred it is shown at 20 and 100 alone. Of 28 comparisons at 95 %
+one or two may be by chance.
 
 What a large network learned on a million photos is another thing. Ants and bees, MobileNet v1 of width 0.25 with its
 published ImageNet weights, a new head alone trained, 60 steps, 153 test photos, seeds 0 to 2, 6 min:
