@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.training import recipe
 
@@ -61,4 +62,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

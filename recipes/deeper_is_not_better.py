@@ -47,6 +47,7 @@ import numpy as np
 import typer
 from matplotlib.figure import Figure
 
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.data.splits import Split
 from kcnn.intervals import student
@@ -246,4 +247,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

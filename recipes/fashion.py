@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from kcnn.augment import Augmentation
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.training import Recipe
 
@@ -83,4 +84,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -53,6 +53,7 @@ from matplotlib.figure import Figure
 
 import kcnn
 from kcnn.augment import Augmentation
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.cli.console import assignments
 from kcnn.intervals import student
@@ -235,4 +236,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from kcnn.augment import Augmentation
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.training import Recipe
 
@@ -51,4 +52,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -35,6 +35,7 @@ import typer
 from matplotlib.figure import Figure
 
 import kcnn
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.intervals import student
 
@@ -174,4 +175,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.space import Space, survey
 
@@ -80,4 +81,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

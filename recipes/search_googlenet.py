@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.cli.console import shape
 from kcnn.space import Range, default_space, survey
@@ -62,4 +63,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

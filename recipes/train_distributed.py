@@ -24,6 +24,7 @@ from typing import Annotated
 
 import typer
 
+from kcnn.cli import script
 from kcnn.cli.backend import start
 
 
@@ -59,4 +60,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -26,9 +26,8 @@ Fine-tuned against head only: +1.83 points, paired over seeds -0.19 to +3.85, so
 0.65 points. From scratch the same recipe trains everything for as many epochs (20).
 """
 
-import typer
-
+from kcnn.cli import script
 from kcnn.cli.transfer import transfer
 
 if __name__ == "__main__":
-    typer.run(transfer)
+    script(transfer)

@@ -28,6 +28,7 @@ import matplotlib
 import numpy as np
 import typer
 
+from kcnn.cli import script
 from kcnn.cli.backend import start
 
 SIGMOID = {"*_relu.kind": "sigmoid"}
@@ -136,4 +137,4 @@ def _drawn(found: dict, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

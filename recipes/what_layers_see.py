@@ -35,6 +35,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import kcnn
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.cli.console import shape
 from kcnn.intervals import student
@@ -391,4 +392,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

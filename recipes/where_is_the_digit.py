@@ -38,6 +38,7 @@ import typer
 from matplotlib.figure import Figure
 
 from kcnn.augment import Augmentation
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.intervals import student
 from kcnn.training import Recipe
@@ -263,4 +264,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 
 import kcnn
 from kcnn.blocks import conv, inception, maxpool
+from kcnn.cli import script
 from kcnn.cli.backend import start
 from kcnn.intervals import student
 
@@ -165,4 +166,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Callable
 
 import typer
 
@@ -38,12 +39,22 @@ plugins.add(app)
 
 def main() -> None:
     """Run the command line and exit with 0, 1 (a job failed or was stopped) or 2 (a mistake in the input)."""
-    debug = "--debug" in sys.argv[1:]
+    _run(app, sys.argv[1:], debug="--debug" in sys.argv[1:])
+
+
+def script(body: Callable[..., None]) -> None:
+    """Run a function as a command of its own, as recipes do: its errors are told, and it exits, as `kcnn` does."""
+    own = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    own.command()(body)
+    _run(own, [word for word in sys.argv[1:] if word != "--debug"], debug="--debug" in sys.argv[1:])
+
+
+def _run(command: typer.Typer, words: list[str], debug: bool) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("once", IdleChange)
             warnings.showwarning = note
-            app(standalone_mode=True)
+            command(words, standalone_mode=True)
     except Mistake as error:
         fail(error, 2, debug)
     except Stopped as error:

@@ -46,6 +46,7 @@ def compare(
         (
             side.folder,
             side.network,
+            side.data,
             f"{side.accuracy:.2%}",
             f"{side.low:.2%} to {side.high:.2%}",
             f"{side.params:,}",
@@ -55,7 +56,7 @@ def compare(
         )
         for side in found.sides
     ]
-    columns = ("run", "network", "test", "95 % interval", "parameters", "MACs", "epochs", "seconds")
-    out.print(table(columns, rows, left=("run", "network")))
+    columns = ("run", "network", "data", "test", "95 % interval", "parameters", "MACs", "epochs", "seconds")
+    out.print(table(columns, rows, left=("run", "network", "data")))
     for one in found.differences:
         out.print(str(one), markup=False, soft_wrap=True)

@@ -33,7 +33,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two runs: percentage points between them, and the probability of that much or more by chance.
+    """Two runs: percentage points between them, and the probability of that much or more by chance, None where their
+    classes are not the same.
 
     On the same pictures it is that of McNemar's exact test, of those that one has right and the other wrong; unpaired,
     on others or where the answers are not at hand, that of Fisher's, which needs larger differences.
@@ -42,14 +43,16 @@ class Difference:
     first: str
     second: str
     points: float
-    p: float
+    p: float | None
     paired: bool
 
     @property
     def shown(self) -> bool:
-        return self.p < 1 - CONFIDENCE
+        return self.p is not None and self.p < 1 - CONFIDENCE
 
     def __str__(self) -> str:
+        if self.p is None:
+            return f"{self.first} against {self.second}, not compared: their classes are not the same"
         how = " on the same pictures" if self.paired else ", unpaired"
         verdict = "a difference" if self.shown else "noise: no difference is shown"
         return f"{self.first} against {self.second}: {self.points:+.2f} points{how}, p = {self.p:.2g}: {verdict}"
@@ -100,6 +103,8 @@ def _run(folder: Path) -> dict[str, Any]:
 
 def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
     points = 100 * (a["side"].accuracy - b["side"].accuracy)
+    if list(a["metrics"]["per_class"]) != list(b["metrics"]["per_class"]):
+        return Difference(a["side"].folder, b["side"].folder, points, None, False)
     same = a["pictures"] == b["pictures"] and a["right"] is not None and b["right"] is not None
     if same and len(a["right"]) == len(b["right"]):
         only, other = int(np.sum(a["right"] & ~b["right"])), int(np.sum(b["right"] & ~a["right"]))

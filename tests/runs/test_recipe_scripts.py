@@ -30,6 +30,16 @@ def test_a_recipe_runs_small_and_tells_its_result(path, tmp_path):
     assert page.rstrip().endswith("</html>")
 
 
+@pytest.mark.every
+def test_a_recipe_refuses_data_that_is_not_there_in_one_line(tmp_path):
+    path = next(path for path in RECIPES if path.stem == "what_layers_see")
+    command = [sys.executable, str(path), "--data", "nowhere/", "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
 SCRIPT = """
 import runpy
 

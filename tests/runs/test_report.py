@@ -243,6 +243,16 @@ def test_the_same_run_twice_is_no_difference_and_a_worse_one_is(run, tmp_path):
         compare([run, tmp_path])
 
 
+def test_runs_with_other_classes_are_not_tested_for_a_difference(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    told = json.loads((other / runs.METRICS).read_text())
+    told["per_class"]["ten"] = told["per_class"].pop("9")
+    (other / runs.METRICS).write_text(json.dumps(told))
+    (one,) = compare([run, other]).differences
+    assert not one.shown
+    assert str(one).endswith("not compared: their classes are not the same")
+
+
 def test_mcnemars_test_is_the_exact_one(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     held = evidence.read(copy)
