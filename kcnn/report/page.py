@@ -86,8 +86,8 @@ def _transfer(where: Path) -> str:
         best, seeds = where / told["best"], len(told["seeds"])
         ways = [{**row, "least": min(row["accuracies"]), "most": max(row["accuracies"])} for row in told["rows"]]
         differences = told["differences"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}); run the transfer again") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is damaged, or of an older kcnn; run the transfer again") from None
     request = runs.metrics(best)["request"]
     looked = where / "grad_cam.png"
     return _run(

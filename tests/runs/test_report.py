@@ -13,7 +13,7 @@ from kcnn import data, pictures, runs, training
 from kcnn.intervals import wilson
 from kcnn.report import charts, compare, experiment, report
 from kcnn.training import evidence
-from tests.runs.browser import CHROMIUM, needs_chromium
+from tests.runs.browser import needs_chromium, opened
 
 
 @pytest.fixture(scope="module")
@@ -265,27 +265,16 @@ def test_mcnemars_test_is_the_exact_one(run, tmp_path):
 
 
 @needs_chromium
-def test_the_page_opens_without_an_error_and_a_cell_shows_its_pictures(run, page):
-    playwright = pytest.importorskip("playwright.sync_api")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_opens_without_an_error_and_a_cell_shows_its_pictures(run, page, width, scheme):
     wrong = next(one for one in evidence.read(run).shown if not one.right)
-    with playwright.sync_playwright() as browser:
-        opened = browser.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for width, scheme in ((1280, "light"), (390, "dark")):
-            tab = opened.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            said = []
-            tab.on("console", lambda message, said=said: said.append(message.text))
-            tab.on("pageerror", lambda error, said=said: said.append(str(error)))
-            tab.on("request", lambda asked, said=said: said.append(asked.url) if asked.url[:4] == "http" else None)
-            tab.goto(page.resolve().as_uri())
-            assert tab.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out of the page"
-            cell = tab.locator(f'button[data-truth="{wrong.truth}"][data-said="{wrong.said}"]')
-            cell.focus()
-            tab.keyboard.press("Enter")
-            count = int(cell.locator("b").text_content())
-            assert tab.locator("#gallery img").count() == count
-            assert cell.get_attribute("aria-pressed") == "true"
-            assert not said
-        opened.close()
+    with opened(page, width, scheme) as tab:
+        cell = tab.locator(f'button[data-truth="{wrong.truth}"][data-said="{wrong.said}"]')
+        cell.focus()
+        tab.keyboard.press("Enter")
+        count = int(cell.locator("b").text_content())
+        assert tab.locator("#gallery img").count() == count
+        assert cell.get_attribute("aria-pressed") == "true"
 
 
 @pytest.fixture(scope="module")
@@ -298,51 +287,41 @@ def blocks(tmp_path_factory):
 
 
 @needs_chromium
-def test_a_block_opens_into_its_layers_and_boxes_take_another_colour(blocks):
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as browser:
-        opened = browser.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for width, scheme in ((1280, "light"), (390, "dark")):
-            tab = opened.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            said = []
-            tab.on("console", lambda message, said=said: said.append(message.text))
-            tab.on("pageerror", lambda error, said=said: said.append(str(error)))
-            tab.goto(blocks.resolve().as_uri())
-            block = tab.locator("details", has=tab.locator('g[data-layers~="stage2_unit1_a"][tabindex]'))
-            layer, told = block.locator('g[data-layers~="stage2_unit1_a"][tabindex]'), tab.locator("output")
-            assert not layer.is_visible()
-            block.locator("summary").focus()
-            tab.keyboard.press("Enter")
-            assert layer.is_visible()
-            assert "stage2_unit1: " in told.text_content()
-            tab.keyboard.press("Tab")
-            assert "stage2_unit1" in told.text_content()
-            tab.locator('g[data-layers~="stem"]').first.hover()
-            for words in ("stem: Conv 16", "output 16×16×16", "receptive field 3×3"):
-                assert words in told.text_content()
-            layer.focus()
-            assert "stage2_unit1_a: Conv 32, stride 2" in told.text_content()
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_block_opens_into_its_layers_and_boxes_take_another_colour(blocks, width, scheme):
+    with opened(blocks, width, scheme) as tab:
+        block = tab.locator("details", has=tab.locator('g[data-layers~="stage2_unit1_a"][tabindex]'))
+        layer, told = block.locator('g[data-layers~="stage2_unit1_a"][tabindex]'), tab.locator("output")
+        assert not layer.is_visible()
+        block.locator("summary").focus()
+        tab.keyboard.press("Enter")
+        assert layer.is_visible()
+        assert "stage2_unit1: " in told.text_content()
+        tab.keyboard.press("Tab")
+        assert "stage2_unit1" in told.text_content()
+        tab.locator('g[data-layers~="stem"]').first.hover()
+        for words in ("stem: Conv 16", "output 16×16×16", "receptive field 3×3"):
+            assert words in told.text_content()
+        layer.focus()
+        assert "stage2_unit1_a: Conv 32, stride 2" in told.text_content()
 
-            def fills(tab=tab):
-                found = "all => all.map(one => getComputedStyle(one).fill)"
-                return tab.eval_on_selector_all(".kcnn-folding g[data-layers] > rect", found)
+        def fills():
+            found = "all => all.map(one => getComputedStyle(one).fill)"
+            return tab.eval_on_selector_all(".kcnn-folding g[data-layers] > rect", found)
 
-            by_macs = fills()
-            tab.locator('input[value="macs"]').focus()
-            tab.keyboard.press("ArrowRight")
-            by_params = fills()
-            assert len(set(by_macs)) > 2
-            assert len(set(by_params)) > 2
-            assert set(by_macs) & set(by_params) <= {by_macs[0]}, "what costs nothing alone stays as it was"
-            assert tab.locator(".scale-params").is_visible()
-            assert not tab.locator(".scale-macs").is_visible()
-            every = tab.locator(".kcnn-folding fieldset button")
-            every.click()
-            assert tab.locator("details:not([open])", has=tab.locator("summary svg")).count() == 0
-            assert every.text_content() == "Close all blocks"
-            assert tab.evaluate("document.documentElement.scrollWidth") <= width
-            assert not said
-        opened.close()
+        by_macs = fills()
+        tab.locator('input[value="macs"]').focus()
+        tab.keyboard.press("ArrowRight")
+        by_params = fills()
+        assert len(set(by_macs)) > 2
+        assert len(set(by_params)) > 2
+        assert set(by_macs) & set(by_params) <= {by_macs[0]}, "what costs nothing alone stays as it was"
+        assert tab.locator(".scale-params").is_visible()
+        assert not tab.locator(".scale-macs").is_visible()
+        every = tab.locator(".kcnn-folding fieldset button")
+        every.click()
+        assert tab.locator("details:not([open])", has=tab.locator("summary svg")).count() == 0
+        assert every.text_content() == "Close all blocks"
 
 
 def test_the_network_is_drawn_on_the_page(page):

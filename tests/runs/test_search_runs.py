@@ -16,7 +16,7 @@ from kcnn.search import replay, run, search, trial
 from kcnn.search.journal import Journal
 from kcnn.space import Space
 from tests.runs import small  # makes two CPU devices, before TensorFlow starts
-from tests.runs.browser import CHROMIUM, needs_chromium
+from tests.runs.browser import needs_chromium, opened
 from tests.runs.searches import FEW, SPACE, rows
 
 
@@ -130,20 +130,9 @@ def test_the_page_of_a_search_stands_by_itself(real):
 def test_the_page_of_a_search_fits_a_phone_and_the_dark(real):
     from kcnn.search.report import write
 
-    playwright = pytest.importorskip("playwright.sync_api")
-    page = write(real[1])
-    with playwright.sync_playwright() as browser:
-        opened = browser.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = opened.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
-        said = []
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("request", lambda asked: said.append(asked.url) if asked.url[:4] == "http" else None)
-        tab.goto(page.resolve().as_uri())
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out of the page"
+    with opened(write(real[1]), 390, "dark") as tab:
         assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 31)"
         assert tab.locator(".figure svg").count() >= 4
-        assert not said
-        opened.close()
 
 
 def test_trials_that_die_are_told_apart_and_the_search_goes_on(digits, tmp_path, monkeypatch):
