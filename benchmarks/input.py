@@ -54,7 +54,7 @@ def ours(folder, *, kept, oversize=1.0):
     share, ahead = loading.MEMORY_SHARE, loading.AHEAD
     loading.MEMORY_SHARE, loading.AHEAD = (share if kept else 0.0), 0
     try:
-        return data.load(folder, input_shape=(SIDE, SIDE, 3), batch_size=BATCH, oversize=oversize)
+        return data.load(folder, input_shape=(SIDE, SIDE, 3), batch_size=BATCH, resize_factor=oversize)
     finally:
         loading.MEMORY_SHARE, loading.AHEAD = share, ahead
 

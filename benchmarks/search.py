@@ -23,8 +23,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kcnn.cli.backend import start
-from kcnn.space import Space, default_space, each, survey
+from kcnn.cli.backend import start_backend
+from kcnn.space import Space, default_space, per_layer, analyze_feasibility
 
 app = typer.Typer(add_completion=False)
 KERNELS, STRIDES, PADDINGS, DEPTHS, FILTERS = (3, 5, 7), (1, 2), ("same", "valid"), (3, 4), (16, 32)
@@ -38,7 +38,7 @@ def judged(candidates: int = 1000) -> None:
     space = default_space("googlenet")
     points = [space.pick(Random(seed)) for seed in range(candidates)]
     begun = time.perf_counter()
-    feasible = sum(space.verdict(point).identity is not None for point in points)
+    feasible = sum(space.judge(point).identity is not None for point in points)
     seconds = time.perf_counter() - begun
     print(f"{candidates} candidates in {seconds:.2f} s: {candidates / seconds:.0f} a second, {feasible} feasible")
 
@@ -46,18 +46,18 @@ def judged(candidates: int = 1000) -> None:
 @app.command()
 def overhead(epochs: int = 2, pixels: int = 32, trials: int = 4) -> None:
     """Seconds of a trial that are not Keras' fit: ResNet-20 on digits of so many pixels a side."""
-    start()
+    start_backend()
     from kcnn.search import search, trial
 
     spent: list[float] = []
-    fit = trial.fit
+    fit = trial.fit_epochs
 
     def timed(*args) -> None:
         begun = time.perf_counter()
         fit(*args)
         spent.append(time.perf_counter() - begun)
 
-    trial.fit = timed
+    trial.fit_epochs = timed
     ended: list[float] = [time.perf_counter()]
     with tempfile.TemporaryDirectory() as out:
         search(
@@ -68,8 +68,8 @@ def overhead(epochs: int = 2, pixels: int = 32, trials: int = 4) -> None:
             epochs=epochs,
             halving=0,
             seeds=0,
-            look=lambda _: ended.__setitem__(0, time.perf_counter()),
-            tell=lambda _: ended.append(time.perf_counter()),
+            on_survey=lambda _: ended.__setitem__(0, time.perf_counter()),
+            on_trial_end=lambda _: ended.append(time.perf_counter()),
         )
     for whole, own in zip((b - a for a, b in itertools.pairwise(ended)), spent, strict=True):
         print(f"a trial of {whole:.1f} s: {whole - own:.2f} s beside fit, {(whole - own) / own:.1%}")
@@ -84,7 +84,7 @@ def beside(
 
     Fashion-MNIST, 3,000 pictures to learn from and 3,000 to choose by; it comes from TensorFlow Datasets.
     """
-    start()
+    start_backend()
     from kcnn.data import load
 
     space = Space(
@@ -92,19 +92,19 @@ def beside(
         {
             "depth": DEPTHS,
             "filters": FILTERS,
-            "conv?.kernel": each(*KERNELS),
-            "conv?.stride": each(*STRIDES),
-            "conv?.padding": each(*PADDINGS),
+            "conv?.kernel": per_layer(*KERNELS),
+            "conv?.stride": per_layer(*STRIDES),
+            "conv?.padding": per_layer(*PADDINGS),
         },
         classes=10,
         input_shape=SHAPE,
         max_params=MOST,
     )
-    print(survey(space).__str__().partition("\n")[0])
+    print(analyze_feasibility(space).__str__().partition("\n")[0])
     pairs = []
     whole = load("tfds:fashion_mnist", input_shape=SHAPE, batch_size=BATCH)
     for seed in range(seeds):
-        data = dataclasses.replace(whole, seed=seed).fewer(train=3000, validation=3000)
+        data = dataclasses.replace(whole, seed=seed).subset(train=3000, validation=3000)
         ours, tried = _ours(space, data, seconds, seed)
         theirs, built, failed = _theirs(data, seconds, seed)
         pairs.append((ours, theirs))
@@ -133,7 +133,7 @@ def _ours(space: Space, data: Any, seconds: float, seed: int) -> tuple[float, in
             batch_size=BATCH,
             seeds=0,
             seed=seed,
-            tell=lambda t: found.append((time.perf_counter() - begun, t)),
+            on_trial_end=lambda t: found.append((time.perf_counter() - begun, t)),
         )
     in_time = [t for at, t in found if at <= seconds]
     return max((t.score for t in in_time if t.score is not None), default=0.0), len(in_time)

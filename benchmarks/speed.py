@@ -47,12 +47,12 @@ def paper():
         ("kcnn describe googlenet", f"{median(describes):.2f} s"),
     ]
     slowest = {}
-    for name in kcnn.names():
-        drawing = kcnn.draw(name)
-        slowest[name] = median(seconds(lambda drawing=drawing: kcnn.measure(drawing)) for _ in range(7))
+    for name in kcnn.list_models():
+        drawing = kcnn.trace(name)
+        slowest[name] = median(seconds(lambda drawing=drawing: kcnn.summary(drawing)) for _ in range(7))
     name = max(slowest, key=slowest.get)
     rows.append((f"measure, slowest of {len(slowest)}: {name}", f"{slowest[name] * 1e3:.1f} ms"))
-    drawn = median(seconds(lambda: kcnn.measure(name)) for _ in range(7))
+    drawn = median(seconds(lambda: kcnn.summary(name)) for _ in range(7))
     rows.append((f"draw and measure {name}", f"{drawn * 1e3:.1f} ms"))
     show("on paper", ("what", "median"), rows)
 

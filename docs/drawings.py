@@ -6,7 +6,7 @@ from typing import Any
 from mkdocs.structure.files import File
 
 import kcnn
-from kcnn.figure import svg
+from kcnn.figure import plot_network
 
 SHOWN = re.compile(r"\bdrawings/([\w.]+)\.svg")
 
@@ -15,5 +15,5 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the drawings to the site's files."""
     names = {name for page in files.documentation_pages() for name in SHOWN.findall(page.content_string)}
     for name in sorted(names):
-        files.append(File.generated(config, f"drawings/{name}.svg", content=svg(kcnn.draw(name))))
+        files.append(File.generated(config, f"drawings/{name}.svg", content=plot_network(kcnn.trace(name))))
     return files

@@ -10,37 +10,37 @@ from kcnn.lazy import keep
 
 if TYPE_CHECKING:
     from kcnn import blocks, ops
-    from kcnn.architecture import Architecture, Layout, Weights
-    from kcnn.deploy import deploy
+    from kcnn.architecture import Architecture, WeightMapping, Weights
+    from kcnn.deploy import optimize_for_inference
     from kcnn.diff import diff
-    from kcnn.drawing import draw, measure, patch, smallest_input
-    from kcnn.models import build, load
-    from kcnn.read import read
-    from kcnn.registry import architecture, names, refresh
+    from kcnn.drawing import trace, summary, with_overrides, min_input_size
+    from kcnn.models import build, load_model
+    from kcnn.read import from_keras
+    from kcnn.registry import get_architecture, list_models, refresh_plugins
     from kcnn.sliding import sliding_window
     from kcnn.weights import load_weights
 
 __version__ = "0.1.0"
 __all__ = [
     "Architecture",
-    "Layout",
+    "WeightMapping",
     "Weights",
-    "architecture",
+    "get_architecture",
     "blocks",
     "build",
-    "deploy",
+    "optimize_for_inference",
     "diff",
-    "draw",
-    "load",
+    "trace",
+    "load_model",
     "load_weights",
-    "measure",
-    "names",
+    "summary",
+    "list_models",
     "ops",
-    "patch",
-    "read",
-    "refresh",
+    "with_overrides",
+    "from_keras",
+    "refresh_plugins",
     "sliding_window",
-    "smallest_input",
+    "min_input_size",
 ]
 
 _HOME = {

@@ -13,25 +13,25 @@ from scipy.special import expit, softmax
 THRESHOLD = 0.5  # where none was measured
 
 
-def probabilities(logits: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
+def to_probabilities(logits: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
     """Logits (images, classes) as probabilities: of one class among all, or of each class by itself."""
     logits = np.asarray(logits, "float64")
     return expit(logits) if card.get("multi_label") else softmax(logits, axis=-1)
 
 
-def answers(found: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
+def predict_labels(found: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
     """What probabilities (images, classes) say, by the thresholds on the model's card."""
     if not card.get("multi_label"):
         return found.argmax(axis=-1)
     return (found >= np.asarray(card.get("thresholds") or THRESHOLD)).astype("int64")
 
 
-def right(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def is_correct(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Whether each picture's answer is all right, bool (images,)."""
     return (said == truth) if said.ndim == 1 else (said == truth).all(axis=-1)
 
 
-def thresholds(found: np.ndarray, truth: np.ndarray) -> list[float]:
+def choose_thresholds(found: np.ndarray, truth: np.ndarray) -> list[float]:
     """For each class the threshold of the highest F1, midway between the scores around it; 0.5 for a class not there.
 
     `found` are probabilities (images, classes).
@@ -59,7 +59,7 @@ def average_precision(found: np.ndarray, truth: np.ndarray) -> list[float | None
     return [float(average_precision_score(there, scores)) if there.any() else None for scores, there in pairs]
 
 
-def report(
+def classification_report(
     said: np.ndarray, found: np.ndarray, truth: np.ndarray, classes: Sequence[str], card: Mapping[str, Any]
 ) -> dict[str, Any]:
     """By class precision, recall and F1 of answers and the images it has; and the confusion of classes (true, said).

@@ -8,11 +8,11 @@ from typing import Any
 
 from kcnn import blocks
 from kcnn.ops import Rescale
-from kcnn.sketch import nearest
+from kcnn.sketch import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class WeightMapping:
     """How somebody else's files name a network's layers.
 
     `names` takes the layers that have weights, in the order in which the head's inputs are
@@ -37,9 +37,9 @@ class Weights:
 
     name: str = "imagenet"
     url: str
-    hash: str | None  # "md5:..." or "sha256:..." in hex, of the latter at least 8 digits; None: unpublished
+    checksum: str | None  # "md5:..." or "sha256:..." in hex, of the latter at least 8 digits; None: unpublished
     source: str  # who publishes them
-    layout: str
+    mapping: str
     options: Mapping[str, Any] = field(default_factory=dict)
     top: bool = True
     classes: str | tuple[str, ...] = "imagenet"  # their names, or the word for a list of kcnn.labels
@@ -48,13 +48,13 @@ class Weights:
     interpolation: str = "bilinear"
     accuracy: float | None  # top-1, per cent, ImageNet's validation set; None: not cited
     citation: str  # where that figure stands
-    licence: str
+    license: str
 
     def __post_init__(self):
-        kind, _, digits = (self.hash or "md5:" + "0" * 32).partition(":")
+        kind, _, digits = (self.checksum or "md5:" + "0" * 32).partition(":")
         length = {"md5": len(digits) == 32, "sha256": 8 <= len(digits) <= 64}
         if not length.get(kind) or not set(digits) <= set("0123456789abcdef"):
-            raise ValueError(f'a hash is "md5:" or "sha256:" and hexadecimal digits, not {self.hash!r}')
+            raise ValueError(f'a hash is "md5:" or "sha256:" and hexadecimal digits, not {self.checksum!r}')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Architecture:
     a functional keras.Model from pixels 0..255 to logits; its sketch is read from that, and no address changes it.
     """
 
-    body: Callable[..., Any] | None = None
+    backbone: Callable[..., Any] | None = None
     keras: Callable[..., Any] | None = None  # in the place of a body: what makes the whole model
     head: Callable[..., Any] = blocks.head
     aux: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -82,12 +82,12 @@ class Architecture:
     params: int | None = None  # trainable, at `classes` and `input_shape`, without auxiliary heads
     macs: float | None = None  # published multiply-accumulates for one image, which are checked to 0.1 %
     receptive_field: int | None = None  # the published receptive field of the features, pixels a side
-    smallest_input: int | None = None  # the published side of the smallest image
+    min_input_size: int | None = None  # the published side of the smallest image
     rescale: Any = field(default_factory=Rescale)  # the first op: what pixels 0..255 become
     options: Mapping[str, Any] = field(default_factory=dict)  # values other than the functions' defaults
-    changes: Mapping[str, Any] = field(default_factory=dict)  # layers other than the body's, by address
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # layers other than the body's, by address
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    layouts: Mapping[str, Layout] = field(default_factory=dict)  # of others' weight files, by who writes them
+    weight_mappings: Mapping[str, WeightMapping] = field(default_factory=dict)  # of others' weight files, by who writes them
     weights: tuple[Weights, ...] = ()  # the first of a name and options is the one meant by both
 
     def __post_init__(self):
@@ -97,25 +97,25 @@ class Architecture:
                 raise TypeError(f"{name} is a {kind.__name__}, not {getattr(self, name)!r}")
         if not all(isinstance(one, Weights) for one in self.weights):
             raise TypeError(f"weights are kcnn.Weights, not {self.weights!r}")
-        if (self.body is None) == (self.keras is None):
+        if (self.backbone is None) == (self.keras is None):
             raise TypeError("an architecture has a body, or the function `keras` that makes its model: one of the two")
-        if self.keras is not None and (self.aux or self.changes):
+        if self.keras is not None and (self.aux or self.overrides):
             raise TypeError("a network of Keras code has no aux and no changes: no address reaches its layers")
-        for part in self.parts:
+        for part in self.builders:
             if any(p.kind is Parameter.VAR_KEYWORD for p in signature(part).parameters.values()):
                 raise TypeError(f"{part} takes **kwargs; options are explicit keyword parameters")
 
     @property
-    def parts(self) -> tuple[Callable[..., Any], ...]:
+    def builders(self) -> tuple[Callable[..., Any], ...]:
         """The functions that make it, whose keywords are its options."""
-        own = self.body or self.keras
+        own = self.backbone or self.keras
         assert own is not None
-        return (own,) if self.body is None else (own, self.head, *self.aux.values())
+        return (own,) if self.backbone is None else (own, self.head, *self.aux.values())
 
     @property
     def title(self) -> str:
         """What it is called where no name was published."""
-        return getattr(self.parts[0], "__name__", "network")
+        return getattr(self.builders[0], "__name__", "network")
 
     def variant(self, name: str) -> "Architecture":
         """The architecture with one variant's fields in place of its own."""
@@ -124,7 +124,7 @@ class Architecture:
         except KeyError:
             if not self.variants:
                 raise ValueError(f"there is no variant {name!r}; this architecture has none") from None
-            there = dict.fromkeys([*nearest(name, self.variants), *self.variants])  # the nearest first
+            there = dict.fromkeys([*suggest(name, self.variants), *self.variants])  # the nearest first
             raise ValueError(f"there is no variant {name!r}; there are {', '.join(there)}") from None
         for merged in ("options", "changes"):
             fields[merged] = {**getattr(self, merged), **fields.get(merged, {})}
@@ -135,13 +135,13 @@ class Architecture:
     def defaults(self) -> dict[str, Any]:
         """Every option of body and head with the value it has when nobody asks."""
         found: dict[str, Any] = {}
-        for part in self.parts:
-            found = {**keywords(part), **found}
+        for part in self.builders:
+            found = {**keyword_defaults(part), **found}
         return {**found, **self.options}
 
 
 @lru_cache(maxsize=1024)
-def keywords(part: Callable[..., Any]) -> Mapping[str, Any]:
+def keyword_defaults(part: Callable[..., Any]) -> Mapping[str, Any]:
     """Keyword options of a body or head, with their defaults."""
     return {
         p.name: p.default

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from kcnn.ops import (
-    Act,
+    Activation,
     AdaptivePool,
     Add,
     BatchNorm,
@@ -36,7 +36,7 @@ from kcnn.ops import (
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
-FILLS = ("zeros", "reflect", "edge")
+PADDING_MODES = ("zeros", "reflect", "edge")
 ACTIVATIONS = (  # Keras', each by one of its names: silu is swish, hard_swish is hard_silu
     "linear",
     "relu",
@@ -58,7 +58,7 @@ ACTIVATIONS = (  # Keras', each by one of its names: silu is swish, hard_swish i
 )
 
 
-class DoesNotFit(ValueError):
+class InputTooSmallError(ValueError):
     """A window is larger than what it should slide over: a larger input may fit."""
 
 
@@ -68,13 +68,13 @@ class Window:
 
     kernel: Pair  # pixels from the first to the last one seen, dilation included
     stride: Pair
-    before: Pair  # padding above and to the left
+    pad_before: Pair  # padding above and to the left
 
 
-WHOLE = "whole"  # a window as large as the image, wherever it stands
+WHOLE_INPUT = "whole"  # a window as large as the image, wherever it stands
 
 
-def pair(value: Size) -> Pair:
+def to_pair(value: Size) -> Pair:
     """(rows, columns) of a size given as an int or as two."""
     if isinstance(value, tuple):
         rows, columns = value
@@ -82,12 +82,12 @@ def pair(value: Size) -> Pair:
     return value, value
 
 
-def reach(kernel: int, dilation: int) -> int:
+def dilated_size(kernel: int, dilation: int) -> int:
     """Pixels from the first to the last tap of a dilated kernel."""
     return (kernel - 1) * dilation + 1
 
 
-def margins(size: int, kernel: int, stride: int, padding: Padding, axis: int) -> Pair:
+def padding_amounts(size: int, kernel: int, stride: int, padding: Padding, axis: int) -> Pair:
     """Pixels of padding before and after one axis; `kernel` is the reach."""
     if padding == "valid":
         return 0, 0
@@ -111,19 +111,19 @@ def margins(size: int, kernel: int, stride: int, padding: Padding, axis: int) ->
     )
 
 
-def slide(size: int, kernel: int, stride: int, padding: Padding, axis: int = 0) -> int:
+def output_size(size: int, kernel: int, stride: int, padding: Padding, axis: int = 0) -> int:
     """Positions a window of `kernel` pixels takes along one axis of `size` pixels."""
     if padding == "same":
         return -(-size // stride)
-    before, after = margins(size, kernel, stride, padding, axis)
+    before, after = padding_amounts(size, kernel, stride, padding, axis)
     if kernel > size + before + after:
         along = "columns" if axis else "rows"
         room = f"{size} + {before} + {after}" if before or after else f"{size}"
-        raise DoesNotFit(f"a window of {kernel} does not fit in {room} {along}")
+        raise InputTooSmallError(f"a window of {kernel} does not fit in {room} {along}")
     return (size + before + after - kernel) // stride + 1
 
 
-def remembered(asked: Any, op: Any, *shapes: Any) -> Any:
+def call_cached(asked: Any, op: Any, *shapes: Any) -> Any:
     """The answer of a function with an lru_cache; worked out anew for an op that has no hash."""
     try:
         return asked(op, *shapes)
@@ -131,67 +131,67 @@ def remembered(asked: Any, op: Any, *shapes: Any) -> Any:
         return asked.__wrapped__(op, *shapes)
 
 
-def window(op: Any, x: Shape, *others: Shape) -> Window | str | None:
+def input_window(op: Any, x: Shape, *others: Shape) -> Window | str | None:
     """What one output position sees of the input: None (its own pixel), a Window, or WHOLE.
 
     An op from elsewhere may also answer with the Conv, Depthwise or Pool that slides as it does.
     """
     kind = type(op)
     if kind in _WINDOWS:
-        dilation = pair(getattr(op, "dilation", 1))
-        kernel = tuple(map(reach, pair(op.kernel), dilation))
-        stride = pair(op.stride)
-        before = tuple(margins(x[axis], kernel[axis], stride[axis], op.padding, axis)[0] for axis in (0, 1))
+        dilation = to_pair(getattr(op, "dilation", 1))
+        kernel = tuple(map(dilated_size, to_pair(op.kernel), dilation))
+        stride = to_pair(op.stride)
+        before = tuple(padding_amounts(x[axis], kernel[axis], stride[axis], op.padding, axis)[0] for axis in (0, 1))
         return Window(kernel, stride, before)  # type: ignore[arg-type]
     if kind is Pad:
-        return Window((1, 1), (1, 1), (margins(x[0], 1, 1, op.padding, 0)[0], margins(x[1], 1, 1, op.padding, 1)[0]))
+        return Window((1, 1), (1, 1), (padding_amounts(x[0], 1, 1, op.padding, 0)[0], padding_amounts(x[1], 1, 1, op.padding, 1)[0]))
     if kind is GlobalPool or kind is Flatten:
-        return WHOLE
+        return WHOLE_INPUT
     if kind is AdaptivePool:
         return _adaptive_window(op, x)
-    if kind in SHAPES:
+    if kind in SHAPE_RULES:
         return None
     own = _ask(op, "window", None, x, *others)
-    return window(own, x, *others) if type(own) in _WINDOWS else own
+    return input_window(own, x, *others) if type(own) in _WINDOWS else own
 
 
-def shape(op: Any, x: Shape, *others: Shape) -> Shape:
+def output_shape(op: Any, x: Shape, *others: Shape) -> Shape:
     """The output shape; ValueError where the op cannot stand there, DoesNotFit where it is too large."""
-    rule = SHAPES.get(type(op))
+    rule = SHAPE_RULES.get(type(op))
     return rule(op, x, *others) if rule else tuple(op.shape(x, *others))
 
 
-def params(op: Any, x: Shape, *others: Shape) -> int:
+def count_params(op: Any, x: Shape, *others: Shape) -> int:
     """Trainable numbers."""
     match op:
         case Conv():
-            return (prod(pair(op.kernel)) * (x[2] // op.groups) + op.bias) * op.filters
+            return (prod(to_pair(op.kernel)) * (x[2] // op.groups) + op.bias) * op.filters
         case Depthwise():
-            return (prod(pair(op.kernel)) + op.bias) * x[2]
+            return (prod(to_pair(op.kernel)) + op.bias) * x[2]
         case BatchNorm():
             return (op.scale + op.center) * x[-1]
         case Dense():
             return (x[0] + op.bias) * op.units
-    return 0 if type(op) in SHAPES else _ask(op, "params", 0, x, *others)
+    return 0 if type(op) in SHAPE_RULES else _ask(op, "params", 0, x, *others)
 
 
-def state(op: Any, x: Shape, *others: Shape) -> int:
+def count_non_trainable_params(op: Any, x: Shape, *others: Shape) -> int:
     """Numbers that move in training but are not trained: moving statistics."""
     if type(op) is BatchNorm:
         return 2 * x[-1]
-    return 0 if type(op) in SHAPES else _ask(op, "state", 0, x, *others)
+    return 0 if type(op) in SHAPE_RULES else _ask(op, "state", 0, x, *others)
 
 
-def macs(op: Any, x: Shape, *others: Shape, out: Shape) -> int:
+def count_macs(op: Any, x: Shape, *others: Shape, out: Shape) -> int:
     """Multiply-accumulates for one image; `out` is the op's output shape."""
     match op:
         case Conv():
-            return prod(pair(op.kernel)) * (x[2] // op.groups) * prod(out)
+            return prod(to_pair(op.kernel)) * (x[2] // op.groups) * prod(out)
         case Depthwise():
-            return prod(pair(op.kernel)) * prod(out)
+            return prod(to_pair(op.kernel)) * prod(out)
         case Dense():
             return x[0] * op.units
-    return 0 if type(op) in SHAPES else _ask(op, "macs", 0, x, *others)
+    return 0 if type(op) in SHAPE_RULES else _ask(op, "macs", 0, x, *others)
 
 
 def _ask(op: Any, question: str, otherwise: Any, *shapes: Shape) -> Any:
@@ -209,7 +209,7 @@ def _positive(value: Any, what: str) -> None:
 
 def _plane(op: Any, x: Shape) -> Pair:
     """Output rows and columns of a sliding window, once its sizes are checked."""
-    return remembered(_slid, op, x)
+    return call_cached(_slid, op, x)
 
 
 @lru_cache(maxsize=65536)
@@ -222,28 +222,28 @@ def _slid(op: Any, x: Shape) -> Pair:
     _positive(dilation, "dilation")
     if op.padding == "ceil" and type(op) is not Pool:
         raise ValueError('padding "ceil" is for pools')
-    stride, dilation = pair(op.stride), pair(dilation)
+    stride, dilation = to_pair(op.stride), to_pair(dilation)
     if max(stride) > 1 and max(dilation) > 1:
         raise ValueError(f"stride {op.stride} together with dilation {op.dilation} is not possible")
-    kernel = tuple(map(reach, pair(op.kernel), dilation))
-    rows, columns = (slide(x[axis], kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1))
+    kernel = tuple(map(dilated_size, to_pair(op.kernel), dilation))
+    rows, columns = (output_size(x[axis], kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1))
     if op.padding not in ("valid", "same"):
-        sides = [margins(x[axis], kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1)]
+        sides = [padding_amounts(x[axis], kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1)]
         if type(op) is Pool and any(max(side) >= k for side, k in zip(sides, kernel, strict=True)):
             raise ValueError(
                 f"a pool of {op.kernel} cannot have {op.padding} pixels of padding: some window sees only that"
             )
         _fill_fits(getattr(op, "fill", "zeros"), x, sides)
     elif op.padding == "same" and getattr(op, "fill", "zeros") != "zeros":
-        _fill_fits(op.fill, x, [margins(x[axis], kernel[axis], stride[axis], "same", axis) for axis in (0, 1)])
+        _fill_fits(op.fill, x, [padding_amounts(x[axis], kernel[axis], stride[axis], "same", axis) for axis in (0, 1)])
     return rows, columns
 
 
 def _fill_fits(fill: str, x: Shape, sides: list[Pair]) -> None:
-    if fill not in (*FILLS, "lowest"):
-        raise ValueError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
+    if fill not in (*PADDING_MODES, "lowest"):
+        raise ValueError(f"fill must be one of {', '.join(PADDING_MODES)}, not {fill!r}")
     if fill == "reflect" and any(max(side) >= size for side, size in zip(sides, x, strict=False)):
-        raise DoesNotFit(f"{x[0]}x{x[1]} pixels cannot be reflected {sides} pixels beyond their edge")
+        raise InputTooSmallError(f"{x[0]}x{x[1]} pixels cannot be reflected {sides} pixels beyond their edge")
 
 
 def _conv(op: Conv, x: Shape) -> Shape:
@@ -257,20 +257,20 @@ def _conv(op: Conv, x: Shape) -> Shape:
 
 def _depthwise(op: Depthwise, x: Shape) -> Shape:
     rows, columns = _plane(op, x)
-    if len(set(pair(op.stride))) > 1:
+    if len(set(to_pair(op.stride))) > 1:
         raise ValueError(f"a depthwise convolution strides alike on rows and columns, not {op.stride}")
     return rows, columns, x[2]
 
 
 def _pool(op: Pool, x: Shape) -> Shape:
-    if op.kind not in ("max", "average"):
-        raise ValueError(f'a pool is "max" or "average", not {op.kind!r}')
+    if op.mode not in ("max", "average"):
+        raise ValueError(f'a pool is "max" or "average", not {op.mode!r}')
     return *_plane(op, x), x[2]
 
 
 def _pad(op: Pad, x: Shape) -> Shape:
-    sides = [margins(x[axis], 1, 1, op.padding, axis) for axis in (0, 1)]
-    _fill_fits(op.fill, x, sides)
+    sides = [padding_amounts(x[axis], 1, 1, op.padding, axis) for axis in (0, 1)]
+    _fill_fits(op.padding_mode, x, sides)
     return x[0] + sum(sides[0]), x[1] + sum(sides[1]), x[2] + sum(op.channels)
 
 
@@ -278,12 +278,12 @@ def _adaptive_pool(op: AdaptivePool, x: Shape) -> Shape:
     _positive(op.size, "size")
     if len(x) != 3:
         raise ValueError(f"a window slides over (rows, columns, channels), not over {x}")
-    return *pair(op.size), x[2]
+    return *to_pair(op.size), x[2]
 
 
 def _adaptive_window(op: AdaptivePool, x: Shape) -> Window:
     """The largest of its windows, and the mean step between them, at least one pixel."""
-    steps = [(n, m) for n, m in zip(x[:2], pair(op.size), strict=True)]
+    steps = [(n, m) for n, m in zip(x[:2], to_pair(op.size), strict=True)]
     kernel = tuple(max(-(-(i + 1) * n // m) - i * n // m for i in range(m)) for n, m in steps)
     stride = tuple(max(1, n // m) for n, m in steps)
     return Window(kernel, stride, (0, 0))  # type: ignore[arg-type]
@@ -314,9 +314,9 @@ def _dense(op: Dense, x: Shape) -> Shape:
     return (op.units,)
 
 
-def _act(op: Act, x: Shape) -> Shape:
-    if op.kind not in ACTIVATIONS:
-        raise ValueError(f"no activation {op.kind!r}; there are {', '.join(ACTIVATIONS)}")
+def _act(op: Activation, x: Shape) -> Shape:
+    if op.function not in ACTIVATIONS:
+        raise ValueError(f"no activation {op.function!r}; there are {', '.join(ACTIVATIONS)}")
     return x
 
 
@@ -331,8 +331,8 @@ def _unchanged(op: Any, x: Shape) -> Shape:
 
 
 def _global_pool(op: GlobalPool, x: Shape) -> Shape:
-    if op.kind not in ("max", "average"):
-        raise ValueError(f'a pool is "max" or "average", not {op.kind!r}')
+    if op.mode not in ("max", "average"):
+        raise ValueError(f'a pool is "max" or "average", not {op.mode!r}')
     return (1, 1, x[2]) if op.keepdims else (x[2],)
 
 
@@ -341,7 +341,7 @@ def _flatten(op: Flatten, x: Shape) -> Shape:
 
 
 _WINDOWS = (Conv, Depthwise, Pool)
-SHAPES: dict[type, Callable[..., Shape]] = {
+SHAPE_RULES: dict[type, Callable[..., Shape]] = {
     Conv: _conv,
     Depthwise: _depthwise,
     Pool: _pool,
@@ -351,7 +351,7 @@ SHAPES: dict[type, Callable[..., Shape]] = {
     Add: _add,
     Multiply: _multiply,
     Dense: _dense,
-    Act: _act,
+    Activation: _act,
     BatchNorm: _unchanged,
     LocalResponseNorm: _unchanged,
     Rescale: _unchanged,

@@ -9,24 +9,24 @@ from urllib.parse import urlsplit
 
 from kcnn import plugins, registry
 from kcnn.architecture import Architecture, Weights
-from kcnn.drawing import draw, measure, smallest_input
-from kcnn.labels import labels
-from kcnn.measurement import Measurement
+from kcnn.drawing import trace, summary, min_input_size
+from kcnn.labels import load_class_names
+from kcnn.measurement import Summary
 
 PATIENCE = 20.0  # seconds for the import of one plugin of many
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One network or variant, drawn at its standard size."""
 
     name: str
-    plan: Architecture
-    measured: Measurement
-    smallest: int  # pixels a side
+    architecture: Architecture
+    summary: Summary
+    min_input_size: int  # pixels a side
 
 
-def full_names(pattern: str = "*", variants: bool = True) -> list[str]:
+def expand_names(pattern: str = "*", variants: bool = True) -> list[str]:
     """Installed names that fit a pattern, each with its variants behind it; a word without * may stand anywhere.
 
     A plugin that does not load has no variants here; one of others' is loaded only where its name fits.
@@ -34,49 +34,49 @@ def full_names(pattern: str = "*", variants: bool = True) -> list[str]:
     wanted = pattern if "*" in pattern else f"*{pattern}*"
     before = wanted.partition(".")[0] + ("*" if "." in wanted else "")
     found = []
-    for name in registry.names():
-        wide = variants and (registry.only_own(name) or fnmatchcase(name, before))
-        found += [full for full in (with_variants(name) if wide else [name]) if fnmatchcase(full, wanted)]
+    for name in registry.list_models():
+        wide = variants and (registry.is_builtin(name) or fnmatchcase(name, before))
+        found += [full for full in (list_variants(name) if wide else [name]) if fnmatchcase(full, wanted)]
     return found
 
 
-def with_variants(name: str) -> list[str]:
+def list_variants(name: str) -> list[str]:
     """A network's name, and those of its variants; where it does not load there are none."""
     try:
-        variants = loaded(name).variants
+        variants = load_architecture(name).variants
     except Exception:  # a broken plugin hurts only its own name, and whoever asks for that is told
         return [name]
     return [name, *(f"{name}.{variant}" for variant in variants)]
 
 
-def loaded(name: str) -> Architecture:
+def load_architecture(name: str) -> Architecture:
     """An architecture beside many: a plugin of others' whose import hangs is given up, so that the rest can go on."""
-    point, _ = registry.entry(name)
-    owner = registry.publisher(point)
-    if owner != registry.OWN:
-        plugins.within(PATIENCE, point, owner)
-    return registry.architecture(name)
+    point, _ = registry.find_entry_point(name)
+    owner = registry.find_distribution(point)
+    if owner != registry.BUILTIN:
+        plugins.load_within(PATIENCE, point, owner)
+    return registry.get_architecture(name)
 
 
-def entry(name: str) -> Entry:
+def make_entry(name: str) -> CatalogueEntry:
     """A network, measured."""
-    return Entry(name, loaded(name), measure(name), smallest_input(name))
+    return CatalogueEntry(name, load_architecture(name), summary(name), min_input_size(name))
 
 
-def faults(found: Entry, keras: bool = False) -> Iterator[str]:
+def find_discrepancies(found: CatalogueEntry, keras: bool = False) -> Iterator[str]:
     """Everything that a network's plugin declares and that is not so, in words; nothing where all is well.
 
     `keras` builds the network too, and compares it layer by layer.
     """
-    plan, measured = found.plan, found.measured
+    plan, measured = found.architecture, found.summary
     if plan.params is not None and measured.params != plan.params:
         yield f"parameters are {measured.params:,}, not {plan.params:,}"
     if plan.macs is not None and abs(measured.macs - plan.macs) > 1e-3 * plan.macs:
         yield f"MACs are {measured.macs:,}, not {plan.macs:,}"
-    if plan.receptive_field is not None and measured.field != (plan.receptive_field, plan.receptive_field):
-        yield f"the receptive field is {measured.field}, not {plan.receptive_field}"
-    if plan.smallest_input is not None and found.smallest != plan.smallest_input:
-        yield f"the smallest input is {found.smallest}, not {plan.smallest_input}"
+    if plan.receptive_field is not None and measured.receptive_field != (plan.receptive_field, plan.receptive_field):
+        yield f"the receptive field is {measured.receptive_field}, not {plan.receptive_field}"
+    if plan.min_input_size is not None and found.min_input_size != plan.min_input_size:
+        yield f"the smallest input is {found.min_input_size}, not {plan.min_input_size}"
     yield from _drawn_otherwise(found)
     yield from _misnamed(found)
     for number, weights in enumerate(plan.weights):
@@ -86,22 +86,22 @@ def faults(found: Entry, keras: bool = False) -> Iterator[str]:
         yield from _built(found)
 
 
-def _drawn_otherwise(found: Entry) -> Iterator[str]:
+def _drawn_otherwise(found: CatalogueEntry) -> Iterator[str]:
     """What goes wrong at the smallest input, with one channel and seven, other classes, and side classifiers."""
-    side = found.smallest
+    side = found.min_input_size
     asked: list[dict[str, Any]] = [{"input_shape": (side, side, channels), "classes": 3} for channels in (1, 7)]
-    for given in (*asked, *([{"aux": True}] if found.plan.aux else [])):
+    for given in (*asked, *([{"aux": True}] if found.architecture.aux else [])):
         try:
-            draw(found.name, **given)
+            trace(found.name, **given)
         except ValueError as error:
             yield f"with {given} it does not draw: {error}"
 
 
-def _misnamed(found: Entry) -> Iterator[str]:
+def _misnamed(found: CatalogueEntry) -> Iterator[str]:
     """Layouts that leave a layer without a name, or give two the same."""
-    whole = measure(draw(found.name, aux=bool(found.plan.aux)))
-    layers = [row.name for row in whole if row.params or row.state]
-    for name, layout in found.plan.layouts.items():
+    whole = summary(trace(found.name, aux=bool(found.architecture.aux)))
+    layers = [row.name for row in whole if row.params or row.non_trainable_params]
+    for name, layout in found.architecture.weight_mappings.items():
         try:
             named = layout.names(layers)
         except Exception as error:
@@ -115,41 +115,41 @@ def _misnamed(found: Entry) -> Iterator[str]:
             yield f"layout {name} names two layers {twice}"
 
 
-def _malformed(found: Entry, weights: Weights) -> Iterator[str]:
+def _malformed(found: CatalogueEntry, weights: Weights) -> Iterator[str]:
     address = urlsplit(weights.url)
     if address.scheme not in ("https", "http", "file") or not address.path.rpartition("/")[2]:
         yield f"{weights.url!r} is no https, http or file URL of a file"
-    if weights.layout != "kcnn" and weights.layout not in found.plan.layouts:
-        yield f"layout {weights.layout!r} is none of {', '.join(['kcnn', *found.plan.layouts])}"
-    if weights.top and len(labels(weights.classes)) != found.plan.classes:
-        yield f"{len(labels(weights.classes))} names for {found.plan.classes} classes"
+    if weights.mapping != "kcnn" and weights.mapping not in found.architecture.weight_mappings:
+        yield f"layout {weights.mapping!r} is none of {', '.join(['kcnn', *found.architecture.weight_mappings])}"
+    if weights.top and len(load_class_names(weights.classes)) != found.architecture.classes:
+        yield f"{len(load_class_names(weights.classes))} names for {found.architecture.classes} classes"
     if weights.accuracy is not None and not (0 < weights.accuracy < 100 and weights.citation):
         yield f"an accuracy is a cited percentage, not {weights.accuracy!r}"
     if not 0 < weights.crop <= weights.resize:
         yield f"a crop of {weights.crop} from a side of {weights.resize}"
     try:
-        draw(found.name, **weights.options)
+        trace(found.name, **weights.options)
     except ValueError as error:
         yield f"its options do not draw: {error}"
 
 
-def _built(found: Entry) -> Iterator[str]:
+def _built(found: CatalogueEntry) -> Iterator[str]:
     from math import prod
 
     from kcnn.models import build
 
     model = build(found.name)
     layers = {layer.name: layer for layer in model.layers}
-    for row in found.measured:
-        if row.name not in layers and found.plan.keras and not row.params:
+    for row in found.summary:
+        if row.name not in layers and found.architecture.keras and not row.params:
             continue  # an activation inside a layer, or an operator, which is none
         layer = layers[row.name]
         have = tuple(sum(prod(w.shape) for w in ws) for ws in (layer.trainable_weights, layer.non_trainable_weights))
-        if have != (row.params, row.state) or tuple(layer.output.shape[1:]) != row.shape:
+        if have != (row.params, row.non_trainable_params) or tuple(layer.output.shape[1:]) != row.shape:
             yield f"Keras makes of {row.name} {tuple(layer.output.shape[1:])} with {have} numbers"
 
 
-def page() -> str:
+def render_catalogue() -> str:
     """The catalogue of kcnn's own networks in Markdown."""
     lines = [
         "# Catalogue",
@@ -163,12 +163,12 @@ def page() -> str:
     ]
     module = ""
     for name in _by_family():
-        point, _ = registry.entry(f"{registry.OWN}:{name}")
+        point, _ = registry.find_entry_point(f"{registry.BUILTIN}:{name}")
         if point.module != module:
             module = point.module
             title = (sys.modules[module].__doc__ or module).strip().splitlines()[0].rstrip(".")
             lines += ["", f"## {title}", "", f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
-        lines.append(f"| {' | '.join(_cells(name, entry(f'{registry.OWN}:{name}')))} |")
+        lines.append(f"| {' | '.join(_cells(name, make_entry(f'{registry.BUILTIN}:{name}')))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -177,24 +177,24 @@ _COLUMNS = ("network", "year", "reference", "parameters", "MACs", "input", "rece
 
 def _by_family() -> list[str]:
     """kcnn's own networks with their variants, by the first year of their family, then as they are published."""
-    bare = [name for name, points in registry.published().items() if registry.OWN in points]
-    own = [full.partition(":")[2] for name in sorted(bare) for full in with_variants(f"{registry.OWN}:{name}")]
-    order = list(registry.published())
-    plans = {name: registry.architecture(f"kcnn:{name.partition('.')[0]}") for name in own}
+    bare = [name for name, points in registry.discover().items() if registry.BUILTIN in points]
+    own = [full.partition(":")[2] for name in sorted(bare) for full in list_variants(f"{registry.BUILTIN}:{name}")]
+    order = list(registry.discover())
+    plans = {name: registry.get_architecture(f"kcnn:{name.partition('.')[0]}") for name in own}
     first: dict[str, int] = {}
     for name in own:
-        module = registry.entry(f"kcnn:{name}")[0].module
+        module = registry.find_entry_point(f"kcnn:{name}")[0].module
         first[module] = min(first.get(module, 9999), plans[name].year or 9999)
 
     def place(name: str) -> tuple[int, str, int]:
-        module = registry.entry(f"kcnn:{name}")[0].module
+        module = registry.find_entry_point(f"kcnn:{name}")[0].module
         return first[module], module, order.index(name.partition(".")[0])
 
     return sorted(own, key=place)
 
 
-def _cells(name: str, found: Entry) -> tuple[str, ...]:
-    plan, measured = found.plan, found.measured
+def _cells(name: str, found: CatalogueEntry) -> tuple[str, ...]:
+    plan, measured = found.architecture, found.summary
     return (
         f"`{name}`",
         str(plan.year or ""),
@@ -202,13 +202,13 @@ def _cells(name: str, found: Entry) -> tuple[str, ...]:
         f"{measured.params:,}",
         f"{measured.macs:,}",
         "x".join(map(str, plan.input_shape)),
-        str(measured.field[0]),
-        str(found.smallest),
-        weights_said(plan),
+        str(measured.receptive_field[0]),
+        str(found.min_input_size),
+        describe_weights(plan),
     )
 
 
-def weights_said(plan: Architecture) -> str:
+def describe_weights(plan: Architecture) -> str:
     """Published weights by name, publisher and cited accuracy; of many widths and sizes the best is said."""
     said: dict[str, str] = {}
     for name in dict.fromkeys(w.name for w in plan.weights):
@@ -222,4 +222,4 @@ def weights_said(plan: Architecture) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(render_catalogue(), end="")

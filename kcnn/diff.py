@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields, replace
 from itertools import takewhile
 from typing import Any
 
-from kcnn.arithmetic import Pair, Shape, margins, pair, params, reach
-from kcnn.drawing import Drawing, draw, measure
-from kcnn.measurement import Row
-from kcnn.sketch import Sketch, walk
+from kcnn.arithmetic import Pair, Shape, padding_amounts, to_pair, count_params, dilated_size
+from kcnn.drawing import Graph, trace, summary
+from kcnn.measurement import LayerSummary
+from kcnn.sketch import SymbolicTensor, topological_order
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class LayerDifference:
     """One layer that is not alike; `before` or `after` is None where a network has no layer of the name."""
 
     name: str
-    before: Row | None
-    after: Row | None
+    before: LayerSummary | None
+    after: LayerSummary | None
     fields: dict[str, tuple[Any, Any]]  # of the op, and "op", "shape" or "inputs" where those differ
 
     def __str__(self) -> str:
@@ -29,7 +29,7 @@ class LayerDifference:
 
 
 @dataclass(frozen=True)
-class Group:
+class LayerGroup:
     """One and the same difference of several layers."""
 
     sign: str  # "~" changed, "+" came, "-" went
@@ -40,19 +40,19 @@ class Group:
     def __str__(self) -> str:
         count = f" in {len(self.layers)} layers" if len(self.layers) > 1 else ""
         weighs = f", {_weight(self.params)}" if self.params else ""
-        return f"{self.sign} {together(self.layers)}: {self.what}{count}{weighs}"
+        return f"{self.sign} {join_names(self.layers)}: {self.what}{count}{weighs}"
 
 
 @dataclass(frozen=True)
-class Difference:
+class GraphDiff:
     """What sets two networks apart; pairs are (first, second)."""
 
     layers: tuple[LayerDifference, ...]
-    groups: tuple[Group, ...]  # the same, those alike together, most weights first; without what only follows
+    groups: tuple[LayerGroup, ...]  # the same, those alike together, most weights first; without what only follows
     params: tuple[int, int]
-    state: tuple[int, int]
+    non_trainable_params: tuple[int, int]
     macs: tuple[int, int]
-    field: tuple[Pair, Pair]
+    receptive_field: tuple[Pair, Pair]
 
     def __bool__(self) -> bool:
         return bool(self.layers)
@@ -61,7 +61,7 @@ class Difference:
         return self._said(self.layers)
 
     @property
-    def summary(self) -> str:
+    def text(self) -> str:
         """A line for each kind of difference, and the totals."""
         rest = self.params[1] - self.params[0] - sum(group.params for group in self.groups)
         follows = [f"  what follows from these: {_weight(rest)}"] if rest else []
@@ -70,7 +70,7 @@ class Difference:
     def _said(self, differences: Sequence[Any]) -> str:
         if not self.layers:
             return "the same, layer by layer"
-        before, after = (_side(pair) for pair in self.field)
+        before, after = (_side(pair) for pair in self.receptive_field)
         totals = (
             f"parameters {self.params[0]:,} -> {self.params[1]:,} ({self.params[1] - self.params[0]:+,}), "
             f"MACs {self.macs[0]:,} -> {self.macs[1]:,} ({self.macs[1] - self.macs[0]:+,}), "
@@ -79,10 +79,10 @@ class Difference:
         return "\n".join([*map(str, differences), totals])
 
 
-def diff(a: str | Drawing | Sketch, b: str | Drawing | Sketch) -> Difference:
+def diff(a: str | Graph | SymbolicTensor, b: str | Graph | SymbolicTensor) -> GraphDiff:
     """What makes `b` of `a`: layers that went, came or changed, by name, and the totals before and after."""
     first, second = _drawn(a), _drawn(b)
-    before, after = measure(first), measure(second)
+    before, after = summary(first), summary(second)
     old, new = ({row.name: row for row in m} for m in (before, after))
     wires, rewired = _inputs(first), _inputs(second)
     layers = []
@@ -95,17 +95,17 @@ def diff(a: str | Drawing | Sketch, b: str | Drawing | Sketch) -> Difference:
                 layers.append(LayerDifference(name, old[name], new[name], changed))
         else:
             layers.append(LayerDifference(name, old.get(name), new.get(name), {}))
-    return Difference(
+    return GraphDiff(
         layers=tuple(layers),
         groups=_groups(layers, _sources(first)),
         params=(before.params, after.params),
-        state=(before.state, after.state),
+        non_trainable_params=(before.non_trainable_params, after.non_trainable_params),
         macs=(before.macs, after.macs),
-        field=(before.field, after.field),
+        receptive_field=(before.receptive_field, after.receptive_field),
     )
 
 
-def _fields(old: Row, new: Row) -> dict[str, tuple[Any, Any]]:
+def _fields(old: LayerSummary, new: LayerSummary) -> dict[str, tuple[Any, Any]]:
     changed: dict[str, tuple[Any, Any]] = {}
     if type(old.op) is not type(new.op):
         changed["op"] = (type(old.op).__name__, type(new.op).__name__)
@@ -123,9 +123,9 @@ def _margin(op: Any) -> Any:
     """A padding as it acts at every size of image, however it is written."""
     if op.padding in ("same", "valid"):
         return op.padding
-    size, stride, dilation = (pair(getattr(op, name, 1)) for name in ("kernel", "stride", "dilation"))
-    kernel = tuple(map(reach, size, dilation))
-    sides = tuple(margins(0, kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1))
+    size, stride, dilation = (to_pair(getattr(op, name, 1)) for name in ("kernel", "stride", "dilation"))
+    kernel = tuple(map(dilated_size, size, dilation))
+    sides = tuple(padding_amounts(0, kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1))
     same = stride == (1, 1) and all(side == (k // 2, k // 2) and k % 2 for side, k in zip(sides, kernel, strict=True))
     return "same" if same else "valid" if sides == ((0, 0), (0, 0)) else sides
 
@@ -138,13 +138,13 @@ def _side(pair: Pair) -> str:
     return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
 
 
-def _sources(network: Drawing | Sketch) -> dict[str, tuple[Shape, ...]]:
+def _sources(network: Graph | SymbolicTensor) -> dict[str, tuple[Shape, ...]]:
     """The shapes that each layer stands on."""
-    ends = tuple(network.ends.values()) if isinstance(network, Drawing) else (network,)
-    return {x.name: tuple(source.shape for source in x.inputs) for x in walk(*ends)}
+    ends = tuple(network.outputs.values()) if isinstance(network, Graph) else (network,)
+    return {x.name: tuple(source.shape for source in x.inputs) for x in topological_order(*ends)}
 
 
-def _groups(layers: Sequence[LayerDifference], before: dict[str, tuple[Shape, ...]]) -> tuple[Group, ...]:
+def _groups(layers: Sequence[LayerDifference], before: dict[str, tuple[Shape, ...]]) -> tuple[LayerGroup, ...]:
     """Layers with the same change of the same field, and those that came or went, by kind of op.
 
     Shapes and inputs that changed are left out: they follow from the rest.
@@ -164,20 +164,20 @@ def _groups(layers: Sequence[LayerDifference], before: dict[str, tuple[Shape, ..
             article = "an" if kind[0] in "AEIOU" else "a"
             found.setdefault(("+", f"{article} {kind}"), []).append((layer.name, new.params))
     groups = [
-        Group(sign, tuple(name for name, _ in members), what, sum(weight for _, weight in members))
+        LayerGroup(sign, tuple(name for name, _ in members), what, sum(weight for _, weight in members))
         for (sign, what), members in found.items()
     ]
     return tuple(sorted(groups, key=lambda group: -abs(group.params)))
 
 
-def _weighs(old: Row, new: Row, field: str, value: Any, shapes: tuple[Shape, ...]) -> int:
+def _weighs(old: LayerSummary, new: LayerSummary, field: str, value: Any, shapes: tuple[Shape, ...]) -> int:
     """The trained numbers that one changed field of a layer makes more, on the inputs it had before."""
     if field == "op":
         return new.params - old.params
-    return params(replace(old.op, **{field: value}), *shapes) - old.params
+    return count_params(replace(old.op, **{field: value}), *shapes) - old.params
 
 
-def together(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Several names as one address where they differ in single words, else the first of them."""
     words = [name.split("_") for name in names]
     if len({len(one) for one in words}) == 1:
@@ -193,11 +193,11 @@ def _common(words: Sequence[str]) -> str:
     return words[0] if len(set(words)) == 1 else "".join(letters[0] for letters in same) + "*"
 
 
-def _drawn(network: str | Drawing | Sketch) -> Drawing | Sketch:
-    return draw(network) if isinstance(network, str) else network
+def _drawn(network: str | Graph | SymbolicTensor) -> Graph | SymbolicTensor:
+    return trace(network) if isinstance(network, str) else network
 
 
-def _inputs(network: Drawing | Sketch) -> dict[str, tuple[str, ...]]:
+def _inputs(network: Graph | SymbolicTensor) -> dict[str, tuple[str, ...]]:
     """The names of the layers that each layer stands on."""
-    ends = tuple(network.ends.values()) if isinstance(network, Drawing) else (network,)
-    return {x.name: tuple(source.name for source in x.inputs) for x in walk(*ends)}
+    ends = tuple(network.outputs.values()) if isinstance(network, Graph) else (network,)
+    return {x.name: tuple(source.name for source in x.inputs) for x in topological_order(*ends)}

@@ -34,39 +34,39 @@ class Plugin:
     reason: str = ""
 
 
-def installed() -> list[Plugin]:
+def list_plugins() -> list[Plugin]:
     """Every distribution that publishes architectures, as its metadata has it: none of their code runs."""
     return [_at_first_sight(distribution, points) for distribution, points in _by_distribution().items()]
 
 
 def _by_distribution() -> dict[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = {}
-    for points in registry.published().values():
+    for points in registry.discover().values():
         for distribution, point in points.items():
             found.setdefault(distribution, []).append(point)
-    return dict(sorted(found.items(), key=lambda one: (one[0] != registry.OWN, one[0])))
+    return dict(sorted(found.items(), key=lambda one: (one[0] != registry.BUILTIN, one[0])))
 
 
 def _at_first_sight(distribution: str, points: Sequence[EntryPoint]) -> Plugin:
     dist = points[0].dist
     version = (dist.metadata["Version"] if dist else None) or "?"
     found = Plugin(distribution, version, tuple(sorted(p.name for p in points)), READY)
-    if not registry.may_load(distribution):
-        return replace(found, state=HELD, reason=f"{registry.ALLOWED} does not name it")
-    wrong = plugins.misfits(dist)
+    if not registry.is_allowed(distribution):
+        return replace(found, state=HELD, reason=f"{registry.ALLOW_VARIABLE} does not name it")
+    wrong = plugins.find_unmet_requirements(dist)
     if wrong:
         return replace(found, state=UNFIT, reason="; ".join(wrong))
-    known = registry.published()
+    known = registry.discover()
     rivals = {other for name in found.names for other in known[name] if other != distribution}
-    rivals = {other for other in rivals if registry.may_load(other)}
+    rivals = {other for other in rivals if registry.is_allowed(other)}
     if rivals:
         both = [name for name in found.names if len(known[name]) > 1]
-        reason = f'{some(both)} also by {", ".join(sorted(rivals))}; ask for "{distribution}:{both[0]}"'
+        reason = f'{abbreviate(both)} also by {", ".join(sorted(rivals))}; ask for "{distribution}:{both[0]}"'
         return replace(found, state=CLASH, reason=reason)
     return found
 
 
-def examined(found: Plugin, seconds: float = 60.0) -> Plugin:
+def diagnose(found: Plugin, seconds: float = 60.0) -> Plugin:
     """The same plugin after its architectures were loaded in a process of their own, within so many seconds."""
     if found.state == HELD:
         return found
@@ -91,12 +91,12 @@ def examined(found: Plugin, seconds: float = 60.0) -> Plugin:
     if wrong:
         reasons = list(dict.fromkeys(wrong.values()))
         more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
-        return replace(found, state=BROKEN, reason=f"{some(list(wrong))}: {reasons[0]}{more}")
+        return replace(found, state=BROKEN, reason=f"{abbreviate(list(wrong))}: {reasons[0]}{more}")
     return found if found.state in (CLASH, UNFIT) else replace(found, state=OK)
 
 
 @contextmanager
-def as_installed(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
+def simulate_install(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
     """While it lasts a checkout is there as if it were installed: its distribution, and the names it publishes.
 
     Its code lies in the folder itself or in `src`. FileNotFoundError, ValueError where its pyproject.toml is no
@@ -129,7 +129,7 @@ def as_installed(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
         added = [beside, str(code.resolve())]
         sys.path[:0] = added
         before = {*sys.modules}
-        registry.refresh()
+        registry.refresh_plugins()
         try:
             yield distribution, sorted(points)
         finally:
@@ -137,14 +137,14 @@ def as_installed(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
             for name in {*sys.modules} - before:  # the next look is at what the files are then
                 if (getattr(sys.modules[name], "__file__", None) or "").startswith(added[1]):
                     del sys.modules[name]
-            registry.refresh()
+            registry.refresh_plugins()
 
 
-def unpublishable(distribution: str, names: Iterable[str]) -> Iterator[str]:
+def check_distribution(distribution: str, names: Iterable[str]) -> Iterator[str]:
     """What would make a distribution hard to use once it is published, in words."""
-    points = registry.published()
+    points = registry.discover()
     dist = next(points[name][distribution] for name in names).dist
-    if not any(one.name.lower() == registry.OWN for one in plugins.requirements(dist)):
+    if not any(one.name.lower() == registry.BUILTIN for one in plugins.list_requirements(dist)):
         yield 'it states no version of kcnn that it is made for: give dependencies a line such as "kcnn>=0.1"'
     for name in names:
         if not NAME.fullmatch(name):
@@ -154,7 +154,7 @@ def unpublishable(distribution: str, names: Iterable[str]) -> Iterator[str]:
             yield f"{name!r} is published by {' and by '.join(others)} too"
 
 
-def some(names: Sequence[str], most: int = 4) -> str:
+def abbreviate(names: Sequence[str], most: int = 4) -> str:
     """The first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -163,9 +163,9 @@ def _loads(distribution: str, names: Iterable[str]) -> dict[str, str]:
     """What is wrong with each name of a distribution, in words; nothing of those that load."""
     wrong = {}
     for name in names:
-        point = registry.published()[name][distribution]
+        point = registry.discover()[name][distribution]
         try:
-            found = plugins.load(point, distribution)
+            found = plugins.load_plugin(point, distribution)
         except ImportError as error:
             wrong[name] = str(error).partition("does not load: ")[2] or str(error)
             continue

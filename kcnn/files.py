@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`, with its ending; renamed to `path` once written, removed after an error."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -27,5 +27,5 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """The text as the whole content of `path`, or an error and `path` as it was."""
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ def _imagenet() -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if not line.startswith("#"))
 
 
-def labels(classes: str | tuple[str, ...]) -> list[str]:
+def load_class_names(classes: str | tuple[str, ...]) -> list[str]:
     """The names of a list's classes, in order: "imagenet" (the 1,000 of ILSVRC 2012), or names as they are."""
     if not isinstance(classes, str):
         return list(classes)

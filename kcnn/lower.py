@@ -9,14 +9,14 @@ from typing import Any
 import keras
 
 from kcnn import arithmetic, layers, ops
-from kcnn.arithmetic import Pair, pair
-from kcnn.drawing import Drawing
-from kcnn.sketch import walk
+from kcnn.arithmetic import Pair, to_pair
+from kcnn.drawing import Graph
+from kcnn.sketch import topological_order
 
 LAST = {"data_format": "channels_last"}
 
 
-def layer(op: Any, name: str, dtype: Any = None) -> Callable[..., Any]:
+def make_layer(op: Any, name: str, dtype: Any = None) -> Callable[..., Any]:
     """The function from Keras tensors to a Keras tensor that an op stands for; it makes layer `name`."""
     given = {"name": name, "dtype": dtype}
     match op:
@@ -62,17 +62,17 @@ _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {
     ops.LocalResponseNorm: lambda op, given: layers.LocalResponseNormalization(
         op.size, op.bias, op.alpha, op.beta, **given
     ),
-    ops.Act: lambda op, given: keras.layers.Activation(op.kind, **given),
+    ops.Activation: lambda op, given: keras.layers.Activation(op.kind, **given),
     ops.Dropout: lambda op, given: keras.layers.Dropout(op.rate, **given),
     ops.DropPath: lambda op, given: keras.layers.Dropout(op.rate, noise_shape=(None, 1, 1, 1), **given),
-    ops.AdaptivePool: lambda op, given: layers.AdaptiveAveragePooling2D(pair(op.size), **given),
+    ops.AdaptivePool: lambda op, given: layers.AdaptiveAveragePooling2D(to_pair(op.size), **given),
     ops.Dense: lambda op, given: keras.layers.Dense(op.units, use_bias=op.bias, kernel_initializer=op.init, **given),
     ops.GlobalPool: lambda op, given: (
         keras.layers.GlobalAveragePooling2D if op.kind == "average" else keras.layers.GlobalMaxPooling2D
     )(keepdims=op.keepdims, **LAST, **given),
     ops.Flatten: lambda op, given: keras.layers.Flatten(**LAST, **given),
     ops.Pad: lambda op, given: _margin(
-        tuple(arithmetic.margins(1, 1, 1, op.padding, axis) for axis in (0, 1)), op.fill, given, op.channels
+        tuple(arithmetic.padding_amounts(1, 1, 1, op.padding, axis) for axis in (0, 1)), op.fill, given, op.channels
     ),
 }
 
@@ -80,9 +80,9 @@ _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {
 def _sides(op: Any, x: Any) -> tuple[Pair, Pair] | str:
     """ "same" or "valid" where Keras' own word does as the op says, else explicit pixels per side."""
     fill = getattr(op, "fill", "zeros")
-    dilation = pair(getattr(op, "dilation", 1))
-    kernel = tuple(map(arithmetic.reach, pair(op.kernel), dilation))
-    stride = pair(op.stride)
+    dilation = to_pair(getattr(op, "dilation", 1))
+    kernel = tuple(map(arithmetic.dilated_size, to_pair(op.kernel), dilation))
+    stride = to_pair(op.stride)
     plain = fill == "zeros" and not getattr(op, "count_padding", False)
     if op.padding == "valid" or (op.padding == "same" and plain):
         return op.padding
@@ -95,7 +95,7 @@ def _sides(op: Any, x: Any) -> tuple[Pair, Pair] | str:
             "the image's size; give a fixed input_shape"
         )
     top, left = (
-        arithmetic.margins(size or 1, k, s, op.padding, axis)
+        arithmetic.padding_amounts(size or 1, k, s, op.padding, axis)
         for axis, (size, k, s) in enumerate(zip((rows, columns), kernel, stride, strict=True))
     )
     return (top, left) if any(top) or any(left) else "valid"
@@ -116,41 +116,41 @@ def _padded(op: Any, x: Any, fill: str, given: dict[str, Any]) -> tuple[Any, str
 
 
 def _convolution(op: ops.Conv | ops.Depthwise, x: Any, given: dict[str, Any]) -> Any:
-    x, padding = _padded(op, x, op.fill, given)
-    window = {"strides": pair(op.stride), "padding": padding, "dilation_rate": pair(op.dilation), **LAST}
-    kernel = pair(op.kernel)
+    x, padding = _padded(op, x, op.padding_mode, given)
+    window = {"strides": to_pair(op.stride), "padding": padding, "dilation_rate": to_pair(op.dilation), **LAST}
+    kernel = to_pair(op.kernel)
     if isinstance(op, ops.Conv):
         return keras.layers.Conv2D(
-            op.filters, kernel, groups=op.groups, use_bias=op.bias, kernel_initializer=op.init, **window, **given
+            op.filters, kernel, groups=op.groups, use_bias=op.bias, kernel_initializer=op.kernel_initializer, **window, **given
         )(x)
-    init: Any = op.init
+    init: Any = op.kernel_initializer
     if init == "he_uniform":  # Keras counts all channels as inputs of each filter; here each sees one
         init = keras.initializers.VarianceScaling(2.0 * x.shape[-1], "fan_in", "uniform")
     return keras.layers.DepthwiseConv2D(kernel, use_bias=op.bias, depthwise_initializer=init, **window, **given)(x)
 
 
 def _pool(op: ops.Pool, x: Any, given: dict[str, Any]) -> Any:
-    size, stride = pair(op.kernel), pair(op.stride)
-    if op.kind == "max":
+    size, stride = to_pair(op.kernel), to_pair(op.stride)
+    if op.mode == "max":
         x, padding = _padded(op, x, "lowest", given)
         return keras.layers.MaxPooling2D(size, stride, padding, **LAST, **given)(x)
     sides = _sides(op, x)
-    if isinstance(sides, str) or (op.count_padding and op.padding != "ceil"):
+    if isinstance(sides, str) or (op.count_include_pad and op.padding != "ceil"):
         x, padding = _padded(op, x, "zeros", given)
         return keras.layers.AveragePooling2D(size, stride, padding, **LAST, **given)(x)
     return layers.AveragePooling2D(size, stride, sides, **given)(x)
 
 
-def tensors(drawing: Drawing) -> tuple[Any, dict[str, Any]]:
+def build_tensors(drawing: Graph) -> tuple[Any, dict[str, Any]]:
     """The Keras image tensor of a drawing, and its end tensors by name.
 
     Ends that are logits compute in float32 whatever the dtype policy.
     """
-    logits = {id(x) for name, x in drawing.ends.items() if name == "logits" or name.startswith("aux")}
-    image = keras.Input(drawing.input_shape, name=drawing.image.name)
-    made = {id(drawing.image): image}
-    for x in walk(*drawing.ends.values()):
+    logits = {id(x) for name, x in drawing.outputs.items() if name == "logits" or name.startswith("aux")}
+    image = keras.Input(drawing.input_shape, name=drawing.input.name)
+    made = {id(drawing.input): image}
+    for x in topological_order(*drawing.outputs.values()):
         if x.op is not None:
             sources = (made[id(source)] for source in x.inputs)
-            made[id(x)] = layer(x.op, x.name, "float32" if id(x) in logits else None)(*sources)
-    return image, {name: made[id(x)] for name, x in drawing.ends.items()}
+            made[id(x)] = make_layer(x.op, x.name, "float32" if id(x) in logits else None)(*sources)
+    return image, {name: made[id(x)] for name, x in drawing.outputs.items()}

@@ -16,21 +16,21 @@ from typing import Any
 import kcnn
 from kcnn import plugins
 from kcnn.architecture import Architecture
-from kcnn.drawing import ARGUMENTS, Drawing, draw
-from kcnn.registry import entry
-from kcnn.weights import load_drawn, published
+from kcnn.drawing import ARGUMENTS, Graph, trace
+from kcnn.registry import find_entry_point
+from kcnn.weights import load_into_graph, find_published
 
 
 def build(
-    network: str | Architecture | Drawing,
+    network: str | Architecture | Graph,
     *,
     classes: int | None = None,
     input_shape: Sequence[int | None] | None = None,
     top: bool = True,
     weights: str | PathLike[str] | None = None,
-    changes: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     aux: bool = False,
-    taps: Sequence[str] = (),
+    outputs: Sequence[str] = (),
     prefix: str = "",
     seed: int | None = None,
     **options: Any,
@@ -46,38 +46,38 @@ def build(
         "classes": classes,
         "input_shape": input_shape,
         "top": top,
-        "changes": changes,
+        "changes": overrides,
         "aux": aux,
-        "taps": taps,
+        "taps": outputs,
         "prefix": prefix,
         **options,
     }
-    if isinstance(network, Drawing):
+    if isinstance(network, Graph):
         given = [word for word, value in asked.items() if value != ARGUMENTS.get(word)]
         if given:
             raise ValueError(f"{network.name} is drawn already; give {', '.join(given)} to kcnn.draw or kcnn.patch")
         drawing = network
     else:
-        drawing = draw(network, **asked)
+        drawing = trace(network, **asked)
     if drawing.network is None:
         raise ValueError(f"{drawing.name} was read from a Keras model; that model is already what build would make")
     _openable(drawing)
     if weights is not None:
-        published(drawing, weights)  # what is not there is said before Keras is loaded
+        find_published(drawing, weights)  # what is not there is said before Keras is loaded
 
-    from kcnn.lower import tensors
+    from kcnn.lower import build_tensors
     from kcnn.network import Network
-    from kcnn.read import tensors as tensors_of_keras
+    from kcnn.read import to_keras_tensors as tensors_of_keras
 
     with _seeded(seed), _uncollected():
-        image, ends = (tensors_of_keras if _of_keras(drawing) else tensors)(drawing)
+        image, ends = (tensors_of_keras if _of_keras(drawing) else build_tensors)(drawing)
         sides = tuple(name for name in ends if drawing.asked["aux"] and name != "logits")
         outputs = list(ends.values()) if len(ends) > 1 else next(iter(ends.values()))
         name = drawing.asked["prefix"] + drawing.name.rpartition(":")[2].replace(".", "_")
-        model = Network(image, outputs, name=name, aux=sides, card=json.dumps(_card(drawing)))
-    model.update_card(modules=_modules(model))
+        model = Network(image, outputs, name=name, aux=sides, metadata=json.dumps(_card(drawing)))
+    model.update_metadata(modules=_modules(model))
     if weights is not None:
-        load_drawn(model, drawing, weights)
+        load_into_graph(model, drawing, weights)
     return model
 
 
@@ -106,24 +106,24 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def load(path: str | PathLike[str]) -> Any:
+def load_model(path: str | PathLike[str]) -> Any:
     """The model that `model.save(path)` wrote, with the plugins it needs imported first.
 
     FileNotFoundError, ValueError where the file is no Keras model of kcnn's or is damaged,
     ImportError where the distribution that published its architecture is not installed.
     """
-    card = read_card(path)
+    card = read_metadata(path)
     home = "kcnn"
     if card["distribution"]:
         try:
-            point, _ = entry(f"{card['distribution']}:{card['network'].rpartition(':')[2]}")
+            point, _ = find_entry_point(f"{card['distribution']}:{card['network'].rpartition(':')[2]}")
         except ValueError as error:
             raise ImportError(
                 f"{path} holds {card['network']!r} of distribution {card['distribution']} "
                 f"{card['distribution_version']}, which is not installed here: {error}"
             ) from None
         home = point.module.partition(".")[0]
-        plugins.load(point, card["distribution"])
+        plugins.load_plugin(point, card["distribution"])
     for module in card["modules"]:
         # A file may not name just any module to run: only kcnn's, or those of the plugin it is built from.
         if module not in sys.modules and module.partition(".")[0] not in ("kcnn", home):
@@ -138,7 +138,7 @@ def load(path: str | PathLike[str]) -> Any:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def read_card(path: str | PathLike[str]) -> dict[str, Any]:
+def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
     """The card inside a saved model, without loading the model."""
     where = Path(path)
     if not where.exists():
@@ -154,12 +154,12 @@ def read_card(path: str | PathLike[str]) -> dict[str, Any]:
     return json.loads(card)
 
 
-def _card(drawing: Drawing) -> dict[str, Any]:
+def _card(drawing: Graph) -> dict[str, Any]:
     """What the drawing is, as JSON."""
     plan, asked = drawing.architecture, drawing.asked
     assert plan is not None
     named = isinstance(drawing.network, str)
-    point = entry(drawing.name)[0] if named else None
+    point = find_entry_point(drawing.name)[0] if named else None
     owner = point.dist if point else None
     return {
         "kcnn": kcnn.__version__,
@@ -178,7 +178,7 @@ def _card(drawing: Drawing) -> dict[str, Any]:
     }
 
 
-def _of_keras(drawing: Drawing) -> bool:
+def _of_keras(drawing: Graph) -> bool:
     """Whether a network exists only as Keras code."""
     return drawing.architecture is not None and drawing.architecture.keras is not None
 
@@ -200,14 +200,14 @@ def _modules(model: Any) -> list[str]:
     return sorted(home for home in homes if home.partition(".")[0] not in ("keras", "kcnn"))
 
 
-def _openable(drawing: Drawing) -> None:
+def _openable(drawing: Graph) -> None:
     """Refuse open rows or columns under a head that flattens them."""
     if None not in drawing.input_shape:
         return
     from kcnn.ops import AdaptivePool, Flatten
-    from kcnn.sketch import walk
+    from kcnn.sketch import topological_order
 
-    layers = walk(*drawing.ends.values())
+    layers = topological_order(*drawing.outputs.values())
     flat = next((x for x in layers if type(x.op) is Flatten and type(x.inputs[0].op) is not AdaptivePool), None)
     if flat:
         raise ValueError(

@@ -8,7 +8,7 @@ from keras import ops
 
 from kcnn.layers import registered
 
-SIDE = 0.3  # weight of each auxiliary loss (arXiv:1409.4842, section 5)
+AUX_LOSS_WEIGHT = 0.3  # weight of each auxiliary loss (arXiv:1409.4842, section 5)
 
 
 @registered
@@ -20,22 +20,22 @@ class Network(keras.Model):
     loss and accuracy; in inference the model gives its main output alone.
     """
 
-    def __init__(self, *args: Any, card: str = "{}", aux: Any = (), **kwargs: Any):
+    def __init__(self, *args: Any, metadata: str = "{}", aux: Any = (), **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._card = card
+        self._card = metadata
         self._aux = tuple(aux)
         self._evaluating = False
         self._side_losses = [keras.metrics.Mean(name=f"{name}_loss") for name in self._aux]
         self._side_accuracies = [keras.metrics.SparseCategoricalAccuracy(name=f"{name}_accuracy") for name in self._aux]
 
     @property
-    def card(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What was built: distribution, network, options, changes, classes, input scaling."""
         return json.loads(self._card)
 
-    def update_card(self, **fields: Any) -> None:
+    def update_metadata(self, **fields: Any) -> None:
         """Put fields on the card, such as the classes' names."""
-        self._card = json.dumps({**self.card, **fields})
+        self._card = json.dumps({**self.metadata, **fields})
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         outputs = super().call(inputs, training=training, mask=mask)
@@ -53,7 +53,7 @@ class Network(keras.Model):
         total = super().compute_loss(x, y, y_pred[0], sample_weight, training)
         side_loss = _loss(self.loss)
         for logits, loss, accuracy in zip(y_pred[1:], self._side_losses, self._side_accuracies, strict=True):
-            total += SIDE * side_loss(y, logits, sample_weight)
+            total += AUX_LOSS_WEIGHT * side_loss(y, logits, sample_weight)
             loss.update_state(side_loss.call(y, logits), sample_weight)
             accuracy.update_state(_labels(y, logits), logits, sample_weight)
         return total
@@ -86,8 +86,8 @@ class Network(keras.Model):
 
     def without_aux(self) -> "Network":
         """The same layers without the auxiliary classifiers; the main output stays as it is, to the bit."""
-        card = json.dumps({**self.card, "aux": False})
-        return Network(self.inputs[0], self.outputs[0], name=self.name, card=card)
+        card = json.dumps({**self.metadata, "aux": False})
+        return Network(self.inputs[0], self.outputs[0], name=self.name, metadata=card)
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> Any:
         """Keras' export, without auxiliary classifiers."""

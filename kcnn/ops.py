@@ -27,8 +27,8 @@ class Conv:
     dilation: Size = 1
     groups: int = 1
     bias: bool = True
-    fill: str = "zeros"
-    init: str = "he_uniform"
+    padding_mode: str = "zeros"
+    kernel_initializer: str = "he_uniform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Depthwise:
     padding: Padding = "same"
     dilation: Size = 1
     bias: bool = True
-    fill: str = "zeros"
-    init: str = "he_uniform"
+    padding_mode: str = "zeros"
+    kernel_initializer: str = "he_uniform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Pool:
     kernel: Size = 2
     stride: Size = 2
     padding: Padding = "valid"
-    kind: str = "max"
-    count_padding: bool = False
+    mode: str = "max"
+    count_include_pad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Pad:
     """
 
     padding: Padding
-    fill: str = "zeros"
+    padding_mode: str = "zeros"
     channels: tuple[int, int] = (0, 0)
 
 
@@ -104,10 +104,10 @@ class LocalResponseNorm:
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class Activation:
     """An activation function by its Keras name."""
 
-    kind: str = "relu"
+    function: str = "relu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +141,14 @@ class Dense:
 
     units: int
     bias: bool = True
-    init: str = "glorot_uniform"
+    kernel_initializer: str = "glorot_uniform"
 
 
 @dataclass(frozen=True, slots=True)
 class GlobalPool:
     """One number a channel: its "average" or "max" over the whole map; `keepdims` leaves a map of one pixel."""
 
-    kind: str = "average"
+    mode: str = "average"
     keepdims: bool = False
 
 
@@ -174,7 +174,7 @@ class Multiply:
 
 # What published weights take for pixels 0..255 RGB, besides Rescale(), which is x / 127.5 - 1.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, pixels 0..1
-STANDARDISED = Rescale(
+STANDARDIZED = Rescale(
     tuple(1 / (255 * d) for d in _DEVIATION), tuple(-m / d for m, d in zip(_MEAN, _DEVIATION, strict=True))
 )
-CENTRED = Rescale(1.0, (-123.68, -116.779, -103.939))  # Caffe's mean; its BGR is folded into the first kernel
+CENTERED = Rescale(1.0, (-123.68, -116.779, -103.939))  # Caffe's mean; its BGR is folded into the first kernel

@@ -8,14 +8,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from kcnn.files import replacing
+from kcnn.files import replace_atomically
 
 STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120, "font.size": 9}
 
 
-def save(figure: Figure, path: str | PathLike[str]) -> None:
+def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
     """The figure as a whole file, or an error and none; a PNG says in words what is drawn."""
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         figure.savefig(temporary, metadata={"Description": _said(figure)} if temporary.suffix == ".png" else None)
 
 
@@ -30,7 +30,7 @@ def _said(figure: Figure) -> str:
     return "; ".join(" ".join(one.split()) for one in dict.fromkeys(found) if one)
 
 
-def curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
+def plot_curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
     """Loss and accuracy over epochs, of training and validation; of several labels average precision."""
     measure = "average_precision" if "average_precision" in history[0] else "accuracy"
     with matplotlib.rc_context(STYLE):
@@ -49,7 +49,7 @@ def curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
     return figure
 
 
-def confusion(matrix: Any, classes: Sequence[str], title: str) -> Figure:
+def plot_confusion_matrix(matrix: Any, classes: Sequence[str], title: str) -> Figure:
     """Which class (rows) was taken for which (columns); mistakes stand out in colour."""
     matrix = np.asarray(matrix)
     side = min(4 + 0.25 * len(classes), 14)
@@ -70,13 +70,13 @@ def confusion(matrix: Any, classes: Sequence[str], title: str) -> Figure:
     return figure
 
 
-def heated(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlay_heatmap(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """A picture 0..255 (rows, columns, channels) under the colours of a map (rows, columns) from 0 to 1."""
     colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
     return 0.5 * np.broadcast_to(pixels, (*pixels.shape[:2], 3)) + 0.5 * colours
 
 
-def grid(panels: Sequence[tuple[np.ndarray, str]], title: str, columns: int = 6) -> Figure:
+def plot_grid(panels: Sequence[tuple[np.ndarray, str]], title: str, columns: int = 6) -> Figure:
     """Pictures 0..255, grey or RGB, each under its text, so many to a row."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -91,7 +91,7 @@ def grid(panels: Sequence[tuple[np.ndarray, str]], title: str, columns: int = 6)
     return figure
 
 
-def per_class(rows: Mapping[str, Mapping[str, Any]], what: str, title: str) -> Figure:
+def plot_per_class(rows: Mapping[str, Mapping[str, Any]], what: str, title: str) -> Figure:
     """A bar for each class, the longest first; a class without the figure has none."""
     there = sorted(((row[what] or 0.0, name) for name, row in rows.items()), reverse=True)
     with matplotlib.rc_context(STYLE):

@@ -15,7 +15,7 @@ _outcomes: dict[tuple[str, str], Any] = {}  # by target and distribution: what w
 _stuck: set[str] = set()  # modules that are still being imported, and are waited for no longer
 
 
-def load(point: EntryPoint, distribution: str) -> Any:
+def load_plugin(point: EntryPoint, distribution: str) -> Any:
     """What an entry point names. ImportError with the reason, whatever its module does while it is imported.
 
     What came of it is remembered until `forget`: code that fails is not run again for each of its names.
@@ -42,7 +42,7 @@ class _Failure:
 def _tried(point: EntryPoint, distribution: str) -> Any:
     if point.module in _stuck:
         return _Failure("its import has not come back")
-    wrong = misfits(point.dist, only=kcnn.__name__)
+    wrong = find_unmet_requirements(point.dist, only=kcnn.__name__)
     if wrong:
         return _Failure("; ".join(wrong))
     try:
@@ -53,7 +53,7 @@ def _tried(point: EntryPoint, distribution: str) -> Any:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
-        lacks = misfits(point.dist) if isinstance(error, ImportError) else []
+        lacks = find_unmet_requirements(point.dist) if isinstance(error, ImportError) else []
         return _Failure("; ".join([_said(error), *lacks]), error)
 
 
@@ -86,7 +86,7 @@ def _quiet(module: str) -> Iterator[None]:
         logging._handlerList[:0] = held  # type: ignore[attr-defined]
 
 
-def within(seconds: float, point: EntryPoint, distribution: str) -> None:
+def load_within(seconds: float, point: EntryPoint, distribution: str) -> None:
     """Load an entry point, and wait for it no longer than that; what came of it is for `load` to tell."""
     key = (point.value, distribution)
     if distribution == kcnn.__name__ or key in _outcomes or point.module in _stuck:
@@ -110,7 +110,7 @@ def within(seconds: float, point: EntryPoint, distribution: str) -> None:
 
 
 @cache
-def requirements(distribution: Distribution | None) -> tuple[Any, ...]:
+def list_requirements(distribution: Distribution | None) -> tuple[Any, ...]:
     """What a distribution states that it needs, extras left out, and what is not written as it should be."""
     from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
     from packaging.requirements import InvalidRequirement, Requirement
@@ -124,12 +124,12 @@ def requirements(distribution: Distribution | None) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def misfits(distribution: Distribution | None, only: str | None = None) -> list[str]:
+def find_unmet_requirements(distribution: Distribution | None, only: str | None = None) -> list[str]:
     """Requirements that a distribution states and that this environment does not meet, from metadata alone."""
     from packaging.version import InvalidVersion
 
     wrong = []
-    for one in requirements(distribution):
+    for one in list_requirements(distribution):
         if only and one.name.lower() != only:
             continue
         try:
@@ -143,7 +143,7 @@ def misfits(distribution: Distribution | None, only: str | None = None) -> list[
     return wrong
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Look at distributions anew; what was imported stays, and an import that hangs still hangs."""
-    requirements.cache_clear()
+    list_requirements.cache_clear()
     _outcomes.clear()

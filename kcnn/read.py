@@ -18,9 +18,9 @@ from keras.src.backend.common import global_state  # Keras has no public word fo
 
 from kcnn import layers, ops
 from kcnn.architecture import Architecture
-from kcnn.arithmetic import ACTIVATIONS, WHOLE, Pair, Shape, Window
-from kcnn.drawing import Drawing
-from kcnn.sketch import Paper, Sketch, apply, walk
+from kcnn.arithmetic import ACTIVATIONS, WHOLE_INPUT, Pair, Shape, Window
+from kcnn.drawing import Graph
+from kcnn.sketch import TraceContext, SymbolicTensor, apply, topological_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,47 +29,47 @@ class Opaque:
 
     kind: str
     output: Shape
-    trained: int = 0
-    moving: int = 0
+    trainable_params: int = 0
+    moving_params: int = 0
 
     def shape(self, *shapes: Shape) -> Shape:
         return self.output
 
     def params(self, *shapes: Shape) -> int:
-        return self.trained
+        return self.trainable_params
 
     def state(self, *shapes: Shape) -> int:
-        return self.moving
+        return self.moving_params
 
     def window(self, *shapes: Shape) -> str | None:
-        return WHOLE if self.kind.startswith("Global") else None
+        return WHOLE_INPUT if self.kind.startswith("Global") else None
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
     """Pixels off the edges: ((top, bottom), (left, right))."""
 
-    pixels: tuple[Pair, Pair]
+    cropping: tuple[Pair, Pair]
 
     def shape(self, x: Shape) -> Shape:
-        rows, columns = (size - sum(off) for size, off in zip(x[:2], self.pixels, strict=True))
+        rows, columns = (size - sum(off) for size, off in zip(x[:2], self.cropping, strict=True))
         return rows, columns, x[2]
 
     def window(self, x: Shape) -> Window:
-        (top, _), (left, _) = self.pixels
+        (top, _), (left, _) = self.cropping
         return Window((1, 1), (1, 1), (-top, -left))
 
 
-def read(model: Any, input_shape: Sequence[int] | None = None) -> Drawing:
+def from_keras(model: Any, input_shape: Sequence[int] | None = None) -> Graph:
     """The sketch of a functional or sequential Keras model, as a drawing that can be measured and compared.
 
     `input_shape` (rows, columns, channels) is needed where the model's own is open.
     TypeError where `model` has no graph; ValueError where its size is open and none was given.
     """
-    return graph(model, input_shape)[0]
+    return read_graph(model, input_shape)[0]
 
 
-def graph(model: Any, input_shape: Sequence[int] | None = None) -> tuple[Drawing, dict[str, Any]]:
+def read_graph(model: Any, input_shape: Sequence[int] | None = None) -> tuple[Graph, dict[str, Any]]:
     """`read`, and the Keras tensor that each layer of the drawing stands for, by name."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"kcnn.read takes a Keras model, not {model!r}")
@@ -79,33 +79,33 @@ def graph(model: Any, input_shape: Sequence[int] | None = None) -> tuple[Drawing
         ins = outs = None
     if not ins or not outs:
         raise TypeError(f"{model.name!r} is a subclassed or unbuilt model: it has no graph to read")
-    paper = Paper()
-    drawn: dict[int, Sketch] = {}
+    paper = TraceContext()
+    drawn: dict[int, SymbolicTensor] = {}
     for tensor in ins:
         shape = tuple(input_shape) if input_shape and tensor is ins[0] else tuple(tensor.shape[1:])
         if None in shape:
             raise ValueError(f"the input of {model.name!r} is open, {shape}; give kcnn.read an input_shape")
-        drawn[id(tensor)] = Sketch(shape, tensor._keras_history.operation.name, paper=paper)
-    order = [tensor for tensor in walk(*outs, sources=sources) if id(tensor) not in drawn]
+        drawn[id(tensor)] = SymbolicTensor(shape, tensor._keras_history.operation.name, context=paper)
+    order = [tensor for tensor in topological_order(*outs, sources=producers) if id(tensor) not in drawn]
     uses: dict[int, int] = {}
     for tensor in order:
-        for source in sources(tensor):
+        for source in producers(tensor):
             uses[id(source)] = uses.get(id(source), 0) + 1
     for tensor in outs:
         uses[id(tensor)] = 2  # an output is never folded away
     for tensor in order:
-        before = tuple(drawn[id(source)] for source in sources(tensor))
-        single = len(before) == 1 and uses[id(sources(tensor)[0])] == 1
+        before = tuple(drawn[id(source)] for source in producers(tensor))
+        single = len(before) == 1 and uses[id(producers(tensor)[0])] == 1
         drawn[id(tensor)] = _sketch(tensor, before, single, paper)
-    ends: dict[str, Sketch] = {}
+    ends: dict[str, SymbolicTensor] = {}
     for tensor in outs:
         ends[_free(tensor._keras_history.operation.name, ends)] = drawn[id(tensor)]
     image = drawn[id(ins[0])]
     tensors = {drawn[id(tensor)].name: tensor for tensor in (*ins, *order)}
-    return Drawing(name=model.name, image=image, ends=ends, input_shape=image.shape), tensors
+    return Graph(name=model.name, input=image, outputs=ends, input_shape=image.shape), tensors
 
 
-def whole(name: str, plan: Architecture, shape: Any, classes: int, options: Mapping[str, Any]) -> Any:
+def call_keras_builder(name: str, plan: Architecture, shape: Any, classes: int, options: Mapping[str, Any]) -> Any:
     """The model that a network's own Keras code makes; ValueError or TypeError where that is none as published."""
     assert plan.keras is not None
     try:
@@ -134,7 +134,7 @@ def _numbered_anew() -> Iterator[None]:
         global_state.set_global_attribute(counts, before)
 
 
-def tensors(drawing: Drawing) -> tuple[Any, dict[str, Any]]:
+def to_keras_tensors(drawing: Graph) -> tuple[Any, dict[str, Any]]:
     """The image and end tensors of a drawing that was read from a network's own Keras code, made again.
 
     Logits are float32 whatever the dtype policy.
@@ -142,15 +142,15 @@ def tensors(drawing: Drawing) -> tuple[Any, dict[str, Any]]:
     plan = drawing.architecture
     assert plan is not None
     options = {**plan.options, **drawing.options}
-    model = whole(drawing.name, plan, drawing.input_shape, drawing.asked["classes"] or plan.classes, options)
-    made = graph(model, drawing.image.shape)[1]
-    found = {end: model.output if end == "logits" else made[x.name] for end, x in drawing.ends.items()}
+    model = call_keras_builder(drawing.name, plan, drawing.input_shape, drawing.asked["classes"] or plan.classes, options)
+    made = read_graph(model, drawing.input.shape)[1]
+    found = {end: model.output if end == "logits" else made[x.name] for end, x in drawing.outputs.items()}
     if "logits" in found and found["logits"].dtype != "float32":
         found["logits"] = keras.layers.Activation("linear", dtype="float32", name="logits_float32")(found["logits"])
     return model.inputs[0], found
 
 
-def sources(tensor: Any) -> list[Any]:
+def producers(tensor: Any) -> list[Any]:
     """The tensors that a Keras tensor was made from."""
     history = tensor._keras_history
     return history.operation._inbound_nodes[history.node_index].input_tensors
@@ -163,7 +163,7 @@ def _free(name: str, taken: Any) -> str:
     return free
 
 
-def _sketch(tensor: Any, before: tuple[Sketch, ...], single: bool, paper: Paper) -> Sketch:
+def _sketch(tensor: Any, before: tuple[SymbolicTensor, ...], single: bool, paper: TraceContext) -> SymbolicTensor:
     """The layer that makes `tensor`, drawn on what it was made from."""
     layer = tensor._keras_history.operation
     name = _free(layer.name, paper.layers)
@@ -180,7 +180,7 @@ def _sketch(tensor: Any, before: tuple[Sketch, ...], single: bool, paper: Paper)
         x = (apply(op, *x, name=f"{name}_depthwise"),)
     x = apply(found[-1], *x, name=name)
     act = _activation(layer)
-    return apply(ops.Act(act), x, name=_free(f"{name}_{act}", paper.layers)) if act else x
+    return apply(ops.Activation(act), x, name=_free(f"{name}_{act}", paper.layers)) if act else x
 
 
 def _ops(layer: Any, x: Shape) -> tuple[Any, ...] | None:
@@ -191,7 +191,7 @@ def _ops(layer: Any, x: Shape) -> tuple[Any, ...] | None:
     return known(layer, x) if known else None
 
 
-def _opaque(layer: Any, tensor: Any, before: tuple[Sketch, ...], again: bool) -> Opaque:
+def _opaque(layer: Any, tensor: Any, before: tuple[SymbolicTensor, ...], again: bool) -> Opaque:
     shape = tuple(tensor.shape[1:])
     if None in shape:
         given = [(1, *source.shape) for source in before]
@@ -208,10 +208,10 @@ def _fold(pad: ops.Pad, op: Any) -> Any:
     if getattr(op, "padding", None) != "valid" or any(pad.channels):
         return None
     if type(op) is ops.Pool:
-        if op.kind == "average" and pad.fill == "zeros":
+        if op.mode == "average" and pad.padding_mode == "zeros":
             return replace(op, padding=pad.padding, count_padding=True)
-        return replace(op, padding=pad.padding) if op.kind == "max" and pad.fill == "lowest" else None
-    return replace(op, padding=pad.padding, fill=pad.fill) if pad.fill != "lowest" else None
+        return replace(op, padding=pad.padding) if op.mode == "max" and pad.padding_mode == "lowest" else None
+    return replace(op, padding=pad.padding, fill=pad.padding_mode) if pad.padding_mode != "lowest" else None
 
 
 def _size(value: Sequence[int]) -> Any:
@@ -274,7 +274,7 @@ def _separable(layer: Any, x: Shape) -> Any:
         return None
     return (
         ops.Depthwise(**{**_window(layer), "bias": False}),
-        ops.Conv(layer.filters, 1, bias=layer.use_bias, init="glorot_uniform"),
+        ops.Conv(layer.filters, 1, bias=layer.use_bias, kernel_initializer="glorot_uniform"),
     )
 
 
@@ -304,13 +304,13 @@ def _rescale(layer: Any, x: Shape) -> Any:
 
 def _named(layer: Any, x: Shape) -> Any:
     name = _word(layer.activation)
-    return (ops.Act(name),) if name in ACTIVATIONS else None
+    return (ops.Activation(name),) if name in ACTIVATIONS else None
 
 
 def _relu(layer: Any, x: Shape) -> Any:
     if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6, 6.0):
         return None
-    return (ops.Act("relu6" if layer.max_value else "relu"),)
+    return (ops.Activation("relu6" if layer.max_value else "relu"),)
 
 
 def _padding(layer: Any, x: Shape) -> Any:

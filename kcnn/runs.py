@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 import kcnn
 from kcnn.files import write_text
 
-CONFIG, METRICS, HISTORY, STATES = "config.json", "metrics.json", "history.csv", "checkpoints"
+CONFIG, METRICS, HISTORY, CHECKPOINTS = "config.json", "metrics.json", "history.csv", "checkpoints"
 RESULTS = {  # what pages and tables take from metrics.json
     *("request", "accuracy", "correct", "test_images", "per_class", "epochs", "best_epoch", "training_seconds"),
     *("params", "macs", "command", "versions"),
@@ -27,7 +27,7 @@ UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # what of a history
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """While it lasts, no other process trains into the folder; ValueError where one does."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file; give a folder")
@@ -50,30 +50,30 @@ def alone(folder: Path) -> Iterator[None]:
             folder.rmdir()  # where a refusal has left it empty
 
 
-def claim(folder: Path, request: Mapping[str, Any]) -> int:
+def claim_folder(folder: Path, request: Mapping[str, Any]) -> int:
     """Make the folder this request's own, or refuse it where it is another's, a ValueError; the batch size to use.
 
     Another's that has no whole epoch yet is nobody's.
     """
     path = folder / CONFIG
-    there = config(folder)
+    there = read_config(folder)
     if there is None and path.exists():
         raise ValueError(f"{path} is not of a run of kcnn's; give another folder")
-    if there and identity(there["request"]) != identity(request):
+    if there and hash_request(there["request"]) != hash_request(request):
         if (folder / HISTORY).exists() or (folder / METRICS).exists():
-            found = differences(there["request"], request)
+            found = diff_requests(there["request"], request)
             differ = [f"{name} {a!r}, not {b!r}" for name, a, b in found if name != "fingerprint"]
             differ = differ or ["other pictures or labels"]
             raise ValueError(f"{folder} holds another run ({'; '.join(differ)}); give another folder, or remove it")
         there = None
     if there is None:
         size = request["recipe"]["batch_size"]
-        there = {"request": request, "batch_size": size, "command": command(), "versions": versions()}
+        there = {"request": request, "batch_size": size, "command": command_line(), "versions": library_versions()}
         write_text(path, json.dumps(there, indent=1))
     return there["batch_size"]
 
 
-def config(folder: Path) -> dict[str, Any] | None:
+def read_config(folder: Path) -> dict[str, Any] | None:
     """What made the run in a folder; None where its config.json is another program's, or is not there."""
     try:
         found = json.loads((folder / CONFIG).read_text())
@@ -83,7 +83,7 @@ def config(folder: Path) -> dict[str, Any] | None:
     return found if whole else None
 
 
-def metrics(folder: Path) -> dict[str, Any]:
+def read_metrics(folder: Path) -> dict[str, Any]:
     """The results of a finished run. FileNotFoundError where there are none, ValueError where they are damaged."""
     path = folder / METRICS
     try:
@@ -97,34 +97,34 @@ def metrics(folder: Path) -> dict[str, Any]:
     return found
 
 
-def settle(folder: Path, batch_size: int) -> None:
+def record_batch_size(folder: Path, batch_size: int) -> None:
     """Note the batch size that fits into memory, for the next start of the same command."""
     path = folder / CONFIG
-    write_text(path, json.dumps({**(config(folder) or {}), "batch_size": batch_size}, indent=1))
+    write_text(path, json.dumps({**(read_config(folder) or {}), "batch_size": batch_size}, indent=1))
 
 
-def differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+def diff_requests(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
     """Where two requests differ: name, value there, value asked for."""
     found = []
     for name in sorted({*there, *asked}):
         a, b = there.get(name), asked.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += differences(a, b, f"{prefix}{name}.")
+            found += diff_requests(a, b, f"{prefix}{name}.")
         elif a != b:
             found.append((prefix + name, a, b))
     return found
 
 
-def identity(request: Mapping[str, Any]) -> str:
+def hash_request(request: Mapping[str, Any]) -> str:
     """A short name for a request: checkpoints carry it, to be told from those of others."""
     return hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def command() -> str:
+def command_line() -> str:
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Of Python, kcnn, the backend, and the packages that make the numbers."""
     import keras
 
@@ -138,7 +138,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of like fields as CSV, floats to the last digit."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
@@ -147,7 +147,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def history(folder: Path) -> list[dict[str, float]]:
+def read_history(folder: Path) -> list[dict[str, float]]:
     """The rows of history.csv, one per epoch; none where there is no such file."""
     path = folder / HISTORY
     if not path.exists():
@@ -158,7 +158,7 @@ def history(folder: Path) -> list[dict[str, float]]:
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """A run as its folder tells it; the accuracies are None until there are some.
 
     Where a picture may have several labels, mean average precisions stand in their place.
@@ -178,23 +178,23 @@ class Summary:
     seconds: float
 
 
-def listed(root: Path) -> list[Summary]:
+def list_runs(root: Path) -> list[RunSummary]:
     """Every run in a folder and the folders below, by path. FileNotFoundError, ValueError where there is none."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
-    folders = [path.parent for path in sorted(root.rglob(CONFIG)) if config(path.parent)]
+    folders = [path.parent for path in sorted(root.rglob(CONFIG)) if read_config(path.parent)]
     if not folders:
         raise ValueError(f"no run in {root}: none of its folders has a {CONFIG} of kcnn's")
     return [_summary(one, root) for one in folders]
 
 
-def _summary(folder: Path, root: Path) -> Summary:
-    request = (config(folder) or {})["request"]
+def _summary(folder: Path, root: Path) -> RunSummary:
+    request = (read_config(folder) or {})["request"]
     finished = (folder / METRICS).exists()
-    results = metrics(folder) if finished else {}
-    rows = history(folder)
+    results = read_metrics(folder) if finished else {}
+    rows = read_history(folder)
     word = "val_average_precision" if request.get("multi_label") else "val_accuracy"
-    return Summary(
+    return RunSummary(
         name=str(folder.relative_to(root)) if folder != root else folder.name,
         network=request["network"],
         data=request["data"],

@@ -10,75 +10,75 @@ from operator import attrgetter
 from typing import Any
 
 from kcnn import arithmetic
-from kcnn.arithmetic import DoesNotFit, Shape
+from kcnn.arithmetic import InputTooSmallError, Shape
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sketch:
+class SymbolicTensor:
     """A tensor on paper: its shape without the batch, and the layer and tensors it came from."""
 
     shape: Shape
     name: str
     op: Any = None
-    inputs: tuple["Sketch", ...] = field(default=(), repr=False)  # each of which has inputs of its own
-    paper: "Paper" = field(default_factory=lambda: Paper(), repr=False)
+    inputs: tuple["SymbolicTensor", ...] = field(default=(), repr=False)  # each of which has inputs of its own
+    context: "TraceContext" = field(default_factory=lambda: TraceContext(), repr=False)
 
 
-class Change:
+class Override:
     """A field of every layer whose name fits a glob: {"inception_*_{3x3,5x5}.kernel": 3}."""
 
-    __slots__ = ("address", "field", "fits", "glob", "value")
+    __slots__ = ("address", "field", "matches", "glob", "value")
 
     def __init__(self, address: str, value: Any):
         self.glob, _, self.field = address.rpartition(".")
-        self.address, self.value = address, plain(value)
-        self.fits = matcher(self.glob)
+        self.address, self.value = address, to_builtin(value)
+        self.matches = compile_glob(self.glob)
 
 
-class Paper:
+class TraceContext:
     """What one drawing has in common: the changes asked for, and the layers drawn so far."""
 
-    __slots__ = ("_of_kind", "altered", "answered", "changes", "layers", "prefix")
+    __slots__ = ("_of_kind", "altered", "answered", "overrides", "layers", "prefix")
 
-    def __init__(self, changes: Iterable[tuple[str, Any]] = (), prefix: str = ""):
-        self.changes = [Change(address, value) for address, value in changes]
+    def __init__(self, overrides: Iterable[tuple[str, Any]] = (), prefix: str = ""):
+        self.overrides = [Override(address, value) for address, value in overrides]
         self.prefix = prefix
-        self.layers: dict[str, Sketch] = {}  # by bare name
-        self.answered: set[str] = set()
-        self.altered: set[str] = set()
-        self._of_kind: dict[type, tuple[list[Change], tuple[str, ...]]] = {}  # those whose field such ops have
+        self.layers: dict[str, SymbolicTensor] = {}  # by bare name
+        self.matched: set[str] = set()
+        self.effective: set[str] = set()
+        self._of_kind: dict[type, tuple[list[Override], tuple[str, ...]]] = {}  # those whose field such ops have
 
-    def changed(self, op: Any, name: str) -> Any:
+    def override(self, op: Any, name: str) -> Any:
         """The op after every change that its layer's name answers to."""
         kind = type(op)
         if kind not in self._of_kind:
             has = getattr(op, "__dataclass_fields__", ())
-            mine = [change for change in self.changes if change.field in has]
+            mine = [change for change in self.overrides if change.field in has]
             self._of_kind[kind] = mine, tuple(change.glob for change in mine)
         changes, globs = self._of_kind[kind]
-        for place in fitting(name, globs) if globs else ():
+        for place in match_globs(name, globs) if globs else ():
             change = changes[place]
-            self.answered.add(change.address)
+            self.matched.add(change.address)
             if getattr(op, change.field) != change.value:
                 op = replace(op, **{change.field: change.value})
-                self.altered.add(change.address)
+                self.effective.add(change.address)
         return op
 
-    def idle(self, addresses: Iterable[str]) -> tuple[str, ...]:
+    def unused_overrides(self, addresses: Iterable[str]) -> tuple[str, ...]:
         """Those that altered nothing; ValueError for one that no layer answers to."""
-        for change in self.changes:
-            if change.address in addresses and change.address not in self.answered:
+        for change in self.overrides:
+            if change.address in addresses and change.address not in self.matched:
                 raise ValueError(self._unanswered(change))
-        return tuple(address for address in addresses if address not in self.altered)
+        return tuple(address for address in addresses if address not in self.effective)
 
-    def _unanswered(self, change: Change) -> str:
-        named = [name for name in self.layers if change.fits(name)]
+    def _unanswered(self, change: Override) -> str:
+        named = [name for name in self.layers if change.matches(name)]
         if named:
             fields = sorted({f for name in named for f in getattr(self.layers[name].op, "__dataclass_fields__", ())})
             have = f"have {', '.join(fields)}" if fields else "have no fields"
             return f"{change.address!r}: the layers of that name ({', '.join(named[:3])}) {have}, not {change.field!r}"
         glob = change.address.rpartition(".")[0]
-        near = nearest(glob, self.layers, most=4)
+        near = suggest(glob, self.layers, limit=4)
         return f"{change.address!r}: no layer answers to {glob!r}; the nearest are {', '.join(near)}"
 
 
@@ -87,25 +87,25 @@ def apply(op: Any, *inputs: Any, name: str) -> Any:
 
     Returns a tensor of the same kind. ValueError names the layer where the op cannot stand there.
     """
-    if not isinstance(inputs[0], Sketch):
-        from kcnn.lower import layer
+    if not isinstance(inputs[0], SymbolicTensor):
+        from kcnn.lower import make_layer
 
-        return layer(op, name)(*inputs)
-    paper = inputs[0].paper
-    op = paper.changed(op, name) if paper.changes else op
+        return make_layer(op, name)(*inputs)
+    paper = inputs[0].context
+    op = paper.override(op, name) if paper.overrides else op
     if name in paper.layers:
         raise ValueError(f"layer name {name!r} is used twice; names are addresses and must be unique")
     try:
-        shape = arithmetic.shape(op, *(x.shape for x in inputs))
-    except DoesNotFit as error:
-        raise DoesNotFit(f"layer {name!r}: {error}") from None
+        shape = arithmetic.output_shape(op, *(x.shape for x in inputs))
+    except InputTooSmallError as error:
+        raise InputTooSmallError(f"layer {name!r}: {error}") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"layer {name!r}: {error}") from None
-    x = paper.layers[name] = Sketch(shape, paper.prefix + name, op, inputs, paper)
+    x = paper.layers[name] = SymbolicTensor(shape, paper.prefix + name, op, inputs, paper)
     return x
 
 
-def walk(*ends: Any, sources: Callable[[Any], Sequence[Any]] = attrgetter("inputs")) -> list[Any]:
+def topological_order(*ends: Any, sources: Callable[[Any], Sequence[Any]] = attrgetter("inputs")) -> list[Any]:
     """Every tensor that leads to `ends`, inputs before outputs, each once, in the order of drawing.
 
     `sources` gives the tensors that one was made from; a sketch's own, where nothing else is said.
@@ -125,37 +125,37 @@ def walk(*ends: Any, sources: Callable[[Any], Sequence[Any]] = attrgetter("input
 
 
 @lru_cache(maxsize=4096)
-def matcher(glob: str) -> Callable[[str], Any]:
+def compile_glob(glob: str) -> Callable[[str], Any]:
     """What tells whether a name fits a glob with `*`, `?`, `[ab]` and `{a,b}`."""
-    parts = braces(glob)
+    parts = expand_braces(glob)
     if not any(set("*?[") & set(part) for part in parts):
         return frozenset(parts).__contains__
     return re.compile("|".join(map(translate, parts))).match
 
 
 @lru_cache(maxsize=65536)
-def fitting(name: str, globs: tuple[str, ...]) -> tuple[int, ...]:
+def match_globs(name: str, globs: tuple[str, ...]) -> tuple[int, ...]:
     """The places of those globs that a name fits."""
-    return tuple(place for place, glob in enumerate(globs) if matcher(glob)(name))
+    return tuple(place for place, glob in enumerate(globs) if compile_glob(glob)(name))
 
 
-def braces(glob: str) -> list[str]:
+def expand_braces(glob: str) -> list[str]:
     """`a_{b,c}` written out: `a_b` and `a_c`."""
     found = re.search(r"\{([^{}]*)\}", glob)
     if not found:
         return [glob]
     before, after = glob[: found.start()], glob[found.end() :]
-    return [whole for part in found[1].split(",") for whole in braces(before + part + after)]
+    return [whole for part in found[1].split(",") for whole in expand_braces(before + part + after)]
 
 
-def nearest(word: str, words: Iterable[str], most: int = 3) -> list[str]:
+def suggest(word: str, words: Iterable[str], limit: int = 3) -> list[str]:
     """The words a person may have meant; the first few where none is like it."""
     known = list(words)
-    return get_close_matches(word, known, most, cutoff=0.5) or known[:most]
+    return get_close_matches(word, known, limit, cutoff=0.5) or known[:limit]
 
 
-def plain(value: Any) -> Any:
+def to_builtin(value: Any) -> Any:
     """Lists as tuples and NumPy's numbers as Python's: a change may come from JSON or a tuner."""
     if isinstance(value, list | tuple):
-        return tuple(map(plain, value))
+        return tuple(map(to_builtin, value))
     return value.item() if hasattr(value, "item") and not hasattr(value, "__len__") else value

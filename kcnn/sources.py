@@ -8,38 +8,38 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kcnn.architecture import Layout, Weights
+from kcnn.architecture import WeightMapping, Weights
 
 PYTORCH = "https://download.pytorch.org/models/"
 KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 
-def torchvision(file: str, accuracy: float | None, **fields: Any) -> Weights:
+def torchvision_weights(file: str, accuracy: float | None, **fields: Any) -> Weights:
     """A state dict of torchvision's; `accuracy` is its own figure (torchvision.models, "acc@1")."""
     digits = file.removesuffix(".pth").rpartition("-")[2]
     return Weights(
         url=PYTORCH + file,
-        hash=f"sha256:{digits}",
+        checksum=f"sha256:{digits}",
         source="torchvision",
-        layout="torchvision",
+        mapping="torchvision",
         accuracy=accuracy,
         citation="torchvision.models",
-        licence="BSD-3-Clause, torchvision's",
+        license="BSD-3-Clause, torchvision's",
         **fields,
     )
 
 
-def both(first: tuple[str, float], second: tuple[str, float], **fields: Any) -> tuple[Weights, ...]:
+def both_torchvision_weights(first: tuple[str, float], second: tuple[str, float], **fields: Any) -> tuple[Weights, ...]:
     """torchvision's two generations, (file, accuracy): the second, resized to 232, is what "imagenet" means."""
     return (
-        torchvision(*second, resize=232, **fields),
-        torchvision(*second, resize=232, **fields, name="imagenet_v2"),
-        torchvision(*first, **fields, name="imagenet_v1"),
+        torchvision_weights(*second, resize=232, **fields),
+        torchvision_weights(*second, resize=232, **fields, name="imagenet_v2"),
+        torchvision_weights(*first, **fields, name="imagenet_v1"),
     )
 
 
-def keras(
-    file: str, whole: str | None, headless: tuple[str, str | None], accuracy: float | None, licence: str, **fields: Any
+def keras_weights(
+    file: str, whole: str | None, headless: tuple[str, str | None], accuracy: float | None, license: str, **fields: Any
 ) -> tuple[Weights, ...]:
     """The two files of keras.applications, with the classifier and without: (file name, MD5) of the latter.
 
@@ -51,31 +51,31 @@ def keras(
     return tuple(
         Weights(
             url=KERAS + path,
-            hash=f"md5:{digits}" if digits else None,
+            checksum=f"md5:{digits}" if digits else None,
             source="keras.applications",
-            layout="keras",
+            mapping="keras",
             top=top,
             accuracy=accuracy,
-            licence=licence,
+            license=license,
             **given,
         )
         for path, digits, top in ((file, whole, True), (f"{folder}/{headless[0]}", headless[1], False))
     )
 
 
-def tf_kernels(network: str, whole: str, headless: str, accuracy: float, licence: str, **fields: Any):
+def tf_slim_weights(network: str, whole: str, headless: str, accuracy: float, license: str, **fields: Any):
     """keras(...) for the files that are named NETWORK_weights_tf_dim_ordering_tf_kernels."""
     folder = fields.pop("folder", network)
     stem = f"{network}_weights_tf_dim_ordering_tf_kernels"
-    return keras(f"{folder}/{stem}.h5", whole, (f"{stem}_notop.h5", headless), accuracy, licence, **fields)
+    return keras_weights(f"{folder}/{stem}.h5", whole, (f"{stem}_notop.h5", headless), accuracy, license, **fields)
 
 
-def layout(rename: Callable[[str], str | tuple[str, ...]], bgr: bool = False) -> Layout:
+def make_mapping(rename: Callable[[str], str | tuple[str, ...]], bgr: bool = False) -> WeightMapping:
     """The layout of files whose name for a layer, or names they may have for it, follows from kcnn's."""
-    return Layout(names=lambda layers: {layer: rename(layer) for layer in layers}, bgr=bgr)
+    return WeightMapping(names=lambda layers: {layer: rename(layer) for layer in layers}, bgr=bgr)
 
 
-def normalised(rename: Callable[[str], str]) -> Callable[[str], str]:
+def rename_normalized(rename: Callable[[str], str]) -> Callable[[str], str]:
     """PyTorch's names X.conv and X.bn of a convolution and its normalisation, from a function that gives X."""
 
     def named(layer: str) -> str:
@@ -85,7 +85,7 @@ def normalised(rename: Callable[[str], str]) -> Callable[[str], str]:
     return named
 
 
-def parts(pattern: str, layer: str) -> tuple[str, ...]:
+def rename_parts(pattern: str, layer: str) -> tuple[str, ...]:
     """What the groups of a pattern find in a layer's name; ValueError for another name."""
     found = re.fullmatch(pattern, layer)
     if not found:
@@ -93,7 +93,7 @@ def parts(pattern: str, layer: str) -> tuple[str, ...]:
     return found.groups(default="")
 
 
-def branch(ways: Sequence[str], layer: str) -> str:
+def rename_branches(ways: Sequence[str], layer: str) -> str:
     """A way of a block and a place in it, both counted from 0: "double_2" is branch2.1 where double is the third."""
     way, _, place = layer.partition("_")
     where = f"branch{ways.index(way)}"
@@ -102,7 +102,7 @@ def branch(ways: Sequence[str], layer: str) -> str:
     return f"{where}.{int(place) - 1}" if place else where
 
 
-def numbered(layers: Sequence[str], named: Mapping[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
+def number_layers(layers: Sequence[str], named: Mapping[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
     """Keras' numbered names in order, but for the layers whose names are given."""
     found: dict[str, str | tuple[str, ...]] = {}
     counts = {"conv2d": 0, "batch_normalization": 0}

@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 
 from kcnn.cli import script
-from kcnn.cli.backend import start
-from kcnn.training import recipe
+from kcnn.cli.backend import start_backend
+from kcnn.training import get_recipe
 
 QUICK = {  # few epochs want a rate that rises first, falls along a cosine, and smaller batches
     "schedule": "cosine",
@@ -40,12 +40,12 @@ def main(
     seed: int = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
-    start()
-    from kcnn.report import report
+    start_backend()
+    from kcnn.report import write_report
     from kcnn.training import train
 
     folder = Path("runs/smoke" if smoke else "runs") / (f"cifar_{network}_quick" if quick else f"cifar_{network}")
-    plan = recipe("paper", {**QUICK, "epochs": 8} if quick else {})
+    plan = get_recipe("paper", {**QUICK, "epochs": 8} if quick else {})
     found = train(
         network,
         "digits" if smoke else data,
@@ -54,11 +54,11 @@ def main(
         epochs=1 if smoke else epochs,
         input_shape=(32, 32, 3),
         seed=seed,
-        say=print,
+        log=print,
     )
     error = 1 - found.metrics["accuracy"]
     print(f"{network}: test error {error:.2%} after {found.metrics['training_seconds'] / 60:.0f} minutes of training")
-    print(f"to look at: {report(found.folder)}")
+    print(f"to look at: {write_report(found.folder)}")
 
 
 if __name__ == "__main__":

@@ -48,10 +48,10 @@ import typer
 from matplotlib.figure import Figure
 
 from kcnn.cli import script
-from kcnn.cli.backend import start
+from kcnn.cli.backend import start_backend
 from kcnn.data.splits import Split
-from kcnn.intervals import student
-from kcnn.training import recipe
+from kcnn.intervals import t_interval
+from kcnn.training import get_recipe
 
 NETWORKS = ("plain20", "plain56", "resnet20", "resnet56")
 CONVOLUTIONS = "{stem,stage?_unit?_[ab]}"
@@ -99,18 +99,18 @@ def pictures(source: str, seed: int, full: bool, smoke: bool) -> Any:
             found = {word: (held[f"x_{word}"], held[f"y_{word}"]) for word in ("train", "test")}
     data = load(found, input_shape=(side, side, 3), seed=seed)
     if smoke:
-        data = data.fewer(train=128, validation=20, test=100)
+        data = data.subset(train=128, validation=20, test=100)
     if not full:
-        return data.fewer(train=10_000, validation=500)
+        return data.subset(train=10_000, validation=500)
     train = data.splits["train"]
     return replace(data, splits={**data.splits, "train": Moved(train.store, train.rows, train.labels)})
 
 
 def error(model: Any, data: Any) -> float:
     """Of the network in evaluation on the pictures that it learned from, as they are."""
-    from kcnn.training.results import scores
+    from kcnn.training.results import compute_scores
 
-    logits, truth = scores(model, replace(data, splits={**data.splits, "test": data.splits["train"]}).test)
+    logits, truth = compute_scores(model, replace(data, splits={**data.splits, "test": data.splits["train"]}).test)
     return float(np.mean(logits.argmax(axis=1) != truth))
 
 
@@ -129,7 +129,7 @@ def differences(found: dict[str, dict[str, Any]], word: str) -> list[dict[str, A
     rows = []
     for claim, signs in CLAIMS:
         points = 100 * sum(sign * np.array(found[name][word]) for name, sign in signs.items())
-        low, high = student(points)
+        low, high = t_interval(points)
         said = "shown" if low > 0 else "the contrary is shown" if high < 0 else "not shown at this budget"
         rows.append({"claim": claim, "points": float(points.mean()), "low": low, "high": high, "said": said})
     return rows
@@ -138,7 +138,7 @@ def differences(found: dict[str, dict[str, Any]], word: str) -> list[dict[str, A
 def reaching(runs: list[list[float]]) -> dict[str, Any]:
     """The first convolution's gradient over the last one's, as a power of ten: above a tenth it does not vanish."""
     powers = [float(np.log10(max(one[0], 1e-30) / max(one[-1], 1e-30))) for one in runs]
-    low, high = student(powers)
+    low, high = t_interval(powers)
     said = "does not vanish" if low > -1 else "vanishes" if high < -1 else "not shown at this budget"
     return {"power": float(np.mean(powers)), "low": low, "high": high, "said": said}
 
@@ -180,19 +180,19 @@ def main(
     ] = False,
 ) -> None:
     began, worked = time.perf_counter(), time.process_time()
-    start()
+    start_backend()
     import keras
 
     import kcnn
     from kcnn.files import write_text
-    from kcnn.inspect import Statistics
-    from kcnn.pictures import save
-    from kcnn.report import experiment
+    from kcnn.inspect import TrainingStatistics
+    from kcnn.pictures import save_figure
+    from kcnn.report import write_experiment_report
     from kcnn.training import train
 
     source = data or ("digits" if smoke else "tfds:cifar10")
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
-    plan = recipe("paper", {"flip": False, "crop": 0} if full else SHORT)  # see Moved
+    plan = get_recipe("paper", {"flip": False, "crop": 0} if full else SHORT)  # see Moved
     plan = replace(plan, epochs=epochs or plan.epochs)
     found: dict[str, dict[str, Any]] = {name: {word: [] for word in (*ERRORS, *STEPS, "running")} for name in NETWORKS}
     for seed in range(seeds):
@@ -201,7 +201,7 @@ def main(
         batch = seen.splits["train"].whole(some)
         for name, one in found.items():
             folder = out / name / f"seed-{seed}"
-            watch = Statistics(
+            watch = TrainingStatistics(
                 *batch,
                 path=folder / "gradients.csv",
                 every=max(1, plan.epochs * seen.steps // 8),
@@ -216,7 +216,7 @@ def main(
                 options={"units": 1 if name.endswith("20") else 2} if smoke else None,
                 callbacks=[watch],
             )
-            one["training error"].append(error(kcnn.load(folder / "model.keras"), seen))
+            one["training error"].append(error(kcnn.load_model(folder / "model.keras"), seen))
             one["test error"].append(1 - run.metrics["accuracy"])
             one["running"].append([1 - row["accuracy"] for row in run.history])
             for word, values in zip(STEPS, norms(folder / "gradients.csv"), strict=True):
@@ -228,7 +228,7 @@ def main(
     for word in ERRORS:
         print()
         for name, one in found.items():
-            low, high = student(one[word])
+            low, high = t_interval(one[word])
             print(f"{name:<10}{word} {np.mean(one[word]):.2%} ({low:.2%} to {high:.2%})")
         told["differences"][word] = rows = differences(found, word)
         for row in rows:
@@ -241,9 +241,9 @@ def main(
             interval = f"{row['power']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
             print(f"{name:<10}{word}: {interval}: {row['said']}")
     write_text(out / "deeper.json", json.dumps(told, indent=1))
-    save(drawn(found), out / "deeper.png")
+    save_figure(drawn(found), out / "deeper.png")
     minutes = (time.perf_counter() - began) / 60, (time.process_time() - worked) / 60
-    print(f"\n{experiment(out, __doc__)}; {minutes[0]:.0f} min, {minutes[1]:.0f} min of processor time")
+    print(f"\n{write_experiment_report(out, __doc__)}; {minutes[0]:.0f} min, {minutes[1]:.0f} min of processor time")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import typer
 
 from kcnn.augment import Augmentation
 from kcnn.cli import script
-from kcnn.cli.backend import start
+from kcnn.cli.backend import start_backend
 from kcnn.training import Recipe
 
 RECIPE = Recipe(
@@ -24,10 +24,10 @@ RECIPE = Recipe(
     batch_size=64,
     optimizer="sgd",
     learning_rate=0.1,
-    warm_up=0.2,
+    warmup=0.2,
     weight_decay=5e-4,
     label_smoothing=0.05,
-    ema=0.99,
+    ema_momentum=0.99,
     augmentation=Augmentation(flip=True, crop=2),
 )
 
@@ -67,20 +67,20 @@ def main(
     seed: int = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
-    start()
+    start_backend()
     from kcnn import data
-    from kcnn.report import report
+    from kcnn.report import write_report
     from kcnn.training import train
 
     out = out or Path("runs/smoke/fashion" if smoke else "runs/fashion")
     shape = (16, 16, 1) if smoke else (28, 28, 1)
     found = data.load("digits" if smoke else "tfds:fashion_mnist", input_shape=shape, batch_size=64, seed=seed)
     recipe, epochs = RECIPE, 1 if smoke else None
-    run = train(network, found, out=out, recipe=recipe, epochs=epochs, seed=seed, options=json.loads(set), say=print)
+    run = train(network, found, out=out, recipe=recipe, epochs=epochs, seed=seed, options=json.loads(set), log=print)
     seconds = run.metrics["training_seconds"]
     print(f"{network}: test accuracy {run.metrics['accuracy']:.2%} in {seconds:.0f} s of training")
     print(f"the Keras example network: {plain_keras(found, seconds, seed):.2%} in the same time")
-    print(f"to look at: {report(run.folder)}")
+    print(f"to look at: {write_report(run.folder)}")
 
 
 if __name__ == "__main__":

@@ -54,9 +54,9 @@ from matplotlib.figure import Figure
 import kcnn
 from kcnn.augment import Augmentation
 from kcnn.cli import script
-from kcnn.cli.backend import start
-from kcnn.cli.console import assignments
-from kcnn.intervals import student
+from kcnn.cli.backend import start_backend
+from kcnn.cli.console import parse_assignments
+from kcnn.intervals import t_interval
 
 SIZES = (1, 2, 5, 10, 20, 50, 100)  # pictures of each class to learn from
 AUGMENTED = Augmentation(shift=0.1, rotate=15, zoom=0.1)  # photos are mirrored too
@@ -90,7 +90,7 @@ def differences(accuracy: dict[int, dict[tuple[str, str], Any]]) -> list[dict[st
     for ours, theirs in PAIRS:
         for each, values in accuracy.items():
             points = 100 * (np.array(values[ours]) - np.array(values[theirs]))
-            low, high = student(points)
+            low, high = t_interval(points)
             shown = low > 0 or high < 0
             told = {"of": ", ".join(ours), "against": ", ".join(theirs), "pictures": each}
             found.append({**told, "points": float(points.mean()), "low": low, "high": high, "shown": shown})
@@ -107,7 +107,7 @@ def drawn(accuracy: dict[int, dict[tuple[str, str], Any]], found: list[dict[str,
         left, right = figure.subplots(1, 2)
         for way, augmented in WAYS:
             values = np.array([accuracy[each][way, augmented] for each in sizes])
-            low, high = np.transpose([student(row) for row in values])
+            low, high = np.transpose([t_interval(row) for row in values])
             color, line = "C0" if way == SCRATCH else "C1", "--" if augmented == "augmented" else "-"
             left.plot(
                 sizes, values.mean(axis=1), line, marker="o", markersize=4, color=color, label=f"{way}, {augmented}"
@@ -134,7 +134,7 @@ def drawn(accuracy: dict[int, dict[tuple[str, str], Any]], found: list[dict[str,
 
 
 def mean(values: Any) -> str:
-    low, high = student(values)
+    low, high = t_interval(values)
     return f"{np.mean(values):.2%} ({100 * low:.1f} to {100 * high:.1f})"
 
 
@@ -170,31 +170,31 @@ def main(
     epochs: Annotated[int, typer.Option(help="Of each training.")] = 10,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: one size, two seeds, one epoch.")] = False,
 ) -> None:
-    start()
+    start_backend()
     from kcnn.data import load
     from kcnn.files import write_text
-    from kcnn.freeze import Phase
-    from kcnn.pictures import save
-    from kcnn.report import experiment
-    from kcnn.training import recipe
-    from kcnn.transfer import Way, compare
-    from kcnn.transfer.demo import NETWORK, OPTIONS, few_digits
+    from kcnn.freeze import TrainingPhase
+    from kcnn.pictures import save_figure
+    from kcnn.report import write_experiment_report
+    from kcnn.training import get_recipe
+    from kcnn.transfer import Protocol, compare_protocols
+    from kcnn.transfer.demo import NETWORK, OPTIONS, sample_digits
 
     sizes: Any = sorted(size or SIZES)
     if smoke:
         sizes, seeds, epochs = [5], 2, 1
-    options = assignments(set or [], "option")
-    phase, rate = Phase(epochs, "head", 1e-2), 1e-3
+    options = parse_assignments(set or [], "option")
+    phase, rate = TrainingPhase(epochs, "head", 1e-2), 1e-3
     if data is None:
-        network, options, weights, phase, rate = NETWORK, OPTIONS, "demo", Phase(epochs, "all", RATE, SLOWER), RATE
+        network, options, weights, phase, rate = NETWORK, OPTIONS, "demo", TrainingPhase(epochs, "all", RATE, SLOWER), RATE
 
     augmentations = {"plain": Augmentation(), "augmented": dataclasses.replace(AUGMENTED, flip=data is not None)}
 
     @functools.cache
     def whole(seed: int) -> Any:
         if data is None:
-            return few_digits(seed, max(sizes))
-        shape: Any = kcnn.draw(network, **options).image.shape
+            return sample_digits(seed, max(sizes))
+        shape: Any = kcnn.trace(network, **options).input.shape
         return load(data, input_shape=shape, seed=seed)
 
     def served(each: int, seed: int) -> Any:
@@ -207,22 +207,22 @@ def main(
     accuracy: dict[int, dict[tuple[str, str], Any]] = {each: {} for each in sizes}
     for each in sizes:
         for augmented, augmentation in augmentations.items():
-            plan = recipe(
+            plan = get_recipe(
                 "quick", {"batch_size": 16, "epochs": epochs, "learning_rate": rate, "augmentation": augmentation}
             )
-            found = compare(
+            found = compare_protocols(
                 network,
                 functools.partial(served, each),
                 out=out / f"{each}-of-each" / augmented,
                 weights=weights,
-                ways=(Way(SCRATCH, None, plan), Way(TRANSFERRED, phase, plan)),
+                protocols=(Protocol(SCRATCH, None, plan), Protocol(TRANSFERRED, phase, plan)),
                 seeds=range(seeds),
                 options=options,
-                say=lambda text: None,
+                log=lambda text: None,
             )
-            for row in found.rows:
-                accuracy[each][row.way, augmented] = row.accuracies
-                print(f"{each} of each class, {row.way}, {augmented}: {row.accuracy:.2%}", flush=True)
+            for row in found.results:
+                accuracy[each][row.protocol, augmented] = row.accuracies
+                print(f"{each} of each class, {row.protocol}, {augmented}: {row.accuracy:.2%}", flush=True)
     print(f"\n{'of each':>7}  " + "".join(f"{', '.join(way):<26}" for way in WAYS))
     for each, values in accuracy.items():
         print(f"{each:>7}  " + "".join(f"{mean(values[way]):<26}" for way in WAYS))
@@ -231,8 +231,8 @@ def main(
         print(said(pairs, ours, theirs))
     told = {str(each): {", ".join(way): one for way, one in values.items()} for each, values in accuracy.items()}
     write_text(out / "data.json", json.dumps({"accuracy": told, "differences": pairs}, indent=1))
-    save(drawn(accuracy, pairs), out / "data.png")
-    print(f"to look at: {experiment(out, __doc__)}")
+    save_figure(drawn(accuracy, pairs), out / "data.png")
+    print(f"to look at: {write_experiment_report(out, __doc__)}")
 
 
 if __name__ == "__main__":

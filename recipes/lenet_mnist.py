@@ -14,7 +14,7 @@ import typer
 
 from kcnn.augment import Augmentation
 from kcnn.cli import script
-from kcnn.cli.backend import start
+from kcnn.cli.backend import start_backend
 from kcnn.training import Recipe
 
 RECIPE = Recipe(
@@ -32,8 +32,8 @@ def main(
     seed: int = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
-    start()
-    from kcnn.report import report
+    start_backend()
+    from kcnn.report import write_report
     from kcnn.training import train
 
     found = train(
@@ -44,11 +44,11 @@ def main(
         epochs=1 if smoke else None,
         input_shape=(32, 32, 1),
         seed=seed,
-        say=print,
+        log=print,
     )
     wrong = found.metrics["test_images"] - found.metrics["correct"]
     print(f"test error {wrong / found.metrics['test_images']:.2%} in {found.metrics['training_seconds']:.0f} s")
-    print(f"to look at: {report(found.folder)}")
+    print(f"to look at: {write_report(found.folder)}")
 
 
 if __name__ == "__main__":

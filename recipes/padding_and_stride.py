@@ -36,8 +36,8 @@ from matplotlib.figure import Figure
 
 import kcnn
 from kcnn.cli import script
-from kcnn.cli.backend import start
-from kcnn.intervals import student
+from kcnn.cli.backend import start_backend
+from kcnn.intervals import t_interval
 
 NETWORK, OPTIONS = "stack", {"depth": 2, "kernel": 5}  # 5x5-16, pool, 5x5-32, pool, global average
 SHAPE = (16, 16, 1)
@@ -65,17 +65,17 @@ WAYS = {
     "stride 2, no pool, wider": Way(STRIDE, wider=True),
 }
 
-drawn_as = partial(kcnn.draw, NETWORK, classes=10, input_shape=SHAPE)
+drawn_as = partial(kcnn.trace, NETWORK, classes=10, input_shape=SHAPE)
 
 
 def options_of(way: Way) -> dict[str, Any]:
     """The network's options, with the filters of its first layer that come nearest to the unchanged one's MACs."""
     if not way.wider:
         return OPTIONS
-    wanted = kcnn.measure(drawn_as(**OPTIONS)).macs
+    wanted = kcnn.summary(drawn_as(**OPTIONS)).macs
 
     def away(filters: int) -> int:
-        return abs(kcnn.measure(drawn_as(changes=way.changes, filters=filters, **OPTIONS)).macs - wanted)
+        return abs(kcnn.summary(drawn_as(changes=way.changes, filters=filters, **OPTIONS)).macs - wanted)
 
     return {**OPTIONS, "filters": min(range(8, 129), key=away)}
 
@@ -100,7 +100,7 @@ def few_digits(seed: int, images: int) -> Any:
 def against(accuracy: np.ndarray, base: np.ndarray) -> dict[str, Any]:
     """Points of accuracy more than the base, paired over seeds; shown where the interval leaves out 0."""
     points = 100 * (accuracy - base)
-    low, high = student(points)
+    low, high = t_interval(points)
     return {"points": float(points.mean()), "low": low, "high": high, "shown": low > 0 or high < 0}
 
 
@@ -130,19 +130,19 @@ def main(
     epochs: Annotated[int, typer.Option(help="Of each training.")] = 40,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: two seeds, one epoch.")] = False,
 ) -> None:
-    start()
+    start_backend()
     import keras
 
     from kcnn.files import write_text
-    from kcnn.pictures import save
-    from kcnn.report import experiment
+    from kcnn.pictures import save_figure
+    from kcnn.report import write_experiment_report
     from kcnn.training import train
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     rows: dict[str, dict[str, Any]] = {}
     for name, way in WAYS.items():
         options = options_of(way)
-        measured = kcnn.measure(drawn_as(changes=way.changes, **options))
+        measured = kcnn.summary(drawn_as(changes=way.changes, **options))
         rows[name] = {"macs": measured.macs, "params": measured.params, "options": options, "accuracy": []}
     for seed in range(seeds):
         digits = few_digits(seed, images)
@@ -153,7 +153,7 @@ def main(
                 out=out / f"seed-{seed}" / f"way-{number}",
                 epochs=epochs,
                 learning_rate=3e-3,
-                changes=way.changes,
+                overrides=way.changes,
                 options=rows[name]["options"],
                 seed=seed,
             )
@@ -164,14 +164,14 @@ def main(
     print(f"\n{'':<26}{'MACs':>9}{'parameters':>12}  {'accuracy':<28}points against {BASE!r}")
     for name, row in rows.items():
         values = np.array(row["accuracy"])
-        low, high = student(values)
+        low, high = t_interval(values)
         row["against"] = one = against(values, base)
         said = f"{one['points']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f}){'' if one['shown'] else ', not shown'}"
         accuracy = f"{values.mean():.2%} ({low:.2%} to {high:.2%})"
         print(f"{name:<26}{row['macs']:>9,}{row['params']:>12,}  {accuracy:<28}{'' if name == BASE else said}")
     write_text(out / "padding.json", json.dumps(rows, indent=1))
-    save(picture({name: row for name, row in rows.items() if name != BASE}), out / "padding.png")
-    print(f"to look at: {experiment(out, __doc__)}")
+    save_figure(picture({name: row for name, row in rows.items() if name != BASE}), out / "padding.png")
+    print(f"to look at: {write_experiment_report(out, __doc__)}")
 
 
 if __name__ == "__main__":

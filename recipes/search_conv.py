@@ -16,8 +16,8 @@ import numpy as np
 import typer
 
 from kcnn.cli import script
-from kcnn.cli.backend import start
-from kcnn.space import Space, survey
+from kcnn.cli.backend import start_backend
+from kcnn.space import Space, analyze_feasibility
 
 SPACE = Space(
     "stack",
@@ -58,10 +58,10 @@ def main(
     seed: Annotated[int, typer.Option(help="Which digits, and initial weights.")] = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Three trials of one epoch.")] = False,
 ) -> None:
-    print(survey(SPACE))
-    start()
+    print(analyze_feasibility(SPACE))
+    start_backend()
     from kcnn.search import search
-    from kcnn.search.report import write
+    from kcnn.search.report import write_search_report
 
     found = search(
         SPACE,
@@ -74,10 +74,10 @@ def main(
         halving=0,  # each is trained to its end: this is a question, not a race
         seeds=2 if smoke else seeds,
         seed=seed,
-        tell=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
+        on_trial_end=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
     )
     print(found.final)
-    print(f"to look at: {write(found.folder)}")
+    print(f"to look at: {write_search_report(found.folder)}")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from typing import Annotated
 import typer
 
 from kcnn.cli import script
-from kcnn.cli.backend import start
-from kcnn.cli.console import shape
-from kcnn.space import Range, default_space, survey
+from kcnn.cli.backend import start_backend
+from kcnn.cli.console import parse_shape
+from kcnn.space import Range, default_space, analyze_feasibility
 
 NETWORK = "googlenet.bn"  # at 224 pixels its first layers divide by 8 what 32 pixels do not have
 
@@ -34,18 +34,18 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of the search.")] = Path("runs/search-googlenet"),
     smoke: Annotated[bool, typer.Option("--smoke", help="One trial of one epoch on 200 digits.")] = False,
 ) -> None:
-    start()
+    start_backend()
     from kcnn.data import load
     from kcnn.search import search
-    from kcnn.search.report import write
+    from kcnn.search.report import write_search_report
 
-    size = shape(input)
+    size = parse_shape(input)
     if smoke:
         data, images = "digits", 200
-    served = load(data, input_shape=size, seed=seed).fewer(train=images, validation=images // 3)
+    served = load(data, input_shape=size, seed=seed).subset(train=images, validation=images // 3)
     space = default_space(NETWORK, classes=len(served.classes), input_shape=size)
     space = dataclasses.replace(space, training={"learning_rate": Range(3e-4, 1e-2, log=True)})
-    print(survey(space))
+    print(analyze_feasibility(space))
     found = search(
         space,
         served,
@@ -56,10 +56,10 @@ def main(
         epochs=1 if smoke else epochs,
         seeds=1 if smoke else seeds,
         seed=seed,
-        tell=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
+        on_trial_end=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
     )
     print(found.final)
-    print(f"to look at: {write(found.folder)}")
+    print(f"to look at: {write_search_report(found.folder)}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import Annotated
 import typer
 
 from kcnn.cli import script
-from kcnn.cli.backend import start
+from kcnn.cli.backend import start_backend
 
 
 def main(
@@ -39,8 +39,8 @@ def main(
     seed: int = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: a small network, one epoch.")] = False,
 ) -> None:
-    start(strategy)  # workers are joined before TensorFlow does anything else
-    from kcnn.report import report
+    start_backend(strategy)  # workers are joined before TensorFlow does anything else
+    from kcnn.report import write_report
     from kcnn.training import train
 
     found = train(
@@ -52,11 +52,11 @@ def main(
         epochs=1 if smoke else epochs,
         batch_size=batch_size,
         seed=seed,
-        say=print,
+        log=print,
     )
     if found.metrics:
         print(f"test accuracy {found.metrics['accuracy']:.2%}, {found.metrics['images_per_second']:.0f} images/s")
-        print(f"to look at: {report(found.folder)}")
+        print(f"to look at: {write_report(found.folder)}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import numpy as np
 import typer
 
 from kcnn.cli import script
-from kcnn.cli.backend import start
+from kcnn.cli.backend import start_backend
 
 SIGMOID = {"*_relu.kind": "sigmoid"}
 NAIVE = {"{stem,stage*}.init": "random_normal"}  # a deviation of 0.05 whatever the width
@@ -61,23 +61,23 @@ def main(
     seeds: Annotated[int, typer.Option(help="Of each case.")] = 3,
     smoke: Annotated[bool, typer.Option("--smoke", help="Two cases, one epoch of 100 digits, one seed.")] = False,
 ) -> None:
-    start()
+    start_backend()
     from kcnn.data import load
-    from kcnn.inspect import Statistics
-    from kcnn.intervals import student
-    from kcnn.report import experiment
+    from kcnn.inspect import TrainingStatistics
+    from kcnn.intervals import t_interval
+    from kcnn.report import write_experiment_report
     from kcnn.training import train
 
     digits = load("digits", input_shape=(16, 16, 1))
     cases, sides = CASES, SIDE
     if smoke:
-        digits, epochs, seeds, sides = digits.fewer(train=100), 1, 1, {}
+        digits, epochs, seeds, sides = digits.subset(train=100), 1, 1, {}
         cases = {name: CASES[name] for name in ("sigmoid, naive", "ReLU, He, batch norm")}
     batch = _batch(digits)
     found: dict[str, dict] = {}
 
     def watched(name, network, data, batch, seed, **asked):
-        seen = Statistics(*batch, every=20)
+        seen = TrainingStatistics(*batch, every=20)
         run = train(
             network, data, out=out / name.replace(", ", "-").replace(" ", "-") / f"seed-{seed}", seed=seed,
             callbacks=[seen], **asked,
@@ -91,16 +91,16 @@ def main(
     for name, (network, changes, options) in cases.items():
         for seed in range(seeds):
             watched(name, network, digits, batch, seed, epochs=epochs, changes=changes, options=options)
-        _say(name, found[name], student)
+        _say(name, found[name], t_interval)
     for name, aux in sides.items():
-        large = load("digits", input_shape=(80, 80, 1)).fewer(train=64)
+        large = load("digits", input_shape=(80, 80, 1)).subset(train=64)
         for seed in range(seeds):
             watched(name, "googlenet", large, _batch(large), seed, epochs=1, aux=aux)
-        _say(name, found[name], student)
+        _say(name, found[name], t_interval)
     out.mkdir(parents=True, exist_ok=True)
     (out / "gradients.json").write_text(json.dumps(found))
     _drawn(found, out / "gradients.png")
-    print(f"to look at: {experiment(out, __doc__)}")
+    print(f"to look at: {write_experiment_report(out, __doc__)}")
 
 
 def _batch(data) -> list[np.ndarray]:
@@ -133,7 +133,7 @@ def _drawn(found: dict, path: Path) -> None:
             axes.semilogy(np.linspace(0, 1, len(middle)), np.maximum(middle, 1e-30), marker=".", label=name)
         axes.set(xlabel="depth: from the first convolution to the last", ylabel="norm of the gradient at step 1")
         axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    pictures.save(figure, path)
+    pictures.save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,9 @@ from matplotlib.patches import Rectangle
 
 import kcnn
 from kcnn.cli import script
-from kcnn.cli.backend import start
-from kcnn.cli.console import shape
-from kcnn.intervals import student
+from kcnn.cli.backend import start_backend
+from kcnn.cli.console import parse_shape
+from kcnn.intervals import t_interval
 from kcnn.training import Recipe
 
 NETWORK = "stack"
@@ -75,7 +75,7 @@ def excited(model: Any, batches: Any) -> tuple[dict[str, tuple[np.ndarray, np.nd
     """
     from kcnn.inspect import activations
 
-    rows = kcnn.measure(kcnn.read(model))
+    rows = kcnn.summary(kcnn.from_keras(model))
     places = {layer: inside(rows[layer], rows[0].shape) for layer in LAYERS}
     found: dict[str, list[Any]] = {layer: [] for layer in LAYERS}
     pictures, classes = [], []
@@ -128,17 +128,17 @@ def gradient_of(model: Any, layer: str, images: np.ndarray, seed: int) -> np.nda
     from keras import ops
 
     from kcnn.inspect import graph
-    from kcnn.inspect.gradients import gradient
+    from kcnn.inspect.gradients import compute_gradient
 
-    tensor, image = graph.one(model, layer), graph.image(model)
+    tensor, image = graph.find_layer(model, layer), graph.find_image_input(model)
     rows, columns, channels = tensor.shape[1:]
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), (len(images), channels)).astype("float32")
 
     def middle(given: list[Any]) -> tuple[Any, tuple[()]]:
-        (found,) = graph.run([tensor], [(image, given[0])])
+        (found,) = graph.replay([tensor], [(image, given[0])])
         return ops.sum(found[:, rows // 2, columns // 2] * signs), ()
 
-    (slope,), _ = gradient(middle, [ops.convert_to_tensor(images)])
+    (slope,), _ = compute_gradient(middle, [ops.convert_to_tensor(images)])
     return np.abs(ops.convert_to_numpy(slope)).sum(axis=-1).mean(axis=0)
 
 
@@ -227,7 +227,7 @@ def levels_drawn(purities: dict[str, np.ndarray], chance: float, shares: dict[st
         left, right = figure.subplots(1, 2)
         for axes, found in ((left, purities), (right, shares)):
             for name, values in found.items():
-                low, high = np.transpose([student(column) for column in values.T])
+                low, high = np.transpose([t_interval(column) for column in values.T])
                 (line,) = axes.plot(range(len(LAYERS)), values.mean(axis=0), "o-", label=name)
                 axes.fill_between(range(len(LAYERS)), low, high, color=line.get_color(), alpha=0.2, linewidth=0)
             names = [f"{named(layer)}\n{fields[layer].size[0]}x{fields[layer].size[1]}" for layer in LAYERS]
@@ -254,14 +254,14 @@ def most_frequent(classes: tuple[str, ...], labels: np.ndarray) -> str:
 
 
 def mean(values: Any) -> str:
-    low, high = student(values)
+    low, high = t_interval(values)
     return f"{np.mean(values):.2%} ({low:.2%} to {high:.2%})"
 
 
 def against(ours: np.ndarray, theirs: np.ndarray) -> str:
     """Points more, paired over seeds, with a word where the interval holds 0."""
     points = 100 * (ours - theirs)
-    low, high = student(points)
+    low, high = t_interval(points)
     return f"{points.mean():+.1f} points ({low:+.1f} to {high:+.1f}){'' if low > 0 or high < 0 else ': not shown'}"
 
 
@@ -293,14 +293,14 @@ class Inside:
 
 
 def looked_into(model: Any, test: Any, seed: int) -> Inside:
-    from kcnn.inspect import measured_field
+    from kcnn.inspect import measure_receptive_field
 
     exciting, pictures, labels = excited(model, test)
     return Inside(
         {layer: tops(strengths) for layer, (strengths, _) in exciting.items()},
         {layer: places for layer, (_, places) in exciting.items()},
         {layer: gradient_of(model, layer, pictures[:LOOKED_AT], seed) for layer in LAYERS},
-        {layer: measured_field(model, layer) for layer in LAYERS},
+        {layer: measure_receptive_field(model, layer) for layer in LAYERS},
         pictures,
         labels,
     )
@@ -309,21 +309,21 @@ def looked_into(model: Any, test: Any, seed: int) -> Inside:
 def draw_all(models: dict[str, Any], seen: dict[str, Inside], classes: tuple[str, ...], out: Path) -> None:
     """filters.png, maps.png, fields.png and patches.png."""
     from kcnn.inspect import activations, filters, show
-    from kcnn.pictures import save
+    from kcnn.pictures import save_figure
 
     model, one = models["trained"], seen["trained"]
-    save(show.kernels(filters(model), "conv1"), out / "filters.png")
-    save(show.maps(activations(model, one.pictures[:1], "conv?_relu")), out / "maps.png")
-    save(fields_drawn(one.pictures[0], {name: of.slopes for name, of in seen.items()}, one.fields), out / "fields.png")
-    rows, panels = kcnn.measure(kcnn.read(model)), {}
+    save_figure(show.plot_kernels(filters(model), "conv1"), out / "filters.png")
+    save_figure(show.plot_activations(activations(model, one.pictures[:1], "conv?_relu")), out / "maps.png")
+    save_figure(fields_drawn(one.pictures[0], {name: of.slopes for name, of in seen.items()}, one.fields), out / "fields.png")
+    rows, panels = kcnn.summary(kcnn.from_keras(model)), {}
     for layer in LAYERS:
         row, places = rows[layer], one.places[layer]
-        said = f"{named(layer)}, patches of {row.field[0]}x{row.field[1]} pixels: {CHANNELS} of {row.shape[2]} channels"
+        said = f"{named(layer)}, patches of {row.receptive_field[0]}x{row.receptive_field[1]} pixels: {CHANNELS} of {row.shape[2]} channels"
         panels[said] = [
             ([crop(one.pictures[n], row, places[n, channel]) for n in top], most_frequent(classes, one.labels[top]))
             for channel, top in list(one.top[layer].items())[:CHANNELS]
         ]
-    save(patches_drawn(panels), out / "patches.png")
+    save_figure(patches_drawn(panels), out / "patches.png")
 
 
 def main(
@@ -335,18 +335,18 @@ def main(
     epochs: Annotated[int | None, typer.Option(help="Of each training; 15.")] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: two seeds, one epoch.")] = False,
 ) -> None:
-    start()
+    start_backend()
     import keras
 
     from kcnn.files import write_text
-    from kcnn.pictures import save
-    from kcnn.report import experiment
+    from kcnn.pictures import save_figure
+    from kcnn.report import write_experiment_report
     from kcnn.training import train
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     accuracy, chances, every = [], [], []
     for seed in range(seeds):
-        found = served(data, shape(input), seed).fewer(train=images)
+        found = served(data, parse_shape(input), seed).fewer(train=images)
         if len(found.splits["test"]) < TOP:
             raise typer.BadParameter(
                 f"{data} has {len(found.splits['test'])} test pictures, and a channel's top are {TOP}"
@@ -354,7 +354,7 @@ def main(
         folder, classes = out / f"seed-{seed}", len(found.classes)
         run = train(NETWORK, found, out=folder, recipe=RECIPE, epochs=epochs, seed=seed, options=OPTIONS)
         models = {
-            "trained": kcnn.load(folder / "model.keras"),
+            "trained": kcnn.load_model(folder / "model.keras"),
             "untrained": kcnn.build(NETWORK, seed=seed, classes=classes, input_shape=found.input_shape, **OPTIONS),
         }
         seen = {name: looked_into(model, found.test, seed) for name, model in models.items()}
@@ -387,8 +387,8 @@ def main(
         "share_of_field": by_layer(shares),
     }
     write_text(out / "layers.json", json.dumps(told, indent=1))
-    save(levels_drawn(purities, float(np.mean(chances)), shares, fields), out / "levels.png")
-    print(f"to look at: {experiment(out, __doc__)}")
+    save_figure(levels_drawn(purities, float(np.mean(chances)), shares, fields), out / "levels.png")
+    print(f"to look at: {write_experiment_report(out, __doc__)}")
 
 
 if __name__ == "__main__":

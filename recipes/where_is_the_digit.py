@@ -39,8 +39,8 @@ from matplotlib.figure import Figure
 
 from kcnn.augment import Augmentation
 from kcnn.cli import script
-from kcnn.cli.backend import start
-from kcnn.intervals import student
+from kcnn.cli.backend import start_backend
+from kcnn.intervals import t_interval
 from kcnn.training import Recipe
 
 CANVAS, SIDE = 32, 16  # pixels; a digit is half as wide as its picture
@@ -140,7 +140,7 @@ def trained(way: Way, parts: dict, out: Path, seed: int, epochs: int | None) -> 
     side = SIDE if way.window else CANVAS
     found = data.load(arrays, input_shape=(side, side, 1), seed=seed)
     run = train(way.network, found, out=out, recipe=way.recipe, epochs=epochs, seed=seed, options=way.options)
-    model = kcnn.load(run.folder / "model.keras")
+    model = kcnn.load_model(run.folder / "model.keras")
     return kcnn.sliding_window(model, 1, input_shape=(CANVAS, CANVAS, 1)) if way.window else model
 
 
@@ -171,7 +171,7 @@ def seen(model: Any, picture: np.ndarray, label: int) -> np.ndarray:
 
 
 def mean(values: Any) -> str:
-    low, high = student(values)
+    low, high = t_interval(values)
     return f"{np.mean(values):.2%} ({low:.2%} to {high:.2%})"
 
 
@@ -180,7 +180,7 @@ def differences(accuracy: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     found = []
     for better, worse in PAIRS:
         points = 100 * (accuracy[better][:, 1:].mean(axis=1) - accuracy[worse][:, 1:].mean(axis=1))
-        low, high = student(points)
+        low, high = t_interval(points)
         found.append(
             {
                 "of": better,
@@ -203,7 +203,7 @@ def drawn(accuracy: dict[str, np.ndarray], maps: dict[str, np.ndarray], picture:
         above, below = figure.subfigures(2, 1, height_ratios=(3, 2))
         axes = above.subplots()
         for name, values in accuracy.items():
-            low, high = np.transpose([student(column) for column in values.T])
+            low, high = np.transpose([t_interval(column) for column in values.T])
             (line,) = axes.plot(SHIFTS, values.mean(axis=0), "--" if WAYS[name].shifted else "-", label=name)
             axes.fill_between(SHIFTS, low.clip(0), high.clip(None, 1), color=line.get_color(), alpha=0.15, linewidth=0)
         axes.set(xlabel="shift from the middle, pixels of 32", ylabel="test accuracy", ylim=(0, 1.02))
@@ -224,12 +224,12 @@ def main(
     epochs: Annotated[int | None, typer.Option(help="Of each training; 100 of an MLP and 30 of a CNN.")] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: two seeds, one epoch.")] = False,
 ) -> None:
-    start()
+    start_backend()
     import keras
 
     from kcnn.files import write_text
-    from kcnn.pictures import save
-    from kcnn.report import experiment
+    from kcnn.pictures import save_figure
+    from kcnn.report import write_experiment_report
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     accuracy: dict[str, Any] = {name: [] for name in WAYS}
@@ -259,8 +259,8 @@ def main(
         print(f"{one['of']} against {one['against']}, moved: {one['points']:+.2f} points {interval}{said}")
     told = {"shifts": SHIFTS, "accuracy": {k: v.tolist() for k, v in accuracy.items()}, "differences": found}
     write_text(out / "where.json", json.dumps(told, indent=1))
-    save(drawn(accuracy, maps, picture), out / "where.png")
-    print(f"to look at: {experiment(out, __doc__)}")
+    save_figure(drawn(accuracy, maps, picture), out / "where.png")
+    print(f"to look at: {write_experiment_report(out, __doc__)}")
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ import typer
 from matplotlib.figure import Figure
 
 import kcnn
-from kcnn.blocks import conv, inception, maxpool
+from kcnn.blocks import conv, inception, max_pool
 from kcnn.cli import script
-from kcnn.cli.backend import start
-from kcnn.intervals import student
+from kcnn.cli.backend import start_backend
+from kcnn.intervals import t_interval
 
 SHAPE = (16, 16, 1)
 MACS = 1.76e6  # of each network, within 2 %: of 1 to 2 million the number that whole filters come nearest to
@@ -43,7 +43,7 @@ def body(x, *, kernel: int = 3, filters: int = 16):
     """3x3-16, then twice a convolution of one kernel or, where that is 0, an inception module; a pool in between."""
     x = conv(x, 16, norm=True, name="stem")
     x = filtered(x, kernel, filters, name="first")
-    return filtered(maxpool(x, name="pool1"), kernel, 2 * filters, name="second")
+    return filtered(max_pool(x, name="pool1"), kernel, 2 * filters, name="second")
 
 
 def filtered(x, kernel: int, filters: int, *, name: str):
@@ -55,7 +55,7 @@ def filtered(x, kernel: int, filters: int, *, name: str):
 
 
 NETWORK = kcnn.Architecture(
-    body=body, input_shape=SHAPE, classes=10, reference="a small network, to compare what sees how far"
+    backbone=body, input_shape=SHAPE, classes=10, reference="a small network, to compare what sees how far"
 )
 WAYS = {"1x1": 1, "3x3": 3, "5x5": 5, "7x7": 7, "inception": 0}
 PAIRS = (("1x1", "3x3"), ("5x5", "3x3"), ("7x7", "3x3"), *(("inception", one) for one in WAYS if one != "inception"))
@@ -63,8 +63,8 @@ PAIRS = (("1x1", "3x3"), ("5x5", "3x3"), ("7x7", "3x3"), *(("inception", one) fo
 
 def at_equal_macs(kernel: int) -> kcnn.drawing.Drawing:
     """The network with that kernel and the filters that come nearest to MACS."""
-    drawings = [kcnn.draw(NETWORK, kernel=kernel, filters=filters) for filters in range(4, 161)]
-    return min(drawings, key=lambda drawing: abs(kcnn.measure(drawing).macs - MACS))
+    drawings = [kcnn.trace(NETWORK, kernel=kernel, filters=filters) for filters in range(4, 161)]
+    return min(drawings, key=lambda drawing: abs(kcnn.summary(drawing).macs - MACS))
 
 
 def few_digits(seed: int, images: int) -> Any:
@@ -88,12 +88,12 @@ def trained(drawing: Any, digits: Any, epochs: int, seed: int) -> float:
     """Test accuracy after a training by Keras' fit, with Adam and a rate that falls along a cosine."""
     import keras
 
-    from kcnn.training import CrossEntropy, accuracy, adamw, schedule
+    from kcnn.training import CrossEntropy, make_accuracy, adamw, schedule
 
     keras.utils.set_random_seed(seed)
     model = kcnn.build(drawing, seed=seed)
-    rate = schedule("cosine", 3e-3, steps=epochs * digits.steps, warm_up=0.05)
-    model.compile(adamw(rate), CrossEntropy(), weighted_metrics=[accuracy()], jit_compile=False)
+    rate = schedule("cosine", 3e-3, steps=epochs * digits.steps, warmup=0.05)
+    model.compile(adamw(rate), CrossEntropy(), weighted_metrics=[make_accuracy()], jit_compile=False)
     model.fit(digits.epochs(0, epochs), steps_per_epoch=digits.steps, epochs=epochs, shuffle=False, verbose=0)
     found = model.evaluate(digits.test, return_dict=True, verbose=0)["accuracy"]
     keras.backend.clear_session()
@@ -105,7 +105,7 @@ def differences(accuracy: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for better, worse in PAIRS:
         points = 100 * (np.array(accuracy[better]) - accuracy[worse])
-        low, high = student(points)
+        low, high = t_interval(points)
         one = {"of": better, "against": worse, "points": float(points.mean()), "low": low, "high": high}
         found.append({**one, "shown": low > 0 or high < 0})
     return found
@@ -120,7 +120,7 @@ def picture(accuracy: dict[str, Any]) -> Figure:
         axes = figure.subplots()
         for place, values in enumerate(accuracy.values()):
             axes.plot([place] * len(values), np.multiply(values, 100), "o", color="silver", markersize=4)
-            axes.plot([place + 0.15] * 2, np.multiply(student(values), 100), color="steelblue", linewidth=2)
+            axes.plot([place + 0.15] * 2, np.multiply(t_interval(values), 100), color="steelblue", linewidth=2)
             axes.plot(place + 0.15, 100 * np.mean(values), "o", color="steelblue")
         axes.set_xticks(range(len(accuracy)), list(accuracy))
         axes.set(ylabel="test accuracy, %", title="Filters at equal multiply-accumulates: seeds, mean, 95 % interval")
@@ -136,10 +136,10 @@ def main(
 ) -> None:
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     drawings = {name: at_equal_macs(kernel) for name, kernel in WAYS.items()}
-    start()
+    start_backend()
     from kcnn.files import write_text
-    from kcnn.pictures import save
-    from kcnn.report import experiment
+    from kcnn.pictures import save_figure
+    from kcnn.report import write_experiment_report
 
     accuracy: dict[str, Any] = {name: [] for name in WAYS}
     for seed in range(seeds):
@@ -150,10 +150,10 @@ def main(
     rows = {}
     print(f"\n{'':<11}{'filters':>8}{'MACs':>11}{'parameters':>12}{'field':>7}  accuracy")
     for name, values in accuracy.items():
-        measured, filters = kcnn.measure(drawings[name]), drawings[name].options["filters"]
-        low, high = student(values)
+        measured, filters = kcnn.summary(drawings[name]), drawings[name].options["filters"]
+        low, high = t_interval(values)
         rows[name] = {"filters": filters, "macs": measured.macs, "params": measured.params, "accuracy": values}
-        counts = f"{filters:>8}{measured.macs:>11,}{measured.params:>12,}{measured.field[0]:>7}"
+        counts = f"{filters:>8}{measured.macs:>11,}{measured.params:>12,}{measured.receptive_field[0]:>7}"
         print(f"{name:<11}{counts}  {np.mean(values):.2%} ({low:.2%} to {high:.2%})")
     found = differences(accuracy)
     for one in found:
@@ -161,8 +161,8 @@ def main(
         interval = f"({one['low']:+.2f} to {one['high']:+.2f})"
         print(f"{one['of']} against {one['against']}: {one['points']:+.2f} points {interval}{said}")
     write_text(out / "metrics.json", json.dumps({"networks": rows, "differences": found}, indent=1))
-    save(picture(accuracy), out / "filters.png")
-    print(f"to look at: {experiment(out, __doc__)}")
+    save_figure(picture(accuracy), out / "filters.png")
+    print(f"to look at: {write_experiment_report(out, __doc__)}")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ def install(tmp_path, monkeypatch):
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n{lacks}")
         lines = [f"{name} = {module}:{attribute}" for name, attribute in points.items()]
         (folder / "entry_points.txt").write_text("[kcnn.architectures]\n" + "\n".join(lines))
-        registry.refresh()
+        registry.refresh_plugins()
 
     yield one
-    registry.refresh()
+    registry.refresh_plugins()
     for name in modules:
         sys.modules.pop(name, None)
 

@@ -1,8 +1,8 @@
 """DenseNet (Huang et al., 2017): every layer sees the outputs of all before it in its block."""
 
 from kcnn import Architecture, sources
-from kcnn.blocks import Norm, apply, averagepool, conv, finish, maxpool
-from kcnn.ops import STANDARDISED, BatchNorm, Concat
+from kcnn.blocks import Norm, apply, average_pool, conv, norm_act, max_pool
+from kcnn.ops import STANDARDIZED, BatchNorm, Concat
 
 LAYERS = {  # of the four blocks, and parameters (arXiv:1608.06993, table 1; counted)
     "densenet121": ((6, 12, 24, 16), 7_978_856),
@@ -18,25 +18,25 @@ KERAS = {  # MD5 with the classifier and without, as keras.applications states t
 
 def unit(x, growth: int, norm: Norm, name: str):
     """`growth` more maps, from all there are: 1x1 to 4 times as many, then 3x3 (section 3, "bottleneck layers")."""
-    y = finish(x, norm, "relu", f"{name}_in")
+    y = norm_act(x, norm, "relu", f"{name}_in")
     y = conv(y, 4 * growth, 1, norm=norm, name=f"{name}_a")
-    y = conv(y, growth, 3, bias=False, act=None, name=f"{name}_b")
+    y = conv(y, growth, 3, bias=False, activation=None, name=f"{name}_b")
     return apply(Concat(), x, y, name=f"{name}_concat")
 
 
 def body(x, *, layers: tuple[int, ...], growth: int = 32, compression: float = 0.5, norm: Norm = True):
     """Blocks of so many `layers`; between them a transition keeps a share `compression` of the maps and halves them."""
     x = conv(x, 2 * growth, 7, stride=2, padding="half", norm=norm, name="stem")
-    x = maxpool(x, 3, padding="half", name="stem_pool")
+    x = max_pool(x, 3, padding="half", name="stem_pool")
     for block, count in enumerate(layers, 1):
         for number in range(1, count + 1):
             x = unit(x, growth, norm, f"block{block}_{number}")
         if block < len(layers):
-            x = finish(x, norm, "relu", f"transition{block}_in")
+            x = norm_act(x, norm, "relu", f"transition{block}_in")
             filters = int(compression * x.shape[-1])
-            x = conv(x, filters, 1, bias=False, act=None, name=f"transition{block}")
-            x = averagepool(x, name=f"transition{block}_pool")
-    return finish(x, norm, "relu", "last")
+            x = conv(x, filters, 1, bias=False, activation=None, name=f"transition{block}")
+            x = average_pool(x, name=f"transition{block}_pool")
+    return norm_act(x, norm, "relu", "last")
 
 
 def in_keras(layer: str):
@@ -45,9 +45,9 @@ def in_keras(layer: str):
     if layer in fixed:
         return fixed[layer]
     if layer.startswith("transition"):
-        number, norm = sources.parts(r"transition(\d+)(_in_bn)?", layer)
+        number, norm = sources.rename_parts(r"transition(\d+)(_in_bn)?", layer)
         return f"pool{int(number) + 1}_{'bn' if norm else 'conv'}"
-    block, number, place, norm = sources.parts(r"block(\d+)_(\d+)_(in|a|b)(_bn)?", layer)
+    block, number, place, norm = sources.rename_parts(r"block(\d+)_(\d+)_(in|a|b)(_bn)?", layer)
     return f"conv{int(block) + 1}_block{number}_{('in', 'a', 'b').index(place)}_{'bn' if norm else 'conv'}"
 
 
@@ -55,7 +55,7 @@ def published(name: str) -> Architecture:
     layers, params = LAYERS[name]
     whole, headless, accuracy = KERAS[name]
     return Architecture(
-        body=body,
+        backbone=body,
         reference="arXiv:1608.06993, table 1",
         year=2016,
         options={"layers": layers},
@@ -63,9 +63,9 @@ def published(name: str) -> Architecture:
         variants={
             "keras": {
                 "options": {"norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)},
-                "rescale": STANDARDISED,
-                "layouts": {"keras": sources.layout(in_keras)},
-                "weights": sources.tf_kernels(
+                "rescale": STANDARDIZED,
+                "layouts": {"keras": sources.make_mapping(in_keras)},
+                "weights": sources.tf_slim_weights(
                     name, whole, headless, accuracy, "BSD-3-Clause, Gao Huang", folder="densenet"
                 ),
             }

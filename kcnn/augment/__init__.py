@@ -10,22 +10,22 @@ from kcnn.augment.augmentation import Augmentation
 from kcnn.lazy import words
 
 if TYPE_CHECKING:
-    from kcnn.augment.change import apply, flip, jitter, over, padded_crop, rand_augment, resized_crop, turn
+    from kcnn.augment.change import augment, flip, color_jitter, augment_dataset, padded_crop, rand_augment, resized_crop, rotate
     from kcnn.augment.mix import cutmix, erase, mixup
 
 __all__ = [
     "Augmentation",
-    "apply",
+    "augment",
     "cutmix",
     "erase",
     "flip",
-    "jitter",
+    "color_jitter",
     "mixup",
-    "over",
+    "augment_dataset",
     "padded_crop",
     "rand_augment",
     "resized_crop",
-    "turn",
+    "rotate",
 ]
 
 __getattr__, __dir__ = words(

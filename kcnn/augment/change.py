@@ -7,15 +7,15 @@ import tensorflow as tf
 
 from kcnn.augment import colour, geometry, mix
 from kcnn.augment.augmentation import Augmentation
-from kcnn.augment.only import only
-from kcnn.augment.rand import Drawn, draw
-from kcnn.augment.seeds import fold, uniform
+from kcnn.augment.only import apply_where
+from kcnn.augment.rand import RandomChanges, draw_changes
+from kcnn.augment.seeds import fold_in, uniform
 
 FLIP, CUT, TURN, JITTER, RANDOM, ERASE, MIX, EITHER = range(8)  # numbers of seeds
 
 
 @tf.autograph.experimental.do_not_convert  # no Python branch asks a tensor, and tracing is quicker
-def apply(
+def augment(
     augmentation: Augmentation, images: Any, labels: Any, *, size: Sequence[int], classes: int, seed: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """A batch after the augmentation, which follows from the seed, int (2,), alone.
@@ -26,7 +26,7 @@ def apply(
     seed = tf.convert_to_tensor(seed)
     images = _change(augmentation, tf.convert_to_tensor(images), tuple(size), seed)
     labels = tf.convert_to_tensor(labels)
-    a, mixing = augmentation, fold(seed, MIX)
+    a, mixing = augmentation, fold_in(seed, MIX)
     if a.mixup and a.cutmix:
         return tf.cond(
             uniform(seed, EITHER, [], 0, 1) < 0.5,
@@ -40,7 +40,7 @@ def apply(
     return images, labels
 
 
-def over(
+def augment_dataset(
     augmentation: Augmentation, *, classes: int, seed: int, size: Sequence[int] | None = None
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """For `Dataset.apply`: augments batches of (images, labels), each pass over the data anew, each run the same.
@@ -61,7 +61,7 @@ def over(
         drawn = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
 
         def change(batch: tuple[Any, Any], own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return apply(augmentation, *batch, size=tuple(found), classes=classes, seed=own)
+            return augment(augmentation, *batch, size=tuple(found), classes=classes, seed=own)
 
         return tf.data.Dataset.zip(batches, drawn).map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -85,12 +85,12 @@ def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Seq
     )
 
 
-def turn(images: Any, seed: Any, *, shift: float = 0, rotate: float = 0, zoom: float = 0) -> tf.Tensor:
+def rotate(images: Any, seed: Any, *, shift: float = 0, rotate: float = 0, zoom: float = 0) -> tf.Tensor:
     """Shifted up to a share of the side, rotated up to degrees, zoomed up to a share: one warp."""
     return _same_size(Augmentation(shift=shift, rotate=rotate, zoom=zoom), images, seed)
 
 
-def jitter(images: Any, seed: Any, *, brightness: float = 0, contrast: float = 0, saturation: float = 0) -> tf.Tensor:
+def color_jitter(images: Any, seed: Any, *, brightness: float = 0, contrast: float = 0, saturation: float = 0) -> tf.Tensor:
     """Saturation, brightness and contrast changed, in this order, each up to its share."""
     return _same_size(Augmentation(brightness=brightness, contrast=contrast, saturation=saturation), images, seed)
 
@@ -112,49 +112,49 @@ def _change(a: Augmentation, images: tf.Tensor, size: tuple[int, int], seed: tf.
         raise ValueError(f"augment: images are a batch (n, rows, columns, 1 or 3), not of shape {images.shape}")
     n, *sides = tf.unstack(tf.shape(images)[:3])
     source = tuple(now if (known := images.shape[i]) is None else known for i, now in enumerate(sides, 1))
-    drawn = draw(fold(seed, RANDOM), n, size, *a.rand_augment) if a.rand_augment and a.rand_augment[1] else None
+    drawn = draw_changes(fold_in(seed, RANDOM), n, size, *a.rand_augment) if a.rand_augment and a.rand_augment[1] else None
     images = _moved(a, images, n, source, size, seed, drawn)
     images = _coloured(a, images, n, seed, drawn)
-    return mix.erase(images, fold(seed, ERASE), probability=a.erase) if a.erase else images
+    return mix.erase(images, fold_in(seed, ERASE), probability=a.erase) if a.erase else images
 
 
-def _moved(a: Augmentation, images: Any, n: Any, source: Any, size: Any, seed: Any, drawn: Drawn | None) -> tf.Tensor:
+def _moved(a: Augmentation, images: Any, n: Any, source: Any, size: Any, seed: Any, drawn: RandomChanges | None) -> tf.Tensor:
     """Geometry: whole windows where that is all, else one warp."""
-    x, y = (geometry.coins(fold(seed, FLIP), number, n, on) for number, on in ((0, a.flip), (1, a.flip_vertical)))
-    turns = geometry.turns(fold(seed, TURN), n, size, a.shift, a.rotate, a.zoom)
-    cut = fold(seed, CUT)
+    x, y = (geometry.random_mask(fold_in(seed, FLIP), number, n, on) for number, on in ((0, a.flip), (1, a.flip_vertical)))
+    turns = geometry.random_affine(fold_in(seed, TURN), n, size, a.shift, a.rotate, a.zoom)
+    cut = fold_in(seed, CUT)
     offsets = tf.random.stateless_uniform([n, 2], cut, 0, 2 * a.crop + 1, tf.int32)
     if tuple(images.shape[1:3]) == size and not (turns or a.resized_crop):
         if a.crop:
             images = tf.pad(images, [[0, 0], [a.crop, a.crop], [a.crop, a.crop], [0, 0]])
         if a.crop or a.flip or a.flip_vertical:
-            images = geometry.windows(images, offsets, x, y, size)
+            images = geometry.shift_windows(images, offsets, x, y, size)
         images = tf.cast(images, tf.float32)
         if drawn is None:
             return images
-        return only(drawn.moves, lambda i, m: geometry.warp(i, m, size), images, drawn.matrix)
+        return apply_where(drawn.moves, lambda i, m: geometry.warp(i, m, size), images, drawn.matrix)
     if a.resized_crop:
         box = list(geometry.crop_box(cut, n, source, a.resized_crop))
     else:
         box = [tf.fill([n], tf.cast(v, tf.float32)) for v in (0, 0, *source)]
-    matrices = [geometry.cutting(box, size)]
+    matrices = [geometry.crop_matrix(box, size)]
     if a.crop:
         margins = [-(-a.crop * old // new) for old, new in zip(source, size, strict=True)]  # in pixels of the source
         images = tf.pad(images, [[0, 0], *([m, m] for m in margins), [0, 0]])
         high, wide = (tf.fill([n], tf.cast(m, tf.float32)) for m in margins)
         top, left = tf.unstack(tf.cast(offsets - a.crop, tf.float32), axis=1)
-        matrices = [geometry.shifting(-wide, -high), *matrices, geometry.shifting(-left, -top)]
+        matrices = [geometry.translation_matrix(-wide, -high), *matrices, geometry.translation_matrix(-left, -top)]
     if a.flip or a.flip_vertical:
-        matrices.append(geometry.mirroring(x, y, size))
+        matrices.append(geometry.flip_matrix(x, y, size))
     matrices += turns
     if drawn is not None:
         matrices.append(drawn.matrix)
-    return geometry.warp(images, geometry.product(matrices), size)
+    return geometry.warp(images, geometry.compose(matrices), size)
 
 
-def _coloured(a: Augmentation, images: Any, n: Any, seed: Any, drawn: Drawn | None) -> tf.Tensor:
+def _coloured(a: Augmentation, images: Any, n: Any, seed: Any, drawn: RandomChanges | None) -> tf.Tensor:
     """Colour: saturation and sharpness, which want the neighbours, before all that tables do."""
-    own, changes = fold(seed, JITTER), []
+    own, changes = fold_in(seed, JITTER), []
     if a.saturation:
         images = colour.saturation(images, uniform(own, 0, [n], -a.saturation, a.saturation))
     for number, name in ((1, "brightness"), (2, "contrast")):
@@ -162,8 +162,8 @@ def _coloured(a: Augmentation, images: Any, n: Any, seed: Any, drawn: Drawn | No
             kind = tf.fill([n], colour.KINDS.index(name))
             changes.append((kind, uniform(own, number, [n], -strength, strength)))
     if drawn is not None:
-        images = only(drawn.saturation != 0, colour.saturation, images, drawn.saturation)
-        images = only(drawn.sharpness != 0, colour.sharpness, images, drawn.sharpness)
+        images = apply_where(drawn.saturation != 0, colour.saturation, images, drawn.saturation)
+        images = apply_where(drawn.sharpness != 0, colour.sharpness, images, drawn.sharpness)
         changes += drawn.tables
     if not changes:
         return images
@@ -171,6 +171,6 @@ def _coloured(a: Augmentation, images: Any, n: Any, seed: Any, drawn: Drawn | No
     slots = len(changes)
 
     def recolour(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
-        return colour.recolour(images, [(kinds[:, i], amounts[:, i]) for i in range(slots)])
+        return colour.adjust_colors(images, [(kinds[:, i], amounts[:, i]) for i in range(slots)])
 
-    return only(tf.reduce_any(kinds != colour.NONE, axis=1), recolour, images, kinds, amounts)
+    return apply_where(tf.reduce_any(kinds != colour.NONE, axis=1), recolour, images, kinds, amounts)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-GREY = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
+GRAY = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
 KINDS = ("brightness", "contrast", "posterise", "solarise", "auto_contrast", "equalise")  # by number, those of tables
 NONE = -1  # the number of no change
 MEASURED = (1, 4, 5)  # the kinds that want the histogram
@@ -27,12 +27,12 @@ def contrast(images: tf.Tensor, amount: Any) -> tf.Tensor:
     return _alone("contrast", images, amount)
 
 
-def posterise(images: tf.Tensor, bits: Any) -> tf.Tensor:
+def posterize(images: tf.Tensor, bits: Any) -> tf.Tensor:
     """Only the highest bits, 0 to 8, of a value kept."""
     return _alone("posterise", images, 8.0 - tf.cast(bits, tf.float32))
 
 
-def solarise(images: tf.Tensor, threshold: Any) -> tf.Tensor:
+def solarize(images: tf.Tensor, threshold: Any) -> tf.Tensor:
     """Values from the threshold on inverted."""
     return _alone("solarise", images, 256.0 - tf.cast(threshold, tf.float32))
 
@@ -42,7 +42,7 @@ def auto_contrast(images: tf.Tensor) -> tf.Tensor:
     return _alone("auto_contrast", images, 0.0)
 
 
-def equalise(images: tf.Tensor) -> tf.Tensor:
+def equalize(images: tf.Tensor) -> tf.Tensor:
     """Each channel's values spread so that all are about as frequent."""
     return _alone("equalise", images, 0.0)
 
@@ -53,7 +53,7 @@ def saturation(images: tf.Tensor, amount: Any) -> tf.Tensor:
     if images.shape[-1] == 1:
         return images
     amount = _each(images, amount)[:, None, None, None]
-    grey = tf.tensordot(images, tf.constant(GREY), 1)[..., None]
+    grey = tf.tensordot(images, tf.constant(GRAY), 1)[..., None]
     return tf.clip_by_value(images + amount * (images - grey), 0.0, 255.0)
 
 
@@ -68,7 +68,7 @@ def sharpness(images: tf.Tensor, amount: Any) -> tf.Tensor:
     return tf.clip_by_value(images + amount * rough, 0.0, 255.0)
 
 
-def recolour(images: tf.Tensor, changes: Sequence[Change]) -> tf.Tensor:
+def adjust_colors(images: tf.Tensor, changes: Sequence[Change]) -> tf.Tensor:
     """Table changes done in their order to float32 images of 0 to 255, each image its own kind or NONE."""
     n, (rows, columns, channels) = tf.shape(images)[0], images.shape[1:]
     first = 256 * tf.range(n * channels)  # of the bins of each image and channel
@@ -125,4 +125,4 @@ def _each(images: tf.Tensor, amount: Any) -> tf.Tensor:
 def _alone(name: str, images: tf.Tensor, amount: Any) -> tf.Tensor:
     images = tf.cast(images, tf.float32)
     amount = _each(images, amount)
-    return recolour(images, [(tf.fill(tf.shape(amount), KINDS.index(name)), amount)])
+    return adjust_colors(images, [(tf.fill(tf.shape(amount), KINDS.index(name)), amount)])

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kcnn.augment.seeds import signs, uniform
+from kcnn.augment.seeds import random_signs, uniform
 
 RATIO = (3 / 4, 4 / 3)  # of columns to rows of a resized crop, as in arXiv:1409.4842
 ATTEMPTS = 10  # to draw a crop that lies in the image, before the largest one in the middle is taken
@@ -24,37 +24,37 @@ def _matrix(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> tf.Tensor:
     return tf.reshape(tf.stack(cells, axis=1), [-1, 3, 3])
 
 
-def shearing(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+def shear_matrix(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Columns moved by x times the row, rows by y times the column, about the upper left pixel."""
     return _matrix(1, x, 0, y, 1, 0)
 
 
-def shifting(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+def translation_matrix(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Moved right by x and down by y pixels."""
     return _matrix(1, 0, -x, 0, 1, -y)
 
 
-def rotating(degrees: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
+def rotation_matrix(degrees: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
     """Turned counterclockwise about the middle of an image of size (rows, columns)."""
     y, x = _middle(size)
     cos, sin = tf.cos(degrees * (math.pi / 180)), tf.sin(degrees * (math.pi / 180))
     return _matrix(cos, -sin, x - x * cos + y * sin, sin, cos, y - x * sin - y * cos)
 
 
-def scaling(factor: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
+def scale_matrix(factor: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
     """Enlarged by the factor about the middle of an image of size (rows, columns)."""
     y, x = _middle(size)
     return _matrix(1 / factor, 0, x - x / factor, 0, 1 / factor, y - y / factor)
 
 
-def mirroring(x: tf.Tensor, y: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
+def flip_matrix(x: tf.Tensor, y: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
     """Mirrored left to right where x, top to bottom where y, in an image of size (rows, columns)."""
     rows, columns = (tf.cast(side, tf.float32) for side in size)
     x, y = tf.cast(x, tf.float32), tf.cast(y, tf.float32)
     return _matrix(1 - 2 * x, 0, x * (columns - 1), 0, 1 - 2 * y, y * (rows - 1))
 
 
-def cutting(box: Sequence[tf.Tensor], size: Sequence[Any]) -> tf.Tensor:
+def crop_matrix(box: Sequence[tf.Tensor], size: Sequence[Any]) -> tf.Tensor:
     """The box of top, left, rows and columns, (n,) each, resized to size (rows, columns)."""
     top, left, rows, columns = box
     high, wide = (tf.cast(side, tf.float32) for side in size)
@@ -99,7 +99,7 @@ def warp(images: tf.Tensor, matrices: tf.Tensor, size: Sequence[Any]) -> tf.Tens
     )
 
 
-def windows(images: tf.Tensor, offsets: tf.Tensor, x: tf.Tensor, y: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
+def shift_windows(images: tf.Tensor, offsets: tf.Tensor, x: tf.Tensor, y: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
     """Windows of size (rows, columns) at offsets (n, 2) in pixels, mirrored where x and y: no pixel is blended."""
     rows, columns = size
     wide, channels = images.shape[2], images.shape[3]
@@ -110,25 +110,25 @@ def windows(images: tf.Tensor, offsets: tf.Tensor, x: tf.Tensor, y: tf.Tensor, s
     return tf.reshape(tf.gather(flat, index, batch_dims=1), [-1, rows, columns, channels])
 
 
-def turns(seed: tf.Tensor, n: Any, size: Sequence[Any], shift: float, rotate: float, zoom: float) -> list[tf.Tensor]:
+def random_affine(seed: tf.Tensor, n: Any, size: Sequence[Any], shift: float, rotate: float, zoom: float) -> list[tf.Tensor]:
     """Matrices (n, 3, 3) of shift (share of a side), rotation (degrees) and zoom, drawn evenly up to these."""
     matrices = []
     if rotate:
-        matrices.append(rotating(uniform(seed, 0, [n], -rotate, rotate), size))
+        matrices.append(rotation_matrix(uniform(seed, 0, [n], -rotate, rotate), size))
     if zoom:
-        matrices.append(scaling(uniform(seed, 1, [n], 1 - zoom, 1 + zoom), size))
+        matrices.append(scale_matrix(uniform(seed, 1, [n], 1 - zoom, 1 + zoom), size))
     if shift:
         high, wide = (tf.cast(side, tf.float32) for side in size)
         x, y = uniform(seed, 2, [n], -shift, shift), uniform(seed, 3, [n], -shift, shift)
-        matrices.append(shifting(x * wide, y * high))
+        matrices.append(translation_matrix(x * wide, y * high))
     return matrices
 
 
-def coins(seed: tf.Tensor, number: int, n: Any, on: bool) -> tf.Tensor:
+def random_mask(seed: tf.Tensor, number: int, n: Any, on: bool) -> tf.Tensor:
     """(n,) of True and False, half and half, or all False where it is off."""
-    return signs(seed, number, [n]) > 0 if on else tf.zeros([n], tf.bool)
+    return random_signs(seed, number, [n]) > 0 if on else tf.zeros([n], tf.bool)
 
 
-def product(matrices: Sequence[tf.Tensor]) -> tf.Tensor:
+def compose(matrices: Sequence[tf.Tensor]) -> tf.Tensor:
     """Matrices multiplied in the order in which their changes are done."""
     return functools.reduce(tf.matmul, matrices)

@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kcnn.augment.only import only
-from kcnn.augment.seeds import beta, fold, uniform, whole
+from kcnn.augment.only import apply_where
+from kcnn.augment.seeds import beta, fold_in, uniform, random_integers
 
 AREA, RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # of an erased rectangle: arXiv:1708.04896, section 5.1
 
@@ -23,16 +23,16 @@ def erase(images: tf.Tensor, seed: tf.Tensor, *, probability: float) -> tf.Tenso
     ratio = tf.exp(uniform(seed, 1, [n], *map(math.log, RATIO)))
     sides = tf.minimum(tf.round(tf.sqrt(area * ratio)), high), tf.minimum(tf.round(tf.sqrt(area / ratio)), wide)
     corner = uniform(seed, 2, [n], 0, 1) * (high - sides[0] + 1), uniform(seed, 3, [n], 0, 1) * (wide - sides[1] + 1)
-    noise = tf.cast(whole(seed, 5, tf.shape(images)[1:], 0, 256), tf.float32)
+    noise = tf.cast(random_integers(seed, 5, tf.shape(images)[1:], 0, 256), tf.float32)
     box = tf.stack([tf.cast(v, tf.int32) for v in (*corner, *sides)], axis=1)
 
     def paint(images: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-        return tf.where(rectangle(box, rows, columns), noise, images)
+        return tf.where(box_mask(box, rows, columns), noise, images)
 
-    return only(uniform(seed, 4, [n], 0, 1) < probability, paint, images, box)
+    return apply_where(uniform(seed, 4, [n], 0, 1) < probability, paint, images, box)
 
 
-def shares(labels: tf.Tensor, classes: int) -> tf.Tensor:
+def to_label_fractions(labels: tf.Tensor, classes: int) -> tf.Tensor:
     """Labels as float32 (n, classes)."""
     return tf.cast(labels, tf.float32) if len(labels.shape) == 2 else tf.one_hot(labels, classes)
 
@@ -42,8 +42,8 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float
 
     Labels, numbers (n,) or 0 and 1 (n, classes), become float32 (n, classes).
     """
-    images, targets = tf.cast(images, tf.float32), shares(labels, classes)
-    weight = beta(fold(seed, 0), tf.shape(images)[:1], alpha)
+    images, targets = tf.cast(images, tf.float32), to_label_fractions(labels, classes)
+    weight = beta(fold_in(seed, 0), tf.shape(images)[:1], alpha)
     mixed = images + weight[:, None, None, None] * (tf.roll(images, 1, 0) - images)
     return mixed, targets + weight[:, None] * (tf.roll(targets, 1, 0) - targets)
 
@@ -54,10 +54,10 @@ def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: floa
     Labels, numbers (n,) or 0 and 1 (n, classes), become float32 (n, classes), shared by the pixels that the
     edges leave of the rectangle.
     """
-    images, targets = tf.cast(images, tf.float32), shares(labels, classes)
+    images, targets = tf.cast(images, tf.float32), to_label_fractions(labels, classes)
     n, rows, columns = tf.unstack(tf.shape(images)[:3])
     high, wide = tf.cast(rows, tf.float32), tf.cast(columns, tf.float32)
-    side = tf.sqrt(beta(fold(seed, 0), [n], alpha))
+    side = tf.sqrt(beta(fold_in(seed, 0), [n], alpha))
     starts, lengths = [], []
     for number, length in ((1, high), (2, wide)):
         half, middle = side * length / 2, uniform(seed, number, [n], 0, 1) * length
@@ -66,11 +66,11 @@ def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: floa
         lengths.append(last - first)
     box = tf.cast(tf.stack([*starts, *lengths], axis=1), tf.int32)
     share = (lengths[0] * lengths[1] / (high * wide))[:, None]
-    pasted = tf.where(rectangle(box, rows, columns), tf.roll(images, 1, 0), images)
+    pasted = tf.where(box_mask(box, rows, columns), tf.roll(images, 1, 0), images)
     return pasted, targets + share * (tf.roll(targets, 1, 0) - targets)
 
 
-def rectangle(box: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
+def box_mask(box: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
     """True inside of boxes, int32 (n, 4) of top, left, rows and columns, as bool (n, rows, columns, 1)."""
     top, left, high, wide = tf.unstack(box[:, :, None], axis=1)
     row, column = tf.range(rows), tf.range(columns)

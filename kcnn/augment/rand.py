@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from kcnn.augment import colour, geometry
-from kcnn.augment.seeds import signs, whole
+from kcnn.augment.seeds import random_signs, random_integers
 
 KINDS = ("shear", "translation", "rotation", "saturation", "sharpness", *colour.KINDS)
 SHEAR, SHIFT, TURN, ENHANCE, BITS = 0.3, 150 / 331, 30.0, 0.9, 4.0  # at strength 1: arXiv:1805.09501, table 6
@@ -14,7 +14,7 @@ LIGHT = 0.5  # at strength 1; the paper multiplies by up to 1.9, where Keras and
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RandomChanges:
     """Changes of n images, done in this order; of one image, saturations add up, as do sharpnesses."""
 
     matrix: tf.Tensor  # (n, 3, 3)
@@ -24,10 +24,10 @@ class Drawn:
     tables: list[colour.Change]
 
 
-def draw(seed: tf.Tensor, n: tf.Tensor, size: Sequence[int], changes: int, strength: float) -> Drawn:
+def draw_changes(seed: tf.Tensor, n: tf.Tensor, size: Sequence[int], changes: int, strength: float) -> RandomChanges:
     """So many kinds an image, equally likely, of one strength and either sign; shear and shift go along one side."""
-    kinds = whole(seed, 0, [n, changes], 0, len(KINDS))
-    sign, along = signs(seed, 1, [n, changes]), signs(seed, 2, [n, changes]) > 0
+    kinds = random_integers(seed, 0, [n, changes], 0, len(KINDS))
+    sign, along = random_signs(seed, 1, [n, changes]), random_signs(seed, 2, [n, changes]) > 0
     rows, columns = size
 
     def amount(name: str, most: float) -> tf.Tensor:
@@ -38,9 +38,9 @@ def draw(seed: tf.Tensor, n: tf.Tensor, size: Sequence[int], changes: int, stren
     for i in range(changes):
         across, down = (tf.where(side[:, i], 1.0, 0.0) for side in (along, ~along))
         matrices += [
-            geometry.shearing(shear[:, i] * across, shear[:, i] * down),
-            geometry.shifting(shift[:, i] * across * columns, shift[:, i] * down * rows),
-            geometry.rotating(turn[:, i], size),
+            geometry.shear_matrix(shear[:, i] * across, shear[:, i] * down),
+            geometry.translation_matrix(shift[:, i] * across * columns, shift[:, i] * down * rows),
+            geometry.rotation_matrix(turn[:, i], size),
         ]
     first = KINDS.index(colour.KINDS[0])
     most = tf.constant([LIGHT, ENHANCE, BITS, 256.0, 0.0, 0.0]) * strength
@@ -49,8 +49,8 @@ def draw(seed: tf.Tensor, n: tf.Tensor, size: Sequence[int], changes: int, stren
         number = tf.maximum(kinds[:, i] - first, colour.NONE)
         value = tf.gather(most, tf.maximum(number, 0)) * tf.where(number < 2, sign[:, i], 1.0)
         tables.append((number, tf.where(number == colour.KINDS.index("posterise"), tf.round(value), value)))
-    return Drawn(
-        matrix=geometry.product(matrices),
+    return RandomChanges(
+        matrix=geometry.compose(matrices),
         moves=tf.reduce_any(kinds < 3, axis=1),
         saturation=tf.reduce_sum(amount("saturation", ENHANCE), axis=1),
         sharpness=tf.reduce_sum(amount("sharpness", ENHANCE), axis=1),

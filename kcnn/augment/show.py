@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 
 from kcnn.augment import colour, geometry, rand
 from kcnn.augment.augmentation import Augmentation
-from kcnn.augment.change import apply
+from kcnn.augment.change import augment
 from kcnn.pictures import STYLE
 
 
-def samples(augmentation: Augmentation, image: Any, *, size: Sequence[int], count: int = 15, seed: int = 0) -> Figure:
+def plot_samples(augmentation: Augmentation, image: Any, *, size: Sequence[int], count: int = 15, seed: int = 0) -> Figure:
     """An image (rows, columns, 1 or 3) of 0 to 255, and what so many draws make of it; it mixes with itself."""
     batch = tf.stack([image] * count)
-    pixels, _ = apply(augmentation, batch, tf.zeros([count], tf.int64), size=size, classes=1, seed=(seed, 0))
+    pixels, _ = augment(augmentation, batch, tf.zeros([count], tf.int64), size=size, classes=1, seed=(seed, 0))
     return _grid([("as it came", image), *((str(i + 1), one) for i, one in enumerate(pixels.numpy()))], columns=8)
 
 
-def kinds(image: Any) -> Figure:
+def plot_kinds(image: Any) -> Figure:
     """The kinds of RandAugment, a row each, with strengths from -1 to 1 where a kind has signs, else from 0."""
     image = tf.cast(image, tf.float32)
     size = tuple(image.shape[:2])
@@ -39,15 +39,15 @@ def _one(kind: str, image: tf.Tensor, strength: tf.Tensor, size: tuple[int, int]
     none = tf.zeros_like(strength)
     match kind:
         case "shear":
-            return geometry.warp(image, geometry.shearing(rand.SHEAR * strength, none), size)
+            return geometry.warp(image, geometry.shear_matrix(rand.SHEAR * strength, none), size)
         case "translation":
-            return geometry.warp(image, geometry.shifting(rand.SHIFT * strength * size[1], none), size)
+            return geometry.warp(image, geometry.translation_matrix(rand.SHIFT * strength * size[1], none), size)
         case "rotation":
-            return geometry.warp(image, geometry.rotating(rand.TURN * strength, size), size)
+            return geometry.warp(image, geometry.rotation_matrix(rand.TURN * strength, size), size)
         case "posterise":
-            return colour.posterise(image, 8 - tf.round(rand.BITS * strength))
+            return colour.posterize(image, 8 - tf.round(rand.BITS * strength))
         case "solarise":
-            return colour.solarise(image, 256 * (1 - strength))
+            return colour.solarize(image, 256 * (1 - strength))
         case "auto_contrast" | "equalise":
             return getattr(colour, kind)(image)
         case "brightness":

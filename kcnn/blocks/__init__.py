@@ -6,46 +6,46 @@ rectifier start with He's variance (arXiv:1502.01852), drawn evenly, whatever a 
 2015 drew them from; `changes={"*.init": ...}` gives them any other of Keras' initialisers.
 """
 
-from kcnn.blocks.heads import auxiliary, head, lenet_head, wide_head
-from kcnn.blocks.inception import Ways, branches, chain, inception
-from kcnn.blocks.mobile import inverted_residual, scaled, separable, squeeze_excite
+from kcnn.blocks.heads import aux_classifier, head, lenet_head, wide_head
+from kcnn.blocks.inception import Branches, branches, sequential, inception
+from kcnn.blocks.mobile import inverted_residual, make_divisible, separable, squeeze_excite
 from kcnn.blocks.plain import (
     Norm,
-    averagepool,
+    average_pool,
     conv,
     depthwise,
-    dropped,
-    finish,
+    dropout,
+    norm_act,
     lrn,
-    maxpool,
+    max_pool,
 )
-from kcnn.blocks.residual import bottleneck, drop_rates, join, preactivation, residual
+from kcnn.blocks.residual import bottleneck, drop_path_rates, residual_add, preactivation, residual
 from kcnn.sketch import apply
 
 __all__ = [
     "Norm",
-    "Ways",
+    "Branches",
     "apply",
-    "auxiliary",
-    "averagepool",
+    "aux_classifier",
+    "average_pool",
     "bottleneck",
     "branches",
-    "chain",
+    "sequential",
     "conv",
     "depthwise",
-    "drop_rates",
-    "dropped",
-    "finish",
+    "drop_path_rates",
+    "dropout",
+    "norm_act",
     "head",
     "inception",
     "inverted_residual",
-    "join",
+    "residual_add",
     "lenet_head",
     "lrn",
-    "maxpool",
+    "max_pool",
     "preactivation",
     "residual",
-    "scaled",
+    "make_divisible",
     "separable",
     "squeeze_excite",
     "wide_head",

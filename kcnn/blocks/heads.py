@@ -1,13 +1,13 @@
 """What stands on the features: from a map to logits."""
 
-from kcnn.blocks.plain import Norm, averagepool, conv, dropped
-from kcnn.ops import Act, AdaptivePool, Dense, Flatten, GlobalPool
+from kcnn.blocks.plain import Norm, average_pool, conv, dropout
+from kcnn.ops import Activation, AdaptivePool, Dense, Flatten, GlobalPool
 from kcnn.sketch import apply
 
 
 def head(x, classes: int, *, dropout: float = 0.0):
     """Average every channel over the map, then one dense layer of logits."""
-    x = dropped(apply(GlobalPool(), x, name="pool"), dropout, name="dropout")
+    x = dropout(apply(GlobalPool(), x, name="pool"), dropout, name="dropout")
     return apply(Dense(classes), x, name="logits")
 
 
@@ -23,28 +23,28 @@ def wide_head(
         x = apply(AdaptivePool(pool), x, name="pool")
     x = apply(Flatten(), x, name="flatten")
     for name in ("fc6", "fc7"):
-        x = dropped(x, dropout if dropout_first else 0.0, name=f"{name}_dropout")
-        x = apply(Act("relu"), apply(Dense(units, init="he_uniform"), x, name=name), name=f"{name}_relu")
-        x = dropped(x, 0.0 if dropout_first else dropout, name=f"{name}_dropout")
+        x = dropout(x, dropout if dropout_first else 0.0, name=f"{name}_dropout")
+        x = apply(Activation("relu"), apply(Dense(units, kernel_initializer="he_uniform"), x, name=name), name=f"{name}_relu")
+        x = dropout(x, 0.0 if dropout_first else dropout, name=f"{name}_dropout")
     return apply(Dense(classes), x, name="logits")
 
 
-def lenet_head(x, classes: int, *, units: tuple[int, ...] = (84,), act: str = "tanh", dropout: float = 0.0):
+def lenet_head(x, classes: int, *, units: tuple[int, ...] = (84,), activation: str = "tanh", dropout: float = 0.0):
     """Flatten, a dense layer per entry of `units`, then logits: the head of small early networks."""
     x = apply(Flatten(), x, name="flatten")
     for number, width in enumerate(units, 6):
-        x = apply(Act(act), apply(Dense(width), x, name=f"f{number}"), name=f"f{number}_{act}")
-    return apply(Dense(classes), dropped(x, dropout, name="dropout"), name="logits")
+        x = apply(Activation(activation), apply(Dense(width), x, name=f"f{number}"), name=f"f{number}_{activation}")
+    return apply(Dense(classes), dropout(x, dropout, name="dropout"), name="logits")
 
 
-def auxiliary(x, classes: int, *, norm: Norm = False, dropout: float = 0.7, pool: int | None = None, name: str):
+def aux_classifier(x, classes: int, *, norm: Norm = False, dropout: float = 0.7, pool: int | None = None, name: str):
     """A classifier on the side: 5x5 average pool of stride 3, 1x1 to 128, 1024 units (arXiv:1409.4842, section 5).
 
     `pool` averages any map to `pool` x `pool` instead, as torchvision does.
     """
     where = f"{name}_pool"
-    x = apply(AdaptivePool(pool), x, name=where) if pool else averagepool(x, 5, stride=3, name=where)
+    x = apply(AdaptivePool(pool), x, name=where) if pool else average_pool(x, 5, stride=3, name=where)
     x = conv(x, 128, 1, norm=norm, name=f"{name}_conv")
     x = apply(Flatten(), x, name=f"{name}_flatten")
-    x = apply(Act("relu"), apply(Dense(1024, init="he_uniform"), x, name=f"{name}_fc"), name=f"{name}_relu")
-    return apply(Dense(classes), dropped(x, dropout, name=f"{name}_dropout"), name=f"{name}_logits")
+    x = apply(Activation("relu"), apply(Dense(1024, kernel_initializer="he_uniform"), x, name=f"{name}_fc"), name=f"{name}_relu")
+    return apply(Dense(classes), dropout(x, dropout, name=f"{name}_dropout"), name=f"{name}_logits")

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kcnn.blocks.plain import Norm, conv, maxpool
+from kcnn.blocks.plain import Norm, conv, max_pool
 from kcnn.ops import Concat, Padding, Pool, Size
 from kcnn.sketch import apply
 
 # By name, rows (filters, kernel, stride, padding) or ("max" | "average", kernel, stride, padding).
-Ways = Mapping[str, Sequence[Any]]
+Branches = Mapping[str, Sequence[Any]]
 
 
 def inception(x, c1: int, r3: int, c3: int, r5: int, c5: int, proj: int, *, norm: Norm = False, name: str):
@@ -16,7 +16,7 @@ def inception(x, c1: int, r3: int, c3: int, r5: int, c5: int, proj: int, *, norm
 
     (rows, columns, any) -> (rows, columns, c1 + c3 + c5 + proj); r3 and r5 are the 1x1 reductions.
     """
-    pooled = maxpool(x, 3, stride=1, padding="same", name=f"{name}_pool")
+    pooled = max_pool(x, 3, stride=1, padding="same", name=f"{name}_pool")
     return apply(
         Concat(),
         conv(x, c1, 1, norm=norm, name=f"{name}_1x1"),
@@ -27,7 +27,7 @@ def inception(x, c1: int, r3: int, c3: int, r5: int, c5: int, proj: int, *, norm
     )
 
 
-def branches(x, ways: Ways, *, norm: Norm = True, strided: str = "valid", name: str):
+def branches(x, ways: Branches, *, norm: Norm = True, strided: str = "valid", name: str):
     """Ways from `x` by their names, joined on channels (arXiv:1512.00567, figures 5 to 7).
 
     A way is rows (filters, kernel, stride, padding), of which the last two may be missing; "max" or
@@ -40,7 +40,7 @@ def branches(x, ways: Ways, *, norm: Norm = True, strided: str = "valid", name: 
     return apply(Concat(), *ends, name=name)
 
 
-def chain(x, rows: Sequence[tuple], *, norm: Norm = True, strided: str = "valid", name: str):
+def sequential(x, rows: Sequence[tuple], *, norm: Norm = True, strided: str = "valid", name: str):
     """Rows, as those of branches, one after another: `name1`, `name2`, and `name2_pool` for a pool behind it."""
     number = 0
     for row in rows:

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from kcnn.ops import Act, BatchNorm, Conv, Depthwise, Dropout, LocalResponseNorm, Padding, Pool, Size
+from kcnn.ops import Activation, BatchNorm, Conv, Depthwise, Dropout, LocalResponseNorm, Padding, Pool, Size
 from kcnn.sketch import apply
 
 Norm = bool | Any
 
 
-def finish(x, norm: Norm, act: str | None, name: str):
+def norm_act(x, norm: Norm, activation: str | None, name: str):
     """Normalisation where asked for, then activation where asked for."""
     if norm:
         x = apply(BatchNorm() if norm is True else norm, x, name=f"{name}_bn")
-    return apply(Act(act), x, name=f"{name}_{act}") if act else x
+    return apply(Activation(activation), x, name=f"{name}_{activation}") if activation else x
 
 
 def conv(
@@ -24,15 +24,15 @@ def conv(
     padding: Padding = "same",
     dilation: Size = 1,
     groups: int = 1,
-    fill: str = "zeros",
+    padding_mode: str = "zeros",
     bias: bool | None = None,
     norm: Norm = False,
-    act: str | None = "relu",
+    activation: str | None = "relu",
     name: str,
 ):
     """Convolution, normalisation, activation; biased where not normalised, unless `bias` says else."""
-    op = Conv(filters, kernel, stride, padding, dilation, groups, not norm if bias is None else bias, fill)
-    return finish(apply(op, x, name=name), norm, act, name)
+    op = Conv(filters, kernel, stride, padding, dilation, groups, not norm if bias is None else bias, padding_mode)
+    return norm_act(apply(op, x, name=name), norm, activation, name)
 
 
 def depthwise(
@@ -42,24 +42,24 @@ def depthwise(
     stride: Size = 1,
     padding: Padding = "same",
     norm: Norm = True,
-    act: str | None = "relu6",
+    activation: str | None = "relu6",
     name: str,
 ):
     """One convolution per channel, normalisation, activation."""
     op = Depthwise(kernel, stride, padding, bias=not norm)
-    return finish(apply(op, x, name=name), norm, act, name)
+    return norm_act(apply(op, x, name=name), norm, activation, name)
 
 
-def maxpool(x, kernel: Size = 2, *, stride: Size = 2, padding: Padding = "valid", name: str):
+def max_pool(x, kernel: Size = 2, *, stride: Size = 2, padding: Padding = "valid", name: str):
     """The largest value of each window."""
     return apply(Pool(kernel, stride, padding, "max"), x, name=name)
 
 
-def averagepool(
-    x, kernel: Size = 2, *, stride: Size = 2, padding: Padding = "valid", count_padding: bool = False, name: str
+def average_pool(
+    x, kernel: Size = 2, *, stride: Size = 2, padding: Padding = "valid", count_include_pad: bool = False, name: str
 ):
     """The mean of each window."""
-    return apply(Pool(kernel, stride, padding, "average", count_padding), x, name=name)
+    return apply(Pool(kernel, stride, padding, "average", count_include_pad), x, name=name)
 
 
 def lrn(x, *, name: str):
@@ -67,6 +67,6 @@ def lrn(x, *, name: str):
     return apply(LocalResponseNorm(), x, name=name)
 
 
-def dropped(x, rate: float, *, name: str):
+def dropout(x, rate: float, *, name: str):
     """Dropout where its rate is not zero."""
     return apply(Dropout(rate), x, name=name) if rate else x

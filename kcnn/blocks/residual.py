@@ -8,19 +8,19 @@ one; `shortcut="padding"` subsamples and pads channels instead (arXiv:1512.03385
 
 from collections.abc import Iterator
 
-from kcnn.blocks.plain import Norm, conv, finish
-from kcnn.ops import Act, Add, DropPath, Pad, Pool, Size
+from kcnn.blocks.plain import Norm, conv, norm_act
+from kcnn.ops import Activation, Add, DropPath, Pad, Pool, Size
 from kcnn.sketch import apply
 
 
-def drop_rates(rate: float, units: int) -> Iterator[float]:
+def drop_path_rates(rate: float, units: int) -> Iterator[float]:
     """The drop rate of each unit: from rate / units, linearly, to `rate` at the last (arXiv:1603.09382, figure 2)."""
     if not 0 <= rate < 1:
         raise ValueError(f"drop_path lies in [0, 1), not {rate!r}")
     return (rate * unit / units for unit in range(1, units + 1))
 
 
-def join(x, y, *, drop_path: float = 0.0, name: str):
+def residual_add(x, y, *, drop_path: float = 0.0, name: str):
     """The way round a block and the block's own, added; the latter left out at the rate `drop_path`."""
     if drop_path:
         y = apply(DropPath(drop_path), y, name=f"{name}_drop_path")
@@ -49,7 +49,7 @@ def _skip(x, y, stride: int, norm: Norm, bias: bool | None, name: str):
     step = steps(x, y, stride)
     if step == (1, 1) and x.shape[-1] == y.shape[-1]:
         return x
-    return conv(x, y.shape[-1], 1, stride=_size(step), padding="valid", bias=bias, norm=norm, act=None, name=name)
+    return conv(x, y.shape[-1], 1, stride=_size(step), padding="valid", bias=bias, norm=norm, activation=None, name=name)
 
 
 def _subsample(x, y, stride: int, name: str):
@@ -81,19 +81,19 @@ def residual(
     if shortcut == "none" and drop_path:
         raise ValueError("drop_path leaves a block to the way round it, and a plain network has none")
     y = conv(x, filters, 3, stride=stride, padding="half", norm=norm, name=f"{name}_a")
-    y = conv(y, filters, 3, padding="half", norm=norm, act=None, name=f"{name}_b")
+    y = conv(y, filters, 3, padding="half", norm=norm, activation=None, name=f"{name}_b")
     if shortcut == "projection":
-        y = join(_skip(x, y, stride, norm, None, f"{name}_skip"), y, drop_path=drop_path, name=name)
+        y = residual_add(_skip(x, y, stride, norm, None, f"{name}_skip"), y, drop_path=drop_path, name=name)
     elif shortcut == "padding":
-        y = join(_padded(x, y, stride, f"{name}_skip"), y, drop_path=drop_path, name=name)
-    return apply(Act("relu"), y, name=name)
+        y = residual_add(_padded(x, y, stride, f"{name}_skip"), y, drop_path=drop_path, name=name)
+    return apply(Activation("relu"), y, name=name)
 
 
 def bottleneck(
     x,
     filters: int,
     *,
-    inner: int | None = None,
+    bottleneck_filters: int | None = None,
     groups: int = 1,
     stride: int = 1,
     stride_on: str = "1x1",
@@ -108,12 +108,12 @@ def bottleneck(
     the first two, `filters` where nothing is said; `groups` are those of the 3x3 (arXiv:1611.05431).
     """
     first, second = _strides(stride, stride_on)
-    inner = inner or filters
-    y = conv(x, inner, 1, stride=first, padding="half", bias=bias, norm=norm, name=f"{name}_a")
-    y = conv(y, inner, 3, stride=second, padding="half", groups=groups, bias=bias, norm=norm, name=f"{name}_b")
-    y = conv(y, 4 * filters, 1, padding="half", bias=bias, norm=norm, act=None, name=f"{name}_c")
-    y = join(_skip(x, y, stride, norm, bias, f"{name}_skip"), y, drop_path=drop_path, name=name)
-    return apply(Act("relu"), y, name=name)
+    bottleneck_filters = bottleneck_filters or filters
+    y = conv(x, bottleneck_filters, 1, stride=first, padding="half", bias=bias, norm=norm, name=f"{name}_a")
+    y = conv(y, bottleneck_filters, 3, stride=second, padding="half", groups=groups, bias=bias, norm=norm, name=f"{name}_b")
+    y = conv(y, 4 * filters, 1, padding="half", bias=bias, norm=norm, activation=None, name=f"{name}_c")
+    y = residual_add(_skip(x, y, stride, norm, bias, f"{name}_skip"), y, drop_path=drop_path, name=name)
+    return apply(Activation("relu"), y, name=name)
 
 
 def preactivation(
@@ -135,15 +135,15 @@ def preactivation(
     activated already.
     """
     first, second = _strides(stride, stride_on)
-    start = x if active else finish(x, norm, "relu", f"{name}_pre")
+    start = x if active else norm_act(x, norm, "relu", f"{name}_pre")
     y = conv(start, filters, 1, stride=first, padding="half", norm=norm, name=f"{name}_a")
     y = conv(y, filters, 3, stride=second, padding="half", norm=norm, name=f"{name}_b")
-    y = conv(y, 4 * filters, 1, padding="half", bias=bias, act=None, name=f"{name}_c")
+    y = conv(y, 4 * filters, 1, padding="half", bias=bias, activation=None, name=f"{name}_c")
     if x.shape[-1] == y.shape[-1]:
         skip = _subsample(x, y, stride, f"{name}_skip_pool")
     else:
         skip = _skip(start, y, stride, False, bias, f"{name}_skip")
-    return join(skip, y, drop_path=drop_path, name=name)
+    return residual_add(skip, y, drop_path=drop_path, name=name)
 
 
 def _strides(stride: int, stride_on: str) -> tuple[int, int]:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import typer
 
 from kcnn.cli import export, inspect, paper, plugins, predict, report, search, train, transfer
-from kcnn.cli.console import Mistake, Stopped, fail, note
-from kcnn.drawing import IdleChange
+from kcnn.cli.console import UsageError, JobStopped, fail, show_warning
+from kcnn.drawing import NoEffectWarning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,12 +52,12 @@ def script(body: Callable[..., None]) -> None:
 def _run(command: typer.Typer, words: list[str], debug: bool) -> None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("once", IdleChange)
-            warnings.showwarning = note
+            warnings.simplefilter("once", NoEffectWarning)
+            warnings.showwarning = show_warning
             command(words, standalone_mode=True)
-    except Mistake as error:
+    except UsageError as error:
         fail(error, 2, debug)
-    except Stopped as error:
+    except JobStopped as error:
         fail(error, 1, debug)
     except BrokenPipeError:
         sys.exit(1)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep what TensorFlow's libraries print while they start off the screen; show it after an error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryFile() as held:
@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
             os.close(screen)
 
 
-def start(strategy: str = "single") -> None:
+def start_backend(strategy: str = "single") -> None:
     """Load Keras and its backend without their chatter; the workers of a strategy are joined first.
 
     oneDNN's kernels are switched on: TensorFlow does so by itself only on processors with AVX-512,
@@ -35,7 +35,7 @@ def start(strategy: str = "single") -> None:
     """
     if "tensorflow" not in sys.modules:  # which has read it: then only what this process starts would compute otherwise
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with quiet():
+    with silence():
         import keras
 
         if keras.backend.backend() == "tensorflow":
@@ -45,6 +45,6 @@ def start(strategy: str = "single") -> None:
             if strategy != "single":
                 from kcnn import distribute
 
-                distribute.strategy(strategy)
+                distribute.make_strategy(strategy)
             tf.config.list_physical_devices()
             tf.constant(0)  # the devices print when they are first used

@@ -11,35 +11,35 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kcnn.figure.words import short as short  # what every command writes large numbers with
+from kcnn.figure.words import format_count as format_count  # what every command writes large numbers with
 
 PIPED = 160  # columns where no terminal says how many it has
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPED)
 
 
-class Mistake(ValueError):
+class UsageError(ValueError):
     """An argument of the command line that cannot be read."""
 
 
-class Stopped(Exception):
+class JobStopped(Exception):
     """A job that a person stopped, and how it goes on."""
 
 
 @contextmanager
-def going_on(folder: Path) -> Iterator[None]:
+def resume_hint(folder: Path) -> Iterator[None]:
     """Around a training: Ctrl-C and what fails in it as one line, with how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Stopped(f"stopped; the same command goes on after the last whole epoch in {folder}") from None
+        raise JobStopped(f"stopped; the same command goes on after the last whole epoch in {folder}") from None
     except (ArithmeticError, MemoryError, OSError, RuntimeError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        raise Stopped(str(error)) from error
+        raise JobStopped(str(error)) from error
 
 
-def note(
+def show_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -62,7 +62,7 @@ def fail(error: Any, code: int, debug: bool) -> NoReturn:
     sys.exit(code)
 
 
-def table(
+def make_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str], wraps: Sequence[str] = ()
 ) -> Table:
     """A table without lines; numbers stand to the right, the `left` columns to the left, `wraps` may be folded.
@@ -85,7 +85,7 @@ def table(
     return made
 
 
-def by_class(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+def per_class_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
     """The figures of each class, by kcnn.answers.report."""
     columns = {"average precision": "average_precision", "threshold": "threshold", "precision": "precision"}
     columns |= {"recall": "recall", "F1": "f1"}
@@ -95,25 +95,25 @@ def by_class(rows: Mapping[str, Mapping[str, Any]]) -> Table:
         [name, str(row["images"]), *("" if row[word] is None else f"{row[word]:.3f}" for word in columns.values())]
         for name, row in rows.items()
     )
-    return table(("class", "images", *columns), cells, left=("class",))
+    return make_table(("class", "images", *columns), cells, left=("class",))
 
 
-def size(shape: Any) -> str:
+def format_shape(shape: Any) -> str:
     """(224, 224, 3) as 224x224x3."""
     return "x".join("?" if n is None else str(n) for n in shape)
 
 
-def number(text: str) -> float:
+def parse_count(text: str) -> float:
     """5e6, 5M or 1.5G as a number."""
     units = {"k": 1e3, "m": 1e6, "g": 1e9}
     digits, unit = (text[:-1], text[-1].lower()) if text[-1:].lower() in units else (text, "")
     try:
         return float(digits) * units.get(unit, 1)
     except ValueError:
-        raise Mistake(f"{text!r} is not a number such as 5000000, 5M or 1.5G") from None
+        raise UsageError(f"{text!r} is not a number such as 5000000, 5M or 1.5G") from None
 
 
-def shape(text: str) -> tuple[int, int, int]:
+def parse_shape(text: str) -> tuple[int, int, int]:
     """96x96x1 as (96, 96, 1); 96x96 has three channels."""
     try:
         sizes = [int(part) for part in text.lower().split("x")]
@@ -121,11 +121,11 @@ def shape(text: str) -> tuple[int, int, int]:
             sizes.append(3)
         rows, columns, channels = sizes
     except ValueError:
-        raise Mistake(f"{text!r} is no input size such as 224x224 or 96x96x1 (rows x columns x channels)") from None
+        raise UsageError(f"{text!r} is no input size such as 224x224 or 96x96x1 (rows x columns x channels)") from None
     return rows, columns, channels
 
 
-def assignments(words: list[str], what: str) -> dict[str, Any]:
+def parse_assignments(words: list[str], what: str) -> dict[str, Any]:
     """["width=0.5", "repeats=[2,2]", "norm=False"] as a dictionary; values are JSON, Python's literals, or words."""
     import ast
     import json
@@ -134,7 +134,7 @@ def assignments(words: list[str], what: str) -> dict[str, Any]:
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name:
-            raise Mistake(f"{word!r} is no {what}; write NAME=VALUE")
+            raise UsageError(f"{word!r} is no {what}; write NAME=VALUE")
         try:
             found[name] = json.loads(text)
         except ValueError:

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 import kcnn
-from kcnn.cli.backend import quiet, start
-from kcnn.cli.console import Mistake, Stopped, err, out, table
+from kcnn.cli.backend import silence, start_backend
+from kcnn.cli.console import UsageError, JobStopped, err, out, make_table
 from kcnn.cli.paper import _examples
 
 POINTS = 2.0  # of accuracy that a file may lose
@@ -46,26 +46,26 @@ def export(
     than is allowed is not left behind.
     """
     from kcnn.deploy.runtime import FORMATS
-    from kcnn.models import read_card
-    from kcnn.runs import config
+    from kcnn.models import read_metadata
+    from kcnn.runs import read_config
 
-    there = config(run)
+    there = read_config(run)
     if there is None:
-        raise Mistake(f"{run} is no folder of a run of kcnn's: it has no config.json")
+        raise UsageError(f"{run} is no folder of a run of kcnn's: it has no config.json")
     formats = list(dict.fromkeys(format or ["litert"]))
     for one in formats:
         if one not in FORMATS:
-            raise Mistake(f"there is no format {one!r}; there are {', '.join(FORMATS)}")
+            raise UsageError(f"there is no format {one!r}; there are {', '.join(FORMATS)}")
     request, model = there["request"], run / "model.keras"
-    card = read_card(model)
+    card = read_metadata(model)
     with err.status("loading Keras"):
-        start()
+        start_backend()
         import numpy as np
 
         from kcnn.data import load
-        from kcnn.deploy.check import checked
+        from kcnn.deploy.check import verify_exports
         from kcnn.deploy.export import EXAMPLES
-        from kcnn.deploy.export import export as write
+        from kcnn.deploy.export import export_model as write
     rows, columns, channels = card["input_shape"]
     found = load(
         data or request["data"],
@@ -75,25 +75,25 @@ def export(
         multi_label=bool(card.get("multi_label")),
     )
     if list(found.classes) != card["classes"]:
-        raise Mistake(
+        raise UsageError(
             f"{found.name} has the classes {', '.join(found.classes)}, and the run {', '.join(card['classes'])}"
         )
     examples = None
     if "litert-int8" in formats:
         enough = range(-(-EXAMPLES // there["batch_size"]))
         examples = np.concatenate([np.asarray(pixels) for _, (pixels, _) in zip(enough, found.train, strict=False)])
-    folder, built = to or run / "export", kcnn.load(model)
+    folder, built = to or run / "export", kcnn.load_model(model)
     files = []
     for one in formats:
-        with err.status(f"writing {one}"), quiet():  # the converter tells of itself
+        with err.status(f"writing {one}"), silence():  # the converter tells of itself
             files.append((one, write(built, folder / one, one, examples=examples)))
     with err.status(f"running {len(files)} files on {len(found.splits['test'])} test images"):
         try:
-            results = checked(files, built, model, found.test)
+            results = verify_exports(files, built, model, found.test)
         except ValueError as error:  # of a runtime
             for _, path in files:
                 _remove(path)
-            raise Stopped(f"{error}; what was written is removed") from None
+            raise JobStopped(f"{error}; what was written is removed") from None
     lost = {one.name: 100 * (results[0].accuracy - one.accuracy) for one in results[1:]}
     worse = [(name, path) for name, path in files if lost[name] > allow]
     for _, path in worse:
@@ -101,7 +101,7 @@ def export(
     _report(results, [path for _, path in files if path.exists()], as_json)
     if worse:
         said = ", ".join(f"{name} {lost[name]:.1f}" for name, _ in worse)
-        raise Stopped(f"more points of accuracy lost than --allow-loss {allow:g}, and not kept: {said}")
+        raise JobStopped(f"more points of accuracy lost than --allow-loss {allow:g}, and not kept: {said}")
 
 
 def _remove(path: Path) -> None:
@@ -122,6 +122,6 @@ def _report(results: Any, kept: Sequence[Path], as_json: bool) -> None:
         )
         for one in results
     )
-    out.print(table(("file", "size", "test accuracy", "as Keras says", "an image alone"), rows, left=("file",)))
+    out.print(make_table(("file", "size", "test accuracy", "as Keras says", "an image alone"), rows, left=("file",)))
     written = f"{', '.join(map(str, kept))}; " if kept else ""
     out.print(f"{written}{results[0].images} test images, each file by its own runtime", markup=False, soft_wrap=True)

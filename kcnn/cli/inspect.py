@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 
 import kcnn
-from kcnn.cli.backend import start
-from kcnn.cli.console import Mistake, out
+from kcnn.cli.backend import start_backend
+from kcnn.cli.console import UsageError, out
 from kcnn.cli.paper import _examples
-from kcnn.cli.predict import Opened, _decoded, _exported
+from kcnn.cli.predict import OpenedModel, _decoded, _exported
 
 
 def add(app: typer.Typer) -> None:
@@ -40,60 +40,60 @@ def inspect(
     path = _file(run)
     folder = to or path.parent / "inspect" / image.stem
     if folder.exists() and not folder.is_dir():
-        raise Mistake(f"{folder} is a file, and pictures go into a folder")
+        raise UsageError(f"{folder} is a file, and pictures go into a folder")
     model, card = _model(path)
-    found = Opened(run, card, lambda: model)
+    found = OpenedModel(run, card, lambda: model)
     pixels = _decoded([image], found)[0][0]
 
     import numpy as np
 
-    from kcnn.answers import probabilities
+    from kcnn.answers import to_probabilities
     from kcnn.inspect import graph, show
 
     scores = np.asarray(model.predict_on_batch(pixels[None].astype("float32")), "float64")
-    likely = (scores if graph.squash(graph.end(model)) else probabilities(scores, card))[0]
+    likely = (scores if graph.output_activation(graph.find_output(model)) else to_probabilities(scores, card))[0]
     best = likely.argsort()[::-1][:top]
     said = [(int(n), f"{found.classes[n]} {likely[n]:.1%}") for n in best]
-    graph.fitting(model, layer)  # a mistake, before the answer
+    graph.match_layers(model, layer)  # a mistake, before the answer
     out.print(f"{escape(str(image))}: {escape(', '.join(text for _, text in said))}", soft_wrap=True)
-    written = show.write(model, pixels.astype("float32"), said, folder, layer)
+    written = show.write_explanations(model, pixels.astype("float32"), said, folder, layer)
     out.print(f"{', '.join(one.name for one in written)} in {folder}", markup=False, soft_wrap=True)
 
 
 def _file(run: str) -> Path:
     path = Path(run)
     if not path.exists():
-        raise Mistake(f"there is no file {path}; give a run's folder, or a .keras file")
+        raise UsageError(f"there is no file {path}; give a run's folder, or a .keras file")
     if path.is_dir() and (path / "model.keras").exists():
         path = path / "model.keras"
     if path.is_dir():
-        raise Mistake(f"{path} holds no model.keras: no training has ended there")
+        raise UsageError(f"{path} holds no model.keras: no training has ended there")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        raise Mistake(f"{path} is no .keras file; what runs elsewhere cannot be looked into")
+        raise UsageError(f"{path} is no .keras file; what runs elsewhere cannot be looked into")
     return path
 
 
 def _model(path: Path) -> tuple[Any, dict[str, Any]]:
     """The Keras model in a file, and its card; one of its own making where the file has none."""
-    from kcnn.deploy.runtime import CARD
+    from kcnn.deploy.runtime import METADATA
 
     exported = _exported(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            said = archive.read(CARD) if exported else json.loads(archive.read("config.json"))["config"].get("card")
+            said = archive.read(METADATA) if exported else json.loads(archive.read("config.json"))["config"].get("card")
             card = json.loads(said or "{}")
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise Mistake(f"{path} is no Keras model, or is damaged: {error}") from None
+        raise UsageError(f"{path} is no Keras model, or is damaged: {error}") from None
     if not card.get("top", True) or card.get("taps"):
-        raise Mistake(f"{path} ends in features, not in classes")
-    start()
+        raise UsageError(f"{path} ends in features, not in classes")
+    start_backend()
     import keras
 
     from kcnn.inspect import graph
 
     try:
-        model = kcnn.load(path) if card and not exported else keras.saving.load_model(path, compile=False)
+        model = kcnn.load_model(path) if card and not exported else keras.saving.load_model(path, compile=False)
     except (OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise Mistake(f"{path} cannot be loaded: {' '.join(str(error).split())}") from None
-    end, image = graph.end(model), graph.image(model)
+        raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from None
+    end, image = graph.find_output(model), graph.find_image_input(model)
     return model, {"classes": end.shape[-1], "input_shape": list(image.shape[1:]), **card}

@@ -12,9 +12,9 @@ from rich.table import Table
 
 import kcnn
 from kcnn import catalogue, doctor, figure, files, registry
-from kcnn.cli.console import Mistake, assignments, err, number, out, shape, short, size, table
+from kcnn.cli.console import UsageError, parse_assignments, err, parse_count, out, parse_shape, format_count, format_shape, make_table
 from kcnn.figure import words
-from kcnn.sketch import nearest
+from kcnn.sketch import suggest
 
 Changes = Annotated[
     list[str] | None,
@@ -57,9 +57,9 @@ def add(app: typer.Typer) -> None:
     app.command(epilog=_examples("kcnn verify", "kcnn verify 'resnet*' --build", "kcnn verify --path ."))(verify)
 
 
-def _unknown(pattern: str) -> Mistake:
-    near = ", ".join(nearest(pattern, kcnn.names()))
-    return Mistake(f"no network is named like {pattern!r}; the nearest are {near}")
+def _unknown(pattern: str) -> UsageError:
+    near = ", ".join(suggest(pattern, kcnn.list_models()))
+    return UsageError(f"no network is named like {pattern!r}; the nearest are {near}")
 
 
 def _examples(*lines: str) -> str:
@@ -83,32 +83,32 @@ def list_networks(
     """List every network that is installed, with what it costs; without a word, plugins of others' by name alone."""
     variants = variants or "." in pattern
     plain = pattern == "*" and not (max_params or max_macs or min_input or variants or weights)
-    names = catalogue.full_names(pattern, variants)
+    names = catalogue.expand_names(pattern, variants)
     if not names:
         raise _unknown(pattern)
-    most_params, most_macs = (number(text) if text else float("inf") for text in (max_params, max_macs))
+    most_params, most_macs = (parse_count(text) if text else float("inf") for text in (max_params, max_macs))
     rows: list[tuple[str, ...]] = []
     for name in names:
-        if plain and not registry.only_own(name):  # nobody's code runs who was not asked for
-            rows.append((name, *[""] * 6, f"of {' and '.join(filter(registry.may_load, registry.published()[name]))}"))
+        if plain and not registry.is_builtin(name):  # nobody's code runs who was not asked for
+            rows.append((name, *[""] * 6, f"of {' and '.join(filter(registry.is_allowed, registry.discover()[name]))}"))
             continue
         try:
-            found = catalogue.entry(name)
+            found = catalogue.make_entry(name)
         except (Exception, SystemExit) as error:  # a broken plugin hurts only its own name
             err.print(f"{name}: {error}", style="yellow", markup=False, soft_wrap=True)
             continue
-        plan, measured = found.plan, found.measured
-        if measured.params > most_params or measured.macs > most_macs or (min_input and found.smallest > min_input):
+        plan, measured = found.architecture, found.summary
+        if measured.params > most_params or measured.macs > most_macs or (min_input and found.min_input_size > min_input):
             continue
-        cost = f"{measured.params:,}", short(measured.macs)
-        takes = size(plan.input_shape), str(found.smallest), str(measured.field[0])
+        cost = f"{measured.params:,}", format_count(measured.macs)
+        takes = format_shape(plan.input_shape), str(found.min_input_size), str(measured.receptive_field[0])
         more = () if variants else (" ".join(plan.variants),)
-        rows.append((name, *cost, *takes, *more, catalogue.weights_said(plan) if weights else plan.reference))
+        rows.append((name, *cost, *takes, *more, catalogue.describe_weights(plan) if weights else plan.reference))
     if not rows:
-        raise Mistake(f"none of the {len(names)} networks that fit {pattern!r} keeps to these limits")
+        raise UsageError(f"none of the {len(names)} networks that fit {pattern!r} keeps to these limits")
     folded = (*(() if variants else ("variants",)), "weights" if weights else "reference")
     columns = ("network", "parameters", "MACs", "input", "smallest", "field", *folded)
-    out.print(table(columns, rows, left=("network", *folded), wraps=folded))
+    out.print(make_table(columns, rows, left=("network", *folded), wraps=folded))
 
 
 def describe(
@@ -120,28 +120,28 @@ def describe(
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
 ) -> None:
     """Show a network layer by layer: shapes, costs, receptive field, and what can be changed."""
-    plan = kcnn.architecture(name)
+    plan = kcnn.get_architecture(name)
     asked: dict[str, Any] = {
-        "changes": assignments(change or [], "change"),
+        "changes": parse_assignments(change or [], "change"),
         "aux": aux,
-        **assignments(set or [], "option"),
+        **parse_assignments(set or [], "option"),
     }
-    drawing = kcnn.draw(name, input_shape=shape(input) if input else None, **asked)
-    measured = kcnn.measure(drawing)
-    least = kcnn.smallest_input(name, input_shape=drawing.input_shape, **asked)
+    drawing = kcnn.trace(name, input_shape=parse_shape(input) if input else None, **asked)
+    measured = kcnn.summary(drawing)
+    least = kcnn.min_input_size(name, input_shape=drawing.input_shape, **asked)
     facts = {
         "network": name,
         "reference": plan.reference,
         "params": measured.params,
-        "state": measured.state,
+        "state": measured.non_trainable_params,
         "macs": measured.macs,
-        "input_shape": list(drawing.image.shape),
+        "input_shape": list(drawing.input.shape),
         "smallest_input": least,
-        "receptive_field": list(measured.field),
+        "receptive_field": list(measured.receptive_field),
         "stride": list(measured.stride),
         "rescale": repr(plan.rescale),
         "options": {option: repr(asked.get(option, value)) for option, value in plan.defaults().items()},
-        "variants": list(kcnn.architecture(name).variants),
+        "variants": list(kcnn.get_architecture(name).variants),
     }
     if as_json:
         rows = [
@@ -157,31 +157,31 @@ def describe(
     layers = (
         (
             row.name,
-            words.said(row.op, "x"),
-            size(row.shape),
+            words.describe_op(row.op, "x"),
+            format_shape(row.shape),
             f"{row.params:,}" if row.params else "",
-            short(row.macs) if row.macs else "",
-            _both(row.field),
+            format_count(row.macs) if row.macs else "",
+            _both(row.receptive_field),
             _both(row.stride),
         )
         for row in measured
     )
-    out.print(table(columns, layers, left=("layer", "what"), wraps=("what",)))
+    out.print(make_table(columns, layers, left=("layer", "what"), wraps=("what",)))
     out.print()
     totals = Table.grid(padding=(0, 2))
     for label, text in (
         ("network", f"[bold]{name}[/] ({plan.reference})"),
-        ("parameters", f"{measured.params:,} trained, {measured.state:,} of moving statistics"),
-        ("MACs", f"{measured.macs:,} an image of {size(drawing.image.shape)}"),
+        ("parameters", f"{measured.params:,} trained, {measured.non_trainable_params:,} of moving statistics"),
+        ("MACs", f"{measured.macs:,} an image of {format_shape(drawing.input.shape)}"),
         (
             "features",
-            f"{size(measured.features.shape)}, each sees {_both(measured.field)} pixels",
+            f"{format_shape(measured.features.shape)}, each sees {_both(measured.receptive_field)} pixels",
         ),
         ("smallest input", f"{least}x{least}"),
-        ("pixels 0..255", "go in as they are" if plan.keras else f"are rescaled: {words.said(plan.rescale, 'x')}"),
+        ("pixels 0..255", "go in as they are" if plan.keras else f"are rescaled: {words.describe_op(plan.rescale, 'x')}"),
         ("options", ", ".join(f"{o}={v}" for o, v in facts["options"].items()) or "none"),  # type: ignore[attr-defined]
         ("variants", ", ".join(f"{name}.{v}" for v in plan.variants) or "none"),
-        ("weights", catalogue.weights_said(plan) or "none of its own"),
+        ("weights", catalogue.describe_weights(plan) or "none of its own"),
         ("patchable", "by its options alone: it is Keras code" if plan.keras else _patchable(measured)),
     ):
         totals.add_row(f"[bold]{label}[/]", text)
@@ -200,21 +200,21 @@ def draw(
     layers: Annotated[bool, typer.Option("--layers", help="A box for every layer.")] = False,
 ) -> None:
     """Draw a network as a figure for a slide or a page: an SVG, NAME.svg in this folder where nothing else is said."""
-    drawing = kcnn.draw(
+    drawing = kcnn.trace(
         name,
-        input_shape=shape(input) if input else None,
-        changes=assignments(change or [], "change"),
-        **assignments(set or [], "option"),
+        input_shape=parse_shape(input) if input else None,
+        overrides=parse_assignments(change or [], "change"),
+        **parse_assignments(set or [], "option"),
     )
-    text = figure.svg(drawing, colour=by, layers=layers)
+    text = figure.plot_network(drawing, color_by=by, layers=layers)
     if svg == "-":
         print(text, end="")
         return
     path = Path(svg or f"{name.replace(':', '_')}.svg")
     if path.is_dir():
-        raise Mistake(f"{path} is a folder; --svg takes a file to write the figure to")
+        raise UsageError(f"{path} is a folder; --svg takes a file to write the figure to")
     files.write_text(path, text)
-    out.print(f"{path}: {len(kcnn.measure(drawing)) - 1} layers", markup=False, soft_wrap=True)
+    out.print(f"{path}: {len(kcnn.summary(drawing)) - 1} layers", markup=False, soft_wrap=True)
 
 
 def diff(
@@ -224,10 +224,10 @@ def diff(
     layers: Annotated[bool, typer.Option("--layers", help="Layer by layer.")] = False,
 ) -> None:
     """Show how two networks differ, and what that does to the whole."""
-    first, second = (kcnn.draw(name, input_shape=shape(input) if input else None) for name in (a, b))
+    first, second = (kcnn.trace(name, input_shape=parse_shape(input) if input else None) for name in (a, b))
     colors = {"+": "green", "-": "red", "~": "yellow"}
     found = kcnn.diff(first, second)
-    for line in (str(found) if layers else found.summary).splitlines():
+    for line in (str(found) if layers else found.text).splitlines():
         out.print(line, style=colors.get(line[0]), markup=False, soft_wrap=True)
 
 
@@ -240,19 +240,19 @@ def verify(
 ) -> None:
     """Recompute what every plugin declares of its networks and weights; exit with 1 where something is not so."""
     if path is None:
-        names = catalogue.full_names(pattern)
+        names = catalogue.expand_names(pattern)
         if not names:
             raise _unknown(pattern)
         _verified(names, keras)
         return
-    with doctor.as_installed(path) as (distribution, published):
-        wrong = list(doctor.unpublishable(distribution, published))
+    with doctor.simulate_install(path) as (distribution, published):
+        wrong = list(doctor.check_distribution(distribution, published))
         for one in wrong:
             err.print(f"{distribution}: {one}", style="yellow", markup=False, soft_wrap=True)
-        owned = [full for name in published for full in catalogue.with_variants(f"{distribution}:{name}")]
+        owned = [full for name in published for full in catalogue.list_variants(f"{distribution}:{name}")]
         fitting = [name for name in owned if fnmatchcase(name, f"*{pattern}*")]
         if not fitting:
-            raise Mistake(f"{distribution} publishes no network like {pattern!r}; it has {', '.join(published)}")
+            raise UsageError(f"{distribution} publishes no network like {pattern!r}; it has {', '.join(published)}")
         _verified(fitting, keras, failed=bool(wrong))
 
 
@@ -260,17 +260,17 @@ def _verified(names: Sequence[str], keras: bool, failed: bool = False) -> None:
     rows, bad = [], 0
     for name in names:
         try:
-            found = catalogue.entry(name)
-            said = list(catalogue.faults(found, keras))
-            measured, files = found.measured, len(found.plan.weights)
-            cells = [f"{measured.params:,}", short(measured.macs), str(measured.field[0]), str(found.smallest)]
+            found = catalogue.make_entry(name)
+            said = list(catalogue.find_discrepancies(found, keras))
+            measured, files = found.summary, len(found.architecture.weights)
+            cells = [f"{measured.params:,}", format_count(measured.macs), str(measured.receptive_field[0]), str(found.min_input_size)]
             cells.append(str(files) if files else "")
         except (Exception, SystemExit) as error:  # a plugin that is broken in any way is a row of its own
             cells, said = [""] * 5, [str(error)]
         bad += bool(said)
         rows.append((name, *cells, "; ".join(said) or "ok"))
     columns = ("network", "parameters", "MACs", "field", "smallest", "weights", "verdict")
-    out.print(table(columns, rows, left=("network", "verdict"), wraps=("verdict",)))
+    out.print(make_table(columns, rows, left=("network", "verdict"), wraps=("verdict",)))
     out.print(f"\n{len(rows) - bad} of {len(rows)} are as declared")
     if bad or failed:
         raise typer.Exit(1)

@@ -26,12 +26,12 @@ def plugins(
     A plugin is code that runs with your rights once a network of it is asked for. KCNN_PLUGINS=none, or a list of
     distributions, says whose may.
     """
-    found = doctor.installed()
+    found = doctor.list_plugins()
     if examine:
         with ThreadPoolExecutor(2) as several:
-            found = list(several.map(lambda one: doctor.examined(one, seconds), found))
+            found = list(several.map(lambda one: doctor.diagnose(one, seconds), found))
     heads = ("distribution", "version", "networks", "state", "reason")
-    rows = [heads, *((one.distribution, one.version, doctor.some(one.names), one.state, one.reason) for one in found)]
+    rows = [heads, *((one.distribution, one.version, doctor.abbreviate(one.names), one.state, one.reason) for one in found)]
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     for row in rows:  # a line each, however long the reason
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -11,8 +11,8 @@ import typer
 from rich.markup import escape
 
 import kcnn
-from kcnn.cli.backend import quiet, start
-from kcnn.cli.console import Mistake, assignments, by_class, err, out
+from kcnn.cli.backend import silence, start_backend
+from kcnn.cli.console import UsageError, parse_assignments, per_class_table, err, out
 from kcnn.cli.paper import Options, _examples
 
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Of a network: published weights by name, or a file.")]
@@ -35,7 +35,7 @@ def add(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedModel:
     """A classifier: its card, and what loads it and gives pixels (n, rows, columns, channels) to probabilities."""
 
     name: str
@@ -51,67 +51,67 @@ class Opened:
     def shape(self) -> tuple[int, int, int]:
         rows, columns, channels = self.card["input_shape"]
         if None in (rows, columns):
-            raise Mistake(f"{self.name} has an open input size, so there is none to bring pictures to")
+            raise UsageError(f"{self.name} has an open input size, so there is none to bring pictures to")
         return rows, columns, channels
 
 
-def opened(what: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None) -> Opened:
+def open_model(what: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None) -> OpenedModel:
     """A run's folder, a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel), or a network with weights."""
     path = Path(what)
     if not path.exists():
-        if len(path.parts) > 1 or (path.suffix in FILES and what.partition(".")[0] not in kcnn.names()):
-            raise Mistake(f"there is no file {path}")
+        if len(path.parts) > 1 or (path.suffix in FILES and what.partition(".")[0] not in kcnn.list_models()):
+            raise UsageError(f"there is no file {path}")
         return _published(what, weights, options or {})
     if options or weights != PUBLISHED:
-        raise Mistake(f"{path} has its options and weights already; --set and --weights are for a network by name")
+        raise UsageError(f"{path} has its options and weights already; --set and --weights are for a network by name")
     if path.is_dir() and (path / "model.keras").exists():
         path = path / "model.keras"
     if path.is_dir() or path.suffix in (".tflite", ".onnx") or _exported(path):
-        from kcnn.deploy.runtime import serve
+        from kcnn.deploy.runtime import load_exported
 
         if path.is_dir() or path.suffix == ".keras":
-            start()
-        with quiet():  # LiteRT tells of its kernels
-            served = serve(path)
-        return Opened(what, served.card, lambda: served.run)
-    from kcnn.models import read_card
+            start_backend()
+        with silence():  # LiteRT tells of its kernels
+            served = load_exported(path)
+        return OpenedModel(what, served.metadata, lambda: served.run)
+    from kcnn.models import read_metadata
 
-    card = read_card(path)
+    card = read_metadata(path)
     if not card["top"] or card["taps"]:
-        raise Mistake(f"{path} ends in features, not in classes")
+        raise UsageError(f"{path} ends in features, not in classes")
 
     def load() -> Callable[[Any], Any]:
-        start()
-        return _probabilities(kcnn.load(path), card)
+        start_backend()
+        return _probabilities(kcnn.load_model(path), card)
 
-    return Opened(what, card, load)
+    return OpenedModel(what, card, load)
 
 
 def _exported(path: Path) -> bool:
     """Whether a .keras file is one for inference, which ends in probabilities."""
-    from kcnn.deploy.runtime import CARD
+    from kcnn.deploy.runtime import METADATA
 
-    return zipfile.is_zipfile(path) and CARD in zipfile.ZipFile(path).namelist()
+    return zipfile.is_zipfile(path) and METADATA in zipfile.ZipFile(path).namelist()
 
 
-def _published(name: str, weights: str, options: Mapping[str, Any]) -> Opened:
+def _published(name: str, weights: str, options: Mapping[str, Any]) -> OpenedModel:
     """A network with its published weights, or with a file's; Mistake where they are not of all of it."""
-    from kcnn.weights import published
+    from kcnn.weights import find_published
 
-    drawing = kcnn.draw(name, **options)
-    published(drawing, weights)  # mistakes, before the wait
-    start()
+    drawing = kcnn.trace(name, **options)
+    find_published(drawing, weights)  # mistakes, before the wait
+    start_backend()
     model = kcnn.build(drawing)
     report = kcnn.load_weights(model, weights)
     if "logits/kernel" not in report.matched:
-        raise Mistake(f"{weights} has no classifier for the {drawing.ends['logits'].shape[0]} classes of {name}")
-    return Opened(name, model.card, lambda: _probabilities(model, model.card))
+        raise UsageError(f"{weights} has no classifier for the {drawing.outputs['logits'].shape[0]} classes of {name}")
+    return OpenedModel(name, model.card, lambda: _probabilities(model, model.card))
 
 
 def _probabilities(model: Any, card: Mapping[str, Any]) -> Callable[[Any], Any]:
-    from kcnn.answers import probabilities
+    from kcnn.answers import to_probabilities
 
-    return lambda pixels: probabilities(model.predict(pixels.astype("float32"), verbose=0), card)
+    return lambda pixels: to_probabilities(model.predict(pixels.astype("float32"), verbose=0), card)
 
 
 def predict(
@@ -126,15 +126,15 @@ def predict(
 
     Of a model of several labels those that reach their thresholds, and the most likely others.
     """
-    found = opened(model, weights, assignments(set or [], "option"))
+    found = open_model(model, weights, parse_assignments(set or [], "option"))
     pixels, whole = _decoded(images, found)
     import numpy as np
 
-    from kcnn.answers import answers
+    from kcnn.answers import predict_labels
 
     probabilities = found.load()(np.stack(pixels))
     many = found.card.get("multi_label")
-    said = answers(probabilities, found.card)
+    said = predict_labels(probabilities, found.card)
     results: dict[str, Any] = {}
     for image, row, answer in zip(whole, probabilities, said, strict=True):
         labels = [found.classes[n] for n in np.flatnonzero(answer)] if many else []
@@ -155,9 +155,9 @@ def _bold(name: str) -> str:
     return f"[bold]{escape(name)}[/]"
 
 
-def _decoded(images: Sequence[Path], found: Opened) -> tuple[list[Any], list[Path]]:
+def _decoded(images: Sequence[Path], found: OpenedModel) -> tuple[list[Any], list[Path]]:
     """Pixels of the pictures that can be decoded, and their files; the others are named on the way."""
-    from kcnn.data.images import Undecodable, decode
+    from kcnn.data.images import ImageDecodeError, decode
 
     shape, seen = found.shape, found.card.get("pictures")  # as when the published weights were measured
     how: dict[str, Any] = {}
@@ -168,13 +168,13 @@ def _decoded(images: Sequence[Path], found: Opened) -> tuple[list[Any], list[Pat
         try:
             pixels.append(decode(image, shape, **how))
             whole.append(image)
-        except Undecodable as error:
+        except ImageDecodeError as error:
             said = f"{image} cannot be decoded: {error}" if image.exists() else f"there is no file {image}"
             if len(images) == 1:
-                raise Mistake(said) from None
+                raise UsageError(said) from None
             err.print(said, style="yellow", markup=False)
     if not whole:
-        raise Mistake("none of these files is a picture")
+        raise UsageError("none of these files is a picture")
     return pixels, whole
 
 
@@ -193,28 +193,28 @@ def evaluate(
 
     Of a model of several labels also average precisions.
     """
-    from kcnn.runs import config
+    from kcnn.runs import read_config
 
     if split not in ("train", "validation", "test"):
-        raise Mistake(f"a split is train, validation or test, not {split!r}")
-    request = (config(Path(model)) or {}).get("request", {}) if Path(model).is_dir() else {}
+        raise UsageError(f"a split is train, validation or test, not {split!r}")
+    request = (read_config(Path(model)) or {}).get("request", {}) if Path(model).is_dir() else {}
     source = data or request.get("data")
     if source is None:
-        raise Mistake(f"{model} does not say what it learned on; give --data")
-    found = opened(model, weights, assignments(set or [], "option"))
+        raise UsageError(f"{model} does not say what it learned on; give --data")
+    found = open_model(model, weights, parse_assignments(set or [], "option"))
     from kcnn.data import load
 
     many = bool(found.card.get("multi_label"))
     chosen = _first(seed, request.get("data_seed"), request.get("seed"), 0)
     served = load(source, input_shape=found.shape, seed=chosen, multi_label=many)
     if list(served.classes) != found.classes:
-        raise Mistake(
+        raise UsageError(
             f"{served.name} has the classes {', '.join(served.classes[:6])}, and the model "
             f"{', '.join(found.classes[:6])}{' …' if len(found.classes) > 6 else ''}"
         )
-    from kcnn.data.serve import Evaluation, Fitted
+    from kcnn.data.serve import EvaluationBatches, FittedBatches
 
-    batches = Fitted(Evaluation(served.splits[split], served.batch_size), served.input_shape)
+    batches = FittedBatches(EvaluationBatches(served.splits[split], served.batch_size), served.input_shape)
     import numpy as np
 
     run, parts, truth = found.load(), [], []
@@ -229,13 +229,13 @@ def _first(*values: int | None) -> int:
     return next(one for one in values if one is not None)
 
 
-def _told(found: Opened, served: Any, split: str, probabilities: Any, truth: Any, as_json: bool) -> None:
+def _told(found: OpenedModel, served: Any, split: str, probabilities: Any, truth: Any, as_json: bool) -> None:
     from scipy.stats import binomtest
 
-    from kcnn.answers import answers, report, right
+    from kcnn.answers import predict_labels, classification_report, is_correct
 
-    said = answers(probabilities, found.card)
-    correct, images = int(right(said, truth).sum()), len(truth)
+    said = predict_labels(probabilities, found.card)
+    correct, images = int(is_correct(said, truth).sum()), len(truth)
     between = binomtest(correct, images).proportion_ci(0.95, "wilson")
     told = {
         "data": served.name,
@@ -243,13 +243,13 @@ def _told(found: Opened, served: Any, split: str, probabilities: Any, truth: Any
         "images": images,
         "accuracy": correct / images,
         "interval": [between.low, between.high],
-        **report(said, probabilities, truth, served.classes, found.card),
+        **classification_report(said, probabilities, truth, served.classes, found.card),
         "skipped": len(served.skipped),
     }
     if as_json:
         print(json.dumps(told, indent=1))
         return
-    out.print(by_class(told["per_class"]))
+    out.print(per_class_table(told["per_class"]))
     mean = told.get("mean_average_precision")
     first, what = ("", "") if mean is None else (f"mean average precision {mean:.2%}; ", "with every label ")
     out.print(

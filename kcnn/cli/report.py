@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from kcnn.cli.backend import start
-from kcnn.cli.console import err, out, short, table
+from kcnn.cli.backend import start_backend
+from kcnn.cli.console import err, out, format_count, make_table
 from kcnn.cli.search import search_report
 from kcnn.search.result import CONFIG
 
@@ -28,8 +28,8 @@ def report(
         search_report(run, to)
         return
     with err.status("loading Keras"):
-        start()
-        from kcnn.report import report as write
+        start_backend()
+        from kcnn.report import write_report as write
     out.print(f"{write(run, to)}", markup=False, soft_wrap=True)
 
 
@@ -38,8 +38,8 @@ def compare(
 ) -> None:
     """Show runs side by side, and which differences between them are more than noise."""
     with err.status("loading Keras"):
-        start()
-        from kcnn.report import compare as compared
+        start_backend()
+        from kcnn.report import compare_runs as compared
 
     found = compared(runs)
     rows = [
@@ -50,13 +50,13 @@ def compare(
             f"{side.accuracy:.2%}",
             f"{side.low:.2%} to {side.high:.2%}",
             f"{side.params:,}",
-            short(side.macs),
+            format_count(side.macs),
             str(side.epochs),
             f"{side.seconds:.0f}",
         )
-        for side in found.sides
+        for side in found.runs
     ]
     columns = ("run", "network", "data", "test", "95 % interval", "parameters", "MACs", "epochs", "seconds")
-    out.print(table(columns, rows, left=("run", "network", "data")))
+    out.print(make_table(columns, rows, left=("run", "network", "data")))
     for one in found.differences:
         out.print(str(one), markup=False, soft_wrap=True)

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 import kcnn
-from kcnn.cli.backend import start
-from kcnn.cli.console import Mistake, assignments, err, going_on, number, out, shape, short
+from kcnn.cli.backend import start_backend
+from kcnn.cli.console import UsageError, parse_assignments, err, resume_hint, parse_count, out, parse_shape, format_count
 from kcnn.cli.paper import Changes, Input, Options, _examples
 from kcnn.cli.train import Precision, Strategy
-from kcnn.space import Range, Space, default_space, each, only_if, stack_space, survey
-from kcnn.space.choices import spoken
+from kcnn.space import Range, Space, default_space, per_layer, conditional, stack_space, analyze_feasibility
+from kcnn.space.choices import format_value
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid"]
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -86,11 +86,11 @@ def search(
     Without --try a space is derived from the network's own layers. What cannot be built is never tried. Killed at
     any moment, the same command goes on; a larger budget goes on with a search that has ended.
     """
-    wanted = shape(input) if input else None
+    wanted = parse_shape(input) if input else None
     if wanted is None and (data or "").partition(":")[0] == "digits":
-        wanted = (*kcnn.draw(name, **assignments(set or [], "option")).image.shape[:2], 1)  # type: ignore[assignment]
+        wanted = (*kcnn.trace(name, **parse_assignments(set or [], "option")).input.shape[:2], 1)  # type: ignore[assignment]
     limits: dict[str, Any] = {
-        word: number(text)
+        word: parse_count(text)
         for word, text in (
             ("max_params", max_params),
             ("max_macs", max_macs),
@@ -100,41 +100,41 @@ def search(
     }
     limits["min_receptive_field"] = min_receptive_field
     asked: dict[str, Any] = {"input_shape": wanted, **limits}
-    options, changes = assignments(set or [], "option"), assignments(change or [], "change")
+    options, changes = parse_assignments(set or [], "option"), parse_assignments(change or [], "change")
     training = _choices(tune or [])
-    own = {**_choices(attempt or []), **{word: each(*_values(text)) for word, text in _split(try_each or [])}}
+    own = {**_choices(attempt or []), **{word: per_layer(*_values(text)) for word, text in _split(try_each or [])}}
     if own or (training and name == "mlp"):
-        space = Space(name, own, training=training, options=options, changes=changes, **asked)
+        space = Space(name, own, training=training, options=options, overrides=changes, **asked)
     else:
         base = stack_space(**asked) if name == "stack" and not (options or changes) else None
-        base = base or default_space(name, options=options, changes=changes, **asked)
+        base = base or default_space(name, options=options, overrides=changes, **asked)
         space = _with(base, training)
     if dry_run:
-        out.print(str(survey(space, seed=seed)), markup=False, soft_wrap=True)
-        for choice in space.all:
+        out.print(str(analyze_feasibility(space, seed=seed)), markup=False, soft_wrap=True)
+        for choice in space.all_choices:
             out.print(f"  {choice.name}: {_range(choice.values)}{_when(choice)}", markup=False, soft_wrap=True)
         return
     if data is None:
-        raise Mistake("which pictures? give --data, such as --data digits or a folder of class folders")
+        raise UsageError("which pictures? give --data, such as --data digits or a folder of class folders")
     folder = to or Path("runs") / f"search-{name}"
     out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
     with err.status("loading Keras"):
-        start(strategy)
+        start_backend(strategy)
         from kcnn.cli.progress import Interruptible
         from kcnn.search import run as searching
     usual = space.default
 
     def tell(trial: Any) -> None:
         differs = {word: value for word, value in trial.values.items() if usual.get(word) != value}
-        said = ", ".join(f"{word} {spoken(value)}" for word, value in differs.items()) or "the network as it is"
+        said = ", ".join(f"{word} {format_value(value)}" for word, value in differs.items()) or "the network as it is"
         score = f"{trial.score:.2%}" if trial.score is not None else "-"
         line = f"trial {trial.number:>3} {trial.status:<13} {score:>7} after {trial.epochs} epochs, "
         line += f"{trial.seconds:.0f} s, "
         out.print(
-            f"{line}{short(trial.params)} parameters, {short(trial.macs)} MACs: {said}", markup=False, soft_wrap=True
+            f"{line}{format_count(trial.params)} parameters, {format_count(trial.macs)} MACs: {said}", markup=False, soft_wrap=True
         )
 
-    with going_on(folder), Interruptible() as heard:
+    with resume_hint(folder), Interruptible() as heard:
         found = searching.search(
             space,
             data,
@@ -147,7 +147,7 @@ def search(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
-            adjust=assignments(adjust or [], "field of a recipe"),
+            adjust=parse_assignments(adjust or [], "field of a recipe"),
             multi_label=multi_label,
             halving=halving,
             keep=keep,
@@ -156,12 +156,12 @@ def search(
             precision=precision,
             strategy=strategy,
             workers=workers,
-            isolate=isolate,
+            process_per_trial=isolate,
             chief=chief,
             port=port,
             callbacks=[heard],
-            tell=tell,
-            look=lambda told: out.print(str(told), markup=False, soft_wrap=True),
+            on_trial_end=tell,
+            on_survey=lambda told: out.print(str(told), markup=False, soft_wrap=True),
             say=lambda text: out.print(text, style="yellow", markup=False, soft_wrap=True),
         )
     if chief:
@@ -175,9 +175,9 @@ def search_report(
     to: Annotated[Path | None, typer.Option("--out", "-o", help="File; report.html in the folder by default.")] = None,
 ) -> None:
     """Write one page of a search: leaderboard, curves, importance of each choice, Pareto front, the best network."""
-    from kcnn.search.report import write
+    from kcnn.search.report import write_search_report
 
-    out.print(f"{write(folder, to)}")
+    out.print(f"{write_search_report(folder, to)}")
 
 
 def replay(
@@ -187,11 +187,11 @@ def replay(
 ) -> None:
     """Train one trial of a search again, and compare its score with the journal's."""
     with err.status("loading Keras"):
-        start()
-        from kcnn.search.replay import replay as again
+        start_backend()
+        from kcnn.search.replay import rerun_trial as again
     found = again(folder, trial, data)
     said = "the same" if found.same else "NOT the same"
-    out.print(f"trial {trial}: {found.score:.6f} now, {found.before:.6f} in the journal: {said}")
+    out.print(f"trial {trial}: {found.score:.6f} now, {found.recorded:.6f} in the journal: {said}")
     if not found.same:
         raise typer.Exit(1)
 
@@ -202,16 +202,16 @@ def _report(found: Any) -> None:
     if found.best is None:
         out.print("no trial came to a score; trials/*/traceback.txt says why")
         return
-    values = ", ".join(f"{word} {spoken(value)}" for word, value in found.best.values.items())
+    values = ", ".join(f"{word} {format_value(value)}" for word, value in found.best.values.items())
     out.print(
         f"best: trial {found.best.number}, validation {found.best.score:.2%}: {values}", markup=False, soft_wrap=True
     )
     if found.final is not None:
         out.print(str(found.final), style="bold", soft_wrap=True)
     out.print(f"trials.csv, trials.jsonl, trials/, final/ in [bold]{found.folder}[/]")
-    from kcnn.search.report import write
+    from kcnn.search.report import write_search_report
 
-    out.print(f"to look at: {write(found.folder)}", soft_wrap=True)
+    out.print(f"to look at: {write_search_report(found.folder)}", soft_wrap=True)
 
 
 def _with(space: Space, training: dict[str, Any]) -> Space:
@@ -223,7 +223,7 @@ def _with(space: Space, training: dict[str, Any]) -> Space:
 def _split(words: list[str]) -> list[tuple[str, str]]:
     for word in words:
         if not word.partition("=")[0] or not word.partition("=")[2]:
-            raise Mistake(f"{word!r} names no values; write stem.kernel=3,5,7")
+            raise UsageError(f"{word!r} names no values; write stem.kernel=3,5,7")
     return [(word.partition("=")[0], word.partition("=")[2]) for word in words]
 
 
@@ -235,7 +235,7 @@ def _choices(words: list[str]) -> dict[str, Any]:
         parsed: Any = _range_of(values) or _values(values)
         if condition:
             ((other, when),) = _split([condition])
-            parsed = only_if(other.strip(), _values(when), parsed)
+            parsed = conditional(other.strip(), _values(when), parsed)
         found[name] = parsed
     return found
 
@@ -246,7 +246,7 @@ def _range_of(text: str) -> Range | None:
         return None
     low, high = (_value(end) for end in found.groups()[:2])
     if not all(isinstance(end, int | float) for end in (low, high)):
-        raise Mistake(f"{text!r} is no range; write 1e-4..1e-2 or 1e-4..1e-2,log")
+        raise UsageError(f"{text!r} is no range; write 1e-4..1e-2 or 1e-4..1e-2,log")
     return Range(low, high, log=bool(found[3]))
 
 
@@ -257,7 +257,7 @@ def _values(text: str) -> tuple[Any, ...]:
         try:
             return tuple(json.loads(text))
         except ValueError as error:
-            raise Mistake(f"{text!r} is no JSON list: {error}") from None
+            raise UsageError(f"{text!r} is no JSON list: {error}") from None
     return tuple(_value(part) for part in text.split(","))
 
 
@@ -277,15 +277,15 @@ def _value(text: str) -> Any:
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if not found:
-        raise Mistake(f"{text!r} is no time; write 90s, 30m or 2h")
+        raise UsageError(f"{text!r} is no time; write 90s, 30m or 2h")
     return float(found[1]) * UNITS[found[2] or "s"]
 
 
 def _range(values: Any) -> str:
     if isinstance(values, Range):
         return f"{values.low:g} to {values.high:g}{', by ratio' if values.log else ''}"
-    return ", ".join(map(spoken, values))
+    return ", ".join(map(format_value, values))
 
 
 def _when(choice: Any) -> str:
-    return f" (only with {choice.only_if[0]} {', '.join(map(spoken, choice.only_if[1]))})" if choice.only_if else ""
+    return f" (only with {choice.only_if[0]} {', '.join(map(format_value, choice.only_if[1]))})" if choice.only_if else ""

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 import kcnn
-from kcnn.cli.backend import start
-from kcnn.cli.console import Mistake, assignments, by_class, err, going_on, out, shape, short, size, table
+from kcnn.cli.backend import start_backend
+from kcnn.cli.console import UsageError, parse_assignments, per_class_table, err, resume_hint, out, parse_shape, format_count, format_shape, make_table
 from kcnn.cli.paper import Changes, Input, Options, _examples
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
@@ -65,28 +65,28 @@ def train(
 
     Stopped with Ctrl-C or killed, the same command goes on after the last whole epoch.
     """
-    from kcnn.training import recipe as planned
+    from kcnn.training import get_recipe as planned
 
     folder = to or Path("runs") / name
-    options, changes = assignments(set or [], "option"), assignments(change or [], "change")
-    adjusted = assignments(adjust or [], "field of a recipe")
-    wanted = shape(input) if input else None
-    drawing = kcnn.draw(name, input_shape=wanted, changes=changes, aux=aux, **options)  # mistakes, before the wait
+    options, changes = parse_assignments(set or [], "option"), parse_assignments(change or [], "change")
+    adjusted = parse_assignments(adjust or [], "field of a recipe")
+    wanted = parse_shape(input) if input else None
+    drawing = kcnn.trace(name, input_shape=wanted, overrides=changes, aux=aux, **options)  # mistakes, before the wait
     if wanted is None and data.partition(":")[0] == "digits":
-        wanted = (*drawing.image.shape[:2], 1)  # type: ignore[assignment]
+        wanted = (*drawing.input.shape[:2], 1)  # type: ignore[assignment]
     words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     adjusted |= {name: value for name, value in words.items() if value is not None}
     plan = planned(recipe, adjusted)
     out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
     out.print(f"recipe {recipe}: {_spoken(plan.asdict())}", markup=False, soft_wrap=True)
     with err.status("loading Keras"):
-        start(strategy)
+        start_backend(strategy)
         from kcnn.cli.progress import EpochBars, Interruptible
         from kcnn.training import train as run
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with going_on(folder), Interruptible() as heard, Progress(*columns, console=err, transient=True) as bars:
+    with resume_hint(folder), Interruptible() as heard, Progress(*columns, console=err, transient=True) as bars:
         reading = bars.add_task("reading", total=None)
 
         def progress(before: int, total: int, done: int) -> None:
@@ -100,21 +100,21 @@ def train(
             data,
             out=folder,
             recipe=recipe,
-            adjust=adjusted,
+            recipe_overrides=adjusted,
             input_shape=wanted,
             multi_label=multi_label,
             seed=seed,
             precision=precision,
             strategy=strategy,
-            auto_batch=auto_batch,
+            auto_batch_size=auto_batch,
             tensorboard=tensorboard,
             aux=aux,
-            changes=changes,
+            overrides=changes,
             weights=weights,
             options=options,
             callbacks=[EpochBars(bars, plan.epochs), heard],
             progress=progress,
-            say=say,
+            log=say,
         )
     if found.metrics:
         _report(found)
@@ -150,7 +150,7 @@ def _report(found: Any) -> None:
     metrics = found.metrics
     if found.resumed == metrics["epochs"]:
         out.print(f"all {found.resumed} epochs were there already")
-    out.print(by_class(metrics["per_class"]))
+    out.print(per_class_table(metrics["per_class"]))
     many = "mean_average_precision" in metrics
     measure = "mean average precision" if many else "accuracy"
     tested = metrics["mean_average_precision"] if many else metrics["accuracy"]
@@ -158,8 +158,8 @@ def _report(found: Any) -> None:
     correct = f"{metrics['correct']} of {metrics['test_images']}{' with every label right' if many else ''}"
     out.print(
         f"\n[bold]test {measure} {tested:.2%}[/] ({correct}), "
-        f"validation {validated:.2%}; {short(metrics['params'])} parameters, "
-        f"{short(metrics['macs'])} MACs an image of {size(metrics['request']['input_shape'])}; "
+        f"validation {validated:.2%}; {format_count(metrics['params'])} parameters, "
+        f"{format_count(metrics['macs'])} MACs an image of {format_shape(metrics['request']['input_shape'])}; "
         f"trained in {metrics['training_seconds']:.0f} s, {metrics['images_per_second']:.0f} images/s at last, "
         f"peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB",
         soft_wrap=True,
@@ -175,9 +175,9 @@ def _report(found: Any) -> None:
         f"model.keras, best.keras (epoch {metrics['best_epoch']}), history.csv, metrics.json, curves.png, "
         f"{'average_precision' if many else 'confusion'}.png in [bold]{found.folder}[/]"
     )
-    from kcnn.report import report
+    from kcnn.report import write_report
 
-    out.print(f"to look at: {report(found.folder)}", soft_wrap=True)
+    out.print(f"to look at: {write_report(found.folder)}", soft_wrap=True)
 
 
 def runs(
@@ -188,10 +188,10 @@ def runs(
     """List runs side by side: what was trained, how far it came, and how well."""
     from dataclasses import asdict
 
-    from kcnn.runs import listed as found
+    from kcnn.runs import list_runs as found
 
     if sort not in ("name", "validation", "test", "params", "seconds"):
-        raise Mistake(f"runs are sorted by name, validation, test, params or seconds, not by {sort!r}")
+        raise UsageError(f"runs are sorted by name, validation, test, params or seconds, not by {sort!r}")
     listed = found(folder)
     if sort != "name":
         best = sort in ("validation", "test")
@@ -206,10 +206,10 @@ def runs(
             f"{run.done} of {run.epochs}",
             "" if run.validation is None else f"{run.validation:.2%}",
             "" if run.test is None else f"{run.test:.2%}",
-            "" if run.params is None else short(run.params),
+            "" if run.params is None else format_count(run.params),
             f"{run.seconds:.0f}",
             "" if run.finished else "unfinished",
         )
         for run in listed
     )
-    out.print(table(columns, rows, left=("run", "network", "data", "recipe", ""), wraps=("run", "data")))
+    out.print(make_table(columns, rows, left=("run", "network", "data", "recipe", ""), wraps=("run", "data")))

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import kcnn
-from kcnn.cli.backend import start
-from kcnn.cli.console import Mistake, assignments, err, going_on, out, shape, table
+from kcnn.cli.backend import start_backend
+from kcnn.cli.console import UsageError, parse_assignments, err, resume_hint, out, parse_shape, make_table
 from kcnn.cli.paper import Input, Options, _examples
 
 DEMO = "demo"
@@ -73,8 +73,8 @@ def transfer(
     Three ways are compared on the test split: from scratch, a new head on a frozen body, and that fine-tuned. Without
     arguments, offline: a small network that learned the digits 0 to 4 moves to 5 to 9, with 20 images of each.
     """
-    options, changes = assignments(set or [], "option"), assignments(adjust or [], "field of a recipe")
-    factors = assignments(multiply or [], "factor to a learning rate")
+    options, changes = parse_assignments(set or [], "option"), parse_assignments(adjust or [], "field of a recipe")
+    factors = parse_assignments(multiply or [], "factor to a learning rate")
     demo = data is None
     if demo:
         from kcnn.transfer.demo import NETWORK, OPTIONS
@@ -89,42 +89,42 @@ def transfer(
     learning_rate = learning_rate or (1e-3 if demo else 1e-4)
     network = network or "mobilenet_v2"
     if demo and (input or multi_label):
-        raise Mistake("--input and --multi-label go with --data; the demonstration's digits are 32x32x1, of one label")
+        raise UsageError("--input and --multi-label go with --data; the demonstration's digits are 32x32x1, of one label")
     if weights == DEMO and data and not _digits(data):
-        raise Mistake(
+        raise UsageError(
             f'"demo" weights learned on 8x8 digits and know nothing of what is in {data}; take --weights imagenet, '
             "which is downloaded, or a file"
         )
     wanted = _size(network, options, input, data)
-    drawing = kcnn.draw(network, input_shape=wanted, **options)
-    from kcnn.weights import published
+    drawing = kcnn.trace(network, input_shape=wanted, **options)
+    from kcnn.weights import find_published
 
-    named = published(drawing, weights)  # mistakes, before the wait
+    named = find_published(drawing, weights)  # mistakes, before the wait
     with err.status("loading Keras"):
-        start()
+        start_backend()
         from kcnn.cli.progress import Interruptible
         from kcnn.data import load
-        from kcnn.deploy.export import export
-        from kcnn.freeze import Phase
-        from kcnn.report import report
-        from kcnn.training import recipe
-        from kcnn.transfer import compare, ways
-        from kcnn.transfer.demo import few_digits
-        from kcnn.transfer.show import write
-        from kcnn.weights.fetch import fetch
+        from kcnn.deploy.export import export_model
+        from kcnn.freeze import TrainingPhase
+        from kcnn.report import write_report
+        from kcnn.training import get_recipe
+        from kcnn.transfer import compare_protocols, default_protocols
+        from kcnn.transfer.demo import sample_digits
+        from kcnn.transfer.show import write_images
+        from kcnn.weights.fetch import download
 
     @functools.lru_cache(maxsize=1)  # with one seed it is asked for again for the pictures
     def served(seed: int) -> Any:
         if data is None:
-            return few_digits(seed)
+            return sample_digits(seed)
         return load(data, input_shape=wanted, batch_size=batch_size, seed=seed, multi_label=multi_label)
 
-    plan = recipe("quick", {"batch_size": batch_size, **changes})
-    plain = recipe(plan, {"augmentation": type(plan.augmentation)()})  # a head's features are computed once
+    plan = get_recipe("quick", {"batch_size": batch_size, **changes})
+    plain = get_recipe(plan, {"augmentation": type(plan.augmentation)()})  # a head's features are computed once
     what: Any = int(train) if train.isdigit() else train if train == "all" else train.split(",")
-    three = ways(
-        Phase(head_epochs, "head", head_rate),
-        Phase(epochs, what, learning_rate, factors, norms),
+    three = default_protocols(
+        TrainingPhase(head_epochs, "head", head_rate),
+        TrainingPhase(epochs, what, learning_rate, factors, norms),
         base=plain,
         fine_base=plan,
     )
@@ -132,26 +132,26 @@ def transfer(
     def say(text: str) -> None:
         err.print(text, markup=False, soft_wrap=True)
 
-    with going_on(to), Interruptible() as heard:
+    with resume_hint(to), Interruptible() as heard:
         if named:
-            fetch(named)  # before anything trains: there may be no network
-        found = compare(
+            download(named)  # before anything trains: there may be no network
+        found = compare_protocols(
             network,
             served,
             out=to,
             weights=weights,
-            ways=three,
+            protocols=three,
             seeds=range(seeds),
             options=options,
             callbacks=[heard],
-            say=say,
+            log=say,
         )
-        model, last = kcnn.load(found.run(0, found.best) / "model.keras"), served(0)
-        pictures = write(model, last, to)
-        phone = export(model, to / "phone", "litert", classes=last.classes)
-        page = report(to)
+        model, last = kcnn.load_model(found.run(0, found.best) / "model.keras"), served(0)
+        pictures = write_images(model, last, to)
+        phone = export_model(model, to / "phone", "litert", classes=last.classes)
+        page = write_report(to)
     if as_json:
-        told = {"rows": [asdict(r) for r in found.rows], "differences": [asdict(d) for d in found.differences]}
+        told = {"rows": [asdict(r) for r in found.results], "differences": [asdict(d) for d in found.differences]}
         print(
             json.dumps({**told, "phone": str(phone), "page": str(page), "pictures": list(map(str, pictures))}, indent=1)
         )
@@ -171,8 +171,8 @@ def _size(network: str, options: Any, input: str | None, data: str | None) -> tu
     if data is None:
         return (32, 32, 1)
     if input:
-        return shape(input)
-    rows, columns, channels = kcnn.draw(network, **options).image.shape
+        return parse_shape(input)
+    rows, columns, channels = kcnn.trace(network, **options).input.shape
     return rows, columns, 1 if _digits(data) else channels
 
 
@@ -197,7 +197,7 @@ def _report(found: Any, seeds: int) -> None:
     )
     measure = ("mean AP", "every label right") if many else ("test accuracy",)
     columns = ("way", *measure, "95 % interval", "over seeds", "training", "parameters that train")
-    out.print(table(columns, rows, left=("way",)))
+    out.print(make_table(columns, rows, left=("way",)))
     of = f"{seeds} seeds (Student)" if seeds > 1 else "test images (Wilson)"
     out.print(
         f"intervals over {of}; {found.rows[0].images} test images, one is {100 / found.rows[0].images:.2f} points"

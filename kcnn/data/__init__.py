@@ -4,6 +4,6 @@
 """
 
 from kcnn.data.load import load
-from kcnn.data.serve import Data, has_tensorflow
+from kcnn.data.serve import ImageDataset, has_tensorflow
 
-__all__ = ["Data", "has_tensorflow", "load"]
+__all__ = ["ImageDataset", "has_tensorflow", "load"]

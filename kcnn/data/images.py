@@ -23,7 +23,7 @@ TURNED = {  # by EXIF's orientation
 }
 
 
-class Undecodable(ValueError):
+class ImageDecodeError(ValueError):
     """A file that is no whole picture."""
 
 
@@ -46,7 +46,7 @@ def decode(
     source: str | PathLike[str] | bytes,
     shape: tuple[int, int, int],
     *,
-    shorter: int | None = None,
+    resize_shorter_to: int | None = None,
     interpolation: str = "bilinear",
 ) -> np.ndarray:
     """A picture file as uint8 (rows, columns, channels): turned as its EXIF says, cropped centrally, resized.
@@ -60,20 +60,20 @@ def decode(
     try:
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
         with Image.open(io.BytesIO(content)) as picture:
-            if shorter:
-                return _middle(picture, shape, shorter, Image.Resampling[interpolation.upper()])
+            if resize_shorter_to:
+                return _middle(picture, shape, resize_shorter_to, Image.Resampling[interpolation.upper()])
             pixels = _jpeg(content, picture, shape)
             if pixels is None:
                 ImageOps.exif_transpose(picture, in_place=True)
                 pixels = np.asarray(_flat(picture, shape[2]))
-        return resized(pixels, shape)
+        return resize(pixels, shape)
     except UnidentifiedImageError:
-        raise Undecodable("it is no picture" if content else "it is empty") from None
+        raise ImageDecodeError("it is no picture" if content else "it is empty") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Undecodable(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+        raise ImageDecodeError(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
 
 
-def resized(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """uint8 (rows, columns[, channels]) as that shape: the largest central part of its proportions, bilinear.
 
     Every pixel of a part that shrinks counts: to less than half by its area, else by the variance that
@@ -145,10 +145,10 @@ def fit_array(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """A uint8 image (rows, columns, 1 or 3) as uint8 of that shape, cropped and resized like a file."""
     if image.shape[2] != shape[2]:
         image = np.asarray(_flat(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), shape[2]))
-    return resized(image, shape)
+    return resize(image, shape)
 
 
-def as_bytes(images: np.ndarray) -> np.ndarray:
+def to_uint8(images: np.ndarray) -> np.ndarray:
     """(n, rows, columns[, 1 or 3]) numbers 0..255 as uint8 (n, rows, columns, channels); ValueError for others."""
     if images.ndim == 3:
         images = images[..., None]

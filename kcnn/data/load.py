@@ -8,12 +8,12 @@ import numpy as np
 import psutil
 
 from kcnn.data.images import check_channels
-from kcnn.data.parts import TEST, TRAIN, VALIDATION, Source
-from kcnn.data.raw import Selected, encoded_bytes, in_memory
-from kcnn.data.serve import Data
-from kcnn.data.sources import find
-from kcnn.data.splits import Split, counts, cut
-from kcnn.data.store import Keep, Skipped, Store
+from kcnn.data.parts import TEST, TRAIN, VALIDATION, ImageSource
+from kcnn.data.raw import Selected, estimate_bytes, load_into_memory
+from kcnn.data.serve import ImageDataset
+from kcnn.data.sources import find_source
+from kcnn.data.splits import Split, count_classes, split_indices
+from kcnn.data.store import Keep, Skipped, ImageCache
 
 MEMORY_SHARE = 0.25  # of the memory that is free: so much is kept of what was decoded, or else of what was read
 AHEAD = 5_000  # pictures: up to so many are decoded before the training, that one hears of broken files at once
@@ -29,9 +29,9 @@ def load(
     test: float = 0.2,
     classes: Sequence[str] | None = None,
     multi_label: bool = False,
-    oversize: float = 1.0,
+    resize_factor: float = 1.0,
     progress: Callable[[int, int, int], None] | None = None,
-) -> Data:
+) -> ImageDataset:
     """Train, validation and test splits of "digits" ("digits:0-4"), "tfds:NAME", a folder, a CSV of labels, or arrays.
 
     A folder has one folder of pictures per class; see kcnn.data.several.table for what a CSV has. With `multi_label` a
@@ -60,34 +60,34 @@ def load(
         raise ValueError(
             f"validation and test are shares of the data that leave some to train on, not {validation}, {test}"
         )
-    if not oversize >= 1:
-        raise ValueError(f"oversize is how many times larger training pictures are kept, 1 or more, not {oversize}")
-    found = find(source, classes, multi_label)
+    if not resize_factor >= 1:
+        raise ValueError(f"oversize is how many times larger training pictures are kept, 1 or more, not {resize_factor}")
+    found = find_source(source, classes, multi_label)
     if len(found.classes) < 2:
         raise ValueError(f"{found.name} has one class, {found.classes[0]!r}; there is nothing to tell apart")
-    large = (round(shape[0] * oversize), round(shape[1] * oversize), shape[2])
+    large = (round(shape[0] * resize_factor), round(shape[1] * resize_factor), shape[2])
     skipped: list[Skipped] = []
     keep = _keep(found, large)
-    total, done, splits = sum(len(part.labels) for part in found.parts.values()), 0, {}
-    for word, part in found.parts.items():
-        store = Store(part.images, part.names, large if word == TRAIN else shape, keep, skipped)
+    total, done, splits = sum(len(part.labels) for part in found.splits.values()), 0, {}
+    for word, part in found.splits.items():
+        store = ImageCache(part.images, part.names, large if word == TRAIN else shape, keep, skipped)
         splits[word] = Split(store, np.arange(len(store)), part.labels)
         if total <= AHEAD:
             good = store.check(partial(progress, done, total) if progress else None)
             splits[word] = splits[word].take(good)
         _populated(found, word, splits[word], skipped)
         done += len(part.labels)
-    notes = list(found.notes)
+    notes = list(found.warnings)
     if TEST not in splits and VALIDATION in splits:
         notes.append("there is no test split: the validation split is kept for the test, and validation cut off train")
         splits[TEST] = splits.pop(VALIDATION)
     whole = len(splits[TRAIN])
     for word, share in ((TEST, test), (VALIDATION, validation)):
         if word not in splits:
-            stay, go = cut(splits[TRAIN].labels, round(share * whole), seed, found.classes)
+            stay, go = split_indices(splits[TRAIN].labels, round(share * whole), seed, found.classes)
             splits[word] = _of_size(splits[TRAIN].take(go), shape)
             splits[TRAIN] = splits[TRAIN].take(stay)
-    return Data(
+    return ImageDataset(
         name=found.name,
         classes=found.classes,
         input_shape=shape,
@@ -95,19 +95,19 @@ def load(
         seed=seed,
         splits=splits,
         skipped=skipped,
-        notes=tuple(notes),
+        warnings=tuple(notes),
     )
 
 
-def _keep(found: Source, shape: tuple[int, int, int]) -> Keep:
+def _keep(found: ImageSource, shape: tuple[int, int, int]) -> Keep:
     """What of the pictures memory has room for."""
-    parts = [part for part in found.parts.values() if len(part.labels)]
+    parts = [part for part in found.splits.values() if len(part.labels)]
     room = psutil.virtual_memory().available * MEMORY_SHARE
     if sum(len(part.labels) for part in parts) * int(np.prod(shape)) <= room:
         return "decoded"
-    if any(in_memory(part.images) for part in parts):
+    if any(load_into_memory(part.images) for part in parts):
         return "nothing"
-    return "encoded" if sum(encoded_bytes(part.images) for part in parts) <= room else "nothing"
+    return "encoded" if sum(estimate_bytes(part.images) for part in parts) <= room else "nothing"
 
 
 def _of_size(split: Split, shape: tuple[int, int, int]) -> Split:
@@ -115,13 +115,13 @@ def _of_size(split: Split, shape: tuple[int, int, int]) -> Split:
     store = split.store
     if store.shape == shape:
         return split
-    own = Store(Selected(store.raw, split.rows), split.names, shape, store.keep, store.skipped, checked=store.checked)
+    own = ImageCache(Selected(store.raw, split.rows), split.names, shape, store.keep_in_memory, store.skipped, checked=store.checked)
     return Split(own, np.arange(len(own)), split.labels)
 
 
-def _populated(found: Source, word: str, split: Split, skipped: Sequence[Skipped]) -> None:
+def _populated(found: ImageSource, word: str, split: Split, skipped: Sequence[Skipped]) -> None:
     """Refuse a split in which a class has no picture; a test split may lack some."""
-    there = counts(split.labels, len(found.classes))
+    there = count_classes(split.labels, len(found.classes))
     bad = f" ({len(skipped)} files could not be decoded, such as {skipped[0].file})" if skipped else ""
     if not len(split):
         raise ValueError(f"{found.name}: no pictures in the {word} split{bad}")

@@ -20,7 +20,7 @@ SPLITS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SourceSplit:
     """One split as it came: pictures (arrays, files, or encoded bytes), labels, and names to report.
 
     Labels are class numbers (images,), or 0 and 1 for each class (images, classes).
@@ -32,10 +32,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Labelled pictures, in the splits they came in; "train" is always there."""
 
     name: str
     classes: tuple[str, ...]
-    parts: Mapping[str, Part]
-    notes: tuple[str, ...] = field(default=())
+    splits: Mapping[str, SourceSplit]
+    warnings: tuple[str, ...] = field(default=())

@@ -9,7 +9,7 @@ import numpy as np
 AHEAD = 2  # batches that are read while another is trained on
 
 
-class Ahead(keras.utils.PyDataset):
+class Prefetch(keras.utils.PyDataset):
     """Numbered batches as float32 pixels and labels, in order, some of them read ahead on a thread.
 
     Keras' own workers end with an epoch, and so would data of several epochs.

@@ -24,7 +24,7 @@ class Selected:
         return len(self.indices)
 
 
-class Joined:
+class Concatenated:
     """The pictures of several sequences, one behind the other."""
 
     def __init__(self, *parts: Any):
@@ -38,7 +38,7 @@ class Joined:
         return take(self.parts[part], [number - (int(self.ends[part - 1]) if part else 0)])[0]
 
 
-class Records:
+class TfdsRecords:
     """Encoded pictures of TensorFlow Datasets, read when they are asked for; `records` gives tf.train.Example."""
 
     def __init__(self, records: Any, keys: tuple[str, str]):
@@ -53,14 +53,14 @@ class Records:
 
     def labels(self) -> np.ndarray:
         """Every record's class number, in order."""
-        examples = (one for run in runs_of(len(self), 1000) for one in self._examples(run))
+        examples = (one for run in split_into_runs(len(self), 1000) for one in self._examples(run))
         return np.array([one.features.feature[self.keys[1]].int64_list.value[0] for one in examples], "int64")
 
     def _examples(self, indices: Sequence[int] | np.ndarray) -> Any:
         return self.records.__getitems__([int(i) for i in indices])
 
 
-class Framed:
+class FrameColumn:
     """Examples of TFRecord files, any of which can be read alone once the lengths that stand before them were read."""
 
     def __init__(self, files: Sequence[str | os.PathLike[str]]):
@@ -91,7 +91,7 @@ class Framed:
         return found
 
 
-def runs_of(count: int, size: int) -> Iterator[range]:
+def split_into_runs(count: int, size: int) -> Iterator[range]:
     """0 to count - 1 in ranges of at most `size`."""
     return (range(first, min(first + size, count)) for first in range(0, count, size))
 
@@ -100,19 +100,19 @@ def take(raw: Any, indices: Sequence[int] | np.ndarray) -> Sequence[Any]:
     """Pictures by number as they came: paths, encoded bytes or uint8 arrays."""
     if isinstance(raw, Selected):
         return take(raw.images, raw.indices[np.asarray(indices, "int64")])
-    if isinstance(raw, Records):
+    if isinstance(raw, TfdsRecords):
         return raw.some(indices)
     return [raw[i] for i in indices]
 
 
-def in_memory(raw: Any) -> bool:
+def load_into_memory(raw: Any) -> bool:
     """Whether the pictures need no reading: arrays and encoded bytes, but not files and records."""
     if isinstance(raw, Selected):
-        return in_memory(raw.images)
-    return isinstance(raw, np.ndarray) or (not isinstance(raw, Records) and isinstance(raw[0], bytes))
+        return load_into_memory(raw.images)
+    return isinstance(raw, np.ndarray) or (not isinstance(raw, TfdsRecords) and isinstance(raw[0], bytes))
 
 
-def content(one: Any) -> bytes:
+def read_bytes(one: Any) -> bytes:
     """The bytes of a picture; OSError for a file that cannot be read."""
     if isinstance(one, str):
         with open(one, "rb", buffering=0) as file:
@@ -120,22 +120,22 @@ def content(one: Any) -> bytes:
     return one.tobytes() if isinstance(one, np.ndarray) else one
 
 
-def picture(one: Any, shape: tuple[int, int, int]) -> np.ndarray:
+def read_image(one: Any, shape: tuple[int, int, int]) -> np.ndarray:
     """A file, encoded bytes or a uint8 array as uint8 of that shape; Undecodable."""
     return fit_array(one, shape) if isinstance(one, np.ndarray) else decode(one, shape)
 
 
-def encoded_bytes(raw: Any) -> float:
+def estimate_bytes(raw: Any) -> float:
     """About how many bytes all the files or records take, judged by some of them."""
     some = take(raw, np.linspace(0, len(raw) - 1, min(len(raw), SAMPLE)).astype("int64"))
     return len(raw) * float(np.mean([size if (size := _size(one)) is not None else 0 for one in some]))
 
 
-def sketchy(raw: Any, indices: np.ndarray) -> list[Any] | None:
+def fingerprint_sample(raw: Any, indices: np.ndarray) -> list[Any] | None:
     """What equal pictures share and is cheap to know: bytes of a file, a few pixels; None where nothing is."""
     if isinstance(raw, Selected):
-        return sketchy(raw.images, raw.indices[indices])
-    if isinstance(raw, Records):
+        return fingerprint_sample(raw.images, raw.indices[indices])
+    if isinstance(raw, TfdsRecords):
         return None
     if isinstance(raw, np.ndarray):
         flat = raw.reshape(len(raw), -1)

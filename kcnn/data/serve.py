@@ -11,21 +11,21 @@ import numpy as np
 
 from kcnn.data.images import fit_array
 from kcnn.data.parts import TEST, TRAIN, VALIDATION
-from kcnn.data.splits import Repeated, Split, cut, joined, repeated
-from kcnn.data.store import Skipped, room, spread
+from kcnn.data.splits import Duplicate, Split, split_indices, join_splits, find_duplicates
+from kcnn.data.store import Skipped, bytes_per_image, map_parallel
 
 BITS = 1 << 64  # of a seed
 
 
 @functools.lru_cache(maxsize=4)
-def order(seed: int, epoch: int, count: int) -> np.ndarray:
+def shuffle_order(seed: int, epoch: int, count: int) -> np.ndarray:
     """A permutation of 0 to count - 1 that follows from seed and epoch; raw bits are the same in every NumPy."""
     bits = np.random.PCG64([seed % BITS, epoch]).random_raw(count)
     return np.argsort(bits, kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
+class TrainingBatches:
     """Batches of some epochs by number, or of each the slice `shard` (i, n): pixels uint8, labels int64."""
 
     split: Split
@@ -41,7 +41,7 @@ class Training:
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         (epoch, batch), (index, shards) = self._place(number), self.shard
         first = batch * self.rows + index * self.rows // shards
-        mine = order(self.seed, epoch, len(self.split))[first : first + self.rows // shards]
+        mine = shuffle_order(self.seed, epoch, len(self.split))[first : first + self.rows // shards]
         return self.split.full(mine)
 
     def chance(self, number: int) -> np.ndarray:
@@ -55,7 +55,7 @@ class Training:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class EvaluationBatches:
     """Batches of a split in a fixed order; a picture that cannot be decoded is left out, and its label with it.
 
     So is a batch in which none can: how many there are has to be known before they are read.
@@ -69,7 +69,7 @@ class Evaluation:
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         first = int(self._firsts[number])
-        return self.split.whole(np.arange(first, min(first + self.rows, len(self.split))))
+        return self.split.images(np.arange(first, min(first + self.rows, len(self.split))))
 
     @cached_property
     def _firsts(self) -> np.ndarray:
@@ -84,10 +84,10 @@ class Evaluation:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class FittedBatches:
     """Batches with their pictures brought to another size."""
 
-    batches: Training | Evaluation
+    batches: TrainingBatches | EvaluationBatches
     shape: tuple[int, int, int]
 
     def __len__(self) -> int:
@@ -97,17 +97,17 @@ class Fitted:
         pixels, labels = self.batches[number]
         if pixels.shape[1:] == self.shape:
             return pixels, labels
-        fitted = room((len(pixels), *self.shape), "uint8")
+        fitted = bytes_per_image((len(pixels), *self.shape), "uint8")
 
         def one(i: int) -> None:
             fitted[i] = fit_array(pixels[i], self.shape)
 
-        spread(one, range(len(pixels)))
+        map_parallel(one, range(len(pixels)))
         return fitted, labels
 
 
 @dataclass(frozen=True, eq=False)
-class Data:
+class ImageDataset:
     """Splits of one data set, ready to train on.
 
     Batches are float32 pixels 0..255 (n, rows, columns, channels) and int64 labels: class numbers (n,), or
@@ -124,12 +124,12 @@ class Data:
     seed: int
     splits: dict[str, Split]
     skipped: list[Skipped]  # grows as broken files are met
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @cached_property
-    def repeated(self) -> tuple[Repeated, ...]:
+    def duplicates(self) -> tuple[Duplicate, ...]:
         """Pictures that stand in two splits byte for byte, looked for when first asked."""
-        return repeated(self.splits)
+        return find_duplicates(self.splits)
 
     @property
     def multi_label(self) -> bool:
@@ -152,12 +152,12 @@ class Data:
         return self._evaluated(TEST)
 
     @property
-    def joined(self) -> "Data":
+    def train_and_validation(self) -> "ImageDataset":
         """The same data with train and validation as one train split, and no validation: for a last training."""
-        both = joined(self.splits[TRAIN], self.splits[VALIDATION])
+        both = join_splits(self.splits[TRAIN], self.splits[VALIDATION])
         return dataclasses.replace(self, splits={TRAIN: both, TEST: self.splits[TEST]})
 
-    def fewer(self, **images: int) -> "Data":
+    def subset(self, **images: int) -> "ImageDataset":
         """The same data with so many pictures in a split, of each class its share: fewer(train=3000, validation=1000).
 
         A split that has no more is left whole. LookupError for a split that is not there.
@@ -167,7 +167,7 @@ class Data:
             if word not in splits:
                 raise LookupError(f"{self.name} has no split {word!r}; it has {', '.join(splits)}")
             if most < len(splits[word]):
-                splits[word] = splits[word].take(cut(splits[word].labels, most, self.seed, self.classes)[1])
+                splits[word] = splits[word].take(split_indices(splits[word].labels, most, self.seed, self.classes)[1])
         return dataclasses.replace(self, splits=splits)
 
     @property
@@ -190,9 +190,9 @@ class Data:
                 f"slice {index} of {shards} of a batch of {rows}: a batch is cut into equal slices, counted from 0; "
                 f"take a batch size that {shards} divides"
             )
-        batches = Training(split, self.seed, (first, last), self.steps, rows, (index, shards))
+        batches = TrainingBatches(split, self.seed, (first, last), self.steps, rows, (index, shards))
         if augmentation is None or augmentation == type(augmentation)():
-            return self._served(Fitted(batches, self.input_shape), rows // shards)
+            return self._served(FittedBatches(batches, self.input_shape), rows // shards)
         if not has_tensorflow():
             raise ImportError(
                 "augmentation runs in tf.data and takes TensorFlow, which is not installed: pip install tensorflow, "
@@ -200,20 +200,20 @@ class Data:
             )
         from kcnn.data import tfdata
 
-        change = tfdata.Change(augmentation, self.input_shape[:2], len(self.classes), batches.chance)
-        return tfdata.serve(batches, (*split.store.shape,), rows // shards, split.labels.shape[1:], change)
+        change = tfdata.BatchTransform(augmentation, self.input_shape[:2], len(self.classes), batches.chance)
+        return tfdata.make_dataset(batches, (*split.store.shape,), rows // shards, split.labels.shape[1:], change)
 
     def _evaluated(self, word: str) -> Any:
-        return self._served(Fitted(Evaluation(self.splits[word], self.batch_size), self.input_shape), None)
+        return self._served(FittedBatches(EvaluationBatches(self.splits[word], self.batch_size), self.input_shape), None)
 
-    def _served(self, batches: Fitted, rows: int | None) -> Any:
+    def _served(self, batches: FittedBatches, rows: int | None) -> Any:
         if has_tensorflow():
             from kcnn.data import tfdata
 
-            return tfdata.serve(batches, self.input_shape, rows, self.splits[TRAIN].labels.shape[1:])
+            return tfdata.make_dataset(batches, self.input_shape, rows, self.splits[TRAIN].labels.shape[1:])
         from kcnn.data import pydata
 
-        return pydata.Ahead(batches)
+        return pydata.Prefetch(batches)
 
 
 def has_tensorflow() -> bool:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kcnn.data.parts import SPLITS, TRAIN, Part, Source
+from kcnn.data.parts import SPLITS, TRAIN, SourceSplit, ImageSource
 
 SEPARATORS = (";", "|", ",", " ")  # between labels in one field: the first of them that occurs anywhere counts
 YES, NO = ("1", "1.0", "true", "yes"), ("", "0", "0.0", "false", "no")
 
 
-def table(path: Path) -> Source:
+def read_csv(path: Path) -> ImageSource:
     """The pictures that a CSV names, with their labels, int64 (images, classes).
 
     Its first column has files, relative to the CSV's folder. Labels are one column of names, several
@@ -47,8 +47,8 @@ def table(path: Path) -> Source:
         raise ValueError(f"{path} names {len(files)} pictures, and none is there, such as {files[0]}")
     if TRAIN not in found:
         raise ValueError(f"{path} has no train split, only {', '.join(found)}")
-    parts = {word: Part(list(part), np.stack(list(part.values())), list(part)) for word, part in found.items()}
-    return Source(str(path), names, parts)
+    parts = {word: SourceSplit(list(part), np.stack(list(part.values())), list(part)) for word, part in found.items()}
+    return ImageSource(str(path), names, parts)
 
 
 _WANTED = (
@@ -95,7 +95,7 @@ def _ticked(
     return tuple(header[i].strip() for i in columns), hits
 
 
-def merged(root: Path, classes: Sequence[str], part: Part) -> Part:
+def merge_folders(root: Path, classes: Sequence[str], part: SourceSplit) -> SourceSplit:
     """Pictures of class folders, those of one name as one picture with the labels of all; ValueError where they differ.
 
     A picture's name is its path below the folder of its class.
@@ -111,25 +111,25 @@ def merged(root: Path, classes: Sequence[str], part: Part) -> Part:
                 "says that both show one picture; rename one of them, or give a CSV of labels"
             )
         found.setdefault(there, np.zeros(len(classes), "int64"))[label] = 1
-    return Part(list(found), np.array(list(found.values())).reshape(-1, len(classes)), list(found))
+    return SourceSplit(list(found), np.array(list(found.values())).reshape(-1, len(classes)), list(found))
 
 
-def counted(source: Source, multi_label: bool) -> Source:
+def count_labels(source: ImageSource, multi_label: bool) -> ImageSource:
     """The source with labels as asked: rows of 0 and 1 (images, classes), or class numbers (images,).
 
     ValueError where a picture has not exactly one label, and one is wanted.
     """
-    parts: Mapping[str, Part] = source.parts
+    parts: Mapping[str, SourceSplit] = source.splits
     if multi_label:
         eye = np.eye(len(source.classes), dtype="int64")
         parts = {w: p if p.labels.ndim == 2 else replace(p, labels=eye[p.labels]) for w, p in parts.items()}
         most = max((int(part.labels.sum(axis=1).max(initial=0)) for part in parts.values()), default=0)
-        notes = (*source.notes, "no picture has more than one label") if most < 2 else source.notes
+        notes = (*source.warnings, "no picture has more than one label") if most < 2 else source.warnings
         return replace(source, parts=parts, notes=notes)
     return replace(source, parts={word: _single(source, part) for word, part in parts.items()})
 
 
-def _single(source: Source, part: Part) -> Part:
+def _single(source: ImageSource, part: SourceSplit) -> SourceSplit:
     if part.labels.ndim == 1:
         return part
     odd = np.flatnonzero(part.labels.sum(axis=1) != 1)

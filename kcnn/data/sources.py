@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.images import ENDINGS, as_bytes
-from kcnn.data.parts import SPLITS, TEST, TRAIN, VALIDATION, Part, Source
-from kcnn.data.raw import Framed, Records
-from kcnn.data.several import counted, merged, table
+from kcnn.data.images import ENDINGS, to_uint8
+from kcnn.data.parts import SPLITS, TEST, TRAIN, VALIDATION, SourceSplit, ImageSource
+from kcnn.data.raw import FrameColumn, TfdsRecords
+from kcnn.data.several import count_labels, merge_folders, read_csv
 
 RANDOM_ACCESS = "array_record"  # the file format of TensorFlow Datasets in which any record can be read alone
 
 
-def find(source: Any, classes: Sequence[str] | None = None, multi_label: bool = False) -> Source:
+def find_source(source: Any, classes: Sequence[str] | None = None, multi_label: bool = False) -> ImageSource:
     """The source that a word, a folder, a CSV of labels or arrays stand for.
 
     "digits", or some as "digits:0-4"; "tfds:NAME"; a path; (images, labels); {"train": (images, labels), "test": ...}.
     Labels are class numbers, or with `multi_label` 0 and 1 for each class.
     """
-    return counted(_found(source, classes, multi_label), multi_label)
+    return count_labels(_found(source, classes, multi_label), multi_label)
 
 
-def _found(source: Any, classes: Sequence[str] | None, multi_label: bool) -> Source:
+def _found(source: Any, classes: Sequence[str] | None, multi_label: bool) -> ImageSource:
     if isinstance(source, Mapping):
         return _arrays(source, classes)
     if isinstance(source, tuple | list) and len(source) == 2:
@@ -37,11 +37,11 @@ def _found(source: Any, classes: Sequence[str] | None, multi_label: bool) -> Sou
         return _tfds(source.removeprefix("tfds:"))
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        return table(path) if path.suffix.lower() == ".csv" and path.is_file() else _folder(path, multi_label)
+        return read_csv(path) if path.suffix.lower() == ".csv" and path.is_file() else _folder(path, multi_label)
     raise TypeError(f'data is "digits", "tfds:NAME", a folder, a CSV or (images, labels), not {type(source).__name__}')
 
 
-def _digits(some: str = "") -> Source:
+def _digits(some: str = "") -> ImageSource:
     """scikit-learn's handwritten digits, or those from one to another: "0-4"."""
     from sklearn.datasets import load_digits
 
@@ -51,12 +51,12 @@ def _digits(some: str = "") -> Source:
         raise ValueError(f'"digits:{some}" is no range of digits such as "digits:0-4"')
     mine = np.flatnonzero((found.target >= int(first)) & (found.target <= int(last)))
     images = np.round(found.images[mine] * (255 / 16)).astype("uint8")[..., None]
-    part = Part(images, found.target[mine].astype("int64") - int(first), [f"digits[{i}]" for i in mine])
+    part = SourceSplit(images, found.target[mine].astype("int64") - int(first), [f"digits[{i}]" for i in mine])
     names = tuple(map(str, range(int(first), int(last) + 1)))
-    return Source(f"digits:{some}" if some else "digits", names, {TRAIN: part})
+    return ImageSource(f"digits:{some}" if some else "digits", names, {TRAIN: part})
 
 
-def _arrays(splits: Mapping[str, Any], classes: Sequence[str] | None) -> Source:
+def _arrays(splits: Mapping[str, Any], classes: Sequence[str] | None) -> ImageSource:
     parts, largest, widths = {}, -1, set()
     for word, pair in splits.items():
         if word not in SPLITS:
@@ -73,7 +73,7 @@ def _arrays(splits: Mapping[str, Any], classes: Sequence[str] | None) -> Source:
             raise ValueError(f"{word}: labels count from 0; these begin at {labels.min()}")
         widths.add(labels.shape[1:])
         largest = max(largest, labels.shape[1] - 1 if many else int(labels.max(initial=-1)))
-        parts[SPLITS[word]] = Part(as_bytes(images), labels.astype("int64"), _numbered(word, len(images)))
+        parts[SPLITS[word]] = SourceSplit(to_uint8(images), labels.astype("int64"), _numbered(word, len(images)))
     if TRAIN not in parts:
         raise ValueError(f"there is no {TRAIN} split among {', '.join(splits)}")
     if len(widths) > 1:
@@ -81,10 +81,10 @@ def _arrays(splits: Mapping[str, Any], classes: Sequence[str] | None) -> Source:
     names = tuple(classes) if classes is not None else tuple(map(str, range(largest + 1)))
     if len(names) <= largest or (widths != {()} and len(names) != largest + 1):
         raise ValueError(f"labels go up to {largest}, but there are {len(names)} class names")
-    return Source("arrays", names, parts)
+    return ImageSource("arrays", names, parts)
 
 
-def _tfds(name: str) -> Source:
+def _tfds(name: str) -> ImageSource:
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -106,21 +106,21 @@ def _tfds(name: str) -> Source:
     for split in builder.info.splits:
         if split in SPLITS:
             if builder.info.file_format.value == "tfrecord":  # prepared by somebody else
-                images = Records(Framed(builder.info.splits[split].filepaths), keys)
+                images = TfdsRecords(FrameColumn(builder.info.splits[split].filepaths), keys)
             else:
                 plain = tfds.decode.DeserializeMethod.DESERIALIZE_NO_DECODE
-                images = Records(builder.as_data_source(split=split, deserialize_method=plain), keys)
-            parts[SPLITS[split]] = Part(images, images.labels(), _numbered(split, len(images)))
+                images = TfdsRecords(builder.as_data_source(split=split, deserialize_method=plain), keys)
+            parts[SPLITS[split]] = SourceSplit(images, images.labels(), _numbered(split, len(images)))
     if TRAIN not in parts:
         raise ValueError(f"tfds:{name} has no train split; it has {', '.join(builder.info.splits)}")
-    return Source(f"tfds:{name}", tuple(label.names), parts)
+    return ImageSource(f"tfds:{name}", tuple(label.names), parts)
 
 
 def _numbered(word: str, count: int) -> list[str]:
     return [f"{word}[{i}]" for i in range(count)]
 
 
-def _folder(root: Path, multi_label: bool) -> Source:
+def _folder(root: Path, multi_label: bool) -> ImageSource:
     if not root.is_dir():
         raise FileNotFoundError(
             f'there is no folder {root}; data is "digits", "tfds:NAME", a folder of one folder of pictures per '
@@ -149,9 +149,9 @@ def _folder(root: Path, multi_label: bool) -> Source:
         if ignored:
             such = os.path.basename(ignored[0])
             notes.append(f"{len(ignored)} files under {where} are no pictures by their names, such as {such}")
-        whole = Part(files, np.array(labels, "int64"), files)
-        parts[word] = merged(where, names, whole) if multi_label else whole
-    return Source(str(root), names, parts, tuple(notes))
+        whole = SourceSplit(files, np.array(labels, "int64"), files)
+        parts[word] = merge_folders(where, names, whole) if multi_label else whole
+    return ImageSource(str(root), names, parts, tuple(notes))
 
 
 def _files(root: Path | str) -> Iterator[str]:

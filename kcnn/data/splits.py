@@ -8,16 +8,16 @@ from functools import cached_property
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from kcnn.data.images import Undecodable
+from kcnn.data.images import ImageDecodeError
 from kcnn.data.parts import TEST, TRAIN, VALIDATION
-from kcnn.data.raw import Joined, Selected, content, runs_of, sketchy, take
-from kcnn.data.store import Store, spread
+from kcnn.data.raw import Concatenated, Selected, read_bytes, split_into_runs, fingerprint_sample, take
+from kcnn.data.store import ImageCache, map_parallel
 
 RUN = 1000  # pictures that are compared together
 
 
 @dataclass(frozen=True)
-class Repeated:
+class Duplicate:
     """One picture, byte for byte, in two splits."""
 
     first: str
@@ -30,7 +30,7 @@ class Repeated:
 class Split:
     """Some of the pictures of a store, and their labels, int64: class numbers, or 0 and 1 (pictures, classes)."""
 
-    store: Store
+    store: ImageCache
     rows: np.ndarray  # numbers in the store
     labels: np.ndarray
 
@@ -63,41 +63,41 @@ class Split:
                     pixels[bad], places[bad] = one[0], place
                     break
             else:
-                raise Undecodable(f"none of {len(self)} pictures can be decoded, such as {self.names[0]}")
+                raise ImageDecodeError(f"none of {len(self)} pictures can be decoded, such as {self.names[0]}")
         return pixels, self.labels[places]
 
     def decode(self, places: np.ndarray) -> np.ndarray:
         """Whether each of the pictures at these places can be decoded."""
         return self.store.read(self.rows[places])[1]
 
-    def whole(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def images(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pictures and labels at those of these places whose pictures decode."""
         pixels, good = self.store.read(self.rows[places])
         return (pixels, self.labels[places]) if good.all() else (pixels[good], self.labels[places[good]])
 
 
-def joined(first: Split, second: Split) -> Split:
+def join_splits(first: Split, second: Split) -> Split:
     """Two splits as one, pictures of the second in the size of the first's."""
     labels = np.concatenate([first.labels, second.labels])
     if first.store is second.store:
         return Split(first.store, np.concatenate([first.rows, second.rows]), labels)
-    raw = Joined(Selected(first.store.raw, first.rows), Selected(second.store.raw, second.rows))
+    raw = Concatenated(Selected(first.store.raw, first.rows), Selected(second.store.raw, second.rows))
     one, other = first.store, second.store
-    store = Store(raw, (*first.names, *second.names), one.shape, one.keep, one.skipped, one.checked and other.checked)
+    store = ImageCache(raw, (*first.names, *second.names), one.shape, one.keep_in_memory, one.skipped, one.checked and other.checked)
     return Split(store, np.arange(len(store)), labels)
 
 
-def counts(labels: np.ndarray, classes: int) -> np.ndarray:
+def count_classes(labels: np.ndarray, classes: int) -> np.ndarray:
     """Pictures of each class."""
     return labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
 
 
-def cut(labels: np.ndarray, size: int, seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def split_indices(labels: np.ndarray, size: int, seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Indices that stay and that go: `size` go, of every class its share and at least one picture.
 
     Of pictures with several labels about so many go, and of a class as near its share as the others leave it.
     """
-    there = counts(labels, len(classes))
+    there = count_classes(labels, len(classes))
     if there.min() < 2:
         few = classes[int(there.argmin())]
         raise ValueError(
@@ -137,13 +137,13 @@ def _spread(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     return side == 1
 
 
-def repeated(splits: Mapping[str, Split]) -> tuple[Repeated, ...]:
+def find_duplicates(splits: Mapping[str, Split]) -> tuple[Duplicate, ...]:
     """Pictures that stand in two splits, each named with the first place it was seen in.
 
     Read are those alone that have something cheap, such as their size, in common with one of another split.
     """
     words = [word for word in (TRAIN, VALIDATION, TEST) if word in splits]
-    cheap = {word: sketchy(splits[word].store.raw, splits[word].rows) for word in words}
+    cheap = {word: fingerprint_sample(splits[word].store.raw, splits[word].rows) for word in words}
     where: dict[object, set[str]] = {}
     for word in words:
         for mark in cheap[word] or ():
@@ -157,21 +157,21 @@ def repeated(splits: Mapping[str, Split]) -> tuple[Repeated, ...]:
             if mark is not None:
                 first = seen.setdefault(mark, (split.names[place], word))
                 if first[1] != word:
-                    found.append(Repeated(*first, split.names[place], word))
+                    found.append(Duplicate(*first, split.names[place], word))
     return tuple(found)
 
 
 def _prints(split: Split, places: Sequence[int]) -> list[bytes | None]:
     """A fingerprint of each picture as it came; None for a file that cannot be read."""
     prints: list[bytes | None] = [None] * len(places)
-    for run in runs_of(len(places), RUN):
+    for run in split_into_runs(len(places), RUN):
         came = take(split.store.raw, split.rows[[places[i] for i in run]])
 
         def one(i: int, run: range = run, came: Sequence[object] = came) -> None:
             try:
-                prints[run[i]] = hashlib.blake2b(content(came[i]), digest_size=16).digest()
+                prints[run[i]] = hashlib.blake2b(read_bytes(came[i]), digest_size=16).digest()
             except OSError:
                 return
 
-        spread(one, range(len(run)))
+        map_parallel(one, range(len(run)))
     return prints

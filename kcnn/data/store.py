@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kcnn.data.images import Undecodable
-from kcnn.data.raw import content, picture, runs_of, take
+from kcnn.data.images import ImageDecodeError
+from kcnn.data.raw import read_bytes, read_image, split_into_runs, take
 
 log = logging.getLogger("kcnn.data")
 ALIGNED = 64  # bytes
@@ -31,7 +31,7 @@ class Skipped:
 
 
 @functools.cache
-def threads() -> ThreadPoolExecutor:
+def count_threads() -> ThreadPoolExecutor:
     """One pool for all decoding: Pillow decodes outside Python's lock."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="kcnn-decode")
 
@@ -40,7 +40,7 @@ _rooms: list[np.ndarray] = []  # bytes that were handed out, of batches of one s
 _handing = threading.Lock()
 
 
-def room(shape: Sequence[int], dtype: str) -> np.ndarray:
+def bytes_per_image(shape: Sequence[int], dtype: str) -> np.ndarray:
     """An array, not filled, that begins where TensorFlow takes it over instead of copying it.
 
     One that nobody holds any more is taken again: the system clears new memory, for a tenth of a batch's time.
@@ -56,7 +56,7 @@ def room(shape: Sequence[int], dtype: str) -> np.ndarray:
         return found[first : first + size].view(dtype).reshape(shape)
 
 
-def spread(work: Callable[[Any], None], items: Sequence[Any]) -> None:
+def map_parallel(work: Callable[[Any], None], items: Sequence[Any]) -> None:
     """work(item) for every item on all threads, several items a task."""
     size = max(1, len(items) // (4 * (os.cpu_count() or 1)))
 
@@ -64,12 +64,12 @@ def spread(work: Callable[[Any], None], items: Sequence[Any]) -> None:
         for i in run:
             work(items[i])
 
-    for _ in threads().map(some, runs_of(len(items), size)):
+    for _ in count_threads().map(some, split_into_runs(len(items), size)):
         pass
 
 
 @dataclass(eq=False)
-class Store:
+class ImageCache:
     """Pictures by number as uint8 of one size, decoded as they are met.
 
     Those that were are kept: decoded, or encoded, or not at all. Those that could not be are
@@ -79,14 +79,14 @@ class Store:
     raw: Any
     names: Sequence[str]
     shape: tuple[int, int, int]
-    keep: Keep
+    keep_in_memory: Keep
     skipped: list[Skipped]
     checked: bool = False  # whether it is known of every picture that it decodes
     broken: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         count, whole = len(self.raw), isinstance(self.raw, np.ndarray) and self.raw.shape[1:] == self.shape
-        self._pixels = self.raw if whole else np.empty((count * (self.keep == "decoded"), *self.shape), "uint8")
+        self._pixels = self.raw if whole else np.empty((count * (self.keep_in_memory == "decoded"), *self.shape), "uint8")
         self._there = np.full(count, whole)
         self._encoded: dict[int, bytes] = {}
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class Store:
 
     def read(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pictures (n, rows, columns, channels) and whether each could be decoded; the others are black."""
-        pixels, there = room((len(numbers), *self.shape), "uint8"), self._there[numbers]
+        pixels, there = bytes_per_image((len(numbers), *self.shape), "uint8"), self._there[numbers]
         if there.all():
             return self._pixels.take(numbers, axis=0, out=pixels, mode="clip"), there
         pixels[there] = self._pixels[numbers[there]]
@@ -113,10 +113,10 @@ class Store:
         def one(i: int) -> None:
             try:
                 pixels[i] = self._decoded(int(numbers[i]), came[i])
-            except (Undecodable, OSError) as error:
+            except (ImageDecodeError, OSError) as error:
                 reasons[i] = str(error)
 
-        spread(one, missing)
+        map_parallel(one, missing)
         for i in sorted(reasons):
             self._skip(int(numbers[i]), reasons[i])
         good = there.copy()
@@ -127,7 +127,7 @@ class Store:
     def check(self, tick: Callable[[int], None] | None = None) -> np.ndarray:
         """Decode every picture and keep what is to be kept: the numbers of those that could be."""
         good = []
-        for run in runs_of(len(self), RUN):
+        for run in split_into_runs(len(self), RUN):
             good.append(self.read(np.array(run))[1])
             if tick:
                 tick(run.stop)
@@ -143,10 +143,10 @@ class Store:
         return [fresh[i] if i in fresh else self._encoded[i] for i in numbers]
 
     def _decoded(self, number: int, one: Any) -> np.ndarray:
-        if self.keep == "encoded" and not isinstance(one, np.ndarray):
-            one = self._encoded.setdefault(number, content(one))
-        found = picture(one, self.shape)
-        if self.keep == "decoded":
+        if self.keep_in_memory == "encoded" and not isinstance(one, np.ndarray):
+            one = self._encoded.setdefault(number, read_bytes(one))
+        found = read_image(one, self.shape)
+        if self.keep_in_memory == "decoded":
             self._pixels[number] = found
             self._there[number] = True
         return found

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kcnn.data.store import room
+from kcnn.data.store import bytes_per_image
 
 
 @dataclass(frozen=True)
-class Change:
+class BatchTransform:
     """An augmentation, and the seed by which a batch of this number is changed."""
 
     augmentation: Any  # kcnn.augment.Augmentation
@@ -20,12 +20,12 @@ class Change:
     chance: Callable[[int], np.ndarray]
 
 
-def serve(
+def make_dataset(
     batches: Any,
     shape: tuple[int, int, int],
     rows: int | None,
     label: tuple[int, ...] = (),
-    change: Change | None = None,
+    change: BatchTransform | None = None,
 ) -> tf.data.Dataset:
     """Numbered batches of uint8 pixels of this shape and int64 labels of that, in order, as float32 and labels.
 
@@ -38,7 +38,7 @@ def serve(
     def read(number: np.int64) -> tuple[np.ndarray, np.ndarray]:
         pixels, labels = batches[int(number)]
         if dtype == tf.float32:  # here, where it costs a sixth of what tf.cast does
-            found = room(pixels.shape, "float32")
+            found = bytes_per_image(pixels.shape, "float32")
             found[...] = pixels
             pixels = found
         return pixels, labels
@@ -48,12 +48,12 @@ def serve(
         return tf.ensure_shape(pixels, (rows, *shape)), tf.ensure_shape(labels, (rows, *label))
 
     def changed(number: tf.Tensor, pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        from kcnn.augment import apply
+        from kcnn.augment import augment
 
         assert change is not None
         seed = tf.numpy_function(lambda n: change.chance(int(n)), [number], tf.int64, stateful=False)
         seed = tf.ensure_shape(seed, (2,))
-        return apply(change.augmentation, pixels, labels, size=change.size, classes=change.classes, seed=seed)
+        return augment(change.augmentation, pixels, labels, size=change.size, classes=change.classes, seed=seed)
 
     numbers = tf.data.Dataset.range(len(batches))
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}

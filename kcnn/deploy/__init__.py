@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from kcnn.lazy import words
 
 if TYPE_CHECKING:
-    from kcnn.deploy.plain import deploy
+    from kcnn.deploy.plain import optimize_for_inference
 
-__all__ = ["deploy"]
+__all__ = ["optimize_for_inference"]
 
 __getattr__, __dir__ = words(__name__, {"plain": ("deploy",)}, globals())

@@ -11,14 +11,14 @@ import keras
 import numpy as np
 
 from kcnn import answers
-from kcnn.deploy.runtime import serve
+from kcnn.deploy.runtime import load_exported
 
 WARM, TIMED = 3, 50  # images that are run alone
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 pixels (n, rows, columns, channels) to probabilities (n, classes)
 
 
 @dataclass(frozen=True)
-class Checked:
+class ExportCheck:
     """How large a model is, and what it does on labelled images."""
 
     name: str
@@ -29,7 +29,7 @@ class Checked:
     milliseconds: float  # an image alone, the median
 
 
-def checked(files: Iterable[tuple[str, Path]], model: Any, path: Path, batches: Iterable[Any]) -> list[Checked]:
+def verify_exports(files: Iterable[tuple[str, Path]], model: Any, path: Path, batches: Iterable[Any]) -> list[ExportCheck]:
     """A Keras model of kcnn's, saved at `path`, and files exported from it, on every image of batches (pixels, labels).
 
     Latencies are of this machine, with as many threads as each runtime takes by itself.
@@ -37,27 +37,27 @@ def checked(files: Iterable[tuple[str, Path]], model: Any, path: Path, batches: 
     card = model.card
 
     def keras_says(images: np.ndarray) -> np.ndarray:
-        return answers.probabilities(model.predict_on_batch(images), card)
+        return answers.to_probabilities(model.predict_on_batch(images), card)
 
     named: list[tuple[str, Path, Run]] = [(path.name, path, keras_says)]
-    named += [(name, file, serve(file).run) for name, file in files]
+    named += [(name, file, load_exported(file).run) for name, file in files]
     said: dict[str, list[np.ndarray]] = {name: [] for name, *_ in named}
     truth, alone = [], np.zeros((0, *model.input_shape[1:]), "uint8")
     for pixels, labels in batches:
         images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
         truth.append(keras.ops.convert_to_numpy(labels))
         for name, _, run in named:
-            said[name].append(answers.answers(np.asarray(run(images)), card))
+            said[name].append(answers.predict_labels(np.asarray(run(images)), card))
         alone = np.concatenate([alone, images[: WARM + TIMED - len(alone)]])
     labels, each = np.concatenate(truth), {name: np.concatenate(parts) for name, parts in said.items()}
     wanted = each[path.name]
     return [
-        Checked(
+        ExportCheck(
             name=name,
             bytes=_bytes(file),
             images=len(labels),
-            accuracy=float(np.mean(answers.right(each[name], labels))),
-            agreement=float(np.mean(answers.right(each[name], wanted))),
+            accuracy=float(np.mean(answers.is_correct(each[name], labels))),
+            agreement=float(np.mean(answers.is_correct(each[name], wanted))),
             milliseconds=_milliseconds(run, alone),
         )
         for name, file, run in named

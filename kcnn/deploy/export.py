@@ -19,14 +19,14 @@ import keras
 import numpy as np
 
 import kcnn
-from kcnn.deploy.plain import deploy
-from kcnn.deploy.runtime import CARD, FORMATS
-from kcnn.files import replacing
+from kcnn.deploy.plain import optimize_for_inference
+from kcnn.deploy.runtime import METADATA, FORMATS
+from kcnn.files import replace_atomically
 
 EXAMPLES = 100  # images that int8 is calibrated on
 
 
-def export(
+def export_model(
     model: Any,
     path: str | PathLike[str],
     format: str = "litert",
@@ -50,7 +50,7 @@ def export(
     where = where if where.suffix == FORMATS[format] else where.with_name(where.name + FORMATS[format])
     if format == "onnx":
         _takes_onnx()
-    deployed = deploy(model, softmax=True)
+    deployed = optimize_for_inference(model, softmax=True)
     if len(deployed.inputs) != 1 or len(deployed.outputs) != 1 or None in deployed.input_shape[1:]:
         raise ValueError(f"a file takes one image of a fixed size and gives one row; {model.name!r} does not")
     card = _card(deployed, classes)
@@ -89,9 +89,9 @@ def _litert(model: Any, path: Path, card: Mapping[str, Any], format: str, exampl
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # Keras tells of its temporary folder
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")  # of another way to quantize
         content = converter.convert()
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         temporary.write_bytes(content)
-        _append(temporary, {CARD: json.dumps(card, indent=1), "labels.txt": "\n".join(card["classes"]) + "\n"})
+        _append(temporary, {METADATA: json.dumps(card, indent=1), "labels.txt": "\n".join(card["classes"]) + "\n"})
 
 
 def _constant(model: Any, folder: Path) -> None:
@@ -113,9 +113,9 @@ def _constant(model: Any, folder: Path) -> None:
 
 
 def _keras(model: Any, path: Path, card: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         model.save(temporary)
-        _append(temporary, {CARD: json.dumps(card, indent=1)})
+        _append(temporary, {METADATA: json.dumps(card, indent=1)})
 
 
 def _append(path: Path, texts: Mapping[str, str]) -> None:
@@ -126,7 +126,7 @@ def _append(path: Path, texts: Mapping[str, str]) -> None:
 
 def _onnx(model: Any, path: Path, card: Mapping[str, Any]) -> None:
     onnx = _takes_onnx()
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         model(np.zeros((1, *model.input_shape[1:]), "float32"))  # or Keras' export has nothing to trace
         model.export(temporary, format="onnx", verbose=False)
         found = onnx.load(temporary)
@@ -151,7 +151,7 @@ def _saved_model(model: Any, path: Path, card: Mapping[str, Any]) -> None:
         made = Path(folder) / "model"
         _constant(model, made)
         (made / "assets.extra").mkdir()
-        (made / "assets.extra" / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
+        (made / "assets.extra" / METADATA).write_text(json.dumps(card, indent=1), encoding="utf-8")
         if path.exists():
             shutil.move(path, Path(folder) / "before")
         shutil.move(made, path)

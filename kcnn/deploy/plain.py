@@ -13,8 +13,8 @@ import numpy as np
 
 from kcnn import layers
 from kcnn.network import Network
-from kcnn.read import sources
-from kcnn.sketch import walk
+from kcnn.read import producers
+from kcnn.sketch import topological_order
 
 _OWN = keras.layers
 _IDLE = (  # layers that do nothing but in training
@@ -37,7 +37,7 @@ class Affine:
     shift: np.ndarray
 
 
-def deploy(model: Any, *, softmax: bool = False) -> Any:
+def optimize_for_inference(model: Any, *, softmax: bool = False) -> Any:
     """A functional model of Keras' own layers with the outputs of `model` in inference, but for rounding.
 
     Auxiliary classifiers are left out, nested models laid flat, and everything computes in float32. `softmax` puts
@@ -78,7 +78,7 @@ def _operation(tensor: Any) -> Any:
 
 def _pooled(tensor: Any, order: Sequence[Any]) -> bool:
     """Whether a padded tensor goes into max pools alone, of which each window has a pixel of the image."""
-    after = [_operation(one) for one in order if any(source is tensor for source in sources(one))]
+    after = [_operation(one) for one in order if any(source is tensor for source in producers(one))]
     margin = [max(side) for side in _operation(tensor).padding]
     return bool(after) and all(
         isinstance(pool, _OWN.MaxPooling2D)
@@ -114,19 +114,19 @@ class _Plain:
     def remade(self, ins: Sequence[Any], outs: Sequence[Any], given: Sequence[Any]) -> list[Any]:
         """The tensors `outs`, which follow from `ins`, made again from `given`."""
         made = {id(tensor): one for tensor, one in zip(ins, given, strict=True)}
-        walked = walk(*outs, sources=lambda one: () if id(one) in made else sources(one))
+        walked = topological_order(*outs, sources=lambda one: () if id(one) in made else producers(one))
         order = [tensor for tensor in walked if id(tensor) not in made]
         before, behind, gone = _folds(order, outs)
         for tensor in order:
             if id(tensor) in made:  # another output of one layer
                 continue
             if id(tensor) in gone:
-                made[id(tensor)] = made[id(sources(tensor)[0])]
+                made[id(tensor)] = made[id(producers(tensor)[0])]
                 continue
             node = _node(tensor)
             args, kwargs = node.arguments.fill_in(made)
             if isinstance(node.operation, layers.Pad2D) and node.operation.fill == "lowest" and _pooled(tensor, order):
-                made[id(tensor)] = _finite(node.operation, sources(tensor)[0]).call(*args)
+                made[id(tensor)] = _finite(node.operation, producers(tensor)[0]).call(*args)
                 continue
             kwargs = {word: value for word, value in kwargs.items() if word not in ("training", "mask")}
             results = self._layer(node.operation, args, kwargs, before.get(id(tensor)), behind.get(id(tensor)))
@@ -158,7 +158,7 @@ class _Plain:
     def _flat(self, found: Any, given: Sequence[Any]) -> Any:
         """What a layer says that it is made of, with the models in it laid flat."""
         ins, known = keras.tree.flatten(given), {id(one) for one in keras.tree.flatten(given)}
-        inside = walk(found, sources=lambda one: () if id(one) in known else sources(one))
+        inside = topological_order(found, sources=lambda one: () if id(one) in known else producers(one))
         nested = any(isinstance(_operation(one), keras.Model) for one in inside if id(one) not in known)
         return self.remade(ins, [found], ins)[0] if nested else found
 
@@ -246,7 +246,7 @@ def _folds(order: Sequence[Any], outs: Sequence[Any]) -> tuple[dict[int, Affine]
     """Norms by the tensor of the layer that takes them in, before it and behind it; and the tensors that are gone."""
     users: dict[int, list[Any]] = {}
     for tensor in order:
-        for source in sources(tensor):
+        for source in producers(tensor):
             users.setdefault(id(source), []).append(tensor)
     for tensor in outs:
         users.setdefault(id(tensor), []).append(None)
@@ -261,7 +261,7 @@ def _folds(order: Sequence[Any], outs: Sequence[Any]) -> tuple[dict[int, Affine]
         found = _affine(layer, tensor.shape)
         if found is None:
             continue
-        source, after = sources(tensor)[0], users[id(tensor)]
+        source, after = producers(tensor)[0], users[id(tensor)]
         if id(source) in here and len(users[id(source)]) == 1 and _ends_linear(_operation(source)):
             behind[id(source)] = found
             gone.add(id(tensor))

@@ -19,21 +19,21 @@ FORMATS: Mapping[str, str] = {  # and the ending of its file; a SavedModel is a 
     "onnx": ".onnx",
     "keras": ".keras",
 }
-CARD = "kcnn.json"  # in a zip or folder; in ONNX a property named "kcnn"
+METADATA = "kcnn.json"  # in a zip or folder; in ONNX a property named "kcnn"
 
 
 @dataclass(frozen=True)
-class Served:
+class ExportedModel:
     """An exported model, ready to run: what its file says of it, and pixels to probabilities.
 
     `run` takes uint8 pixels (n, rows, columns, channels) and gives float32 (n, classes).
     """
 
-    card: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     run: Callable[[np.ndarray], np.ndarray]
 
 
-def serve(path: str | PathLike[str], *, threads: int | None = None) -> Served:
+def load_exported(path: str | PathLike[str], *, threads: int | None = None) -> ExportedModel:
     """A file that `export` wrote, opened in the runtime of its ending.
 
     FileNotFoundError; ValueError where the file is none of kcnn's, or is damaged; ImportError where its runtime is
@@ -43,22 +43,22 @@ def serve(path: str | PathLike[str], *, threads: int | None = None) -> Served:
     if not where.exists():
         raise FileNotFoundError(f"there is no file {where}")
     if where.is_dir():
-        return Served(_card(where), _saved_model(where))
+        return ExportedModel(_card(where), _saved_model(where))
     opened = {".tflite": _litert, ".onnx": _onnx, ".keras": _keras}.get(where.suffix)
     if opened is None:
         raise ValueError(f"{where} ends in none of .tflite, .onnx, .keras, and is no folder of a SavedModel")
-    return Served(_card(where), opened(where, threads))
+    return ExportedModel(_card(where), opened(where, threads))
 
 
 def _card(path: Path) -> dict[str, Any]:
     """What export wrote into the file about it."""
     try:
         if path.is_dir():
-            return json.loads((path / "assets.extra" / CARD).read_text(encoding="utf-8"))
+            return json.loads((path / "assets.extra" / METADATA).read_text(encoding="utf-8"))
         if path.suffix == ".onnx":
             return json.loads(_session(path, 1).get_modelmeta().custom_metadata_map["kcnn"])
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(CARD))
+            return json.loads(archive.read(METADATA))
     except (KeyError, zipfile.BadZipFile, FileNotFoundError, ValueError) as error:
         raise ValueError(f"{path} was not exported by kcnn, or is damaged: {error}") from None
 

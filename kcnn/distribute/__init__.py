@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 from kcnn.lazy import words
 
 if TYPE_CHECKING:
-    from kcnn.distribute.agreement import preflight
-    from kcnn.distribute.batches import ahead, padded, predict, spread
+    from kcnn.distribute.agreement import check_replicas
+    from kcnn.distribute.batches import prefetch, pad_batches, predict_dataset, distribute_dataset
     from kcnn.distribute.processes import launch
-    from kcnn.distribute.strategies import KINDS, is_chief, place, plain, strategy, synchronize, together
+    from kcnn.distribute.strategies import KINDS, is_chief, worker_position, unreplicated, make_strategy, synchronize_batch_norm, join_workers
 
 __all__ = [
     "KINDS",
-    "ahead",
+    "prefetch",
     "is_chief",
     "launch",
-    "padded",
-    "place",
-    "plain",
-    "predict",
-    "preflight",
-    "spread",
-    "strategy",
-    "synchronize",
-    "together",
+    "pad_batches",
+    "worker_position",
+    "unreplicated",
+    "predict_dataset",
+    "check_replicas",
+    "distribute_dataset",
+    "make_strategy",
+    "synchronize_batch_norm",
+    "join_workers",
 ]
 
 __getattr__, __dir__ = words(

@@ -4,13 +4,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from kcnn.distribute.batches import Make, spread
-from kcnn.distribute.strategies import batch_norms, place, plain
+from kcnn.distribute.batches import Make, distribute_dataset
+from kcnn.distribute.strategies import find_batch_norms, worker_position, unreplicated
 
 CLOSE, CLOSE_IN_HALF = 1e-3, 5e-2  # of loss and gradient norm; sums of floats in another order differ by less
 
 
-def preflight(strategy: Any, model: Any, make: Make, batch_size: int) -> None:
+def check_replicas(strategy: Any, model: Any, make: Make, batch_size: int) -> None:
     """Refuse a run in which the replicas together do not have the loss and the gradient of one with the whole batch.
 
     The first batch of `make((0, 1))` is given to a plain copy of the compiled model, and `spread` to all replicas,
@@ -21,15 +21,15 @@ def preflight(strategy: Any, model: Any, make: Make, batch_size: int) -> None:
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return
-    apart = [layer.name for layer in batch_norms(model) if layer.trainable and not layer.synchronized]
+    apart = [layer.name for layer in find_batch_norms(model) if layer.trainable and not layer.synchronized]
     if apart:
         raise RuntimeError(
             f"{len(apart)} batch normalisations, such as {apart[0]}, are not synchronised over {replicas} replicas; "
             "call kcnn.distribute.synchronize(strategy, model) before compile"
         )
     one = _alone(model, next(iter(make((0, 1)))))
-    batches = spread(strategy, make, batch_size)
-    if place(strategy)[1] == 1:
+    batches = distribute_dataset(strategy, make, batch_size)
+    if worker_position(strategy)[1] == 1:
         batches = strategy.experimental_distribute_dataset(batches)
     many = _together(strategy, model, next(iter(batches)))
     halves = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
@@ -51,7 +51,7 @@ def _loss(model: Any, batch: Any) -> tuple[Any, Any]:
 
 
 def _alone(model: Any, batch: Any) -> tuple[float, float]:
-    copy = plain(model)
+    copy = unreplicated(model)
     copy.compile(loss=model.loss)
 
     @tf.function

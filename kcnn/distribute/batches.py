@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kcnn.distribute.strategies import gpus, place
+from kcnn.distribute.strategies import list_gpus, worker_position
 
 AHEAD = 2  # batches on a GPU before they are needed
 Make = Callable[[tuple[int, int]], tf.data.Dataset]
 
 
-def spread(strategy: Any, make: Make, batch_size: int) -> Any:
+def distribute_dataset(strategy: Any, make: Make, batch_size: int) -> Any:
     """What Keras' fit and evaluate take under the strategy: whole batches of `batch_size`, split among its replicas.
 
     `make((i, n))` gives the i-th of n equal slices of every batch; a worker reads only its own.
@@ -22,7 +22,7 @@ def spread(strategy: Any, make: Make, batch_size: int) -> Any:
     if batch_size % replicas:
         near = max(1, round(batch_size / replicas)) * replicas
         raise ValueError(f"a batch of {batch_size} cannot be split evenly among {replicas} replicas; take {near}")
-    workers = place(strategy)[1]
+    workers = worker_position(strategy)[1]
     if workers == 1:
         return make((0, 1))
     mine = replicas // workers
@@ -34,12 +34,12 @@ def spread(strategy: Any, make: Make, batch_size: int) -> Any:
     return strategy.distribute_datasets_from_function(own)
 
 
-def ahead(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def prefetch(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Batches copied to the first GPU, where there is one, before they are needed; tf.distribute does so for several.
 
     TensorFlow then no longer knows how many there are: tell fit `steps_per_epoch`.
     """
-    ours = gpus()
+    ours = list_gpus()
     return dataset.apply(tf.data.experimental.prefetch_to_device(ours[0], AHEAD)) if ours else dataset
 
 
@@ -52,7 +52,7 @@ def _in_parts(parts: int) -> Callable[..., Any]:
     return split
 
 
-def padded(dataset: tf.data.Dataset, count: int, batch_size: int, shard: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
+def pad_batches(dataset: tf.data.Dataset, count: int, batch_size: int, shard: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
     """Batches (images, labels) of `count` samples, all of `batch_size`, with weights: (images, labels, weights).
 
     The rows that fill the last batch weigh nothing and the others so much more, that the mean of all weights is
@@ -72,7 +72,7 @@ def padded(dataset: tf.data.Dataset, count: int, batch_size: int, shard: tuple[i
     return _shared(full, batch_size, shard).apply(tf.data.experimental.assert_cardinality(batches))
 
 
-def predict(strategy: Any, model: Any, dataset: tf.data.Dataset, count: int, batch_size: int) -> np.ndarray:
+def predict_dataset(strategy: Any, model: Any, dataset: tf.data.Dataset, count: int, batch_size: int) -> np.ndarray:
     """The model's output for each of the `count` samples in batches (images, labels), in their order, on every worker.
 
     ValueError for a batch size that the replicas do not divide, or where rows are missing.
@@ -92,8 +92,8 @@ def predict(strategy: Any, model: Any, dataset: tf.data.Dataset, count: int, bat
         found = strategy.run(lambda x: model(x, training=False), (images,))
         return strategy.gather(found, axis=0), strategy.gather(numbers, axis=0)
 
-    batches = spread(strategy, make, batch_size)
-    if place(strategy)[1] == 1:
+    batches = distribute_dataset(strategy, make, batch_size)
+    if worker_position(strategy)[1] == 1:
         batches = strategy.experimental_distribute_dataset(batches)
     rows: np.ndarray | None = None
     seen = np.zeros(count, int)

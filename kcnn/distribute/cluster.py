@@ -24,7 +24,7 @@ class Cluster:
         return json.dumps({"cluster": {"worker": list(self.workers)}, "task": {"type": "worker", "index": self.index}})
 
 
-def cluster(environment: Mapping[str, str] = os.environ, *, port: int | None = None) -> Cluster | None:
+def detect_cluster(environment: Mapping[str, str] = os.environ, *, port: int | None = None) -> Cluster | None:
     """The cluster of this process, or None where neither TF_CONFIG nor a Slurm step of several tasks names one.
 
     Under Slurm a node's tasks listen on `port`, port + 1, ...; by default a number that follows from the job's.
@@ -87,7 +87,7 @@ def _slurm(environment: Mapping[str, str], port: int | None) -> Cluster | None:
     tasks = number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
     if tasks == 1:
         return None
-    nodes = hosts(environment["SLURM_STEP_NODELIST"])
+    nodes = expand_hosts(environment["SLURM_STEP_NODELIST"])
     shares = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE")
     if shares is None and tasks % len(nodes):
         raise ValueError(f"{tasks} tasks on {len(nodes)} nodes, and no SLURM_STEP_TASKS_PER_NODE says how; use srun")
@@ -106,7 +106,7 @@ def _slurm(environment: Mapping[str, str], port: int | None) -> Cluster | None:
     return Cluster(workers, index)
 
 
-def hosts(nodes: str) -> list[str]:
+def expand_hosts(nodes: str) -> list[str]:
     """The names in one of Slurm's node lists: "n[01-03,7],login" gives n01, n02, n03, n7, login.
 
     ValueError for a list with a bracket that does not close or a range that is none.

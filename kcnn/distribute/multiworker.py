@@ -28,7 +28,7 @@ class MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
         return self.experimental_local_results(value)[0]
 
 
-def mended() -> MultiWorkerStrategy:
+def patch_keras() -> MultiWorkerStrategy:
     """The strategy over the workers of TF_CONFIG; warns of a Keras that it was not tried with.
 
     RuntimeError where TensorFlow is at work already.

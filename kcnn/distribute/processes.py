@@ -43,7 +43,7 @@ def launch(workers: int, command: Sequence[str]) -> int:
             return _watched(crew, events, screen)
         finally:
             for process in crew:
-                send(process, signal.SIGKILL)
+                send_signal(process, signal.SIGKILL)
             for process in crew:
                 process.wait()
             for reader in readers:
@@ -52,15 +52,15 @@ def launch(workers: int, command: Sequence[str]) -> int:
 
 def _environments(workers: int) -> list[dict[str, str]]:
     """Each worker's variables: its TF_CONFIG, with free ports of the loopback device, and its GPUs."""
-    addresses = free_addresses(workers)
+    addresses = find_free_addresses(workers)
     found = []
-    for index, own in enumerate(gpu_shares(workers)):
+    for index, own in enumerate(assign_gpus(workers)):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         found.append({**os.environ, "PYTHONUNBUFFERED": "1", "TF_CONFIG": json.dumps(config), **own})
     return found
 
 
-def gpu_shares(workers: int) -> list[dict[str, str]]:
+def assign_gpus(workers: int) -> list[dict[str, str]]:
     """The variable that names each worker's GPUs, shared out evenly in their order; none where there are none.
 
     ValueError where there are some, and fewer than workers.
@@ -78,7 +78,7 @@ def gpu_shares(workers: int) -> list[dict[str, str]]:
     ]
 
 
-def free_addresses(count: int) -> list[str]:
+def find_free_addresses(count: int) -> list[str]:
     """HOST:PORT of the loopback device, so many that nobody listens on."""
     with contextlib.ExitStack() as held:  # all held at once, so that no port comes twice
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
@@ -163,7 +163,7 @@ def _watched(
             ending = True
             continue
         alive.discard(number)
-        send(crew[number], signal.SIGKILL)  # what it left behind
+        send_signal(crew[number], signal.SIGKILL)  # what it left behind
         failed = crew[number].returncode
         if failed and not ending:
             code = failed if failed > 0 else 128 - failed
@@ -183,10 +183,10 @@ def _fate(returncode: int) -> str:
 
 def _send_all(crew: Sequence["subprocess.Popen[str]"], chosen: set[int], number: int) -> None:
     for index in chosen:
-        send(crew[index], number)
+        send_signal(crew[index], number)
 
 
-def send(process: "subprocess.Popen[str]", number: int) -> None:
+def send_signal(process: "subprocess.Popen[str]", number: int) -> None:
     """A signal to the process and all it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)

@@ -10,13 +10,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kcnn.distribute.cluster import cluster
+from kcnn.distribute.cluster import detect_cluster
 
 KINDS = ("auto", "single", "mirrored", "multiworker")
 GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
-def strategy(kind: str = "auto", devices: Sequence[str] | None = None, *, port: int | None = None) -> Any:
+def make_strategy(kind: str = "auto", devices: Sequence[str] | None = None, *, port: int | None = None) -> Any:
     """The tf.distribute strategy of a word: "single", "mirrored" (the GPUs of this machine), "multiworker", or "auto".
 
     "auto" is multiworker where TF_CONFIG or Slurm names more than one worker, else mirrored where there are several
@@ -34,14 +34,14 @@ def strategy(kind: str = "auto", devices: Sequence[str] | None = None, *, port: 
         )
     if devices is not None and kind != "mirrored":
         raise ValueError(f'devices are chosen for "mirrored" alone, not for {kind!r}; leave them out')
-    here = cluster(port=port) if kind in ("auto", "multiworker") else None
+    here = detect_cluster(port=port) if kind in ("auto", "multiworker") else None
     if kind == "auto":
         several = here is not None and len(here.workers) > 1
-        kind = "multiworker" if several else "mirrored" if len(gpus()) > 1 else "single"
+        kind = "multiworker" if several else "mirrored" if len(list_gpus()) > 1 else "single"
     if kind == "single":
         return tf.distribute.get_strategy()
     if kind == "mirrored":
-        return _mirrored(tuple(devices) if devices is not None else gpus())
+        return _mirrored(tuple(devices) if devices is not None else list_gpus())
     if here is None:
         raise ValueError(
             '"multiworker" needs workers: start each process with its TF_CONFIG, all of them with srun, '
@@ -50,7 +50,7 @@ def strategy(kind: str = "auto", devices: Sequence[str] | None = None, *, port: 
     return _multiworker(here.config)
 
 
-def gpus() -> tuple[str, ...]:
+def list_gpus() -> tuple[str, ...]:
     """The GPUs of this machine that TensorFlow sees: "GPU:0", ..."""
     return tuple(f"GPU:{n}" for n in range(len(tf.config.list_logical_devices("GPU"))))
 
@@ -79,13 +79,13 @@ def _full(device: str) -> str:
 
 @functools.cache
 def _multiworker(config: str) -> Any:
-    from kcnn.distribute.multiworker import mended
+    from kcnn.distribute.multiworker import patch_keras
 
     os.environ["TF_CONFIG"] = config  # tf.distribute reads it there, Slurm's cluster too
-    return mended()
+    return patch_keras()
 
 
-def place(strategy: Any) -> tuple[int, int]:
+def worker_position(strategy: Any) -> tuple[int, int]:
     """(number of this worker, workers): (0, 1) but for multiworker; number 0 is the chief."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
@@ -95,22 +95,22 @@ def place(strategy: Any) -> tuple[int, int]:
 
 def is_chief(strategy: Any) -> bool:
     """Whether this process writes the files of a run: one of the workers does."""
-    return place(strategy)[0] == 0
+    return worker_position(strategy)[0] == 0
 
 
-def batch_norms(model: Any) -> list[Any]:
+def find_batch_norms(model: Any) -> list[Any]:
     """The model's batch normalisations, nested ones too."""
     return [one for one in model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
 
 
-def synchronize(strategy: Any, model: Any) -> None:
+def synchronize_batch_norm(strategy: Any, model: Any) -> None:
     """Let replicas, where there are several, compute as one device would; before `compile`.
 
     Batch normalisation sees the batches of all as one, and each draws dropout masks of its own, where Keras
     draws the same in all.
     """
     several = strategy.num_replicas_in_sync > 1
-    for layer in batch_norms(model):
+    for layer in find_batch_norms(model):
         layer.synchronized = several
     for layer in model._flatten_layers():
         if several and isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator):
@@ -124,7 +124,7 @@ def _own_seed(generator: Any, ordered: bool = True) -> Any:
     return seed + tf.cast(tf.stack([number, 0]), seed.dtype)
 
 
-def plain(model: Any) -> Any:
+def unreplicated(model: Any) -> Any:
     """The model with its weights on one device, not compiled and not synchronised: to save, export or test alone.
 
     RuntimeError inside a strategy's scope.
@@ -132,16 +132,16 @@ def plain(model: Any) -> Any:
     if tf.distribute.has_strategy():
         raise RuntimeError("a plain copy is made outside strategy.scope(); leave the scope first")
     copy = type(model).from_config(model.get_config())
-    for layer in batch_norms(copy):
+    for layer in find_batch_norms(copy):
         layer.synchronized = False
     copy.set_weights(model.get_weights())
     return copy
 
 
 @contextlib.contextmanager
-def together(strategy: Any) -> Iterator[None]:
+def join_workers(strategy: Any) -> Iterator[None]:
     """Around what workers do together: where one of them is gone, the others stop with a RuntimeError that says so."""
-    number, workers = place(strategy)
+    number, workers = worker_position(strategy)
     try:
         yield
     except tf.errors.OpError as error:

@@ -2,22 +2,22 @@
 
 from collections.abc import Callable
 
-from kcnn.drawing import Drawing
+from kcnn.drawing import Graph
 from kcnn.figure import render
-from kcnn.figure.boxes import graph
-from kcnn.figure.layout import laid_out
-from kcnn.figure.regions import blocks, closed, regions, unfolded
-from kcnn.sketch import matcher
+from kcnn.figure.boxes import build_boxes
+from kcnn.figure.layout import lay_out
+from kcnn.figure.regions import group_blocks, collapse_blocks, find_regions, expand_layers
+from kcnn.sketch import compile_glob
 
-COLOURS = ("macs", "params")
+COLOR_BY = ("macs", "params")
 
 
-def svg(
-    drawing: Drawing,
+def plot_network(
+    drawing: Graph,
     *,
-    colour: str = "macs",
+    color_by: str = "macs",
     layers: bool = False,
-    open: str | Callable[[str], bool] = "*",
+    expand: str | Callable[[str], bool] = "*",
     columns: int | None = None,
 ) -> str:
     """A network as an SVG: boxes as wide as their channels are many, coloured by "macs" or "params".
@@ -26,14 +26,14 @@ def svg(
     frames; those whose names do not answer to `open`, a glob or a function, are one box each. `columns` is how
     many the figure has; where nothing is said, as many as suit a slide.
     """
-    if colour not in COLOURS:
-        raise ValueError(f"{drawing.name}: a figure is coloured by {' or '.join(COLOURS)}, not {colour!r}")
+    if color_by not in COLOR_BY:
+        raise ValueError(f"{drawing.name}: a figure is coloured by {' or '.join(COLOR_BY)}, not {color_by!r}")
     if columns is not None and (type(columns) is not int or columns < 1):
         raise ValueError(f"{drawing.name}: columns is a whole number of at least 1, not {columns!r}")
-    made = graph(drawing)
-    parts = blocks(regions(made), made)
+    made = build_boxes(drawing)
+    parts = group_blocks(find_regions(made), made)
     if layers:
-        parts, made = unfolded(parts, made)
-    parts, made = closed(parts, made, open if callable(open) else lambda name: bool(matcher(open)(name)))
-    sizes = [render.size(box, layers) for box in made.boxes]
-    return render.text(drawing, made, laid_out(parts, made, sizes, columns), colour, layers)
+        parts, made = expand_layers(parts, made)
+    parts, made = collapse_blocks(parts, made, expand if callable(expand) else lambda name: bool(compile_glob(expand)(name)))
+    sizes = [render.measure_box(box, layers) for box in made.boxes]
+    return render.render_svg(drawing, made, lay_out(parts, made, sizes, columns), color_by, layers)

@@ -5,25 +5,25 @@ from dataclasses import dataclass
 from math import prod
 
 from kcnn import arithmetic
-from kcnn.drawing import Drawing
+from kcnn.drawing import Graph
 from kcnn.figure import words
-from kcnn.measurement import Row, measured
-from kcnn.ops import Act, Add, BatchNorm, Dropout, DropPath, Flatten, Multiply, Rescale
-from kcnn.sketch import Sketch, walk
+from kcnn.measurement import LayerSummary, summarize
+from kcnn.ops import Activation, Add, BatchNorm, Dropout, DropPath, Flatten, Multiply, Rescale
+from kcnn.sketch import SymbolicTensor, topological_order
 
-FOLDED = {Act, BatchNorm, Dropout, DropPath, Flatten, Rescale}  # behind another layer they are not worth a box
+FOLDED = {Activation, BatchNorm, Dropout, DropPath, Flatten, Rescale}  # behind another layer they are not worth a box
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
     """Layers drawn as one; the first says what it is, unless it is a block that is closed."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[LayerSummary, ...]
     joins: bool  # more than one tensor comes in
     block: str = ""  # the name of a closed one
 
     @property
-    def lead(self) -> Row:
+    def lead(self) -> LayerSummary:
         return self.rows[0]
 
     @property
@@ -43,7 +43,7 @@ class Box:
 
     @property
     def label(self) -> str:
-        return self.block or words.label(self.lead)
+        return self.block or words.label_layer(self.lead)
 
     @property
     def channels(self) -> int:
@@ -60,24 +60,24 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class BoxGraph:
     """Boxes by number, sources before those that take from them, and the lines between them."""
 
     boxes: tuple[Box, ...]
     sources: tuple[tuple[int, ...], ...]  # of each box, in the order of its inputs; a box may be there twice
     targets: tuple[tuple[int, ...], ...]  # the same lines from the other side
-    ends: tuple[int, ...]  # the boxes of the drawing's ends, the first of them first
+    outputs: tuple[int, ...]  # the boxes of the drawing's ends, the first of them first
 
 
-def graph(drawing: Drawing) -> Graph:
+def build_boxes(drawing: Graph) -> BoxGraph:
     """The boxes of a drawing."""
-    ends = tuple(drawing.ends.values())
-    order, rows = walk(*ends), tuple(measured(*ends))
+    ends = tuple(drawing.outputs.values())
+    order, rows = topological_order(*ends), tuple(summarize(*ends))
     uses: dict[int, int] = {}
     for used in (*(source for x in order for source in x.inputs), *ends):
         uses[id(used)] = uses.get(id(used), 0) + 1
     box_of: dict[int, int] = {}
-    members: list[list[Row]] = []
+    members: list[list[LayerSummary]] = []
     sources: list[tuple[int, ...]] = []
     joins: list[bool] = []
     for x, row in zip(order, rows, strict=True):
@@ -90,10 +90,10 @@ def graph(drawing: Drawing) -> Graph:
         sources.append(tuple(box_of[id(source)] for source in x.inputs))
         joins.append(len(x.inputs) > 1)
     boxes = tuple(Box(tuple(layers), several) for layers, several in zip(members, joins, strict=True))
-    return Graph(boxes, tuple(sources), turned(sources), tuple(dict.fromkeys(box_of[id(end)] for end in ends)))
+    return BoxGraph(boxes, tuple(sources), invert_edges(sources), tuple(dict.fromkeys(box_of[id(end)] for end in ends)))
 
 
-def turned(sources: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+def invert_edges(sources: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
     """For each box those that take from it."""
     targets: list[list[int]] = [[] for _ in sources]
     for number, several in enumerate(sources):
@@ -102,15 +102,15 @@ def turned(sources: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, targets))
 
 
-def _small(x: Sketch, row: Row, joined: bool) -> bool:
+def _small(x: SymbolicTensor, row: LayerSummary, joined: bool) -> bool:
     """Whether a layer is drawn in the box of the one before it; an op from elsewhere where it is pointwise and cheap.
 
     What normalises a sum or a concatenation belongs to the block that follows, as in a pre-activated unit.
     """
     if joined and type(x.op) is BatchNorm:
         return False
-    if x.op is None or type(x.op) in arithmetic.SHAPES:
+    if x.op is None or type(x.op) in arithmetic.SHAPE_RULES:
         return type(x.op) in FOLDED
     shape = x.inputs[0].shape
-    pointwise = x.shape == shape and arithmetic.window(x.op, shape) is None
+    pointwise = x.shape == shape and arithmetic.input_window(x.op, shape) is None
     return pointwise and row.macs <= prod(shape)

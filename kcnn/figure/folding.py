@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from kcnn.drawing import Drawing
-from kcnn.figure import COLOURS, render
-from kcnn.figure.boxes import Box, Graph, graph
-from kcnn.figure.layout import STEP, Figure, alone
-from kcnn.figure.regions import Block, Item, blocks, closed, members, regions
+from kcnn.drawing import Graph
+from kcnn.figure import COLOR_BY, render
+from kcnn.figure.boxes import Box, BoxGraph, build_boxes
+from kcnn.figure.layout import STEP, Figure, place_item
+from kcnn.figure.regions import Block, Item, group_blocks, collapse_blocks, list_boxes, find_regions
 
 ASIDE = 76  # pixels right of a closed block, for how many layers are in it; or of a line, for the size of maps
 
@@ -30,13 +30,13 @@ class Folding:
     scales: Mapping[str, str]
 
 
-def folding(drawing: Drawing) -> Folding:
+def fold_blocks(drawing: Graph) -> Folding:
     """The network in parts that stand below each other, their axes in the middle; a line leads into each."""
-    made = graph(drawing)
-    whole = blocks(regions(made), made)
-    shut, made = closed(whole, made, lambda name: False)
-    sizes = [render.size(box, False) for box in made.boxes]
-    most = {colour: max(getattr(box, colour) for box in made.boxes) for colour in COLOURS}
+    made = build_boxes(drawing)
+    whole = group_blocks(find_regions(made), made)
+    shut, made = collapse_blocks(whole, made, lambda name: False)
+    sizes = [render.measure_box(box, False) for box in made.boxes]
+    most = {colour: max(getattr(box, colour) for box in made.boxes) for colour in COLOR_BY}
     parts: list[Part] = []
     before, maps = None, made.boxes[0].lead.shape[:2]
     for item, folded in zip(whole, shut, strict=True):
@@ -45,53 +45,53 @@ def folding(drawing: Drawing) -> Folding:
             maps, note = shape[:2], f"{shape[0]}×{shape[1]}"
         opened = _svg(item, made, sizes, before, most, note)
         parts.append(Part(_svg(folded, made, sizes, before, most, note), opened) if item != folded else Part(opened))
-        before = max(members(item))
-    scales = {colour: _scale(colour, most[colour]) for colour in COLOURS}
+        before = max(list_boxes(item))
+    scales = {colour: _scale(colour, most[colour]) for colour in COLOR_BY}
     return Folding(tuple(parts), _style(), scales)
 
 
 def _svg(
     item: Item,
-    made: Graph,
+    made: BoxGraph,
     sizes: Sequence[tuple[float, float]],
     before: int | None,
     most: Mapping[str, int],
     note: str,
 ) -> str:
-    figure, foot = alone(item, made, sizes, before)
+    figure, foot = place_item(item, made, sizes, before)
     shut = made.boxes[item] if isinstance(item, int) and made.boxes[item].block else None
     width = max(figure.width + 2 * ASIDE * (shut is not None), 2 * ASIDE)
     left, middle = (width - figure.width) / 2, figure.width / 2
     name = item.name if isinstance(item, Block) else ""
-    inside = ", ".join(made.boxes[number].label for number in sorted(members(item)) if made.boxes[number].block)
-    said = render.hover(shut) if shut else f"{name}, opened" if name else inside or "layers"
+    inside = ", ".join(made.boxes[number].label for number in sorted(list_boxes(item)) if made.boxes[number].block)
+    said = render.describe_box(shut) if shut else f"{name}, opened" if name else inside or "layers"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure" role="{"img" if shut else "group"}" '
-        f'aria-label={quoteattr(said)} width="{render.px(width)}" height="{render.px(figure.height)}" '
-        f'viewBox="{render.px(-left)} 0 {render.px(width)} {render.px(figure.height)}">',
-        *(render.framed(one, rect) for one, rect in figure.frames),
-        *render.paths(figure.lines, made),
+        f'aria-label={quoteattr(said)} width="{render.format_px(width)}" height="{render.format_px(figure.height)}" '
+        f'viewBox="{render.format_px(-left)} 0 {render.format_px(width)} {render.format_px(figure.height)}">',
+        *(render.draw_frame(one, rect) for one, rect in figure.frames),
+        *render.draw_edges(figure.lines, made),
     ]
     if name:  # out of the frame
-        lines.append(f'<path class="line" d="M{render.px(middle)} {render.px(foot)}V{render.px(figure.height)}"/>')
+        lines.append(f'<path class="line" d="M{render.format_px(middle)} {render.format_px(foot)}V{render.format_px(figure.height)}"/>')
     if note:
-        lines.append(f'<text class="map" x="{render.px(middle + 7)}" y="{STEP / 2 + 3:g}">{note}</text>')
+        lines.append(f'<text class="map" x="{render.format_px(middle + 7)}" y="{STEP / 2 + 3:g}">{note}</text>')
     lines += (_box(made.boxes[number], number, figure, most, shut is None) for number in sorted(figure.boxes))
     if shut:
         rect = figure.boxes[item]  # type: ignore[index]
-        x, y = render.px(rect.x + rect.width + 8), render.px(rect.y + rect.height / 2 + 4)
+        x, y = render.format_px(rect.x + rect.width + 8), render.format_px(rect.y + rect.height / 2 + 4)
         lines.append(f'<text class="map" x="{x}" y="{y}">{escape(f"+ {len(shut.rows)} layers")}</text>')
     return "\n".join([*lines, "</svg>"])
 
 
 def _box(box: Box, number: int, figure: Figure, most: Mapping[str, int], focus: bool) -> str:
     """A box with a class for each colouring; on its own it can be moved to with the keyboard."""
-    classes = f"c{render.level(box.macs, most['macs'])} p{render.level(box.params, most['params'])}"
-    return render.boxed(box, figure.boxes[number], classes, False, ' role="img" tabindex="0"' if focus else "")
+    classes = f"c{render.cost_level(box.macs, most['macs'])} p{render.cost_level(box.params, most['params'])}"
+    return render.draw_box(box, figure.boxes[number], classes, False, ' role="img" tabindex="0"' if focus else "")
 
 
 def _scale(colour: str, most: int) -> str:
-    swatches = "".join(render.swatches(colour, most, 14))
+    swatches = "".join(render.draw_legend(colour, most, 14))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure scale-{colour}" role="img" width="340" '
         f'aria-label="{render.COUNTED[colour]}, at most" height="52" '
@@ -106,7 +106,7 @@ def _style() -> str:
         ";".join(f"--c{level}:{value}" for level, value in enumerate(scale, 1)) for scale in render.SCALES["params"]
     )
     rules = [
-        render.style("macs"),
+        render.build_stylesheet("macs"),
         f"{on}{{{light}}}",
         f"@media (prefers-color-scheme:dark){{{on}{{{dark}}}}}",
         f"{on} .p0>rect{{fill:var(--none);stroke:var(--rim)}}",

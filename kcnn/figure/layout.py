@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from kcnn.figure import tangles
-from kcnn.figure.boxes import Graph
+from kcnn.figure.boxes import BoxGraph
 from kcnn.figure.regions import Block, Item, Parallel, Series, Tangle
 from kcnn.ops import Multiply
 
@@ -78,7 +78,7 @@ class Port:
     past: bool = False
 
 
-def laid_out(series: Series, graph: Graph, sizes: Sequence[tuple[float, float]], columns: int | None = None) -> Figure:
+def lay_out(series: Series, graph: BoxGraph, sizes: Sequence[tuple[float, float]], columns: int | None = None) -> Figure:
     """A row of parts in columns; without a number in as many as make the figure about as wide as a slide."""
     pieces = [_piece(item, graph, sizes, None) for item in series]
     figure = Figure()
@@ -90,7 +90,7 @@ def laid_out(series: Series, graph: Graph, sizes: Sequence[tuple[float, float]],
     return figure
 
 
-def alone(item: Item, graph: Graph, sizes: Sequence[tuple[float, float]], before: int | None) -> tuple[Figure, float]:
+def place_item(item: Item, graph: BoxGraph, sizes: Sequence[tuple[float, float]], before: int | None) -> tuple[Figure, float]:
     """One part with its axis in the middle and the line that comes to it from a box; how far up its own line begins."""
     piece = _piece(item, graph, sizes, None)
     half, top = max(piece.left, piece.right), 0 if before is None else STEP
@@ -101,7 +101,7 @@ def alone(item: Item, graph: Graph, sizes: Sequence[tuple[float, float]], before
     return figure, tails[0].points[-1][1]
 
 
-def _place_columns(columns: Sequence[Sequence[Piece]], graph: Graph, figure: Figure) -> None:
+def _place_columns(columns: Sequence[Sequence[Piece]], graph: BoxGraph, figure: Figure) -> None:
     """Columns from left to right, a line from the foot of each to the head of the next, and the sizes of maps."""
     x = foot = 0.0
     tails = [Port([])]
@@ -156,13 +156,13 @@ def _shape(columns: Sequence[Sequence[Piece]]) -> float:
     return (sum(widths) + GUTTER * (len(columns) - 1)) / max(sum(p.height + STEP for p in column) for column in columns)
 
 
-def _piece(item: Item | Series, graph: Graph, sizes: Sequence[tuple[float, float]], join: int | None) -> Piece:
+def _piece(item: Item | Series, graph: BoxGraph, sizes: Sequence[tuple[float, float]], join: int | None) -> Piece:
     """A part measured; `join` is the box in which its branches end."""
     if isinstance(item, int):
         width, height = sizes[item]
         return Piece(item, width / 2, width / 2, height)
     if isinstance(item, Tangle):
-        tangle = tangles.layers(item.boxes, graph, sizes)
+        tangle = tangles.arrange_layers(item.boxes, graph, sizes)
         return Piece(item, tangle.width / 2, tangle.width / 2, FORK + tangle.height, tangle=tangle)
     if isinstance(item, Block):
         inner = _piece(item.parts, graph, sizes, join)
@@ -188,7 +188,7 @@ def _piece(item: Item | Series, graph: Graph, sizes: Sequence[tuple[float, float
     return Piece(item, left, right, y - GAP, tuple(parts), tuple(tops))
 
 
-def _side_by_side(item: Parallel, graph: Graph, sizes: Sequence[tuple[float, float]], join: int | None) -> Piece:
+def _side_by_side(item: Parallel, graph: BoxGraph, sizes: Sequence[tuple[float, float]], join: int | None) -> Piece:
     """Branches around the axis where a bar joins them; else one branch on the axis, the others to the right of it."""
     branches = [_piece(branch, graph, sizes, join) for branch in item.branches]
     around = join is not None and not graph.boxes[join].circle and not item.last
@@ -211,7 +211,7 @@ def _side_by_side(item: Parallel, graph: Graph, sizes: Sequence[tuple[float, flo
     return Piece(item, axis, width - axis, FORK + tall, tuple(branches), tuple(at))
 
 
-def _place(piece: Piece, x: float, y: float, graph: Graph, figure: Figure) -> tuple[list[Port], list[Port]]:
+def _place(piece: Piece, x: float, y: float, graph: BoxGraph, figure: Figure) -> tuple[list[Port], list[Port]]:
     """A part with its axis at x and its top at y; where lines come in, and where they go out."""
     item = piece.item
     if isinstance(item, int):
@@ -253,7 +253,7 @@ def _place_tangle(made: tangles.Layers, x: float, y: float, figure: Figure) -> t
     return heads, tails
 
 
-def _connect(tails: Sequence[Port], heads: Sequence[Port], figure: Figure, graph: Graph) -> None:
+def _connect(tails: Sequence[Port], heads: Sequence[Port], figure: Figure, graph: BoxGraph) -> None:
     """Lines from one box to several, or from several to one."""
     if len(tails) == 1:
         tail = tails[0]

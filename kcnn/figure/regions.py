@@ -8,7 +8,7 @@ tangle. Convolutional networks of the literature have few tangles.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from kcnn.figure.boxes import Box, Graph, turned
+from kcnn.figure.boxes import Box, BoxGraph, invert_edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +38,19 @@ Item = int | Parallel | Tangle | Block
 Series = tuple[Item, ...]
 
 
-def regions(graph: Graph) -> Series:
+def find_regions(graph: BoxGraph) -> Series:
     """The whole graph as one row, from its image to its ends."""
     return _row(graph, range(len(graph.boxes)), None, None)
 
 
-def blocks(series: Series, graph: Graph) -> Series:
+def group_blocks(series: Series, graph: BoxGraph) -> Series:
     """The same row with frames around what belongs together: a fork with its join, or a run of one name."""
     units: list[Series] = []
     for item in series:
         if units and isinstance(units[-1][-1], Parallel | Tangle):
             units[-1] = (*units[-1], item)
         elif isinstance(item, Parallel) and item.last:
-            units.append((Parallel(tuple(blocks(branch, graph) for branch in item.branches), last=True),))
+            units.append((Parallel(tuple(group_blocks(branch, graph) for branch in item.branches), last=True),))
         else:
             units.append((item,))
     found: list[Item] = []
@@ -62,18 +62,18 @@ def blocks(series: Series, graph: Graph) -> Series:
     return tuple(found)
 
 
-def closed(series: Series, graph: Graph, opened: Callable[[str], bool]) -> tuple[Series, Graph]:
+def collapse_blocks(series: Series, graph: BoxGraph, opened: Callable[[str], bool]) -> tuple[Series, BoxGraph]:
     """The same row where every block that is not to be open is one box, and the graph with these boxes added."""
     found: list[Item] = []
     for item in series:
         if isinstance(item, Parallel) and item.last:
             branches = []
             for branch in item.branches:
-                made, graph = closed(branch, graph, opened)
+                made, graph = collapse_blocks(branch, graph, opened)
                 branches.append(made)
             found.append(Parallel(tuple(branches), last=True))
         elif isinstance(item, Block) and not opened(item.name):
-            inside = sorted(members(item))
+            inside = sorted(list_boxes(item))
             box = Box(tuple(row for number in inside for row in graph.boxes[number].rows), False, item.name)
             found.append(len(graph.boxes))
             graph = replace(graph, boxes=(*graph.boxes, box))
@@ -82,7 +82,7 @@ def closed(series: Series, graph: Graph, opened: Callable[[str], bool]) -> tuple
     return tuple(found), graph
 
 
-def unfolded(series: Series, graph: Graph) -> tuple[Series, Graph]:
+def expand_layers(series: Series, graph: BoxGraph) -> tuple[Series, BoxGraph]:
     """The same row with a box for every layer, in the same frames, and the graph of these boxes."""
     chains: list[range] = []
     boxes: list[Box] = []
@@ -104,11 +104,11 @@ def unfolded(series: Series, graph: Graph) -> tuple[Series, Graph]:
             return (Block(part.name, inside(part.parts)),)
         return (Parallel(tuple(map(inside, part.branches)), part.last),)
 
-    ends = tuple(chains[end][-1] for end in graph.ends)
-    return inside(series), Graph(tuple(boxes), tuple(sources), turned(sources), ends)
+    ends = tuple(chains[end][-1] for end in graph.outputs)
+    return inside(series), BoxGraph(tuple(boxes), tuple(sources), invert_edges(sources), ends)
 
 
-def members(item: Item | Series) -> Iterator[int]:
+def list_boxes(item: Item | Series) -> Iterator[int]:
     """The boxes in a part, in drawing order of its branches."""
     if isinstance(item, int):
         yield item
@@ -117,17 +117,17 @@ def members(item: Item | Series) -> Iterator[int]:
     else:
         inner = item if isinstance(item, tuple) else item.branches if isinstance(item, Parallel) else item.parts
         for part in inner:
-            yield from members(part)
+            yield from list_boxes(part)
 
 
-def _run(units: Sequence[Series], graph: Graph) -> tuple[str, int]:
+def _run(units: Sequence[Series], graph: BoxGraph) -> tuple[str, int]:
     """The name of the block that begins here, and how many units are in it."""
     first = units[0]
     name = _common(first, graph)
     if isinstance(first[0], Parallel) and first[0].last:
         return "", 1
     if len(first) > 1:  # a fork with its join is whole: stage1_unit1 and stage1_unit2 stay two blocks
-        return name or graph.boxes[next(members(first[-1]))].lead.name, 1
+        return name or graph.boxes[next(list_boxes(first[-1]))].lead.name, 1
     shared, count = {name, _parent(name)} - {""}, 1
     for unit in units[1:]:
         key = _common(unit, graph)
@@ -138,9 +138,9 @@ def _run(units: Sequence[Series], graph: Graph) -> tuple[str, int]:
     return (max(shared, key=len), count) if count > 1 else (name, 1)
 
 
-def _common(unit: Series, graph: Graph) -> str:
+def _common(unit: Series, graph: BoxGraph) -> str:
     """The words that begin the names of all layers of a part."""
-    names = [row.name.split("_") for number in members(unit) for row in graph.boxes[number].rows]
+    names = [row.name.split("_") for number in list_boxes(unit) for row in graph.boxes[number].rows]
     same: list[str] = []
     for column in zip(*names, strict=False):
         if len(set(column)) > 1:
@@ -153,7 +153,7 @@ def _parent(name: str) -> str:
     return name.rpartition("_")[0]
 
 
-def _row(graph: Graph, boxes: Sequence[int], before: int | None, after: int | None) -> Series:
+def _row(graph: BoxGraph, boxes: Sequence[int], before: int | None, after: int | None) -> Series:
     """Boxes that take from `before` and give to `after` alone, as a row; None is what no box stands for."""
     cuts = _cuts(graph, boxes)
     inside, waiting, start = set(boxes), iter(boxes), before
@@ -170,13 +170,13 @@ def _row(graph: Graph, boxes: Sequence[int], before: int | None, after: int | No
 
 
 def _side_by_side(
-    graph: Graph, boxes: Sequence[int], before: int | None, after: int | None, direct: int
+    graph: BoxGraph, boxes: Sequence[int], before: int | None, after: int | None, direct: int
 ) -> Parallel | Tangle:
     """What lies between two cuts, and how many lines go past it; in the order in which `after` takes them."""
     parts = _connected(graph, boxes)
     if len(parts) == 1 and not direct:
         return Tangle(tuple(boxes))
-    goals = graph.ends if after is None else graph.sources[after]
+    goals = graph.outputs if after is None else graph.sources[after]
     places = [next(i for i, number in enumerate(goals) if number in part) for part in map(set, parts)]
     branches = [(place, _row(graph, part, before, after)) for place, part in zip(places, parts, strict=True)]
     past = [(place, ()) for place, number in enumerate(goals) if number == before] if direct else []
@@ -184,7 +184,7 @@ def _side_by_side(
     return Parallel(tuple(branch for _, branch in ordered), last=after is None)
 
 
-def _cuts(graph: Graph, boxes: Sequence[int]) -> list[int]:
+def _cuts(graph: BoxGraph, boxes: Sequence[int]) -> list[int]:
     """The boxes that no line between the others passes by."""
     inside, nowhere = set(boxes), len(graph.boxes)
     found, far = [], -1
@@ -199,7 +199,7 @@ def _cuts(graph: Graph, boxes: Sequence[int]) -> list[int]:
     return found
 
 
-def _connected(graph: Graph, boxes: Sequence[int]) -> list[list[int]]:
+def _connected(graph: BoxGraph, boxes: Sequence[int]) -> list[list[int]]:
     """The boxes by what is connected without the rest of the graph, each in drawing order."""
     left, found = set(boxes), []
     for first in boxes:

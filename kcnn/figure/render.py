@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from math import ceil, log2, sqrt
 from xml.sax.saxutils import escape, quoteattr
 
-from kcnn.drawing import Drawing, measure
+from kcnn.drawing import Graph, summary
 from kcnn.figure import words
-from kcnn.figure.boxes import Box, Graph
+from kcnn.figure.boxes import Box, BoxGraph
 from kcnn.figure.layout import Figure, Line, Point, Rect
 
 LEVELS = 6  # of colour, by the square root of a box's share of the largest
@@ -37,7 +37,7 @@ SCALES = {
 }
 
 
-def size(box: Box, layers: bool) -> tuple[float, float]:
+def measure_box(box: Box, layers: bool) -> tuple[float, float]:
     """Width and height of a box: 16 pixels wider for twice the channels, and never narrower than its letters."""
     if box.circle:
         return 20, 20
@@ -46,16 +46,16 @@ def size(box: Box, layers: bool) -> tuple[float, float]:
     return round(max(wide, len(box.label) * LETTER + 16, named + 14)), 36 if layers else 16 if box.bar else 24
 
 
-def text(drawing: Drawing, graph: Graph, figure: Figure, colour: str, layers: bool) -> str:
+def render_svg(drawing: Graph, graph: BoxGraph, figure: Figure, colour: str, layers: bool) -> str:
     """The whole SVG; the same network gives the same letters."""
-    measured = measure(drawing)
+    measured = summary(drawing)
     costs = {number: getattr(graph.boxes[number], colour) for number in figure.boxes}
     most = max(costs.values(), default=0)
     facts = (
         f"{measured.params:,} parameters",
-        f"{words.short(measured.macs)} MACs",
+        f"{words.format_count(measured.macs)} MACs",
         f"{len(measured) - 1} layers",
-        f"input {words.size(drawing.image.shape)}",
+        f"input {words.format_size(drawing.input.shape)}",
     )
     width, height = max(figure.width, 440) + 2 * MARGIN, figure.height + TOP + FOOT + 2 * MARGIN
     left = MARGIN + max(0.0, (width - 2 * MARGIN - figure.width) / 2)
@@ -66,72 +66,72 @@ def text(drawing: Drawing, graph: Graph, figure: Figure, colour: str, layers: bo
     )
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure" role="img" '
-        f'width="{px(width)}" height="{px(height)}" viewBox="0 0 {px(width)} {px(height)}">',
+        f'width="{format_px(width)}" height="{format_px(height)}" viewBox="0 0 {format_px(width)} {format_px(height)}">',
         f"<title>{escape(title)}</title>",
         f"<desc>{escape(description)}</desc>",
-        f"<style>{style(colour)}</style>",
-        f'<rect class="page" width="{px(width)}" height="{px(height)}"/>',
+        f"<style>{build_stylesheet(colour)}</style>",
+        f'<rect class="page" width="{format_px(width)}" height="{format_px(height)}"/>',
         f'<text class="name" x="{MARGIN}" y="{MARGIN + 18}">{escape(drawing.name)}</text>',
         f'<text class="facts" x="{MARGIN}" y="{MARGIN + 38}">{escape("  ·  ".join(facts))}</text>',
-        f'<g transform="translate({px(left)} {MARGIN + TOP})">',
-        *(framed(name, rect) for name, rect in figure.frames),
-        *paths(figure.lines, graph),
+        f'<g transform="translate({format_px(left)} {MARGIN + TOP})">',
+        *(draw_frame(name, rect) for name, rect in figure.frames),
+        *draw_edges(figure.lines, graph),
         *(
-            f'<text class="map {"right" if side > 0 else "left"}" x="{px(x)}" y="{px(y + 4)}">{said}</text>'
+            f'<text class="map {"right" if side > 0 else "left"}" x="{format_px(x)}" y="{format_px(y + 4)}">{said}</text>'
             for x, y, side, said in figure.notes
         ),
     ]
     for number in sorted(figure.boxes):
-        classes = f"c{level(costs[number], most)}"
-        lines.append(boxed(graph.boxes[number], figure.boxes[number], classes, layers))
-    lines += ["</g>", *swatches(colour, most, height - MARGIN - 30), "</svg>"]
+        classes = f"c{cost_level(costs[number], most)}"
+        lines.append(draw_box(graph.boxes[number], figure.boxes[number], classes, layers))
+    lines += ["</g>", *draw_legend(colour, most, height - MARGIN - 30), "</svg>"]
     return "\n".join(lines) + "\n"
 
 
-def level(cost: int, most: int) -> int:
+def cost_level(cost: int, most: int) -> int:
     """Which of the colours a cost has; 0 where there is none."""
     return ceil(LEVELS * sqrt(cost / most)) if cost else 0
 
 
-def framed(name: str, rect: Rect) -> str:
+def draw_frame(name: str, rect: Rect) -> str:
     return (
         f'<g class="block" data-block={quoteattr(name)}><rect class="frame" {_at(rect)} rx="8"/>'
-        f'<text class="block-name" x="{px(rect.x + 9)}" y="{px(rect.y + 14)}">{escape(name)}</text></g>'
+        f'<text class="block-name" x="{format_px(rect.x + 9)}" y="{format_px(rect.y + 14)}">{escape(name)}</text></g>'
     )
 
 
-def boxed(box: Box, rect: Rect, classes: str, layers: bool, more: str = "") -> str:
+def draw_box(box: Box, rect: Rect, classes: str, layers: bool, more: str = "") -> str:
     kind = "circle" if box.circle else "bar" if box.bar else "box"
     names = " ".join(row.name for row in box.rows)
     x, middle = rect.x + rect.width / 2, rect.y + rect.height / 2
     radius = 10 if box.circle else 4 if box.bar else 5
     if layers and not box.circle:
         written = (
-            f'<text class="label" x="{px(x)}" y="{px(middle - 3)}">{escape(box.label)}</text>'
-            f'<text class="layer" x="{px(x)}" y="{px(middle + 11)}">{escape(box.lead.name)}</text>'
+            f'<text class="label" x="{format_px(x)}" y="{format_px(middle - 3)}">{escape(box.label)}</text>'
+            f'<text class="layer" x="{format_px(x)}" y="{format_px(middle + 11)}">{escape(box.lead.name)}</text>'
         )
     else:
         shape, down = ("sign", 5) if box.circle else ("label", 4)
-        written = f'<text class="{shape}" x="{px(x)}" y="{px(middle + down)}">{escape(box.label)}</text>'
+        written = f'<text class="{shape}" x="{format_px(x)}" y="{format_px(middle + down)}">{escape(box.label)}</text>'
     return (
-        f'<g class="{kind} {classes}" data-layers={quoteattr(names)}{more}><title>{escape(hover(box))}</title>'
+        f'<g class="{kind} {classes}" data-layers={quoteattr(names)}{more}><title>{escape(describe_box(box))}</title>'
         f'<rect {_at(rect)} rx="{radius}"/>{written}</g>'
     )
 
 
-def hover(box: Box) -> str:
+def describe_box(box: Box) -> str:
     """All that is in a box, layer by layer; of a closed block what it costs and gives."""
     if not box.block:
-        return "\n".join(words.hover(row) for row in box.rows)
+        return "\n".join(words.describe_layer(row) for row in box.rows)
     last = box.rows[-1]
     return (
         f"{box.block}: {len(box.rows)} layers\n"
-        f"output {words.size(last.shape)}, {box.params:,} parameters, {box.macs:,} MACs\n"
-        f"receptive field {words.size(last.field)}, stride {words.size(last.stride)}"
+        f"output {words.format_size(last.shape)}, {box.params:,} parameters, {box.macs:,} MACs\n"
+        f"receptive field {words.format_size(last.receptive_field)}, stride {words.format_size(last.stride)}"
     )
 
 
-def paths(lines: Sequence[Line], graph: Graph) -> Iterator[str]:
+def draw_edges(lines: Sequence[Line], graph: BoxGraph) -> Iterator[str]:
     """A path for all lines from a box, so that what they share is drawn once, one for its shortcuts, and their tips."""
     shared = {line.source for line in lines if not line.past}
     paths: dict[tuple[int, str], list[tuple[str, str]]] = {}
@@ -152,7 +152,7 @@ def paths(lines: Sequence[Line], graph: Graph) -> Iterator[str]:
         yield f'<path class="line {kind}" {ends} d="{"".join(path for _, path in several)}"/>'
     for ((x, y), direction), kind in tips.items():
         back = f"l{-direction * TIP} -3.5v7z" if direction else f"l-3.5 -{TIP}h7z"
-        yield f'<path class="tip {kind}" d="M{px(x)} {px(y)}{back}"/>'
+        yield f'<path class="tip {kind}" d="M{format_px(x)} {format_px(y)}{back}"/>'
 
 
 def _corners(points: Sequence[Point]) -> list[Point]:
@@ -169,13 +169,13 @@ def _corners(points: Sequence[Point]) -> list[Point]:
 
 def _rounded(points: Sequence[Point]) -> str:
     """A path along horizontal and vertical lines with round corners."""
-    said = [f"M{px(points[0][0])} {px(points[0][1])}"]
+    said = [f"M{format_px(points[0][0])} {format_px(points[0][1])}"]
     for place in range(1, len(points) - 1):
         corner = points[place]
         into = _toward(corner, points[place - 1], whole=place == 1)
         out = _toward(corner, points[place + 1], whole=place == len(points) - 2)
-        said.append(f"L{px(into[0])} {px(into[1])}Q{px(corner[0])} {px(corner[1])} {px(out[0])} {px(out[1])}")
-    return "".join([*said, f"L{px(points[-1][0])} {px(points[-1][1])}"])
+        said.append(f"L{format_px(into[0])} {format_px(into[1])}Q{format_px(corner[0])} {format_px(corner[1])} {format_px(out[0])} {format_px(out[1])}")
+    return "".join([*said, f"L{format_px(points[-1][0])} {format_px(points[-1][1])}"])
 
 
 def _toward(corner: Point, other: Point, whole: bool) -> Point:
@@ -185,19 +185,19 @@ def _toward(corner: Point, other: Point, whole: bool) -> Point:
     return corner[0] + (other[0] - corner[0]) * share, corner[1] + (other[1] - corner[1]) * share
 
 
-def swatches(colour: str, most: int, y: float) -> Iterator[str]:
+def draw_legend(colour: str, most: int, y: float) -> Iterator[str]:
     """What the colours stand for: swatches with the most that each has."""
-    yield f'<g class="scale" transform="translate({MARGIN} {px(y)})">'
+    yield f'<g class="scale" transform="translate({MARGIN} {format_px(y)})">'
     yield f'<text class="facts" x="0" y="0">{COUNTED[colour]}, at most</text>'
     for level in range(LEVELS + 1):
         x = level * 46
-        said = words.short(most * level**2 / LEVELS**2)
+        said = words.format_count(most * level**2 / LEVELS**2)
         yield f'<g class="box c{level} p{level}"><rect x="{x}" y="8" width="42" height="10" rx="3"/></g>'
         yield f'<text class="tick" x="{x + 21}" y="30">{said}</text>'
     yield "</g>"
 
 
-def style(colour: str) -> str:
+def build_stylesheet(colour: str) -> str:
     """Every rule begins with the figure's class: inside a page the figure keeps its style to itself."""
     names = ("page", "ink", "faint", "frame", "edge", "none", "rim", "line", "short")
     light, dark = (
@@ -242,9 +242,9 @@ def style(colour: str) -> str:
 
 
 def _at(rect: Rect) -> str:
-    return f'x="{px(rect.x)}" y="{px(rect.y)}" width="{px(rect.width)}" height="{px(rect.height)}"'
+    return f'x="{format_px(rect.x)}" y="{format_px(rect.y)}" width="{format_px(rect.width)}" height="{format_px(rect.height)}"'
 
 
-def px(number: float) -> str:
+def format_px(number: float) -> str:
     """At most two digits behind the point, so that the last bit of a float is not in the file."""
     return f"{number:.2f}".rstrip("0").rstrip(".")

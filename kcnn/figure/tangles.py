@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
 
-from kcnn.figure.boxes import Graph
+from kcnn.figure.boxes import BoxGraph
 
 BETWEEN = 14  # places of a layer
 PASSING = 8  # pixels that a line needs in a layer that it passes
@@ -29,7 +29,7 @@ class Layers:
     lines: tuple[tuple[int | None, int | None, tuple[tuple[float, float], ...]], ...]
 
 
-def layers(boxes: Sequence[int], graph: Graph, sizes: Sequence[tuple[float, float]]) -> Layers:
+def arrange_layers(boxes: Sequence[int], graph: BoxGraph, sizes: Sequence[tuple[float, float]]) -> Layers:
     """The boxes of a tangle and its lines; those from outside begin at its top, those that leave end at its bottom."""
     links = _links(boxes, graph)
     rows, chains = _rows(boxes, links)
@@ -69,7 +69,7 @@ def layers(boxes: Sequence[int], graph: Graph, sizes: Sequence[tuple[float, floa
     return Layers(right - left, bottoms[-1], placed, tuple(lines))
 
 
-def _links(boxes: Sequence[int], graph: Graph) -> list[tuple[int | None, int | None]]:
+def _links(boxes: Sequence[int], graph: BoxGraph) -> list[tuple[int | None, int | None]]:
     inside = set(boxes)
     into = [(source if source in inside else None, number) for number in boxes for source in graph.sources[number]]
     return [*into, *((number, None) for number in boxes for target in graph.targets[number] if target not in inside)]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from kcnn.lazy import words
 
 if TYPE_CHECKING:
-    from kcnn.freeze.moved import Entry, Violation, ledger
-    from kcnn.freeze.phase import Phase
-    from kcnn.freeze.select import freeze, places, rates, unfreeze
+    from kcnn.freeze.moved import WeightAudit, FrozenWeightChangedError, audit_weights
+    from kcnn.freeze.phase import TrainingPhase
+    from kcnn.freeze.select import freeze, group_by_stage, resolve_lr_multipliers, unfreeze
 
-__all__ = ["Entry", "Phase", "Violation", "freeze", "ledger", "places", "rates", "unfreeze"]
+__all__ = ["WeightAudit", "TrainingPhase", "FrozenWeightChangedError", "freeze", "audit_weights", "group_by_stage", "resolve_lr_multipliers", "unfreeze"]
 
 __getattr__, __dir__ = words(
     __name__,

@@ -10,45 +10,45 @@ import keras
 import numpy as np
 import psutil
 
-from kcnn.data import Data
+from kcnn.data import ImageDataset
 from kcnn.data.parts import TRAIN, VALIDATION
-from kcnn.data.raw import runs_of
+from kcnn.data.raw import split_into_runs
 from kcnn.data.splits import Split
-from kcnn.read import sources
-from kcnn.sketch import walk
+from kcnn.read import producers
+from kcnn.sketch import topological_order
 
 MEMORY_SHARE = 0.25  # of the memory that is free: more is not kept of features
 ROWS = 32  # pictures computed together
 
 
-def cut(model: Any) -> str | None:
+def find_frozen_output(model: Any) -> str | None:
     """The last layer up to which a model computes the same for a picture in every step; None where it has no weights.
 
     So a layer does that has nothing to train, draws nothing at random, and stands only behind such.
     """
-    order = list(walk(*model.outputs, sources=sources))
+    order = list(topological_order(*model.outputs, sources=producers))
     fixed: set[int] = set()
     for tensor in order:
-        before = sources(tensor)
+        before = producers(tensor)
         if not before or (all(id(one) in fixed for one in before) and _still(tensor._keras_history.operation)):
             fixed.add(id(tensor))
     while True:
-        needed = {id(one): one for tensor in order if id(tensor) not in fixed for one in sources(tensor)}
+        needed = {id(one): one for tensor in order if id(tensor) not in fixed for one in producers(tensor)}
         ends = [tensor for tensor in order if id(tensor) in fixed and id(tensor) in needed]
-        if not any(_weighty(tensor) for tensor in walk(*ends, sources=sources)):
+        if not any(_weighty(tensor) for tensor in topological_order(*ends, sources=producers)):
             return None
         if len(ends) == 1 and len(ends[0]._keras_history.operation._inbound_nodes) == 1:
             return ends[0]._keras_history.operation.name
-        fixed.discard(id([one for one in ends if sources(one)][-1]))
+        fixed.discard(id([one for one in ends if producers(one)][-1]))
 
 
-def head_on(model: Any, layer: str) -> Any:
+def build_head(model: Any, layer: str) -> Any:
     """The part of a model behind a layer, of the same layers and weights: that layer's output in, the model's out."""
     return keras.Model(_output(model, layer), model.outputs[0], name=f"{model.name}_behind_{layer}")
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class FeatureImages:
     """Features by number, as a kcnn.data.store.Store has pictures."""
 
     values: np.ndarray
@@ -69,23 +69,23 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Cached:
+class CachedFeatures:
     """Data whose train and validation pictures are features, and what computing them took."""
 
-    data: Data
+    data: ImageDataset
     images: int
     seconds: float
     starting: float  # seconds before the first of them
 
 
-def fits(model: Any, layer: str, data: Data) -> bool:
+def fits_in_memory(model: Any, layer: str, data: ImageDataset) -> bool:
     """Whether the features of all pictures take at most a quarter of the memory that is free."""
     size = int(np.prod(_output(model, layer).shape[1:])) * 4
     images = sum(len(data.splits[word]) for word in (TRAIN, VALIDATION))
     return images * size <= psutil.virtual_memory().available * MEMORY_SHARE
 
 
-def cached(model: Any, layer: str, data: Data) -> Cached:
+def cache_features(model: Any, layer: str, data: ImageDataset) -> CachedFeatures:
     """Data with what `layer` gives for each picture in the picture's place, in the same order and batches."""
     output = _output(model, layer)
     body = keras.Model(model.inputs[0], output)
@@ -97,18 +97,18 @@ def cached(model: Any, layer: str, data: Data) -> Cached:
     for word in (TRAIN, VALIDATION):
         split = data.splits[word]
         values, good = np.zeros((len(split), *shape), "float32"), np.zeros(len(split), "bool")
-        for run in runs_of(len(split), ROWS):
+        for run in split_into_runs(len(split), ROWS):
             pixels, there = split.store.read(split.rows[list(run)])
             rows = np.zeros((ROWS, *pixels.shape[1:]), "float32")  # all alike, or TensorFlow traces the last anew
             rows[: len(run)] = pixels
             found = keras.ops.convert_to_numpy(body.predict_on_batch(rows))
             values[run.start : run.stop], good[run.start : run.stop] = found[: len(run)], there
         places = np.arange(len(split)) if word == TRAIN else np.flatnonzero(good)  # as such a split serves them
-        stored: Any = Features(values, good, split.names)
+        stored: Any = FeatureImages(values, good, split.names)
         splits[word] = Split(stored, places, split.labels[places])
     images = sum(len(data.splits[word]) for word in (TRAIN, VALIDATION))
     served = replace(data, input_shape=shape, splits=splits)
-    return Cached(served, images, time.perf_counter() - ready, ready - begun)
+    return CachedFeatures(served, images, time.perf_counter() - ready, ready - begun)
 
 
 def _weighty(tensor: Any) -> bool:

@@ -10,24 +10,24 @@ import keras
 import numpy as np
 
 
-class Violation(RuntimeError):
+class FrozenWeightChangedError(RuntimeError):
     """A tensor changed that was not allowed to."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class WeightAudit:
     """One tensor through a phase; `before` and `after` are hashes of its bytes."""
 
     tensor: str
     shape: str
     parameters: int
     allowed: bool
-    moved: bool
+    changed: bool
     before: str
     after: str
 
 
-def prints(model: Any) -> dict[str, str]:
+def hash_weights(model: Any) -> dict[str, str]:
     """A hash of each weight's bytes by "layer/variable", batch-norm statistics included."""
     found = {name: _print(variable) for name, variable in _named(model)}
     if len(found) != len(model.weights):
@@ -35,7 +35,7 @@ def prints(model: Any) -> dict[str, str]:
     return found
 
 
-def allowed(model: Any) -> set[str]:
+def list_trainable(model: Any) -> set[str]:
     """The tensors that training may move: trainable ones, and the statistics of norms that adapt."""
     return {
         name
@@ -45,19 +45,19 @@ def allowed(model: Any) -> set[str]:
     }
 
 
-def entries(before: Mapping[str, str], may: set[str], model: Any) -> list[Entry]:
+def compare_weights(before: Mapping[str, str], may: set[str], model: Any) -> list[WeightAudit]:
     """The ledger of a phase; a tensor that moved and was not allowed to is a Violation that names it."""
-    after = prints(model)
+    after = hash_weights(model)
     rows = [
-        Entry(
+        WeightAudit(
             name, "x".join(map(str, v.shape)), int(np.prod(v.shape)), name in may, before[name] != after[name],
             before[name], after[name],
         )
         for name, v in _named(model)
     ]  # fmt: skip
-    broken = [row.tensor for row in rows if row.moved and not row.allowed]
+    broken = [row.tensor for row in rows if row.changed and not row.allowed]
     if broken:
-        raise Violation(
+        raise FrozenWeightChangedError(
             f"{len(broken)} frozen tensors changed in training: {', '.join(broken[:5])}"
             f"{' and more' if len(broken) > 5 else ''}; a layer that assigns to its own weights is the usual reason"
         )
@@ -65,7 +65,7 @@ def entries(before: Mapping[str, str], may: set[str], model: Any) -> list[Entry]
 
 
 @contextmanager
-def ledger(model: Any) -> Iterator[list[Entry]]:
+def audit_weights(model: Any) -> Iterator[list[WeightAudit]]:
     """While it lasts, only what a model's trainable flags allow may move; its rows are there afterwards.
 
     with ledger(model) as rows:
@@ -73,16 +73,16 @@ def ledger(model: Any) -> Iterator[list[Entry]]:
 
     Violation at its end where another tensor changed by one bit.
     """
-    rows: list[Entry] = []
-    before, may = prints(model), allowed(model)
+    rows: list[WeightAudit] = []
+    before, may = hash_weights(model), list_trainable(model)
     yield rows
-    rows += entries(before, may, model)
+    rows += compare_weights(before, may, model)
 
 
-def summary(rows: Sequence[Entry]) -> str:
+def format_audit(rows: Sequence[WeightAudit]) -> str:
     """The ledger in one sentence."""
-    moved = [row for row in rows if row.moved]
-    still = [row for row in rows if not row.moved]
+    moved = [row for row in rows if row.changed]
+    still = [row for row in rows if not row.changed]
     return (
         f"{len(moved)} tensors moved ({sum(row.parameters for row in moved):,} numbers); "
         f"{len(still)} did not change by one bit ({sum(row.parameters for row in still):,})"

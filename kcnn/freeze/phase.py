@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-NORMS = ("frozen", "adapt")
+BATCH_NORM_MODES = ("frozen", "adapt")
 
 
 @dataclass(frozen=True)
-class Phase:
+class TrainingPhase:
     """What trains for some epochs, how fast, and what batch norms do meanwhile.
 
     `train` is "head", what stands behind the features; a number of stages, the last so many and the
@@ -22,16 +22,16 @@ class Phase:
     """
 
     epochs: int
-    train: str | int | Sequence[str] = "head"
+    trainable: str | int | Sequence[str] = "head"
     learning_rate: float = 1e-3
-    multipliers: Mapping[str, float] = field(default_factory=dict)
-    norms: str = "frozen"
+    lr_multipliers: Mapping[str, float] = field(default_factory=dict)
+    batch_norm: str = "frozen"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.train, str | int):
-            object.__setattr__(self, "train", tuple(self.train))
-        words = (self.train,) if isinstance(self.train, str) else self.train
-        rates = isinstance(self.multipliers, Mapping)
+        if not isinstance(self.trainable, str | int):
+            object.__setattr__(self, "train", tuple(self.trainable))
+        words = (self.trainable,) if isinstance(self.trainable, str) else self.trainable
+        rates = isinstance(self.lr_multipliers, Mapping)
         wants = (
             ("epochs", type(self.epochs) is int and self.epochs >= 1, "a whole number of at least 1"),
             (
@@ -43,10 +43,10 @@ class Phase:
             ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
             (
                 "multipliers",
-                rates and all(isinstance(k, str) and 0 <= v < math.inf for k, v in self.multipliers.items()),
+                rates and all(isinstance(k, str) and 0 <= v < math.inf for k, v in self.lr_multipliers.items()),
                 'factors of at least 0 by globs of layers, such as {"stage1_*": 0.1}',
             ),
-            ("norms", self.norms in NORMS, f"one of {', '.join(NORMS)}"),
+            ("norms", self.batch_norm in BATCH_NORM_MODES, f"one of {', '.join(BATCH_NORM_MODES)}"),
         )
         for name, holds, wanted in wants:
             if not holds:

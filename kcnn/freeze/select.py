@@ -6,40 +6,40 @@ from typing import Any
 
 import keras
 
-from kcnn.drawing import measure
-from kcnn.freeze.phase import NORMS
-from kcnn.read import read
-from kcnn.sketch import nearest, walk
+from kcnn.drawing import summary
+from kcnn.freeze.phase import BATCH_NORM_MODES
+from kcnn.read import from_keras
+from kcnn.sketch import suggest, topological_order
 
 HEAD = "head"
 
 
-def places(model: Any) -> dict[str, int | None]:
+def group_by_stage(model: Any) -> dict[str, int | None]:
     """The stage of each layer that has weights, by name and in order; None in the head.
 
     Stage k has output stride 2**k; the head is what stands behind the last tensor with rows and columns.
     """
-    drawing = read(model)
-    body = {sketch.name for sketch in walk(drawing.features)}
-    stages = {row.name: row.stage for row in measure(drawing)}
+    drawing = from_keras(model)
+    body = {sketch.name for sketch in topological_order(drawing.features)}
+    stages = {row.name: row.stage for row in summary(drawing)}
     named = {layer.name: layer for layer in model.layers if layer.weights}
     return {name: stages[name] if name in body else None for name in stages if name in named}
 
 
-def freeze(model: Any, train: str | int | Sequence[str] = HEAD, *, norms: str = "frozen") -> Any:
+def freeze(model: Any, trainable: str | int | Sequence[str] = HEAD, *, batch_norm: str = "frozen") -> Any:
     """Let only `train` of a model move (see Phase), and return it; to be called before compile.
 
     ValueError for a word that fits no layer, with those there are; for a model inside the model.
     """
-    if norms not in NORMS:
-        raise ValueError(f"norms is one of {', '.join(NORMS)}, not {norms!r}")
+    if batch_norm not in BATCH_NORM_MODES:
+        raise ValueError(f"norms is one of {', '.join(BATCH_NORM_MODES)}, not {batch_norm!r}")
     there = _flat(model)
-    moving = _moving(there, train)
+    moving = _moving(there, trainable)
     for name, stage in there.items():
         layer = model.get_layer(name)
         if stage is None or not isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = name in moving
-        elif norms == "frozen":
+        elif batch_norm == "frozen":
             layer.trainable = False  # by which Keras has it compute with its moving statistics
         else:
             layer.trainable = True
@@ -49,17 +49,17 @@ def freeze(model: Any, train: str | int | Sequence[str] = HEAD, *, norms: str = 
     return model
 
 
-def unfreeze(model: Any, stages: int | str | Sequence[str], *, norms: str = "frozen") -> Any:
+def unfreeze(model: Any, stages: int | str | Sequence[str], *, batch_norm: str = "frozen") -> Any:
     """Let more of a model move: its last `stages` stages and the head, or by globs beside what moves already."""
     there = _flat(model)
     now = [name for name in there if _trains(model.get_layer(name))]
-    return freeze(model, [*now, *_moving(there, stages)], norms=norms)
+    return freeze(model, [*now, *_moving(there, stages)], batch_norm=batch_norm)
 
 
-def rates(model: Any, multipliers: Mapping[str, float]) -> dict[str, float]:
+def resolve_lr_multipliers(model: Any, lr_multipliers: Mapping[str, float]) -> dict[str, float]:
     """The factor to the learning rate of each layer that a glob of `multipliers` fits, by the layer's name."""
-    there = _flat(model) if multipliers else {}
-    return {name: factor for glob, factor in multipliers.items() for name in _fitting(there, glob)}
+    there = _flat(model) if lr_multipliers else {}
+    return {name: factor for glob, factor in lr_multipliers.items() for name in _fitting(there, glob)}
 
 
 def _flat(model: Any) -> dict[str, int | None]:
@@ -69,7 +69,7 @@ def _flat(model: Any) -> dict[str, int | None]:
             f"{model.name!r} is not flat: {inner.name!r} is a model inside it, whose layers have no stages here; "
             "kcnn.transfer.prepare takes that one and gives it a head"
         )
-    return places(model)
+    return group_by_stage(model)
 
 
 def _moving(there: Mapping[str, int | None], train: str | int | Sequence[str]) -> set[str]:
@@ -95,7 +95,7 @@ def _fitting(there: Mapping[str, int | None], glob: str) -> list[str]:
         stages = sorted({stage for stage in there.values() if stage is not None})
         raise ValueError(
             f"no layer with weights fits {glob!r}; there are {HEAD!r}, {_said(stages)}, and by name "
-            f"{', '.join(nearest(glob.replace('*', ''), there, 4))}"
+            f"{', '.join(suggest(glob.replace('*', ''), there, 4))}"
         )
     return found
 

@@ -9,12 +9,12 @@ from kcnn.lazy import words
 
 if TYPE_CHECKING:
     from kcnn.inspect.cam import grad_cam
-    from kcnn.inspect.field import Field, measured_field
+    from kcnn.inspect.field import MeasuredReceptiveField, measure_receptive_field
     from kcnn.inspect.hiding import occlusion
     from kcnn.inspect.layers import activations, filters
-    from kcnn.inspect.sampling import Statistics
+    from kcnn.inspect.sampling import TrainingStatistics
 
-__all__ = ["Field", "Statistics", "activations", "filters", "grad_cam", "measured_field", "occlusion"]
+__all__ = ["MeasuredReceptiveField", "TrainingStatistics", "activations", "filters", "grad_cam", "measure_receptive_field", "occlusion"]
 
 __getattr__, __dir__ = words(
     __name__,

@@ -8,9 +8,9 @@ import numpy as np
 from keras import ops
 
 from kcnn.inspect import graph
-from kcnn.inspect.gradients import gradient
-from kcnn.read import sources
-from kcnn.sketch import walk
+from kcnn.inspect.gradients import compute_gradient
+from kcnn.read import producers
+from kcnn.sketch import topological_order
 
 
 def grad_cam(
@@ -25,19 +25,19 @@ def grad_cam(
     LookupError, with the nearest names, for a layer that is not there; TypeError where the model has no graph;
     ValueError where it has no maps with more than one place, or `layer` is none.
     """
-    end, image = graph.end(model), graph.image(model)
-    maps = _last(model) if layer is None else graph.one(model, layer)
+    end, image = graph.find_output(model), graph.find_image_input(model)
+    maps = _last(model) if layer is None else graph.find_layer(model, layer)
     if len(maps.shape) != 4:
         raise ValueError(f"layer {layer!r} of {model.name!r} gives {tuple(maps.shape)}, no maps of rows and columns")
-    x = ops.convert_to_tensor(graph.pixels(model, images))
-    (features,) = graph.run([maps], [(image, x)])
+    x = ops.convert_to_tensor(graph.to_batch(model, images))
+    (features,) = graph.replay([maps], [(image, x)])
 
     def scores(features: Any) -> Any:
         return ops.cast(_scores(end, [(image, x), (maps, features)]), "float32")
 
-    wanted = graph.chosen(model, ops.convert_to_numpy(scores(features)), classes)
+    wanted = graph.choose_classes(model, ops.convert_to_numpy(scores(features)), classes)
     of_class = ops.one_hot(wanted.astype("int32"), end.shape[-1])
-    (slope,), _ = gradient(lambda at: (ops.sum(scores(at[0]) * of_class), ()), [features])
+    (slope,), _ = compute_gradient(lambda at: (ops.sum(scores(at[0]) * of_class), ()), [features])
     if slope is None:
         raise ValueError(f"the scores of {model.name!r} do not depend on layer {layer!r}")
     features, slope = ops.cast(features, "float32"), ops.cast(slope, "float32")
@@ -50,22 +50,22 @@ def grad_cam(
 
 def _last(model: Any) -> Any:
     """The last feature maps with more than one place."""
-    order = walk(model.outputs[0], sources=sources)
-    found = [one for one in order if len(one.shape) == 4 and one.shape[1:3] != (1, 1) and sources(one)]
+    order = topological_order(model.outputs[0], sources=producers)
+    found = [one for one in order if len(one.shape) == 4 and one.shape[1:3] != (1, 1) and producers(one)]
     if not found:
-        hint = graph.nested(graph.layers(model).values())
+        hint = graph.find_nested(graph.list_layers(model).values())
         raise ValueError(f"{model.name!r} has no feature maps with more than one place{hint}")
     return found[-1]
 
 
 def _scores(end: Any, given: Sequence[tuple[Any, Any]]) -> Any:
     """A model's scores before the softmax or sigmoid, if any: behind one a sure answer has no slope in float32."""
-    last = graph.operation(end)
-    if graph.squash(end) is None:
-        return graph.run([end], given)[0]
+    last = graph.keras_operation(end)
+    if graph.output_activation(end) is None:
+        return graph.replay([end], given)[0]
     if isinstance(last, keras.layers.Activation | keras.layers.Softmax):
-        return graph.run(sources(end), given)[0]
+        return graph.replay(producers(end), given)[0]
     if isinstance(last, keras.layers.Dense):
-        found = ops.matmul(graph.run(sources(end), given)[0], last.kernel)
+        found = ops.matmul(graph.replay(producers(end), given)[0], last.kernel)
         return found + last.bias if last.use_bias else found
-    return graph.run([end], given)[0]
+    return graph.replay([end], given)[0]

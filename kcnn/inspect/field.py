@@ -10,13 +10,13 @@ from keras import ops
 
 from kcnn import arithmetic
 from kcnn import layers as own
-from kcnn.arithmetic import WHOLE, Pair
-from kcnn.drawing import measure
+from kcnn.arithmetic import WHOLE_INPUT, Pair
+from kcnn.drawing import summary
 from kcnn.inspect import graph
-from kcnn.inspect.gradients import gradient
-from kcnn.read import graph as drawn
-from kcnn.read import sources
-from kcnn.sketch import Sketch, walk
+from kcnn.inspect.gradients import compute_gradient
+from kcnn.read import read_graph as drawn
+from kcnn.read import producers
+from kcnn.sketch import SymbolicTensor, topological_order
 
 _LAYERS = keras.layers
 _POINTWISE = (  # by which no pixel sees another; skipped, for they may hide one or move numbers out of range
@@ -28,7 +28,7 @@ _WITH_FUNCTION = (_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.SeparableConv
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class MeasuredReceptiveField:
     """What one position of a layer sees of the picture. Ranges are (first pixel, pixel behind the last).
 
     Where arithmetic does not know a layer (see kcnn.read), it takes it to see one pixel, and the two may differ.
@@ -49,7 +49,7 @@ class Field:
         return (self.rows, self.columns) == (self.theory_rows, self.theory_columns)
 
 
-def measured_field(
+def measure_receptive_field(
     model: Any,
     layer: str,
     position: Pair | None = None,
@@ -57,7 +57,7 @@ def measured_field(
     input_shape: Sequence[int] | None = None,
     draws: int = 3,
     seed: int = 0,
-) -> Field:
+) -> MeasuredReceptiveField:
     """The pixels on which one position of a layer depends, measured by gradients, beside those known by arithmetic.
 
     `position` is (row, column) in the layer's output, by default the middle. The gradient of its sum over channels
@@ -69,11 +69,11 @@ def measured_field(
     LookupError, with the nearest names; TypeError where the model has no graph; ValueError where the layer has no
     rows and columns, `position` is outside of it, a whole model is on the way to it, or the size is open.
     """
-    image, tensor = graph.image(model), graph.one(model, layer)
-    if hint := graph.nested(walk(tensor, sources=sources)):
+    image, tensor = graph.find_image_input(model), graph.find_layer(model, layer)
+    if hint := graph.find_nested(topological_order(tensor, sources=producers)):
         raise ValueError(f"arithmetic does not see through all that leads to layer {layer!r} of {model.name!r}{hint}")
     drawing, named = drawn(model, input_shape)
-    paper = drawing.image.paper.layers
+    paper = drawing.input.context.layers
     sketch = next(paper[name] for name, one in named.items() if one is tensor)
     if len(sketch.shape) != 3:
         raise ValueError(f"layer {layer!r} of {model.name!r} gives {sketch.shape}, which has no rows and columns")
@@ -82,30 +82,30 @@ def measured_field(
     if not (0 <= at[0] < rows and 0 <= at[1] < columns):
         raise ValueError(f"position {at} is outside of layer {layer!r}, which has {rows}x{columns} positions")
     rng = np.random.default_rng(seed)
-    x = ops.full((1, *drawing.image.shape), 1e-12)  # so that what is not skipped is far from saturated
+    x = ops.full((1, *drawing.input.shape), 1e-12)  # so that what is not skipped is far from saturated
     weights = {id(one): (layer, one) for layer in model.layers for one in layer.weights}.values()
 
     def seen(given: list[Any]) -> tuple[Any, tuple[()]]:
-        found = graph.run([tensor], [(image, given[0])], _positive)[0]
+        found = graph.replay([tensor], [(image, given[0])], _positive)[0]
         return ops.sum(ops.cast(found, "float32")[0, at[0], at[1]]), ()
 
-    total = np.zeros(drawing.image.shape[:2])
+    total = np.zeros(drawing.input.shape[:2])
     for _ in range(draws):
         mapping = [(one, _drawn(layer, one, rng)) for layer, one in weights if one.dtype.startswith(("float", "bfl"))]
         with keras.StatelessScope(mapping):
-            (slope,), _ = gradient(seen, [x])
+            (slope,), _ = compute_gradient(seen, [x])
         if slope is not None:
             found = ops.convert_to_numpy(ops.cast(slope, "float32"))[0].astype("float64").sum(axis=-1)
             total += found / max(found.max(), np.finfo("float64").tiny) / draws
-    theory = _theory(sketch, at, drawing.image)
-    return Field(
+    theory = _theory(sketch, at, drawing.input)
+    return MeasuredReceptiveField(
         layer,
         at,
         _range(total.sum(axis=1)),
         _range(total.sum(axis=0)),
         (total / (total.max() or 1)).astype("float32"),
         *theory,
-        measure(sketch)[-1].field,
+        summary(sketch)[-1].receptive_field,
     )
 
 
@@ -140,23 +140,23 @@ def _drawn(layer: Any, weight: Any, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(0.5, 1.5, shape) / many
 
 
-def _theory(end: Sketch, at: Pair, image: Sketch) -> tuple[Pair, Pair]:
+def _theory(end: SymbolicTensor, at: Pair, image: SymbolicTensor) -> tuple[Pair, Pair]:
     """The rows and columns of the image of which a position can depend, cut at the edge of every map between."""
     first, last = {id(end): at}, {id(end): at}  # of each map, both inside
-    for x in reversed(walk(end)):
+    for x in reversed(topological_order(end)):
         if id(x) not in first or not x.inputs:
             continue
-        window = arithmetic.window(x.op, *(source.shape for source in x.inputs))
+        window = arithmetic.input_window(x.op, *(source.shape for source in x.inputs))
         for source in x.inputs:
             size = source.shape[:2] if len(source.shape) == 3 else (1, 1)
             low, high = [0, 0], [size[0] - 1, size[1] - 1]
-            if window != WHOLE and len(x.shape) == len(source.shape) == 3:
+            if window != WHOLE_INPUT and len(x.shape) == len(source.shape) == 3:
                 for axis in (0, 1):
                     low[axis], high[axis] = first[id(x)][axis], last[id(x)][axis]
                     if window is not None:
                         kernel, step, before = (
                             pair[axis]
-                            for pair in (window.kernel, window.stride, window.before)  # type: ignore[union-attr]
+                            for pair in (window.kernel, window.stride, window.pad_before)  # type: ignore[union-attr]
                         )
                         low[axis] = low[axis] * step - before
                         high[axis] = high[axis] * step - before + kernel - 1

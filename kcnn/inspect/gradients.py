@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 
-def gradient(function: Callable[[list[Any]], tuple[Any, Any]], at: list[Any]) -> tuple[list[Any], Any]:
+def compute_gradient(function: Callable[[list[Any]], tuple[Any, Any]], at: list[Any]) -> tuple[list[Any], Any]:
     """The gradients of a function of tensors at `at`, None or zeros where it does not depend on one, and its extra.
 
     `function` takes the tensors and gives a scalar and anything else made of tensors, which is handed on.

@@ -6,18 +6,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from kcnn.read import sources
-from kcnn.sketch import matcher, nearest, walk
+from kcnn.read import producers
+from kcnn.sketch import compile_glob, suggest, topological_order
 
 PROBABLE = ("softmax", "sigmoid")
 
 
-def operation(tensor: Any) -> Any:
+def keras_operation(tensor: Any) -> Any:
     """The layer, or the op of Keras', that makes a Keras tensor."""
     return tensor._keras_history.operation
 
 
-def image(model: Any) -> Any:
+def find_image_input(model: Any) -> Any:
     """The Keras tensor of a model's pictures, (batch, rows, columns, channels).
 
     TypeError where the model has no graph; ValueError where it takes anything but one batch of pictures.
@@ -36,16 +36,16 @@ def image(model: Any) -> Any:
     return ins[0]
 
 
-def layers(model: Any) -> dict[str, Any]:
+def list_layers(model: Any) -> dict[str, Any]:
     """The Keras tensor that each layer gives, by the layer's name, inputs before outputs.
 
     A layer that is used twice, or gives two tensors, is there again as NAME_2.
     """
-    image(model)
+    find_image_input(model)
     found: dict[str, Any] = {}
-    for tensor in walk(*model.outputs, sources=sources):
-        if sources(tensor):
-            name = operation(tensor).name
+    for tensor in topological_order(*model.outputs, sources=producers):
+        if producers(tensor):
+            name = keras_operation(tensor).name
             number, free = 2, name
             while free in found:
                 free, number = f"{name}_{number}", number + 1
@@ -53,37 +53,37 @@ def layers(model: Any) -> dict[str, Any]:
     return found
 
 
-def fitting(model: Any, glob: str) -> dict[str, Any]:
+def match_layers(model: Any, glob: str) -> dict[str, Any]:
     """Those of `layers` that fit a glob with `*`, `?`, `[ab]` and `{a,b}`; LookupError with the nearest names."""
-    there = layers(model)
-    found = {name: tensor for name, tensor in there.items() if matcher(glob)(name)}
+    there = list_layers(model)
+    found = {name: tensor for name, tensor in there.items() if compile_glob(glob)(name)}
     if not found:
         raise LookupError(_unanswered(model, there, glob))
     return found
 
 
-def one(model: Any, name: str) -> Any:
+def find_layer(model: Any, name: str) -> Any:
     """The Keras tensor of one layer, by its name; LookupError with the nearest names."""
-    there = layers(model)
+    there = list_layers(model)
     if name not in there:
         raise LookupError(_unanswered(model, there, name))
     return there[name]
 
 
 def _unanswered(model: Any, there: Mapping[str, Any], glob: str) -> str:
-    near = ", ".join(nearest(glob.replace("*", ""), there, 4))
-    return f"no layer of {model.name!r} answers to {glob!r}; the nearest are {near}{nested(there.values())}"
+    near = ", ".join(suggest(glob.replace("*", ""), there, 4))
+    return f"no layer of {model.name!r} answers to {glob!r}; the nearest are {near}{find_nested(there.values())}"
 
 
-def nested(tensors: Iterable[Any]) -> str:
+def find_nested(tensors: Iterable[Any]) -> str:
     """What to do where a model stands in the place of one of the layers that make Keras tensors; nothing where none."""
-    inner = next((operation(one).name for one in tensors if isinstance(operation(one), keras.Model)), None)
+    inner = next((keras_operation(one).name for one in tensors if isinstance(keras_operation(one), keras.Model)), None)
     return f"; {inner!r} is a model inside it, whose layers kcnn.deploy(model) brings into the open" if inner else ""
 
 
-def pixels(model: Any, images: Any) -> np.ndarray:
+def to_batch(model: Any, images: Any) -> np.ndarray:
     """`images` as float32 (n, rows, columns, channels), as the model takes them; ValueError where it does not."""
-    wanted = tuple(image(model).shape)
+    wanted = tuple(find_image_input(model).shape)
     found = np.asarray(images, "float32")
     fits = found.ndim == 4 and len(found) and all(w in (None, n) for w, n in zip(wanted, found.shape, strict=True))
     if not fits:
@@ -92,7 +92,7 @@ def pixels(model: Any, images: Any) -> np.ndarray:
     return found
 
 
-def chosen(model: Any, scores: np.ndarray, classes: int | Sequence[int] | None) -> np.ndarray:
+def choose_classes(model: Any, scores: np.ndarray, classes: int | Sequence[int] | None) -> np.ndarray:
     """A class number for each row of scores (n, classes): the one asked for, else that of the highest score."""
     if classes is None:
         return scores.argmax(axis=-1)
@@ -107,18 +107,18 @@ def chosen(model: Any, scores: np.ndarray, classes: int | Sequence[int] | None) 
     return np.broadcast_to(found, (len(scores),))
 
 
-def end(model: Any) -> Any:
+def find_output(model: Any) -> Any:
     """The Keras tensor of a model's scores, (batch, classes); ValueError where it ends in none."""
-    image(model)
+    find_image_input(model)
     found = model.outputs[0]
     if len(found.shape) != 2:
         raise ValueError(f"{model.name!r} ends in {tuple(found.shape)}, not in scores of classes (batch, classes)")
     return found
 
 
-def squash(tensor: Any) -> str | None:
+def output_activation(tensor: Any) -> str | None:
     """ "softmax" or "sigmoid" where that made a tensor, and so probabilities; None where its numbers are scores."""
-    last = operation(tensor)
+    last = keras_operation(tensor)
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
     name = getattr(getattr(last, "activation", None), "__name__", None)
@@ -129,7 +129,7 @@ def _called(layer: Any, args: Any, kwargs: Any) -> Any:
     return layer(*args, **kwargs)
 
 
-def run(
+def replay(
     ends: Sequence[Any], given: Sequence[tuple[Any, Any]], call: Callable[[Any, Any, Any], Any] = _called
 ) -> list[Any]:
     """The values of Keras tensors `ends`, in inference, from those of other tensors of their graph.
@@ -140,7 +140,7 @@ def run(
     """
     made: dict[int, Any] = {id(tensor): value for tensor, value in given}
     known: Mapping[int, Any] = dict(made)
-    for tensor in walk(*ends, sources=lambda one: () if id(one) in known else sources(one)):
+    for tensor in topological_order(*ends, sources=lambda one: () if id(one) in known else producers(one)):
         if id(tensor) in made:
             continue
         history = tensor._keras_history

@@ -15,7 +15,7 @@ def occlusion(
     patch: int | None = None,
     stride: int | None = None,
     *,
-    grey: float | None = None,
+    fill_value: float | None = None,
     batch_size: int = 32,
 ) -> np.ndarray:
     """By how much the score of a class drops where a grey patch stands: float32 (n, rows, columns), as large as images.
@@ -28,8 +28,8 @@ def occlusion(
 
     TypeError where the model has no graph; ValueError for a patch that does not fit and a stride that leaves gaps.
     """
-    graph.end(model)
-    x = graph.pixels(model, images)
+    graph.find_output(model)
+    x = graph.to_batch(model, images)
     rows, columns = x.shape[1:3]
     patch = max(1, min(rows, columns) // 6) if patch is None else patch
     stride = max(1, patch // 2) if stride is None else stride
@@ -40,10 +40,10 @@ def occlusion(
             f"with a stride of {stride} a patch of {patch} pixels leaves some uncovered; give 1 to {patch}"
         )
     before = _scores(model, x, batch_size)
-    wanted = graph.chosen(model, before, classes)
+    wanted = graph.choose_classes(model, before, classes)
     corners = [(r, c) for r in _starts(rows, patch, stride) for c in _starts(columns, patch, stride)]
     jobs = [(i, r, c) for i in range(len(x)) for r, c in corners]
-    greys = x.mean(axis=(1, 2, 3)) if grey is None else np.full(len(x), grey, "float32")
+    greys = x.mean(axis=(1, 2, 3)) if fill_value is None else np.full(len(x), fill_value, "float32")
     total, covered = np.zeros(x.shape[:3], "float32"), np.zeros(x.shape[:3], "float32")
     for first in range(0, len(jobs), batch_size):
         some = jobs[first : first + batch_size]

@@ -15,9 +15,9 @@ def activations(model: Any, images: Any, layers: str = "*") -> dict[str, np.ndar
     `images` are pictures (n, rows, columns, channels) as the model takes them; they go through it once, in inference.
     LookupError, with the nearest names, where no layer answers; TypeError where the model has no graph; ValueError.
     """
-    wanted = graph.fitting(model, layers)
-    x = ops.convert_to_tensor(graph.pixels(model, images))
-    found = graph.run(list(wanted.values()), [(graph.image(model), x)])
+    wanted = graph.match_layers(model, layers)
+    x = ops.convert_to_tensor(graph.to_batch(model, images))
+    found = graph.replay(list(wanted.values()), [(graph.find_image_input(model), x)])
     return {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in zip(wanted, found, strict=True)}
 
 
@@ -28,19 +28,19 @@ def filters(model: Any, layer: str | None = None) -> np.ndarray:
     LookupError, with the nearest names, for a layer that is not there; ValueError where it is no convolution.
     """
     if layer is None:
-        layer = first(model)
+        layer = find_first_convolution(model)
         if layer is None:
-            hint = graph.nested(graph.layers(model).values())
+            hint = graph.find_nested(graph.list_layers(model).values())
             raise ValueError(f"{model.name!r} has no convolution, so there are no filters to see{hint}")
-    kernel = _kernel(graph.operation(graph.one(model, layer)))
+    kernel = _kernel(graph.keras_operation(graph.find_layer(model, layer)))
     if kernel is None:
-        raise ValueError(f"layer {layer!r} of {model.name!r} is no convolution; the first one is {first(model)!r}")
+        raise ValueError(f"layer {layer!r} of {model.name!r} is no convolution; the first one is {find_first_convolution(model)!r}")
     return ops.convert_to_numpy(ops.cast(kernel, "float32"))
 
 
-def first(model: Any) -> str | None:
+def find_first_convolution(model: Any) -> str | None:
     """The name of a model's first convolution, None where it has none."""
-    return next((name for name, one in graph.layers(model).items() if _kernel(graph.operation(one)) is not None), None)
+    return next((name for name, one in graph.list_layers(model).items() if _kernel(graph.keras_operation(one)) is not None), None)
 
 
 def _kernel(layer: Any) -> Any:

@@ -11,11 +11,11 @@ from keras import ops
 
 from kcnn.files import write_text
 from kcnn.inspect import graph
-from kcnn.inspect.gradients import gradient
-from kcnn.runs import table
+from kcnn.inspect.gradients import compute_gradient
+from kcnn.runs import to_csv
 
 
-class Statistics(keras.callbacks.Callback):
+class TrainingStatistics(keras.callbacks.Callback):
     """Rows of gradient and activation statistics per layer, after the first step and every `every` steps from there.
 
     `images` (n, rows, columns, channels) and `labels` are a small batch, always the same, as `fit` takes them. A row
@@ -44,14 +44,14 @@ class Statistics(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         model = self.model
-        wanted = graph.fitting(model, self.layers)
-        self._x = ops.convert_to_tensor(graph.pixels(model, self.images))
+        wanted = graph.match_layers(model, self.layers)
+        self._x = ops.convert_to_tensor(graph.to_batch(model, self.images))
         self._y = ops.convert_to_tensor(self.labels)
         self._inside = keras.Model(model.inputs, [list(model.outputs), list(wanted.values())])
         self._names = list(wanted)
         weights: dict[str, list[Any]] = {}
         for name, tensor in wanted.items():
-            own = getattr(graph.operation(tensor), "trainable_variables", [])
+            own = getattr(graph.keras_operation(tensor), "trainable_variables", [])
             if own and not any(own[0] is one for group in weights.values() for one in group):
                 weights[name] = own
         self._weights = weights
@@ -78,7 +78,7 @@ class Statistics(keras.callbacks.Callback):
             self.model.jax_state_sync()
         variables = [one for own in self._weights.values() for one in own]
         values = [ops.copy(one) for one in variables]
-        slopes, inside = gradient(lambda at: self._loss(variables, at), values)
+        slopes, inside = compute_gradient(lambda at: self._loss(variables, at), values)
         squares = [0.0 if one is None else ops.sum(ops.square(ops.cast(one, "float32"))) for one in slopes]
         numbers = ops.convert_to_numpy(ops.stack([*squares, *(one for output in inside for one in _described(output))]))
         sums, described = numbers[: len(squares)].tolist(), numbers[len(squares) :].reshape(-1, 3).tolist()
@@ -114,7 +114,7 @@ class Statistics(keras.callbacks.Callback):
 
     def _write(self) -> None:
         if self.path is not None and self.rows:
-            write_text(self.path, table(self.rows))
+            write_text(self.path, to_csv(self.rows))
 
 
 def _described(output: Any) -> tuple[Any, Any, Any]:

@@ -11,35 +11,35 @@ from matplotlib.figure import Figure
 from kcnn.inspect import graph, layers
 from kcnn.inspect.cam import grad_cam
 from kcnn.inspect.hiding import occlusion
-from kcnn.pictures import STYLE, grid, heated, save
+from kcnn.pictures import STYLE, plot_grid, overlay_heatmap, save_figure
 
 FILTERS, MAPS, LAYERS = 64, 8, 6  # at the most: filters, maps of a layer, layers
 
 
-def write(model: Any, image: np.ndarray, classes: Sequence[tuple[int, str]], out: Path, layer: str = "*") -> list[Path]:
+def write_explanations(model: Any, image: np.ndarray, classes: Sequence[tuple[int, str]], out: Path, layer: str = "*") -> list[Path]:
     """grad_cam.png, occlusion.png, filters.png and activations.png of one picture 0..255; the files written.
 
     `image` is (rows, columns, channels); `classes` are numbers to explain and what stands above them. Without a
     convolution there is no filters.png. LookupError where no layer answers to the glob `layer`.
     """
-    graph.fitting(model, layer)  # a mistake, before anything is written
+    graph.match_layers(model, layer)  # a mistake, before anything is written
     repeated = np.repeat(image[None], len(classes), axis=0)
     numbers = [number for number, _ in classes]
     heat = grad_cam(model, repeated, numbers)
     seen = [(image, "the picture")]
-    panels = [(heated(image, one), text) for one, (_, text) in zip(heat, classes, strict=True)]
-    pictures = {"grad_cam.png": grid([*seen, *panels], "Grad-CAM: what speaks for a class")}
-    pictures["occlusion.png"] = lost(image, occlusion(model, image[None], numbers[0])[0], classes[0][1])
-    first = layers.first(model)
+    panels = [(overlay_heatmap(image, one), text) for one, (_, text) in zip(heat, classes, strict=True)]
+    pictures = {"grad_cam.png": plot_grid([*seen, *panels], "Grad-CAM: what speaks for a class")}
+    pictures["occlusion.png"] = plot_occlusion(image, occlusion(model, image[None], numbers[0])[0], classes[0][1])
+    first = layers.find_first_convolution(model)
     if first is not None:
-        pictures["filters.png"] = kernels(layers.filters(model, first), first)
-    pictures["activations.png"] = maps(layers.activations(model, image[None], _some(model, layer)))
+        pictures["filters.png"] = plot_kernels(layers.filters(model, first), first)
+    pictures["activations.png"] = plot_activations(layers.activations(model, image[None], _some(model, layer)))
     for name, figure in pictures.items():
-        save(figure, out / name)
+        save_figure(figure, out / name)
     return [out / name for name in pictures]
 
 
-def kernels(found: np.ndarray, name: str) -> Figure:
+def plot_kernels(found: np.ndarray, name: str) -> Figure:
     """Filters (rows, columns, in, out) side by side: in colour where they see three channels, else their mean."""
     rows, columns, channels, count = found.shape
     if count == 1 < channels:  # a depthwise layer's filters, one a channel
@@ -48,10 +48,10 @@ def kernels(found: np.ndarray, name: str) -> Figure:
     most = np.abs(grey).max() or 1
     panels = [(127.5 + 127.5 * grey[..., n] / most, str(n)) for n in range(min(count, FILTERS))]
     more = f", the first {FILTERS} of {count}" if count > FILTERS else ""
-    return grid(panels, f"{name}: filters of {rows}x{columns}{more}; zero is grey", columns=8)
+    return plot_grid(panels, f"{name}: filters of {rows}x{columns}{more}; zero is grey", columns=8)
 
 
-def lost(image: np.ndarray, drop: np.ndarray, text: str) -> Figure:
+def plot_occlusion(image: np.ndarray, drop: np.ndarray, text: str) -> Figure:
     """A picture and the drop of a class's score where a part of it is hidden (rows, columns); red where it drops."""
     most = float(np.abs(drop).max()) or 1.0
     with matplotlib.rc_context(STYLE):
@@ -65,7 +65,7 @@ def lost(image: np.ndarray, drop: np.ndarray, text: str) -> Figure:
     return figure
 
 
-def maps(found: dict[str, np.ndarray]) -> Figure:
+def plot_activations(found: dict[str, np.ndarray]) -> Figure:
     """A row for each layer: its strongest maps for the first picture, each from its lowest value to its highest."""
     with matplotlib.rc_context({**STYLE, "font.size": 7}):
         figure = Figure(figsize=(1.2 * MAPS + 0.4, 0.4 + 1.4 * len(found)), layout="constrained")
@@ -88,7 +88,7 @@ def maps(found: dict[str, np.ndarray]) -> Figure:
 
 def _some(model: Any, layer: str) -> str:
     """A glob of at most LAYERS of those layers, spread over the depth; of all layers those that have maps."""
-    found = graph.fitting(model, layer)
+    found = graph.match_layers(model, layer)
     placed = [name for name, one in found.items() if len(one.shape) == 4 and one.shape[1:3] != (1, 1)]
     names = placed or list(found)
     chosen = np.unique(np.linspace(0, len(names) - 1, min(LAYERS, len(names))).astype("int64"))

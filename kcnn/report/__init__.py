@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from kcnn.lazy import words
 
 if TYPE_CHECKING:
-    from kcnn.report.compare import compare
-    from kcnn.report.page import experiment, report
+    from kcnn.report.compare import compare_runs
+    from kcnn.report.page import write_experiment_report, write_report
 
-__all__ = ["compare", "experiment", "report"]
+__all__ = ["compare_runs", "write_experiment_report", "write_report"]
 
 __getattr__, __dir__ = words(__name__, {"compare": ("compare",), "page": ("experiment", "report")}, globals())

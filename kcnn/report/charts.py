@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kcnn.intervals import wilson
+from kcnn.intervals import wilson_interval
 from kcnn.pictures import STYLE
 
 INK = "#010203"  # stands for the page's own colour of text
@@ -26,7 +26,7 @@ LOOK: Any = {
 }
 
 
-def curves(history: Sequence[Mapping[str, float]], best: int) -> list[str]:
+def render_curves(history: Sequence[Mapping[str, float]], best: int) -> list[str]:
     """Loss, accuracy (of several labels average precision), learning rate and images a second over epochs.
 
     Loss and accuracy are of training and validation, with the best epoch marked.
@@ -59,7 +59,7 @@ def _over_epochs(history: Sequence[Mapping[str, float]], name: str, best: int) -
         return _svg(figure, f"{word.capitalize()} over {len(history)} epochs; at last {last}")
 
 
-def calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]:
+def render_calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]:
     """How often the network is right where it is so sure, and the expected calibration error (arXiv:1706.04599)."""
     edges = np.linspace(0, 1, BINS + 1)
     place = np.clip(np.digitize(sure, edges[1:-1], right=True), 0, BINS - 1)
@@ -70,7 +70,7 @@ def calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]:
         if count:
             share, mean = float(right[mine].mean()), float(sure[mine].mean())
             error += count / len(sure) * abs(share - mean)
-            rows.append((mean, share, *wilson(int(right[mine].sum()), count)))
+            rows.append((mean, share, *wilson_interval(int(right[mine].sum()), count)))
     means, shares, lows, highs = (np.array(column) for column in zip(*rows, strict=True))
     with matplotlib.rc_context(LOOK):
         figure = Figure(figsize=(4, 3.4), layout="constrained")
@@ -82,7 +82,7 @@ def calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]:
         return _svg(figure, f"Calibration: expected calibration error {error:.2%}"), error
 
 
-def ways(rows: Sequence[Mapping[str, Any]]) -> str:
+def render_protocols(rows: Sequence[Mapping[str, Any]]) -> str:
     """Test accuracy of the ways that a transfer compares: the mean with its 95 % interval, and the seeds behind it."""
     with matplotlib.rc_context(LOOK):
         figure = Figure(figsize=(6, 0.7 + 0.45 * len(rows)), layout="constrained")

@@ -10,12 +10,12 @@ import numpy as np
 from scipy import stats
 
 from kcnn import answers, runs
-from kcnn.intervals import CONFIDENCE, wilson
+from kcnn.intervals import CONFIDENCE, wilson_interval
 from kcnn.training import evidence
 
 
 @dataclass(frozen=True)
-class Side:
+class RunRow:
     """A finished run: the share of its test pictures that are right, with its 95 % interval, and what it takes."""
 
     folder: str
@@ -32,7 +32,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Difference:
+class RunDifference:
     """Two runs: percentage points between them, and the probability of that much or more by chance, None where their
     classes are not the same.
 
@@ -47,37 +47,37 @@ class Difference:
     paired: bool
 
     @property
-    def shown(self) -> bool:
+    def significant(self) -> bool:
         return self.p is not None and self.p < 1 - CONFIDENCE
 
     def __str__(self) -> str:
         if self.p is None:
             return f"{self.first} against {self.second}, not compared: their classes are not the same"
         how = " on the same pictures" if self.paired else ", unpaired"
-        verdict = "a difference" if self.shown else "noise: no difference is shown"
+        verdict = "a difference" if self.significant else "noise: no difference is shown"
         return f"{self.first} against {self.second}: {self.points:+.2f} points{how}, p = {self.p:.2g}: {verdict}"
 
 
 @dataclass(frozen=True)
-class Compared:
-    sides: tuple[Side, ...]
-    differences: tuple[Difference, ...]
+class RunComparison:
+    runs: tuple[RunRow, ...]
+    differences: tuple[RunDifference, ...]
 
 
-def compare(folders: Sequence[str | Path]) -> Compared:
+def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     """Finished runs by their folders, each with each. FileNotFoundError where one holds none; ValueError for one."""
     if len(folders) < 2:
         raise ValueError("a comparison needs two runs or more")
     found = [_run(Path(one)) for one in folders]
     differences = [_difference(a, b) for a, b in combinations(found, 2)]
-    return Compared(tuple(one["side"] for one in found), tuple(differences))
+    return RunComparison(tuple(one["side"] for one in found), tuple(differences))
 
 
-def side(folder: Path) -> Side:
+def read_run(folder: Path) -> RunRow:
     """What a finished run came to. FileNotFoundError where there is none."""
-    metrics = runs.metrics(folder)
-    low, high = wilson(metrics["correct"], metrics["test_images"])
-    return Side(
+    metrics = runs.read_metrics(folder)
+    low, high = wilson_interval(metrics["correct"], metrics["test_images"])
+    return RunRow(
         str(folder),
         metrics["request"]["network"],
         metrics["request"]["data"],
@@ -93,22 +93,22 @@ def side(folder: Path) -> Side:
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    mine, metrics, held = side(folder), runs.metrics(folder), evidence.read(folder)
+    mine, metrics, held = read_run(folder), runs.read_metrics(folder), evidence.read_evidence(folder)
     request, right = metrics["request"], None
     if held is not None and not request.get("multi_label"):
-        right = answers.right(answers.answers(answers.probabilities(held.logits, {}), {}), held.truth)
+        right = answers.is_correct(answers.predict_labels(answers.to_probabilities(held.logits, {}), {}), held.truth)
     pictures = (request["fingerprint"], request.get("data_seed", request["seed"]))
     return {"side": mine, "metrics": metrics, "right": right, "pictures": pictures}
 
 
-def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
+def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> RunDifference:
     points = 100 * (a["side"].accuracy - b["side"].accuracy)
     if list(a["metrics"]["per_class"]) != list(b["metrics"]["per_class"]):
-        return Difference(a["side"].folder, b["side"].folder, points, None, False)
+        return RunDifference(a["side"].folder, b["side"].folder, points, None, False)
     same = a["pictures"] == b["pictures"] and a["right"] is not None and b["right"] is not None
     if same and len(a["right"]) == len(b["right"]):
         only, other = int(np.sum(a["right"] & ~b["right"])), int(np.sum(b["right"] & ~a["right"]))
         p = float(stats.binomtest(only, only + other).pvalue) if only + other else 1.0
-        return Difference(a["side"].folder, b["side"].folder, points, p, True)
+        return RunDifference(a["side"].folder, b["side"].folder, points, p, True)
     counts = [[one["metrics"]["correct"], one["metrics"]["test_images"] - one["metrics"]["correct"]] for one in (a, b)]
-    return Difference(a["side"].folder, b["side"].folder, points, float(stats.fisher_exact(counts).pvalue), False)
+    return RunDifference(a["side"].folder, b["side"].folder, points, float(stats.fisher_exact(counts).pvalue), False)

@@ -10,20 +10,20 @@ import numpy as np
 
 import kcnn
 from kcnn import answers, runs
-from kcnn.figure.folding import folding
+from kcnn.figure.folding import fold_blocks
 from kcnn.files import write_text
-from kcnn.intervals import wilson
+from kcnn.intervals import wilson_interval
 from kcnn.report import charts, several
-from kcnn.report.template import embedded, rendered
+from kcnn.report.template import embed_png, render
 from kcnn.training import evidence
-from kcnn.training.evidence import Evidence
+from kcnn.training.evidence import TestEvidence
 
 PAGE = "report.html"
 TRANSFER = "transfer.json"
 ROOM = 40  # classes of which a confusion matrix is shown
 
 
-def report(folder: str | Path, to: str | Path | None = None) -> Path:
+def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     """Write the page of a finished run, a transfer, an experiment or a folder of runs; into it, or to a file.
 
     FileNotFoundError where the folder holds no finished run; ValueError where a file of it is damaged, or `to` is a
@@ -38,22 +38,22 @@ def report(folder: str | Path, to: str | Path | None = None) -> Path:
     elif (where / runs.METRICS).exists() and not (where / several.EXPERIMENT).exists():
         page = _run(where)
     else:
-        page = several.page(where)
+        page = several.write_page(where)
     write_text(target, page)
     return target
 
 
-def experiment(folder: str | Path, said: str) -> Path:
+def write_experiment_report(folder: str | Path, said: str) -> Path:
     """Write the page of an experiment into its folder: pictures, numbers (JSON) and runs that it has left there.
 
     `said` is a recipe's docstring: the question is the page's title.
     """
-    several.noted(Path(folder), said)
-    return report(folder)
+    several.save_experiment(Path(folder), said)
+    return write_report(folder)
 
 
 def _run(where: Path, **words: Any) -> str:
-    metrics, rows, held = runs.metrics(where), runs.history(where), evidence.read(where)
+    metrics, rows, held = runs.read_metrics(where), runs.read_history(where), evidence.read_evidence(where)
     if not rows:
         raise ValueError(f"{where / runs.HISTORY} is gone, or has no epoch; train again")
     classes = list(metrics["per_class"])
@@ -66,16 +66,16 @@ def _run(where: Path, **words: Any) -> str:
         "classes": classes,
         "per_class": _per_class(metrics),
         "matrix": matrix,
-        "curves": charts.curves(rows, metrics["best_epoch"]),
+        "curves": charts.render_curves(rows, metrics["best_epoch"]),
         "calibration": _calibration(metrics, held),
-        "shown": [_picture(one, classes) for one in held.shown] if held and matrix else [],
+        "shown": [_picture(one, classes) for one in held.samples] if held and matrix else [],
         "mistakes": _mistakes(held, classes) if held else [],
         **_drawing(metrics["request"], classes),
         "maps": _maps(where, held) if held else [],
         "command": metrics["command"],
         "versions": metrics["versions"],
     }
-    return rendered("page.html", **{**told, **words})
+    return render("page.html", **{**told, **words})
 
 
 def _transfer(where: Path) -> str:
@@ -88,7 +88,7 @@ def _transfer(where: Path) -> str:
         differences = told["differences"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged, or of an older kcnn; run the transfer again") from None
-    request = runs.metrics(best)["request"]
+    request = runs.read_metrics(best)["request"]
     looked = where / "grad_cam.png"
     return _run(
         best,
@@ -97,14 +97,14 @@ def _transfer(where: Path) -> str:
         seeds=seeds,
         differences=differences,
         best=told["best"],
-        chart=charts.ways(ways),
-        looked=several.picture(looked) if looked.exists() else None,
-        runs=several.listed(several.found(where), where),
+        chart=charts.render_protocols(ways),
+        looked=several.embed_image(looked) if looked.exists() else None,
+        runs=several.list_rows(several.find_runs(where), where),
     )
 
 
 def _share(count: int, of: int) -> dict[str, float]:
-    low, high = wilson(count, of)
+    low, high = wilson_interval(count, of)
     return {"share": count / of, "low": low, "high": high}
 
 
@@ -112,7 +112,7 @@ def _per_class(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row for each class, the share of its pictures that were found with its 95 % interval."""
     rows = []
     for name, row in metrics["per_class"].items():
-        low, high = wilson(round(row["recall"] * row["images"]), row["images"]) if row["images"] else (0.0, 1.0)
+        low, high = wilson_interval(round(row["recall"] * row["images"]), row["images"]) if row["images"] else (0.0, 1.0)
         rows.append({"name": name, "low": low, "high": high, **row})
     return rows
 
@@ -125,49 +125,49 @@ def _matrix(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[list[dic
     return [[{"count": n, "rate": n / max(1, sum(row))} for n in row] for row in counts]
 
 
-def _calibration(metrics: Mapping[str, Any], held: Evidence | None) -> dict[str, Any] | None:
+def _calibration(metrics: Mapping[str, Any], held: TestEvidence | None) -> dict[str, Any] | None:
     if held is None or "confusion" not in metrics:
         return None
-    found = answers.probabilities(held.logits, {})
-    chart, error = charts.calibration(found.max(axis=-1), found.argmax(axis=-1) == held.truth)
+    found = answers.to_probabilities(held.logits, {})
+    chart, error = charts.render_calibration(found.max(axis=-1), found.argmax(axis=-1) == held.truth)
     return {"chart": chart, "error": error}
 
 
-def _picture(one: evidence.Shown, classes: Sequence[str]) -> dict[str, Any]:
+def _picture(one: evidence.ImageSample, classes: Sequence[str]) -> dict[str, Any]:
     single = one.truth >= 0
     return {
-        "source": embedded(one.jpeg, "jpeg"),
+        "source": embed_png(one.jpeg, "jpeg"),
         "index": one.index,
         "truth": one.truth,
-        "said": one.said if single else -1,
-        "right": one.right,
-        "sure": one.sure,
-        "text": f"{classes[one.said]}, {one.sure:.0%} sure; it is {classes[one.truth]}" if single else "",
+        "said": one.predicted if single else -1,
+        "right": one.correct,
+        "sure": one.confidence,
+        "text": f"{classes[one.predicted]}, {one.confidence:.0%} sure; it is {classes[one.truth]}" if single else "",
     }
 
 
-def _mistakes(held: Evidence, classes: Sequence[str]) -> list[dict[str, Any]]:
+def _mistakes(held: TestEvidence, classes: Sequence[str]) -> list[dict[str, Any]]:
     """The most confident mistakes."""
-    wrong = sorted((one for one in held.shown if not one.right), key=lambda one: -one.sure)
+    wrong = sorted((one for one in held.samples if not one.correct), key=lambda one: -one.confidence)
     return [_picture(one, classes) for one in wrong[: evidence.WHOLE]]
 
 
 def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """The network as it was trained, drawn; why not, where its plugin is not here any more."""
     try:
-        drawing = kcnn.draw(
+        drawing = kcnn.trace(
             request["network"],
             input_shape=request["input_shape"],
             classes=len(classes),
-            changes=request["changes"],
+            overrides=request["changes"],
             **request["options"],
         )
     except (ValueError, ImportError) as error:
         return {"undrawn": str(error)}
-    return {"drawing": folding(drawing)}
+    return {"drawing": fold_blocks(drawing)}
 
 
-def _maps(where: Path, held: Evidence) -> list[str]:
+def _maps(where: Path, held: TestEvidence) -> list[str]:
     """Grad-CAM of the most confident mistakes, over the pictures."""
     if not len(held.mistakes):
         return []
@@ -176,12 +176,12 @@ def _maps(where: Path, held: Evidence) -> list[str]:
 
     from kcnn.inspect import grad_cam
 
-    model = kcnn.load(where / "model.keras")
+    model = kcnn.load_model(where / "model.keras")
     found = []
     for pixels, heat in zip(held.mistakes, grad_cam(model, held.mistakes.astype("float32")), strict=True):
         base = pixels if pixels.shape[-1] == 3 else np.repeat(pixels.mean(axis=-1, keepdims=True), 3, axis=-1)
         glow = 255 * colormaps["jet"](heat)[..., :3]
         text = io.BytesIO()
         Image.fromarray((0.55 * base + 0.45 * glow).clip(0, 255).astype("uint8")).resize((96, 96)).save(text, "JPEG")
-        found.append(embedded(text.getvalue(), "jpeg"))
+        found.append(embed_png(text.getvalue(), "jpeg"))
     return found

@@ -11,47 +11,47 @@ from PIL import Image
 
 from kcnn import runs
 from kcnn.files import write_text
-from kcnn.report.compare import Side, side
-from kcnn.report.template import embedded, rendered
+from kcnn.report.compare import RunRow, read_run
+from kcnn.report.template import embed_png, render
 
 EXPERIMENT = "experiment.json"
 ROWS = 100  # of a table, at most
 FEW = 10  # numbers of one cell
 
 
-def noted(folder: Path, said: str) -> None:
+def save_experiment(folder: Path, said: str) -> None:
     """Leave beside what an experiment came to what it asked, by what command and on what."""
-    told = {"said": said.strip(), "command": runs.command(), "versions": runs.versions()}
+    told = {"said": said.strip(), "command": runs.command_line(), "versions": runs.library_versions()}
     write_text(folder / EXPERIMENT, json.dumps(told, indent=1))
 
 
-def page(folder: Path) -> str:
+def write_page(folder: Path) -> str:
     """FileNotFoundError where the folder holds neither a finished run nor an experiment."""
     told = _note(folder / EXPERIMENT)
-    sides = found(folder)
+    sides = find_runs(folder)
     if not told and not sides:
         raise FileNotFoundError(f"{folder} holds no finished run, and none of its folders does")
     head, _, text = told.get("said", "").partition("\n\n")
     question, rest = _split(" ".join(head.split()))
-    return rendered(
+    return render(
         "several.html",
         title=question or folder.resolve().name,
         lead=rest,
         text=text,
-        pictures=[picture(path) for path in sorted(folder.glob("*.png"))],
+        pictures=[embed_image(path) for path in sorted(folder.glob("*.png"))],
         tables=[table for path in _numbers(folder) for table in _tables(_read(path), path.stem)],
-        runs=listed(sides, folder),
+        runs=list_rows(sides, folder),
         command=told.get("command"),
         versions=told.get("versions", {}),
     )
 
 
-def found(folder: Path) -> list[Side]:
+def find_runs(folder: Path) -> list[RunRow]:
     """The finished runs below a folder, by path."""
-    return [side(path.parent) for path in sorted(folder.rglob(runs.METRICS)) if runs.config(path.parent)]
+    return [read_run(path.parent) for path in sorted(folder.rglob(runs.METRICS)) if runs.read_config(path.parent)]
 
 
-def listed(sides: list[Side], folder: Path) -> list[dict[str, Any]]:
+def list_rows(sides: list[RunRow], folder: Path) -> list[dict[str, Any]]:
     """Runs as rows of a table, each with its own page where there is one."""
     rows = []
     for one in sides:
@@ -62,7 +62,7 @@ def listed(sides: list[Side], folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def picture(path: Path) -> dict[str, str]:
+def embed_image(path: Path) -> dict[str, str]:
     """A picture with the words that its file says of it. ValueError where it is damaged."""
     try:
         with Image.open(path) as opened:
@@ -70,7 +70,7 @@ def picture(path: Path) -> dict[str, str]:
             said = opened.info.get("Description", path.stem.replace("_", " "))
     except (OSError, SyntaxError) as error:  # Pillow's, of a PNG
         raise ValueError(f"{path} is damaged ({error}); make it again, or remove it") from None
-    return {"source": embedded(path.read_bytes(), "png"), "said": said}
+    return {"source": embed_png(path.read_bytes(), "png"), "said": said}
 
 
 def _split(head: str) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def _split(head: str) -> tuple[str, str]:
 
 
 def _numbers(folder: Path) -> list[Path]:
-    of_a_run = {runs.CONFIG, runs.METRICS} if runs.config(folder) else set()
+    of_a_run = {runs.CONFIG, runs.METRICS} if runs.read_config(folder) else set()
     return [path for path in sorted(folder.glob("*.json")) if path.name not in {EXPERIMENT, *of_a_run}]
 
 

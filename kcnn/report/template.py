@@ -9,7 +9,7 @@ import jinja2
 import kcnn
 
 
-def rendered(name: str, **words: Any) -> str:
+def render(name: str, **words: Any) -> str:
     """A page by the name of its template."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -20,6 +20,6 @@ def rendered(name: str, **words: Any) -> str:
     return found.get_template(name).render(version=kcnn.__version__, **words)
 
 
-def embedded(picture: bytes, kind: str) -> str:
+def embed_png(picture: bytes, kind: str) -> str:
     """A picture as an address that asks for nothing."""
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"

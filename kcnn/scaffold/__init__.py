@@ -30,8 +30,8 @@ def new_plugin(name: str, into: str | Path = ".") -> Path:
         raise ValueError(f"a network's name is a word of small letters, digits and _, such as my_net, not {name!r}")
     if network in TAKEN:
         raise ValueError(f"{network!r} is a name that the plugin's own code needs; give the network another")
-    if network in registry.published():
-        owners = " and ".join(registry.published()[network])
+    if network in registry.discover():
+        owners = " and ".join(registry.discover()[network])
         raise ValueError(f"{network!r} is published by {owners}; give yours another name")
     distribution = f"kcnn-{network.replace('_', '-')}"
     folder = Path(into) / distribution

@@ -9,11 +9,11 @@ from kcnn.lazy import words
 
 if TYPE_CHECKING:
     from kcnn.search.journal import Trial
-    from kcnn.search.replay import Replayed, replay
-    from kcnn.search.result import Final
-    from kcnn.search.run import Found, search
+    from kcnn.search.replay import RerunResult, rerun_trial
+    from kcnn.search.result import FinalEvaluation
+    from kcnn.search.run import SearchResult, search
 
-__all__ = ["Final", "Found", "Replayed", "Trial", "replay", "search"]
+__all__ = ["FinalEvaluation", "SearchResult", "RerunResult", "Trial", "rerun_trial", "search"]
 
 __getattr__, __dir__ = words(
     __name__,

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from kcnn import runs
-from kcnn.data import Data
-from kcnn.distribute.processes import free_addresses, gpu_shares
+from kcnn.data import ImageDataset
+from kcnn.distribute.processes import find_free_addresses, assign_gpus
 from kcnn.files import write_text
 from kcnn.search.journal import JOURNAL, Journal, Trial
 from kcnn.space import Space
 from kcnn.training import Recipe
 
 ORDERS, LOGS = "crew.json", "logs"
-AGAIN, LOST = 75, 76  # exit codes of a worker that has done its one trial, and of one that has lost its chief
+RESTART, LOST = 75, 76  # exit codes of a worker that has done its one trial, and of one that has lost its chief
 LOOK = 0.2  # seconds between looks at the processes
 HEARD = 60.0  # seconds without a chief on another machine after which it is taken to be gone
 STARTS = 5  # of one process, without a trial that ended in between
@@ -36,26 +36,26 @@ def is_worker() -> bool:
     return IP in os.environ and "chief" not in os.environ.get(ID, "chief")
 
 
-class CrewLost(RuntimeError):
+class WorkerFailedError(RuntimeError):
     """A process of a search ended with an error that is no trial's."""
 
 
-def address(data: Any, *, workers: int, chief: str | None, port: int | None) -> str:
+def resolve_address(data: Any, *, workers: int, chief: str | None, port: int | None) -> str:
     """HOST:PORT of the chief. ValueError where a word is wrong, or other processes cannot find the data."""
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
-    if isinstance(data, Data) or not isinstance(data, str | os.PathLike):
+    if isinstance(data, ImageDataset) or not isinstance(data, str | os.PathLike):
         raise ValueError("several processes find the data by a word: give a folder or a name, not arrays or a Data")
     if chief and port:
         raise ValueError("a chief listens on a port, or workers join one elsewhere by its address: give one of the two")
-    found = chief or (f"0.0.0.0:{port}" if port else free_addresses(1)[0])
+    found = chief or (f"0.0.0.0:{port}" if port else find_free_addresses(1)[0])
     host, _, number = found.rpartition(":")
     if not host or not number.isdigit():
         raise ValueError(f"a chief's address is HOST:PORT, not {found!r}")
     return found
 
 
-def work(
+def run_workers(
     space: Space,
     data: Any,
     out: Path,
@@ -77,7 +77,7 @@ def work(
     """
     host, _, number = address.rpartition(":")
     orders = {
-        "space": space.asdict(),
+        "space": space.to_json(),
         "data": os.fspath(data),
         "asked": _writable(asked),
         "rules": dataclasses.asdict(rules),
@@ -91,7 +91,7 @@ def work(
     name = f"{socket.gethostname()}-{place}".replace("chief", "host")  # by which keras-tuner knows the chief
     crew = [
         _Process(f"worker-{n}", {**local, **shared, **own, ID: f"worker-{n}@{name}"}, out)
-        for n, own in enumerate(gpu_shares(workers))
+        for n, own in enumerate(assign_gpus(workers))
     ]
     head = None if joins else _Process("chief", {IP: host, PORT: number, ID: "chief", "CUDA_VISIBLE_DEVICES": ""}, out)
     journal = out / JOURNAL
@@ -99,7 +99,7 @@ def work(
     size, looked, heard = -1, 0, time.monotonic()
     while joins and not _listens(address):
         if time.monotonic() - heard > HEARD:
-            raise CrewLost(f"nobody listens at {address}; start the search there first, with --port {number}")
+            raise WorkerFailedError(f"nobody listens at {address}; start the search there first, with --port {number}")
         time.sleep(LOOK)
     try:
         for process in [*([head] if head else []), *crew]:
@@ -185,11 +185,11 @@ class _Process:
         if code == 0:
             self.done = True
             return
-        if code == AGAIN:
+        if code == RESTART:
             self.starts = 0
-        if (code > 0 and code not in (AGAIN, LOST)) or self.starts > STARTS:
+        if (code > 0 and code not in (RESTART, LOST)) or self.starts > STARTS:
             lines = self.log.read_text(errors="replace").strip().splitlines()
-            raise CrewLost(f"{self.name} stopped: {lines[-1] if lines else f'exit code {code}'}; see {self.log}")
+            raise WorkerFailedError(f"{self.name} stopped: {lines[-1] if lines else f'exit code {code}'}; see {self.log}")
         if code < 0:
             say(f"{self.name} was killed by {signal.Signals(-code).name}; it is started again")
         self.end()
@@ -230,25 +230,25 @@ def _lead(out: Path, orders: Mapping[str, Any]) -> int:
     from kcnn.search.oracles import Budget
     from kcnn.search.tuner import Chief
 
-    rules = run.Rules(**{**orders["rules"], "budget": Budget(**orders["rules"]["budget"])})
-    with runs.alone(out):
-        Chief(run.opened(rules, Space.fromdict(orders["space"]), out), out).search()
+    rules = run.SearchRules(**{**orders["rules"], "budget": Budget(**orders["rules"]["budget"])})
+    with runs.lock_folder(out):
+        Chief(run.open_oracle(rules, Space.from_json(orders["space"]), out), out).search()
     return 0
 
 
 def _try(out: Path, orders: Mapping[str, Any]) -> int:
     from kcnn.search import run
     from kcnn.search.engine import grpc
-    from kcnn.search.tuner import OneDone, Tuner
+    from kcnn.search.tuner import TrialDone, Tuner
 
     asked = dict(orders["asked"])
     if isinstance(asked.get("recipe"), Mapping):
         asked["recipe"] = Recipe.fromdict(asked["recipe"])
-    found = run.settle(Space.fromdict(orders["space"]), orders["data"], out=out, **asked)
+    found = run.prepare_search(Space.from_json(orders["space"]), orders["data"], out=out, **asked)
     try:
-        Tuner(run.opened(found.rules, found.space, out), found.space, found.setting, once=orders["once"]).search()
-    except OneDone:
-        return AGAIN
+        Tuner(run.open_oracle(found.rules, found.space, out), found.space, found.setting, once=orders["once"]).search()
+    except TrialDone:
+        return RESTART
     except (ConnectionError, grpc.RpcError):
         return LOST
     return 0

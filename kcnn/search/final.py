@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from kcnn.files import write_text
-from kcnn.intervals import student
+from kcnn.intervals import t_interval
 from kcnn.search.journal import Trial
-from kcnn.search.result import BEST, DEFAULT, RESULT, Final, Side
-from kcnn.search.trial import Setting
+from kcnn.search.result import BEST, DEFAULT, RESULT, FinalEvaluation, Contender
+from kcnn.search.trial import TrialSettings
 from kcnn.space import Candidate, Space
-from kcnn.space.weight import weighed
+from kcnn.space.weight import estimate_costs
 from kcnn.training import Recipe, train
-from kcnn.training import recipe as planned
+from kcnn.training import get_recipe as planned
 
 
-def finish(space: Space, setting: Setting, winner: Trial, seeds: int) -> Final:
+def run_final_evaluation(space: Space, setting: TrialSettings, winner: Trial, seeds: int) -> FinalEvaluation:
     """Train both sides on train and validation pictures with each seed, and test them once; final.json."""
     chosen = space.candidate(winner.values)
     sides = [_side(BEST, f"trial-{winner.number:04}", chosen, setting, seeds)]
@@ -28,10 +28,10 @@ def finish(space: Space, setting: Setting, winner: Trial, seeds: int) -> Final:
     same = usual is not None and _alike(chosen, usual, setting.recipe)
     if usual is not None and not same:
         sides.append(_side(DEFAULT, DEFAULT, usual, setting, seeds))
-    found = Final(winner.number, tuple(sides), same=same)
+    found = FinalEvaluation(winner.number, tuple(sides), unchanged=same)
     if len(sides) == 2:
         each = [100 * (a - b) for a, b in zip(sides[0].accuracies, sides[1].accuracies, strict=True)]
-        low, high = student(each) if seeds > 1 else (None, None)
+        low, high = t_interval(each) if seeds > 1 else (None, None)
         shown = low is not None and high is not None and (low > 0 or high < 0)
         found = dataclasses.replace(found, points=float(np.mean(each)), low=low, high=high, shown=shown)
     write_text(setting.out / RESULT, json.dumps(asdict(found), indent=1))
@@ -41,7 +41,7 @@ def finish(space: Space, setting: Setting, winner: Trial, seeds: int) -> Final:
 def _alike(one: Candidate, other: Candidate, recipe: Recipe) -> bool:
     """Whether two candidates are one network, trained alike: they may be written differently."""
     return planned(recipe, one.training) == planned(recipe, other.training) and (
-        weighed(one.drawing)[0] == weighed(other.drawing)[0]
+        estimate_costs(one.graph)[0] == estimate_costs(other.graph)[0]
     )
 
 
@@ -53,30 +53,30 @@ def _as_it_is(space: Space) -> Candidate | None:
         return None
 
 
-def _side(name: str, folder: str, one: Candidate, setting: Setting, seeds: int) -> Side:
+def _side(name: str, folder: str, one: Candidate, setting: TrialSettings, seeds: int) -> Contender:
     recipe = planned(setting.recipe, one.training)
-    asked = one.drawing.asked
-    network: Any = one.drawing.network
+    asked = one.graph.asked
+    network: Any = one.graph.network
     metrics: list[Mapping[str, Any]] = []
     folders: list[str] = []
     for seed in range(setting.seed, setting.seed + seeds):
         place = Path("final") / folder / f"seed-{seed}"  # a larger budget may find another best
-        setting.say(f"{name}: training from scratch on train and validation pictures, seed {seed}")
+        setting.log(f"{name}: training from scratch on train and validation pictures, seed {seed}")
         run = train(
             network,
-            dataclasses.replace(setting.data.joined, batch_size=recipe.batch_size, seed=seed),
+            dataclasses.replace(setting.data.train_and_validation, batch_size=recipe.batch_size, seed=seed),
             out=setting.out / place,
             recipe=recipe,
-            changes=asked["changes"],
-            options=one.drawing.options,
+            overrides=asked["changes"],
+            options=one.graph.options,
             seed=seed,
             precision=setting.policy,
             strategy=setting.word,
             callbacks=setting.callbacks,
-            say=setting.say,
+            log=setting.log,
         )
         metrics.append(run.metrics)
         folders.append(str(place))
     accuracies = tuple(one.get("mean_average_precision", one["accuracy"]) for one in metrics)
     mean = float(np.mean(accuracies))
-    return Side(name, accuracies, mean, metrics[0]["params"], metrics[0]["macs"], tuple(folders))
+    return Contender(name, accuracies, mean, metrics[0]["params"], metrics[0]["macs"], tuple(folders))

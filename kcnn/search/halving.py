@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Halving:
+class SuccessiveHalving:
     """A trial goes on after epoch 1, f, f * f, ... while it is among the best 1/f of all that came so far.
 
     This is the stopping rule of asynchronous successive halving (arXiv:1810.05934, section 3.2, as its stopping
@@ -13,7 +13,7 @@ class Halving:
     `factor` 0 stops none.
     """
 
-    factor: int
+    reduction_factor: int
     epochs: int  # of a whole trial
     scores: dict[int, dict[int, float]] = field(default_factory=dict)  # by epoch, by trial
 
@@ -21,21 +21,21 @@ class Halving:
     def rungs(self) -> tuple[int, ...]:
         """The epochs after which is asked."""
         found, epoch = [], 1
-        while self.factor > 1 and epoch < self.epochs:
+        while self.reduction_factor > 1 and epoch < self.epochs:
             found.append(epoch)
-            epoch *= self.factor
+            epoch *= self.reduction_factor
         return tuple(found)
 
-    def goes_on(self, trial: int, epoch: int, score: float) -> bool:
+    def should_continue(self, trial: int, epoch: int, score: float) -> bool:
         """Whether a trial goes on after an epoch, `score` the higher the better; the score is remembered."""
         if epoch not in self.rungs:
             return True
         there = self.scores.setdefault(epoch, {})
         there[trial] = score
-        if len(there) < self.factor:
+        if len(there) < self.reduction_factor:
             return True
         better = sum(other > score for other in there.values())
-        return better < len(there) // self.factor
+        return better < len(there) // self.reduction_factor
 
     def remember(self, trial: int, scores: Mapping[int, float]) -> None:
         """What a trial of an earlier start came to, by epoch."""

@@ -6,46 +6,46 @@ from typing import Any
 
 from kcnn.search.engine import keras_tuner
 from kcnn.space import Choice, Range, Space
-from kcnn.space.points import matters
+from kcnn.space.points import is_active
 
 
-def hyperparameters(space: Space, identity: str, first: Mapping[str, Any]) -> Any:
+def to_hyperparameters(space: Space, identity: str, first: Mapping[str, Any]) -> Any:
     """The space as keras_tuner.HyperParameters, the values of the first trial their defaults.
 
     A fixed one tells a worker whose trials it is given.
     """
     found = keras_tuner.HyperParameters()
     found.Fixed("kcnn/search", identity)
-    by_name = {choice.name: choice for choice in space.all}
-    for choice in space.all:
+    by_name = {choice.name: choice for choice in space.all_choices}
+    for choice in space.all_choices:
         _within(found, choice, by_name, lambda choice=choice: _one(found, choice, first.get(choice.name)))
     return found
 
 
-def encoded(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+def encode_values(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of choices as keras-tuner has them."""
-    by_name = {choice.name: choice for choice in space.all}
+    by_name = {choice.name: choice for choice in space.all_choices}
     return {name: _encode(by_name[name], value) for name, value in values.items()}
 
 
-def decoded(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+def decode_values(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of choices as the space has them; keras-tuner's own are left out, and those that do not matter.
 
     A worker's hyperparameters, which came by gRPC, have values of inactive ones too.
     """
     found: dict[str, Any] = {}
-    for choice in space.all:
-        if choice.name in values and matters(choice, found):
+    for choice in space.all_choices:
+        if choice.name in values and is_active(choice, found):
             found[choice.name] = _decode(choice, values[choice.name])
     return found
 
 
 def _within(found: Any, choice: Choice, by_name: Mapping[str, Choice], make: Any) -> None:
     """Call `make` under the conditions of a choice, and of those that it depends on."""
-    if choice.only_if is None:
+    if choice.condition is None:
         make()
         return
-    name, when = choice.only_if
+    name, when = choice.condition
     parent = by_name[name]
 
     def inside() -> None:

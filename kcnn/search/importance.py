@@ -39,7 +39,7 @@ def importances(space: Space, trials: Sequence[Trial], *, seed: int = 0) -> tupl
     epoch = min(len(trial.scores) for trial in scored)
     y = np.array([trial.scores[epoch - 1] for trial in scored])
     columns, names = [], []
-    for choice in space.all:
+    for choice in space.all_choices:
         values = [trial.values.get(choice.name) for trial in scored]
         if isinstance(choice.values, Range):
             numbers = [choice.values.middle if value is None else value for value in values]

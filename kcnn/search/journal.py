@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.files import write_text
-from kcnn.runs import table
-from kcnn.sketch import plain
+from kcnn.runs import to_csv
+from kcnn.sketch import to_builtin
 
 JOURNAL, CSV, LINES = "journal.jsonl", "trials.csv", "trials.jsonl"
 OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR = "ok", "pruned", "out_of_memory", "diverged", "error"
@@ -32,7 +32,7 @@ class Trial:
     receptive_field: int  # pixels of its shorter side, of the features
     seconds: float
     worker: str
-    after: int | None = None  # the trial whose training it goes on with, under Hyperband
+    continues: int | None = None  # the trial whose training it goes on with, under Hyperband
     starts: int = 1  # how often it was begun
 
     @property
@@ -94,10 +94,10 @@ class Journal:
     def starts(self, number: int) -> int:
         return sum(event["event"] == "start" and event["trial"] == number for event in self.events)
 
-    def publish(self) -> None:
+    def write_tables(self) -> None:
         """trials.csv and trials.jsonl, for people and other programs."""
         trials = self.trials
-        write_text(self.folder / CSV, table([trial.row for trial in trials]) if trials else "")
+        write_text(self.folder / CSV, to_csv([trial.row for trial in trials]) if trials else "")
         lines = [
             json.dumps({"trial": trial.number, **{k: v for k, v in vars(trial).items() if k != "number"}})
             for trial in trials
@@ -107,5 +107,5 @@ class Journal:
 
 def _trial(event: Mapping[str, Any]) -> Trial:
     told = {name: value for name, value in event.items() if name not in ("event", "trial", "values")}
-    values = {name: plain(value) for name, value in event["values"].items()}  # JSON has lists for tuples
+    values = {name: to_builtin(value) for name, value in event["values"].items()}  # JSON has lists for tuples
     return Trial(number=event["trial"], values=values, **told)

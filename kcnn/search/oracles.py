@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
-from kcnn.drawing import measure
+from kcnn.drawing import summary
 from kcnn.search import hyper
 from kcnn.search.engine import Proposed, TrialStatus, keras_tuner
-from kcnn.search.halving import Halving
+from kcnn.search.halving import SuccessiveHalving
 from kcnn.search.journal import ERROR, OK, OUT_OF_MEMORY, PRUNED, STATUSES, Journal
-from kcnn.space import NothingFeasible, Space
+from kcnn.space import NoFeasiblePointError, Space
 
 TUNERS = ("random", "bayesian", "hyperband", "grid")
 POOL = 300  # feasible candidates among which the Gaussian process chooses
@@ -39,13 +39,13 @@ class Budget:
 
 
 @dataclass
-class Book:
+class SearchState:
     """What an oracle of kcnn's knows beside keras-tuner's: the space, the journal, what was spent."""
 
     space: Space
     journal: Journal
     budget: Budget
-    halving: Halving
+    halving: SuccessiveHalving
     seed: int
     usual: Mapping[str, Any] = field(default_factory=dict)  # the recipe's own, where its fields are searched
     identities: set[str] = field(default_factory=set)
@@ -73,19 +73,19 @@ class Book:
 class _Judging:
     """What the four have in common, in front of keras-tuner's class: only what arithmetic allows is proposed."""
 
-    book: Book
+    book: SearchState
 
     def _random_values(self) -> dict[str, Any] | None:
         """The network as it is first, then candidates that seed and number fix; None where none is left."""
         number = len(self.trials)  # type: ignore[attr-defined]
         space, book = self.book.space, self.book
         if number == 0 and space.has_default:
-            return hyper.encoded(space, book.first)
+            return hyper.encode_values(space, book.first)
         try:
             found = space.sample(f"{book.seed}/{number}", apart_from=book.identities)
-        except NothingFeasible:
+        except NoFeasiblePointError:
             return None
-        return hyper.encoded(space, found.values)
+        return hyper.encode_values(space, found.values)
 
     def create_trial(self, tuner_id: str) -> Any:
         book = self.book
@@ -100,7 +100,7 @@ class _Judging:
         if trial.status != TrialStatus.RUNNING:
             return trial
         number = int(trial.trial_id)
-        values = hyper.decoded(book.space, trial.hyperparameters.values)
+        values = hyper.decode_values(book.space, trial.hyperparameters.values)
         if trial.trial_id not in known:
             identity = book.space.identity(values)
             assert identity is not None
@@ -118,7 +118,7 @@ class _Judging:
             self._ended(number, STATUSES[int(metrics[OUTCOME])], "", seconds=metrics[SECONDS])
             return Proposed(hyperparameters=values, trial_id=trial_id, status=TrialStatus.COMPLETED)
         book.scores.setdefault(number, {})[step] = metrics[SCORE]
-        on = book.halving.goes_on(number, step, metrics[SCORE])
+        on = book.halving.should_continue(number, step, metrics[SCORE])
         if book.budget.seconds is not None or book.budget.epochs is not None:
             on = on and not book.spent(0)
         status = TrialStatus.RUNNING if on else TrialStatus.STOPPED
@@ -134,8 +134,8 @@ class _Judging:
             return  # told twice: its worker was killed in between
         owner = next((name for name, t in self.ongoing_trials.items() if t is trial), worker)  # type: ignore[attr-defined]
         kept = book.scores.get(number, {})
-        values = hyper.decoded(book.space, trial.hyperparameters.values)
-        paper = measure(book.space.candidate(values).drawing)
+        values = hyper.decode_values(book.space, trial.hyperparameters.values)
+        paper = summary(book.space.candidate(values).graph)
         scores = [kept[epoch] for epoch in sorted(kept)]
         alive = status in (OK, PRUNED) and bool(scores)
         book.begun.pop(number, None)
@@ -152,14 +152,14 @@ class _Judging:
             seed=book.seed,
             params=paper.params,
             macs=paper.macs,
-            receptive_field=min(paper.field),
+            receptive_field=min(paper.receptive_field),
             seconds=round(seconds, 2),
             worker=owner,
             after=None if after is None else int(after),
             starts=book.journal.starts(number),
         )
         self.closed(trial, scores[-1] if alive else None, max(kept, default=0))
-        book.journal.publish()
+        book.journal.write_tables()
         book.tell(book.journal.trials[-1])
 
     def closed(self, trial: Any, score: float | None, epochs: int) -> None:
@@ -230,10 +230,10 @@ class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
         for number in range(POOL):
             try:
                 found = space.sample(f"{book.seed}/{trial_id}/{number}", apart_from=seen)
-            except NothingFeasible:
+            except NoFeasiblePointError:
                 break
             seen.add(str(space.identity(found.values)))
-            pool.append(hyper.encoded(space, found.values))
+            pool.append(hyper.encode_values(space, found.values))
         if not pool:
             return {"status": TrialStatus.STOPPED, "values": None}
         x, y = self._vectorize_trials()
@@ -272,17 +272,17 @@ class Grid(_Judging, keras_tuner.oracles.GridSearchOracle):
         return found
 
     def _new(self, values: Mapping[str, Any]) -> bool:
-        identity = self.book.space.identity(hyper.decoded(self.book.space, values))
+        identity = self.book.space.identity(hyper.decode_values(self.book.space, values))
         return identity is not None and identity not in self.book.identities
 
 
-def oracle(tuner: str, book: Book, identity: str) -> Any:
+def make_oracle(tuner: str, book: SearchState, identity: str) -> Any:
     """One of TUNERS, ready to propose. A grid takes ten values of a range. ValueError for another word."""
     if tuner not in TUNERS:
         raise ValueError(f"a tuner is one of {', '.join(TUNERS)}, not {tuner!r}")
     shared: dict[str, Any] = {
         "objective": keras_tuner.Objective("val_score", "max"),
-        "hyperparameters": hyper.hyperparameters(book.space, identity, book.first),
+        "hyperparameters": hyper.to_hyperparameters(book.space, identity, book.first),
         "tune_new_entries": False,
         "allow_new_entries": False,
         "seed": book.seed + 1,  # keras-tuner takes 0 for none
@@ -290,7 +290,7 @@ def oracle(tuner: str, book: Book, identity: str) -> Any:
     }
     found: Any
     if tuner == "bayesian":
-        found = Bayesian(num_initial_points=max(3, min(10, 2 * len(book.space.all))), **shared)
+        found = Bayesian(num_initial_points=max(3, min(10, 2 * len(book.space.all_choices))), **shared)
     elif tuner == "hyperband":
         found = Hyperband(max_epochs=book.halving.epochs, factor=3, hyperband_iterations=None, **shared)
     elif tuner == "grid":

@@ -9,13 +9,13 @@ import numpy as np
 
 import kcnn
 from kcnn.diff import diff
-from kcnn.drawing import Drawing, measure
+from kcnn.drawing import Graph, summary
 from kcnn.files import write_text
 from kcnn.search.importance import Importance, importances
 from kcnn.search.journal import STATUSES, Journal, Trial
-from kcnn.search.result import best, read, request_of
-from kcnn.space import Space, survey
-from kcnn.space.choices import spoken
+from kcnn.search.result import find_best_trial, read_result, read_request
+from kcnn.space import Space, analyze_feasibility
+from kcnn.space.choices import format_value
 
 COLOURS = dict(zip(STATUSES, ("#1f77b4", "#9aa0a6", "#d62728", "#ff7f0e", "#8c564b"), strict=True))
 LEADERS = 20
@@ -24,14 +24,14 @@ FIELDS = ("filters", "units", "kernel", "stride", "padding", "kind", "rate")  # 
 PAGE = Path(__file__).with_name("report.html")
 
 
-def write(folder: str | Path, to: str | Path | None = None) -> Path:
+def write_search_report(folder: str | Path, to: str | Path | None = None) -> Path:
     """The page of a search, in `to` or as report.html in its folder.
 
     FileNotFoundError or ValueError where the folder holds no search, or no trial has ended; ImportError without
     Jinja2 and Plotly, with the words to install them.
     """
     where = Path(folder)
-    told = request_of(where)
+    told = read_request(where)
     trials = Journal(where, writes=False).trials
     if not trials:
         raise ValueError(f"no trial of the search in {where} has ended yet")
@@ -41,13 +41,13 @@ def write(folder: str | Path, to: str | Path | None = None) -> Path:
     except ModuleNotFoundError as error:
         raise ImportError(f'the page takes {error.name}, which is not installed: pip install "kcnn[search]"') from None
 
-    space = Space.fromdict(told["space"])
-    winner = best(trials)
-    names = [choice.name for choice in space.all]
+    space = Space.from_json(told["space"])
+    winner = find_best_trial(trials)
+    names = [choice.name for choice in space.all_choices]
     weighed = importances(space, trials)
     scored = sorted((t for t in trials if t.score is not None), key=lambda t: (-t.epochs, -(t.score or 0), t.number))
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["spoken"] = spoken
+    environment.filters["spoken"] = format_value
     page = environment.from_string(PAGE.read_text(encoding="utf-8")).render(
         title=f"{told['space']['network']} on {told['data']}",
         told=told,
@@ -56,8 +56,8 @@ def write(folder: str | Path, to: str | Path | None = None) -> Path:
         leaders=scored[:LEADERS],
         names=names,
         winner=winner,
-        final=read(where),
-        survey=str(survey(space, seed=told["seed"])),
+        final=read_result(where),
+        survey=str(analyze_feasibility(space, seed=told["seed"])),
         importances=weighed,
         figures=[_html(figure) for figure in _figures(trials, names, weighed)],
         sides=_sides(space, winner) if winner else None,
@@ -141,8 +141,8 @@ def _parallel(trials: Sequence[Trial], names: Sequence[str]) -> Any:
         if all(isinstance(value, float) for value in values):
             dimensions.append({"label": name, "values": values})
             continue
-        known = sorted({spoken(value) if value is not None else "-" for value in values})
-        places = [known.index(spoken(value) if value is not None else "-") for value in values]
+        known = sorted({format_value(value) if value is not None else "-" for value in values})
+        places = [known.index(format_value(value) if value is not None else "-") for value in values]
         dimensions.append({"label": name, "values": places, "tickvals": list(range(len(known))), "ticktext": known})
     dimensions.append({"label": "score", "values": [t.score for t in scored]})
     more = " of the choices that matter most" if len(names) == LINES else ""
@@ -207,7 +207,7 @@ def _front(trials: Sequence[Trial], field: str, label: str) -> Any:
 
 
 def _words(t: Trial) -> str:
-    return "<br>".join([f"trial {t.number}", *(f"{escape(name)} {spoken(value)}" for name, value in t.values.items())])
+    return "<br>".join([f"trial {t.number}", *(f"{escape(name)} {format_value(value)}" for name, value in t.values.items())])
 
 
 def _html(figure: Any) -> str:
@@ -220,12 +220,12 @@ def _sides(space: Space, winner: Trial) -> Mapping[str, Any] | None:
         usual = space.base
     except ValueError:
         return None
-    found = space.candidate(winner.values).drawing
-    before, after = ({row.name: row for row in measure(one) if row.op is not None} for one in (usual, found))
+    found = space.candidate(winner.values).graph
+    before, after = ({row.name: row for row in summary(one) if row.op is not None} for one in (usual, found))
     names = [*before, *(name for name in after if name not in before)]
     rows = [(name, _cell(before.get(name)), _cell(after.get(name))) for name in names]
     return {
-        "diff": diff(usual, found).summary,
+        "diff": diff(usual, found).text,
         "rows": [(*row, row[1] != row[2]) for row in rows],
         "totals": [_totals(one) for one in (usual, found)],
     }
@@ -236,11 +236,11 @@ def _cell(row: Any) -> str:
         return ""
     op = row.op
     shown = [name for name in FIELDS if hasattr(op, name)]
-    said = [type(op).__name__, *(f"{name} {spoken(getattr(op, name))}" for name in shown)]
+    said = [type(op).__name__, *(f"{name} {format_value(getattr(op, name))}" for name in shown)]
     return f"{'x'.join(map(str, row.shape))}: {', '.join(said)}"
 
 
-def _totals(drawing: Drawing) -> str:
-    found = measure(drawing)
-    rows, columns = found.field
+def _totals(drawing: Graph) -> str:
+    found = summary(drawing)
+    rows, columns = found.receptive_field
     return f"{found.params:,} parameters, {found.macs:,} MACs, receptive field {rows}x{columns}"

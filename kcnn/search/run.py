@@ -12,33 +12,33 @@ from typing import Any
 import keras
 
 from kcnn import runs
-from kcnn.data import Data, load
+from kcnn.data import ImageDataset, load
 from kcnn.files import write_text
 from kcnn.search import crew
-from kcnn.search.final import finish
-from kcnn.search.halving import Halving
+from kcnn.search.final import run_final_evaluation
+from kcnn.search.halving import SuccessiveHalving
 from kcnn.search.journal import Journal, Trial
-from kcnn.search.oracles import TUNERS, Book, Budget, oracle
-from kcnn.search.result import CONFIG, Final, best
-from kcnn.search.trial import Setting
-from kcnn.search.tuner import Tuner, bounded
-from kcnn.space import Range, Space, Survey, survey
+from kcnn.search.oracles import TUNERS, SearchState, Budget, make_oracle
+from kcnn.search.result import CONFIG, FinalEvaluation, find_best_trial
+from kcnn.search.trial import TrialSettings
+from kcnn.search.tuner import Tuner, prune_checkpoints
+from kcnn.space import Range, Space, FeasibilityReport, analyze_feasibility
 from kcnn.training import Recipe, devices, request
 from kcnn.training import precision as precisions
-from kcnn.training import recipe as planned
-from kcnn.training.run import OVERSIZE
+from kcnn.training import get_recipe as planned
+from kcnn.training.run import CROP_RESIZE_FACTOR
 
 FACTOR = 3  # of successive halving
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search came to: every trial that has ended, the best one, and what it is worth on the test split."""
 
     folder: Path
     trials: Sequence[Trial]
     best: Trial | None  # None where every trial died
-    final: Final | None  # None where nothing was retrained
+    final: FinalEvaluation | None  # None where nothing was retrained
 
     @property
     def counts(self) -> dict[str, int]:
@@ -47,7 +47,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Rules:
+class SearchRules:
     """By what an oracle proposes and stops trials; all that a chief needs beside the space."""
 
     identity: str  # of the request
@@ -65,8 +65,8 @@ class Search:
     """A search that is settled: what it looks in, on which data, how, and for how long."""
 
     space: Space
-    setting: Setting
-    rules: Rules
+    setting: TrialSettings
+    rules: SearchRules
     seeds: int
     request: Mapping[str, Any]
 
@@ -75,7 +75,7 @@ class Search:
         return self.setting.out
 
 
-def settle(
+def prepare_search(
     space: Space,
     data: Any,
     *,
@@ -88,17 +88,17 @@ def settle(
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
-    adjust: Mapping[str, Any] | None = None,
+    recipe_overrides: Mapping[str, Any] | None = None,
     multi_label: bool = False,
-    halving: int = FACTOR,
-    keep: int = 3,
-    seeds: int = 3,
+    reduction_factor: int = FACTOR,
+    keep_checkpoints: int = 3,
+    final_seeds: int = 3,
     seed: int = 0,
     precision: str = "auto",
     strategy: str = "auto",
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: Any = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Search:
     """Everything that can be wrong with a request, found before anything is trained: ValueError, LookupError."""
     if tuner not in TUNERS:
@@ -108,35 +108,35 @@ def settle(
         ("trials", trials, 1),
         ("seconds", seconds, 0),
         ("total_epochs", total_epochs, 1),
-        ("keep", keep, 0),
-        ("seeds", seeds, 0),
+        ("keep", keep_checkpoints, 0),
+        ("seeds", final_seeds, 0),
     ):
         if value is not None and value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
-    if halving not in (0, *range(2, 11)):
-        raise ValueError(f"halving is the factor of successive halving, 2 to 10, or 0 for none, not {halving}")
+    if reduction_factor not in (0, *range(2, 11)):
+        raise ValueError(f"halving is the factor of successive halving, 2 to 10, or 0 for none, not {reduction_factor}")
     words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    plan = planned(recipe, {**(adjust or {}), **{name: value for name, value in words.items() if value is not None}})
+    plan = planned(recipe, {**(recipe_overrides or {}), **{name: value for name, value in words.items() if value is not None}})
     if plan.patience:
         raise ValueError("patience is for one training; a search stops trials by successive halving: set patience to 0")
     if {"epochs", "patience"} & {*space.training}:
         raise ValueError("epochs and patience are what trials are compared by; they cannot be searched")
-    for choice in space.all:
+    for choice in space.all_choices:
         if choice.name in space.training:
             values = choice.values
             for value in (values.low, values.high) if isinstance(values, Range) else values:
                 planned(plan, {choice.name: value})
-    several = devices.strategy(strategy)
-    policy = precisions.policy(precision)
-    shape: Any = space.input_shape or space.base.image.shape
-    if not isinstance(data, Data):
+    several = devices.make_strategy(strategy)
+    policy = precisions.resolve_policy(precision)
+    shape: Any = space.input_shape or space.base.input.shape
+    if not isinstance(data, ImageDataset):
         data = load(
             data,
             input_shape=shape,
             batch_size=plan.batch_size,
             seed=seed,
             multi_label=multi_label,
-            oversize=OVERSIZE if plan.augmentation.resized_crop else 1.0,
+            resize_factor=CROP_RESIZE_FACTOR if plan.augmentation.resized_crop else 1.0,
             progress=progress,
         )
     if space.input_shape and tuple(space.input_shape) != tuple(data.input_shape):
@@ -144,16 +144,16 @@ def settle(
     if space.classes is not None and space.classes != len(data.classes):
         raise ValueError(f"the space is of {space.classes} classes, and the data has {len(data.classes)}")
     space = dataclasses.replace(space, classes=len(data.classes), input_shape=tuple(data.input_shape))
-    request.refuse(data, multi_label, False, plan)
-    devices.divided(several, data)
+    request.check_request(data, multi_label, False, plan)
+    devices.check_divisible(several, data)
     asked = {
-        "space": space.asdict(),
+        "space": space.to_json(),
         "data": data.name,
         "images": {word: len(split) for word, split in data.splits.items()},
-        "fingerprint": request.fingerprint(data),
+        "fingerprint": request.fingerprint_data(data),
         **({"multi_label": True} if data.multi_label else {}),
         "tuner": tuner,
-        "halving": halving,
+        "halving": reduction_factor,
         "recipe_name": recipe if isinstance(recipe, str) else "own",
         "recipe": plan.asdict(),
         "seed": seed,
@@ -161,7 +161,7 @@ def settle(
         "strategy": strategy,
     }
     asked = json.loads(json.dumps(asked))
-    setting = Setting(
+    setting = TrialSettings(
         out=Path(out),
         data=data,
         recipe=plan,
@@ -169,18 +169,18 @@ def settle(
         policy=policy,
         word=strategy,
         strategy=several,
-        identity=runs.identity(asked),
+        identity=runs.hash_request(asked),
         callbacks=callbacks,
-        say=say,
+        log=log,
     )
     fields = plan.asdict()
     fields = {**fields, **fields["augmentation"]}
-    usual = {c.name: fields[c.name] for c in space.all if c.name in space.training and fields[c.name] in c}
-    rules = Rules(setting.identity, tuner, budget, halving, keep, plan.epochs, seed, usual)
-    return Search(space, setting, rules, seeds, asked)
+    usual = {c.name: fields[c.name] for c in space.all_choices if c.name in space.training and fields[c.name] in c}
+    rules = SearchRules(setting.identity, tuner, budget, reduction_factor, keep_checkpoints, plan.epochs, seed, usual)
+    return Search(space, setting, rules, final_seeds, asked)
 
 
-def claim(search: Search) -> None:
+def claim_folder(search: Search) -> None:
     """Make the folder this search's own, or refuse it with the difference where it is another's: ValueError."""
     path = search.folder / CONFIG
     if path.exists():
@@ -189,16 +189,16 @@ def claim(search: Search) -> None:
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is not of a search of kcnn's; give another folder") from None
         if there != search.request:
-            found = runs.differences(there, search.request)
+            found = runs.diff_requests(there, search.request)
             said = [f"{name} {a!r}, not {b!r}" for name, a, b in found if name != "fingerprint"]
             differ = "; ".join(said) or "other pictures or labels"
             raise ValueError(f"{search.folder} holds another search ({differ}); give another folder, or remove it")
         return
-    told = {"request": search.request, "command": runs.command(), "versions": runs.versions()}
+    told = {"request": search.request, "command": runs.command_line(), "versions": runs.library_versions()}
     write_text(path, json.dumps(told, indent=1))
 
 
-def opened(rules: Rules, space: Space, out: Path, tell: Callable[[Trial], None] = lambda trial: None) -> Any:
+def open_oracle(rules: SearchRules, space: Space, out: Path, tell: Callable[[Trial], None] = lambda trial: None) -> Any:
     """The oracle of a search, at where its journal ends; it takes down what happens from now on."""
     worker = crew.is_worker()
     epochs, journal = rules.epochs, Journal(out, writes=not worker)
@@ -206,19 +206,19 @@ def opened(rules: Rules, space: Space, out: Path, tell: Callable[[Trial], None] 
     keep = max(rules.keep, 2 * 3 ** int(log(epochs, 3))) if bands else rules.keep
 
     def told(trial: Trial) -> None:
-        bounded(out, journal.trials, keep)
+        prune_checkpoints(out, journal.trials, keep)
         tell(trial)
 
-    book = Book(
+    book = SearchState(
         space=space,
         journal=journal,
         budget=rules.budget,
-        halving=Halving(0 if bands else rules.halving, epochs),
+        halving=SuccessiveHalving(0 if bands else rules.halving, epochs),
         seed=rules.seed,
         usual=rules.usual,
         tell=told,
     )
-    found = oracle(rules.tuner, book, rules.identity)
+    found = make_oracle(rules.tuner, book, rules.identity)
     if not worker:  # whose proposals are the chief's
         found.play(journal)
     return found
@@ -229,13 +229,13 @@ def search(
     data: Any,
     *,
     workers: int = 1,
-    isolate: bool = False,
+    process_per_trial: bool = False,
     chief: str | None = None,
     port: int | None = None,
-    tell: Callable[[Trial], None] = lambda trial: None,
-    look: Callable[[Survey], None] = lambda survey: None,
+    on_trial_end: Callable[[Trial], None] = lambda trial: None,
+    on_survey: Callable[[FeasibilityReport], None] = lambda survey: None,
     **asked: Any,
-) -> Found:
+) -> SearchResult:
     """Look for the best network of a space on data, within a budget.
 
     `asked` are the words of `settle`; `look` is called with the survey of the space, before
@@ -249,43 +249,43 @@ def search(
 
     ValueError where the folder holds another search, NothingFeasible, and what kcnn.training.train raises.
     """
-    several = workers != 1 or isolate or chief or port
-    address = crew.address(data, workers=workers, chief=chief, port=port) if several else ""
-    found = settle(space, data, **asked)
-    surveyed = survey(found.space, seed=found.rules.seed)
-    claim(found)
-    look(surveyed)
+    several = workers != 1 or process_per_trial or chief or port
+    address = crew.resolve_address(data, workers=workers, chief=chief, port=port) if several else ""
+    found = prepare_search(space, data, **asked)
+    surveyed = analyze_feasibility(found.space, seed=found.rules.seed)
+    claim_folder(found)
+    on_survey(surveyed)
     if address:
-        crew.work(
+        crew.run_workers(
             found.space,
             data,
             found.folder,
             found.rules,
             asked,
             workers=workers,
-            isolate=isolate,
+            isolate=process_per_trial,
             address=address,
             joins=chief is not None,
             waits=port is not None,
-            tell=tell,
-            say=found.setting.say,
+            tell=on_trial_end,
+            say=found.setting.log,
         )
         if chief:
-            return Found(found.folder, (), None, None)  # the chief's machine has the journal, and makes an end
-        with runs.alone(found.folder):
-            return finished(found)
+            return SearchResult(found.folder, (), None, None)  # the chief's machine has the journal, and makes an end
+        with runs.lock_folder(found.folder):
+            return finish_search(found)
     helps = crew.is_worker()  # for a chief elsewhere, by keras-tuner's own variables
-    alone = contextlib.nullcontext() if helps else runs.alone(found.folder)
-    with alone, devices.together(found.setting.strategy):
-        Tuner(opened(found.rules, found.space, found.folder, tell), found.space, found.setting).search()
-        return Found(found.folder, (), None, None) if helps else finished(found)
+    alone = contextlib.nullcontext() if helps else runs.lock_folder(found.folder)
+    with alone, devices.join_workers(found.setting.strategy):
+        Tuner(open_oracle(found.rules, found.space, found.folder, on_trial_end), found.space, found.setting).search()
+        return SearchResult(found.folder, (), None, None) if helps else finish_search(found)
 
 
-def finished(search: Search) -> Found:
+def finish_search(search: Search) -> SearchResult:
     """The result of a search whose trials have all ended: the best network retrained and tested."""
     trials = Journal(search.folder).trials
-    winner = best(trials)
+    winner = find_best_trial(trials)
     final = None
     if winner is not None and search.seeds:
-        final = finish(search.space, search.setting, winner, search.seeds)
-    return Found(search.folder, trials, winner, final)
+        final = run_final_evaluation(search.space, search.setting, winner, search.seeds)
+    return SearchResult(search.folder, trials, winner, final)

@@ -11,25 +11,25 @@ from typing import Any
 import keras
 
 from kcnn import runs
-from kcnn.data import Data
+from kcnn.data import ImageDataset
 from kcnn.files import write_text
 from kcnn.search.journal import DIVERGED, ERROR, OK, OUT_OF_MEMORY, PRUNED
 from kcnn.space import Candidate
 from kcnn.training import checkpoints, devices, watch
-from kcnn.training import recipe as planned
-from kcnn.training.job import Job, fit, made
+from kcnn.training import get_recipe as planned
+from kcnn.training.job import TrainJob, fit_epochs, build_training_model
 from kcnn.training.recipes import Recipe
-from kcnn.training.run import no_memory, reproducible, resumed
+from kcnn.training.run import is_out_of_memory, make_reproducible, restore_newest
 
 TRACEBACK = "traceback.txt"
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrialSettings:
     """What all trials of a search have in common."""
 
     out: Path
-    data: Data
+    data: ImageDataset
     recipe: Recipe
     seed: int
     policy: str
@@ -37,7 +37,7 @@ class Setting:
     strategy: Any
     identity: str
     callbacks: Sequence[Any] = ()
-    say: Callable[[str], None] = print
+    log: Callable[[str], None] = print
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ class Outcome:
     seconds: float
 
 
-def folder(out: Path, number: int) -> Path:
+def trial_folder(out: Path, number: int) -> Path:
     """Where a trial keeps its history, its checkpoint, and the traceback of what it died of."""
     return out / "trials" / f"{number:04}"
 
 
-def score_of(row: Mapping[str, float]) -> float:
+def read_score(row: Mapping[str, float]) -> float:
     """What a search makes as high as it can: validation accuracy, of several labels average precision."""
     return row["val_average_precision"] if "val_average_precision" in row else row["val_accuracy"]
 
 
-def run(
-    setting: Setting,
+def run_trial(
+    setting: TrialSettings,
     number: int,
     candidate: Candidate,
     *,
@@ -73,66 +73,66 @@ def run(
     is its status, and in its folder. OSError where the disk is full: that is no candidate's fault.
     """
     begun = time.perf_counter()
-    where = folder(setting.out, number)
-    spent = sum(row["seconds"] for row in runs.history(where))  # in epochs before it was killed
+    where = trial_folder(setting.out, number)
+    spent = sum(row["seconds"] for row in runs.read_history(where))  # in epochs before it was killed
     try:
-        with devices.forgetting():
+        with devices.release_functions():
             status = _trained(setting, where, candidate, epochs, goes_on, after)
     except FloatingPointError as error:
         status = _died(where, DIVERGED, str(error))
     except OSError:
         raise
     except Exception as error:
-        status = _died(where, OUT_OF_MEMORY if no_memory(error) else ERROR, traceback.format_exc())
+        status = _died(where, OUT_OF_MEMORY if is_out_of_memory(error) else ERROR, traceback.format_exc())
     finally:
         keras.backend.clear_session()  # which collects garbage too
     return Outcome(status, spent + time.perf_counter() - begun)
 
 
 def _trained(
-    setting: Setting,
+    setting: TrialSettings,
     where: Path,
     candidate: Candidate,
     epochs: int,
     goes_on: Callable[[int, float], bool],
     after: int | None,
 ) -> str:
-    job = job_of(setting, where, candidate)
-    reproducible(setting.seed)
-    model = made(job)
-    found = resumed(job, model)
+    job = make_job(setting, where, candidate)
+    make_reproducible(setting.seed)
+    model = build_training_model(job)
+    found = restore_newest(job, model)
     if found is None and after is not None:
-        past = checkpoints.newest(folder(setting.out, after) / runs.STATES, model, job.run)[0]
+        past = checkpoints.restore_latest(trial_folder(setting.out, after) / runs.CHECKPOINTS, model, job.run)[0]
         found = past
     rows = found.history if found else []
     for row in rows:
-        if not goes_on(int(row["epoch"]), score_of(row)) and len(rows) < epochs:
+        if not goes_on(int(row["epoch"]), read_score(row)) and len(rows) < epochs:
             return PRUNED
     if len(rows) >= epochs:
         return OK
-    keeper = job.keeper(rows)
+    keeper = job.make_checkpointer(rows)
     asker = _Asker(keeper, goes_on)
     devices.preflight(job.strategy, model, job.data)
-    fit(model, dataclasses.replace(job, callbacks=[*job.callbacks, asker]), len(rows), epochs, keeper)
+    fit_epochs(model, dataclasses.replace(job, callbacks=[*job.callbacks, asker]), len(rows), epochs, keeper)
     return PRUNED if len(rows) < epochs else OK
 
 
-def job_of(setting: Setting, where: Path, candidate: Candidate) -> Job:
+def make_job(setting: TrialSettings, where: Path, candidate: Candidate) -> TrainJob:
     """The training that a candidate stands for."""
     recipe = planned(setting.recipe, candidate.training)
     data = dataclasses.replace(setting.data, batch_size=recipe.batch_size)
-    devices.divided(setting.strategy, data)
-    return Job(
+    devices.check_divisible(setting.strategy, data)
+    return TrainJob(
         out=where,
         request={"search": setting.identity, "values": dict(candidate.values), "recipe": recipe.asdict()},
-        drawing=candidate.drawing,
+        graph=candidate.graph,
         data=data,
         recipe=recipe,
         policy=setting.policy,
         strategy=setting.strategy,
         seed=setting.seed,
         callbacks=setting.callbacks,
-        say=setting.say,
+        log=setting.log,
     )
 
 
@@ -144,10 +144,10 @@ def _died(where: Path, status: str, text: str) -> str:
 class _Asker(keras.callbacks.Callback):
     """Asks after every epoch, once its state is kept, whether the trial goes on."""
 
-    def __init__(self, keeper: watch.Keeper, goes_on: Callable[[int, float], bool]):
+    def __init__(self, keeper: watch.Checkpointer, goes_on: Callable[[int, float], bool]):
         super().__init__()
         self.keeper, self.goes_on = keeper, goes_on
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not self.goes_on(epoch + 1, score_of(self.keeper.rows[-1])):
+        if not self.goes_on(epoch + 1, read_score(self.keeper.rows[-1])):
             self.model.stop_training = True

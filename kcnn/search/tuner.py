@@ -11,7 +11,7 @@ from kcnn.search import hyper, trial
 from kcnn.search.engine import BaseTuner, TrialStatus, grpc
 from kcnn.search.journal import STATUSES, Trial
 from kcnn.search.oracles import OUTCOME, SCORE, SECONDS
-from kcnn.search.trial import Setting
+from kcnn.search.trial import TrialSettings
 from kcnn.space import Space
 
 WAIT = 0.5  # seconds before a chief without a trial to give is asked again
@@ -32,7 +32,7 @@ class Chief(BaseTuner):
 class Tuner(Chief):
     """keras-tuner's search, each of whose trials is a training of kcnn's."""
 
-    def __init__(self, oracle: Any, space: Space, setting: Setting, *, once: bool = False):
+    def __init__(self, oracle: Any, space: Space, setting: TrialSettings, *, once: bool = False):
         super().__init__(oracle, setting.out)
         self.space, self.setting, self.once = space, setting, once
         self.asked = False
@@ -53,7 +53,7 @@ class Tuner(Chief):
         """Run one trial, and tell the oracle what became of it."""
         values = proposed.hyperparameters.values
         if values.get("kcnn/search") != self.setting.identity:
-            raise Stranger(
+            raise SearchMismatchError(
                 "the chief searches another space, or with other data, recipe or seed, than this worker was started "
                 "for; give the same command to all"
             )
@@ -67,10 +67,10 @@ class Tuner(Chief):
                 raise ConnectionError(f"the chief of this search is gone: {error}") from None
             return told.status != TrialStatus.STOPPED
 
-        outcome = trial.run(
+        outcome = trial.run_trial(
             self.setting,
             number,
-            self.space.candidate(hyper.decoded(self.space, values)),
+            self.space.candidate(hyper.decode_values(self.space, values)),
             epochs=values.get("tuner/epochs") or self.setting.recipe.epochs,
             goes_on=goes_on,
             after=None if after is None else int(after),
@@ -86,19 +86,19 @@ class Tuner(Chief):
     def on_trial_end(self, trial: Any) -> None:
         """The oracle was told; a worker of one trial has done its work."""
         if self.once:
-            raise OneDone
+            raise TrialDone
 
 
-class OneDone(Exception):
+class TrialDone(Exception):
     """A worker that was started for one trial has ended it."""
 
 
-class Stranger(ValueError):
+class SearchMismatchError(ValueError):
     """A worker whose chief searches something else."""
 
 
-def bounded(out: Any, trials: list[Trial], keep: int) -> None:
+def prune_checkpoints(out: Any, trials: list[Trial], keep: int) -> None:
     """Keep the checkpoints of the best `keep` trials that have ended, and no others."""
     scored = sorted((t for t in trials if t.score is not None), key=lambda t: (-(t.score or 0), t.number))
     for one in [*scored[keep:], *(t for t in trials if t.score is None)]:
-        shutil.rmtree(trial.folder(out, one.number) / runs.STATES, ignore_errors=True)
+        shutil.rmtree(trial.trial_folder(out, one.number) / runs.CHECKPOINTS, ignore_errors=True)

@@ -13,17 +13,17 @@ from typing import Any
 import keras
 
 from kcnn.arithmetic import Pair
-from kcnn.sliding.convolved import Apart, convolved, plain
+from kcnn.sliding.convolved import NotConvolutionalError, slide_convolutions, to_inference_layers
 from kcnn.sliding.layers import Windows
 
 log = logging.getLogger("kcnn.sliding")
 
 
 @dataclass(frozen=True)
-class Sliding:
+class SlidingMode:
     """How a model slides: as a "convolution" of the whole image, or over "windows" cut out, and then why."""
 
-    way: str
+    mode: str
     window: Pair  # pixels
     stride: Pair  # pixels
     reason: str | None = None
@@ -52,11 +52,11 @@ def sliding_window(model: Any, stride: int | Pair, *, input_shape: Sequence[int 
         raise ValueError(f"input_shape {shape} has no room for a window of {window[0]}x{window[1]} pixels")
     image = keras.Input(shape, name=model.inputs[0]._keras_history.operation.name, dtype=model.inputs[0].dtype)
     try:
-        logits = convolved(plain(model), image, window, step)
-        how = Sliding("convolution", window, step)
-    except Apart as error:
+        logits = slide_convolutions(to_inference_layers(model), image, window, step)
+        how = SlidingMode("convolution", window, step)
+    except NotConvolutionalError as error:
         logits = Windows(model, window, step, name="windows")(image)
-        how = Sliding("windows", window, step, str(error))
+        how = SlidingMode("windows", window, step, str(error))
         log.info("%s slides window by window: %s", model.name, error)
     made = keras.Model(image, logits, name=f"{model.name}_sliding")
     made.sliding = how

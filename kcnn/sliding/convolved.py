@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from kcnn.arithmetic import Pair, margins, reach, slide
-from kcnn.deploy import deploy
-from kcnn.read import sources
-from kcnn.sketch import walk
-from kcnn.sliding.layers import Everywhere
+from kcnn.arithmetic import Pair, padding_amounts, dilated_size, output_size
+from kcnn.deploy import optimize_for_inference
+from kcnn.read import producers
+from kcnn.sketch import topological_order
+from kcnn.sliding.layers import WholeInput
 
 _OWN = keras.layers
 _CONVOLUTIONS = (_OWN.Conv2D, _OWN.DepthwiseConv2D)
@@ -31,7 +31,7 @@ _OPS = {  # Keras' operations that do so, by the names of their classes, of whic
 }
 
 
-class Apart(Exception):
+class NotConvolutionalError(Exception):
     """Why windows have to be classified apart."""
 
 
@@ -45,18 +45,18 @@ class _Map:
     field: Pair  # pixels of the image that one position sees
 
 
-def plain(model: Any) -> Any:
+def to_inference_layers(model: Any) -> Any:
     """The model of Keras' own layers, whose windows are known."""
     try:
-        return deploy(model)
+        return optimize_for_inference(model)
     except TypeError as error:
-        raise Apart(str(error)) from None
+        raise NotConvolutionalError(str(error)) from None
 
 
-def convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
+def slide_convolutions(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
     """The logits of every window, of the layers of a plain model run over the whole image; Apart with a reason."""
-    order = walk(plain.outputs[0], sources=sources)
-    users = {id(one): [tensor for tensor in order if any(x is one for x in sources(tensor))] for one in order}
+    order = topological_order(plain.outputs[0], sources=producers)
+    users = {id(one): [tensor for tensor in order if any(x is one for x in producers(tensor))] for one in order}
     maps = {id(plain.inputs[0]): _Map(window, (1, 1), (1, 1), (1, 1))}
     flat = None
     for tensor in order:
@@ -65,9 +65,9 @@ def convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
             continue
         maps[id(tensor)] = _mapped(tensor, maps, stride)
     assert flat is not None  # the logits are
-    above = sources(flat)
+    above = producers(flat)
     if len(above) != 1 or id(above[0]) not in maps:
-        raise Apart(f"layer {_operation(flat).name!r} does not make features of one map")
+        raise NotConvolutionalError(f"layer {_operation(flat).name!r} does not make features of one map")
     end = _end(flat, maps[id(above[0])], users)
     if end is not flat:
         maps[id(flat)] = maps[id(above[0])]
@@ -77,14 +77,14 @@ def convolved(plain: Any, image: Any, window: Pair, stride: Pair) -> Any:
     spare = tuple((0, n - seen) for n, seen in zip(window, last.field, strict=True))
     x = _OWN.Cropping2D(spare, name="unseen")(image) if any(after for _, after in spare) else image
     made = {id(plain.inputs[0]): x}
-    for tensor in walk(above[0], sources=sources):
+    for tensor in topological_order(above[0], sources=producers):
         if id(tensor) not in made:
             made[id(tensor)] = _again(tensor, made, maps)
     x = _collapsed(made[id(above[0])], maps[id(above[0])], last, _operation(flat), _operation(end))
-    seen = {id(one) for one in walk(end, sources=sources)}
+    seen = {id(one) for one in topological_order(end, sources=producers)}
     rest = [tensor for tensor in order if id(tensor) not in seen]
     if not all(map(_of_maps, rest)):
-        return Everywhere(tail, name="everywhere")(x)
+        return WholeInput(tail, name="everywhere")(x)
     made = {id(end): x}
     for tensor in rest:
         args, kwargs = _node(tensor).arguments.fill_in(made)
@@ -100,7 +100,7 @@ def _known(tensor: Any) -> Any:
     """The layer behind a tensor; Apart where its activation is a function of somebody's, which may see anything."""
     layer = _operation(tensor)
     if not _own_activation(layer):
-        raise Apart(f"layer {layer.name!r} has an activation that is not Keras' own")
+        raise NotConvolutionalError(f"layer {layer.name!r} has an activation that is not Keras' own")
     return layer
 
 
@@ -109,25 +109,25 @@ def _own_activation(layer: Any) -> bool:
     return home.partition(".")[0] == "keras"
 
 
-def _padding(layer: Any) -> Apart:
-    return Apart(f"layer {layer.name!r} pads its input, where the image has pixels around a window")
+def _padding(layer: Any) -> NotConvolutionalError:
+    return NotConvolutionalError(f"layer {layer.name!r} pads its input, where the image has pixels around a window")
 
 
 def _mapped(tensor: Any, maps: dict[int, _Map], stride: Pair) -> _Map:
     """Where a layer's map lies, from where its sources lie."""
-    layer, before = _known(tensor), [maps.get(id(source)) for source in sources(tensor)]
+    layer, before = _known(tensor), [maps.get(id(source)) for source in producers(tensor)]
     first = before[0] if before else None
     if first is None or None in before:
-        raise Apart(f"layer {layer.name!r} makes a map of what is none")
+        raise NotConvolutionalError(f"layer {layer.name!r} makes a map of what is none")
     if isinstance(layer, (*_CONVOLUTIONS, *_POOLS)):
         return _behind(first, layer, stride)
     kind = type(layer).__name__
     if kind in ("ZeroPadding2D", "Pad"):
         raise _padding(layer)
     if not _pointwise(layer, tensor):
-        raise Apart(f"layer {layer.name!r}, a {kind}, is not known to see the same in a window as in the image")
+        raise NotConvolutionalError(f"layer {layer.name!r}, a {kind}, is not known to see the same in a window as in the image")
     if any(one != first for one in before[1:]):
-        raise Apart(f"layer {layer.name!r} joins maps that see the image in different windows")
+        raise NotConvolutionalError(f"layer {layer.name!r} joins maps that see the image in different windows")
     return first
 
 
@@ -163,10 +163,10 @@ def _behind(before: _Map, layer: Any, stride: Pair) -> _Map:
     kernel, dilation, strides, padding = _geometry(layer, before.size)
     found = []
     for axis in (0, 1):
-        size, span = before.size[axis], reach(kernel[axis], dilation[axis])
-        if any(margins(size, span, strides[axis], padding, axis)):
+        size, span = before.size[axis], dilated_size(kernel[axis], dilation[axis])
+        if any(padding_amounts(size, span, strides[axis], padding, axis)):
             raise _padding(layer)
-        count = slide(size, span, strides[axis], "valid", axis)
+        count = output_size(size, span, strides[axis], "valid", axis)
         step = before.step[axis] * strides[axis] if count > 1 else 0  # with one position there is no step to keep
         field = before.field[axis] + (span - 1) * before.step[axis]
         found.append((count, step, gcd(stride[axis], step), field))
@@ -180,12 +180,12 @@ def _end(flat: Any, before: _Map, users: dict[int, list[Any]]) -> Any:
     if isinstance(layer, _GLOBAL):
         return flat
     if not isinstance(layer, _OWN.Flatten):
-        raise Apart(f"layer {layer.name!r}, a {type(layer).__name__}, makes features of a map in a way of its own")
+        raise NotConvolutionalError(f"layer {layer.name!r}, a {type(layer).__name__}, makes features of a map in a way of its own")
     if len(after) == 1 and isinstance(_known(after[0]), _OWN.Dense):
         return after[0]
     if before.size == (1, 1):
         return flat
-    raise Apart(f"layer {layer.name!r} flattens a map for something else than one dense layer")
+    raise NotConvolutionalError(f"layer {layer.name!r} flattens a map for something else than one dense layer")
 
 
 def _of_maps(tensor: Any) -> bool:
@@ -201,7 +201,7 @@ def _tail(end: Any, logits: Any) -> Any:
     try:
         return keras.Model(end, logits, name="tail")
     except ValueError:
-        raise Apart(f"not all that follows layer {_operation(end).name!r} is made of its features") from None
+        raise NotConvolutionalError(f"not all that follows layer {_operation(end).name!r} is made of its features") from None
 
 
 def _again(tensor: Any, made: dict[int, Any], maps: dict[int, _Map]) -> Any:
@@ -210,7 +210,7 @@ def _again(tensor: Any, made: dict[int, Any], maps: dict[int, _Map]) -> Any:
     args, kwargs = node.arguments.fill_in(made)
     if not isinstance(layer, (*_CONVOLUTIONS, *_POOLS)):
         return layer(*args, **kwargs)
-    before, after = maps[id(sources(tensor)[0])], maps[id(tensor)]
+    before, after = maps[id(producers(tensor)[0])], maps[id(tensor)]
     if isinstance(layer, _POOLS):
         return _pooled(args[0], before, after, layer)
     dilation = layer.dilation_rate

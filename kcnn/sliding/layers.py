@@ -81,7 +81,7 @@ class Windows(keras.layers.Layer):
 
 
 @registered
-class Everywhere(keras.layers.Layer):
+class WholeInput(keras.layers.Layer):
     """A model from features to logits at every position of a map; (n, rows, columns, channels) in and out."""
 
     def __init__(self, model, **kwargs):

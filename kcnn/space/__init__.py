@@ -1,21 +1,21 @@
 """Spaces of networks to search in: choices by address, conditions, limits, and how much of them is feasible."""
 
-from kcnn.space.choices import Choice, Range, each, only_if
+from kcnn.space.choices import Choice, Range, per_layer, conditional
 from kcnn.space.default import default_space, stack_space
-from kcnn.space.space import Candidate, NothingFeasible, Space
-from kcnn.space.survey import Refusal, Survey, survey
+from kcnn.space.space import Candidate, NoFeasiblePointError, Space
+from kcnn.space.survey import Rejection, FeasibilityReport, analyze_feasibility
 
 __all__ = [
     "Candidate",
     "Choice",
-    "NothingFeasible",
+    "NoFeasiblePointError",
     "Range",
-    "Refusal",
+    "Rejection",
     "Space",
-    "Survey",
+    "FeasibilityReport",
     "default_space",
-    "each",
-    "only_if",
+    "per_layer",
+    "conditional",
     "stack_space",
-    "survey",
+    "analyze_feasibility",
 ]

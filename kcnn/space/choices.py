@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from kcnn.sketch import plain
+from kcnn.sketch import to_builtin
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Choice:
 
     name: str
     values: Values
-    only_if: tuple[str, tuple[Any, ...]] | None = None  # the name of another choice, and which of its values
+    condition: tuple[str, tuple[Any, ...]] | None = None  # the name of another choice, and which of its values
 
     def pick(self, random: Random) -> Any:
         return self.values.pick(random) if isinstance(self.values, Range) else random.choice(self.values)
@@ -65,7 +65,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ChoiceRequest:
     """Values as a person gives them, before layers are looked up."""
 
     values: Values
@@ -73,44 +73,44 @@ class Wish:
     only_if: tuple[str, tuple[Any, ...]] | None = None
 
 
-def each(*values: Any) -> Wish:
+def per_layer(*values: Any) -> ChoiceRequest:
     """A choice of its own for every layer that answers to the address: {"conv*.kernel": each(3, 5)}, or each(Range)."""
-    return replace(wish(values[0] if len(values) == 1 and isinstance(values[0], Range) else values), each=True)
+    return replace(to_request(values[0] if len(values) == 1 and isinstance(values[0], Range) else values), each=True)
 
 
-def only_if(name: str, when: Any, values: Any) -> Wish:
+def conditional(name: str, when: Any, values: Any) -> ChoiceRequest:
     """Values to choose from only where the choice `name` has come to `when`, a value or a tuple of them.
 
     `values` may be a Range, a tuple, or each(...).
     """
-    return replace(wish(values), only_if=(name, plain(when) if isinstance(when, tuple | list) else (plain(when),)))
+    return replace(to_request(values), only_if=(name, to_builtin(when) if isinstance(when, tuple | list) else (to_builtin(when),)))
 
 
-def wish(values: Any, name: str = "a choice") -> Wish:
+def to_request(values: Any, name: str = "a choice") -> ChoiceRequest:
     """What a person gave as the values of a choice, checked."""
-    if isinstance(values, Wish):
+    if isinstance(values, ChoiceRequest):
         return values
     if isinstance(values, Range):
-        return Wish(values)
+        return ChoiceRequest(values)
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise ValueError(f"{name} takes a tuple of values such as (3, 5), or a kcnn.space.Range, not {values!r}")
-    found = plain(list(values))
+    found = to_builtin(list(values))
     if not found:
         raise ValueError(f"{name} has no value to choose from")
     if len({json.dumps([type(one).__name__, one]) for one in found}) < len(found):
         raise ValueError(f"{name} names one value twice: {found!r}")
-    return Wish(found)
+    return ChoiceRequest(found)
 
 
-def ordered(choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
+def sort_choices(choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
     """The choices, each behind the one that it depends on. ValueError for one that is not there, or a circle."""
     found: dict[str, Choice] = {}
 
     def place(choice: Choice, above: tuple[str, ...]) -> None:
         if choice.name in above:
             raise ValueError(f"choices depend on each other in a circle: {' -> '.join((*above, choice.name))}")
-        if choice.only_if:
-            name, when = choice.only_if
+        if choice.condition:
+            name, when = choice.condition
             if name not in choices:
                 raise ValueError(f"{choice.name} depends on a choice {name!r}; there are {', '.join(choices)}")
             if not isinstance(choices[name].values, Range):
@@ -125,14 +125,14 @@ def ordered(choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
     return tuple(found.values())
 
 
-def spoken(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as a person reads it: 3x5, 'valid', 0.01."""
     if isinstance(value, tuple | list) and all(type(one) is int for one in value):
         return "x".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
-def written(choice: Choice) -> dict[str, Any]:
+def choice_to_json(choice: Choice) -> dict[str, Any]:
     """A choice as JSON has it, without its name."""
     values = choice.values
     found: dict[str, Any] = (
@@ -140,14 +140,14 @@ def written(choice: Choice) -> dict[str, Any]:
         if isinstance(values, Range)
         else {"values": list(values)}
     )
-    return {**found, "only_if": [choice.only_if[0], list(choice.only_if[1])]} if choice.only_if else found
+    return {**found, "only_if": [choice.condition[0], list(choice.condition[1])]} if choice.condition else found
 
 
-def read(told: Mapping[str, Any]) -> Wish:
+def choice_from_json(told: Mapping[str, Any]) -> ChoiceRequest:
     """What `written` has written."""
     if "low" in told:
         values: Any = Range(told["low"], told["high"], told["log"])
     else:
-        values = tuple(map(plain, told["values"]))
+        values = tuple(map(to_builtin, told["values"]))
     when = told.get("only_if")
-    return Wish(values, only_if=(when[0], tuple(map(plain, when[1]))) if when else None)
+    return ChoiceRequest(values, only_if=(when[0], tuple(map(to_builtin, when[1]))) if when else None)

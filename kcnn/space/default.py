@@ -7,11 +7,11 @@ from random import Random
 from typing import Any
 
 from kcnn.architecture import Architecture
-from kcnn.arithmetic import DoesNotFit, pair
-from kcnn.drawing import Drawing, attempt, least_input, measure
-from kcnn.measurement import Row
-from kcnn.sketch import matcher
-from kcnn.space.choices import Range, each
+from kcnn.arithmetic import InputTooSmallError, to_pair
+from kcnn.drawing import Graph, try_trace, find_min_input_size, summary
+from kcnn.measurement import LayerSummary
+from kcnn.sketch import compile_glob
+from kcnn.space.choices import Range, per_layer
 from kcnn.space.space import Space
 
 KERNELS = (3, 5, 7)  # the lecture's
@@ -26,7 +26,7 @@ def default_space(
     classes: int | None = None,
     input_shape: tuple[int, int, int] | None = None,
     options: Mapping[str, Any] | None = None,
-    changes: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     **limits: Any,
 ) -> Space:
     """What is worth trying in a network: of its first layers with a window kernel, stride and padding, of each stage
@@ -40,22 +40,22 @@ def default_space(
         "classes": classes,
         "input_shape": input_shape,
         "options": options or {},
-        "changes": changes or {},
+        "changes": overrides or {},
     }
     drawn = _fitting(network, classes, input_shape, asked["changes"], asked["options"])
-    rows = [row for row in measure(drawn) if row.op is not None]
+    rows = [row for row in summary(drawn) if row.op is not None]
     limits.setdefault("max_macs", DEARER * sum(row.macs for row in rows))
     own_code = drawn.architecture is not None and drawn.architecture.keras is not None  # which no address reaches
     wanted = {} if own_code else {address: values for address, values in _wanted(rows).items() if len(values) > 1}
     if not wanted:
         return Space(network, {}, training={"learning_rate": Range(1e-4, 1e-2, log=True)}, **asked, **limits)
     space = Space(network, wanted, **asked, **limits)
-    own = space.verdict(space.default).identity is not None
+    own = space.judge(space.default).identity is not None
     fitting = {
         name: tuple(
             value
             for value in values
-            if not own or value == space.default[name] or space.verdict({**space.default, name: value}).identity
+            if not own or value == space.default[name] or space.judge({**space.default, name: value}).identity
         )
         for name, values in wanted.items()
     }
@@ -63,18 +63,18 @@ def default_space(
     return _pruned(replace(space, choices=kept), first=next(iter(wanted)).rpartition(".")[0])
 
 
-def _fitting(network: Any, classes: Any, shape: Any, changes: Mapping[str, Any], options: Mapping[str, Any]) -> Drawing:
+def _fitting(network: Any, classes: Any, shape: Any, changes: Mapping[str, Any], options: Mapping[str, Any]) -> Graph:
     """The network on this input, or on the smallest that it fits: what is chosen may make it fit this one."""
     try:
-        return attempt(network, classes=classes, input_shape=shape, changes=changes, **options)
-    except DoesNotFit:
-        side = least_input(network, classes=classes, input_shape=shape, changes=changes, **options)
+        return try_trace(network, classes=classes, input_shape=shape, changes=changes, **options)
+    except InputTooSmallError:
+        side = find_min_input_size(network, classes=classes, input_shape=shape, changes=changes, **options)
         if side is None:
             raise
-        return attempt(network, classes=classes, input_shape=(side, side, shape[2]), changes=changes, **options)
+        return try_trace(network, classes=classes, input_shape=(side, side, shape[2]), changes=changes, **options)
 
 
-def _wanted(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
+def _wanted(rows: Sequence[LayerSummary]) -> dict[str, tuple[Any, ...]]:
     """Values by address, the network's own first; whether they fit is not asked yet."""
     sliding = [row for row in rows if all(hasattr(row.op, name) for name in WINDOW)]
     if not sliding:
@@ -88,20 +88,20 @@ def _wanted(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
         found[f"{row.name}.padding"] = tuple(dict.fromkeys((row.op.padding, "same", "valid")))
     alike: dict[tuple[Any, ...], list[str]] = {}
     for row in sliding:
-        sides = pair(row.op.kernel)
+        sides = to_pair(row.op.kernel)
         if row.name not in (stem.name, first.name) and sides[0] == sides[1] >= 3 and not _pool(row.op):
             alike.setdefault((row.stage, type(row.op), row.op.kernel), []).append(row.name)
     for (_, _, kernel), group in alike.items():
         found[f"{_address(group, names)}.kernel"] = _kernels(kernel)[:2]
     strided: dict[Any, list[str]] = {}
     for row in sliding:
-        own = pair(row.op.stride)
+        own = to_pair(row.op.stride)
         if max(own) > 1 and row.name not in (stem.name, first.name):
             strided.setdefault((row.stride, own), []).append(row.name)
     for (_, own), group in strided.items():
         op_stride = own[0] if own[0] == own[1] else own
         found[f"{_address(group, names)}.stride"] = _strides(op_stride)
-    pools = [row for row in sliding if _pool(row.op) and max(pair(row.op.stride)) > 1 and row.name != stem.name]
+    pools = [row for row in sliding if _pool(row.op) and max(to_pair(row.op.stride)) > 1 and row.name != stem.name]
     for row in pools:
         found[f"{row.name}.padding"] = tuple(dict.fromkeys((row.op.padding, "same", "valid")))
     return found
@@ -116,7 +116,7 @@ def _kernels(own: Any) -> tuple[Any, ...]:
 
 
 def _strides(own: Any) -> tuple[Any, ...]:
-    rows, columns = pair(own)
+    rows, columns = to_pair(own)
     other: Any = 2 if (rows, columns) == (1, 1) else max(1, rows // 2)
     return (own, other) if rows == columns else (own,)
 
@@ -127,7 +127,7 @@ def _address(group: Sequence[str], names: Sequence[str]) -> str:
     if len({len(name.split("_")) for name in group}) == 1:
         for most in (1, 2, len(group)):  # words of a place that are named one by one, where there are no more
             glob = "_".join(_word(words, most) for words in columns)
-            fits = matcher(glob)
+            fits = compile_glob(glob)
             if [name for name in names if fits(name)] == list(group):
                 return glob
     return "{" + ",".join(group) + "}"
@@ -146,7 +146,7 @@ def _pruned(space: Space, first: str) -> Space:
     while True:
         random = Random("default space")
         points = [space.pick(random) for _ in range(SAMPLES)]
-        good = [space.verdict(point).identity is not None for point in points]
+        good = [space.judge(point).identity is not None for point in points]
         if sum(good) >= SHARE * SAMPLES:
             return space
         worst = _worst(space, points, good, first)
@@ -194,11 +194,11 @@ def stack_space(
         {
             "depth": depth,
             "filters": filters,
-            "conv?.kernel": each(*KERNELS),
-            "conv?.stride": each(1, 2),
-            "conv?.padding": each("same", "valid"),
-            "pool?.kind": each("max", "average"),
-            "pool?.stride": each(2, 1),
+            "conv?.kernel": per_layer(*KERNELS),
+            "conv?.stride": per_layer(1, 2),
+            "conv?.padding": per_layer("same", "valid"),
+            "pool?.kind": per_layer("max", "average"),
+            "pool?.stride": per_layer(2, 1),
         },
         classes=classes,
         input_shape=input_shape,

@@ -7,8 +7,8 @@ from math import prod
 from typing import Any
 
 from kcnn import arithmetic
-from kcnn.arithmetic import Shape, margins, pair, reach, remembered
-from kcnn.drawing import Drawing
+from kcnn.arithmetic import Shape, padding_amounts, to_pair, dilated_size, call_cached
+from kcnn.drawing import Graph
 from kcnn.ops import Conv, Depthwise, Pool
 
 
@@ -21,19 +21,19 @@ class Costs:
     activation_bytes: int
 
 
-def weighed(drawing: Drawing) -> tuple[str, Costs]:
+def estimate_costs(drawing: Graph) -> tuple[str, Costs]:
     """A name for what a network computes, by its layers as they act on the sizes that they meet; and what it costs.
 
     The name holds within this process.
     """
-    needed = {id(end) for end in drawing.ends.values()}
+    needed = {id(end) for end in drawing.outputs.values()}
     parts: list[Any] = []
     params = macs = outputs = 0
-    for x in reversed(drawing.image.paper.layers.values()):  # as they were drawn: each behind its inputs
+    for x in reversed(drawing.input.context.layers.values()):  # as they were drawn: each behind its inputs
         if id(x) in needed:
             sources = x.inputs
             needed.update(map(id, sources))
-            acting, own, multiplied = remembered(_one, x.op, tuple([source.shape for source in sources]), x.shape)
+            acting, own, multiplied = call_cached(_one, x.op, tuple([source.shape for source in sources]), x.shape)
             params, macs, outputs = params + own, macs + multiplied, outputs + prod(x.shape)
             parts += (x.name, acting, *[source.name for source in sources])
     plan = drawing.architecture
@@ -44,21 +44,21 @@ def weighed(drawing: Drawing) -> tuple[str, Costs]:
 
 @lru_cache(maxsize=65536)
 def _one(op: Any, shapes: tuple[Shape, ...], out: Shape) -> tuple[str, int, int]:
-    return _acting(op, shapes, out), arithmetic.params(op, *shapes), arithmetic.macs(op, *shapes, out=out)
+    return _acting(op, shapes, out), arithmetic.count_params(op, *shapes), arithmetic.count_macs(op, *shapes, out=out)
 
 
 def _acting(op: Any, shapes: tuple[Shape, ...], out: Shape) -> str:
     """An op as text, its padding as the pixels that it puts around this input, however it is written."""
     if type(op) not in (Conv, Depthwise, Pool) or getattr(op, "count_padding", False):
         return f"{op} {shapes}"
-    given, strides = shapes[0], pair(op.stride)
-    kernel = tuple(map(reach, pair(op.kernel), pair(getattr(op, "dilation", 1))))
+    given, strides = shapes[0], to_pair(op.stride)
+    kernel = tuple(map(dilated_size, to_pair(op.kernel), to_pair(getattr(op, "dilation", 1))))
     sides = []
     for axis in (0, 1):
-        before = margins(given[axis], kernel[axis], strides[axis], op.padding, axis)[0]
+        before = padding_amounts(given[axis], kernel[axis], strides[axis], op.padding, axis)[0]
         last = (out[axis] - 1) * strides[axis] + kernel[axis] - before  # pixels of the image up to the last one seen
         sides.append((before, max(0, last - given[axis])))
-    kept = replace(op, padding=tuple(sides), kernel=pair(op.kernel), stride=strides)
+    kept = replace(op, padding=tuple(sides), kernel=to_pair(op.kernel), stride=strides)
     if not any(map(any, sides)) and hasattr(op, "fill"):
         kept = replace(kept, fill="zeros")
     return f"{kept} {given}"

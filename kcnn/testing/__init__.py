@@ -33,44 +33,44 @@ class Suite:
 
     @classmethod
     def teardown_class(cls):
-        checks.forget()
+        checks.clear_cache()
 
     def test_what_it_declares_is_so(self):
-        self._holds(checks.declared)
+        self._holds(checks.check_declared)
 
     def test_layers_have_names_that_addresses_reach(self):
-        self._holds(checks.named)
+        self._holds(checks.check_names)
 
     def test_the_sketch_is_the_keras_model_layer_by_layer(self):
-        self._holds(checks.drawn_as_built)
+        self._holds(checks.check_matches_keras)
 
     def test_the_sketch_is_read_back_from_keras(self):
-        self._holds(checks.read_back)
+        self._holds(checks.check_from_keras)
 
     @pytest.mark.parametrize("channels", [1, 7])
     def test_it_is_built_at_its_smallest_size_with_any_channels_and_classes(self, channels):
-        self._holds(checks.built_small, channels)
+        self._holds(checks.check_small_input, channels)
 
     def test_windows_are_changed_by_their_addresses(self):
-        self._holds(checks.patched)
+        self._holds(checks.check_overrides)
 
     def test_a_gradient_reaches_every_weight(self):
-        self._holds(checks.learns)
+        self._holds(checks.check_gradients)
 
     def test_it_is_saved_and_loaded(self):
-        self._holds(checks.saved)
+        self._holds(checks.check_saved)
 
     def test_it_computes_in_mixed_precision(self):
-        self._holds(checks.mixed)
+        self._holds(checks.check_mixed_precision)
 
     def test_the_deployed_model_gives_the_same_logits(self):
-        self._holds(checks.deployed)
+        self._holds(checks.check_inference_model)
 
     def test_two_copies_stand_in_one_graph(self):
-        self._holds(checks.twice)
+        self._holds(checks.check_two_copies)
 
     def test_it_trains_in_the_scope_of_a_mirrored_strategy(self):
-        self._holds(checks.replicated)
+        self._holds(checks.check_mirrored)
 
     def test_it_freezes_by_stage(self):
-        self._holds(checks.frozen)
+        self._holds(checks.check_freezing)

@@ -16,9 +16,9 @@ import numpy as np
 
 import kcnn
 from kcnn import catalogue
-from kcnn.freeze import freeze, places, unfreeze
+from kcnn.freeze import freeze, group_by_stage, unfreeze
 from kcnn.layers import BatchNormalization
-from kcnn.training.precision import computing
+from kcnn.training.precision import apply_policy
 
 ADDRESS = re.compile(r"[a-z][a-z0-9_]*")
 CLASSES, SIDE, IMAGES = 3, 32, 8  # images: norms over a few single pixels have gradients that overflow
@@ -34,22 +34,22 @@ def fail(text: str) -> None:
     raise AssertionError(text)
 
 
-def declared(name: str) -> None:
+def check_declared(name: str) -> None:
     """Parameters, MACs, receptive field, smallest input, weights and layouts are what the architecture says."""
-    wrong = list(catalogue.faults(catalogue.entry(name)))
+    wrong = list(catalogue.find_discrepancies(catalogue.make_entry(name)))
     if wrong:
         fail(f"{name}: {'; '.join(wrong)}")
-    plan = kcnn.architecture(name)
+    plan = kcnn.get_architecture(name)
     if plan.params is None:
         fail(
             f"{name} declares no params, so nobody can see that it is the paper's network; it has "
-            f"{kcnn.measure(name).params:,}"
+            f"{kcnn.summary(name).params:,}"
         )
 
 
-def named(name: str) -> None:
+def check_names(name: str) -> None:
     """Layers have names of their own, in small letters, digits and _, so that an address reaches each."""
-    names = [row.name for row in kcnn.measure(name)]
+    names = [row.name for row in kcnn.summary(name)]
     twice = {one for one in names if names.count(one) > 1}
     if twice:
         fail(f"{name} has two layers {min(twice)!r}")
@@ -58,12 +58,12 @@ def named(name: str) -> None:
         fail(f"{name} has a layer {odd[0]!r}: a name is small letters, digits and _, so that an address can reach it")
 
 
-def drawn_as_built(name: str) -> None:
+def check_matches_keras(name: str) -> None:
     """At the standard size, every Keras layer has the shape, parameters and state that the sketch says."""
     _equal(name, kcnn.build(name))
 
 
-def built_small(name: str, channels: int) -> None:
+def check_small_input(name: str, channels: int) -> None:
     """At its smallest input, with other channels and classes, it is as drawn and predicts finite numbers."""
     side = smallest(name)
     asked: dict[str, Any] = {"classes": CLASSES, "input_shape": (side, side, channels)}
@@ -74,13 +74,13 @@ def built_small(name: str, channels: int) -> None:
         fail(f"{name} at {side}x{side}x{channels} gives {found.shape} for 2 images and {CLASSES} classes: {found}")
 
 
-def patched(name: str) -> None:
+def check_overrides(name: str) -> None:
     """A convolution's kernel, and any window's, is changed by address, on paper and in Keras, and nothing else is."""
-    if kcnn.architecture(name).keras is not None:
+    if kcnn.get_architecture(name).keras is not None:
         raise Skip(f"{name} exists only as Keras code, which no address reaches")
     model = small(name)
     shape = model.input_shape[1:]
-    before = {row.name: row for row in kcnn.measure(kcnn.draw(name, input_shape=shape, classes=CLASSES))}
+    before = {row.name: row for row in kcnn.summary(kcnn.trace(name, input_shape=shape, classes=CLASSES))}
     windows = [one for one, row in before.items() if hasattr(row.op, "kernel") and hasattr(row.op, "padding")]
     tried = 0
     for layer in windows:
@@ -90,10 +90,10 @@ def patched(name: str) -> None:
         if getattr(op, "stride", 1) not in (1, (1, 1)) and kernel == 1 and not hasattr(op, "filters"):
             continue
         try:
-            drawing = kcnn.draw(name, input_shape=shape, classes=CLASSES, changes=changes)
+            drawing = kcnn.trace(name, input_shape=shape, classes=CLASSES, overrides=changes)
         except ValueError:
             continue  # another branch would no longer fit: arithmetic refuses that change, rightly
-        after = {row.name: row for row in kcnn.measure(drawing)}
+        after = {row.name: row for row in kcnn.summary(drawing)}
         if after[layer].op.kernel != kernel:
             fail(f"{name}: {layer}.kernel={kernel} leaves it {after[layer].op.kernel}")
         other = [one for one in before if one != layer and after[one].op != before[one].op]
@@ -107,7 +107,7 @@ def patched(name: str) -> None:
         fail(f"{name}: no window takes another kernel by its address")
 
 
-def learns(name: str) -> None:
+def check_gradients(name: str) -> None:
     """One step of SGD gives finite numbers and reaches every trainable weight."""
     model = fresh(name)
     x = pixels(model, IMAGES)
@@ -129,22 +129,22 @@ def learns(name: str) -> None:
             fail(f"{name}: no gradient reaches {variable.path}: that branch learns nothing")
 
 
-def saved(name: str) -> None:
+def check_saved(name: str) -> None:
     """A saved model is loaded by kcnn.load, without running code from the file, and gives the same numbers."""
     model = small(name)
     x = pixels(model, 2)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        again = kcnn.load(path)
+        again = kcnn.load_model(path)
     if again.card != model.card:
         fail(f"{name}: the card of the loaded model is another")
     _same(name, "the loaded model", logits(again, x), logits(model, x), 0.0)
 
 
-def mixed(name: str) -> None:
+def check_mixed_precision(name: str) -> None:
     """Under mixed_bfloat16 every layer computes in bfloat16, weights are float32, and logits are float32."""
-    with computing("mixed_bfloat16"):
+    with apply_policy("mixed_bfloat16"):
         model = fresh(name)
     ends = {tensor._keras_history.operation for tensor in model.outputs}
     for layer in model.layers:
@@ -166,18 +166,18 @@ def _float32(layer: Any) -> bool:
     return any(tensor.dtype == "float32" for tensor in found) and layer.compute_dtype != "float32"
 
 
-def deployed(name: str) -> None:
+def check_inference_model(name: str) -> None:
     """The deployed model is of Keras' own layers alone, and gives the same logits."""
     model = fresh(name)
     _learned(model)
-    plain = kcnn.deploy(model)
+    plain = kcnn.optimize_for_inference(model)
     x = pixels(model, IMAGES)
     _same(name, "the deployed model", logits(plain, x), logits(model, x), 1e-4)
 
 
-def twice(name: str) -> None:
+def check_two_copies(name: str) -> None:
     """Two copies with prefixes stand in one graph."""
-    if kcnn.architecture(name).keras is not None:
+    if kcnn.get_architecture(name).keras is not None:
         raise Skip(f"{name} exists only as Keras code, whose layers have the names that it gives them")
     shape = small(name).input_shape[1:]
     image = keras.Input(shape)
@@ -190,7 +190,7 @@ def twice(name: str) -> None:
         fail(f"{name}: two copies have {both.count_params():,} parameters, not twice {small(name).count_params():,}")
 
 
-def replicated(name: str) -> None:
+def check_mirrored(name: str) -> None:
     """It is built and takes a step inside the scope of tf.distribute.MirroredStrategy."""
     if keras.backend.backend() != "tensorflow":
         raise Skip("MirroredStrategy is TensorFlow's alone")
@@ -212,10 +212,10 @@ def _mirrored() -> Any:
     return kcnn.distribute.strategy("mirrored", devices) if devices[1:] else tf.distribute.MirroredStrategy(devices)
 
 
-def frozen(name: str) -> None:
+def check_freezing(name: str) -> None:
     """The head alone trains, then the last stage with it, then everything; what is frozen is out of reach."""
     model = fresh(name)
-    stages = places(model)
+    stages = group_by_stage(model)
     head = {layer for layer, stage in stages.items() if stage is None}
     if not head:
         fail(f"{name} has no head: a layer with weights behind the last features")
@@ -225,7 +225,7 @@ def frozen(name: str) -> None:
         body = {layer for layer, stage in stages.items() if stage == last}
         still = {one for one in body if isinstance(model.get_layer(one), keras.layers.BatchNormalization)}
         _moves(name, unfreeze(model, 1), head | (body - still), "with the last stage thawed")
-    _moves(name, freeze(model, "all", norms="adapt"), set(stages), "with everything thawed")
+    _moves(name, freeze(model, "all", batch_norm="adapt"), set(stages), "with everything thawed")
 
 
 def _moves(name: str, model: Any, wanted: set[str], when: str) -> None:
@@ -234,24 +234,24 @@ def _moves(name: str, model: Any, wanted: set[str], when: str) -> None:
         fail(f"{name} {when}: {min(there ^ wanted)} {'trains' if there - wanted else 'does not train'}")
 
 
-def read_back(name: str) -> None:
+def check_from_keras(name: str) -> None:
     """The sketch read back from the Keras graph is the one that was drawn."""
-    if kcnn.architecture(name).keras is not None:
+    if kcnn.get_architecture(name).keras is not None:
         raise Skip(f"the sketch of {name} is read from its Keras graph")
     model = small(name)
-    drawing = kcnn.draw(name, classes=CLASSES, input_shape=model.input_shape[1:])
-    difference = str(kcnn.diff(drawing, kcnn.read(model)))
+    drawing = kcnn.trace(name, classes=CLASSES, input_shape=model.input_shape[1:])
+    difference = str(kcnn.diff(drawing, kcnn.from_keras(model)))
     if difference != "the same, layer by layer":
         fail(f"{name}, read back from Keras, differs from its sketch: {difference}")
 
 
 def smallest(name: str) -> int:
-    return kcnn.smallest_input(name)
+    return kcnn.min_input_size(name)
 
 
 def fresh(name: str, **asked: Any) -> Any:
     side = max(smallest(name), SIDE)
-    shape = (side, side, kcnn.architecture(name).input_shape[2])
+    shape = (side, side, kcnn.get_architecture(name).input_shape[2])
     return kcnn.build(name, classes=CLASSES, input_shape=shape, seed=0, **asked)
 
 
@@ -261,7 +261,7 @@ def small(name: str) -> Any:
     return fresh(name)
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Let go of the model that is kept, and of what Keras keeps of all."""
     small.cache_clear()
     keras.utils.clear_session()
@@ -294,18 +294,18 @@ def _same(name: str, what: str, found: np.ndarray, wanted: np.ndarray, most: flo
 
 def _equal(name: str, model: Any, drawing: Any = None, **asked: Any) -> None:
     layers = {layer.name: layer for layer in model.layers}
-    measured = kcnn.measure(drawing or kcnn.draw(name, **asked))
+    measured = kcnn.summary(drawing or kcnn.trace(name, **asked))
     for row in measured:
-        if row.name not in layers and kcnn.architecture(name).keras and not row.params:
+        if row.name not in layers and kcnn.get_architecture(name).keras and not row.params:
             continue  # an activation inside a layer, or an operator, which is none
         if row.name not in layers:
             fail(f"{name}: the sketch has a layer {row.name!r}, and the Keras model none of that name")
         layer = layers[row.name]
         have = (*(sum(prod(w.shape) for w in ws) for ws in (layer.trainable_weights, layer.non_trainable_weights)),)
-        if tuple(layer.output.shape[1:]) != row.shape or have != (row.params, row.state):
+        if tuple(layer.output.shape[1:]) != row.shape or have != (row.params, row.non_trainable_params):
             fail(
-                f"{name}: {row.name} is {row.shape} with {row.params} parameters and {row.state} others on paper, "
+                f"{name}: {row.name} is {row.shape} with {row.params} parameters and {row.non_trainable_params} others on paper, "
                 f"in Keras {tuple(layer.output.shape[1:])} with {have[0]} and {have[1]}"
             )
-    if model.count_params() != measured.params + measured.state:
-        fail(f"{name}: Keras counts {model.count_params():,} numbers, the sketch {measured.params + measured.state:,}")
+    if model.count_params() != measured.params + measured.non_trainable_params:
+        fail(f"{name}: Keras counts {model.count_params():,} numbers, the sketch {measured.params + measured.non_trainable_params:,}")

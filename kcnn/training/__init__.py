@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 from kcnn.lazy import words
 
 if TYPE_CHECKING:
-    from kcnn.training.losses import CrossEntropy, accuracy, balanced
+    from kcnn.training.losses import CrossEntropy, make_accuracy, balance_class_weights
     from kcnn.training.optimizers import SGD, adamw, schedule, sgd
-    from kcnn.training.recipes import RECIPES, Recipe, recipe
-    from kcnn.training.run import OutOfMemory, Run, train
-    from kcnn.training.watch import NotFinite
+    from kcnn.training.recipes import RECIPES, Recipe, get_recipe
+    from kcnn.training.run import OutOfMemoryError, TrainResult, train
+    from kcnn.training.watch import NonFiniteLossError
 
 __all__ = [
     "RECIPES",
     "SGD",
     "CrossEntropy",
-    "NotFinite",
-    "OutOfMemory",
+    "NonFiniteLossError",
+    "OutOfMemoryError",
     "Recipe",
-    "Run",
-    "accuracy",
+    "TrainResult",
+    "make_accuracy",
     "adamw",
-    "balanced",
-    "recipe",
+    "balance_class_weights",
+    "get_recipe",
     "schedule",
     "sgd",
     "train",

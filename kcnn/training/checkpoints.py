@@ -18,12 +18,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from kcnn.files import replacing
+from kcnn.files import replace_atomically
 
 KEPT = 2  # the newest, and the one to fall back on
 
 
-class Refused(ValueError):
+class CheckpointError(ValueError):
     """A checkpoint that is torn, or of another training."""
 
 
@@ -36,10 +36,10 @@ class Checkpoint:
     run: str  # whose it is
     history: list[dict[str, float]]
     batch_size: int
-    about: Mapping[str, Any]  # versions
+    versions: Mapping[str, Any]  # versions
 
 
-def state(model: Any) -> dict[str, Any]:
+def collect_state(model: Any) -> dict[str, Any]:
     """Every variable that a training moves, by a name that two builds of one request agree on."""
     return {
         f"{part}/{number:05}/{variable.name}": variable
@@ -48,16 +48,16 @@ def state(model: Any) -> dict[str, Any]:
     }
 
 
-def files(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, the newest last."""
     return sorted(folder.glob("epoch-*.safetensors"))
 
 
-def file(folder: Path, epoch: int) -> Path:
+def checkpoint_path(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:05}.safetensors"
 
 
-def save(
+def save_checkpoint(
     folder: Path, model: Any, *, run: str, history: list[dict[str, float]], batch_size: int, about: Mapping[str, Any]
 ) -> Path:
     """Write the state after the history's last epoch; checkpoints older than the one before are removed.
@@ -65,7 +65,7 @@ def save(
     OSError where it cannot be written, the disk full for one; the earlier ones are left as they are.
     """
     epoch = len(history)
-    arrays = {name: np.asarray(keras.ops.convert_to_numpy(v), order="C") for name, v in state(model).items()}
+    arrays = {name: np.asarray(keras.ops.convert_to_numpy(v), order="C") for name, v in collect_state(model).items()}
     head = {
         "run": run,
         "epoch": str(epoch),
@@ -73,30 +73,30 @@ def save(
         "batch_size": str(batch_size),
         "about": json.dumps(about),
     }
-    path = file(folder, epoch)
-    with writing(folder, f"the state after epoch {epoch}"), replacing(path) as temporary:
+    path = checkpoint_path(folder, epoch)
+    with report_full_disk(folder, f"the state after epoch {epoch}"), replace_atomically(path) as temporary:
         save_file(arrays, temporary, {**head, "hash": _hash(arrays, head)})
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-    for one in [one for one in files(folder) if one < path][: -(KEPT - 1)]:
+    for one in [one for one in list_checkpoints(folder) if one < path][: -(KEPT - 1)]:
         one.unlink()
     return path
 
 
 @contextmanager
-def writing(folder: Path, what: str) -> Iterator[None]:
+def report_full_disk(folder: Path, what: str) -> Iterator[None]:
     """An error of writing as one OSError that tells what was lost and from where a training goes on."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # a RuntimeError is how HDF5 says it
-        whole = files(folder)
+        whole = list_checkpoints(folder)
         last = f"the state after epoch {_number(whole[-1])} is whole" if whole else "no epoch was kept yet"
         raise OSError(
             f"{what} could not be written: {error}; {last}. Make room, and give the same command again to go on"
         ) from error
 
 
-def restore(path: Path, model: Any, run: str) -> Checkpoint:
+def restore_checkpoint(path: Path, model: Any, run: str) -> Checkpoint:
     """Bring a compiled model and its optimizer to the state in a file.
 
     Refused where the file is torn, of another training, or does not fit the model; the model is then
@@ -116,28 +116,28 @@ def restore(path: Path, model: Any, run: str) -> Checkpoint:
             json.loads(head["about"]),
         )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise Refused(f"{path} is torn, or no checkpoint: {str(error) or type(error).__name__}") from None
+        raise CheckpointError(f"{path} is torn, or no checkpoint: {str(error) or type(error).__name__}") from None
     if said != _hash(arrays, head):
-        raise Refused(f"{path} is damaged: its hash is not that of what it holds")
+        raise CheckpointError(f"{path} is damaged: its hash is not that of what it holds")
     if found.run != run:
-        raise Refused(f"{path} is of another training")
+        raise CheckpointError(f"{path} is of another training")
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    variables = state(model)
+    variables = collect_state(model)
     if {name: tuple(v.shape) for name, v in variables.items()} != {name: a.shape for name, a in arrays.items()}:
-        raise Refused(f"{path} does not fit the network: it was written by another version of kcnn, Keras or a plugin")
+        raise CheckpointError(f"{path} does not fit the network: it was written by another version of kcnn, Keras or a plugin")
     for name, variable in variables.items():
         variable.assign(arrays[name])
     return found
 
 
-def newest(folder: Path, model: Any, run: str) -> tuple[Checkpoint | None, list[str]]:
+def restore_latest(folder: Path, model: Any, run: str) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, restored, and what was said of those that were refused and put aside."""
     refused: list[str] = []
-    for path in reversed(files(folder)):
+    for path in reversed(list_checkpoints(folder)):
         try:
-            return restore(path, model, run), refused
-        except Refused as error:
+            return restore_checkpoint(path, model, run), refused
+        except CheckpointError as error:
             refused.append(str(error))
             with suppress(FileNotFoundError):  # another worker, which reads here as well, has put it aside
                 path.rename(path.with_suffix(".refused"))

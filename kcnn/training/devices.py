@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from kcnn.data import Data
+from kcnn.data import ImageDataset
 
 
-def strategy(word: str) -> Any:
+def make_strategy(word: str) -> Any:
     """The tf.distribute strategy of a word (see kcnn.distribute.strategy); None on other backends, for one device.
 
     RuntimeError where several devices are asked for on another backend than TensorFlow; ValueError.
@@ -25,21 +25,21 @@ def strategy(word: str) -> Any:
         )
     from kcnn import distribute
 
-    return distribute.strategy(word)
+    return distribute.make_strategy(word)
 
 
-def place(strategy: Any) -> tuple[int, int]:
+def worker_position(strategy: Any) -> tuple[int, int]:
     """(number of this worker, workers)."""
     if strategy is None:
         return 0, 1
     from kcnn import distribute
 
-    return distribute.place(strategy)
+    return distribute.worker_position(strategy)
 
 
-def told(strategy: Any, number: int) -> list[int]:
+def all_gather(strategy: Any, number: int) -> list[int]:
     """What every worker says, in their order: a number each. They wait for each other here."""
-    workers = place(strategy)[1]
+    workers = worker_position(strategy)[1]
     if workers == 1:
         return [number]
     import tensorflow as tf
@@ -49,13 +49,13 @@ def told(strategy: Any, number: int) -> list[int]:
     return strategy.gather(each, axis=0).numpy()[::replicas].tolist()
 
 
-def replicas(strategy: Any) -> int:
+def count_replicas(strategy: Any) -> int:
     return 1 if strategy is None else strategy.num_replicas_in_sync
 
 
-def divided(strategy: Any, data: Data) -> None:
+def check_divisible(strategy: Any, data: ImageDataset) -> None:
     """Refuse a batch that the replicas cannot share out evenly: ValueError."""
-    count, rows = replicas(strategy), min(data.batch_size, len(data.splits["train"]))
+    count, rows = count_replicas(strategy), min(data.batch_size, len(data.splits["train"]))
     if rows % count:
         near = max(1, rows // count) * count
         raise ValueError(f"a batch of {rows} images cannot be split evenly among {count} replicas; take {near}")
@@ -66,16 +66,16 @@ def scope(strategy: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
-def together(strategy: Any) -> contextlib.AbstractContextManager[Any]:
+def join_workers(strategy: Any) -> contextlib.AbstractContextManager[Any]:
     """Around what all workers do: a worker that is gone becomes one clear error."""
     if strategy is None:
         return contextlib.nullcontext()
     from kcnn import distribute
 
-    return distribute.together(strategy)
+    return distribute.join_workers(strategy)
 
 
-def training(strategy: Any, data: Data, first: int, last: int, augmentation: Any) -> Any:
+def distribute_training(strategy: Any, data: ImageDataset, first: int, last: int, augmentation: Any) -> Any:
     """Training batches of some epochs, as fit takes them under the strategy."""
     if strategy is None:
         return data.epochs(first, last, augmentation=augmentation)
@@ -84,18 +84,18 @@ def training(strategy: Any, data: Data, first: int, last: int, augmentation: Any
     def make(shard: tuple[int, int]) -> Any:
         return data.epochs(first, last, augmentation=augmentation, shard=shard)
 
-    batches = distribute.spread(strategy, make, data.batch_size)
-    return batches if replicas(strategy) > 1 else distribute.ahead(batches)
+    batches = distribute.distribute_dataset(strategy, make, data.batch_size)
+    return batches if count_replicas(strategy) > 1 else distribute.prefetch(batches)
 
 
-def validation(strategy: Any, data: Data) -> dict[str, Any]:
+def distribute_validation(strategy: Any, data: ImageDataset) -> dict[str, Any]:
     """What fit takes for validation under the strategy: batches, and their number where Keras cannot count them.
 
     Every image counts once. Nothing where the data has no validation split.
     """
     if "validation" not in data.splits:
         return {}
-    if replicas(strategy) == 1:
+    if count_replicas(strategy) == 1:
         return {"validation_data": data.validation}
     from kcnn import distribute
 
@@ -103,30 +103,30 @@ def validation(strategy: Any, data: Data) -> dict[str, Any]:
     if not data.splits["validation"].store.checked:  # what cannot be decoded is found out now, and the gaps closed
         count = sum(len(labels) for _, labels in batches)
         batches = batches.unbatch().batch(size)
-    shared = distribute.spread(strategy, lambda shard: distribute.padded(batches, count, size, shard=shard), size)
+    shared = distribute.distribute_dataset(strategy, lambda shard: distribute.pad_batches(batches, count, size, shard=shard), size)
     return {"validation_data": shared, "validation_steps": -(-count // size)}
 
 
 def prepare(strategy: Any, model: Any) -> None:
     """Before compile: replicas compute as one device; see kcnn.distribute.synchronize."""
-    if replicas(strategy) > 1:
+    if count_replicas(strategy) > 1:
         from kcnn import distribute
 
-        distribute.synchronize(strategy, model)
+        distribute.synchronize_batch_norm(strategy, model)
 
 
-def preflight(strategy: Any, model: Any, data: Data) -> None:
+def preflight(strategy: Any, model: Any, data: ImageDataset) -> None:
     """Refuse to start where all replicas together disagree with one; see kcnn.distribute.preflight."""
-    if replicas(strategy) > 1:
+    if count_replicas(strategy) > 1:
         from kcnn import distribute
 
-        size = replicas(strategy) * min(2, len(data.splits["train"]) // replicas(strategy))
+        size = count_replicas(strategy) * min(2, len(data.splits["train"]) // count_replicas(strategy))
         small = dataclasses.replace(data, batch_size=size)
-        distribute.preflight(strategy, model, lambda shard: small.epochs(0, 1, shard=shard), size)
+        distribute.check_replicas(strategy, model, lambda shard: small.epochs(0, 1, shard=shard), size)
 
 
 @contextlib.contextmanager
-def forgetting() -> Iterator[None]:
+def release_functions() -> Iterator[None]:
     """Around a training whose model is gone afterwards: TensorFlow lets go of it too.
 
     Keras reduces gradients over replicas, if there is one only, by a function with a gradient of its own, and
@@ -146,7 +146,7 @@ def forgetting() -> Iterator[None]:
             del there[name]
 
 
-def on_gpu() -> bool:
+def has_gpu() -> bool:
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

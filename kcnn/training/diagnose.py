@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kcnn.training.watch import NotFinite
+from kcnn.training.watch import NonFiniteLossError
 
 ADVICE = (
     "What usually helps: a learning rate a tenth as high ({rate:.2g}), a longer warm-up (warm_up), bounded gradients "
@@ -15,7 +15,7 @@ ADVICE = (
 )
 
 
-def first_not_finite(model: Any, images: Any, *, training: bool) -> str | None:
+def find_first_non_finite(model: Any, images: Any, *, training: bool) -> str | None:
     """The first layer, from the image on, whose output on a batch is not finite everywhere; None where all are."""
     if not _finite(images):
         return "the images themselves"
@@ -33,12 +33,12 @@ def _finite(values: Any) -> bool:
     return bool(np.isfinite(ops.convert_to_numpy(ops.cast(values, "float32"))).all())
 
 
-def step(model: Any, batches: Iterable[Any], at: int, learn: Any) -> str:
+def replay_step(model: Any, batches: Iterable[Any], at: int, learn: Any) -> str:
     """Where a training step failed; the model is at the epoch's start, `learn(n)` trains n steps from there."""
     if at:
         learn(at)
     batch = next(batch for number, batch in enumerate(batches) if number == at)
-    where = first_not_finite(model, batch[0], training=True)
+    where = find_first_non_finite(model, batch[0], training=True)
     if where:
         return f"the first output that is not finite is that of {where}"
     if not all(map(_finite, model.trainable_variables)):
@@ -46,16 +46,16 @@ def step(model: Any, batches: Iterable[Any], at: int, learn: Any) -> str:
     return "every layer's output was finite when the step was played again: the loss itself, or chance, made it so"
 
 
-def validation(model: Any, batches: Iterable[Any]) -> str:
+def replay_validation(model: Any, batches: Iterable[Any]) -> str:
     """Where the loss of validation failed."""
     for batch in batches:
-        where = first_not_finite(model, batch[0], training=False)
+        where = find_first_non_finite(model, batch[0], training=False)
         if where:
             return f"the first output that is not finite is that of {where}"
     return "every layer's output is finite"
 
 
-def message(error: NotFinite, *, rate: float, where: str, peak: float, half: bool) -> str:
+def explain(error: NonFiniteLossError, *, rate: float, where: str, peak: float, half: bool) -> str:
     """One text for a person: what happened, where, and what to do."""
     precision = ", or mixed_bfloat16 instead of mixed_float16" if half else ""
     at = "in validation" if error.step is None else f"at step {error.step + 1}"

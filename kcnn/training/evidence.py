@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from kcnn import answers
-from kcnn.files import replacing
+from kcnn.files import replace_atomically
 
 FILE = "test.npz"
 SIDE = 96  # pixels of a small copy, the longer side
@@ -23,28 +23,28 @@ WHOLE = 12  # pictures of the most confident mistakes at the network's own size
 
 
 @dataclass(frozen=True)
-class Shown:
+class ImageSample:
     """A test picture that is shown: its place in the split, its classes, and how sure the network was."""
 
     index: int
     truth: int  # -1 where a picture may have several labels
-    said: int
-    sure: float
-    right: bool
+    predicted: int
+    confidence: float
+    correct: bool
     jpeg: bytes
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TestEvidence:
     """Logits (images, classes) and labels of the test split, each once and in order; what is shown of it."""
 
     logits: np.ndarray
     truth: np.ndarray
-    shown: Sequence[Shown] = ()
+    samples: Sequence[ImageSample] = ()
     mistakes: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1, 1), "uint8"))  # pixels, the surest first
 
 
-def gathered(model: Any, batches: Any, card: Mapping[str, Any]) -> Evidence:
+def gather_evidence(model: Any, batches: Any, card: Mapping[str, Any]) -> TestEvidence:
     """One pass over the test batches."""
     logits, truth = [], []
     cells: dict[tuple[int, int], list[Any]] = {}
@@ -54,9 +54,9 @@ def gathered(model: Any, batches: Any, card: Mapping[str, Any]) -> Evidence:
         pixels = np.asarray(images)  # on JAX TensorFlow's tensors are none
         logits.append(np.asarray(model.predict_on_batch(pixels)))
         truth.append(keras.ops.convert_to_numpy(labels))
-        found = answers.probabilities(logits[-1], card)
-        said = answers.answers(found, card)
-        right = answers.right(said, truth[-1])
+        found = answers.to_probabilities(logits[-1], card)
+        said = answers.predict_labels(found, card)
+        right = answers.is_correct(said, truth[-1])
         sure = np.maximum(found, 1 - found).min(axis=-1) if card.get("multi_label") else found.max(axis=-1)
         for row in range(len(pixels)):
             single = said.ndim == 1
@@ -70,11 +70,11 @@ def gathered(model: Any, batches: Any, card: Mapping[str, Any]) -> Evidence:
         ((*one, cell) for cell, some in cells.items() for one in some), key=lambda one: (one[2], -one[0], -one[1])
     )
     shown = [
-        Shown(-place, cell[0], cell[1], sure, right, _jpeg(picture))
+        ImageSample(-place, cell[0], cell[1], sure, right, _jpeg(picture))
         for sure, place, right, picture, cell in chosen[:MOST]
     ]
     mistakes = [one[3] for one in sorted(whole, key=lambda one: (-one[0], -one[1]))]
-    return Evidence(
+    return TestEvidence(
         np.concatenate(logits),
         np.concatenate(truth),
         shown,
@@ -102,22 +102,22 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     return text.getvalue()
 
 
-def save(out: Path, found: Evidence) -> None:
+def save_evidence(out: Path, found: TestEvidence) -> None:
     """test.npz: arrays alone, so that reading it runs no code."""
-    with replacing(out / FILE) as temporary, temporary.open("wb") as file:
+    with replace_atomically(out / FILE) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             logits=found.logits.astype("float32"),
             truth=found.truth,
-            shown=np.array([(s.index, s.truth, s.said, s.right) for s in found.shown], "int64").reshape(-1, 4),
-            sure=np.array([s.sure for s in found.shown], "float32"),
-            lengths=np.array([len(s.jpeg) for s in found.shown], "int64"),
-            jpegs=np.frombuffer(b"".join(s.jpeg for s in found.shown), "uint8"),
+            shown=np.array([(s.index, s.truth, s.predicted, s.correct) for s in found.samples], "int64").reshape(-1, 4),
+            sure=np.array([s.confidence for s in found.samples], "float32"),
+            lengths=np.array([len(s.jpeg) for s in found.samples], "int64"),
+            jpegs=np.frombuffer(b"".join(s.jpeg for s in found.samples), "uint8"),
             mistakes=found.mistakes,
         )
 
 
-def read(folder: Path) -> Evidence | None:
+def read_evidence(folder: Path) -> TestEvidence | None:
     """What `save` wrote; None where there is none. ValueError where the file is damaged."""
     path = folder / FILE
     if not path.exists():
@@ -128,9 +128,9 @@ def read(folder: Path) -> Evidence | None:
             jpegs = held["jpegs"].tobytes()
             parts = [jpegs[end - length : end] for end, length in zip(ends, held["lengths"], strict=True)]
             shown = [
-                Shown(int(index), int(truth), int(said), float(sure), bool(right), jpeg)
+                ImageSample(int(index), int(truth), int(said), float(sure), bool(right), jpeg)
                 for (index, truth, said, right), sure, jpeg in zip(held["shown"], held["sure"], parts, strict=True)
             ]
-            return Evidence(held["logits"], held["truth"], shown, held["mistakes"])
+            return TestEvidence(held["logits"], held["truth"], shown, held["mistakes"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged ({error}); train again, or remove it") from None

@@ -9,49 +9,49 @@ from typing import Any
 import keras
 
 from kcnn import runs
-from kcnn.data import Data
-from kcnn.drawing import Drawing
-from kcnn.freeze import Phase, features, freeze, rates
+from kcnn.data import ImageDataset
+from kcnn.drawing import Graph
+from kcnn.freeze import TrainingPhase, features, freeze, resolve_lr_multipliers
 from kcnn.models import build
 from kcnn.training import devices, losses, optimizers, watch
 from kcnn.training import precision as precisions
 from kcnn.training.recipes import Recipe
-from kcnn.weights import PartlyLoaded, load_drawn
+from kcnn.weights import PartialWeightsWarning, load_into_graph
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """What is to be trained, settled: the request by which its folder is known, and what follows from it."""
 
     out: Path
     request: Mapping[str, Any]
-    drawing: Drawing
-    data: Data
+    graph: Graph
+    data: ImageDataset
     recipe: Recipe
     policy: str
     strategy: Any  # of tf.distribute; None on other backends
     seed: int
     callbacks: Sequence[keras.callbacks.Callback]
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     weights: str | None = None  # to start from: a file, or published ones
     head: bool = True  # whether they bring the classifier too
-    phase: Phase | None = None  # what trains; None for everything
+    phase: TrainingPhase | None = None  # what trains; None for everything
     cut: str | None = None  # the layer whose outputs the data has in the place of pictures
 
     @property
     def chief(self) -> bool:
         """Whether this process writes the files of the run, as one of several workers does."""
-        return devices.place(self.strategy)[0] == 0
+        return devices.worker_position(self.strategy)[0] == 0
 
     @property
-    def states(self) -> Path:
+    def checkpoint_folder(self) -> Path:
         """This worker's own folder of checkpoints."""
-        number, workers = devices.place(self.strategy)
-        return self.out / runs.STATES / (f"worker-{number}" if workers > 1 else "")
+        number, workers = devices.worker_position(self.strategy)
+        return self.out / runs.CHECKPOINTS / (f"worker-{number}" if workers > 1 else "")
 
     @property
     def run(self) -> str:
-        return runs.identity(self.request)
+        return runs.hash_request(self.request)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step of the whole training, counted from 0."""
@@ -62,7 +62,7 @@ class Job:
     def schedule(self) -> Any:
         """The learning rate over all steps, as Keras' optimizers take it."""
         recipe, steps = self.recipe, self.data.steps * self.recipe.epochs
-        return optimizers.schedule(recipe.schedule, self.peak_rate, steps, warm_up=recipe.warm_up, drops=recipe.drops)
+        return optimizers.schedule(recipe.schedule, self.peak_rate, steps, warmup=recipe.warmup, milestones=recipe.milestones)
 
     @property
     def peak_rate(self) -> float:
@@ -70,12 +70,12 @@ class Job:
         fitted = self.data.batch_size / self.recipe.batch_size if self.recipe.optimizer == "sgd" else 1.0
         return self.recipe.learning_rate * fitted
 
-    def keeper(self, rows: list[dict[str, float]], *, best: Callable[[], None] = lambda: None) -> watch.Keeper:
+    def make_checkpointer(self, rows: list[dict[str, float]], *, best: Callable[[], None] = lambda: None) -> watch.Checkpointer:
         """What keeps the state after each epoch, on from `rows`; `best` is called with each best one."""
         data = self.data
-        return watch.Keeper(
+        return watch.Checkpointer(
             rows,
-            states=self.states,
+            states=self.checkpoint_folder,
             run=self.run,
             images=data.steps * min(data.batch_size, len(data.splits["train"])),
             batch_size=data.batch_size,
@@ -83,87 +83,87 @@ class Job:
             patience=self.recipe.patience,
             out=self.out if self.chief else None,
             best=best,
-            about=runs.versions(),
+            about=runs.library_versions(),
         )
 
 
-def begun(job: Job) -> Any:
+def initialize_model(job: TrainJob) -> Any:
     """The model at the start of the training, not compiled: initial or given weights, frozen as the phase has it."""
-    model = build(job.drawing, seed=job.seed)
+    model = build(job.graph, seed=job.seed)
     if job.weights is not None:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error", PartlyLoaded)  # what a training starts from is no guess
-                load_drawn(model, job.drawing, job.weights, strict=True, with_head=job.head)
-        except PartlyLoaded as error:
+                warnings.simplefilter("error", PartialWeightsWarning)  # what a training starts from is no guess
+                load_into_graph(model, job.graph, job.weights, strict=True, with_head=job.head)
+        except PartialWeightsWarning as error:
             raise ValueError(
                 f"{error}; a training starts from weights that fit, so give those of this network"
             ) from None
     if job.phase:
-        freeze(model, job.phase.train, norms=job.phase.norms)
+        freeze(model, job.phase.trainable, batch_norm=job.phase.batch_norm)
     return model
 
 
-def made(job: Job) -> Any:
+def build_training_model(job: TrainJob) -> Any:
     """What is trained: that model, or what of it stands behind cached features, in the precision asked for."""
-    with precisions.computing(job.policy), devices.scope(job.strategy):
-        model = begun(job)
-        factors = rates(model, job.phase.multipliers) if job.phase else {}
+    with precisions.apply_policy(job.policy), devices.scope(job.strategy):
+        model = initialize_model(job)
+        factors = resolve_lr_multipliers(model, job.phase.lr_multipliers) if job.phase else {}
         if job.cut:
-            model = features.head_on(model, job.cut)
+            model = features.build_head(model, job.cut)
         devices.prepare(job.strategy, model)
-        compile(model, job, factors)
+        compile_model(model, job, factors)
     return model
 
 
-def carry(model: Any, whole: Any) -> None:
+def copy_weights(model: Any, whole: Any) -> None:
     """Give the layers of a whole model the weights that those of the trained one have."""
     for layer in model.layers:
         if layer.weights:
             whole.get_layer(layer.name).set_weights(layer.get_weights())
 
 
-def compile(model: Any, job: Job, factors: Mapping[str, float] | None = None) -> None:
+def compile_model(model: Any, job: TrainJob, factors: Mapping[str, float] | None = None) -> None:
     """Give a model the optimizer, loss and metrics of the recipe; `factors` to the learning rate by layers."""
     recipe, data = job.recipe, job.data
     rate = job.schedule
     shared: dict[str, Any] = {
         "weight_decay": recipe.weight_decay,
-        "clip": recipe.clip,
-        "ema": recipe.ema,
+        "clip": recipe.clip_global_norm,
+        "ema": recipe.ema_momentum,
         "multipliers": factors,
     }
     if recipe.optimizer == "sgd":
         optimizer = optimizers.sgd(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
     else:
         optimizer = optimizers.adamw(rate, **shared)
-    weights = losses.balanced(data.splits["train"].labels, len(data.classes)) if recipe.class_weights else None
+    weights = losses.balance_class_weights(data.splits["train"].labels, len(data.classes)) if recipe.class_weights else None
     model.compile(
         optimizer,
-        losses.loss(data.multi_label, recipe.label_smoothing, weights),
-        weighted_metrics=losses.metrics(data.multi_label, len(data.classes)),
+        losses.make_loss(data.multi_label, recipe.label_smoothing, weights),
+        weighted_metrics=losses.make_metrics(data.multi_label, len(data.classes)),
         # XLA is slower on CPUs, fails on replicas, and was not tried on one GPU
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
 
 
-def fit(model: Any, job: Job, first: int, last: int, keeper: keras.callbacks.Callback) -> None:
+def fit_epochs(model: Any, job: TrainJob, first: int, last: int, keeper: keras.callbacks.Callback) -> None:
     """Keras' fit over whole epochs; averages of the weights take their place in validation."""
     data, recipe = job.data, job.recipe
-    swap = [keras.callbacks.SwapEMAWeights()] if recipe.ema else []
+    swap = [keras.callbacks.SwapEMAWeights()] if recipe.ema_momentum else []
     model.fit(
-        devices.training(job.strategy, data, first, last, recipe.augmentation),
+        devices.distribute_training(job.strategy, data, first, last, recipe.augmentation),
         steps_per_epoch=data.steps,
         initial_epoch=first,
         epochs=last,
-        **devices.validation(job.strategy, data),
-        callbacks=[watch.Finite(), *swap, keeper, *job.callbacks],
+        **devices.distribute_validation(job.strategy, data),
+        callbacks=[watch.StopOnNonFinite(), *swap, keeper, *job.callbacks],
         shuffle=False,  # the data comes shuffled
         verbose=0,
     )
 
 
-class averaged:  # noqa: N801 - reads as a verb
+class averaged_weights:  # noqa: N801 - reads as a verb
     """While it lasts, averages of the weights stand in their place, where the optimizer keeps some."""
 
     def __init__(self, model: Any):
@@ -181,7 +181,7 @@ class averaged:  # noqa: N801 - reads as a verb
             self.swap.on_test_end()
 
 
-def at_step(model: Any, step: int) -> None:
+def set_step(model: Any, step: int) -> None:
     """Set the optimizer's count of steps, by which schedules go; another batch size makes it another."""
     for optimizer in (model.optimizer, getattr(model.optimizer, "inner_optimizer", None)):
         if optimizer is not None:

@@ -54,38 +54,38 @@ def _shares(y_true: Any, y_pred: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("kcnn")
-def hit(y_true: Any, y_pred: Any) -> Any:
+def is_hit(y_true: Any, y_pred: Any) -> Any:
     """1 for every image whose highest logit is its class's, or its largest share's, else 0."""
     found = ops.argmax(_shares(y_true, y_pred), axis=-1)
     return ops.cast(ops.equal(found, ops.argmax(y_pred, axis=-1)), "float32")
 
 
 @keras.saving.register_keras_serializable("kcnn")
-def all_right(y_true: Any, y_pred: Any) -> Any:
+def subset_accuracy(y_true: Any, y_pred: Any) -> Any:
     """1 for every image whose logits are above 0 for the labels that it has and for no other, else 0."""
     wanted = ops.greater(ops.cast(y_true, "float32"), 0.5)
     return ops.cast(ops.all(ops.equal(wanted, ops.greater(y_pred, 0.0)), axis=-1), "float32")
 
 
-def accuracy(multi_label: bool = False) -> Any:
+def make_accuracy(multi_label: bool = False) -> Any:
     """A Keras metric: the share of images whose highest logit is their class's, for either kind of label.
 
     With `multi_label` the share of images of which every label is right.
     """
-    return keras.metrics.MeanMetricWrapper(all_right if multi_label else hit, name="accuracy")
+    return keras.metrics.MeanMetricWrapper(subset_accuracy if multi_label else is_hit, name="accuracy")
 
 
-def metrics(multi_label: bool, classes: int) -> list[Any]:
+def make_metrics(multi_label: bool, classes: int) -> list[Any]:
     """What is measured in training; of several labels Keras' area under precision and recall, the mean of classes."""
     if not multi_label:
-        return [accuracy()]
+        return [make_accuracy()]
     area = keras.metrics.AUC(
         curve="PR", multi_label=True, num_labels=classes, from_logits=True, name="average_precision"
     )
-    return [accuracy(multi_label), area]
+    return [make_accuracy(multi_label), area]
 
 
-def loss(
+def make_loss(
     multi_label: bool, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None
 ) -> keras.losses.Loss:
     """CrossEntropy of one class among all, or with any number of labels Keras' of each class by itself."""
@@ -94,7 +94,7 @@ def loss(
     return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
 
-def balanced(labels: Any, classes: int) -> list[float]:
+def balance_class_weights(labels: Any, classes: int) -> list[float]:
     """Factors that give each class the same part in the loss: images / (classes * images of the class)."""
     import numpy as np
 

@@ -80,17 +80,17 @@ def sgd(
     momentum: float = 0.9,
     nesterov: bool = True,
     weight_decay: float = 0.0,
-    clip: float = 0.0,
-    ema: float = 0.0,
-    multipliers: Mapping[str, float] | None = None,
+    clip_global_norm: float = 0.0,
+    ema_momentum: float = 0.0,
+    lr_multipliers: Mapping[str, float] | None = None,
 ) -> SGD:
     """SGD with momentum; weight decay, which spares biases and norms, is added to the gradient.
 
     `clip` bounds the norm of all gradients together, `ema` is the momentum of an average of the
     weights; each is off at 0. `multipliers` are factors to the learning rate by the names of layers.
     """
-    shared = _shared(weight_decay, clip, ema)
-    made = SGD(learning_rate, momentum=float(momentum), nesterov=nesterov, multipliers=multipliers, **shared)
+    shared = _shared(weight_decay, clip_global_norm, ema_momentum)
+    made = SGD(learning_rate, momentum=float(momentum), nesterov=nesterov, multipliers=lr_multipliers, **shared)
     return _sparing(made)
 
 
@@ -98,17 +98,17 @@ def adamw(
     learning_rate: Any,
     *,
     weight_decay: float = 0.0,
-    clip: float = 0.0,
-    ema: float = 0.0,
-    multipliers: Mapping[str, float] | None = None,
+    clip_global_norm: float = 0.0,
+    ema_momentum: float = 0.0,
+    lr_multipliers: Mapping[str, float] | None = None,
 ) -> Any:
     """AdamW (arXiv:1711.05101), which without weight decay is Adam; biases and norms are spared.
 
     `multipliers` are factors to the learning rate by the names of layers.
     """
-    shared = _shared(weight_decay, clip, ema)
-    if multipliers:
-        return _sparing(Adam(learning_rate, multipliers=multipliers, **shared))
+    shared = _shared(weight_decay, clip_global_norm, ema_momentum)
+    if lr_multipliers:
+        return _sparing(Adam(learning_rate, multipliers=lr_multipliers, **shared))
     return _sparing(keras.optimizers.Adam(learning_rate, **shared))
 
 
@@ -124,7 +124,7 @@ def _sparing(optimizer: Any) -> Any:
 
 
 @registered
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
     """Another schedule, or one rate, reached in a straight line from 0 over the first `steps` steps."""
 
     def __init__(self, schedule: Any, steps: int):
@@ -140,28 +140,28 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return {"schedule": keras.saving.serialize_keras_object(self.schedule), "steps": self.steps}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "WarmUp":
+    def from_config(cls, config: dict[str, Any]) -> "LinearWarmup":
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
 
 
-def schedule(kind: str, peak: float, steps: int, *, warm_up: float = 0.0, drops: Sequence[float] = (0.5, 0.75)) -> Any:
+def schedule(kind: str, peak: float, steps: int, *, warmup: float = 0.0, milestones: Sequence[float] = (0.5, 0.75)) -> Any:
     """A learning rate over `steps` steps: "cosine" to 0 (arXiv:1608.03983), "step", or "constant".
 
     It rises in a straight line over the share `warm_up` of all steps; "step" divides it by 10 at
     each share in `drops` (arXiv:1512.03385, section 4.2: at a half and at three quarters).
     """
     schedules = keras.optimizers.schedules
-    warm = round(warm_up * steps)
+    warm = round(warmup * steps)
     if kind == "cosine":
         if not warm:
             return schedules.CosineDecay(peak, max(1, steps))
         return schedules.CosineDecay(0.0, max(1, steps - warm), warmup_target=peak, warmup_steps=warm)
     if kind == "step":
         # Keras keeps a value up to and with its boundary: step 1 of 10 is the last before boundary 1.
-        bounds = [max(1, round(share * steps)) - 1 for share in drops]
+        bounds = [max(1, round(share * steps)) - 1 for share in milestones]
         rate: Any = schedules.PiecewiseConstantDecay(bounds, [peak / 10**i for i in range(len(bounds) + 1)])
     elif kind == "constant":
         rate = peak
     else:
         raise ValueError(f'a schedule is "cosine", "step" or "constant", not {kind!r}')
-    return WarmUp(rate, warm) if warm else rate
+    return LinearWarmup(rate, warm) if warm else rate

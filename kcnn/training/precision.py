@@ -8,7 +8,7 @@ import keras
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 
-def policy(asked: str) -> str:
+def resolve_policy(asked: str) -> str:
     """The policy that a word stands for: "auto" is the fastest that this machine computes well in.
 
     That is mixed_bfloat16 on GPUs that have it (compute capability 8 and higher), mixed_float16 on
@@ -42,7 +42,7 @@ def _capability() -> float:
 
 
 @contextmanager
-def computing(name: str) -> Iterator[None]:
+def apply_policy(name: str) -> Iterator[None]:
     """Layers made meanwhile have that dtype policy; then Keras' is what it was."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)

@@ -29,35 +29,35 @@ class Recipe:
     optimizer: str = "adamw"
     learning_rate: float = 1e-3  # at its highest
     schedule: str = "cosine"
-    warm_up: float = 0.05
-    drops: tuple[float, ...] = (0.5, 0.75)
+    warmup: float = 0.05
+    milestones: tuple[float, ...] = (0.5, 0.75)
     momentum: float = 0.9  # of SGD
     nesterov: bool = True
     weight_decay: float = 0.0
-    clip: float = 0.0
+    clip_global_norm: float = 0.0
     label_smoothing: float = 0.0
     class_weights: str | None = None
-    ema: float = 0.0
+    ema_momentum: float = 0.0
     patience: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "drops", tuple(self.drops))
+        object.__setattr__(self, "drops", tuple(self.milestones))
         wants = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
             ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
-            ("warm_up", 0 <= self.warm_up < 1, "a share of all steps, from 0 up to 1"),
-            ("drops", all(0 < share < 1 for share in self.drops), "shares of all steps between 0 and 1"),
-            ("drops", list(self.drops) == sorted(set(self.drops)), "in rising order"),
+            ("warm_up", 0 <= self.warmup < 1, "a share of all steps, from 0 up to 1"),
+            ("drops", all(0 < share < 1 for share in self.milestones), "shares of all steps between 0 and 1"),
+            ("drops", list(self.milestones) == sorted(set(self.milestones)), "in rising order"),
             ("momentum", 0 <= self.momentum < 1, "from 0 up to 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0"),
-            ("clip", self.clip >= 0, "at least 0"),
+            ("clip", self.clip_global_norm >= 0, "at least 0"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 up to 1"),
             ("class_weights", self.class_weights in (None, "balanced"), '"balanced" or None'),
-            ("ema", 0 <= self.ema < 1, "from 0 up to 1"),
+            ("ema", 0 <= self.ema_momentum < 1, "from 0 up to 1"),
             ("patience", self.patience >= 0, "at least 0"),
         )
         for name, holds, wanted in wants:
@@ -71,7 +71,7 @@ class Recipe:
     @classmethod
     def fromdict(cls, told: Mapping[str, Any]) -> "Recipe":
         """The recipe that `asdict` told of, with or without JSON in between."""
-        return recipe(cls(), {**{k: v for k, v in told.items() if k != "augmentation"}, **told["augmentation"]})
+        return get_recipe(cls(), {**{k: v for k, v in told.items() if k != "augmentation"}, **told["augmentation"]})
 
 
 RECIPES = {
@@ -85,7 +85,7 @@ RECIPES = {
         optimizer="sgd",
         learning_rate=0.1,
         schedule="step",
-        warm_up=0.0,
+        warmup=0.0,
         nesterov=False,
         weight_decay=1e-4,
         augmentation=Augmentation(flip=True, crop=4),
@@ -97,9 +97,9 @@ RECIPES = {
         optimizer="adamw",
         learning_rate=2e-3,
         weight_decay=0.05,
-        clip=1.0,
+        clip_global_norm=1.0,
         label_smoothing=0.1,
-        ema=0.999,
+        ema_momentum=0.999,
         augmentation=Augmentation(
             flip=True, resized_crop=(0.25, 1.0), rand_augment=(2, 0.5), erase=0.25, mixup=0.2, cutmix=1.0
         ),
@@ -107,7 +107,7 @@ RECIPES = {
 }
 
 
-def recipe(asked: str | Recipe, changes: Mapping[str, Any] | None = None) -> Recipe:
+def get_recipe(asked: str | Recipe, changes: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe by name or as it is, with fields of it or of its augmentation changed by name; None is a value.
 
     LookupError with the names there are; ValueError for a value that does not fit.

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kcnn.data import Data
+from kcnn.data import ImageDataset
 from kcnn.training.recipes import Recipe
 
 
-def refuse(data: Data, multi_label: bool, aux: bool, plan: Recipe) -> None:
+def check_request(data: ImageDataset, multi_label: bool, aux: bool, plan: Recipe) -> None:
     """Refuse what is for pictures of one label each, where they may have several, or takes a validation split."""
     if plan.patience and "validation" not in data.splits:
         raise ValueError("patience goes by a validation split, which the data does not have; set patience to 0")
@@ -20,13 +20,13 @@ def refuse(data: Data, multi_label: bool, aux: bool, plan: Recipe) -> None:
         raise ValueError(f"{one} are for pictures of one label each; leave them out")
 
 
-def named(weights: str | Path) -> str:
+def describe_weights(weights: str | Path) -> str:
     """What tells weights from others: a hash of what a file holds, or the name of published ones."""
     path = Path(weights)
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else str(weights)
 
 
-def fingerprint(data: Data) -> str:
+def fingerprint_data(data: ImageDataset) -> str:
     """What tells data from other data of its name and size: all labels, and some pictures of the train split."""
     found = hashlib.blake2b(digest_size=8)
     for word in sorted(data.splits):

@@ -11,14 +11,14 @@ import numpy as np
 
 from kcnn import answers, pictures
 from kcnn import runs as folder
-from kcnn.drawing import measure
-from kcnn.files import replacing, write_text
+from kcnn.drawing import summary
+from kcnn.files import replace_atomically, write_text
 from kcnn.training import devices, evidence, losses, watch
-from kcnn.training.evidence import Evidence
-from kcnn.training.job import Job
+from kcnn.training.evidence import TestEvidence
+from kcnn.training.job import TrainJob
 
 
-def scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
+def compute_scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
     """Logits (images, classes) and the labels of every image that batches serve, once."""
     logits, truth = [], []
     for images, labels in batches:
@@ -27,22 +27,22 @@ def scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(logits), np.concatenate(truth)
 
 
-def thresholds(model: Any, job: Job) -> list[float]:
+def compute_thresholds(model: Any, job: TrainJob) -> list[float]:
     """The probability from which on a picture is said to be of a class, for each, chosen on the validation split."""
-    logits, truth = scores(model, job.data.validation)
-    return answers.thresholds(answers.probabilities(logits, model.card), truth)
+    logits, truth = compute_scores(model, job.data.validation)
+    return answers.choose_thresholds(answers.to_probabilities(logits, model.card), truth)
 
 
-def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]], tested: Evidence) -> dict[str, Any]:
+def compute_metrics(model: Any, job: TrainJob, rows: Sequence[Mapping[str, float]], tested: TestEvidence) -> dict[str, Any]:
     """Everything that is known of a finished run, from what one pass over the test split has gathered."""
     data, request = job.data, job.request
     logits, truth = tested.logits, tested.truth
-    found = answers.probabilities(logits, model.card)
-    predicted = answers.answers(found, model.card)
-    right = answers.right(predicted, truth)
-    loss = losses.loss(data.multi_label)
-    paper = measure(job.drawing)
-    best = watch.best_epoch(rows)
+    found = answers.to_probabilities(logits, model.card)
+    predicted = answers.predict_labels(found, model.card)
+    right = answers.is_correct(predicted, truth)
+    loss = losses.make_loss(data.multi_label)
+    paper = summary(job.graph)
+    best = watch.find_best_epoch(rows)
     kept = best if job.recipe.patience else len(rows)
     return {
         "accuracy": float(np.mean(right)),
@@ -56,45 +56,45 @@ def measured(model: Any, job: Job, rows: Sequence[Mapping[str, float]], tested: 
         "training_seconds": round(sum(row["seconds"] for row in rows), 1),
         "images_per_second": rows[-1]["images_per_second"],
         "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
-        "devices": devices.replicas(job.strategy),
+        "devices": devices.count_replicas(job.strategy),
         "params": paper.params,
         "macs": paper.macs,
-        **answers.report(predicted, found, truth, data.classes, model.card),
+        **answers.classification_report(predicted, found, truth, data.classes, model.card),
         "request": request,
         "batch_size": data.batch_size,
         "images": {word: len(split) for word, split in data.splits.items()},
-        "notes": list(data.notes),
+        "notes": list(data.warnings),
         "skipped": len(data.skipped),
-        "repeated": len(data.repeated),
-        "command": folder.command(),
-        "versions": folder.versions(),
+        "repeated": len(data.duplicates),
+        "command": folder.command_line(),
+        "versions": folder.library_versions(),
     }
 
 
-def write(
+def write_results(
     out: Path,
     model: Any,
-    job: Job,
+    job: TrainJob,
     metrics: Mapping[str, Any],
     rows: Sequence[Mapping[str, float]],
-    tested: Evidence,
+    tested: TestEvidence,
 ) -> None:
     """The run's files; metrics.json last, since it says that the run is finished."""
     data = job.data
-    with replacing(out / "model.keras") as temporary:
+    with replace_atomically(out / "model.keras") as temporary:
         model.save(temporary)
-    for name, found in (("skipped", data.skipped), ("repeated", data.repeated)):
+    for name, found in (("skipped", data.skipped), ("repeated", data.duplicates)):
         if found:
-            write_text(out / f"{name}.csv", folder.table([asdict(one) for one in found]))
-    evidence.save(out, tested)
+            write_text(out / f"{name}.csv", folder.to_csv([asdict(one) for one in found]))
+    evidence.save_evidence(out, tested)
     title = f"{metrics['request']['network']} on {data.name}"
-    pictures.save(pictures.curves(rows, title), out / "curves.png")
+    pictures.save_figure(pictures.plot_curves(rows, title), out / "curves.png")
     if data.multi_label:
         said = f"{title}: mean average precision {metrics['mean_average_precision']:.2%}"
-        pictures.save(
-            pictures.per_class(metrics["per_class"], "average_precision", said), out / "average_precision.png"
+        pictures.save_figure(
+            pictures.plot_per_class(metrics["per_class"], "average_precision", said), out / "average_precision.png"
         )
     else:
         said = f"{title}: {metrics['correct']} of {metrics['test_images']} right ({metrics['accuracy']:.2%})"
-        pictures.save(pictures.confusion(metrics["confusion"], data.classes, said), out / "confusion.png")
+        pictures.save_figure(pictures.plot_confusion_matrix(metrics["confusion"], data.classes, said), out / "confusion.png")
     write_text(out / folder.METRICS, json.dumps(metrics, indent=1))

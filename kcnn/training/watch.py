@@ -15,7 +15,7 @@ from kcnn.files import write_text
 from kcnn.training import checkpoints
 
 
-class NotFinite(FloatingPointError):
+class NonFiniteLossError(FloatingPointError):
     """The loss is NaN or infinite: in which epoch and at which step, both from 0; step None in validation."""
 
     def __init__(self, epoch: int, step: int | None, loss: float):
@@ -23,7 +23,7 @@ class NotFinite(FloatingPointError):
         self.epoch, self.step, self.loss = epoch, step, loss
 
 
-class Finite(keras.callbacks.Callback):
+class StopOnNonFinite(keras.callbacks.Callback):
     """Stops with NotFinite at the first step whose loss is no number.
 
     Keras calls it beside the training, on threads that may overtake each other, so that no step waits for a loss.
@@ -48,14 +48,14 @@ class Finite(keras.callbacks.Callback):
             self._stop()
         validation = float((logs or {}).get("val_loss", 0.0))
         if not math.isfinite(validation):
-            raise NotFinite(epoch, None, validation)
+            raise NonFiniteLossError(epoch, None, validation)
 
     def _stop(self) -> None:
         first = min(self.bad)
-        raise NotFinite(self.epoch, first, self.losses[first])
+        raise NonFiniteLossError(self.epoch, first, self.losses[first])
 
 
-class Keeper(keras.callbacks.Callback):
+class Checkpointer(keras.callbacks.Callback):
     """After each epoch: a row of history, the state on disk, the best model so far, and an end when patience is over.
 
     `rows` is the history, and grows. `rate` tells the learning rate of an epoch's last step, epochs
@@ -97,15 +97,15 @@ class Keeper(keras.callbacks.Callback):
             "learning_rate": self.rate(epoch),
             "seconds": round(now - self.begun, 2),
             "images_per_second": round(self.images / ((self.trained or now) - self.begun), 1),
-            "peak_memory_mb": peak_memory_mb(),
+            "peak_memory_mb": measure_peak_memory_mb(),
         }
         self.rows.append(row)
         if self.out is not None:
-            with checkpoints.writing(self.states, folder.HISTORY):
-                write_text(self.out / folder.HISTORY, folder.table(self.rows))
-        if best_epoch(self.rows) == len(self.rows):
+            with checkpoints.report_full_disk(self.states, folder.HISTORY):
+                write_text(self.out / folder.HISTORY, folder.to_csv(self.rows))
+        if find_best_epoch(self.rows) == len(self.rows):
             self.best()
-        checkpoints.save(
+        checkpoints.save_checkpoint(
             self.states,
             self.model,
             run=self.run,
@@ -113,11 +113,11 @@ class Keeper(keras.callbacks.Callback):
             batch_size=self.batch_size,
             about=self.about,
         )
-        if out_of_patience(self.rows, self.patience):
+        if is_out_of_patience(self.rows, self.patience):
             self.model.stop_training = True
 
 
-def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
+def find_best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
     """The epoch, from 1, with the highest validation accuracy, the first of several; the last without validation.
 
     Where a picture may have several labels, with the highest average precision.
@@ -128,12 +128,12 @@ def best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
     return max(range(len(rows)), key=lambda i: rows[i][word]) + 1
 
 
-def out_of_patience(rows: Sequence[Mapping[str, float]], patience: int) -> bool:
+def is_out_of_patience(rows: Sequence[Mapping[str, float]], patience: int) -> bool:
     """Whether the last `patience` epochs brought no new best; never where patience is 0."""
-    return bool(patience and rows) and len(rows) - best_epoch(rows) >= patience
+    return bool(patience and rows) and len(rows) - find_best_epoch(rows) >= patience
 
 
-def peak_memory_mb() -> float:
+def measure_peak_memory_mb() -> float:
     """The most memory so far, in MB: of the first GPU where there is one, else of this process."""
     backend = keras.backend.backend()
     if backend == "tensorflow":

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 from kcnn.lazy import words
 
 if TYPE_CHECKING:
-    from kcnn.freeze import Phase, Violation, freeze, ledger, unfreeze
+    from kcnn.freeze import TrainingPhase, FrozenWeightChangedError, freeze, audit_weights, unfreeze
     from kcnn.inspect import grad_cam
-    from kcnn.transfer.compare import Comparison, Way, compare, ways
-    from kcnn.transfer.prepare import prepare
+    from kcnn.transfer.compare import Comparison, Protocol, compare_protocols, default_protocols
+    from kcnn.transfer.prepare import replace_head
 
 __all__ = [
     "Comparison",
-    "Phase",
-    "Violation",
-    "Way",
-    "compare",
+    "TrainingPhase",
+    "FrozenWeightChangedError",
+    "Protocol",
+    "compare_protocols",
     "freeze",
     "grad_cam",
-    "ledger",
-    "prepare",
+    "audit_weights",
+    "replace_head",
     "unfreeze",
-    "ways",
+    "default_protocols",
 ]
 
 __getattr__, __dir__ = words(

@@ -10,42 +10,42 @@ from typing import Any
 import numpy as np
 
 from kcnn import answers
-from kcnn.data import Data
-from kcnn.drawing import draw, measure
+from kcnn.data import ImageDataset
+from kcnn.drawing import trace, summary
 from kcnn.files import write_text
-from kcnn.freeze import Phase
-from kcnn.intervals import student, wilson
-from kcnn.models import load
+from kcnn.freeze import TrainingPhase
+from kcnn.intervals import t_interval, wilson_interval
+from kcnn.models import load_model
 from kcnn.ops import BatchNorm
-from kcnn.runs import table
-from kcnn.training import Recipe, recipe, train
-from kcnn.training.results import scores
+from kcnn.runs import to_csv
+from kcnn.training import Recipe, get_recipe, train
+from kcnn.training.results import compute_scores
 
 MOMENTUM = 0.9
 SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
 
 
 @dataclass(frozen=True)
-class Way:
+class Protocol:
     """One way to a trained network: phases after each other from the given weights, or a recipe from none.
 
     It goes on from where the way `after` ended; then it brings its own phases alone.
     """
 
     name: str
-    phase: Phase | None
+    phase: TrainingPhase | None
     recipe: Recipe
     after: str | None = None
 
 
 @dataclass(frozen=True)
-class Row:
+class ProtocolResult:
     """What a way came to: accuracies of the test split by seed, their mean and its confidence interval.
 
     Where a picture may have several labels, an accuracy is the share of pictures with every label right.
     """
 
-    way: str
+    protocol: str
     accuracies: tuple[float, ...]
     accuracy: float
     low: float
@@ -57,7 +57,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ProtocolDifference:
     """By how much one way is better than another on the same test images, in points, and its confidence interval."""
 
     better: str
@@ -65,7 +65,7 @@ class Difference:
     points: float
     low: float
     high: float
-    shown: bool  # whether the interval leaves out 0
+    significant: bool  # whether the interval leaves out 0
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Comparison:
     """Rows and differences, the best way that starts from weights, and the folder of the runs, seed-N/way in it."""
 
     folder: Path
-    rows: tuple[Row, ...]
-    differences: tuple[Difference, ...]
+    results: tuple[ProtocolResult, ...]
+    differences: tuple[ProtocolDifference, ...]
     best: str
 
     def run(self, seed: int, way: str) -> Path:
@@ -82,13 +82,13 @@ class Comparison:
         return _place(self.folder, seed, way)
 
 
-def ways(
-    head: Phase,
-    fine: Phase,
+def default_protocols(
+    head: TrainingPhase,
+    fine: TrainingPhase,
     *,
     base: Recipe | None = None,
     fine_base: Recipe | None = None,
-) -> tuple[Way, ...]:
+) -> tuple[Protocol, ...]:
     """The three that are usually compared: from scratch, the head alone, and after that fine-tuned.
 
     `base` has what a phase does not say, such as optimizer and augmentation, and `fine_base` for the
@@ -96,21 +96,21 @@ def ways(
     """
     base = base or Recipe()
     fine_base = fine_base or base
-    scratch = recipe(fine_base, {"epochs": head.epochs + fine.epochs})
-    return (Way(SCRATCH, None, scratch), Way(HEAD, head, base), Way(TUNED, fine, fine_base, after=HEAD))
+    scratch = get_recipe(fine_base, {"epochs": head.epochs + fine.epochs})
+    return (Protocol(SCRATCH, None, scratch), Protocol(HEAD, head, base), Protocol(TUNED, fine, fine_base, after=HEAD))
 
 
-def compare(
+def compare_protocols(
     network: str,
-    data: Callable[[int], Data],
+    data: Callable[[int], ImageDataset],
     *,
     out: str | Path,
     weights: str | Path,
-    ways: Sequence[Way],
+    protocols: Sequence[Protocol],
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     options: Mapping[str, Any] | None = None,
     callbacks: Sequence[Any] = (),
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Comparison:
     """Train every way on every seed, `data(seed)` each, and compare them on the test splits.
 
@@ -122,11 +122,11 @@ def compare(
     Wilson's for an accuracy, and of the paired answers for a difference. Also written:
     transfer.json and transfer.csv. Errors are those of kcnn.training.train.
     """
-    root, found = Path(out), {way.name: _Found() for way in ways}
+    root, found = Path(out), {way.name: _Found() for way in protocols}
     quick = _quick_norms(network, options or {})
     for seed in seeds:
         served = data(seed)
-        for way in ways:
+        for way in protocols:
             folder = _place(root, seed, way.name)
             start: Any = _place(root, seed, way.after) / "model.keras" if way.after else weights
             run = train(
@@ -137,29 +137,29 @@ def compare(
                 weights=None if way.phase is None else start,
                 head=way.after is not None,
                 phase=way.phase,
-                changes=None if way.phase else quick,
+                overrides=None if way.phase else quick,
                 seed=seed,
                 options=options,
                 callbacks=callbacks,
-                say=_prefixed(say, f"{way.name}, seed {seed}"),
+                log=_prefixed(log, f"{way.name}, seed {seed}"),
             )
             spent = run.metrics["training_seconds"] + (found[way.after].seconds[-1] if way.after else 0.0)
             found[way.name].add(run.metrics, spent, _trained(folder, run.metrics))
-            say(f"{way.name}, seed {seed}: {run.metrics['accuracy']:.2%} of {run.metrics['test_images']} test images")
+            log(f"{way.name}, seed {seed}: {run.metrics['accuracy']:.2%} of {run.metrics['test_images']} test images")
         if len(seeds) == 1:
-            for way in ways:
-                model = load(_place(root, seed, way.name) / "model.keras")
-                logits, truth = scores(model, served.test)
-                said = answers.answers(answers.probabilities(logits, model.card), model.card)
-                found[way.name].right = answers.right(said, truth)
-    rows = tuple(found[way.name].row(way.name) for way in ways)
-    pairs = [(later.name, earlier.name) for i, later in enumerate(ways) for earlier in ways[:i]]
+            for way in protocols:
+                model = load_model(_place(root, seed, way.name) / "model.keras")
+                logits, truth = compute_scores(model, served.test)
+                said = answers.predict_labels(answers.to_probabilities(logits, model.card), model.card)
+                found[way.name].right = answers.is_correct(said, truth)
+    rows = tuple(found[way.name].row(way.name) for way in protocols)
+    pairs = [(later.name, earlier.name) for i, later in enumerate(protocols) for earlier in protocols[:i]]
     differences = tuple(_difference(better, found[better], worse, found[worse]) for better, worse in pairs)
     write_text(
         root / "transfer.csv",
-        table([{**asdict(row), "accuracies": " ".join(map(str, row.accuracies))} for row in rows]),
+        to_csv([{**asdict(row), "accuracies": " ".join(map(str, row.accuracies))} for row in rows]),
     )
-    best = _best(ways, rows)
+    best = _best(protocols, rows)
     told = {
         "seeds": list(seeds),
         "rows": [asdict(row) for row in rows],
@@ -170,20 +170,20 @@ def compare(
     return Comparison(root, rows, differences, best)
 
 
-def _best(ways: Sequence[Way], rows: Sequence[Row]) -> str:
+def _best(ways: Sequence[Protocol], rows: Sequence[ProtocolResult]) -> str:
     """By test accuracy, or where a picture may have several labels by average precision."""
     moved = [row for way, row in zip(ways, rows, strict=True) if way.phase is not None] or rows
-    return max(moved, key=lambda row: row.accuracy if row.average_precision is None else row.average_precision).way
+    return max(moved, key=lambda row: row.accuracy if row.average_precision is None else row.average_precision).protocol
 
 
 def _quick_norms(network: str, options: Mapping[str, Any]) -> dict[str, float]:
     """Changes by which batch norms trained from scratch average over tens of steps: few photos make no thousands."""
-    drawn = draw(network, **options)
+    drawn = trace(network, **options)
     if drawn.architecture is None or drawn.architecture.keras is not None:
         return {}  # no address reaches its layers
     return {
         f"{row.name}.momentum": MOMENTUM
-        for row in measure(drawn)
+        for row in summary(drawn)
         if isinstance(row.op, BatchNorm) and row.op.momentum > MOMENTUM
     }
 
@@ -213,26 +213,26 @@ class _Found:
             self.precisions.append(metrics["mean_average_precision"])
         self.images, self.correct, self.parameters = metrics["test_images"], metrics["correct"], parameters
 
-    def row(self, way: str) -> Row:
+    def row(self, way: str) -> ProtocolResult:
         mean = float(np.mean(self.accuracies))
         if self.right is not None:
-            low, high = wilson(self.correct, self.images)
+            low, high = wilson_interval(self.correct, self.images)
         else:
-            low, high = student(self.accuracies)
+            low, high = t_interval(self.accuracies)
         seconds = float(np.mean(self.seconds))
         precision = float(np.mean(self.precisions)) if self.precisions else None
         accuracies = tuple(self.accuracies)
-        return Row(way, accuracies, mean, low, high, self.images, round(seconds, 1), self.parameters, precision)
+        return ProtocolResult(way, accuracies, mean, low, high, self.images, round(seconds, 1), self.parameters, precision)
 
 
-def _difference(better: str, ours: _Found, worse: str, theirs: _Found) -> Difference:
+def _difference(better: str, ours: _Found, worse: str, theirs: _Found) -> ProtocolDifference:
     """Paired: by seed, or by test image where there is one seed."""
     if ours.right is not None and theirs.right is not None:
         each = ours.right.astype("float64") - theirs.right
     else:
         each = np.subtract(ours.accuracies, theirs.accuracies)
-    low, high = (100 * bound for bound in student(each.tolist()))
-    return Difference(better, worse, float(100 * each.mean()), low, high, low > 0 or high < 0)
+    low, high = (100 * bound for bound in t_interval(each.tolist()))
+    return ProtocolDifference(better, worse, float(100 * each.mean()), low, high, low > 0 or high < 0)
 
 
 def _trained(folder: Path, metrics: Mapping[str, Any]) -> int:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kcnn.data import Data, load
-from kcnn.data.sources import find
+from kcnn.data import ImageDataset, load
+from kcnn.data.sources import find_source
 
 NETWORK, OPTIONS = "convnet", {"act": "relu"}
 IMAGES = 20  # of each class to train on
@@ -13,10 +13,10 @@ CHOOSING = 10  # of each class for validation
 SIZE = 32  # pixels a side
 
 
-def few_digits(seed: int, images: int = IMAGES) -> Data:
+def sample_digits(seed: int, images: int = IMAGES) -> ImageDataset:
     """Digits 5 to 9: so many of each class to train on and 10 to choose by, drawn by the seed; the rest is the test."""
-    source = find("digits:5-9")
-    pixels, labels = source.parts["train"].images, source.parts["train"].labels
+    source = find_source("digits:5-9")
+    pixels, labels = source.splits["train"].images, source.splits["train"].labels
     bits = np.random.PCG64(seed).random_raw(len(labels))
     chosen: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
     for number in range(len(source.classes)):

@@ -6,21 +6,21 @@ from typing import Any
 
 import keras
 
-from kcnn.drawing import Drawing
+from kcnn.drawing import Graph
 from kcnn.freeze import freeze as frozen
-from kcnn.freeze import places, unfreeze
+from kcnn.freeze import group_by_stage, unfreeze
 from kcnn.models import build
-from kcnn.read import sources
-from kcnn.weights import drawn, load_weights
+from kcnn.read import producers
+from kcnn.weights import trace_metadata, load_weights
 
 
-def prepare(
+def replace_head(
     network: Any,
     *,
     classes: int | Sequence[str],
     weights: str | PathLike[str] | None = None,
     freeze: str | int | Sequence[str] | None = "body",
-    norms: str = "frozen",
+    batch_norm: str = "frozen",
     seed: int | None = None,
     **options: Any,
 ) -> Any:
@@ -42,7 +42,7 @@ def prepare(
             raise ValueError(f"{network.name!r} is built already; {given} are for a network by name")
         make = _rebuilt if getattr(network, "card", None) else _headed
         model = make(network, count, seed)
-    elif isinstance(network, str | Drawing):
+    elif isinstance(network, str | Graph):
         model = build(network, classes=count, seed=seed, **options)
         if weights is not None:
             load_weights(model, weights, head=False)
@@ -50,29 +50,29 @@ def prepare(
         raise TypeError(f"a network is a name or a Keras model, not {network!r}")
     if names and hasattr(model, "update_card"):
         model.update_card(classes=names)
-    return _freeze(model, freeze, norms)
+    return _freeze(model, freeze, batch_norm)
 
 
 def _freeze(model: Any, what: str | int | Sequence[str] | None, norms: str) -> Any:
     if what is None:
-        return frozen(model, "all", norms=norms)
+        return frozen(model, "all", batch_norm=norms)
     if what == "body":
-        return frozen(model, "head", norms=norms)
-    there = places(model)
+        return frozen(model, "head", batch_norm=norms)
+    there = group_by_stage(model)
     stages = sorted({stage for stage in there.values() if stage is not None})
     if isinstance(what, int):
         if not 0 <= what <= len(stages):
             raise ValueError(f"{what} stages are to be frozen, and there are {len(stages)} with weights")
-        return frozen(model, len(stages) - what, norms=norms)
+        return frozen(model, len(stages) - what, batch_norm=norms)
     unfreeze(model, "all")
-    frozen(model, what, norms=norms)  # finds the layers, or says what there is
+    frozen(model, what, batch_norm=norms)  # finds the layers, or says what there is
     still = {name for name in there if any(v.trainable for v in model.get_layer(name).trainable_variables)}
-    return frozen(model, [name for name in there if name not in still], norms=norms)
+    return frozen(model, [name for name in there if name not in still], batch_norm=norms)
 
 
 def _rebuilt(network: Any, classes: int, seed: int | None) -> Any:
     """One of kcnn's own built anew for other classes, with every weight of the old one but those of classifiers."""
-    drawing = drawn(network.card, classes=classes, top=True, aux=False, taps=())
+    drawing = trace_metadata(network.card, classes=classes, top=True, aux=False, taps=())
     if drawing is None:
         raise ValueError(
             f"{network.name!r} was built from an architecture that no plugin publishes; "
@@ -95,11 +95,11 @@ def _headed(network: Any, classes: int, seed: int | None) -> Any:
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
     x = end = copy.outputs[0]
-    while len(sources(end)) == 1 and not getattr(end._keras_history.operation, "weights", ()):
-        end = sources(end)[0]
+    while len(producers(end)) == 1 and not getattr(end._keras_history.operation, "weights", ()):
+        end = producers(end)[0]
     classifier = isinstance(end._keras_history.operation, keras.layers.Dense | keras.layers.Conv2D)
     if len(x.shape) == 2 and classifier:
-        x = sources(end)[0]
+        x = producers(end)[0]
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
     if len(x.shape) != 2:

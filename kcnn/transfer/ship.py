@@ -13,35 +13,35 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from kcnn import runs
-from kcnn.files import replacing
-from kcnn.models import load
-from kcnn.weights import save
+from kcnn.files import replace_atomically
+from kcnn.models import load_model
+from kcnn.weights import save_weights
 from kcnn.weights.shipped import FOLDER
 
-LICENCE = "CC BY 4.0"  # of what they learned on
+LICENSE = "CC BY 4.0"  # of what they learned on
 DATA = "Optical Recognition of Handwritten Digits (UCI Machine Learning Repository, doi:10.24432/C50P49)"
 
 
-def ship(run: Path) -> Path:
+def export_best(run: Path) -> Path:
     """Put the weights of a finished run into the package, in float16, with the run's facts on their card."""
-    found = runs.metrics(run)
-    model = load(run / "model.keras")
+    found = runs.read_metrics(run)
+    model = load_model(run / "model.keras")
     request = found["request"]
     model.update_card(
         command=found["command"],
         data=f"{request['data']} of {DATA}",
-        licence=LICENCE,
+        licence=LICENSE,
         seed=request["seed"],
         accuracy=found["accuracy"],
         test_images=found["test_images"],
     )
     path = FOLDER / f"{model.card['network'].rpartition(':')[2]}.safetensors"
-    with replacing(path) as temporary:
-        save(model, temporary)
+    with replace_atomically(path) as temporary:
+        save_weights(model, temporary)
         halves = {name: array.astype(np.float16) for name, array in load_file(temporary).items()}
         save_file(halves, temporary, {"card": json.dumps(model.card)})
     return path
 
 
 if __name__ == "__main__":
-    print(ship(Path(sys.argv[1])))
+    print(export_best(Path(sys.argv[1])))

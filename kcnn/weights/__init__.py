@@ -11,19 +11,19 @@ from typing import Any
 
 from kcnn import ops
 from kcnn.architecture import Weights
-from kcnn.drawing import Drawing, draw, measure
-from kcnn.files import replacing
-from kcnn.registry import architecture
-from kcnn.sketch import walk
+from kcnn.drawing import Graph, trace, summary
+from kcnn.files import replace_atomically
+from kcnn.registry import get_architecture
+from kcnn.sketch import topological_order
 
 DEMO = "demo"  # the weights that kcnn comes with
 
 
-class PartlyLoaded(UserWarning):
+class PartialWeightsWarning(UserWarning):
     """Weights were set although something speaks against it: some do not fit, or another network wrote the file."""
 
 
-def save(model: Any, path: str | PathLike[str]) -> None:
+def save_weights(model: Any, path: str | PathLike[str]) -> None:
     """Write every weight of a flat Keras model, and its card where it has one, to a .safetensors file.
 
     One tensor per variable, "layer/variable".
@@ -39,7 +39,7 @@ def save(model: Any, path: str | PathLike[str]) -> None:
     }
     if len(tensors) != len(model.weights):
         raise ValueError(f"{model.name!r} is not flat: some of its weights have no name of their own")
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         save_file(tensors, temporary, {"card": json.dumps(card)})
 
 
@@ -58,41 +58,41 @@ def load_weights(
     Returns a Report: matched, adapted, missing, unexpected, unused. FileNotFoundError, ValueError
     (damaged, or of another network), ImportError (torch is needed), NotFetched.
     """
-    return load_drawn(model, drawn(getattr(model, "card", {})), weights, strict, head)
+    return load_into_graph(model, trace_metadata(getattr(model, "card", {})), weights, strict, head)
 
 
-def load_drawn(
+def load_into_graph(
     model: Any,
-    drawing: Drawing | None,
+    drawing: Graph | None,
     weights: str | PathLike[str] = "imagenet",
     strict: bool | None = None,
     with_head: bool = True,
 ) -> Any:
     """load_weights for a model whose drawing is at hand; without one only files with the model's own names are read."""
-    from kcnn.weights.fetch import fetch
-    from kcnn.weights.files import read
-    from kcnn.weights.match import match
-    from kcnn.weights.shipped import shipped
+    from kcnn.weights.fetch import download
+    from kcnn.weights.files import read_weights
+    from kcnn.weights.match import match_weights
+    from kcnn.weights.shipped import find_packaged
 
     plan = drawing.architecture if drawing else None
-    found_for = published(drawing, weights)
-    path = fetch(found_for) if found_for else shipped(drawing) if weights == DEMO else Path(weights)
-    stored = read(path)
+    found_for = find_published(drawing, weights)
+    path = download(found_for) if found_for else find_packaged(drawing) if weights == DEMO else Path(weights)
+    stored = read_weights(path)
     whole = _whole(drawing) if drawing else None
     layers = _layers(whole)
-    body = {x.name for x in walk(whole.features)} if whole else set()
+    body = {x.name for x in topological_order(whole.features)} if whole else set()
     head = [layer for layer in layers if layer not in body] if whole else ["logits"]
     new_head = not with_head or bool(drawing and plan and drawing.asked["classes"] not in (None, plan.classes))
     try:
-        report, found = match(model, stored, plan.layouts if plan else {}, layers, head, new_head, with_head)
+        report, found = match_weights(model, stored, plan.weight_mappings if plan else {}, layers, head, new_head, with_head)
     except ValueError as error:
         raise ValueError(f"{path} is of another network: {error}{_readers(drawing, stored)}") from None
     if not found:
         raise ValueError(f"{path} is of another network: {_unfit(report)}{_readers(drawing, stored)}")
     card = getattr(model, "card", {})
-    doubts = _doubts(report, stored.card, card, drawing, found_for)
+    doubts = _doubts(report, stored.metadata, card, drawing, found_for)
     lenient = bool(card.get("changes")) if strict is None else not strict
-    scaled = stored.card.get("rescale", card.get("rescale")) == card.get("rescale")
+    scaled = stored.metadata.get("rescale", card.get("rescale")) == card.get("rescale")
     if (report.missing or report.unexpected or not scaled) and not lenient:
         headless = head and all(name.rpartition("/")[0] in head for name in report.missing) and report.missing
         hint = "; for a head of your own build with top=False, or with another number of classes" if headless else ""
@@ -100,14 +100,14 @@ def load_drawn(
     for variable, array in found:
         variable.assign(array)
     if doubts:
-        warnings.warn(f"{path}: {'; '.join(doubts)}", PartlyLoaded, stacklevel=3)
+        warnings.warn(f"{path}: {'; '.join(doubts)}", PartialWeightsWarning, stacklevel=3)
     if card:
         by_file = (w for w in (plan.weights if plan else ()) if w.url.rpartition("/")[2] == path.name)
-        model.update_card(**_facts(found_for or next(by_file, None), path, report, stored.card, card))
+        model.update_card(**_facts(found_for or next(by_file, None), path, report, stored.metadata, card))
     return report
 
 
-def published(drawing: Drawing | None, weights: str | PathLike[str]) -> Weights | None:
+def find_published(drawing: Graph | None, weights: str | PathLike[str]) -> Weights | None:
     """The published weights that a word means for a network, its options, top and input size; None for a file.
 
     None too for those that kcnn comes with, "demo".
@@ -117,9 +117,9 @@ def published(drawing: Drawing | None, weights: str | PathLike[str]) -> Weights 
     if not isinstance(weights, str | PathLike):
         raise TypeError(f"weights are a file or published ones by name, not {weights!r}")
     if weights == DEMO:
-        from kcnn.weights.shipped import shipped
+        from kcnn.weights.shipped import find_packaged
 
-        shipped(drawing)
+        find_packaged(drawing)
         return None
     if not isinstance(weights, str) or Path(weights).is_file() or Path(weights).suffix or "/" in weights:
         if not Path(weights).is_file():
@@ -129,7 +129,7 @@ def published(drawing: Drawing | None, weights: str | PathLike[str]) -> Weights 
         raise ValueError(f"{weights!r} is no file, and only a network of kcnn's or of a plugin has weights by name")
     plan = drawing.architecture
     if not plan.weights:
-        others = [name for name in _siblings(drawing) if architecture(name).weights]
+        others = [name for name in _siblings(drawing) if get_architecture(name).weights]
         have = f"; {' and '.join(others)} {'have' if len(others) > 1 else 'has'}" if others else ""
         raise ValueError(f"{drawing.name} has no published weights of its own{have}")
     named = [w for w in plan.weights if w.name == weights]
@@ -142,35 +142,35 @@ def published(drawing: Drawing | None, weights: str | PathLike[str]) -> Weights 
         widths = dict.fromkeys(", ".join(f"{o}={v}" for o, v in w.options.items()) for w in named)
         raise ValueError(f"{weights!r} weights of {drawing.name} are published for {'; '.join(widths)} only")
     whole = drawing.asked["top"] and not drawing.asked["taps"]
-    best = min(fit, key=lambda w: (w.top is not whole, abs(w.crop - drawing.image.shape[0])))
+    best = min(fit, key=lambda w: (w.top is not whole, abs(w.crop - drawing.input.shape[0])))
     if best.url.endswith((".pth", ".pt", ".bin")) and not find_spec("torch"):
         raise ImportError(f'{best.url} is a file of PyTorch\'s, which takes torch: pip install "kcnn[torch]"')
     return best
 
 
-def _siblings(drawing: Drawing) -> list[str]:
+def _siblings(drawing: Graph) -> list[str]:
     """The network and its variants by name, without the one that was drawn."""
     if not isinstance(drawing.network, str):
         return []
     owner, colon, rest = drawing.network.rpartition(":")
     bare = owner + colon + rest.partition(".")[0]
-    return [name for name in (bare, *(f"{bare}.{v}" for v in architecture(bare).variants)) if name != drawing.network]
+    return [name for name in (bare, *(f"{bare}.{v}" for v in get_architecture(bare).variants)) if name != drawing.network]
 
 
-def _readers(drawing: Drawing | None, stored: Any) -> str:
+def _readers(drawing: Graph | None, stored: Any) -> str:
     """The variants of the network whose layouts know most of a file's layers, in words."""
-    from kcnn.weights.match import spoken
+    from kcnn.weights.match import recognize_naming
 
     found = []
     for name in _siblings(drawing) if drawing else []:
-        layouts, layers = architecture(name).layouts, _layers(draw(name))
+        layouts, layers = get_architecture(name).weight_mappings, _layers(trace(name))
         with suppress(ValueError):
-            if layouts and spoken(stored, layouts, layers, "").hits > len(layers) / 2:
+            if layouts and recognize_naming(stored, layouts, layers, "").hits > len(layers) / 2:
                 found.append(name)
     return f"; it may be one for {' or '.join(found)}" if found else ""
 
 
-def drawn(card: Mapping[str, Any], **other: Any) -> Drawing | None:
+def trace_metadata(card: Mapping[str, Any], **other: Any) -> Graph | None:
     """The drawing that a model's card tells of, or one with `other` arguments; None where no plugin publishes it."""
     if not card.get("distribution"):
         return None
@@ -183,31 +183,31 @@ def drawn(card: Mapping[str, Any], **other: Any) -> Drawing | None:
             "changes": _ops(card["changes"]),
             **_ops(card["options"]),
         }
-        return draw(f"{card['distribution']}:{card['network'].rpartition(':')[2]}", **{**asked, **other})
+        return trace(f"{card['distribution']}:{card['network'].rpartition(':')[2]}", **{**asked, **other})
 
 
-def _whole(drawing: Drawing) -> Drawing:
+def _whole(drawing: Graph) -> Graph:
     """The same network with its top and, where the size allows, its auxiliary classifiers: all that a file may have."""
     assert drawing.network is not None
     assert drawing.architecture is not None
-    asked = {**drawing.asked, "input_shape": drawing.image.shape, "top": True, "taps": (), "prefix": ""}
+    asked = {**drawing.asked, "input_shape": drawing.input.shape, "top": True, "taps": (), "prefix": ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if drawing.architecture.aux:
             with suppress(ValueError):  # too small a map for them
-                return draw(drawing.network, **{**asked, "aux": True})
+                return trace(drawing.network, **{**asked, "aux": True})
         with suppress(ValueError):  # a head that does not stand on so small a map
-            return draw(drawing.network, **{**asked, "aux": False})
+            return trace(drawing.network, **{**asked, "aux": False})
     return drawing
 
 
-def _layers(drawing: Drawing | None) -> list[str]:
+def _layers(drawing: Graph | None) -> list[str]:
     """The layers that have weights, in order."""
-    return [row.name for row in measure(drawing) if row.params or row.state] if drawing else []
+    return [row.name for row in summary(drawing) if row.params or row.non_trainable_params] if drawing else []
 
 
 def _doubts(
-    report: Any, wrote: Mapping[str, Any], card: Mapping[str, Any], drawing: Drawing | None, weights: Weights | None
+    report: Any, wrote: Mapping[str, Any], card: Mapping[str, Any], drawing: Graph | None, weights: Weights | None
 ) -> list[str]:
     """What speaks against a file: tensors that do not fit, another scaling of pixels, network, or options."""
     doubts = [_unfit(report)] if report.missing or report.unexpected else []
@@ -256,7 +256,7 @@ def _facts(
     weights: Weights | None, path: Path, report: Any, wrote: Mapping[str, Any], card: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a card says of its weights: whose they are and, with their head, how pictures go in and answers come out."""
-    from kcnn.labels import labels
+    from kcnn.labels import load_class_names
 
     facts: dict[str, Any] = {"weights": {"file": path.name}}
     if weights:
@@ -264,12 +264,12 @@ def _facts(
             "name": weights.name,
             "source": weights.source,
             "url": weights.url,
-            "licence": weights.licence,
+            "licence": weights.license,
         }
     if "logits/kernel" not in report.matched:
         return facts
     count = len(card["classes"]) if isinstance(card["classes"], list) else card["classes"]
-    facts["classes"] = labels(weights.classes) if weights else wrote.get("classes", count)
+    facts["classes"] = load_class_names(weights.classes) if weights else wrote.get("classes", count)
     facts |= {word: wrote.get(word) for word in ("pictures", "multi_label", "thresholds")}
     if weights:
         facts["pictures"] = {"resize": weights.resize, "crop": weights.crop, "interpolation": weights.interpolation}

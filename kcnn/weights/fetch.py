@@ -21,16 +21,16 @@ CHUNK = 1 << 16  # bytes; a cut connection loses at most one
 Progress = Callable[[int, int | None], None]  # bytes so far, and in all where that is known
 
 
-class NotFetched(OSError):
+class DownloadError(OSError):
     """Weights that could not be had, and why; nothing of them is left behind."""
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """The folder for what is fetched."""
     return Path(os.environ.get("KCNN_CACHE") or Path.home() / ".cache" / "kcnn")
 
 
-def fetch(weights: Weights) -> Path:
+def download(weights: Weights) -> Path:
     """The file of some weights, from the cache or from where they are published.
 
     A download goes to a temporary name, is checked against the hash and renamed. One that was
@@ -41,19 +41,19 @@ def fetch(weights: Weights) -> Path:
 
     file = weights.url.rpartition("/")[2]
     folder = hashlib.sha256(weights.url.encode()).hexdigest()[:8]  # two publishers may use one name
-    target = cache() / "weights" / weights.source / folder / file
-    if _kept(target, weights.hash):
+    target = cache_folder() / "weights" / weights.source / folder / file
+    if _kept(target, weights.checksum):
         return target
-    locks = cache() / "locks"
+    locks = cache_folder() / "locks"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         locks.mkdir(exist_ok=True)
     except OSError as error:
-        raise NotFetched(
-            f"the cache folder {cache()} cannot be written to: {error}; set KCNN_CACHE to another"
+        raise DownloadError(
+            f"the cache folder {cache_folder()} cannot be written to: {error}; set KCNN_CACHE to another"
         ) from None
     with FileLock(locks / f"{folder}-{file}.lock"):
-        if not _kept(target, weights.hash):
+        if not _kept(target, weights.checksum):
             _into(weights, target)
     return target
 
@@ -66,28 +66,28 @@ def _kept(target: Path, wanted: str | None) -> bool:
 def _into(weights: Weights, target: Path) -> None:
     url = _address(weights)
     part = target.with_name(f"{target.name}.part")
-    if weights.hash is None:
+    if weights.checksum is None:
         part.unlink(missing_ok=True)  # without a hash nothing would tell whether two halves are of one file
     resumed = part.exists()
     try:
         with _Bar(target.name) as progress:
             _download(url, part, progress)
-            if not _right(part, weights.hash) and resumed:  # what was left there may have been of another file
+            if not _right(part, weights.checksum) and resumed:  # what was left there may have been of another file
                 part.unlink()
                 _download(url, part, progress)
-        if not _right(part, weights.hash):
-            raise NotFetched(
-                f"{url} is not the file that {weights.source} published: its hash is not {weights.hash}; "
+        if not _right(part, weights.checksum):
+            raise DownloadError(
+                f"{url} is not the file that {weights.source} published: its hash is not {weights.checksum}; "
                 "it was deleted. Try again, or another mirror"
             )
-        if weights.hash is None:
+        if weights.checksum is None:
             _readable(part, url)
         os.replace(part, target)
     except OSError as error:
         part.unlink(missing_ok=True)
-        if isinstance(error, NotFetched):
+        if isinstance(error, DownloadError):
             raise
-        raise NotFetched(f"{url} could not be written to {target.parent}: {error}") from error
+        raise DownloadError(f"{url} could not be written to {target.parent}: {error}") from error
 
 
 def _address(weights: Weights) -> str:
@@ -102,7 +102,7 @@ def _download(url: str, part: Path, progress: Progress) -> None:
     if urlsplit(url).scheme == "file":
         source = Path(url2pathname(urlsplit(url).path))
         if not source.is_file():
-            raise NotFetched(f"there is no file {source}")
+            raise DownloadError(f"there is no file {source}")
         shutil.copyfile(source, part)
         return
     failure = ""
@@ -113,7 +113,7 @@ def _download(url: str, part: Path, progress: Progress) -> None:
         done, failure, tag = _go_on(url, part, tag, progress)
         if done:
             return
-    raise NotFetched(f"{url} could not be fetched ({failure}); check the network, or set KCNN_WEIGHTS_MIRROR")
+    raise DownloadError(f"{url} could not be fetched ({failure}); check the network, or set KCNN_WEIGHTS_MIRROR")
 
 
 def _go_on(url: str, part: Path, tag: str | None, progress: Progress) -> tuple[bool, str, str | None]:
@@ -135,7 +135,7 @@ def _go_on(url: str, part: Path, tag: str | None, progress: Progress) -> tuple[b
                 part.unlink()
                 return False, "the server has another file now", None
             if 400 <= answer.status_code < 500 and answer.status_code not in (408, 429):
-                raise NotFetched(f"{url} could not be fetched: the server answers {answer.status_code} {answer.reason}")
+                raise DownloadError(f"{url} could not be fetched: the server answers {answer.status_code} {answer.reason}")
             if not answer.ok:
                 return False, f"the server answers {answer.status_code} {answer.reason}", tag
             if answer.status_code != 206:
@@ -164,12 +164,12 @@ def _plainly(error: Exception) -> str:
 
 def _readable(part: Path, url: str) -> None:
     """Refuse a page or half a file where no hash does."""
-    from kcnn.weights.files import read
+    from kcnn.weights.files import read_weights
 
     try:
-        read(part)
+        read_weights(part)
     except ValueError as error:
-        raise NotFetched(f"{url} is no file of weights, so it was deleted: {error}") from None
+        raise DownloadError(f"{url} is no file of weights, so it was deleted: {error}") from None
 
 
 def _right(part: Path, wanted: str | None) -> bool:

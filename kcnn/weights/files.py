@@ -23,12 +23,12 @@ NUMBERED = ("conv2d", "batch_normalization")  # kinds of layers that Keras names
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredWeights:
     """What a file holds: arrays by layer and variable, with Keras' names of variables or PyTorch's."""
 
     kind: str  # "kcnn", "keras" or "torch"
     layers: dict[str, Arrays]
-    card: dict[str, Any]  # of the model that kcnn wrote there; empty where it is another library's
+    metadata: dict[str, Any]  # of the model that kcnn wrote there; empty where it is another library's
 
     def counted(self) -> dict[str, Arrays]:
         """The layers, with Keras' numbered names counted from 0: a process that built other models began elsewhere."""
@@ -39,7 +39,7 @@ class Stored:
         return {names.get(name, name): arrays for name, arrays in self.layers.items()}
 
 
-def read(path: Path) -> Stored:
+def read_weights(path: Path) -> StoredWeights:
     """Everything in a file of weights.
 
     FileNotFoundError; ValueError where it is damaged or of no kind that is known; ImportError where
@@ -68,7 +68,7 @@ def read(path: Path) -> Stored:
     )
 
 
-def _zip(path: Path) -> Stored:
+def _zip(path: Path) -> StoredWeights:
     """A .keras archive, or PyTorch's, which is a zip file as well."""
     with zipfile.ZipFile(path) as archive:
         if "model.weights.h5" not in archive.namelist():
@@ -78,13 +78,13 @@ def _zip(path: Path) -> Stored:
             return _hdf5(inside, config)
 
 
-def _hdf5(file: Any, config: Any) -> Stored:
+def _hdf5(file: Any, config: Any) -> StoredWeights:
     import h5py
 
     with h5py.File(file, "r") as opened:
         root = opened.get("model_weights", opened)
         layers = dict(_older(root) if "layer_names" in root.attrs else _newer(root, _names(config)))
-    return Stored("keras", layers, json.loads((config or {}).get("config", {}).get("card", "{}")))
+    return StoredWeights("keras", layers, json.loads((config or {}).get("config", {}).get("card", "{}")))
 
 
 def _older(root: Any) -> Iterator[tuple[str, Arrays]]:
@@ -138,18 +138,18 @@ def _names(config: Any) -> dict[str, str]:
     return found
 
 
-def _safetensors(path: Path) -> Stored:
+def _safetensors(path: Path) -> StoredWeights:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         card = json.loads((file.metadata() or {}).get("card", "{}"))
     if any("/" in name for name in tensors):
-        return Stored("kcnn", _split(tensors, "/"), card)
+        return StoredWeights("kcnn", _split(tensors, "/"), card)
     return _state_dict(tensors)
 
 
-def _torch(path: Path) -> Stored:
+def _torch(path: Path) -> StoredWeights:
     try:
         import torch
     except ImportError:
@@ -163,9 +163,9 @@ def _torch(path: Path) -> Stored:
     return _state_dict({name: tensor.float().numpy() for name, tensor in loaded.items() if hasattr(tensor, "numpy")})
 
 
-def _state_dict(tensors: Arrays) -> Stored:
+def _state_dict(tensors: Arrays) -> StoredWeights:
     bare = {name.removeprefix("module."): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
-    return Stored("torch", _split(bare, "."), {})
+    return StoredWeights("torch", _split(bare, "."), {})
 
 
 def _split(tensors: Arrays, mark: str) -> dict[str, Arrays]:

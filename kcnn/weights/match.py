@@ -7,17 +7,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from kcnn.architecture import Layout
-from kcnn.read import sources
-from kcnn.sketch import walk
-from kcnn.weights.files import CONVOLUTION, NORMALISATION, TORCH, Arrays, Stored
+from kcnn.architecture import WeightMapping
+from kcnn.read import producers
+from kcnn.sketch import topological_order
+from kcnn.weights.files import CONVOLUTION, NORMALISATION, TORCH, Arrays, StoredWeights
 
 
 @dataclass(frozen=True)
-class Report:
+class LoadReport:
     """What became of every tensor, by name: "layer/variable" as in the model, or as in the file where it is its own."""
 
-    layout: str  # whose names the file has: "kcnn", or a key of the architecture's layouts
+    mapping: str  # whose names the file has: "kcnn", or a key of the architecture's layouts
     matched: tuple[str, ...]
     adapted: Mapping[str, str] = field(default_factory=dict)  # on purpose, and how
     missing: Mapping[str, str] = field(default_factory=dict)  # in the model, without a tensor that fits, and why
@@ -25,7 +25,7 @@ class Report:
     unused: tuple[str, ...] = ()  # in the file, of layers that the model was built without
 
     def __str__(self) -> str:
-        lines = [f"{len(self.matched)} tensors match (names as in {self.layout})"]
+        lines = [f"{len(self.matched)} tensors match (names as in {self.mapping})"]
         for word in ("adapted", "missing"):
             lines += [f"{word} {name}: {why}" for name, why in getattr(self, word).items()]
         for word in ("unexpected", "unused"):
@@ -33,15 +33,15 @@ class Report:
         return "\n".join(lines)
 
 
-def match(
+def match_weights(
     model: Any,
-    stored: Stored,
-    layouts: Mapping[str, Layout],
+    stored: StoredWeights,
+    layouts: Mapping[str, WeightMapping],
     whole: Sequence[str],
     head: Sequence[str],
     new_head: bool,
     classifier: bool = True,
-) -> tuple[Report, list[tuple[Any, np.ndarray]]]:
+) -> tuple[LoadReport, list[tuple[Any, np.ndarray]]]:
     """The report, and each variable with the array it takes.
 
     `whole` are the layers with weights of the network in full, in order, and `head` those behind
@@ -53,8 +53,8 @@ def match(
     prefix = getattr(model, "card", {}).get("prefix", "")
     made = {layer.name.removeprefix(prefix): layer for layer in _layers(model)}
     whole = list(whole) or list(made)
-    speech = spoken(stored, layouts, whole, prefix)
-    layout, layers, names = speech.layout, speech.layers, speech.names
+    speech = recognize_naming(stored, layouts, whole, prefix)
+    layout, layers, names = speech.mapping, speech.layers, speech.names
     first = next((layer for layer in made.values() if hasattr(layer, "kernel_size")), None)
     found: list[tuple[Any, np.ndarray]] = []
     matched, adapted, missing = [], {}, {}
@@ -96,8 +96,8 @@ def match(
                 missing[address] = f"{array.shape} in the file, {wanted} here"
     set_aside = {names.get(layer, layer) for layer in whole} - {names.get(layer, layer) for layer in made}
     rest = [(layer, key) for layer, arrays in layers.items() for key in arrays if (layer, key) not in taken]
-    report = Report(
-        layout=speech.name,
+    report = LoadReport(
+        mapping=speech.name,
         matched=tuple(matched),
         adapted=adapted,
         missing=missing,
@@ -110,7 +110,7 @@ def match(
 def _layers(model: Any) -> Iterator[Any]:
     """Layers that have weights, in the order in which the outputs are followed back."""
     done: set[int] = set()
-    for tensor in walk(*model.outputs, sources=sources):
+    for tensor in topological_order(*model.outputs, sources=producers):
         layer = tensor._keras_history.operation
         if id(layer) not in done and getattr(layer, "weights", None):
             done.add(id(layer))
@@ -121,20 +121,20 @@ def _layers(model: Any) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class Speech:
+class LayerNaming:
     """The layout under which a file has the most layers of a network."""
 
     name: str
-    layout: Layout | None  # None for kcnn's own names
+    mapping: WeightMapping | None  # None for kcnn's own names
     layers: Mapping[str, Arrays]  # the file's
     names: Mapping[str, str]  # of each of the network's layers in the file
     hits: int  # layers that the file has
 
 
-def spoken(stored: Stored, layouts: Mapping[str, Layout], whole: Sequence[str], prefix: str) -> Speech:
+def recognize_naming(stored: StoredWeights, layouts: Mapping[str, WeightMapping], whole: Sequence[str], prefix: str) -> LayerNaming:
     """How a file names the layers `whole` of a network; ValueError where it has none of them."""
     own = {layer: layer if layer in stored.layers else prefix + layer for layer in whole}
-    best = Speech("kcnn", None, stored.layers, own, sum(theirs in stored.layers for theirs in own.values()))
+    best = LayerNaming("kcnn", None, stored.layers, own, sum(theirs in stored.layers for theirs in own.values()))
     for name, layout in layouts.items():
         try:
             named = layout.names(whole)
@@ -147,7 +147,7 @@ def spoken(stored: Stored, layouts: Mapping[str, Layout], whole: Sequence[str], 
             names[layer] = next((one for one in options if one in layers), options[0])
         hits = sum(theirs in layers for theirs in names.values())
         if hits > best.hits:
-            best = Speech(name, layout, layers, names, hits)
+            best = LayerNaming(name, layout, layers, names, hits)
     if not best.hits:
         known = ", ".join(["kcnn", *layouts])
         there = ", ".join(list(stored.layers)[:4]) or "nothing"
@@ -158,7 +158,7 @@ def spoken(stored: Stored, layouts: Mapping[str, Layout], whole: Sequence[str], 
     return best
 
 
-def _key(stored: Stored, arrays: Mapping[str, Any], variable: str, number: int, count: int) -> str | None:
+def _key(stored: StoredWeights, arrays: Mapping[str, Any], variable: str, number: int, count: int) -> str | None:
     """The file's word for a variable of a layer."""
     if variable in arrays:
         return variable
@@ -202,7 +202,7 @@ def _map_before(layer: Any) -> tuple[int, ...] | None:
         made_by = before._keras_history.operation
         if isinstance(made_by, keras.layers.Flatten):
             return tuple(made_by.input.shape[1:])
-        from_ = sources(before)
+        from_ = producers(before)
         if len(from_) != 1 or getattr(made_by, "weights", None):
             return None
         before = from_[0]

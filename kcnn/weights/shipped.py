@@ -7,20 +7,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kcnn.drawing import Drawing
+from kcnn.drawing import Graph
 
 FOLDER = Path(__file__).parent / "demo"
 
 
-def shipped(drawing: Drawing | None) -> Path:
+def find_packaged(drawing: Graph | None) -> Path:
     """The file of a network's demo weights. ValueError where they do not serve, and what does."""
     name = drawing.name.rpartition(":")[2] if drawing else "this model"
     there = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
     if drawing is None or drawing.architecture is None or name not in there:
         raise ValueError(f"kcnn comes with demo weights of {' and '.join(there)} alone, not of {name}")
     path = FOLDER / f"{name}.safetensors"
-    known = card(path)
-    if drawing.image.shape[2] != 1:
+    known = packaged_metadata(path)
+    if drawing.input.shape[2] != 1:
         raise ValueError(
             f"demo weights of {name} learned on {known['data']}, grey and 8x8 pixels: they know nothing of photos. "
             "Take published weights by name (imagenet) of a network that has some, or a file"
@@ -33,7 +33,7 @@ def shipped(drawing: Drawing | None) -> Path:
     return path
 
 
-def card(path: Path) -> dict[str, Any]:
+def packaged_metadata(path: Path) -> dict[str, Any]:
     """What a file of weights says of itself."""
     from safetensors import safe_open
 

@@ -3,8 +3,8 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import conv, lrn, maxpool, wide_head
-from kcnn.ops import STANDARDISED
+from kcnn.blocks import conv, lrn, max_pool, wide_head
+from kcnn.ops import STANDARDIZED
 from kcnn_plugins.alexnet_weights import LAYOUTS, TORCHVISION
 
 PAPER = (  # filters, kernel, stride, padding, groups, normalised, pooled (section 3.5, figure 2)
@@ -28,12 +28,12 @@ def body(x, *, table: tuple = PAPER):
     for number, (filters, kernel, stride, padding, groups, normalised, pooled) in enumerate(table, 1):
         x = conv(x, filters, kernel, stride=stride, padding=padding, groups=groups, name=f"conv{number}")
         x = lrn(x, name=f"norm{number}") if normalised else x
-        x = maxpool(x, 3, stride=2, name=f"pool{number}") if pooled else x
+        x = max_pool(x, 3, stride=2, name=f"pool{number}") if pooled else x
     return x
 
 
 alexnet = Architecture(
-    body=body,
+    backbone=body,
     head=wide_head,
     input_shape=(227, 227, 3),  # the text says 224, which its own 55x55 maps of conv1 rule out
     reference="NIPS 2012, section 3.5 and figure 2",
@@ -46,7 +46,7 @@ alexnet = Architecture(
             "input_shape": (224, 224, 3),
             "reference": "arXiv:1404.5997, as in torchvision",
             "year": 2014,
-            "rescale": STANDARDISED,
+            "rescale": STANDARDIZED,
             "params": 61_100_840,
             "layouts": LAYOUTS,
             "weights": TORCHVISION,

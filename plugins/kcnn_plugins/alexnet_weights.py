@@ -1,6 +1,6 @@
 """torchvision's names for AlexNet's layers, and the weights it publishes."""
 
-from kcnn.sources import layout, torchvision
+from kcnn.sources import make_mapping, torchvision_weights
 
 NAMES = {
     **{f"conv{number}": f"features.{index}" for number, index in enumerate((0, 3, 6, 8, 10), 1)},
@@ -8,5 +8,5 @@ NAMES = {
     "fc7": "classifier.4",
     "logits": "classifier.6",
 }
-LAYOUTS = {"torchvision": layout(NAMES.__getitem__)}
-TORCHVISION = (torchvision("alexnet-owt-7be5be79.pth", 56.522),)
+LAYOUTS = {"torchvision": make_mapping(NAMES.__getitem__)}
+TORCHVISION = (torchvision_weights("alexnet-owt-7be5be79.pth", 56.522),)

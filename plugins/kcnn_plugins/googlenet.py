@@ -3,7 +3,7 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, auxiliary, conv, head, inception, lrn, maxpool
+from kcnn.blocks import Norm, aux_classifier, conv, head, inception, lrn, max_pool
 from kcnn.ops import BatchNorm
 from kcnn_plugins.googlenet_weights import LAYOUTS, TORCHVISION
 
@@ -18,8 +18,8 @@ TABLE = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-like_torchvision = partial(auxiliary, pool=4)
-halve = partial(maxpool, kernel=3, stride=2, padding="same")
+like_torchvision = partial(aux_classifier, pool=4)
+halve = partial(max_pool, kernel=3, stride=2, padding="same")
 
 
 def body(x, *, norm: Norm = False):
@@ -38,9 +38,9 @@ def body(x, *, norm: Norm = False):
 
 
 googlenet = Architecture(
-    body=body,
+    backbone=body,
     head=partial(head, dropout=0.4),
-    aux={"inception_4a": auxiliary, "inception_4d": auxiliary},
+    aux={"inception_4a": aux_classifier, "inception_4d": aux_classifier},
     reference="arXiv:1409.4842, table 1",
     year=2014,
     params=6_998_552,

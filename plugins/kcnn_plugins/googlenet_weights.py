@@ -1,6 +1,6 @@
 """torchvision's names for GoogLeNet's layers, and the weights it publishes."""
 
-from kcnn.sources import layout, normalised, torchvision
+from kcnn.sources import make_mapping, rename_normalized, torchvision_weights
 
 STEM = {"stem": "conv1", "conv2_reduce": "conv2", "conv2": "conv3"}
 BRANCHES = {
@@ -33,8 +33,8 @@ def in_torchvision(layer):
         return DENSE[layer]
     if layer.startswith("aux"):
         return layer[:4] + (".conv.bn" if layer.endswith("_bn") else ".conv.conv")
-    return normalised(convolution)(layer)
+    return rename_normalized(convolution)(layer)
 
 
-LAYOUTS = {"torchvision": layout(in_torchvision)}
-TORCHVISION = (torchvision("googlenet-1378be20.pth", 69.778),)
+LAYOUTS = {"torchvision": make_mapping(in_torchvision)}
+TORCHVISION = (torchvision_weights("googlenet-1378be20.pth", 69.778),)

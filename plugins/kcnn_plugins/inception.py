@@ -3,7 +3,7 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, Ways, apply, averagepool, branches, chain, conv, dropped, head, maxpool
+from kcnn.blocks import Norm, Branches, apply, average_pool, branches, sequential, conv, dropout, head, max_pool
 from kcnn.ops import BatchNorm, Dense, GlobalPool
 from kcnn_plugins.inception_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
@@ -25,12 +25,12 @@ V2 = {  # 1x1, 3x3 reduce, 3x3, double 3x3 reduce, double 3x3, pool, projection,
 def v2(x, *, norm: Norm = NORM):
     """BN-Inception: a separable 7x7 of depth multiplier 8, a 3x3, then ten blocks whose 5x5 are two 3x3."""
     channels = x.shape[-1]
-    x = conv(x, 8 * channels, 7, stride=2, groups=channels, bias=False, act=None, name="stem_depthwise")
-    x = maxpool(conv(x, 64, 1, norm=norm, name="stem"), 3, stride=2, padding="same", name="pool1")
+    x = conv(x, 8 * channels, 7, stride=2, groups=channels, bias=False, activation=None, name="stem_depthwise")
+    x = max_pool(conv(x, 64, 1, norm=norm, name="stem"), 3, stride=2, padding="same", name="pool1")
     x = conv(conv(x, 64, 1, norm=norm, name="conv2_reduce"), 192, 3, norm=norm, name="conv2")
-    x = maxpool(x, 3, stride=2, padding="same", name="pool2")
+    x = max_pool(x, 3, stride=2, padding="same", name="pool2")
     for block, (c1, r3, c3, rd, cd, pool, projection, stride) in V2.items():
-        ways: Ways = {
+        ways: Branches = {
             "1x1": [(c1, 1)],
             "3x3": [(r3, 1), (c3, 3, stride)],
             "double": [(rd, 1), (cd, 3), (cd, 3, stride)],
@@ -69,13 +69,13 @@ def factorised(c: int):
     }
 
 
-FORKED: Ways = {  # 8x8 blocks (figure 7)
+FORKED: Branches = {  # 8x8 blocks (figure 7)
     "1x1": [(320, 1)],
     "3x3": [(384, 1), [(384, (1, 3)), (384, (3, 1))]],
     "double": [(448, 1), (384, 3), [(384, (1, 3)), (384, (3, 1))]],
     "pool": pooled(192),
 }
-V3: tuple[Ways, ...] = (  # table 1, with the widths of the authors' code, which the paper leaves out
+V3: tuple[Branches, ...] = (  # table 1, with the widths of the authors' code, which the paper leaves out
     square(32),
     square(64),
     square(64),
@@ -96,7 +96,7 @@ V3: tuple[Ways, ...] = (  # table 1, with the widths of the authors' code, which
 
 def v3(x, *, norm: Norm = NORM):
     """Six convolutions and two pools, then eleven blocks: 299x299 -> 35x35 -> 17x17 -> 8x8."""
-    x = chain(x, STEM, norm=norm, name="stem")
+    x = sequential(x, STEM, norm=norm, name="stem")
     for number, ways in enumerate(V3):
         x = branches(x, ways, norm=norm, name=f"mixed{number}")
     return x
@@ -104,21 +104,21 @@ def v3(x, *, norm: Norm = NORM):
 
 def side(x, classes: int, *, norm: Norm = NORM, dropout: float = 0.0, name: str):
     """The auxiliary classifier on the last 17x17 map (arXiv:1512.00567, section 4 and figure 8)."""
-    x = averagepool(x, 5, stride=3, name=f"{name}_pool")
+    x = average_pool(x, 5, stride=3, name=f"{name}_pool")
     x = conv(x, 128, 1, norm=norm, name=f"{name}_conv1")
     x = conv(x, 768, 5, padding="valid", norm=norm, name=f"{name}_conv2")
-    x = dropped(apply(GlobalPool(), x, name=f"{name}_global"), dropout, name=f"{name}_dropout")
+    x = dropout(apply(GlobalPool(), x, name=f"{name}_global"), dropout, name=f"{name}_dropout")
     return apply(Dense(classes), x, name=f"{name}_logits")
 
 
 inception_v2 = Architecture(
-    body=v2,
+    backbone=v2,
     reference="arXiv:1502.03167, figure 5",
     year=2015,
     params=11_188_288,
 )
 inception_v3 = Architecture(
-    body=v3,
+    backbone=v3,
     head=partial(head, dropout=0.2),
     aux={"mixed7": side},
     input_shape=(299, 299, 3),
@@ -126,7 +126,7 @@ inception_v3 = Architecture(
     year=2015,
     params=23_834_568,
     receptive_field=1311,
-    smallest_input=75,
+    min_input_size=75,
     variants={
         "keras": {
             "options": {"norm": BatchNorm(epsilon=1e-3, momentum=0.99, scale=False)},

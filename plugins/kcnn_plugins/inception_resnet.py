@@ -3,8 +3,8 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, apply, branches, chain, conv, drop_rates, head, join
-from kcnn.ops import Act, BatchNorm, Rescale
+from kcnn.blocks import Norm, apply, branches, sequential, conv, drop_path_rates, head, residual_add
+from kcnn.ops import Activation, BatchNorm, Rescale
 from kcnn_plugins.inception_resnet_weights import IN_KERAS, IN_TIMM, KERAS
 
 NORM = BatchNorm(epsilon=1e-3)
@@ -72,15 +72,15 @@ STEM_V2 = (*OPENING, ("max", 3, 2))
 def scaled_residual(x, ways, scale: float, *, norm: Norm, drop_path: float, act: str | None, name: str):
     """Branches, a linear 1x1 of `x`'s channels, times `scale`, added to `x` (figures 10 and 20)."""
     y = branches(x, ways, norm=norm, name=f"{name}_mixed")
-    y = conv(y, x.shape[-1], 1, act=None, name=f"{name}_up")
-    y = join(x, apply(Rescale(scale, 0.0), y, name=f"{name}_scale"), drop_path=drop_path, name=name)
-    return apply(Act(act), y, name=name) if act else y
+    y = conv(y, x.shape[-1], 1, activation=None, name=f"{name}_up")
+    y = residual_add(x, apply(Rescale(scale, 0.0), y, name=f"{name}_scale"), drop_path=drop_path, name=name)
+    return apply(Activation(act), y, name=name) if act else y
 
 
 def body(x, *, table: tuple, stem: tuple, last: int = 0, norm: Norm = NORM, drop_path: float = 0.0):
     """Blocks of the table, residual where they have a scale; `last` are the filters of a closing 1x1."""
-    x = chain(x, stem, norm=norm, name="stem")
-    rates = drop_rates(drop_path, sum(repeats for _, _, repeats, scale in table if scale))
+    x = sequential(x, stem, norm=norm, name="stem")
+    rates = drop_path_rates(drop_path, sum(repeats for _, _, repeats, scale in table if scale))
     for block, ways, repeats, scale in table:
         for number in range(1, repeats + 1):
             name = f"{block}{number}" if repeats > 1 else block
@@ -100,7 +100,7 @@ LIKE_KERAS = {
     "weights": KERAS,
 }
 inception_resnet_v1 = Architecture(
-    body=body,
+    backbone=body,
     head=partial(head, dropout=0.2),
     input_shape=(299, 299, 3),
     reference="arXiv:1602.07261, figures 10 to 15",
@@ -109,13 +109,13 @@ inception_resnet_v1 = Architecture(
     params=22_756_328,
 )
 inception_resnet_v2 = Architecture(
-    body=body,
+    backbone=body,
     head=partial(head, dropout=0.2),
     input_shape=(299, 299, 3),
     reference="arXiv:1602.07261, figure 15, with the blocks of the authors' code",
     year=2016,
     options={"table": V2, "stem": STEM_V2, "last": 1536},
     params=55_843_464,
-    layouts=IN_TIMM,
+    weight_mappings=IN_TIMM,
     variants={"keras": LIKE_KERAS},
 )

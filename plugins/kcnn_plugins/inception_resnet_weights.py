@@ -2,8 +2,8 @@
 
 import re
 
-from kcnn import Layout
-from kcnn.sources import branch, layout, normalised, numbered, parts, tf_kernels
+from kcnn import WeightMapping
+from kcnn.sources import rename_branches, make_mapping, rename_normalized, number_layers, rename_parts, tf_slim_weights
 
 KERAS_BLOCKS = {"block_a": "block35", "block_b": "block17", "block_c": "block8"}
 TIMM_BLOCKS = {"block_a": "repeat", "block_b": "repeat_1", "block_c": "repeat_2"}
@@ -18,7 +18,7 @@ def in_keras(layers):
         block = re.fullmatch(r"(block_[abc])(\d+)_up", layer)
         if block:
             named[layer] = f"{KERAS_BLOCKS[block[1]]}_{block[2]}_conv"
-    return numbered(layers, named)
+    return number_layers(layers, named)
 
 
 def residual_in_timm(layer):
@@ -26,7 +26,7 @@ def residual_in_timm(layer):
         return "conv2d_7b"
     if layer.startswith("stem"):
         return TIMM_STEM[int(layer[4:]) - 1]
-    block, number, rest = parts(r"(mixed|reduction_[ab]|block_last|block_[abc])(\d*)_(.+)", layer)
+    block, number, rest = rename_parts(r"(mixed|reduction_[ab]|block_last|block_[abc])(\d*)_(.+)", layer)
     where = TIMM_MIXED.get(block) or f"{TIMM_BLOCKS[block]}.{int(number) - 1}"
     ways = {
         "mixed": ("1x1", "5x5", "double", "pool"),
@@ -35,7 +35,7 @@ def residual_in_timm(layer):
     }
     rest = rest.removeprefix("mixed_")
     first = ("1x1", "7x7" if block == "block_b" else "3x3", "double")
-    return f"{where}.{branch(ways.get(block, first), rest)}"
+    return f"{where}.{rename_branches(ways.get(block, first), rest)}"
 
 
 def in_timm(layer):
@@ -44,12 +44,12 @@ def in_timm(layer):
         return "classif"
     if layer.endswith("_up"):
         return residual_in_timm(layer.removesuffix("_up") + "_1x1").removesuffix("branch0") + "conv2d"
-    return normalised(residual_in_timm)(layer)
+    return rename_normalized(residual_in_timm)(layer)
 
 
-IN_KERAS = {"keras": Layout(names=in_keras, numbered=True)}
-IN_TIMM = {"timm": layout(in_timm)}
-KERAS = tf_kernels(
+IN_KERAS = {"keras": WeightMapping(names=in_keras, numbered=True)}
+IN_TIMM = {"timm": make_mapping(in_timm)}
+KERAS = tf_slim_weights(
     "inception_resnet_v2",
     "e693bd0210a403b3192acc6073ad2e96",
     "d19885ff4a710c122648d3b5c3b684e4",

@@ -3,7 +3,7 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, Ways, branches, chain, head
+from kcnn.blocks import Norm, Branches, branches, sequential, head
 from kcnn.ops import BatchNorm
 from kcnn_plugins.inception_v4_weights import LAYOUTS
 
@@ -15,7 +15,7 @@ def pooled(projection: int):
     return [("average", 3, 1), (projection, 1)]
 
 
-FORKS: dict[str, Ways] = {  # arXiv:1602.07261, figure 3
+FORKS: dict[str, Branches] = {  # arXiv:1602.07261, figure 3
     "stem4": {"pool": SUBSAMPLE, "3x3": [(96, 3, 2)]},
     "stem5": {
         "3x3": [(64, 1), (96, 3, 1, "valid")],
@@ -23,26 +23,26 @@ FORKS: dict[str, Ways] = {  # arXiv:1602.07261, figure 3
     },
     "stem6": {"3x3": [(192, 3, 2)], "pool": SUBSAMPLE},
 }
-A: Ways = {
+A: Branches = {
     "1x1": [(96, 1)],
     "3x3": [(64, 1), (96, 3)],
     "double": [(64, 1), (96, 3), (96, 3)],
     "pool": pooled(96),
 }
-B: Ways = {
+B: Branches = {
     "1x1": [(384, 1)],
     "7x7": [(192, 1), (224, ROW), (256, COLUMN)],
     "double": [(192, 1), (192, COLUMN), (224, ROW), (224, COLUMN), (256, ROW)],
     "pool": pooled(128),
 }
-C: Ways = {
+C: Branches = {
     "1x1": [(256, 1)],
     "3x3": [(384, 1), [(256, (1, 3)), (256, (3, 1))]],
     "double": [(384, 1), (448, (3, 1)), (512, (1, 3)), [(256, (1, 3)), (256, (3, 1))]],
     "pool": pooled(256),
 }
-REDUCTION_A: Ways = {"3x3": [(384, 3, 2)], "double": [(192, 1), (224, 3), (256, 3, 2)], "pool": SUBSAMPLE}
-REDUCTION_B: Ways = {
+REDUCTION_A: Branches = {"3x3": [(384, 3, 2)], "double": [(192, 1), (224, 3), (256, 3, 2)], "pool": SUBSAMPLE}
+REDUCTION_B: Branches = {
     "3x3": [(192, 1), (192, 3, 2)],
     "7x7": [(256, 1), (256, ROW), (320, COLUMN), (320, 3, 2)],
     "pool": SUBSAMPLE,
@@ -58,7 +58,7 @@ TABLE = (  # name, branches, repeats (figure 9)
 
 def body(x, *, norm: Norm = BatchNorm(epsilon=1e-3)):  # noqa: B008 - a frozen record
     """A stem of forks, then three kinds of blocks: 299x299 -> 35x35 -> 17x17 -> 8x8."""
-    x = chain(x, ((32, 3, 2), (32, 3, 1, "valid"), (64, 3)), norm=norm, name="stem")
+    x = sequential(x, ((32, 3, 2), (32, 3, 1, "valid"), (64, 3)), norm=norm, name="stem")
     for name, ways in FORKS.items():
         x = branches(x, ways, norm=norm, name=name)
     for name, ways, repeats in TABLE:
@@ -68,11 +68,11 @@ def body(x, *, norm: Norm = BatchNorm(epsilon=1e-3)):  # noqa: B008 - a frozen r
 
 
 inception_v4 = Architecture(
-    body=body,
+    backbone=body,
     head=partial(head, dropout=0.2),
     input_shape=(299, 299, 3),
     reference="arXiv:1602.07261, figures 3 to 9",
     year=2016,
     params=42_679_816,
-    layouts=LAYOUTS,
+    weight_mappings=LAYOUTS,
 )

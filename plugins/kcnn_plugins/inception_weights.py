@@ -1,7 +1,7 @@
 """Names for Inception v3's layers in Keras' and torchvision's files, and the weights they publish."""
 
-from kcnn import Layout
-from kcnn.sources import layout, normalised, numbered, parts, tf_kernels, torchvision
+from kcnn import WeightMapping
+from kcnn.sources import make_mapping, rename_normalized, number_layers, rename_parts, tf_slim_weights, torchvision_weights
 
 STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
 BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
@@ -10,7 +10,7 @@ DENSE = {"logits": "fc", "aux1_logits": "AuxLogits.fc"}
 
 def in_keras(layers):
     """Keras numbers all but the last layer."""
-    return numbered(layers, {"logits": "predictions"})
+    return number_layers(layers, {"logits": "predictions"})
 
 
 def convolution(layer):
@@ -18,7 +18,7 @@ def convolution(layer):
         return STEM[int(layer[4:]) - 1]
     if layer.startswith("aux"):
         return f"AuxLogits.conv{int(layer[-1]) - 1}"
-    block, way, place = parts(r"mixed(\d+)_(\dx\d|double|pool)_?(.*)", layer)
+    block, way, place = rename_parts(r"mixed(\d+)_(\dx\d|double|pool)_?(.*)", layer)
     number = int(block)
     ways = {"double": "7x7dbl" if 4 <= number <= 7 else "3x3dbl", "7x7": "7x7x3" if number == 8 else "7x7"}
     branch = "branch_pool" if way == "pool" else f"branch{ways.get(way, way)}"
@@ -27,12 +27,12 @@ def convolution(layer):
 
 def in_torchvision(layer):
     """mixed9_double_3a is Mixed_7b.branch3x3dbl_3a."""
-    return DENSE.get(layer) or normalised(convolution)(layer)
+    return DENSE.get(layer) or rename_normalized(convolution)(layer)
 
 
-IN_KERAS = {"keras": Layout(names=in_keras, numbered=True)}
-IN_TORCHVISION = {"torchvision": layout(in_torchvision)}
-KERAS = tf_kernels(
+IN_KERAS = {"keras": WeightMapping(names=in_keras, numbered=True)}
+IN_TORCHVISION = {"torchvision": make_mapping(in_torchvision)}
+KERAS = tf_slim_weights(
     "inception_v3",
     "9a0d58056eeedaa3f26cb7ebd46da564",
     "bcbd6486424b2319ff4ef7d526e38f63",
@@ -41,4 +41,4 @@ KERAS = tf_kernels(
     resize=342,
     crop=299,
 )
-TORCHVISION = (torchvision("inception_v3_google-0cc3c7bd.pth", 77.294, resize=342, crop=299),)
+TORCHVISION = (torchvision_weights("inception_v3_google-0cc3c7bd.pth", 77.294, resize=342, crop=299),)

@@ -3,8 +3,8 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import apply, conv, dropped, lenet_head, maxpool
-from kcnn.ops import Act, Dense, Flatten
+from kcnn.blocks import apply, conv, dropout, lenet_head, max_pool
+from kcnn.ops import Activation, Dense, Flatten
 
 logits_only = partial(lenet_head, units=())
 
@@ -13,32 +13,32 @@ def layers(x, *, units: tuple[int, ...] = (512, 512), act: str = "relu"):
     """Every pixel to every unit, a layer per entry of `units`."""
     x = apply(Flatten(), x, name="pixels")
     for number, width in enumerate(units, 1):
-        x = apply(Dense(width, init="he_uniform"), x, name=f"fc{number}")
-        x = apply(Act(act), x, name=f"fc{number}_{act}")
+        x = apply(Dense(width, kernel_initializer="he_uniform"), x, name=f"fc{number}")
+        x = apply(Activation(act), x, name=f"fc{number}_{act}")
     return x
 
 
 def logits(x, classes: int, *, dropout: float = 0.0):
     """One dense layer of logits on features that are flat already."""
-    return apply(Dense(classes), dropped(x, dropout, name="dropout"), name="logits")
+    return apply(Dense(classes), dropout(x, dropout, name="dropout"), name="logits")
 
 
 def two_convolutions(x):
     """5x5 to 16 maps, pool, 3x3 to 32 maps, pool: 28x28 -> 24 -> 12 -> 10 -> 5."""
-    x = maxpool(conv(x, 16, 5, padding="valid", name="conv1"), 2, name="pool1")
-    return maxpool(conv(x, 32, 3, padding="valid", name="conv2"), 2, name="pool2")
+    x = max_pool(conv(x, 16, 5, padding="valid", name="conv1"), 2, name="pool1")
+    return max_pool(conv(x, 32, 3, padding="valid", name="conv2"), 2, name="pool2")
 
 
 def convolutions(x, *, depth: int = 3, filters: int = 16, growth: float = 2.0, kernel: int = 3, norm: bool = True):
     """`depth` times a convolution and a pool, each with `growth` times the filters of the one before."""
     for number in range(1, depth + 1):
         x = conv(x, round(filters * growth ** (number - 1)), kernel, norm=norm, name=f"conv{number}")
-        x = maxpool(x, 2, name=f"pool{number}")
+        x = max_pool(x, 2, name=f"pool{number}")
     return x
 
 
 mlp = Architecture(
-    body=layers,
+    backbone=layers,
     head=logits,
     input_shape=(28, 28, 1),
     classes=10,
@@ -46,7 +46,7 @@ mlp = Architecture(
     params=784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10,
 )
 convnet = Architecture(
-    body=two_convolutions,
+    backbone=two_convolutions,
     head=logits_only,
     input_shape=(28, 28, 1),
     classes=10,
@@ -54,7 +54,7 @@ convnet = Architecture(
     params=(5 * 5 * 1 + 1) * 16 + (3 * 3 * 16 + 1) * 32 + (5 * 5 * 32 + 1) * 10,
 )
 stack = Architecture(
-    body=convolutions,
+    backbone=convolutions,
     input_shape=(28, 28, 1),
     classes=10,
     reference="a stack of convolutions to search in: 3x3-16, pool, 3x3-32, pool, 3x3-64, pool, global average",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from kcnn import Architecture, arithmetic
-from kcnn.blocks import apply, averagepool, conv, dropped, lenet_head
+from kcnn.blocks import apply, average_pool, conv, dropout, lenet_head
 from kcnn.ops import Conv, Dense, Flatten, Rescale
 
 TABLE = (  # the maps of S2 that each map of C3 sees (table I)
@@ -35,7 +35,7 @@ class SparseConv:
     def shape(self, x):
         if x[-1] <= max(map(max, self.table)):
             raise ValueError(f"its table names map {max(map(max, self.table))} of {x[-1]}, counted from 0")
-        return arithmetic.shape(self.dense, x)
+        return arithmetic.output_shape(self.dense, x)
 
     def params(self, x):
         return self.kernel**2 * self.connections + len(self.table)
@@ -105,13 +105,13 @@ def squash(x, name):
 
 
 def subsample(x, name):
-    x = averagepool(x, 2, stride=2, name=f"{name}_mean")
+    x = average_pool(x, 2, stride=2, name=f"{name}_mean")
     return squash(apply(ScaleShift(), x, name=name), name)
 
 
 def paper(x):
     """C1, S2, sparse C3, S4, C5 (figure 2): 32x32 -> 28 -> 14 -> 10 -> 5 -> 1."""
-    bare = partial(conv, kernel=5, padding="valid", act=None)
+    bare = partial(conv, kernel=5, padding="valid", activation=None)
     x = subsample(squash(bare(x, 6, name="c1"), "c1"), "s2")
     x = subsample(squash(apply(SparseConv(TABLE), x, name="c3"), "c3"), "s4")
     return squash(bare(x, 120, name="c5"), "c5")
@@ -120,18 +120,18 @@ def paper(x):
 def codes(x, classes: int, *, dropout: float = 0.0):
     """F6 and the radial basis functions; the codes are 7x12 bitmaps of the digits (see lenet_layers)."""
     x = squash(apply(Dense(84), apply(Flatten(), x, name="flatten"), name="f6"), "f6")
-    return apply(RadialBasis(classes), dropped(x, dropout, name="dropout"), name="logits")
+    return apply(RadialBasis(classes), dropout(x, dropout, name="dropout"), name="logits")
 
 
 def modern(x, *, act: str = "tanh"):
     """The same maps with dense connections and plain average pools, as LeNet is taught today."""
-    x = averagepool(conv(x, 6, 5, padding="valid", act=act, name="c1"), 2, name="s2")
-    x = averagepool(conv(x, 16, 5, padding="valid", act=act, name="c3"), 2, name="s4")
-    return conv(x, 120, 5, padding="valid", act=act, name="c5")
+    x = average_pool(conv(x, 6, 5, padding="valid", activation=act, name="c1"), 2, name="s2")
+    x = average_pool(conv(x, 16, 5, padding="valid", activation=act, name="c3"), 2, name="s4")
+    return conv(x, 120, 5, padding="valid", activation=act, name="c5")
 
 
 lenet5 = Architecture(
-    body=paper,
+    backbone=paper,
     head=codes,
     input_shape=(32, 32, 1),
     classes=10,

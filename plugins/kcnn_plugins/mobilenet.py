@@ -3,8 +3,8 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, conv, drop_rates, head, inverted_residual, scaled, separable
-from kcnn.ops import STANDARDISED, BatchNorm
+from kcnn.blocks import Norm, conv, drop_path_rates, head, inverted_residual, make_divisible, separable
+from kcnn.ops import STANDARDIZED, BatchNorm
 from kcnn_plugins.mobilenet_weights import (
     V1_KERAS,
     V1_LAYOUTS,
@@ -43,38 +43,38 @@ def v1(x, *, width: float = 1.0, act: str = "relu6", norm: Norm = NORM):
     ReLU6 is the authors' code's, and what all published weights were trained with; the paper's text
     says ReLU.
     """
-    x = conv(x, int(32 * width), 3, stride=2, norm=norm, act=act, name="stem")
+    x = conv(x, int(32 * width), 3, stride=2, norm=norm, activation=act, name="stem")
     for unit, (filters, stride) in enumerate(V1, 1):
-        x = separable(x, int(filters * width), 3, stride=stride, norm=norm, act=act, name=f"unit{unit}")
+        x = separable(x, int(filters * width), 3, stride=stride, norm=norm, activation=act, name=f"unit{unit}")
     return x
 
 
 def v2(x, *, width: float = 1.0, norm: Norm = NORM, drop_path: float = 0.0):
     """A convolution, 17 inverted residuals and a last 1x1, which stays at 1280 for widths below 1."""
-    x = conv(x, scaled(32 * width), 3, stride=2, norm=norm, act="relu6", name="stem")
-    rates = drop_rates(drop_path, sum(repeats for _, _, repeats, _ in V2))
+    x = conv(x, make_divisible(32 * width), 3, stride=2, norm=norm, activation="relu6", name="stem")
+    rates = drop_path_rates(drop_path, sum(repeats for _, _, repeats, _ in V2))
     for stage, (expand, filters, repeats, stride) in enumerate(V2, 1):
         for unit in range(repeats):
             x = inverted_residual(
                 x,
-                scaled(filters * width),
+                make_divisible(filters * width),
                 expand * x.shape[-1],
                 stride=1 if unit else stride,
                 norm=norm,
                 drop_path=next(rates),
                 name=f"stage{stage}_unit{unit + 1}",
             )
-    return conv(x, scaled(1280 * max(width, 1.0)), 1, norm=norm, act="relu6", name="last")
+    return conv(x, make_divisible(1280 * max(width, 1.0)), 1, norm=norm, activation="relu6", name="last")
 
 
 mobilenet_v1 = Architecture(
-    body=v1,
+    backbone=v1,
     reference="arXiv:1704.04861, table 1",
     year=2017,
     params=4_231_976,
     macs=569e6,
     receptive_field=315,
-    layouts=V1_LAYOUTS,
+    weight_mappings=V1_LAYOUTS,
     weights=V1_KERAS,
     variants={
         "keras": {
@@ -86,18 +86,18 @@ mobilenet_v1 = Architecture(
     },
 )
 mobilenet_v2 = Architecture(
-    body=v2,
+    backbone=v2,
     head=partial(head, dropout=0.2),
     reference="arXiv:1801.04381, table 2",
     year=2018,
     params=3_504_872,
-    layouts=V2_IN_KERAS,
+    weight_mappings=V2_IN_KERAS,
     weights=V2_KERAS,
     variants={
         "torchvision": {
             "options": {"norm": BatchNorm()},
             "changes": {"*.padding": "half"},
-            "rescale": STANDARDISED,
+            "rescale": STANDARDIZED,
             "layouts": V2_IN_TORCHVISION,
             "weights": V2_TORCHVISION,
         }

@@ -3,8 +3,8 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, apply, conv, drop_rates, dropped, inverted_residual, scaled
-from kcnn.ops import STANDARDISED, Act, BatchNorm, Dense, GlobalPool
+from kcnn.blocks import Norm, apply, conv, drop_path_rates, dropout, inverted_residual, make_divisible
+from kcnn.ops import STANDARDIZED, Activation, BatchNorm, Dense, GlobalPool
 from kcnn_plugins.mobilenet_v3_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 RE, HS = "relu", "hard_swish"
@@ -59,24 +59,24 @@ def v3(
     An expansion is its table's multiple of the channels that come in, as there; `by_table` scales
     the table's own numbers by the width, as torchvision does.
     """
-    x = conv(x, scaled(16 * width), 3, stride=2, norm=norm, act=RE if minimalistic else HS, name="stem")
-    rates, before = drop_rates(drop_path, len(table)), 16
+    x = conv(x, make_divisible(16 * width), 3, stride=2, norm=norm, activation=RE if minimalistic else HS, name="stem")
+    rates, before = drop_path_rates(drop_path, len(table)), 16
     for unit, (kernel, expand, filters, squeezed, act, stride) in enumerate(table, 1):
-        expanded = scaled(expand * width if by_table else x.shape[-1] * expand / before)
+        expanded = make_divisible(expand * width if by_table else x.shape[-1] * expand / before)
         x = inverted_residual(
             x,
-            scaled(filters * width),
+            make_divisible(filters * width),
             expanded if unit > 1 else x.shape[-1],
             3 if minimalistic else kernel,
             stride=stride,
-            squeeze=scaled(expanded / 4) if squeezed and not minimalistic else 0,
-            act=RE if minimalistic else act,
+            squeeze=make_divisible(expanded / 4) if squeezed and not minimalistic else 0,
+            activation=RE if minimalistic else act,
             norm=norm,
             drop_path=next(rates),
             name=f"unit{unit}",
         )
         before = filters
-    return conv(x, scaled(6 * x.shape[-1]), 1, norm=norm, act=RE if minimalistic else HS, name="last")
+    return conv(x, make_divisible(6 * x.shape[-1]), 1, norm=norm, activation=RE if minimalistic else HS, name="last")
 
 
 def v3_head(
@@ -90,21 +90,21 @@ def v3_head(
     dropout: float = 0.2,
 ):
     """Average, one dense layer of `units`, more for widths above 1, then logits (arXiv:1905.02244, figure 5)."""
-    units = scaled(units * (width if by_table else max(width, 1.0)))
-    x = apply(Dense(units, init="he_uniform"), apply(GlobalPool(), x, name="pool"), name="fc")
-    x = apply(Act(RE if minimalistic else HS), x, name="fc_act")
-    return apply(Dense(classes), dropped(x, dropout, name="dropout"), name="logits")
+    units = make_divisible(units * (width if by_table else max(width, 1.0)))
+    x = apply(Dense(units, kernel_initializer="he_uniform"), apply(GlobalPool(), x, name="pool"), name="fc")
+    x = apply(Activation(RE if minimalistic else HS), x, name="fc_act")
+    return apply(Dense(classes), dropout(x, dropout, name="dropout"), name="logits")
 
 
 def published(size: str, table: tuple, number: int, units: int, params: int, minimalistic: int) -> Architecture:
     return Architecture(
-        body=v3,
+        backbone=v3,
         head=partial(v3_head, units=units),
         reference=f"arXiv:1905.02244, table {number}",
         year=2019,
         options={"table": table},
         params=params,
-        layouts=IN_KERAS,
+        weight_mappings=IN_KERAS,
         weights=KERAS[size],
         variants={
             "minimalistic": {
@@ -116,7 +116,7 @@ def published(size: str, table: tuple, number: int, units: int, params: int, min
             "torchvision": {
                 "options": {"by_table": True},
                 "changes": {"*.padding": "half"},
-                "rescale": STANDARDISED,
+                "rescale": STANDARDIZED,
                 "layouts": IN_TORCHVISION,
                 "weights": TORCHVISION[size],
             },

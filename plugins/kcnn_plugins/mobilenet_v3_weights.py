@@ -1,7 +1,7 @@
 """Names for MobileNet v3's layers in Keras' and torchvision's files, and the weights they publish."""
 
-from kcnn import Layout, Weights
-from kcnn.sources import both, keras, layout, parts, torchvision
+from kcnn import WeightMapping, Weights
+from kcnn.sources import both_torchvision_weights, keras_weights, make_mapping, rename_parts, torchvision_weights
 
 
 def v3_in_keras(layer):
@@ -10,7 +10,7 @@ def v3_in_keras(layer):
     known = {"stem": "conv", "last": "conv_1", "fc": "conv_2", "logits": "logits"}
     if bare in known:
         return known[bare] + "_bn" * norm, known[bare].capitalize() + "/BatchNorm" * norm
-    unit, part = parts(r"unit(\d+)_(.+)", bare)
+    unit, part = rename_parts(r"unit(\d+)_(.+)", bare)
     block = f"expanded_conv_{int(unit) - 1}" if unit != "1" else "expanded_conv"
     squeeze = {"squeeze_reduce": ("conv", "Conv"), "squeeze_expand": ("conv_1", "Conv_1")}
     if part in squeeze:
@@ -40,8 +40,8 @@ def v3_in_torchvision(layers):
     return found
 
 
-IN_KERAS = {"keras": layout(v3_in_keras)}
-IN_TORCHVISION = {"torchvision": Layout(names=v3_in_torchvision)}
+IN_KERAS = {"keras": make_mapping(v3_in_keras)}
+IN_TORCHVISION = {"torchvision": WeightMapping(names=v3_in_torchvision)}
 FILES = (  # size, width, MD5 with the classifier and without, top-1 accuracy
     ("large", 1.0, "59e551e166be033d707958cf9e29a6a7", "07fb09a5933dd0c8eaafa16978110389", 75.6),
     ("large", 0.75, "765b44a33ad4005b3ac83185abf1d0eb", "40af19a13ebea4e2ee0c676887f69a2e", 73.3),
@@ -53,7 +53,7 @@ FILES = (  # size, width, MD5 with the classifier and without, top-1 accuracy
 KERAS: dict[str, tuple[Weights, ...]] = {}
 for size, width, whole, headless, accuracy in FILES:
     file = f"weights_mobilenet_v3_{size}_224_{width}_float"
-    KERAS[size] = KERAS.get(size, ()) + keras(
+    KERAS[size] = KERAS.get(size, ()) + keras_weights(
         f"mobilenet_v3/{file}.h5",
         whole,
         (f"{file}_no_top_v2.h5", headless),
@@ -64,6 +64,6 @@ for size, width, whole, headless, accuracy in FILES:
     )
 WIDTH = {"options": {"width": 1.0}}
 TORCHVISION = {
-    "large": both(("mobilenet_v3_large-8738ca79.pth", 74.042), ("mobilenet_v3_large-5c1a4163.pth", 75.274), **WIDTH),
-    "small": (torchvision("mobilenet_v3_small-047dcff4.pth", 67.668, **WIDTH),),
+    "large": both_torchvision_weights(("mobilenet_v3_large-8738ca79.pth", 74.042), ("mobilenet_v3_large-5c1a4163.pth", 75.274), **WIDTH),
+    "small": (torchvision_weights("mobilenet_v3_small-047dcff4.pth", 67.668, **WIDTH),),
 }

@@ -2,7 +2,7 @@
 
 import re
 
-from kcnn.sources import both, keras, layout, parts
+from kcnn.sources import both_torchvision_weights, keras_weights, make_mapping, rename_parts
 
 APACHE = "Apache-2.0, TensorFlow"
 V2_UNITS = (1, 2, 3, 4, 3, 3, 1)  # per stage
@@ -17,7 +17,7 @@ def v1_in_keras(layer):
 
 def v2_unit(layer):
     """The number of "stage2_unit1_expand_bn" among all 17, from 0, its part, and whether it is a normalisation."""
-    stage, unit, part, norm = parts(r"stage(\d)_unit(\d)_(expand|depthwise|project)(_bn)?", layer)
+    stage, unit, part, norm = rename_parts(r"stage(\d)_unit(\d)_(expand|depthwise|project)(_bn)?", layer)
     return sum(V2_UNITS[: int(stage) - 1]) + int(unit) - 1, part, bool(norm)
 
 
@@ -50,9 +50,9 @@ def v2_in_torchvision(layer):
     return f"features.{number + 1}.conv." + (f"{place + norm}" if part == "project" else f"{place}.{int(norm)}")
 
 
-V1_LAYOUTS = {"keras": layout(v1_in_keras)}
-V2_IN_KERAS = {"keras": layout(v2_in_keras)}
-V2_IN_TORCHVISION = {"torchvision": layout(v2_in_torchvision)}
+V1_LAYOUTS = {"keras": make_mapping(v1_in_keras)}
+V2_IN_KERAS = {"keras": make_mapping(v2_in_keras)}
+V2_IN_TORCHVISION = {"torchvision": make_mapping(v2_in_torchvision)}
 SIDES = (224, 192, 160, 128, 96)
 SLIM = "TF-slim, research/slim/nets/mobilenet_v1.md"
 V1 = {  # width: top-1 accuracy at 224, 192, 160 and 128 pixels
@@ -82,7 +82,7 @@ V1_KERAS = tuple(
     weights
     for width, accuracies in V1.items()
     for side, accuracy in zip(SIDES, accuracies, strict=False)
-    for weights in keras(
+    for weights in keras_weights(
         f"mobilenet/mobilenet_{WORDS[width]}_{side}_tf.h5",
         None,
         (f"mobilenet_{WORDS[width]}_{side}_tf_no_top.h5", HEADLESS.get((width, side))),
@@ -98,7 +98,7 @@ V2_KERAS = tuple(
     weights
     for width, accuracies in V2.items()
     for side, accuracy in zip(SIDES, accuracies, strict=False)
-    for weights in keras(
+    for weights in keras_weights(
         f"mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{side}.h5",
         None,
         (f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{side}_no_top.h5", None),
@@ -110,6 +110,6 @@ V2_KERAS = tuple(
         crop=side,
     )
 )
-V2_TORCHVISION = both(
+V2_TORCHVISION = both_torchvision_weights(
     ("mobilenet_v2-b0353104.pth", 71.878), ("mobilenet_v2-7ebf99e0.pth", 72.154), options={"width": 1.0}
 )

@@ -3,8 +3,8 @@
 from typing import Any
 
 from kcnn import Architecture
-from kcnn.blocks import bottleneck, conv, drop_rates, maxpool, residual
-from kcnn.ops import CENTRED, STANDARDISED, BatchNorm
+from kcnn.blocks import bottleneck, conv, drop_path_rates, max_pool, residual
+from kcnn.ops import CENTERED, STANDARDIZED, BatchNorm
 from kcnn_plugins.resnet_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 PAPER = "arXiv:1512.03385, table 1"
@@ -13,13 +13,13 @@ LIKE_KERAS = {"bias": True, "norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)}
 
 def stem(x, norm, bias):
     x = conv(x, 64, 7, stride=2, padding="half", norm=norm, bias=bias, name="stem")
-    return maxpool(x, 3, stride=2, padding="half", name="stem_pool")
+    return max_pool(x, 3, stride=2, padding="half", name="stem_pool")
 
 
 def basic(x, *, repeats: tuple[int, ...], shortcut: str = "projection", norm=True, drop_path: float = 0.0):
     """Stages of `repeats` residual blocks of 64, 128, ... filters; each stage but the first halves the map."""
     x = stem(x, norm, None)
-    rates = drop_rates(drop_path, sum(repeats))
+    rates = drop_path_rates(drop_path, sum(repeats))
     for stage, count in enumerate(repeats):
         for unit in range(count):
             stride = 2 if stage and not unit else 1
@@ -45,13 +45,13 @@ def deep(
     as many in each that follows (arXiv:1611.05431, table 1).
     """
     x = stem(x, norm, bias)
-    rates = drop_rates(drop_path, sum(repeats))
+    rates = drop_path_rates(drop_path, sum(repeats))
     for stage, count in enumerate(repeats):
         for unit in range(count):
             x = bottleneck(
                 x,
                 64 << stage,
-                inner=groups * group_width << stage,
+                bottleneck_filters=groups * group_width << stage,
                 groups=groups,
                 stride=2 if stage and not unit else 1,
                 stride_on=stride_on,
@@ -69,7 +69,7 @@ def published(name: str, *repeats: int, params: int, body=deep, reference=PAPER,
         moved = {"stride_on": "3x3"} if body is deep else {}
         variants["torchvision"] = {
             "options": moved,
-            "rescale": STANDARDISED,
+            "rescale": STANDARDIZED,
             "layouts": IN_TORCHVISION,
             "weights": TORCHVISION[name],
         }
@@ -77,13 +77,13 @@ def published(name: str, *repeats: int, params: int, body=deep, reference=PAPER,
         count, weights = KERAS[name]
         variants["keras"] = {
             "options": LIKE_KERAS,
-            "rescale": CENTRED,
+            "rescale": CENTERED,
             "params": count,
             "layouts": IN_KERAS,
             "weights": weights,
         }
     return Architecture(
-        body=body,
+        backbone=body,
         reference=reference,
         year=year,
         options={"repeats": repeats, **options},

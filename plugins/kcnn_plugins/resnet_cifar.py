@@ -1,13 +1,13 @@
 """The ResNets for CIFAR-10 and their plain twins (He et al., 2015, section 4.2): 6n + 2 layers."""
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, conv, drop_rates, residual
+from kcnn.blocks import Norm, conv, drop_path_rates, residual
 
 
 def body(x, *, units: int, shortcut: str = "padding", norm: Norm = True, drop_path: float = 0.0):
     """A 3x3 convolution, then three stages of `units` residual blocks of 16, 32 and 64 filters."""
     x = conv(x, 16, 3, padding="half", norm=norm, name="stem")
-    rates = drop_rates(drop_path, 3 * units)
+    rates = drop_path_rates(drop_path, 3 * units)
     for stage in range(3):
         for unit in range(units):
             stride = 2 if stage and not unit else 1
@@ -20,7 +20,7 @@ def published(layers: int, params: int, shortcut: str = "padding", projected: in
     """The network of so many layers; `projected` are the parameters with projections, option B."""
     option_b = {"b": {"options": {"shortcut": "projection"}, "params": projected}}
     return Architecture(
-        body=body,
+        backbone=body,
         input_shape=(32, 32, 3),
         classes=10,
         reference="arXiv:1512.03385, section 4.2",

@@ -1,7 +1,7 @@
 """ResNet v2 (He et al., 2016): normalisation and activation before each convolution."""
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, apply, conv, drop_rates, finish, maxpool, preactivation
+from kcnn.blocks import Norm, apply, conv, drop_path_rates, norm_act, max_pool, preactivation
 from kcnn.ops import BatchNorm, Pad
 from kcnn_plugins.resnet_v2_weights import IN_KERAS, IN_TIMM, KERAS
 
@@ -28,8 +28,8 @@ def body(
     stem = {"norm": norm} if active_stem else {"act": None, "bias": bias}
     x = conv(x, 64, 7, stride=2, padding="half", name="stem", **stem)
     x = apply(Pad(1), x, name="stem_margin") if zero_margin else x
-    x = maxpool(x, 3, stride=2, padding="valid" if zero_margin else "half", name="stem_pool")
-    rates = drop_rates(drop_path, sum(repeats))
+    x = max_pool(x, 3, stride=2, padding="valid" if zero_margin else "half", name="stem_pool")
+    rates = drop_path_rates(drop_path, sum(repeats))
     for stage, count in enumerate(repeats):
         for unit in range(count):
             late = stage < len(repeats) - 1 and unit == count - 1
@@ -44,7 +44,7 @@ def body(
                 drop_path=next(rates),
                 name=f"stage{stage + 1}_unit{unit + 1}",
             )
-    return finish(x, norm, "relu", "last")
+    return norm_act(x, norm, "relu", "last")
 
 
 def published(name: str, *repeats: int, params: int) -> Architecture:
@@ -57,7 +57,7 @@ def published(name: str, *repeats: int, params: int) -> Architecture:
     }
     bare_stem = {"stride_on": "3x3", "active_stem": False}
     return Architecture(
-        body=body,
+        backbone=body,
         reference="arXiv:1603.05027, figure 4e, on table 1 of arXiv:1512.03385",
         year=2016,
         options={"repeats": repeats},

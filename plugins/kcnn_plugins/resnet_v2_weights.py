@@ -1,13 +1,13 @@
 """Names for ResNet v2's layers in Keras' and timm's files, and the weights Keras publishes."""
 
-from kcnn.sources import layout, parts, tf_kernels
+from kcnn.sources import make_mapping, rename_parts, tf_slim_weights
 
 PLACES = ("skip", "a", "b", "c")
 
 
 def unit(layer):
     """The stage, unit and place of "stage1_unit2_a_bn", and whether it is a normalisation."""
-    stage, number, place, norm = parts(r"stage(\d+)_unit(\d+)_(pre|a|b|c|skip)(_bn)?", layer)
+    stage, number, place, norm = rename_parts(r"stage(\d+)_unit(\d+)_(pre|a|b|c|skip)(_bn)?", layer)
     return int(stage), int(number), place, bool(norm)
 
 
@@ -33,12 +33,12 @@ def in_timm(layer):
     return f"{where}.norm{('pre', 'a', 'b').index(place) + 1}" if norm else f"{where}.conv{PLACES.index(place)}"
 
 
-IN_KERAS = {"keras": layout(in_keras)}
-IN_TIMM = {"timm": layout(in_timm)}
+IN_KERAS = {"keras": make_mapping(in_keras)}
+IN_TIMM = {"timm": make_mapping(in_timm)}
 KERAS = {  # parameters, weights
     name: (
         params,
-        tf_kernels(name.replace("_", ""), whole, headless, accuracy, "Apache-2.0, Keras", folder="resnet", resize=256),
+        tf_slim_weights(name.replace("_", ""), whole, headless, accuracy, "Apache-2.0, Keras", folder="resnet", resize=256),
     )
     for name, params, whole, headless, accuracy in (
         ("resnet50_v2", 25_568_360, "3ef43a0b657b3be2300d5770ece849e0", "fac2f116257151a9d068a22e544a4917", 76.0),

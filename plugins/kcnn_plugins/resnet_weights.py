@@ -1,13 +1,13 @@
 """Names for ResNet's layers in torchvision's and Keras' files, and the weights they publish."""
 
-from kcnn.sources import both, layout, parts, tf_kernels, torchvision
+from kcnn.sources import both_torchvision_weights, make_mapping, rename_parts, tf_slim_weights, torchvision_weights
 
 MIT = "MIT, Kaiming He"
 
 
 def unit(layer):
     """The stage, unit and place of "stage1_unit2_a_bn", and whether it is a normalisation."""
-    stage, number, place, norm = parts(r"stage(\d+)_unit(\d+)_(a|b|c|skip)(_bn)?", layer)
+    stage, number, place, norm = rename_parts(r"stage(\d+)_unit(\d+)_(a|b|c|skip)(_bn)?", layer)
     return int(stage), int(number), place, bool(norm)
 
 
@@ -28,21 +28,21 @@ def in_keras(layer):
     return f"conv{stage + 1}_block{number}_{['skip', 'a', 'b', 'c'].index(place)}_{'bn' if norm else 'conv'}"
 
 
-IN_TORCHVISION = {"torchvision": layout(in_torchvision)}
-IN_KERAS = {"keras": layout(in_keras, bgr=True)}
+IN_TORCHVISION = {"torchvision": make_mapping(in_torchvision)}
+IN_KERAS = {"keras": make_mapping(in_keras, bgr=True)}
 TORCHVISION = {
-    "resnet18": (torchvision("resnet18-f37072fd.pth", 69.758),),
-    "resnet34": (torchvision("resnet34-b627a593.pth", 73.314),),
-    "resnet50": both(("resnet50-0676ba61.pth", 76.130), ("resnet50-11ad3fa6.pth", 80.858)),
-    "resnet101": both(("resnet101-63fe2227.pth", 77.374), ("resnet101-cd907fc2.pth", 81.886)),
-    "resnet152": both(("resnet152-394f9c45.pth", 78.312), ("resnet152-f82ba261.pth", 82.284)),
-    "resnext50_32x4d": both(("resnext50_32x4d-7cdf4587.pth", 77.618), ("resnext50_32x4d-1a0047aa.pth", 81.198)),
-    "resnext101_32x8d": both(("resnext101_32x8d-8ba56ff5.pth", 79.312), ("resnext101_32x8d-110c445d.pth", 82.834)),
-    "wide_resnet50_2": both(("wide_resnet50_2-95faca4d.pth", 78.468), ("wide_resnet50_2-9ba9bcbe.pth", 81.602)),
-    "wide_resnet101_2": both(("wide_resnet101_2-32ee1156.pth", 78.848), ("wide_resnet101_2-d733dc28.pth", 82.510)),
+    "resnet18": (torchvision_weights("resnet18-f37072fd.pth", 69.758),),
+    "resnet34": (torchvision_weights("resnet34-b627a593.pth", 73.314),),
+    "resnet50": both_torchvision_weights(("resnet50-0676ba61.pth", 76.130), ("resnet50-11ad3fa6.pth", 80.858)),
+    "resnet101": both_torchvision_weights(("resnet101-63fe2227.pth", 77.374), ("resnet101-cd907fc2.pth", 81.886)),
+    "resnet152": both_torchvision_weights(("resnet152-394f9c45.pth", 78.312), ("resnet152-f82ba261.pth", 82.284)),
+    "resnext50_32x4d": both_torchvision_weights(("resnext50_32x4d-7cdf4587.pth", 77.618), ("resnext50_32x4d-1a0047aa.pth", 81.198)),
+    "resnext101_32x8d": both_torchvision_weights(("resnext101_32x8d-8ba56ff5.pth", 79.312), ("resnext101_32x8d-110c445d.pth", 82.834)),
+    "wide_resnet50_2": both_torchvision_weights(("wide_resnet50_2-95faca4d.pth", 78.468), ("wide_resnet50_2-9ba9bcbe.pth", 81.602)),
+    "wide_resnet101_2": both_torchvision_weights(("wide_resnet101_2-32ee1156.pth", 78.848), ("wide_resnet101_2-d733dc28.pth", 82.510)),
 }
 KERAS = {  # parameters, weights
-    name: (params, tf_kernels(name, whole, headless, accuracy, MIT, folder="resnet"))
+    name: (params, tf_slim_weights(name, whole, headless, accuracy, MIT, folder="resnet"))
     for name, params, whole, headless, accuracy in (
         ("resnet50", 25_583_592, "2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626", 74.9),
         ("resnet101", 44_601_832, "f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21", 76.4),

@@ -3,8 +3,8 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, conv, maxpool, wide_head
-from kcnn.ops import CENTRED, STANDARDISED, Rescale
+from kcnn.blocks import Norm, conv, max_pool, wide_head
+from kcnn.ops import CENTERED, STANDARDIZED, Rescale
 from kcnn_plugins.vgg_weights import FEATURES, IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 
@@ -13,26 +13,26 @@ def vgg(x, *, repeats: tuple[int, ...], widths: tuple[int, ...] = (64, 128, 256,
     for stage, (count, width) in enumerate(zip(repeats, widths, strict=True), 1):
         for unit in range(1, count + 1):
             x = conv(x, width, 3, bias=True, norm=norm, name=f"conv{stage}_{unit}")
-        x = maxpool(x, 2, stride=2, name=f"pool{stage}")
+        x = max_pool(x, 2, stride=2, name=f"pool{stage}")
     return x
 
 
 def published(name: str, *repeats: int, params: int) -> Architecture:
     norm = name.endswith("_bn")
     torchvision = {
-        "rescale": STANDARDISED,
+        "rescale": STANDARDIZED,
         "head": partial(wide_head, pool=7),
         "layouts": IN_TORCHVISION,
         "weights": TORCHVISION[name],
     }
     variants = {"torchvision": torchvision}
     if name in KERAS:
-        variants["keras"] = {"rescale": CENTRED, "layouts": IN_KERAS, "weights": KERAS[name]}
+        variants["keras"] = {"rescale": CENTERED, "layouts": IN_KERAS, "weights": KERAS[name]}
     if name in FEATURES:  # trained from Caffe's, for detectors; with no classifier
         caffes = Rescale(1.0, (-123.0, -117.0, -104.0))
         variants["features"] = {"rescale": caffes, "layouts": IN_TORCHVISION, "weights": FEATURES[name]}
     return Architecture(
-        body=vgg,
+        backbone=vgg,
         head=wide_head,
         reference="arXiv:1409.1556, table 1" + ("; batch normalisation and biases as in torchvision" if norm else ""),
         year=2014,

@@ -73,7 +73,7 @@ def test_several_losses_are_refused():
 @pytest.mark.every
 def test_it_is_saved_and_loaded_like_any_model(model, tmp_path):
     model.save(tmp_path / "aux.keras")
-    loaded = kcnn.load(tmp_path / "aux.keras")
+    loaded = kcnn.load_model(tmp_path / "aux.keras")
     assert (loaded.predict(X, verbose=0) == model.predict(X, verbose=0)).all()
     assert "aux2_loss" in loaded.fit(X, Y, epochs=1, verbose=0).history
 

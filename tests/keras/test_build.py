@@ -35,14 +35,14 @@ def test_without_a_top_a_network_ends_in_its_features():
 
 
 def test_taps_give_stages_and_layers_as_outputs():
-    model = kcnn.build("googlenet", taps=["stage3", "inception_4a"])
+    model = kcnn.build("googlenet", outputs=["stage3", "inception_4a"])
     assert [t.shape[1:] for t in model.outputs] == [(28, 28, 480), (14, 14, 512)]
-    stage2, stage4 = kcnn.build("resnet18", taps=["stage2", "stage4"]).outputs
+    stage2, stage4 = kcnn.build("resnet18", outputs=["stage2", "stage4"]).outputs
     assert (stage2.shape[1:], stage4.shape[1:]) == ((56, 56, 64), (14, 14, 256))
     with pytest.raises(ValueError, match="there is no stage9; there are stage0, stage1"):
-        kcnn.build("resnet18", taps=["stage9"])
+        kcnn.build("resnet18", outputs=["stage9"])
     with pytest.raises(ValueError, match="no layer is named 'inception_4z'; the nearest are inception_4"):
-        kcnn.build("googlenet", taps=["inception_4z"])
+        kcnn.build("googlenet", outputs=["inception_4z"])
 
 
 def test_open_rows_and_columns_take_any_image_where_the_head_allows():
@@ -70,7 +70,7 @@ def test_two_copies_live_in_one_graph_by_their_prefixes():
 
 
 def test_changes_and_options_are_built():
-    model = kcnn.build("mobilenet_v2", width=0.35, classes=2, input_shape=(64, 64, 3), changes={"stem.kernel": 5})
+    model = kcnn.build("mobilenet_v2", width=0.35, classes=2, input_shape=(64, 64, 3), overrides={"stem.kernel": 5})
     assert model.get_layer("stem").kernel_size == (5, 5)
     assert model.get_layer("stem").filters == 16
 
@@ -94,7 +94,7 @@ def test_a_wrong_argument_is_a_clear_error(arguments, says):
 
 
 def test_a_drawing_is_built_as_it_was_drawn_and_takes_no_more_arguments():
-    drawing = kcnn.draw("convnet", classes=3)
+    drawing = kcnn.trace("convnet", classes=3)
     assert kcnn.build(drawing, seed=1).output_shape == (None, 3)
     with pytest.raises(ValueError, match=r"drawn already; give classes, width to kcnn.draw"):
         kcnn.build(drawing, classes=5, width=2)
@@ -102,7 +102,7 @@ def test_a_drawing_is_built_as_it_was_drawn_and_takes_no_more_arguments():
 
 def test_weights_go_to_a_file_and_back(tmp_path):
     one = kcnn.build("lenet5.modern", seed=1)
-    weights.save(one, tmp_path / "w.safetensors")
+    weights.save_weights(one, tmp_path / "w.safetensors")
     two = kcnn.build("lenet5.modern", weights=tmp_path / "w.safetensors", prefix="other_")
     assert all((a == b).all() for a, b in zip(one.get_weights(), two.get_weights(), strict=True))
     features = kcnn.build("lenet5.modern", top=False, weights=tmp_path / "w.safetensors")
@@ -113,7 +113,7 @@ def test_weights_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     import safetensors.numpy
 
     target = tmp_path / "w.safetensors"
-    weights.save(kcnn.build("convnet", seed=1), target)
+    weights.save_weights(kcnn.build("convnet", seed=1), target)
     before = target.read_bytes()
 
     def full(tensors, path, metadata):
@@ -122,14 +122,14 @@ def test_weights_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(safetensors.numpy, "save_file", full)
     with pytest.raises(OSError, match="No space"):
-        weights.save(kcnn.build("convnet", seed=2), target)
+        weights.save_weights(kcnn.build("convnet", seed=2), target)
     assert target.read_bytes() == before
     assert list(tmp_path.iterdir()) == [target]
 
 
 @pytest.mark.parametrize("name", ["lenet5", "googlenet.bn", pytest.param("resnet18", marks=pytest.mark.every)])
 def test_a_saved_model_predicts_the_same_in_a_new_process(name, tmp_path):
-    side = max(32, kcnn.smallest_input(name))
+    side = max(32, kcnn.min_input_size(name))
     model = kcnn.build(name, classes=4, input_shape=(side, side, 1), seed=2)
     x = pixels(side, 1)
     np.save(tmp_path / "x.npy", x)
@@ -143,11 +143,11 @@ def test_a_saved_model_predicts_the_same_in_a_new_process(name, tmp_path):
 
 
 def test_the_card_says_what_was_built(tmp_path):
-    model = kcnn.build("mobilenet_v2", width=0.35, classes=7, input_shape=(32, 32, 1), changes={"stem.kernel": 5})
+    model = kcnn.build("mobilenet_v2", width=0.35, classes=7, input_shape=(32, 32, 1), overrides={"stem.kernel": 5})
     model.save(tmp_path / "m.keras")
     with zipfile.ZipFile(tmp_path / "m.keras") as archive:
         card = json.loads(json.loads(archive.read("config.json"))["config"]["card"])
-    assert card == kcnn.load(tmp_path / "m.keras").card
+    assert card == kcnn.load_model(tmp_path / "m.keras").card
     assert card["network"] == "mobilenet_v2"
     assert card["distribution"] == "kcnn"
     assert card["options"] == {"width": 0.35}
@@ -158,14 +158,14 @@ def test_the_card_says_what_was_built(tmp_path):
 
 def test_a_file_that_is_no_model_of_kcnns_is_refused_clearly(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
-        kcnn.load(tmp_path / "none.keras")
+        kcnn.load_model(tmp_path / "none.keras")
     (tmp_path / "torn.keras").write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(ValueError, match="no Keras model, or is damaged"):
-        kcnn.load(tmp_path / "torn.keras")
+        kcnn.load_model(tmp_path / "torn.keras")
     image = keras.Input((3,))
     keras.Model(image, keras.layers.Dense(2)(image)).save(tmp_path / "plain.keras")
     with pytest.raises(ValueError, match="not one of kcnn's"):
-        kcnn.load(tmp_path / "plain.keras")
+        kcnn.load_model(tmp_path / "plain.keras")
 
 
 def test_a_model_of_a_plugin_that_is_gone_names_the_distribution(tmp_path):
@@ -173,7 +173,7 @@ def test_a_model_of_a_plugin_that_is_gone_names_the_distribution(tmp_path):
     model.update_card(distribution="kcnn-gone", distribution_version="2.0")
     model.save(tmp_path / "m.keras")
     with pytest.raises(ImportError, match=r"'convnet' of distribution kcnn-gone 2.0, which is not installed"):
-        kcnn.load(tmp_path / "m.keras")
+        kcnn.load_model(tmp_path / "m.keras")
 
 
 def test_a_file_may_not_name_any_module_to_import(tmp_path):
@@ -181,7 +181,7 @@ def test_a_file_may_not_name_any_module_to_import(tmp_path):
     model.update_card(modules=["this"])
     model.save(tmp_path / "m.keras")
     with pytest.raises(ImportError, match="needs layers of the module 'this'"):
-        kcnn.load(tmp_path / "m.keras")
+        kcnn.load_model(tmp_path / "m.keras")
     assert "this" not in sys.modules
 
 
@@ -190,7 +190,7 @@ def test_a_file_may_not_name_any_module_to_import(tmp_path):
 def test_logits_are_float32_under_mixed_precision(name, policy):
     keras.config.set_dtype_policy(policy)
     try:
-        side = max(32, kcnn.smallest_input(name))
+        side = max(32, kcnn.min_input_size(name))
         model = kcnn.build(name, classes=3, input_shape=(side, side, 1), seed=0)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -208,13 +208,13 @@ def test_logits_are_float32_under_mixed_precision(name, policy):
 @pytest.mark.parametrize("alpha", [0.35, 0.5, 0.75, 1.3, 1.4])
 def test_mobilenet_v2_counts_equal_kerass_at_every_width(alpha):
     theirs = keras.applications.MobileNetV2(alpha=alpha, weights=None, input_shape=(96, 96, 3)).count_params()
-    measured = kcnn.measure(kcnn.draw("mobilenet_v2", width=alpha))
-    assert measured.params + measured.state == theirs
+    measured = kcnn.summary(kcnn.trace("mobilenet_v2", width=alpha))
+    assert measured.params + measured.non_trainable_params == theirs
 
 
 @pytest.mark.every
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 0.75])
 def test_mobilenet_v1_counts_equal_kerass_at_every_width(alpha):
     theirs = keras.applications.MobileNet(alpha=alpha, weights=None).count_params()
-    measured = kcnn.measure(kcnn.draw("mobilenet_v1", width=alpha))
-    assert measured.params + measured.state == theirs
+    measured = kcnn.summary(kcnn.trace("mobilenet_v1", width=alpha))
+    assert measured.params + measured.non_trainable_params == theirs

@@ -30,7 +30,7 @@ def outputs(model, x):
 
 def same(model, rel=1e-5, scale=255.0, count=2):
     """The deployed model, once it is shown to give the same numbers and classes."""
-    deployed = kcnn.deploy(model)
+    deployed = kcnn.optimize_for_inference(model)
     x = RNG.uniform(0, scale, (count, *model.input_shape[1:])).astype("float32")
     for found, wanted in zip(outputs(deployed, x), outputs(model, x), strict=True):
         assert away(found, wanted) < rel
@@ -43,8 +43,8 @@ def norms(model):
 
 
 def check(name):
-    size = kcnn.smallest_input(name, aux=False)
-    channels = kcnn.draw(name).input_shape[2]
+    size = kcnn.min_input_size(name, aux=False)
+    channels = kcnn.trace(name).input_shape[2]
     deployed = same(learned(kcnn.build(name, input_shape=(size, size, channels), classes=7)), rel=1e-4, count=8)
     assert {type(one).__module__.partition(".")[0] for one in deployed.operations} == {"keras"}
     return deployed
@@ -59,7 +59,7 @@ def test_a_max_pools_margin_is_finite_in_a_deployed_model_so_that_8_bits_can_hol
     x = L.MaxPooling2D(3, 2)(Pad2D(((1, 1), (1, 2)), "lowest")(x))
     model = keras.Model(image, L.Dense(3)(L.Flatten()(x)))
     x = RNG.uniform(-1, 1, (8, 13, 13, 3)).astype("float32")
-    deployed = kcnn.deploy(model)
+    deployed = kcnn.optimize_for_inference(model)
     np.testing.assert_allclose(outputs(deployed, x)[0], outputs(model, x)[0], atol=1e-5)
     kept = keras.Model(deployed.input, [one.output for one in deployed.operations[1:]])
     assert all(np.isfinite(one).all() for one in outputs(kept, x))
@@ -68,9 +68,9 @@ def test_a_max_pools_margin_is_finite_in_a_deployed_model_so_that_8_bits_can_hol
 def test_a_deployed_model_says_what_goes_in_and_comes_out():
     model = kcnn.build("lenet5", classes=2)
     model.update_card(classes=["ant", "bee"])
-    said = kcnn.deploy(model).metadata
+    said = kcnn.optimize_for_inference(model).metadata
     assert (said["input_shape"], said["pixels"], said["classes"]) == ([32, 32, 1], [0, 255], ["ant", "bee"])
-    assert kcnn.deploy(keras.Sequential([keras.Input((4,)), L.Dense(3)])).metadata["classes"] == 3
+    assert kcnn.optimize_for_inference(keras.Sequential([keras.Input((4,)), L.Dense(3)])).metadata["classes"] == 3
 
 
 @pytest.mark.parametrize("name", ["lenet5", "alexnet", "resnet20"])
@@ -146,14 +146,14 @@ def test_probabilities_are_added_on_request():
     model = kcnn.build("convnet", classes=3)
     x = RNG.uniform(0, 255, (2, *model.input_shape[1:])).astype("float32")
     wanted = keras.ops.softmax(outputs(model, x)[0])
-    np.testing.assert_allclose(outputs(kcnn.deploy(model, softmax=True), x)[0], wanted, rtol=1e-5)
+    np.testing.assert_allclose(outputs(kcnn.optimize_for_inference(model, softmax=True), x)[0], wanted, rtol=1e-5)
 
 
 def test_half_precision_is_gone_and_the_numbers_are_those_of_the_weights():
     with_policy = keras.dtype_policies.DTypePolicy("mixed_float16")
     image = keras.Input((8, 8, 3))
     x = L.BatchNormalization(dtype=with_policy)(L.Conv2D(4, 3, dtype=with_policy)(image))
-    deployed = kcnn.deploy(learned(keras.Model(image, x)))
+    deployed = kcnn.optimize_for_inference(learned(keras.Model(image, x)))
     assert {one.compute_dtype for one in deployed.layers} == {"float32"}
 
 
@@ -167,9 +167,9 @@ def test_a_layer_from_elsewhere_with_weights_says_what_it_is_made_of_or_is_refus
 
     image = keras.Input((4, 4, 3))
     with pytest.raises(TypeError, match=r"layer 'mine' is a .*Own.* kcnn_plain"):
-        kcnn.deploy(keras.Model(image, Own(name="mine")(image)))
+        kcnn.optimize_for_inference(keras.Model(image, Own(name="mine")(image)))
     with pytest.raises(TypeError, match="functional or sequential Keras model, not 3"):
-        kcnn.deploy(3)
+        kcnn.optimize_for_inference(3)
 
 
 @pytest.mark.every

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.freeze import Phase, Violation, features, freeze, ledger, places, rates, unfreeze
+from kcnn.freeze import TrainingPhase, FrozenWeightChangedError, features, freeze, audit_weights, group_by_stage, resolve_lr_multipliers, unfreeze
 from kcnn.training import adamw, sgd
-from kcnn.transfer import prepare
+from kcnn.transfer import replace_head
 
 L = keras.layers
 
@@ -34,22 +34,22 @@ def moves(model):
 
 
 def check(name):
-    size = max(kcnn.smallest_input(name), 32)
-    model = kcnn.build(name, input_shape=(size, size, kcnn.draw(name).image.shape[2]), classes=3)
-    stages = places(model)
+    size = max(kcnn.min_input_size(name), 32)
+    model = kcnn.build(name, input_shape=(size, size, kcnn.trace(name).input.shape[2]), classes=3)
+    stages = group_by_stage(model)
     assert set(stages) == {layer.name for layer in model.layers if layer.weights}
     head = {layer for layer, stage in stages.items() if stage is None}
     assert head
     assert moves(freeze(model)) == head
-    behind = features.head_on(model, features.cut(model)) if head != set(stages) else model
+    behind = features.build_head(model, features.find_frozen_output(model)) if head != set(stages) else model
     assert {layer.name for layer in behind.layers if layer.weights} == head
     last = max((stage for stage in stages.values() if stage is not None), default=None)
     if last is not None:
         body = {layer for layer, stage in stages.items() if stage == last}
         frozen = {layer for layer in body if isinstance(model.get_layer(layer), L.BatchNormalization)}
         assert moves(unfreeze(model, 1)) == head | (body - frozen)
-        assert moves(freeze(model, 1, norms="adapt")) == head | body
-    assert moves(freeze(model, "all", norms="adapt")) == set(stages)
+        assert moves(freeze(model, 1, batch_norm="adapt")) == head | body
+    assert moves(freeze(model, "all", batch_norm="adapt")) == set(stages)
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v2"])
@@ -58,7 +58,7 @@ def test_head_stages_and_all_train_as_named(name):
 
 
 def test_stages_are_those_of_the_output_stride():
-    stages = places(kcnn.build("mobilenet_v2", input_shape=(64, 64, 3), width=0.35))
+    stages = group_by_stage(kcnn.build("mobilenet_v2", input_shape=(64, 64, 3), width=0.35))
     assert (stages["stem"], stages["stage2_unit1_depthwise"], stages["stage7_unit1_project"]) == (1, 2, 5)
     assert stages["logits"] is None
 
@@ -67,7 +67,7 @@ def test_globs_stages_and_words_name_layers_and_a_wrong_one_tells_what_there_is(
     model = small()
     assert moves(freeze(model, ["stage3_*", "head"])) == {"stage3_unit1_a", "stage3_unit1_b", "logits"}
     assert moves(freeze(model, "stage2")) == {"stage3_unit1_a", "stage3_unit1_b"}
-    assert rates(model, {"stage?_*": 0.5, "stage1_unit1_a": 0.1})["stage1_unit1_a"] == 0.1
+    assert resolve_lr_multipliers(model, {"stage?_*": 0.5, "stage1_unit1_a": 0.1})["stage1_unit1_a"] == 0.1
     with pytest.raises(
         ValueError, match=r"no layer with weights fits 'stge3_\*'; there are 'head', 'stage0'.* stage3_"
     ):
@@ -75,22 +75,22 @@ def test_globs_stages_and_words_name_layers_and_a_wrong_one_tells_what_there_is(
     with pytest.raises(ValueError, match="4 stages are to train, and there are 3 with weights"):
         freeze(model, 4)
     with pytest.raises(ValueError, match="norms is one of frozen, adapt, not 'thaw'"):
-        freeze(model, norms="thaw")
+        freeze(model, batch_norm="thaw")
 
 
 def test_frozen_norms_compute_as_they_came_and_adapting_ones_follow_the_images_in_frozen_stages_too():
     for norms, follow in (("frozen", False), ("adapt", True)):
-        model = freeze(small(), 1, norms=norms)
-        with ledger(model) as rows:
+        model = freeze(small(), 1, batch_norm=norms)
+        with audit_weights(model) as rows:
             fitted(model)
-        moved = {row.tensor for row in rows if row.moved}
+        moved = {row.tensor for row in rows if row.changed}
         first, last = "stage1_unit1_a_bn", "stage3_unit1_b_bn"
         assert (f"{first}/moving_mean" in moved, f"{last}/moving_variance" in moved) == (follow, follow)
         assert f"{first}/gamma" not in moved
         assert (f"{last}/gamma" in moved) == follow
         assert {"stage3_unit1_b/kernel", "logits/kernel"} <= moved
         assert "stage2_unit1_b/kernel" not in moved
-        assert all(row.moved <= row.allowed for row in rows)
+        assert all(row.changed <= row.allowed for row in rows)
 
 
 def test_one_bit_of_a_frozen_tensor_is_a_violation_that_names_it():
@@ -98,12 +98,12 @@ def test_one_bit_of_a_frozen_tensor_is_a_violation_that_names_it():
     kernel = model.get_layer("stem").kernel
 
     def nudge():
-        with ledger(model):
+        with audit_weights(model):
             changed = keras.ops.convert_to_numpy(kernel).copy()
             changed.view("int32").flat[0] ^= 1
             kernel.assign(changed)
 
-    with pytest.raises(Violation, match="1 frozen tensors changed in training: stem/kernel"):
+    with pytest.raises(FrozenWeightChangedError, match="1 frozen tensors changed in training: stem/kernel"):
         nudge()
 
 
@@ -118,7 +118,7 @@ def test_multipliers_scale_a_layers_step_decay_included_and_outlive_saving(make,
         }
 
     _, whole = step(None)
-    model, scaled = step(rates(small(), {"stage1_*": 0.0, "stage2_*": 0.1}))
+    model, scaled = step(resolve_lr_multipliers(small(), {"stage1_*": 0.0, "stage2_*": 0.1}))
     assert scaled["stage1_unit1_a"] == 0
     assert scaled["stage2_unit1_a"] == pytest.approx(0.1 * whole["stage2_unit1_a"], rel=1e-3)
     assert scaled["logits"] == pytest.approx(whole["logits"], rel=1e-3)
@@ -132,24 +132,24 @@ def test_multipliers_scale_a_layers_step_decay_included_and_outlive_saving(make,
 
 def test_features_are_cut_before_what_trains_is_random_or_adapts():
     model = small()
-    assert features.cut(freeze(model)) == "pool"
-    assert features.cut(freeze(model, 1)) == "stage2_unit1"
-    assert features.cut(freeze(model, 1, norms="adapt")) == "stem"
-    assert features.cut(freeze(model, "all")) is None
+    assert features.find_frozen_output(freeze(model)) == "pool"
+    assert features.find_frozen_output(freeze(model, 1)) == "stage2_unit1"
+    assert features.find_frozen_output(freeze(model, 1, batch_norm="adapt")) == "stem"
+    assert features.find_frozen_output(freeze(model, "all")) is None
     noisy = freeze(kcnn.build("convnet", classes=3, dropout=0.5, input_shape=(16, 16, 1)))
-    assert features.cut(noisy) == "flatten"
+    assert features.find_frozen_output(noisy) == "flatten"
 
 
 def test_a_prepared_network_keeps_its_body_and_has_a_new_head(tmp_path):
     old = fitted(small())
-    new = prepare(old, classes=["ant", "bee"], seed=2)
+    new = replace_head(old, classes=["ant", "bee"], seed=2)
     assert (new.output_shape, new.card["classes"]) == ((None, 2), ["ant", "bee"])
     assert moves(new) == {"logits"}
     for layer in old.layers[:-1]:
         for mine, theirs in zip(new.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
             assert (mine == theirs).all()
     kcnn.weights.save(old, tmp_path / "old.safetensors")
-    named = prepare(
+    named = replace_head(
         "resnet20", classes=3, weights=tmp_path / "old.safetensors", units=1, input_shape=(16, 16, 3), freeze=1, seed=2
     )
     assert (named.get_layer("stem").get_weights()[0] == old.get_layer("stem").get_weights()[0]).all()
@@ -161,7 +161,7 @@ def test_a_prepared_network_keeps_its_body_and_has_a_new_head(tmp_path):
 @pytest.mark.parametrize("options", [{"classes": 7}, {"include_top": False}, {"include_top": False, "pooling": "avg"}])
 def test_a_model_of_keras_applications_is_prepared_too_and_stays_as_it_was(options):
     theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, **options)
-    mine = prepare(theirs, classes=2)
+    mine = replace_head(theirs, classes=2)
     assert mine.output_shape == (None, 2)
     assert moves(mine) == {"logits"}
     assert all(layer.trainable for layer in theirs.layers)
@@ -172,11 +172,11 @@ def test_what_cannot_be_prepared_is_said_in_a_line():
     theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, include_top=False)
     nested = keras.Sequential([keras.Input((32, 32, 3)), theirs, L.GlobalAveragePooling2D(), L.Dense(2)])
     with pytest.raises(ValueError, match=r"'sequential.*' is not flat: 'mobilenet_0.25_32' is a model inside it"):
-        prepare(nested, classes=2)
+        replace_head(nested, classes=2)
     with pytest.raises(ValueError, match="is built already; weights are for a network by name"):
-        prepare(small(), classes=2, weights="imagenet")
+        replace_head(small(), classes=2, weights="imagenet")
     with pytest.raises(TypeError, match="a network is a name or a Keras model, not 3"):
-        prepare(3, classes=2)
+        replace_head(3, classes=2)
 
 
 @pytest.mark.parametrize(
@@ -185,4 +185,4 @@ def test_what_cannot_be_prepared_is_said_in_a_line():
 )
 def test_a_phase_that_makes_no_sense_is_refused_with_its_field(field, value):
     with pytest.raises(ValueError, match=f"a phase's {field} must be"):
-        Phase(**{"epochs": 1, field: value})
+        TrainingPhase(**{"epochs": 1, field: value})

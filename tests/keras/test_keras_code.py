@@ -26,8 +26,8 @@ NET = Architecture(keras=model, reference="none", input_shape=(16, 16, 3), class
 
 
 def test_its_layers_have_the_same_names_whatever_was_built_before():
-    first, _, second = kcnn.draw(NET), L.Conv2D(3, 3), kcnn.draw(NET)
-    assert [row.name for row in kcnn.measure(first)] == [row.name for row in kcnn.measure(second)]
+    first, _, second = kcnn.trace(NET), L.Conv2D(3, 3), kcnn.trace(NET)
+    assert [row.name for row in kcnn.summary(first)] == [row.name for row in kcnn.summary(second)]
     assert str(kcnn.diff(first, second)) == "the same, layer by layer"
     assert [layer.name for layer in kcnn.build(NET).layers] == [layer.name for layer in kcnn.build(NET).layers]
 
@@ -44,12 +44,12 @@ def test_its_weights_go_to_a_file_and_to_another_number_of_classes(tmp_path):
 def test_it_ends_in_its_features_or_in_taps():
     features = kcnn.build(NET, top=False)
     assert features.output_shape == (None, 6, 6, 16)
-    taps = kcnn.build(NET, taps=["stage0", "stage1"])
+    taps = kcnn.build(NET, outputs=["stage0", "stage1"])
     assert [tensor.shape for tensor in taps.outputs] == [(None, 16, 16, 8), (None, 6, 6, 16)]
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
     assert (features.predict(pixels, verbose=0) >= 0).all(), "the activation inside the last convolution is in"
     with pytest.raises(ValueError, match="no layer is named 'stem'"):
-        kcnn.draw(NET, taps=["stem"])
+        kcnn.trace(NET, outputs=["stem"])
 
 
 def test_it_says_what_it_cannot_do():
@@ -61,26 +61,26 @@ def test_it_says_what_it_cannot_do():
         ({"input_shape": (2, 2, 3)}, "^model: its Keras code makes no model of 2x2x3 with 4 classes"),
     ):
         with pytest.raises(ValueError, match=words):
-            kcnn.draw(NET, **asked)
+            kcnn.trace(NET, **asked)
     for wrong, words in (
         (lambda shape, classes: 3, "gives 3, not a functional keras.Model"),
         (lambda shape, classes: model(shape, classes + 1), r"gives \(None, 5\), not logits \(None, 4\)"),
     ):
         with pytest.raises((TypeError, ValueError), match=words):
-            kcnn.draw(Architecture(keras=wrong, reference="none", input_shape=(16, 16, 3), classes=4))
+            kcnn.trace(Architecture(keras=wrong, reference="none", input_shape=(16, 16, 3), classes=4))
 
 
 def test_it_is_searched_in_its_options_and_its_training():
     space = Space(NET, {"width": (4, 8), "scale": (127.5, 255.0)})
-    identities = {space.verdict(point).identity for point in space.points()}
+    identities = {space.judge(point).identity for point in space.points()}
     assert len(identities) == 4, "what a number does is not in the graph"
-    assert [choice.name for choice in default_space(NET).all] == ["learning_rate"]
+    assert [choice.name for choice in default_space(NET).all_choices] == ["learning_rate"]
     with pytest.raises(ValueError, match="cannot be changed by address"):
         Space(NET, {"conv2d.kernel": (3, 5)}).candidate({"conv2d.kernel": 5})
 
 
 def test_logits_are_float32_in_mixed_precision():
-    with checks.computing("mixed_bfloat16"):
+    with checks.apply_policy("mixed_bfloat16"):
         made = kcnn.build(NET)
     assert made.output.dtype == "float32"
     assert made.layers[-2].compute_dtype == "bfloat16"

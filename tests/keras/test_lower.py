@@ -17,16 +17,16 @@ def one_layer(op, shape):
 
 
 def numpy_sides(op, shape):
-    from kcnn.arithmetic import margins, pair
+    from kcnn.arithmetic import padding_amounts, to_pair
 
-    return [margins(shape[a], pair(op.kernel)[a], pair(op.stride)[a], op.padding, a) for a in (0, 1)]
+    return [padding_amounts(shape[a], to_pair(op.kernel)[a], to_pair(op.stride)[a], op.padding, a) for a in (0, 1)]
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("fill", ["zeros", "reflect", "edge"])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_convolution_pads_as_numpy_does(padding, fill, stride):
-    op = ops.Conv(2, (3, 5), stride, padding, fill=fill)
+    op = ops.Conv(2, (3, 5), stride, padding, padding_mode=fill)
     shape = (9, 10, 3)
     x = np.random.default_rng(1).normal(size=(2, *shape)).astype("float32")
     model = one_layer(op, shape)
@@ -112,9 +112,9 @@ def test_blocks_work_on_a_plain_keras_input():
 def test_a_rescale_per_channel_becomes_its_mean_on_other_channels():
     grey = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 1), classes=2)
     assert grey.get_layer("rescale").scale == pytest.approx(
-        np.mean(kcnn.architecture("resnet18.torchvision").rescale.scale)
+        np.mean(kcnn.get_architecture("resnet18.torchvision").rescale.scale)
     )
-    rgb = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 3), classes=2, taps=["rescale"])
+    rgb = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 3), classes=2, outputs=["rescale"])
     pixel = np.full((1, 32, 32, 3), 255, "float32")
     wanted = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     np.testing.assert_allclose(rgb.predict(pixel, verbose=0)[0, 0, 0], wanted, rtol=1e-5)

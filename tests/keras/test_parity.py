@@ -82,7 +82,7 @@ def test_a_file_of_keras_applications_gives_the_same_logits(name, options, path,
     theirs.save_weights(file)
     ours = kcnn.build(name, classes=10, input_shape=(side, side, 3), weights=file, **options)
     assert ours.count_params() == theirs.count_params()
-    assert kcnn.measure(kcnn.read(ours)).macs == kcnn.measure(kcnn.read(theirs)).macs
+    assert kcnn.summary(kcnn.from_keras(ours)).macs == kcnn.summary(kcnn.from_keras(theirs)).macs
     x = pixels(side)
     assert apart(ours.predict(x, verbose=0), theirs.predict(prepare(x.copy()), verbose=0)) <= 1e-4
 

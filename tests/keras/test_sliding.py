@@ -89,7 +89,7 @@ def test_lenet5_slides_as_convolutions_with_the_layers_of_its_plugin(stride):
 @pytest.mark.parametrize("kind", ["max", "average"])
 def test_a_stack_without_padding_ends_in_a_pool_of_fixed_extent(norm, kind):
     changes = {"conv*.padding": "valid", "pool*.kind": kind}
-    model = kcnn.build("stack", input_shape=(21, 21, 3), depth=2, norm=norm, changes=changes)
+    model = kcnn.build("stack", input_shape=(21, 21, 3), depth=2, norm=norm, overrides=changes)
     for stride in (1, 4):
         convolution(model, stride)
 
@@ -177,7 +177,7 @@ def test_a_sliding_model_is_deployed_as_one_flat_graph_of_keras_own_layers(make,
     (rows, columns, channels) = model.input_shape[1:]
     sliding = kcnn.sliding_window(model, (2, 3), input_shape=(rows + 5, columns + 7, channels))
     images = RNG.uniform(0, 255, (2, rows + 5, columns + 7, channels)).astype("float32")
-    deployed = kcnn.deploy(sliding)
+    deployed = kcnn.optimize_for_inference(sliding)
     assert {type(one).__module__.partition(".")[0] for one in deployed.operations} == {"keras"}
     assert not any(isinstance(one, keras.Model) for one in deployed.operations)
     wanted = sliding.predict(images, verbose=0)
@@ -190,7 +190,7 @@ def test_a_sliding_model_is_deployed_as_one_flat_graph_of_keras_own_layers(make,
 def test_a_model_that_slides_over_any_size_is_refused_by_deploy_with_what_to_do():
     model = kcnn.build("resnet20", input_shape=(16, 16, 1), units=1)
     with pytest.raises(ValueError, match=r"give kcnn.sliding_window an input_shape"):
-        kcnn.deploy(kcnn.sliding_window(model, 4))
+        kcnn.optimize_for_inference(kcnn.sliding_window(model, 4))
 
 
 def test_what_cannot_slide_is_one_clear_error():

@@ -62,49 +62,49 @@ net = Architecture(
 )
 '''
 MUTANTS = {  # what is wrong: what is put for what, the check that finds it, and what it says
-    "a wrong count": ("+ 90", "+ 91", checks.declared, "parameters are 922, not 923"),
-    "no count": ("params=", "params=None and ", checks.declared, "declares no params"),
+    "a wrong count": ("+ 90", "+ 91", checks.check_declared, "parameters are 922, not 923"),
+    "no count": ("params=", "params=None and ", checks.check_declared, "declares no params"),
     "same for valid": (
         "        return layer()(self.start, name=name)",
         "        import keras\n        return keras.layers.Conv2D(8, 3, use_bias=False, name=name)",
-        checks.drawn_as_built,
+        checks.check_matches_keras,
         "gain is (16, 16, 8) with 8 parameters and 0 others on paper, in Keras (14, 14, 8) with 576",
     ),
-    "a dead branch": ("return x * self.gain", "return x * self.gain * 0.0", checks.learns, "no gradient reaches"),
+    "a dead branch": ("return x * self.gain", "return x * self.gain * 0.0", checks.check_gradients, "no gradient reaches"),
     "a gradient that is no number": (
         "return x * self.gain",
         "return x * self.gain + keras.ops.sqrt(0.0 * keras.ops.abs(x))",
-        checks.learns,
+        checks.check_gradients,
         "is not finite",
     ),
-    "a duplicate name": ('name="way"', 'name="stem"', checks.named, "used twice"),
-    "a name that no address reaches": ('name="way"', 'name="Way.1"', checks.named, "an address can reach it"),
+    "a duplicate name": ('name="way"', 'name="stem"', checks.check_names, "used twice"),
+    "a name that no address reaches": ('name="way"', 'name="Way.1"', checks.check_names, "an address can reach it"),
     "a layer that cannot be saved": (
         'return {**super().get_config(), "start": self.start}',
         "return super().get_config() | {'begin': 1}",
-        checks.saved,
+        checks.check_saved,
         "begin",
     ),
     "a layer that is saved with other numbers": (
         "def call(self, x):\n",
         "def call(self, x):\n            x = x + id(self) % 1000 / 1e3\n",
-        checks.saved,
+        checks.check_saved,
         "the loaded model gives other numbers",
     ),
     "a dtype leak": (
         "return x * self.gain",
         'return keras.ops.cast(x, "float32") * keras.ops.cast(self.gain, "float32")',
-        checks.mixed,
+        checks.check_mixed_precision,
         "gain (Layer) computes in float32 under mixed_bfloat16",
     ),
-    "another op than it is": ("return Gain(self.start)", "return Gain(3.0)", checks.read_back, "differs"),
+    "another op than it is": ("return Gain(self.start)", "return Gain(3.0)", checks.check_from_keras, "differs"),
     "a plain layer that computes something else": (
         "return x * keras.ops.convert_to_numpy(self.gain)",
         "return x * (1.1 * keras.ops.convert_to_numpy(self.gain))",
-        checks.deployed,
+        checks.check_inference_model,
         "the deployed model gives other numbers",
     ),
-    "no plain layer": ("def kcnn_plain", "def plainly", checks.deployed, "not Keras' own"),
+    "no plain layer": ("def kcnn_plain", "def plainly", checks.check_inference_model, "not Keras' own"),
 }
 EVERY = [getattr(checks, name) for name in ("declared", "named", "drawn_as_built", "read_back", "patched", "learns")]
 EVERY += [getattr(checks, name) for name in ("saved", "mixed", "deployed", "twice", "replicated", "frozen")]
@@ -122,7 +122,7 @@ def test_a_network_that_is_right_passes_every_check(install):
     for check in EVERY:
         check("mutant")
     for channels in (1, 7):
-        checks.built_small("mutant", channels)
+        checks.check_small_input("mutant", channels)
 
 
 @pytest.mark.parametrize("mistake", MUTANTS)
@@ -148,7 +148,7 @@ net = Architecture(keras=model, reference="none", input_shape=(32, 32, 3), class
 """
     install("kcnn-mutant", "mutant", code, mutant="net")
     with pytest.raises(checks.Skip, match="exists only as Keras code"):
-        checks.patched("mutant")
+        checks.check_overrides("mutant")
 
     class Own(Suite):
         name = "mutant"

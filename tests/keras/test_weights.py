@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import kcnn
-from kcnn import Architecture, Layout, Weights, blocks, weights
+from kcnn import Architecture, WeightMapping, Weights, blocks, weights
 from kcnn.ops import BatchNorm
-from kcnn.weights import PartlyLoaded, published
+from kcnn.weights import PartialWeightsWarning, find_published
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +21,14 @@ def convnet():
 
 @pytest.fixture
 def file(convnet, tmp_path):
-    weights.save(convnet, tmp_path / "convnet.safetensors")
+    weights.save_weights(convnet, tmp_path / "convnet.safetensors")
     return tmp_path / "convnet.safetensors"
 
 
 def written(model, path):
     """The model in a file of the kind that the path's ending says."""
     if path.suffix == ".safetensors":
-        weights.save(model, path)
+        weights.save_weights(model, path)
     elif path.name.endswith(".weights.h5"):
         model.save_weights(path)
     else:
@@ -77,7 +77,7 @@ def test_another_number_of_classes_keeps_the_new_head(file, convnet):
 @pytest.mark.parametrize(("had", "have"), [(1, 3), (1, 7), (3, 1), (3, 2), (3, 7), (7, 3), (2, 3)])
 def test_a_grey_picture_gives_the_same_logits_through_any_number_of_channels(had, have, tmp_path):
     model = kcnn.build("convnet", input_shape=(28, 28, had), seed=1)
-    weights.save(model, tmp_path / "w.safetensors")
+    weights.save_weights(model, tmp_path / "w.safetensors")
     other = kcnn.build("convnet", input_shape=(28, 28, have))
     report = kcnn.load_weights(other, tmp_path / "w.safetensors")
     word = "spread over" if have > had else "summed to"
@@ -116,7 +116,7 @@ def test_a_tap_inside_a_numbered_network_still_finds_its_layers(tmp_path):
     theirs.save_weights(tmp_path / "theirs.weights.h5")
     whole = kcnn.build("inception_v3.keras", classes=4, input_shape=(75, 75, 3), weights=tmp_path / "theirs.weights.h5")
     part = kcnn.build(
-        "inception_v3.keras", taps=["mixed4_7x7_2"], input_shape=(75, 75, 3), weights=tmp_path / "theirs.weights.h5"
+        "inception_v3.keras", outputs=["mixed4_7x7_2"], input_shape=(75, 75, 3), weights=tmp_path / "theirs.weights.h5"
     )
     for layer in part.layers:
         for a, b in zip(layer.get_weights(), whole.get_layer(layer.name).get_weights(), strict=True):
@@ -132,7 +132,7 @@ def test_what_is_missing_or_unexpected_is_an_error_that_names_it_and_sets_nothin
     with pytest.raises(ValueError, match=r"missing are conv2/kernel \('conv2' has no kernel\); unexpected are conv9"):
         kcnn.load_weights(model, file)
     assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
-    with pytest.warns(PartlyLoaded, match="unexpected are conv9/kernel"):
+    with pytest.warns(PartialWeightsWarning, match="unexpected are conv9/kernel"):
         report = kcnn.load_weights(model, file, strict=False)
     assert set(report.missing) == {"conv2/kernel"}
     assert report.unexpected == ("conv9/kernel",)
@@ -140,8 +140,8 @@ def test_what_is_missing_or_unexpected_is_an_error_that_names_it_and_sets_nothin
 
 
 def test_a_patched_network_keeps_what_fits_and_says_what_does_not(file, convnet):
-    with pytest.warns(PartlyLoaded, match=r"missing are conv2/kernel \(\(3, 3, 16, 32\) in the file, \(5, 5, 16, 32\)"):
-        model = kcnn.build("convnet", changes={"conv2.kernel": 5, "conv2.padding": 1}, weights=file)
+    with pytest.warns(PartialWeightsWarning, match=r"missing are conv2/kernel \(\(3, 3, 16, 32\) in the file, \(5, 5, 16, 32\)"):
+        model = kcnn.build("convnet", overrides={"conv2.kernel": 5, "conv2.padding": 1}, weights=file)
     assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
 
 
@@ -203,7 +203,7 @@ def test_the_weights_of_the_right_width_size_and_top_are_picked(monkeypatch):
     monkeypatch.setattr(weights, "find_spec", lambda name: True)  # as if torch were there
 
     def picked(network, **asked):
-        return published(kcnn.draw(network, **asked), "imagenet").url.rpartition("/")[2]
+        return find_published(kcnn.trace(network, **asked), "imagenet").url.rpartition("/")[2]
 
     assert picked("mobilenet_v2", width=0.35, input_shape=(96, 96, 3)).endswith("kernels_0.35_96.h5")
     assert picked("mobilenet_v2", width=0.35, top=False).endswith("kernels_0.35_224_no_top.h5")
@@ -241,7 +241,7 @@ def test_a_model_with_a_prefix_reads_its_own_file(ending, tmp_path):
 def test_a_change_that_leaves_no_room_for_auxiliary_classifiers_is_no_hindrance(tmp_path):
     asked = {"changes": {"stem2.stride": 2}, "input_shape": (150, 150, 3), "classes": 3}
     model = kcnn.build("inception_v3", seed=1, **asked)
-    weights.save(model, tmp_path / "w.safetensors")
+    weights.save_weights(model, tmp_path / "w.safetensors")
     assert same(kcnn.build("inception_v3", weights=tmp_path / "w.safetensors", **asked), model)
 
 
@@ -249,7 +249,7 @@ def test_an_architecture_without_a_name_loads_its_own_weights_into_a_part(tmp_pa
     def body(x):
         return blocks.conv(x, 4, 3, name="conv2d_1")
 
-    mine = Architecture(body=body, reference="none", input_shape=(9, 9, 1), classes=2)
+    mine = Architecture(backbone=body, reference="none", input_shape=(9, 9, 1), classes=2)
     model = kcnn.build(mine, seed=1)
     model.save_weights(tmp_path / "w.weights.h5")
     part = kcnn.build(mine, top=False, weights=tmp_path / "w.weights.h5")
@@ -264,11 +264,11 @@ def test_batch_normalisation_without_an_offset_is_read_as_such(tmp_path):
 
 
 def test_weights_of_another_scaling_of_pixels_are_refused(tmp_path):
-    weights.save(kcnn.build("resnet18.torchvision", classes=2, input_shape=(32, 32, 3)), tmp_path / "w.safetensors")
+    weights.save_weights(kcnn.build("resnet18.torchvision", classes=2, input_shape=(32, 32, 3)), tmp_path / "w.safetensors")
     bare = kcnn.build("resnet18", classes=2, input_shape=(32, 32, 3))
     with pytest.raises(ValueError, match=r"pixels were rescaled by .* it was written by resnet18.torchvision"):
         kcnn.load_weights(bare, tmp_path / "w.safetensors")
-    with pytest.warns(PartlyLoaded, match="pixels were rescaled"):
+    with pytest.warns(PartialWeightsWarning, match="pixels were rescaled"):
         kcnn.load_weights(bare, tmp_path / "w.safetensors", strict=False)
 
 
@@ -282,7 +282,7 @@ def test_a_file_of_another_variant_is_refused_with_the_variant_that_reads_it(tmp
 def test_options_that_change_the_networks_layers_still_read_its_own_files(tmp_path):
     table = ((8, 3, 2, "valid", 1, False, False),) * 6
     model = kcnn.build("alexnet.torchvision", table=table, classes=2, seed=1)
-    weights.save(model, tmp_path / "w.safetensors")
+    weights.save_weights(model, tmp_path / "w.safetensors")
     assert same(kcnn.build("alexnet.torchvision", table=table, classes=2, weights=tmp_path / "w.safetensors"), model)
 
 
@@ -304,22 +304,22 @@ def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_pa
     theirs.add(keras.layers.Dense(2, name="zwei"))
     theirs.save_weights(tmp_path / "mine.weights.h5")
     mine = Architecture(
-        body=body,
+        backbone=body,
         reference="none",
         input_shape=(9, 9, 1),
         classes=2,
-        layouts={"german": Layout(names=lambda layers: {"one": "eins", "logits": "zwei"})},
+        weight_mappings={"german": WeightMapping(names=lambda layers: {"one": "eins", "logits": "zwei"})},
         weights=(
             Weights(
                 url=(tmp_path / "mine.weights.h5").as_uri(),
-                hash=None,
+                checksum=None,
                 source="me",
-                layout="german",
+                mapping="german",
                 options={"width": 4},
                 classes=("yes", "no"),
                 accuracy=None,
                 citation="none",
-                licence="CC0",
+                license="CC0",
             ),
         ),
     )

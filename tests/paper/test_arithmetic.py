@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 import kcnn
 from kcnn import arithmetic, ops
-from kcnn.arithmetic import DoesNotFit, margins, slide
-from kcnn.sketch import Sketch, apply
+from kcnn.arithmetic import InputTooSmallError, padding_amounts, output_size
+from kcnn.sketch import SymbolicTensor, apply
 
 PADDINGS = st.one_of(st.sampled_from(["same", "valid", "half", "ceil"]), st.integers(0, 4))
 
@@ -28,25 +28,25 @@ PADDINGS = st.one_of(st.sampled_from(["same", "valid", "half", "ceil"]), st.inte
     ],
 )
 def test_a_window_takes_the_positions_counted_by_hand(size, kernel, stride, padding, positions):
-    assert slide(size, kernel, stride, padding) == positions
+    assert output_size(size, kernel, stride, padding) == positions
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), PADDINGS)
 def test_a_window_takes_as_many_positions_as_fit_one_by_one(size, kernel, stride, padding):
-    before, after = margins(size, kernel, stride, padding, 0)
+    before, after = padding_amounts(size, kernel, stride, padding, 0)
     room = size + before + after
     starts = [i for i in range(0, room, stride) if i + kernel <= room]
     if starts:
-        assert slide(size, kernel, stride, padding) == len(starts)
+        assert output_size(size, kernel, stride, padding) == len(starts)
     else:
-        with pytest.raises(DoesNotFit):
-            slide(size, kernel, stride, padding)
+        with pytest.raises(InputTooSmallError):
+            output_size(size, kernel, stride, padding)
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5))
 def test_same_padding_gives_one_position_per_stride_begun(size, kernel, stride):
-    before, after = margins(size, kernel, stride, "same", 0)
-    assert slide(size, kernel, stride, "same") == -(-size // stride)
+    before, after = padding_amounts(size, kernel, stride, "same", 0)
+    assert output_size(size, kernel, stride, "same") == -(-size // stride)
     assert 0 <= after - before <= 1
 
 
@@ -56,21 +56,21 @@ def test_ceil_rounds_up_but_no_window_begins_outside(size, kernel, stride):
     if (rounded - 1) * stride >= size:
         rounded -= 1
     if rounded >= 1 and kernel <= size:
-        assert slide(size, kernel, stride, "ceil") == rounded
+        assert output_size(size, kernel, stride, "ceil") == rounded
 
 
 def test_explicit_padding_is_taken_literally_on_each_side():
     op = ops.Conv(4, (3, 5), padding=((1, 0), (2, 3)))
-    assert arithmetic.shape(op, (10, 10, 2)) == (10 + 1 - 2, 10 + 5 - 4, 4)
-    assert arithmetic.shape(ops.Conv(4, 3, padding=(1, 0)), (10, 10, 2)) == (10, 8, 4)
+    assert arithmetic.output_shape(op, (10, 10, 2)) == (10 + 1 - 2, 10 + 5 - 4, 4)
+    assert arithmetic.output_shape(ops.Conv(4, 3, padding=(1, 0)), (10, 10, 2)) == (10, 8, 4)
 
 
 def test_parameters_and_macs_of_a_grouped_non_square_convolution_by_hand():
     op, x = ops.Conv(8, (3, 5), groups=2, stride=(1, 2)), (10, 12, 6)
-    out = arithmetic.shape(op, x)
+    out = arithmetic.output_shape(op, x)
     assert out == (10, 6, 8)
-    assert arithmetic.params(op, x) == 3 * 5 * 3 * 8 + 8
-    assert arithmetic.macs(op, x, out=out) == 10 * 6 * 3 * 5 * 3 * 8
+    assert arithmetic.count_params(op, x) == 3 * 5 * 3 * 8 + 8
+    assert arithmetic.count_macs(op, x, out=out) == 10 * 6 * 3 * 5 * 3 * 8
 
 
 @pytest.mark.parametrize(
@@ -83,21 +83,21 @@ def test_parameters_and_macs_of_a_grouped_non_square_convolution_by_hand():
         (ops.Conv(8, 3, padding=-1), (9, 9, 3), "padding must be"),
         (ops.Conv(8, 0), (9, 9, 3), "kernel must be"),
         (ops.Conv(8, 2.5), (9, 9, 3), "kernel must be"),
-        (ops.Conv(8, 3, fill="mirror"), (9, 9, 3), "fill must be"),
-        (ops.Conv(8, 3, padding=1, fill="mirror"), (9, 9, 3), "fill must be"),
-        (ops.Conv(8, 9, padding=4, fill="reflect"), (4, 4, 3), "cannot be reflected"),
+        (ops.Conv(8, 3, padding_mode="mirror"), (9, 9, 3), "fill must be"),
+        (ops.Conv(8, 3, padding=1, padding_mode="mirror"), (9, 9, 3), "fill must be"),
+        (ops.Conv(8, 9, padding=4, padding_mode="reflect"), (4, 4, 3), "cannot be reflected"),
         (ops.Conv(8, 11, padding="valid"), (9, 9, 3), "does not fit in 9 rows"),
         (ops.Depthwise(3, stride=(1, 2)), (9, 9, 3), "strides alike"),
         (ops.Pool(2, padding=2), (9, 9, 3), "sees only that"),
-        (ops.Pool(kind="median"), (9, 9, 3), '"max" or "average"'),
+        (ops.Pool(mode="median"), (9, 9, 3), '"max" or "average"'),
         (ops.Dense(3), (9, 9, 3), "flatten or pool first"),
-        (ops.Act("rellu"), (9,), "no activation"),
+        (ops.Activation("rellu"), (9,), "no activation"),
         (ops.Dropout(1.0), (9,), "dropout rate"),
     ],
 )
 def test_an_op_that_cannot_stand_there_says_why(op, x, says):
     with pytest.raises(ValueError, match=says):
-        arithmetic.shape(op, x)
+        arithmetic.output_shape(op, x)
 
 
 windows = st.builds(
@@ -111,21 +111,21 @@ windows = st.builds(
 
 @given(st.lists(windows, min_size=1, max_size=4))
 def test_the_receptive_field_is_what_counting_pixels_finds(stack):
-    x = image = Sketch((40, 37, 1), "image")
+    x = image = SymbolicTensor((40, 37, 1), "image")
     try:
         for i, op in enumerate(stack):
             x = apply(op, x, name=f"conv{i}")
     except ValueError:
         return
-    row = kcnn.measure(x)[f"conv{len(stack) - 1}"]
+    row = kcnn.summary(x)[f"conv{len(stack) - 1}"]
     for axis in (0, 1):
         for position in {0, x.shape[axis] // 2, x.shape[axis] - 1}:
             seen = {position}  # positions, traced back through the stack; those in the padding count as seen
             for op, size in reversed(list(zip(stack, _sizes(stack, image.shape[axis], axis), strict=True))):
-                before, _ = margins(size, op.kernel[axis], op.stride[axis], op.padding, axis)
+                before, _ = padding_amounts(size, op.kernel[axis], op.stride[axis], op.padding, axis)
                 seen = {p * op.stride[axis] - before + k for p in seen for k in range(op.kernel[axis])}
             assert min(seen) == row.offset[axis] + position * row.stride[axis]
-            assert max(seen) - min(seen) + 1 == row.field[axis]
+            assert max(seen) - min(seen) + 1 == row.receptive_field[axis]
 
 
 def _sizes(stack, size, axis):
@@ -133,14 +133,14 @@ def _sizes(stack, size, axis):
     sizes = []
     for op in stack:
         sizes.append(size)
-        size = slide(size, op.kernel[axis], op.stride[axis], op.padding, axis)
+        size = output_size(size, op.kernel[axis], op.stride[axis], op.padding, axis)
     return sizes
 
 
 def test_branches_that_meet_see_the_union_of_what_each_sees():
-    x = Sketch((32, 32, 3), "image")
+    x = SymbolicTensor((32, 32, 3), "image")
     left = apply(ops.Conv(4, 3, padding=((0, 2), (1, 1))), x, name="left")
     right = apply(ops.Conv(4, 3, padding=((2, 0), (1, 1))), x, name="right")
-    row = kcnn.measure(apply(ops.Concat(), left, right, name="both"))["both"]
+    row = kcnn.summary(apply(ops.Concat(), left, right, name="both"))["both"]
     assert row.offset == (-2, -1)
-    assert row.field == (5, 3)
+    assert row.receptive_field == (5, 3)

@@ -16,22 +16,22 @@ REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "architectures.
 
 @cache
 def smallest(name):
-    return kcnn.smallest_input(name)
+    return kcnn.min_input_size(name)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_has_the_parameters_it_declares(name):
-    plan = kcnn.architecture(name)
+    plan = kcnn.get_architecture(name)
     assert plan.params is not None
     assert plan.reference
-    assert kcnn.measure(name).params == plan.params
+    assert kcnn.summary(name).params == plan.params
 
 
 @pytest.mark.parametrize("row", COUNTS, ids=lambda row: row["name"] + row["aux"])
 def test_a_network_has_the_published_counts(row):
-    found = kcnn.measure(kcnn.draw(row["name"], aux=bool(row["aux"])))
+    found = kcnn.summary(kcnn.trace(row["name"], aux=bool(row["aux"])))
     assert found.params == int(row["trained"])
-    assert found.state == int(row["moving"])
+    assert found.non_trainable_params == int(row["moving"])
     assert found.macs == int(row["macs"])
 
 
@@ -51,14 +51,14 @@ def test_the_published_counts_are_those_of_the_reference_table():
 
 
 def test_lenet5_has_the_papers_60000_parameters_layer_by_layer():
-    rows = kcnn.measure("lenet5")
+    rows = kcnn.summary("lenet5")
     layers = {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48_120, "f6": 10_164, "logits": 0}
     assert {name: rows[name].params for name in layers} == layers
     assert rows.params == sum(layers.values()) == 60_000
 
 
 def test_convnet_has_800_features_and_13066_parameters():
-    rows = kcnn.measure("convnet")
+    rows = kcnn.summary("convnet")
     assert rows["flatten"].shape == (5 * 5 * 32,)
     assert rows.params == 16 * 26 + 32 * 145 + 801 * 10
 
@@ -75,7 +75,7 @@ def test_convnet_has_800_features_and_13066_parameters():
     ],
 )
 def test_the_features_see_the_published_receptive_field(name, field):
-    assert kcnn.measure(name).field == (field, field)
+    assert kcnn.summary(name).receptive_field == (field, field)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -83,49 +83,49 @@ def test_the_smallest_input_is_the_smallest_that_draws(name):
     least = smallest(name)
     for side in {1, least // 2, least - 1} - {0, least}:
         with pytest.raises(ValueError, match=f"the smallest input that fits is {least}x{least}"):
-            kcnn.draw(name, input_shape=(side, side, 3))
+            kcnn.trace(name, input_shape=(side, side, 3))
     for side in (least, least + 1):
-        kcnn.draw(name, input_shape=(side, side, 3))
+        kcnn.trace(name, input_shape=(side, side, 3))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("channels", [1, 3, 7])
 def test_a_network_draws_at_its_smallest_input_with_any_channels(name, channels):
     least = smallest(name)
-    assert kcnn.measure(kcnn.draw(name, input_shape=(least, least, channels), classes=5)).rows[-1].shape == (5,)
+    assert kcnn.summary(kcnn.trace(name, input_shape=(least, least, channels), classes=5)).layers[-1].shape == (5,)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_layer_names_are_unique_snake_case_addresses(name):
-    names = [row.name for row in kcnn.measure(name)]
+    names = [row.name for row in kcnn.summary(name)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", one) for one in names)
 
 
 def test_auxiliary_classifiers_need_65_pixels_and_say_so():
-    assert kcnn.smallest_input("googlenet", aux=True) == 65
+    assert kcnn.min_input_size("googlenet", aux=True) == 65
     with pytest.raises(ValueError, match=r"aux1_pool.*smallest input that fits is 65x65"):
-        kcnn.draw("googlenet", input_shape=(64, 64, 3), aux=True)
+        kcnn.trace("googlenet", input_shape=(64, 64, 3), aux=True)
 
 
 def test_the_smallest_input_is_found_where_a_change_makes_the_nominal_one_too_small():
     changes = {"conv1.padding": "valid", "conv2.kernel": 15}
     with pytest.raises(ValueError, match="smallest input that fits is 36x36"):
-        kcnn.draw("convnet", changes=changes)
-    assert kcnn.smallest_input("convnet", changes=changes) == 36
+        kcnn.trace("convnet", overrides=changes)
+    assert kcnn.min_input_size("convnet", changes=changes) == 36
 
 
 def test_no_input_at_all_is_an_error_that_says_so():
     with pytest.raises(ValueError, match="no input fits"):
-        kcnn.smallest_input("convnet", changes={"conv2.kernel": 5000})
+        kcnn.min_input_size("convnet", changes={"conv2.kernel": 5000})
 
 
 def test_an_input_too_small_names_the_first_layer_that_does_not_fit():
     with pytest.raises(ValueError, match=r"28x28x1 is too small: layer 'c5'.*does not fit.*32x32"):
-        kcnn.draw("lenet5", input_shape=(28, 28, 1))
+        kcnn.trace("lenet5", input_shape=(28, 28, 1))
 
 
 @pytest.mark.parametrize("width", [0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4])
 def test_mobilenets_draw_at_any_width(width):
     for name in ("mobilenet_v1", "mobilenet_v2"):
-        assert kcnn.measure(kcnn.draw(name, width=width)).params > 0
+        assert kcnn.summary(kcnn.trace(name, width=width)).params > 0

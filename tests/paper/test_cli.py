@@ -105,7 +105,7 @@ def test_the_catalogue_page_is_current():
     from kcnn import catalogue
 
     page = Path(__file__).parents[2] / "docs" / "catalogue.md"
-    assert page.read_text() == catalogue.page(), "run `make catalogue` and commit docs/catalogue.md"
+    assert page.read_text() == catalogue.render_catalogue(), "run `make catalogue` and commit docs/catalogue.md"
 
 
 def test_describe_gives_layers_totals_and_addresses(command):
@@ -223,7 +223,7 @@ def test_a_search_that_cannot_be_is_one_line(command, words, said):
 def test_values_are_read_as_they_are_written():
     from kcnn.cli.search import _choices
     from kcnn.space import Range
-    from kcnn.space.choices import Wish
+    from kcnn.space.choices import ChoiceRequest
 
     read = _choices(["a.kernel=3,5,3x5", "a.padding=same,valid", "rate=1e-4..1e-2,log", "n=1..5", "b.kernel=[3,[1,7]]"])
     assert read["a.kernel"] == (3, 5, (3, 5))
@@ -231,4 +231,4 @@ def test_values_are_read_as_they_are_written():
     assert read["rate"] == Range(1e-4, 1e-2, log=True)
     assert read["n"] == Range(1, 5)
     assert read["b.kernel"] == (3, [1, 7])
-    assert _choices(["b.kernel=3,5 if a.kernel=3x5"])["b.kernel"] == Wish((3, 5), only_if=("a.kernel", ((3, 5),)))
+    assert _choices(["b.kernel=3,5 if a.kernel=3x5"])["b.kernel"] == ChoiceRequest((3, 5), only_if=("a.kernel", ((3, 5),)))

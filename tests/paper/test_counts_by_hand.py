@@ -42,8 +42,8 @@ def test_inception_v2_has_the_papers_tables_parameters():
     assert before == 1024
     total += dense(1024, 1000)
     assert total == 11_188_288
-    assert kcnn.measure("inception_v2").params == total
-    assert kcnn.measure("inception_v2").macs == macs
+    assert kcnn.summary("inception_v2").params == total
+    assert kcnn.summary("inception_v2").macs == macs
 
 
 BLOCKS = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
@@ -51,12 +51,12 @@ BLOCKS = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 
 def test_pre_activation_costs_no_multiplications():
     for layers in (50, 101, 152):
-        assert kcnn.measure(f"resnet{layers}_v2").macs == kcnn.measure(f"resnet{layers}").macs
-        assert kcnn.measure(f"resnet{layers}_v2.timm").macs == kcnn.measure(f"resnet{layers}.torchvision").macs
+        assert kcnn.summary(f"resnet{layers}_v2").macs == kcnn.summary(f"resnet{layers}").macs
+        assert kcnn.summary(f"resnet{layers}_v2.timm").macs == kcnn.summary(f"resnet{layers}.torchvision").macs
 
 
 def test_the_blocks_of_inception_v2_have_the_depths_that_the_paper_prints():
-    rows = kcnn.measure("inception_v2")
+    rows = kcnn.summary("inception_v2")
     depths = [
         rows[f"inception_{block}"].shape[2] for block in ["3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b"]
     ]
@@ -75,13 +75,13 @@ def test_inception_resnet_v1_has_the_papers_figures_parameters():
     total += 5 * dense(96, 256) + 10 * dense(256, 896) + 5 * dense(384, 1792)  # the linear 1x1s, with bias
     total += dense(1792, 1000)
     assert total == 22_756_328
-    assert kcnn.measure("inception_resnet_v1").params == total
+    assert kcnn.summary("inception_resnet_v1").params == total
     sides = [149, 147, 147, 73, 71, 35, *[35] * 30, 17, 35, 35, 17, *[17] * 40, 17, 8, 17, 8, 17, 17, 8, *[8] * 20]
     kernels = (*stem, *a * 5, *to_b, *b * 10, *to_c, *c * 5)
     macs = sum(k * i * o * side**2 for (k, i, o), side in zip(kernels, sides, strict=True))
     macs += 5 * 96 * 256 * 35**2 + 10 * 256 * 896 * 17**2 + 5 * 384 * 1792 * 8**2 + 1792 * 1000
-    assert kcnn.measure("inception_resnet_v1").macs == macs
-    rows = kcnn.measure("inception_resnet_v1")
+    assert kcnn.summary("inception_resnet_v1").macs == macs
+    rows = kcnn.summary("inception_resnet_v1")
     assert [rows[name].shape for name in ("stem6", "reduction_a", "reduction_b")] == [
         (35, 35, 256),
         (17, 17, 896),
@@ -140,7 +140,7 @@ def test_mobilenet_v3_has_the_papers_tables_parameters(name, table, last, units,
         before = filters
     total += normed(1, before, last) + dense(last, units) + dense(units, 1000)
     assert total == params
-    assert kcnn.measure(name).params == total
+    assert kcnn.summary(name).params == total
 
 
 @pytest.mark.parametrize(
@@ -148,19 +148,19 @@ def test_mobilenet_v3_has_the_papers_tables_parameters(name, table, last, units,
     [("padding", 200, 19_421_274, 89_632), ("projection", 200, 19_424_026, 89_824)],
 )
 def test_the_options_of_the_cifar_networks_give_the_papers_1202_layers(projected, units, trained, moving):
-    found = kcnn.measure(kcnn.draw("resnet20", units=units, shortcut=projected))
-    assert (found.params, found.state) == (trained, moving)
+    found = kcnn.summary(kcnn.trace("resnet20", units=units, shortcut=projected))
+    assert (found.params, found.non_trainable_params) == (trained, moving)
 
 
 def test_a_plain_network_is_the_residual_one_without_its_ways_round():
-    assert kcnn.measure("plain20").params == kcnn.measure("resnet20").params
+    assert kcnn.summary("plain20").params == kcnn.summary("resnet20").params
     differing = [str(layer) for layer in kcnn.diff("resnet20", "plain20").layers]
     assert all("_add" in one or "_skip" in one or "inputs" in one for one in differing)
 
 
 @pytest.mark.parametrize("name", ["vgg16", "googlenet", "resnet50", "mobilenet_v2", "inception_v3", "lenet5", "mlp"])
 def test_every_head_takes_a_dropout_rate(name):
-    rows = kcnn.measure(kcnn.draw(name, dropout=0.3))
+    rows = kcnn.summary(kcnn.trace(name, dropout=0.3))
     rates = [row.op.rate for row in rows if type(row.op).__name__ == "Dropout"]
     assert rates
     assert set(rates) == {0.3}
@@ -170,17 +170,17 @@ def test_every_head_takes_a_dropout_rate(name):
     "name", ["resnet50", "resnet18", "resnet50_v2", "resnet20", "mobilenet_v2", "mobilenet_v3_small"]
 )
 def test_stochastic_depth_grows_linearly_with_depth(name):
-    found = kcnn.measure(kcnn.draw(name, drop_path=0.2))
+    found = kcnn.summary(kcnn.trace(name, drop_path=0.2))
     rates = [row.op.rate for row in found if type(row.op).__name__ == "DropPath"]
     units = {row.name.rpartition("_")[0] for row in found if row.name.endswith(("_add", "_project"))}
     assert len(rates) > 5
     assert rates == sorted(rates)
     whole = [0.2 * unit / len(units) for unit in range(1, len(units) + 1)]
     assert all(any(rate == pytest.approx(one) for one in whole) for rate in rates)
-    assert found.params == kcnn.architecture(name).params
+    assert found.params == kcnn.get_architecture(name).params
 
 
 def test_every_residual_family_has_stochastic_depth():
-    for name in kcnn.names():
-        if any(row.name.endswith("_add") for row in kcnn.measure(name)):
-            assert "drop_path" in kcnn.architecture(name).defaults(), name
+    for name in kcnn.list_models():
+        if any(row.name.endswith("_add") for row in kcnn.summary(name)):
+            assert "drop_path" in kcnn.get_architecture(name).defaults(), name

@@ -19,7 +19,7 @@ def test_a_difference_names_layers_fields_and_totals():
     assert by_name["stage2_unit1_b"].fields["stride"] == (1, 2)
     assert found.params == (25_557_032, 25_557_032)
     assert found.macs[1] > found.macs[0]
-    assert found.field == ((483, 483), (427, 427))
+    assert found.receptive_field == ((483, 483), (427, 427))
 
 
 def test_layers_that_went_or_came_are_named():
@@ -30,9 +30,9 @@ def test_layers_that_went_or_came_are_named():
 
 
 def test_paddings_that_act_alike_do_not_differ_however_they_are_written():
-    alike = kcnn.draw("resnet18", changes={"stem.padding": 3, "stage*_unit*_b.padding": "same"})
+    alike = kcnn.trace("resnet18", overrides={"stem.padding": 3, "stage*_unit*_b.padding": "same"})
     assert not kcnn.diff("resnet18", alike)
-    assert kcnn.diff("resnet18", kcnn.draw("resnet18", changes={"stem.padding": "same"}))
+    assert kcnn.diff("resnet18", kcnn.trace("resnet18", overrides={"stem.padding": "same"}))
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,10 @@ def test_paddings_that_act_alike_do_not_differ_however_they_are_written():
 def test_the_lines_of_a_summary_add_up_to_the_total(pair):
     found = kcnn.diff(*pair)
     signs = {"plus": 1, "minus": -1}
-    lines = re.findall(r"(plus|minus) ([\d,]+) weights", found.summary)
+    lines = re.findall(r"(plus|minus) ([\d,]+) weights", found.text)
     assert sum(signs[sign] * int(count.replace(",", "")) for sign, count in lines) == found.params[1] - found.params[0]
 
 
 def test_a_layer_that_came_has_its_article():
-    assert "an Add in 16 layers" in kcnn.diff("plain34", "resnet34").summary
-    assert "a BatchNorm" in kcnn.diff("googlenet", "googlenet.bn").summary
+    assert "an Add in 16 layers" in kcnn.diff("plain34", "resnet34").text
+    assert "a BatchNorm" in kcnn.diff("googlenet", "googlenet.bn").text

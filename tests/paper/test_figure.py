@@ -10,30 +10,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kcnn
-from kcnn.drawing import Drawing
-from kcnn.figure import svg
-from kcnn.figure.boxes import graph
-from kcnn.figure.folding import folding
-from kcnn.figure.layout import laid_out
-from kcnn.figure.regions import Parallel, Tangle, blocks, members, regions, unfolded
-from kcnn.figure.render import size
-from kcnn.ops import Act, Add, Concat, Conv
-from kcnn.sketch import Sketch, apply, walk
+from kcnn.drawing import Graph
+from kcnn.figure import plot_network
+from kcnn.figure.boxes import build_boxes
+from kcnn.figure.folding import fold_blocks
+from kcnn.figure.layout import lay_out
+from kcnn.figure.regions import Parallel, Tangle, group_blocks, list_boxes, find_regions, expand_layers
+from kcnn.figure.render import measure_box
+from kcnn.ops import Activation, Add, Concat, Conv
+from kcnn.sketch import SymbolicTensor, apply, topological_order
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def layers(drawing):
-    return walk(*drawing.ends.values())
+    return topological_order(*drawing.ends.values())
 
 
 def figure(drawing, fold=True):
     """The boxes of a network, and where they are."""
-    made = graph(drawing)
-    parts = blocks(regions(made), made)
+    made = build_boxes(drawing)
+    parts = group_blocks(find_regions(made), made)
     if not fold:
-        parts, made = unfolded(parts, made)
-    return made, laid_out(parts, made, [size(box, not fold) for box in made.boxes])
+        parts, made = expand_layers(parts, made)
+    return made, lay_out(parts, made, [measure_box(box, not fold) for box in made.boxes])
 
 
 def drawn(root, kind):
@@ -101,8 +101,8 @@ def faults(made, placed):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_of_every_network_is_in_its_figure(name):
-    drawing = kcnn.draw(name)
-    root = ElementTree.fromstring(svg(drawing, layers=True))
+    drawing = kcnn.trace(name)
+    root = ElementTree.fromstring(plot_network(drawing, layers=True))
     there = [layer for group in root.iter(f"{SVG}g") for layer in group.get("data-layers", "").split()]
     assert sorted(there) == sorted(x.name for x in layers(drawing))
     lines = sorted((line.get("data-from"), to) for line in drawn(root, "line") for to in line.get("data-to").split())
@@ -111,21 +111,21 @@ def test_every_layer_of_every_network_is_in_its_figure(name):
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "." not in name])
 def test_no_box_is_in_the_way_of_another_or_of_a_line(name):
-    made, placed = figure(kcnn.draw(name))
+    made, placed = figure(kcnn.trace(name))
     assert not list(faults(made, placed))
-    assert not any(isinstance(item, Tangle) for item in regions(made))
+    assert not any(isinstance(item, Tangle) for item in find_regions(made))
 
 
 @pytest.mark.parametrize(
     ("name", "asked"), [("googlenet", {"aux": True}), ("resnet18", {"taps": ["stage2", "stage3", "stage5"]})]
 )
 def test_a_network_of_several_ends_is_drawn_whole(name, asked):
-    made, placed = figure(kcnn.draw(name, **asked))
+    made, placed = figure(kcnn.trace(name, **asked))
     assert not list(faults(made, placed))
 
 
 def test_a_module_of_googlenet_has_four_branches_side_by_side_over_their_concatenation():
-    root = ElementTree.fromstring(svg(kcnn.draw("googlenet")))
+    root = ElementTree.fromstring(plot_network(kcnn.trace("googlenet")))
     ways = [box(root, f"inception_4a_{way}") for way in ("1x1", "3x3", "5x5", "proj")]
     assert len({y for _, y, _, _ in ways}) == 1
     assert all(a[0] + a[2] < b[0] for a, b in pairwise(ways))
@@ -138,7 +138,7 @@ def test_a_module_of_googlenet_has_four_branches_side_by_side_over_their_concate
 
 @pytest.mark.parametrize(("name", "count"), [("resnet18", 5), ("resnet50", 12), ("mobilenet_v2", 10)])
 def test_shortcuts_go_around_their_blocks(name, count):
-    made, placed = figure(kcnn.draw(name))
+    made, placed = figure(kcnn.trace(name))
     past = [line for line in placed.lines if line.past and made.boxes[line.target].sums]
     assert len(past) == count
     for line in past:
@@ -149,18 +149,18 @@ def test_shortcuts_go_around_their_blocks(name, count):
 
 
 def test_projections_stand_beside_their_blocks():
-    root = ElementTree.fromstring(svg(kcnn.draw("resnet18")))
+    root = ElementTree.fromstring(plot_network(kcnn.trace("resnet18")))
     main, skip = box(root, "stage3_unit1_a"), box(root, "stage3_unit1_skip")
     assert main[0] + main[2] < skip[0]
     assert not {line.get("data-to") for line in drawn(root, "shortcut")} & {"stage3_unit1_add"}
 
 
 def test_convolutions_are_one_box_with_what_normalises_and_activates_them():
-    made = graph(kcnn.draw("resnet18"))
+    made = build_boxes(kcnn.trace("resnet18"))
     folded = [[row.name for row in box.rows] for box in made.boxes]
     assert ["stage1_unit1_a", "stage1_unit1_a_bn", "stage1_unit1_a_relu"] in folded
     assert ["stage1_unit1_add", "stage1_unit1"] in folded
-    assert ["c1", "c1_tanh"] in [[row.name for row in box.rows] for box in graph(kcnn.draw("lenet5")).boxes]
+    assert ["c1", "c1_tanh"] in [[row.name for row in box.rows] for box in build_boxes(kcnn.trace("lenet5")).boxes]
 
 
 def test_blocks_have_the_name_that_their_layers_share():
@@ -173,35 +173,35 @@ def test_blocks_have_the_name_that_their_layers_share():
         ("vgg16", {"conv1", "conv5"}),
     ):
         for fold in (True, False):
-            frames = [frame for frame, _ in figure(kcnn.draw(name), fold)[1].frames]
+            frames = [frame for frame, _ in figure(kcnn.trace(name), fold)[1].frames]
             assert some <= set(frames), name
             assert len(frames) == len(set(frames))
 
 
 def test_a_block_that_is_closed_is_one_box_with_its_costs():
-    root = ElementTree.fromstring(svg(kcnn.draw("googlenet"), open="inception_3*"))
+    root = ElementTree.fromstring(plot_network(kcnn.trace("googlenet"), expand="inception_3*"))
     assert [one.get("data-block") for one in drawn(root, "block")] == ["inception_3a", "inception_3b"]
     assert box(root, "inception_4a_1x1") == box(root, "inception_4a_proj") != box(root, "inception_4b")
     hover = [title.text for title in root.iter(f"{SVG}title") if title.text.startswith("inception_4a")]
-    rows = [row for row in kcnn.measure("googlenet") if row.name.startswith("inception_4a")]
+    rows = [row for row in kcnn.summary("googlenet") if row.name.startswith("inception_4a")]
     assert len(hover) == 1
     assert f"{sum(row.params for row in rows):,} parameters, {sum(row.macs for row in rows):,} MACs" in hover[0]
 
 
 def test_hovering_tells_shape_costs_and_receptive_field():
-    root = ElementTree.fromstring(svg(kcnn.draw("resnet18")))
+    root = ElementTree.fromstring(plot_network(kcnn.trace("resnet18")))
     said = next(title.text for title in root.iter(f"{SVG}title") if title.text.startswith("stage2_unit1_a:"))
-    row = kcnn.measure("resnet18")["stage2_unit1_a"]
+    row = kcnn.summary("resnet18")["stage2_unit1_a"]
     assert said.splitlines()[:3] == [
         "stage2_unit1_a: Conv 128, stride 2, padding half, bias False",
         f"output 28×28×128, {row.params:,} parameters, {row.macs:,} MACs",
-        f"receptive field {row.field[0]}×{row.field[1]}, stride {row.stride[0]}×{row.stride[1]}",
+        f"receptive field {row.receptive_field[0]}×{row.receptive_field[1]}, stride {row.stride[0]}×{row.stride[1]}",
     ]
     assert "stage2_unit1_a_bn: BatchNorm" in said
 
 
 def test_the_figure_has_a_title_a_description_and_scales():
-    root = ElementTree.fromstring(svg(kcnn.draw("vgg16")))
+    root = ElementTree.fromstring(plot_network(kcnn.trace("vgg16")))
     assert (root.get("role"), root[0].tag, root[1].tag) == ("img", f"{SVG}title", f"{SVG}desc")
     assert "vgg16" in root[0].text
     assert "138,357,544 parameters" in root[1].text
@@ -210,10 +210,10 @@ def test_the_figure_has_a_title_a_description_and_scales():
 
 
 def test_a_figure_in_a_page_keeps_its_style_to_itself():
-    style = ElementTree.fromstring(svg(kcnn.draw("vgg16"))).find(f"{SVG}style").text
+    style = ElementTree.fromstring(plot_network(kcnn.trace("vgg16"))).find(f"{SVG}style").text
     plain = style.replace("@media (prefers-color-scheme:dark){", "")
     assert all(rule.strip("}\n").startswith(".kcnn-figure") for rule in re.findall(r"[^{}]+(?=\{)", plain))
-    assert " id=" not in svg(kcnn.draw("vgg16"))
+    assert " id=" not in plot_network(kcnn.trace("vgg16"))
 
 
 def luminance(colour):
@@ -224,7 +224,7 @@ def luminance(colour):
 
 @pytest.mark.parametrize("colour", ["macs", "params"])
 def test_letters_stand_out_against_every_box(colour):
-    style = ElementTree.fromstring(svg(kcnn.draw("mlp"), colour=colour)).find(f"{SVG}style").text
+    style = ElementTree.fromstring(plot_network(kcnn.trace("mlp"), color_by=colour)).find(f"{SVG}style").text
     for scheme in re.findall(r"\.kcnn-figure\{(--[^}]*)\}", style):
         value = dict(pair[2:].split(":") for pair in scheme.split(";"))
         pairs = [("ink", "none"), ("ink", "page"), ("faint", "frame"), ("faint", "page")]
@@ -235,27 +235,27 @@ def test_letters_stand_out_against_every_box(colour):
 
 
 def test_colours_stand_for_macs_or_parameters():
-    drawing = kcnn.draw("vgg16")
+    drawing = kcnn.trace("vgg16")
 
     def level(colour, layer):
-        root = ElementTree.fromstring(svg(drawing, colour=colour))
+        root = ElementTree.fromstring(plot_network(drawing, color_by=colour))
         return next(g.get("class") for g in root.iter(f"{SVG}g") if layer in g.get("data-layers", "").split())
 
     assert level("params", "fc6") == "box c6"
     assert level("macs", "conv1_2") == "box c6"
     assert level("macs", "pool1") == "box c0"
     with pytest.raises(ValueError, match="coloured by macs or params, not 'layers'"):
-        svg(drawing, colour="layers")
+        plot_network(drawing, color_by="layers")
 
 
 def test_a_figure_is_the_same_twice():
-    assert svg(kcnn.draw("inception_v3")) == svg(kcnn.draw("inception_v3"))
+    assert plot_network(kcnn.trace("inception_v3")) == plot_network(kcnn.trace("inception_v3"))
 
 
 @pytest.mark.parametrize("columns", [1, 2, 5])
 def test_a_figure_has_as_many_columns_as_are_asked_for_at_most(columns):
-    made = graph(kcnn.draw("resnet50"))
-    placed = laid_out(blocks(regions(made), made), made, [size(box, False) for box in made.boxes], columns)
+    made = build_boxes(kcnn.trace("resnet50"))
+    placed = lay_out(group_blocks(find_regions(made), made), made, [measure_box(box, False) for box in made.boxes], columns)
     assert not list(faults(made, placed))
     tops = [rect for rect in placed.boxes.values() if rect.y == 0] + [rect for _, rect in placed.frames if rect.y == 0]
     assert len({rect.x for rect in tops}) == columns
@@ -264,21 +264,21 @@ def test_a_figure_has_as_many_columns_as_are_asked_for_at_most(columns):
 @st.composite
 def networks(draw):
     """Any graph of convolutions, sums and concatenations."""
-    image = Sketch((8, 8, 4), "image")
+    image = SymbolicTensor((8, 8, 4), "image")
     tensors = [image]
     for number in range(draw(st.integers(1, 14))):
         sources = draw(st.lists(st.sampled_from(tensors[-6:]), min_size=1, max_size=3))
         if len(sources) == 1:
-            made = apply(draw(st.sampled_from([Conv(4), Act()])), *sources, name=f"l{number}")
+            made = apply(draw(st.sampled_from([Conv(4), Activation()])), *sources, name=f"l{number}")
         elif draw(st.booleans()):
             made = apply(Add(), *sources, name=f"l{number}")
         else:
             joined = apply(Concat(), *sources, name=f"l{number}_all")
             made = apply(Conv(4, 1), joined, name=f"l{number}")
         tensors.append(made)
-    used = {id(source) for x in tensors for y in walk(x) for source in y.inputs}
+    used = {id(source) for x in tensors for y in topological_order(x) for source in y.inputs}
     ends = {f"end{number}": x for number, x in enumerate(x for x in tensors if id(x) not in used)}
-    return Drawing(name="any", image=image, ends=ends, input_shape=image.shape)
+    return Graph(name="any", input=image, outputs=ends, input_shape=image.shape)
 
 
 @settings(max_examples=60, deadline=None)
@@ -287,26 +287,26 @@ def test_any_graph_is_drawn_with_every_line_and_no_box_in_the_way(drawing, fold)
     made, placed = figure(drawing, fold)
     assert not list(faults(made, placed))
     assert sorted(placed.boxes) == list(range(len(made.boxes)))
-    ElementTree.fromstring(svg(drawing, layers=not fold))
+    ElementTree.fromstring(plot_network(drawing, layers=not fold))
 
 
 @settings(max_examples=60, deadline=None)
 @given(networks())
 def test_what_stands_side_by_side_is_not_connected(drawing):
-    made = graph(drawing)
+    made = build_boxes(drawing)
 
     def check(series):
         for item in series:
             if isinstance(item, Parallel):
-                for a, b in combinations([set(members(branch)) for branch in item.branches], 2):
+                for a, b in combinations([set(list_boxes(branch)) for branch in item.branches], 2):
                     assert not a & b
                     assert not any(set(made.sources[number]) & b for number in a)
                     assert not any(set(made.sources[number]) & a for number in b)
                 for branch in item.branches:
                     check(branch)
 
-    check(regions(made))
-    assert sorted(members(regions(made))) == list(range(len(made.boxes)))
+    check(find_regions(made))
+    assert sorted(list_boxes(find_regions(made))) == list(range(len(made.boxes)))
 
 
 def test_draw_writes_a_file_that_is_whole(command, tmp_path, monkeypatch):
@@ -314,7 +314,7 @@ def test_draw_writes_a_file_that_is_whole(command, tmp_path, monkeypatch):
     done = command("draw", "lenet5")
     assert done.returncode == 0, done.stderr
     assert "lenet5.svg" in done.stdout
-    assert (tmp_path / "lenet5.svg").read_text(encoding="utf-8") == svg(kcnn.draw("lenet5"))
+    assert (tmp_path / "lenet5.svg").read_text(encoding="utf-8") == plot_network(kcnn.trace("lenet5"))
     assert [path.name for path in tmp_path.iterdir()] == ["lenet5.svg"]
 
 
@@ -346,8 +346,8 @@ def test_a_figure_that_cannot_be_is_one_line(command, words, says):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_parts_of_a_page_have_every_layer_once_and_stay_small(name):
-    drawing = kcnn.draw(name)
-    parts = folding(drawing).parts
+    drawing = kcnn.trace(name)
+    parts = fold_blocks(drawing).parts
     open_ones = [ElementTree.fromstring(part.opened or part.shown) for part in parts]
     shown = [
         group.get("data-layers").split()
@@ -364,7 +364,7 @@ def test_the_parts_of_a_page_have_every_layer_once_and_stay_small(name):
 
 
 def test_a_line_comes_into_each_part_in_its_middle():
-    for part in folding(kcnn.draw("googlenet")).parts[1:]:
+    for part in fold_blocks(kcnn.trace("googlenet")).parts[1:]:
         for text in filter(None, (part.shown, part.opened)):
             root = ElementTree.fromstring(text)
             left, _, width, height = map(float, root.get("viewBox").split())
@@ -374,7 +374,7 @@ def test_a_line_comes_into_each_part_in_its_middle():
 
 
 def test_a_part_of_several_closed_blocks_says_which_they_are():
-    parts = folding(kcnn.draw("googlenet", aux=True)).parts
+    parts = fold_blocks(kcnn.trace("googlenet", aux=True)).parts
     said = [ElementTree.fromstring(part.shown).get("aria-label") for part in parts]
     assert "inception_4b, inception_4c, inception_4d, inception_4e, inception_5a, inception_5b" in said[-1]
     assert "aux1" in said[-1]

@@ -6,12 +6,12 @@ import pytest
 
 import kcnn
 from kcnn import Architecture, blocks, ops
-from kcnn.arithmetic import DoesNotFit, slide
+from kcnn.arithmetic import InputTooSmallError, output_size
 
 
 def test_a_glob_changes_every_layer_it_names_and_no_other():
-    before = kcnn.measure("googlenet")
-    after = kcnn.measure(kcnn.draw("googlenet", changes={"inception_*_5x5.kernel": 3}))
+    before = kcnn.summary("googlenet")
+    after = kcnn.summary(kcnn.trace("googlenet", overrides={"inception_*_5x5.kernel": 3}))
     changed = {a.name for a, b in zip(before, after, strict=True) if a.op != b.op}
     assert changed == {f"inception_{block}_5x5" for block in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")}
     assert before.params - after.params == sum(16 * row.params // 25 for row in before if row.name in changed) - sum(
@@ -27,34 +27,34 @@ def test_the_torchvision_variant_is_a_patch_of_the_batch_norm_one():
         "pool4.kernel": 2,
         "dropout": 0.2,
     }
-    assert not kcnn.diff(kcnn.patch("googlenet.bn", changes), "googlenet.torchvision")
+    assert not kcnn.diff(kcnn.with_overrides("googlenet.bn", changes), "googlenet.torchvision")
 
 
 def test_a_patch_keeps_the_patches_before_it():
-    drawing = kcnn.patch(kcnn.patch("vgg11", {"conv1_1.kernel": 5}), {"conv2_1.kernel": 7})
-    rows = kcnn.measure(drawing)
+    drawing = kcnn.with_overrides(kcnn.with_overrides("vgg11", {"conv1_1.kernel": 5}), {"conv2_1.kernel": 7})
+    rows = kcnn.summary(drawing)
     assert (rows["conv1_1"].op.kernel, rows["conv2_1"].op.kernel) == (5, 7)
 
 
 def test_options_of_body_and_head_are_patched_like_layers():
-    drawing = kcnn.patch("mobilenet_v2", {"width": 0.5, "dropout": 0.4, "stem.kernel": 5})
-    rows = kcnn.measure(drawing)
+    drawing = kcnn.with_overrides("mobilenet_v2", {"width": 0.5, "dropout": 0.4, "stem.kernel": 5})
+    rows = kcnn.summary(drawing)
     assert rows["stem"].shape[2] == 16
     assert rows["stem"].op.kernel == 5
     assert rows["dropout"].op.rate == 0.4
-    assert not kcnn.diff(drawing, kcnn.draw("mobilenet_v2", width=0.5, dropout=0.4, changes={"stem.kernel": 5}))
+    assert not kcnn.diff(drawing, kcnn.trace("mobilenet_v2", width=0.5, dropout=0.4, overrides={"stem.kernel": 5}))
 
 
 def test_a_new_stride_makes_the_body_decide_its_projection_anew():
-    rows = kcnn.measure(kcnn.draw("resnet18", changes={"stage1_unit1_a.stride": 2}))
+    rows = kcnn.summary(kcnn.trace("resnet18", overrides={"stage1_unit1_a.stride": 2}))
     assert rows["stage1_unit1_skip"].op.stride == 2
     assert rows["stage1_unit1_skip"].shape == (28, 28, 64)
-    rows = kcnn.measure(kcnn.draw("resnet18", changes={"stage3_unit1_{a,skip}.stride": 1}))
+    rows = kcnn.summary(kcnn.trace("resnet18", overrides={"stage3_unit1_{a,skip}.stride": 1}))
     assert rows["stage3_unit1"].shape == (28, 28, 256)
 
 
 def test_an_inverted_residual_is_added_back_where_a_new_stride_lets_it():
-    names = {row.name for row in kcnn.measure(kcnn.draw("mobilenet_v2", changes={"stage2_unit2_depthwise.stride": 2}))}
+    names = {row.name for row in kcnn.summary(kcnn.trace("mobilenet_v2", overrides={"stage2_unit2_depthwise.stride": 2}))}
     assert "stage2_unit2_add" not in names
 
 
@@ -72,11 +72,11 @@ def test_every_choice_that_geometry_allows_works_on_resnet18():
             changes[f"stage{stage}_unit*_b.kernel"] = draw.choice([1, 2, 3, 5])
             changes[f"stage{stage}_unit*_b.padding"] = draw.choice(["same", "half", "valid"])
         if _allowed(changes):
-            kcnn.measure(kcnn.draw("resnet18", changes=changes))
+            kcnn.summary(kcnn.trace("resnet18", overrides=changes))
             worked += 1
         else:
             with pytest.raises(ValueError, match=r"layer '(stage|stem)|too small"):
-                kcnn.draw("resnet18", changes=changes)
+                kcnn.trace("resnet18", overrides=changes)
             refused += 1
     assert worked >= 20
     assert refused >= 20
@@ -87,10 +87,10 @@ def _allowed(changes):
     try:
         size = [224, 224]
         for axis in (0, 1):
-            size[axis] = slide(
+            size[axis] = output_size(
                 size[axis], _axis(changes["stem.kernel"], axis), changes["stem.stride"], changes["stem.padding"]
             )
-            size[axis] = slide(size[axis], 3, 2, changes["stem_pool.padding"])
+            size[axis] = output_size(size[axis], 3, 2, changes["stem_pool.padding"])
         channels = 64
         for stage in (1, 2, 3, 4):
             filters = 32 << stage
@@ -99,14 +99,14 @@ def _allowed(changes):
                 for axis in (0, 1):
                     stride = changes[f"stage{stage}_unit1_a.stride"] if unit == 1 else 1
                     kernel = _axis(changes[f"stage{stage}_unit*_a.kernel"], axis)
-                    after = slide(size[axis], kernel, stride, "half")
+                    after = output_size(size[axis], kernel, stride, "half")
                     second = changes[f"stage{stage}_unit*_b.kernel"], 1, changes[f"stage{stage}_unit*_b.padding"]
-                    out.append(slide(after, *second))
+                    out.append(output_size(after, *second))
                     steps.append([s for s in range(1, size[axis] + 1) if (size[axis] - 1) // s + 1 == out[axis]])
                 if not all(steps) and not (out == size and channels == filters):
                     return False
                 size, channels = out, filters
-    except DoesNotFit:
+    except InputTooSmallError:
         return False
     return True
 
@@ -117,32 +117,32 @@ def _axis(kernel, axis):
 
 def test_ways_that_cannot_meet_are_refused_by_the_layer_that_adds_them():
     with pytest.raises(ValueError, match=r"layer 'stage1_unit1_add': cannot add \(56, 56, 64\) and \(55, 55, 64\)"):
-        kcnn.draw("resnet18", changes={"stage1_unit1_b.kernel": 2, "stage1_unit1_b.padding": "valid"})
+        kcnn.trace("resnet18", overrides={"stage1_unit1_b.kernel": 2, "stage1_unit1_b.padding": "valid"})
 
 
 def test_an_address_that_nothing_answers_to_shows_the_nearest_layers():
     with pytest.raises(ValueError, match=r"no layer answers to 'inception_3a_5x6'; the nearest are inception_3a_5x5"):
-        kcnn.draw("googlenet", changes={"inception_3a_5x6.kernel": 3})
+        kcnn.trace("googlenet", overrides={"inception_3a_5x6.kernel": 3})
     with pytest.raises(ValueError, match=r"\(stem\) have .*kernel.*not 'kernl'"):
-        kcnn.draw("googlenet", changes={"stem.kernl": 3})
+        kcnn.trace("googlenet", overrides={"stem.kernl": 3})
 
 
 def test_an_option_that_does_not_exist_shows_the_nearest():
     with pytest.raises(ValueError, match=r"no option 'widht'; the nearest are width"):
-        kcnn.draw("mobilenet_v2", widht=0.5)
+        kcnn.trace("mobilenet_v2", widht=0.5)
     with pytest.raises(ValueError, match=r"no option 'top_k'"):
-        kcnn.patch("mobilenet_v2", {"top_k": 3})
+        kcnn.with_overrides("mobilenet_v2", {"top_k": 3})
 
 
 def test_a_change_that_alters_nothing_is_reported():
     with pytest.warns(UserWarning, match=r"stem.kernel changed nothing"):
-        drawing = kcnn.draw("googlenet", changes={"stem.kernel": 7, "conv2.kernel": 5})
-    assert drawing.idle == ("stem.kernel",)
+        drawing = kcnn.trace("googlenet", overrides={"stem.kernel": 7, "conv2.kernel": 5})
+    assert drawing.unused_overrides == ("stem.kernel",)
 
 
 def test_a_field_given_a_bad_value_is_an_error_of_the_layer():
     with pytest.raises(ValueError, match=r"layer 'stem': kernel must be a whole number"):
-        kcnn.draw("googlenet", changes={"stem.kernel": "large"})
+        kcnn.trace("googlenet", overrides={"stem.kernel": "large"})
 
 
 def test_a_name_used_twice_is_an_error_of_the_drawing():
@@ -150,36 +150,36 @@ def test_a_name_used_twice_is_an_error_of_the_drawing():
         return blocks.conv(blocks.conv(x, 4, name="one"), 4, name="one")
 
     with pytest.raises(ValueError, match=r"'one' is used twice"):
-        kcnn.draw(Architecture(body=body, reference="none"))
+        kcnn.trace(Architecture(backbone=body, reference="none"))
 
 
 def test_an_architecture_without_a_name_is_drawn_and_patched_too():
     def body(x, *, filters=4):
         return blocks.conv(x, filters, 3, stride=2, name="one")
 
-    drawing = kcnn.draw(Architecture(body=body, reference="none", input_shape=(9, 9, 1), classes=2))
-    patched = kcnn.patch(drawing, {"one.kernel": 5, "filters": 6})
-    assert kcnn.measure(patched)["one"].params == (25 + 1) * 6
+    drawing = kcnn.trace(Architecture(backbone=body, reference="none", input_shape=(9, 9, 1), classes=2))
+    patched = kcnn.with_overrides(drawing, {"one.kernel": 5, "filters": 6})
+    assert kcnn.summary(patched)["one"].params == (25 + 1) * 6
 
 
 def test_an_op_from_elsewhere_is_measured_and_patched_like_kcnns_own():
-    rows = kcnn.measure(kcnn.patch("lenet5", {"c3.kernel": 3, "c5.kernel": 6}))
+    rows = kcnn.summary(kcnn.with_overrides("lenet5", {"c3.kernel": 3, "c5.kernel": 6}))
     assert rows["c3"].op.kernel == 3
     assert rows["c3"].params == 9 * 60 + 16
-    assert rows["c3"].field == (5 + 1 + 2 * 2, 5 + 1 + 2 * 2)
+    assert rows["c3"].receptive_field == (5 + 1 + 2 * 2, 5 + 1 + 2 * 2)
 
 
 def test_a_variants_options_are_explicit_keywords():
     with pytest.raises(TypeError, match=r"\*\*kwargs"):
-        Architecture(body=lambda x, **kwargs: x, reference="none")
+        Architecture(backbone=lambda x, **kwargs: x, reference="none")
 
 
 def test_blocks_work_on_a_bare_sketch():
-    from kcnn.sketch import Sketch
+    from kcnn.sketch import SymbolicTensor
 
-    x = blocks.inception(Sketch((28, 28, 192), "image"), 64, 96, 128, 16, 32, 32, name="3a")
+    x = blocks.inception(SymbolicTensor((28, 28, 192), "image"), 64, 96, 128, 16, 32, 32, name="3a")
     assert x.shape == (28, 28, 256)
-    assert kcnn.measure(x).params == 163_696
+    assert kcnn.summary(x).params == 163_696
 
 
 def test_ops_are_values():
@@ -188,8 +188,8 @@ def test_ops_are_values():
 
 
 def test_a_drawing_prints_in_a_line_although_its_layers_stand_on_one_another():
-    drawing = kcnn.draw("inception_v4")
-    assert len(repr(drawing.ends["logits"])) < 100
+    drawing = kcnn.trace("inception_v4")
+    assert len(repr(drawing.outputs["logits"])) < 100
     assert len(repr(drawing)) < 3000
 
 
@@ -208,7 +208,7 @@ def test_a_drawing_prints_in_a_line_although_its_layers_stand_on_one_another():
 )
 def test_an_option_with_a_bad_value_is_an_error_that_names_it(network, options, says):
     with pytest.raises(ValueError, match=says):
-        kcnn.draw(network, **options)
+        kcnn.trace(network, **options)
 
 
 @pytest.mark.parametrize(
@@ -221,4 +221,4 @@ def test_an_option_with_a_bad_value_is_an_error_that_names_it(network, options, 
 )
 def test_an_argument_of_the_wrong_kind_is_told_so(asked, says):
     with pytest.raises(ValueError, match=says):
-        kcnn.draw("resnet20", **asked)
+        kcnn.trace("resnet20", **asked)

@@ -47,13 +47,13 @@ def broken(install):
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_name_that_does_not_load_says_why_and_no_other_is_hurt(broken, how):
     if how == "stops":
-        plugins.within(5, registry.entry("net_stops")[0], "kcnn-stops")  # as in a list; a person may stop one alone
+        plugins.load_within(5, registry.find_entry_point("net_stops")[0], "kcnn-stops")  # as in a list; a person may stop one alone
     with pytest.raises((ImportError, TypeError)) as error:
-        kcnn.architecture(f"net_{how}")
+        kcnn.get_architecture(f"net_{how}")
     assert BROKEN[how][1] in str(error.value)
     assert f"kcnn-{how}" in str(error.value)
-    assert kcnn.measure("net_good").params == 5112
-    assert kcnn.measure("vgg11").params == 132_863_336
+    assert kcnn.summary("net_good").params == 5112
+    assert kcnn.summary("vgg11").params == 132_863_336
 
 
 def test_lists_with_filters_tell_of_each_broken_plugin_and_show_the_rest(broken, command):
@@ -80,12 +80,12 @@ def test_a_plugin_that_hangs_is_given_up_among_others_and_named(install, monkeyp
     install("kcnn-slow", "kcnn_slow", f"import time; time.sleep(60)\n{GOOD}", slow="net")
     monkeypatch.setattr(catalogue, "PATIENCE", 0.3)
     out, begun = sys.stdout, time.monotonic()
-    names = catalogue.full_names("*")
+    names = catalogue.expand_names("*")
     assert time.monotonic() - begun < 30
     assert {"slow", "resnet50.keras"} <= {*names}
     assert sys.stdout is out
     with pytest.raises(ImportError, match=r"kcnn-slow does not load: its import takes more than 0.3 seconds"):
-        kcnn.architecture("slow")
+        kcnn.get_architecture("slow")
 
 
 def test_after_a_refresh_an_import_that_hangs_is_not_waited_for_again(install, monkeypatch):
@@ -94,8 +94,8 @@ def test_after_a_refresh_an_import_that_hangs_is_not_waited_for_again(install, m
     begun = time.monotonic()
     for _ in range(2):
         with pytest.raises(ImportError, match="kcnn-slow does not load"):
-            catalogue.loaded("slow")
-        kcnn.refresh()
+            catalogue.load_architecture("slow")
+        kcnn.refresh_plugins()
     assert time.monotonic() - begun < 10
 
 
@@ -103,10 +103,10 @@ def test_code_that_fails_runs_once_whoever_asks(install, tmp_path):
     count = tmp_path / "count"
     code = f"open({str(count)!r}, 'a').write('.')\nraise RuntimeError"
     install("kcnn-twice", "kcnn_twice", code, one_of_two="net", two_of_two="net")
-    catalogue.full_names("*_of_two")
+    catalogue.expand_names("*_of_two")
     for name in ("one_of_two", "two_of_two", "one_of_two"):
         with pytest.raises(ImportError):
-            kcnn.architecture(name)
+            kcnn.get_architecture(name)
     assert count.read_text() == "."
 
 
@@ -127,7 +127,7 @@ def test_code_that_fails_runs_once_whoever_asks(install, tmp_path):
 def test_metadata_that_cannot_be_read_hurts_nobody_else(install, tmp_path, command, monkeypatch, file, content):
     install("kcnn-odd", "kcnn_odd", GOOD, oddity="net")
     (tmp_path / "kcnn_odd-1.0.dist-info" / file).write_bytes(content)
-    kcnn.refresh()
+    kcnn.refresh_plugins()
     for words in (("list", "vgg11"), ("plugins",), ("describe", "vgg11")):
         said = command(*words)
         assert said.returncode == 0, said.stderr
@@ -141,7 +141,7 @@ def test_what_a_plugin_prints_and_does_to_logging_stays_its_own(install, capsys)
     install("kcnn-loud", "kcnn_loud", code + GOOD, loud="net")
     root, mine = logging.getLogger(), logging.getLogger("mine")
     before = root.level, [*root.handlers], root.manager.disable
-    assert kcnn.architecture("loud").params == 5112
+    assert kcnn.get_architecture("loud").params == 5112
     assert (root.level, [*root.handlers], root.manager.disable) == before
     assert not mine.disabled
     printed = capsys.readouterr()
@@ -159,24 +159,24 @@ def test_a_plugin_for_another_kcnn_says_so_before_it_runs(install, tmp_path, nee
     mark = tmp_path / "ran"
     install("kcnn-late", "kcnn_late", f"open({str(mark)!r}, 'w')\n{GOOD}", needs=[needs], late="net")
     with pytest.raises(ImportError) as error:
-        kcnn.architecture("late")
+        kcnn.get_architecture("late")
     assert says in str(error.value)
     assert not mark.exists()
-    (one,) = (found for found in doctor.installed() if found.distribution == "kcnn-late")
+    (one,) = (found for found in doctor.list_plugins() if found.distribution == "kcnn-late")
     assert (one.state, one.reason) == ("unfit", says)
 
 
 def test_a_plugin_for_this_kcnn_loads(install):
     install("kcnn-fits", "kcnn_fits", GOOD, needs=[f"kcnn>={kcnn.__version__}", "numpy", "x; extra == 'y'"], fits="net")
-    assert kcnn.architecture("fits").params == 5112
+    assert kcnn.get_architecture("fits").params == 5112
 
 
 def test_a_missing_dependency_is_named_with_how_to_get_it(install):
     install("kcnn-needy", "kcnn_needy", "import surely_not_there", needs=["surely-not-there>=2"], needy="net")
     wanted = "it needs surely-not-there, which is not installed: pip install 'surely-not-there>=2'"
     with pytest.raises(ImportError, match=wanted):
-        kcnn.architecture("needy")
-    (one,) = (found for found in doctor.installed() if found.distribution == "kcnn-needy")
+        kcnn.get_architecture("needy")
+    (one,) = (found for found in doctor.list_plugins() if found.distribution == "kcnn-needy")
     assert (one.state, one.reason) == ("unfit", wanted)
 
 
@@ -202,9 +202,9 @@ def test_two_of_one_name_are_shown_and_each_is_had_by_its_distribution(install):
     install("kcnn-one", "kcnn_one", GOOD, twin="net")
     install("kcnn-two", "kcnn_two", GOOD.replace("4, name", "8, name"), twin="net")
     with pytest.raises(ValueError, match='published by kcnn-one and by kcnn-two; ask for "kcnn-one:twin"'):
-        kcnn.draw("twin")
-    assert kcnn.measure("kcnn-one:twin").params < kcnn.measure("kcnn-two:twin").params
-    reasons = {one.distribution: one.reason for one in doctor.installed() if one.state == "clash"}
+        kcnn.trace("twin")
+    assert kcnn.summary("kcnn-one:twin").params < kcnn.summary("kcnn-two:twin").params
+    reasons = {one.distribution: one.reason for one in doctor.list_plugins() if one.state == "clash"}
     assert reasons["kcnn-one"] == 'twin also by kcnn-two; ask for "kcnn-one:twin"'
 
 
@@ -213,48 +213,48 @@ def test_only_those_that_are_named_may_load(install, monkeypatch, limit):
     install("kcnn-allowed", "kcnn_allowed", GOOD, allowed="net")
     monkeypatch.setenv("KCNN_PLUGINS", limit)
     may = "llowed" in limit
-    assert ("allowed" in kcnn.names()) is may
-    assert "vgg11" in kcnn.names()
+    assert ("allowed" in kcnn.list_models()) is may
+    assert "vgg11" in kcnn.list_models()
     if may:
-        assert kcnn.architecture("allowed").params == 5112
+        assert kcnn.get_architecture("allowed").params == 5112
         return
     for name in ("allowed", "kcnn-allowed:allowed"):
         with pytest.raises(ImportError, match=r"published by kcnn-allowed, which KCNN_PLUGINS=.* does not let load"):
-            kcnn.architecture(name)
-    (one,) = (found for found in doctor.installed() if found.distribution == "kcnn-allowed")
+            kcnn.get_architecture(name)
+    (one,) = (found for found in doctor.list_plugins() if found.distribution == "kcnn-allowed")
     assert one.state == "held back"
 
 
 def test_the_page_of_kcnns_own_networks_is_of_no_other(install, tmp_path):
-    before = catalogue.page()
+    before = catalogue.render_catalogue()
     mark = tmp_path / "ran"
     install("kcnn-rival", "rival_plugin", f"open({str(mark)!r}, 'w')\n{GOOD}", vgg11="net", alone="net")
-    assert catalogue.page() == before
+    assert catalogue.render_catalogue() == before
     assert not mark.exists()
 
 
 def test_a_rival_that_may_not_load_is_none(install, monkeypatch, command):
     install("kcnn-rival", "rival_plugin", GOOD, vgg11="net")
     monkeypatch.setenv("KCNN_PLUGINS", "none")
-    assert kcnn.measure("vgg11").params == 132_863_336
+    assert kcnn.summary("vgg11").params == 132_863_336
     (line,) = (line for line in command("list").stdout.splitlines() if line.startswith("vgg11 "))
     assert "132,863,336" in line
 
 
 def test_what_is_installed_later_is_there_after_a_refresh(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "later" not in kcnn.names()
+    assert "later" not in kcnn.list_models()
     (tmp_path / "kcnn_later.py").write_text(GOOD)
     info = tmp_path / "kcnn_later-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kcnn-later\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[kcnn.architectures]\nlater = kcnn_later:net\n")
-    assert "later" not in kcnn.names()
-    kcnn.refresh()
-    assert kcnn.measure("later").params == 5112
+    assert "later" not in kcnn.list_models()
+    kcnn.refresh_plugins()
+    assert kcnn.summary("later").params == 5112
     monkeypatch.undo()
-    kcnn.refresh()
-    assert "later" not in kcnn.names()
+    kcnn.refresh_plugins()
+    assert "later" not in kcnn.list_models()
 
 
 def test_names_of_a_thousand_distributions_come_from_one_look_at_their_metadata(tmp_path):
@@ -311,5 +311,5 @@ def test_a_checkout_is_verified_before_it_is_published(tmp_path, command):
 
 def test_the_requirements_of_kcnn_itself_are_met():
     assert version("kcnn") == kcnn.__version__
-    own = next(iter(registry.published()["vgg11"].values()))
-    assert plugins.misfits(own.dist, only="kcnn") == []
+    own = next(iter(registry.discover()["vgg11"].values()))
+    assert plugins.find_unmet_requirements(own.dist, only="kcnn") == []

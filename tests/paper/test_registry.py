@@ -16,57 +16,57 @@ net = Architecture(body=lambda x: conv(x, 4, name="one"), reference="none", para
 
 def test_every_name_is_sorted_and_listed_without_importing_a_plugin(install):
     install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
-    assert "shattered" in kcnn.names()
-    assert kcnn.names() == sorted(kcnn.names())
+    assert "shattered" in kcnn.list_models()
+    assert kcnn.list_models() == sorted(kcnn.list_models())
     assert "broken_plugin" not in sys.modules
 
 
 def test_a_broken_plugin_hurts_only_its_own_name(install):
     install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
     with pytest.raises(ImportError, match=r"'shattered' of distribution kcnn-broken does not load: RuntimeError: boom"):
-        kcnn.architecture("shattered")
-    assert kcnn.measure("vgg11").params == 132_863_336
+        kcnn.get_architecture("shattered")
+    assert kcnn.summary("vgg11").params == 132_863_336
 
 
 def test_a_plugin_that_publishes_the_wrong_thing_is_told_so(install):
     install("kcnn-wrong", "wrong_plugin", "net = 3", wrong="net")
     with pytest.raises(TypeError, match=r"wrong_plugin:net of distribution kcnn-wrong is a int"):
-        kcnn.architecture("wrong")
+        kcnn.get_architecture("wrong")
 
 
 def test_a_foreign_architecture_is_found_by_name(install):
     install("kcnn-rival", "rival_plugin", GOOD, tinynet="net")
-    assert kcnn.measure("tinynet").params == kcnn.architecture("tinynet").params
+    assert kcnn.summary("tinynet").params == kcnn.get_architecture("tinynet").params
 
 
 def test_two_distributions_of_one_name_are_an_error_and_a_prefix_picks_one(install):
     install("kcnn-rival", "rival_plugin", GOOD, vgg11="net")
     with pytest.raises(ValueError, match=r"'vgg11' is published by kcnn and by kcnn-rival; ask for \"kcnn:vgg11\""):
-        kcnn.draw("vgg11")
-    assert kcnn.measure("kcnn:vgg11").params == 132_863_336
-    assert kcnn.measure("kcnn-rival:vgg11").params == 5112
+        kcnn.trace("vgg11")
+    assert kcnn.summary("kcnn:vgg11").params == 132_863_336
+    assert kcnn.summary("kcnn-rival:vgg11").params == 5112
     with pytest.raises(ValueError, match=r"distribution 'nobody' publishes no 'vgg11'"):
-        kcnn.draw("nobody:vgg11")
+        kcnn.trace("nobody:vgg11")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match=r"'gogglenet'; the nearest are googlenet"):
-        kcnn.draw("gogglenet")
+        kcnn.trace("gogglenet")
 
 
 def test_an_unknown_variant_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match=r"googlenet: there is no variant 'torch'; there are torchvision, bn"):
-        kcnn.draw("googlenet.torch")
+        kcnn.trace("googlenet.torch")
     with pytest.raises(ValueError, match=r"this architecture has none"):
-        kcnn.draw("inception_v2.keras")
+        kcnn.trace("inception_v2.keras")
 
 
 def test_an_empty_registry_says_how_to_install(monkeypatch):
     monkeypatch.setattr(registry, "published", dict)
     with pytest.raises(LookupError, match=r"pip install"):
-        kcnn.architecture("vgg11")
+        kcnn.get_architecture("vgg11")
 
 
 def test_a_name_that_is_no_word_is_refused():
     with pytest.raises(TypeError, match=r"a network is a name or a kcnn.Architecture, not 16"):
-        kcnn.draw(16)
+        kcnn.trace(16)

@@ -11,7 +11,7 @@ from tests.runs.photos import picture
 def mirrored():
     from kcnn import distribute
 
-    return distribute.strategy("mirrored", ["CPU:0", "CPU:1"])
+    return distribute.make_strategy("mirrored", ["CPU:0", "CPU:1"])
 
 
 @pytest.fixture(scope="module")

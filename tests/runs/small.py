@@ -25,7 +25,7 @@ def body(x):
     return kcnn.blocks.residual(x, 8, stride=2, name="unit1")
 
 
-SMALL = kcnn.Architecture(body=body, reference="a small residual network", input_shape=(12, 12, 1), classes=5)
+SMALL = kcnn.Architecture(backbone=body, reference="a small residual network", input_shape=(12, 12, 1), classes=5)
 
 
 def crossentropy():
@@ -44,13 +44,13 @@ def evaluation():
 
 
 def evaluated(shard):
-    return distribute.padded(evaluation(), COUNT, BATCH, shard)
+    return distribute.pad_batches(evaluation(), COUNT, BATCH, shard)
 
 
 def compiled(strategy, network=SMALL, loss=None, **options):
     with strategy.scope():
         model = kcnn.build(network, seed=1, **options)
-        distribute.synchronize(strategy, model)
+        distribute.synchronize_batch_norm(strategy, model)
         optimizer = keras.optimizers.SGD(0.02, momentum=0.9, use_ema=True, ema_momentum=0.5, weight_decay=1e-3)
         model.compile(optimizer, loss or crossentropy(), weighted_metrics=["accuracy"], jit_compile=False)
     return model
@@ -60,10 +60,10 @@ def fitted(strategy, epochs=3, callbacks=(), **options):
     """A model trained with a moving average of its weights, and its history."""
     model = compiled(strategy, **options)
     found = model.fit(
-        distribute.spread(strategy, training, BATCH),
+        distribute.distribute_dataset(strategy, training, BATCH),
         steps_per_epoch=STEPS,
         epochs=epochs,
-        validation_data=distribute.spread(strategy, evaluated, BATCH),
+        validation_data=distribute.distribute_dataset(strategy, evaluated, BATCH),
         callbacks=[keras.callbacks.SwapEMAWeights(), *callbacks],
         shuffle=False,
         verbose=0,

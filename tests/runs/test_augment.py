@@ -44,7 +44,7 @@ def batch(n=6, channels=3, size=SIZE, dtype="uint8"):
 
 
 def applied(augmentation, images, labels, seed=(1, 2), size=SIZE):
-    return augment.apply(augmentation, images, labels, size=size, classes=4, seed=tf.constant(seed))
+    return augment.augment(augmentation, images, labels, size=size, classes=4, seed=tf.constant(seed))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -299,7 +299,7 @@ def test_all_bad_values_are_told_at_once():
 def batches(epochs, seed=7, **options):
     images, labels = batch(n=10)
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
-    data = data.apply(augment.over(EVERYTHING["strong"], classes=4, seed=seed, **options))
+    data = data.apply(augment.augment_dataset(EVERYTHING["strong"], classes=4, seed=seed, **options))
     return [np.concatenate([pixels.numpy() for pixels, _ in data]) for _ in range(epochs)]
 
 
@@ -319,7 +319,7 @@ def test_a_data_set_of_no_fixed_size_asks_for_one():
     signature = (tf.TensorSpec([None, None, None, 3], tf.uint8), tf.TensorSpec([None], tf.int64))
     data = tf.data.Dataset.from_generator(lambda: iter([]), output_signature=signature)
     with pytest.raises(ValueError, match="give size="):
-        data.apply(augment.over(Augmentation(), classes=4, seed=0))
+        data.apply(augment.augment_dataset(Augmentation(), classes=4, seed=0))
 
 
 DETERMINISTIC = """
@@ -349,8 +349,8 @@ def test_parallel_maps_are_the_same_under_the_determinism_of_tensorflow():
 
 def test_samples_are_a_picture_of_every_kind(tmp_path):
     images, _ = batch(n=1)
-    figure = show.samples(EVERYTHING["strong"], images[0], size=SIZE, count=6)
+    figure = show.plot_samples(EVERYTHING["strong"], images[0], size=SIZE, count=6)
     assert len(figure.axes) == 7
-    pictures.save(figure, tmp_path / "samples.png")
-    pictures.save(show.kinds(images[0]), tmp_path / "kinds.png")
+    pictures.save_figure(figure, tmp_path / "samples.png")
+    pictures.save_figure(show.plot_kinds(images[0]), tmp_path / "kinds.png")
     assert (tmp_path / "kinds.png").stat().st_size > 10_000

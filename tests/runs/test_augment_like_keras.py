@@ -79,13 +79,13 @@ def test_sharpness_is_that_of_keras_inside_and_that_of_pillow_at_the_edge(amount
 @pytest.mark.parametrize("bits", [1, 3, 4, 7, 8])
 def test_posterisation_is_that_of_keras(bits):
     theirs = fed(layers.RandomPosterization(8), shift_factor=np.full(N, 8 - bits, "uint8"))
-    close(colour.posterise(PICTURES, bits), theirs, 0)
+    close(colour.posterize(PICTURES, bits), theirs, 0)
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 100, 128, 255, 256])
 def test_solarisation_is_that_of_keras(threshold):
     theirs = fed(layers.Solarization(), additions=factors(0), thresholds=factors(threshold))
-    close(colour.solarise(PICTURES, threshold), theirs, 0)
+    close(colour.solarize(PICTURES, threshold), theirs, 0)
 
 
 def test_auto_contrast_is_that_of_keras_and_leaves_a_channel_of_one_level():
@@ -98,12 +98,12 @@ def test_equalisation_is_that_of_keras_and_leaves_a_channel_of_one_level():
     images = PICTURES.copy()
     images[0, :, :, 1] = 77
     theirs = [layers.Equalization()(images[i : i + 1]) for i in range(N)]  # Keras counts one histogram for the batch
-    close(colour.equalise(images), tf.concat(theirs, 0), 1)
+    close(colour.equalize(images), tf.concat(theirs, 0), 1)
 
 
 def test_auto_contrast_and_solarisation_are_those_of_pillow():
     close(colour.auto_contrast(PICTURES), [ImageOps.autocontrast(Image.fromarray(p)) for p in PICTURES], 1)
-    close(colour.solarise(PICTURES, 90), [ImageOps.solarize(Image.fromarray(p), 90) for p in PICTURES], 0)
+    close(colour.solarize(PICTURES, 90), [ImageOps.solarize(Image.fromarray(p), 90) for p in PICTURES], 0)
 
 
 def kinds(*names):
@@ -123,8 +123,8 @@ def kinds(*names):
 )
 def test_changes_composed_into_one_table_are_the_changes_one_after_the_other(first, second):
     images = tf.cast(PICTURES, tf.float32)
-    composed = colour.recolour(images, kinds(first, second))
-    apart = colour.recolour(colour.recolour(images, kinds(first)), kinds(second))
+    composed = colour.adjust_colors(images, kinds(first, second))
+    apart = colour.adjust_colors(colour.adjust_colors(images, kinds(first)), kinds(second))
     difference = np.abs(composed - apart)[:3]  # the dull picture's few levels, rounded in between, stretch to many
     assert np.quantile(difference, 0.99) <= 2
     assert difference.mean() < 0.6
@@ -144,13 +144,13 @@ def same(value):
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (0.3, 0), (0, -0.2), (-0.1, 0.25)])
 def test_shear_is_that_of_keras(x, y):
     theirs = fed(layers.RandomShear(1.0, 1.0), shear_factor=tf.tile([[float(x), float(y)]], [N, 1]))
-    close(moved(geometry.shearing(same(x), same(y))), theirs, 0.05)
+    close(moved(geometry.shear_matrix(same(x), same(y))), theirs, 0.05)
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (5, 0), (-3.25, 7.5)])
 def test_shift_is_the_translation_of_keras(x, y):
     theirs = fed(layers.RandomTranslation(1.0, 1.0), translations=tf.tile([[float(x), float(y)]], [N, 1]))
-    close(moved(geometry.shifting(same(x), same(y))), theirs, 0.05)
+    close(moved(geometry.translation_matrix(same(x), same(y))), theirs, 0.05)
 
 
 @pytest.mark.parametrize("degrees", [-30.0, 0.0, 7.0, 90.0, 180.0])
@@ -159,14 +159,14 @@ def test_rotation_is_that_of_keras(degrees):
     images = tf.cast(PICTURES, tf.float32)
     drawn = layer.get_random_transformation(images)
     assert np.allclose(drawn["angle"], degrees)
-    close(moved(geometry.rotating(same(degrees), SIZE)), layer.transform_images(images, drawn), 0.5)
+    close(moved(geometry.rotation_matrix(same(degrees), SIZE)), layer.transform_images(images, drawn), 0.5)
 
 
 @pytest.mark.parametrize("factor", [0.75, 1.0, 1.5])
 def test_zoom_is_that_of_keras_whose_factor_is_the_inverse(factor):
     zoom = tf.fill([N, 1], 1 / factor)
     theirs = fed(layers.RandomZoom(0.5), height_zoom=zoom, width_zoom=zoom)
-    close(moved(geometry.scaling(same(factor), SIZE)), theirs, 0.5)
+    close(moved(geometry.scale_matrix(same(factor), SIZE)), theirs, 0.5)
 
 
 @pytest.mark.parametrize(("x", "y"), [(True, False), (False, True), (True, True)])
@@ -174,8 +174,8 @@ def test_a_mirrored_image_is_that_of_numpy_in_both_ways_of_moving(x, y):
     axes = [axis for axis, on in ((2, x), (1, y)) if on]
     mirrored = np.flip(PICTURES, axes)
     x, y = tf.fill([N], x), tf.fill([N], y)
-    close(moved(geometry.mirroring(x, y, SIZE)), mirrored, 1e-3)
-    assert (geometry.windows(PICTURES, tf.zeros([N, 2], tf.int32), x, y, SIZE) == mirrored).numpy().all()
+    close(moved(geometry.flip_matrix(x, y, SIZE)), mirrored, 1e-3)
+    assert (geometry.shift_windows(PICTURES, tf.zeros([N, 2], tf.int32), x, y, SIZE) == mirrored).numpy().all()
 
 
 @pytest.mark.parametrize("size", [(48, 64), (30, 30), (96, 80)])
@@ -183,7 +183,7 @@ def test_a_cut_box_is_the_crop_resized_by_tensorflow(size):
     top, left, rows, columns = 5, 9, 31, 40
     crop = PICTURES[:, top : top + rows, left : left + columns]
     theirs = tf.image.resize(tf.cast(crop, tf.float32), size)
-    matrix = geometry.cutting([same(value) for value in (top, left, rows, columns)], size)
+    matrix = geometry.crop_matrix([same(value) for value in (top, left, rows, columns)], size)
     ours = geometry.warp(PICTURES, matrix, size)
     edge = max(math.ceil(size[0] / rows), math.ceil(size[1] / columns))  # where ours sees beyond the box
     close(ours[:, edge:-edge, edge:-edge], theirs[:, edge:-edge, edge:-edge], 0.5)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcnn import data
-from kcnn.data.images import Undecodable, decode
-from kcnn.data.store import room
+from kcnn.data.images import ImageDecodeError, decode
+from kcnn.data.store import bytes_per_image
 from tests.runs.photos import sizes
 
 LOAD, RAW = sys.modules["kcnn.data.load"], sys.modules["kcnn.data.raw"]  # the function hides the module of its name
@@ -44,14 +44,14 @@ def test_a_seed_fixes_split_and_order_and_epochs_differ():
 
 def test_fewer_pictures_have_each_class_in_its_share_and_leave_the_other_splits_alone():
     whole = data.load("digits", input_shape=(8, 8, 1))
-    some = whole.fewer(train=100, validation=10_000)
+    some = whole.subset(train=100, validation=10_000)
     assert {word: len(split) for word, split in some.splits.items()} == {
         word: 100 if word == "train" else len(split) for word, split in whole.splits.items()
     }
     shares = np.bincount(whole.splits["train"].labels) / len(whole.splits["train"])
     assert np.abs(np.bincount(some.splits["train"].labels) - 100 * shares).max() <= 1
     with pytest.raises(LookupError, match="no split 'dev'"):
-        whole.fewer(dev=5)
+        whole.subset(dev=5)
 
 
 def test_later_epochs_are_the_same_whether_or_not_the_earlier_ones_were_gone_through():
@@ -89,7 +89,7 @@ def test_pictures_are_served_alike_whatever_memory_has_room_for(share, keep, pho
         monkeypatch.setattr(LOAD, "MEMORY_SHARE", share)
         found = data.load(photos, input_shape=(12, 16, 3), batch_size=7)
     store = found.splits["train"].store
-    assert (store.keep, store.kept) == (keep, 20 if keep == "decoded" else 0)
+    assert (store.keep_in_memory, store.kept) == (keep, 20 if keep == "decoded" else 0)
     for _ in range(2):
         for a, b in zip(served(found.epochs(0, 2)), expected, strict=True):
             assert (a == b).all()
@@ -169,7 +169,7 @@ def test_a_train_split_of_which_nothing_decodes_says_so(late):
     for path in photos.rglob("*.*"):
         path.write_text("broken")
     found = data.load(photos, input_shape=(8, 8, 3))
-    with pytest.raises(Undecodable, match="none of 14 pictures can be decoded"):
+    with pytest.raises(ImageDecodeError, match="none of 14 pictures can be decoded"):
         found.splits["train"].full(np.arange(2))
 
 
@@ -185,7 +185,7 @@ def test_training_pictures_are_kept_larger_and_served_at_the_input_size_without_
     ahead, photos, monkeypatch
 ):
     monkeypatch.setattr(LOAD, "AHEAD", ahead)
-    found = data.load(photos, input_shape=(14, 21, 3), oversize=8 / 7)
+    found = data.load(photos, input_shape=(14, 21, 3), resize_factor=8 / 7)
     plain = data.load(photos, input_shape=(14, 21, 3))
     assert found.splits["train"].full(np.arange(3))[0].shape == (3, 16, 24, 3)
     for word in ("validation", "test"):
@@ -204,7 +204,7 @@ def test_arrays_are_data_too():
     assert (found.classes, sizes(found)) == (("a", "b", "c"), {"train": 42, "validation": 6, "test": 12})
     own = data.load({"train": (x, y), "test": (x[:9], y[:9])}, input_shape=(9, 9, 3))
     assert sizes(own) == {"train": 54, "validation": 6, "test": 9}
-    assert len(own.repeated) == 9
+    assert len(own.duplicates) == 9
 
 
 def test_a_dark_image_among_float_arrays_is_an_image_like_any():
@@ -233,7 +233,7 @@ def test_data_that_cannot_be_read_says_why(source, says):
 
 def test_wrong_arguments_are_told(tmp_path):
     with pytest.raises(ValueError, match="oversize is"):
-        data.load("digits", input_shape=(8, 8, 1), oversize=0.5)
+        data.load("digits", input_shape=(8, 8, 1), resize_factor=0.5)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         data.load(tmp_path / "nowhere", input_shape=(8, 8, 1))
     with pytest.raises(ValueError, match="grey"):
@@ -248,7 +248,7 @@ def test_wrong_arguments_are_told(tmp_path):
 def test_memory_is_taken_again_only_where_nobody_holds_a_part_of_it(asked):
     held = []
     for number, (size, keep) in enumerate(asked):
-        batch = room((size, 3), "float32")
+        batch = bytes_per_image((size, 3), "float32")
         batch[...] = number
         if keep:
             held.append((number, batch[1:2, ::2]))
@@ -257,5 +257,5 @@ def test_memory_is_taken_again_only_where_nobody_holds_a_part_of_it(asked):
 
 
 def test_memory_of_a_batch_that_is_gone_serves_the_next():
-    first = room((50, 7), "uint8").ctypes.data
-    assert room((50, 7), "uint8").ctypes.data == first
+    first = bytes_per_image((50, 7), "uint8").ctypes.data
+    assert bytes_per_image((50, 7), "uint8").ctypes.data == first

@@ -36,43 +36,43 @@ from tests.runs.small import (
 
 def test_a_word_that_is_no_strategy_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match="auto, single, mirrored, multiworker, not 'horovod'"):
-        distribute.strategy("horovod")
+        distribute.make_strategy("horovod")
 
 
 def test_single_and_auto_on_one_device_are_tf_distributes_default(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     for kind in ("single", "auto"):
-        found = distribute.strategy(kind)
+        found = distribute.make_strategy(kind)
         assert found.num_replicas_in_sync == 1
-        assert distribute.place(found) == (0, 1)
+        assert distribute.worker_position(found) == (0, 1)
         with found.scope():
             pass
 
 
 def test_mirrored_is_one_strategy_in_a_process_and_wants_two_devices(mirrored):
-    assert distribute.strategy("mirrored", ["CPU:0", "CPU:1"]) is mirrored
+    assert distribute.make_strategy("mirrored", ["CPU:0", "CPU:1"]) is mirrored
     assert mirrored.num_replicas_in_sync == 2
     assert distribute.is_chief(mirrored)
     with pytest.raises(ValueError, match="two devices or more, and here is only CPU:0"):
-        distribute.strategy("mirrored", ["CPU:0"])
+        distribute.make_strategy("mirrored", ["CPU:0"])
     with pytest.raises(ValueError, match="each device once"):
-        distribute.strategy("mirrored", ["CPU:0", "CPU:0"])
+        distribute.make_strategy("mirrored", ["CPU:0", "CPU:0"])
     with pytest.raises(ValueError, match="other devices"):
-        distribute.strategy("mirrored", ["CPU:1", "CPU:0"])
+        distribute.make_strategy("mirrored", ["CPU:1", "CPU:0"])
     with pytest.raises(ValueError, match="devices are chosen"):
-        distribute.strategy("auto", ["CPU:0", "CPU:1"])
+        distribute.make_strategy("auto", ["CPU:0", "CPU:1"])
 
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there are GPUs here")
 def test_mirrored_without_gpus_says_so():
     with pytest.raises(ValueError, match="here is no GPU"):
-        distribute.strategy("mirrored")
+        distribute.make_strategy("mirrored")
 
 
 def test_multiworker_without_a_cluster_says_how_to_get_one(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ValueError, match="kcnn launch --workers 2"):
-        distribute.strategy("multiworker")
+        distribute.make_strategy("multiworker")
 
 
 def test_a_cluster_joined_too_late_says_when_to_ask(monkeypatch):
@@ -80,13 +80,13 @@ def test_a_cluster_joined_too_late_says_when_to_ask(monkeypatch):
     config = _environments(2)[0]["TF_CONFIG"]
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(RuntimeError, match="before anything makes a tensor"):
-        distribute.strategy("auto")
+        distribute.make_strategy("auto")
 
 
 def test_another_backend_is_told_that_tf_distribute_is_tensorflows(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(RuntimeError, match=r"TensorFlow's alone, and Keras runs on jax"):
-        distribute.strategy("single")
+        distribute.make_strategy("single")
 
 
 # --- what several replicas compute ---
@@ -94,38 +94,38 @@ def test_another_backend_is_told_that_tf_distribute_is_tensorflows(monkeypatch):
 
 def test_two_replicas_train_as_one_device_with_batch_norm_averages_and_a_partial_last_batch(two):
     """Loss, accuracy, validation with the averaged weights, over nine steps."""
-    _, wanted = fitted(distribute.strategy("single"))
+    _, wanted = fitted(distribute.make_strategy("single"))
     same(two[1], wanted, 1e-3)
 
 
 def test_batches_are_on_a_gpu_before_they_are_asked_for_and_train_alike(monkeypatch):
     monkeypatch.setattr(batches, "gpus", lambda: ("CPU:1",))  # stands for a GPU
-    images, labels = next(iter(distribute.ahead(training((0, 1)))))
+    images, labels = next(iter(distribute.prefetch(training((0, 1)))))
     assert images.device.endswith("CPU:1")
     assert labels.device.endswith("CPU:1")
     found = [
-        compiled(distribute.strategy("single"))
+        compiled(distribute.make_strategy("single"))
         .fit(rows, steps_per_epoch=STEPS, epochs=3, shuffle=False, verbose=0)
         .history
-        for rows in (training((0, 1)), distribute.ahead(training((0, 1))))
+        for rows in (training((0, 1)), distribute.prefetch(training((0, 1))))
     ]
     assert found[0] == found[1]
 
 
 def test_every_row_is_predicted_once_in_its_order(two, mirrored):
-    wanted = distribute.plain(two[0]).predict(evaluation(), verbose=0)
+    wanted = distribute.unreplicated(two[0]).predict(evaluation(), verbose=0)
     assert len(wanted) == COUNT
-    found = distribute.predict(mirrored, two[0], evaluation(), COUNT, BATCH)
+    found = distribute.predict_dataset(mirrored, two[0], evaluation(), COUNT, BATCH)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     with pytest.raises(ValueError, match="more than the 36 samples"):
-        distribute.predict(mirrored, two[0], evaluation(), COUNT - 1, BATCH)
+        distribute.predict_dataset(mirrored, two[0], evaluation(), COUNT - 1, BATCH)
     with pytest.raises(ValueError, match="37 of 38 samples came"):
-        distribute.predict(mirrored, two[0], evaluation(), COUNT + 1, BATCH)
+        distribute.predict_dataset(mirrored, two[0], evaluation(), COUNT + 1, BATCH)
 
 
 def test_evaluation_counts_every_sample_once(two, mirrored):
-    found = two[0].evaluate(distribute.spread(mirrored, evaluated, BATCH), return_dict=True, verbose=0)
-    logits = distribute.plain(two[0]).predict(evaluation(), verbose=0)
+    found = two[0].evaluate(distribute.distribute_dataset(mirrored, evaluated, BATCH), return_dict=True, verbose=0)
+    logits = distribute.unreplicated(two[0]).predict(evaluation(), verbose=0)
     assert found["accuracy"] == pytest.approx(np.mean(logits.argmax(-1) == Y[:COUNT]))
     assert found["loss"] == pytest.approx(float(crossentropy()(Y[:COUNT], logits)), rel=1e-5)
 
@@ -143,9 +143,9 @@ def test_broken_pictures_met_late_are_left_out_of_validation_as_on_one_device(tw
     for name in data.load(tmp_path, **request).splits["validation"].names[:9]:
         Path(name).write_text("broken")
     found = data.load(tmp_path, **request)
-    alone = distribute.plain(two[0])
+    alone = distribute.unreplicated(two[0])
     alone.compile(loss=crossentropy())
-    shared = devices.validation(mirrored, found)
+    shared = devices.distribute_validation(mirrored, found)
     assert shared["validation_steps"] == 6  # 23 of 32 pictures
     told = two[0].evaluate(shared["validation_data"], steps=6, return_dict=True, verbose=0)
     wanted = alone.evaluate(found.validation, return_dict=True, verbose=0)
@@ -168,23 +168,23 @@ def test_padding_weighs_nothing_and_the_rest_one_on_average():
     slices = [np.concatenate([w for *_, w in evaluated((i, 4)).as_numpy_iterator()]) for i in range(4)]
     assert sum(s.sum() for s in slices) == pytest.approx(weights.sum())
     with pytest.raises(tf.errors.FailedPreconditionError):
-        list(distribute.padded(evaluation(), 2 * COUNT, BATCH))
+        list(distribute.pad_batches(evaluation(), 2 * COUNT, BATCH))
 
 
 def test_a_batch_that_the_replicas_do_not_divide_is_refused_with_one_they_do(mirrored):
     with pytest.raises(ValueError, match=r"batch of 15 cannot be split evenly among 2 replicas; take 16"):
-        distribute.spread(mirrored, training, 15)
+        distribute.distribute_dataset(mirrored, training, 15)
 
 
 def test_a_plain_copy_computes_the_same_and_is_not_synchronised(two, mirrored, tmp_path):
-    copy = distribute.plain(two[0])
+    copy = distribute.unreplicated(two[0])
     copy.save(tmp_path / "model.keras")
-    loaded = kcnn.load(tmp_path / "model.keras")
+    loaded = kcnn.load_model(tmp_path / "model.keras")
     assert not any(layer.get_config().get("synchronized") for layer in loaded.layers)
     for a, b in zip(two[0].get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     with mirrored.scope(), pytest.raises(RuntimeError, match="leave the scope"):
-        distribute.plain(two[0])
+        distribute.unreplicated(two[0])
 
 
 @pytest.mark.every
@@ -192,8 +192,8 @@ def test_mixed_precision_trains_as_one_device(mirrored):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        distribute.preflight(mirrored, compiled(mirrored), training, BATCH)
-        (_, found), (_, wanted) = fitted(mirrored, epochs=1), fitted(distribute.strategy("single"), epochs=1)
+        distribute.check_replicas(mirrored, compiled(mirrored), training, BATCH)
+        (_, found), (_, wanted) = fitted(mirrored, epochs=1), fitted(distribute.make_strategy("single"), epochs=1)
     finally:
         keras.config.set_dtype_policy(before)
     assert found["loss"] == pytest.approx(wanted["loss"], rel=0.03)
@@ -209,14 +209,14 @@ def test_auxiliary_classifiers_train_as_on_one_device_and_are_left_out_of_evalua
 
     def trained(strategy):
         model = compiled(strategy, "googlenet.bn", classes=3, input_shape=(65, 65, 1), aux=True, dropout=0.0)
-        checked = distribute.spread(strategy, lambda shard: distribute.padded(part, COUNT, BATCH, shard), BATCH)
+        checked = distribute.distribute_dataset(strategy, lambda shard: distribute.pad_batches(part, COUNT, BATCH, shard), BATCH)
         found = model.fit(batches.take(1), epochs=1, validation_data=checked, shuffle=False, verbose=0).history
         return model, found
 
-    (model, found), (_, wanted) = trained(mirrored), trained(distribute.strategy("single"))
+    (model, found), (_, wanted) = trained(mirrored), trained(distribute.make_strategy("single"))
     assert "aux2_loss" in found
     same(found, wanted, 1e-3)
-    logits = distribute.predict(mirrored, model, part, COUNT, BATCH)
+    logits = distribute.predict_dataset(mirrored, model, part, COUNT, BATCH)
     assert found["val_accuracy"][0] == pytest.approx(np.mean(logits.argmax(-1) == labels[:COUNT]))
 
 
@@ -224,11 +224,11 @@ def test_dropout_draws_another_mask_in_each_replica_and_the_first_has_that_of_on
     def masks(strategy):
         with strategy.scope():
             model = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dropout(0.5, seed=3)])
-            distribute.synchronize(strategy, model)
+            distribute.synchronize_batch_norm(strategy, model)
         step = tf.function(lambda: strategy.run(lambda: model(tf.ones((1, 64)), training=True)))
         return [[one.numpy().tolist() for one in strategy.experimental_local_results(step())] for _ in range(2)]
 
-    steps, alone = masks(mirrored), masks(distribute.strategy("single"))
+    steps, alone = masks(mirrored), masks(distribute.make_strategy("single"))
     assert all(first != second for first, second in steps)
     assert steps[0][0] != steps[1][0]
     assert [first for first, _ in steps] == [first for (first,) in alone]
@@ -244,8 +244,8 @@ def test_dropout_and_stochastic_depth_run_on_two_replicas(mirrored):
 
 
 def test_the_check_passes_what_is_right(mirrored):
-    distribute.preflight(mirrored, compiled(mirrored), training, BATCH)
-    distribute.preflight(distribute.strategy("single"), None, None, BATCH)
+    distribute.check_replicas(mirrored, compiled(mirrored), training, BATCH)
+    distribute.check_replicas(distribute.make_strategy("single"), None, None, BATCH)
 
 
 @keras.saving.register_keras_serializable("test")
@@ -258,7 +258,7 @@ class NotAveraged(keras.losses.Loss):
 
 def test_the_check_refuses_a_loss_that_is_summed_over_replicas_with_both_numbers(mirrored):
     with pytest.raises(RuntimeError, match="do not agree") as caught:
-        distribute.preflight(mirrored, compiled(mirrored, loss=NotAveraged()), training, BATCH)
+        distribute.check_replicas(mirrored, compiled(mirrored, loss=NotAveraged()), training, BATCH)
     one, many = map(float, re.search(r"its loss is (\S+), theirs (\S+);", str(caught.value)).groups())
     assert many == pytest.approx(2 * one, rel=1e-3)
 
@@ -268,11 +268,11 @@ def test_the_check_refuses_replicas_whose_weights_differ(mirrored):
     kernel = model.trainable_variables[0].value
     mirrored.experimental_local_results(kernel)[1].assign(tf.zeros_like(kernel))
     with pytest.raises(RuntimeError, match="do not agree"):
-        distribute.preflight(mirrored, model, training, BATCH)
+        distribute.check_replicas(mirrored, model, training, BATCH)
 
 
 def test_the_check_refuses_batch_norms_that_are_not_synchronised(mirrored):
     model = compiled(mirrored)
     model.get_layer("stem_bn").synchronized = False
     with pytest.raises(RuntimeError, match="1 batch normalisations, such as stem_bn"):
-        distribute.preflight(mirrored, model, training, BATCH)
+        distribute.check_replicas(mirrored, model, training, BATCH)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.deploy.export import FORMATS, export
-from kcnn.deploy.runtime import serve
+from kcnn.deploy.export import FORMATS, export_model
+from kcnn.deploy.runtime import load_exported
 
 RNG = np.random.default_rng(0)
 CLASSES = ["bee", "ant", "fly"]
@@ -29,11 +29,11 @@ def small():
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_file_gives_keras_probabilities_and_the_names_of_its_classes(small, format, tmp_path):
     model, images = small
-    path = export(model, tmp_path / "net", format, classes=CLASSES, examples=images)
-    served = serve(path)
+    path = export_model(model, tmp_path / "net", format, classes=CLASSES, examples=images)
+    served = load_exported(path)
     assert path.suffix == FORMATS[format]
-    assert served.card["classes"] == CLASSES
-    assert (served.card["input_shape"], served.card["pixels"]) == ([16, 16, 3], [0, 255])
+    assert served.metadata["classes"] == CLASSES
+    assert (served.metadata["input_shape"], served.metadata["pixels"]) == ([16, 16, 3], [0, 255])
     wanted = keras.ops.convert_to_numpy(keras.ops.softmax(model(images.astype("float32"))))
     exact = {"litert-float16": 3e-3, "litert-dynamic": 0.03, "litert-int8": 0.06}
     np.testing.assert_allclose(served.run(images), wanted, atol=exact.get(format, 1e-5))
@@ -43,7 +43,7 @@ def test_whole_int8_takes_and_gives_bytes(small, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
     model, images = small
-    interpreter = Interpreter(str(export(model, tmp_path / "net", "litert-int8", examples=images)))
+    interpreter = Interpreter(str(export_model(model, tmp_path / "net", "litert-int8", examples=images)))
     ends = (*interpreter.get_input_details(), *interpreter.get_output_details())
     assert [end["dtype"] for end in ends] == [np.uint8, np.uint8]
 
@@ -52,7 +52,7 @@ def test_labels_lie_in_the_file_as_litert_has_them(small, tmp_path):
     import zipfile
 
     model, _ = small
-    with zipfile.ZipFile(export(model, tmp_path / "net", classes=CLASSES)) as archive:
+    with zipfile.ZipFile(export_model(model, tmp_path / "net", classes=CLASSES)) as archive:
         assert archive.read("labels.txt").decode().split() == CLASSES
 
 
@@ -66,7 +66,7 @@ def test_labels_lie_in_the_file_as_litert_has_them(small, tmp_path):
 )
 def test_what_cannot_be_exported_is_told_before_anything_is_written(small, asked, says, tmp_path):
     with pytest.raises(ValueError, match=says):
-        export(small[0], tmp_path / "net", **asked)
+        export_model(small[0], tmp_path / "net", **asked)
     assert not any(tmp_path.iterdir())
 
 
@@ -74,23 +74,23 @@ def test_a_file_that_was_not_exported_or_is_damaged_is_refused_by_name(small, tm
     for name in ("a.tflite", "a.onnx", "a.keras"):
         (tmp_path / name).write_bytes(b"no model")
         with pytest.raises(ValueError, match=rf"{name} (was not exported|is no model)"):
-            serve(tmp_path / name)
+            load_exported(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"there is no file .*b\.tflite"):
-        serve(tmp_path / "b.tflite")
-    torn = export(small[0], tmp_path / "torn")
+        load_exported(tmp_path / "b.tflite")
+    torn = export_model(small[0], tmp_path / "torn")
     torn.write_bytes(torn.read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"torn\.tflite"):
-        serve(torn)
+        load_exported(torn)
 
 
 def test_a_saved_model_takes_the_place_of_one_and_of_nothing_else(small, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").write_bytes(b"photo")
     with pytest.raises(ValueError, match=r"mine is there already and is no SavedModel"):
-        export(small[0], tmp_path / "mine", "saved_model")
+        export_model(small[0], tmp_path / "mine", "saved_model")
     for classes in (["a", "b", "c"], CLASSES):
-        path = export(small[0], tmp_path / "net", "saved_model", classes=classes)
-    assert serve(path).card["classes"] == CLASSES
+        path = export_model(small[0], tmp_path / "net", "saved_model", classes=classes)
+    assert load_exported(path).metadata["classes"] == CLASSES
     assert sorted(one.name for one in tmp_path.iterdir()) == ["mine", "net"]
 
 
@@ -121,16 +121,16 @@ def test_a_run_is_exported_and_each_file_tried_on_the_whole_test_split(run):
 
 
 def test_a_command_in_a_process_with_tensorflow_does_not_have_its_children_compute_otherwise(monkeypatch):
-    from kcnn.cli.backend import start
+    from kcnn.cli.backend import start_backend
 
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    start()
+    start_backend()
     assert "TF_ENABLE_ONEDNN_OPTS" not in os.environ
 
 
 def test_a_file_that_loses_more_than_is_allowed_is_not_left_behind(run, tmp_path, monkeypatch):
     from kcnn.cli import export as command
-    from kcnn.cli.console import Stopped
+    from kcnn.cli.console import JobStopped
 
     check = import_module("kcnn.deploy.check")
     real = check.serve
@@ -140,7 +140,7 @@ def test_a_file_that_loses_more_than_is_allowed_is_not_left_behind(run, tmp_path
         return type(served)(served.card, lambda pixels: np.roll(served.run(pixels), 1, axis=-1))
 
     monkeypatch.setattr(check, "serve", worse)
-    with pytest.raises(Stopped, match=r"more points of accuracy lost than --allow-loss 2, and not kept: litert \d"):
+    with pytest.raises(JobStopped, match=r"more points of accuracy lost than --allow-loss 2, and not kept: litert \d"):
         command.export(Path(run), ["litert"], tmp_path)
     assert not any(tmp_path.iterdir())
     command.export(Path(run), ["litert"], tmp_path, allow=100.0)
@@ -149,12 +149,12 @@ def test_a_file_that_loses_more_than_is_allowed_is_not_left_behind(run, tmp_path
 
 def test_a_file_that_its_runtime_refuses_is_not_left_behind(run, tmp_path, monkeypatch):
     from kcnn.cli import export as command
-    from kcnn.cli.console import Stopped
+    from kcnn.cli.console import JobStopped
 
     def refused(path):
         raise ValueError(f"{path} is no model that LiteRT runs")
 
     monkeypatch.setattr(import_module("kcnn.deploy.check"), "serve", refused)
-    with pytest.raises(Stopped, match=r"litert\.tflite is no model that LiteRT runs; what was written is removed"):
+    with pytest.raises(JobStopped, match=r"litert\.tflite is no model that LiteRT runs; what was written is removed"):
         command.export(Path(run), ["litert"], tmp_path)
     assert not any(tmp_path.iterdir())

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import kcnn
 from kcnn.cli.progress import Interruptible
-from kcnn.training import NotFinite, OutOfMemory, checkpoints, train
+from kcnn.training import NonFiniteLossError, OutOfMemoryError, checkpoints, train
 from kcnn.training.losses import CrossEntropy
 from tests.runs.test_training import REQUEST, history
 
@@ -78,12 +78,12 @@ def cut(tmp_path_factory):
 def test_a_run_killed_in_mid_epoch_goes_on_and_ends_the_same_to_the_last_digit(whole, cut, tmp_path):
     shutil.copytree(cut, tmp_path / "out")
     said = []
-    resumed = train("convnet", "digits", out=tmp_path / "out", **FULL, say=said.append)
-    assert resumed.resumed == 2
+    resumed = train("convnet", "digits", out=tmp_path / "out", **FULL, log=said.append)
+    assert resumed.resumed_epochs == 2
     assert said == ["going on after epoch 2 of 4"]
     assert history(resumed.folder) == history(whole.folder)
     assert resumed.metrics["confusion"] == whole.metrics["confusion"]
-    ours, theirs = (kcnn.load(one.folder / "best.keras").get_weights() for one in (resumed, whole))
+    ours, theirs = (kcnn.load_model(one.folder / "best.keras").get_weights() for one in (resumed, whole))
     assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
 
@@ -96,7 +96,7 @@ def test_a_torn_a_damaged_and_a_foreign_checkpoint_are_refused_by_name_and_the_o
     third = second.with_name("epoch-00008.safetensors")
     third.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
     said = []
-    resumed = train("convnet", "digits", out=out, **FULL, say=said.append)
+    resumed = train("convnet", "digits", out=out, **FULL, log=said.append)
     assert f"{third} is damaged" in said[0]
     assert f"{second} is torn" in said[1]
     assert said[2] == f"going on after epoch {int(first.stem[-5:])} of 4"
@@ -107,14 +107,14 @@ def test_a_checkpoint_of_another_training_is_not_taken(tmp_path):
     model = kcnn.build("mlp", classes=2, input_shape=(8, 8, 1))
     model.compile("sgd", "mse")
     model.optimizer.build(model.trainable_variables)
-    path = checkpoints.save(tmp_path, model, run="a", history=[{"epoch": 1}], batch_size=32, about={})
-    assert checkpoints.restore(path, model, "a").epoch == 1
-    with pytest.raises(checkpoints.Refused, match="of another training"):
-        checkpoints.restore(path, model, "b")
+    path = checkpoints.save_checkpoint(tmp_path, model, run="a", history=[{"epoch": 1}], batch_size=32, about={})
+    assert checkpoints.restore_checkpoint(path, model, "a").epoch == 1
+    with pytest.raises(checkpoints.CheckpointError, match="of another training"):
+        checkpoints.restore_checkpoint(path, model, "b")
     other = kcnn.build("mlp", classes=3, input_shape=(8, 8, 1))
     other.compile("sgd", "mse")
-    with pytest.raises(checkpoints.Refused, match="does not fit the network"):
-        checkpoints.restore(path, other, "a")
+    with pytest.raises(checkpoints.CheckpointError, match="does not fit the network"):
+        checkpoints.restore_checkpoint(path, other, "a")
 
 
 def test_a_new_checkpoint_stays_although_later_ones_were_refused(tmp_path):
@@ -122,15 +122,15 @@ def test_a_new_checkpoint_stays_although_later_ones_were_refused(tmp_path):
     model.compile("sgd", "mse")
     model.optimizer.build(model.trainable_variables)
     for epoch in (5, 6):
-        checkpoints.file(tmp_path, epoch).write_bytes(b"torn")
-    found, refused = checkpoints.newest(tmp_path, model, "a")
+        checkpoints.checkpoint_path(tmp_path, epoch).write_bytes(b"torn")
+    found, refused = checkpoints.restore_latest(tmp_path, model, "a")
     assert found is None
     assert [name in one for name, one in zip(("epoch-00006", "epoch-00005"), refused, strict=True)] == [True, True]
     rows = []
     for epoch in (1, 2, 3):
         rows.append({"epoch": epoch})
-        checkpoints.save(tmp_path, model, run="a", history=rows, batch_size=8, about={})
-    assert [path.name for path in checkpoints.files(tmp_path)] == ["epoch-00002.safetensors", "epoch-00003.safetensors"]
+        checkpoints.save_checkpoint(tmp_path, model, run="a", history=rows, batch_size=8, about={})
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == ["epoch-00002.safetensors", "epoch-00003.safetensors"]
 
 
 class Stopped(keras.callbacks.Callback):
@@ -150,7 +150,7 @@ def halves(out, at, **request):
     with pytest.raises(KeyboardInterrupt):
         train(out=out, callbacks=[Stopped(at)], **request)
     resumed = train(out=out, **request)
-    assert resumed.resumed == at
+    assert resumed.resumed_epochs == at
     return resumed
 
 
@@ -183,7 +183,7 @@ def test_a_training_of_several_workers_goes_on_in_one_process_from_their_checkpo
     (root / "worker-0").mkdir()
     for path in root.glob("epoch-*"):
         path.rename(root / "worker-0" / path.name)
-    assert train(out=tmp_path / "out", **request).resumed == 2
+    assert train(out=tmp_path / "out", **request).resumed_epochs == 2
 
 
 def test_other_pictures_of_the_same_number_are_another_run(tmp_path):
@@ -194,9 +194,9 @@ def test_other_pictures_of_the_same_number_are_another_run(tmp_path):
 
 
 def test_two_processes_do_not_train_into_one_folder(tmp_path):
-    from kcnn.runs import alone
+    from kcnn.runs import lock_folder
 
-    with alone(tmp_path / "out"), pytest.raises(ValueError, match="another process trains into"):
+    with lock_folder(tmp_path / "out"), pytest.raises(ValueError, match="another process trains into"):
         train("mlp", "digits", out=tmp_path / "out", input_shape=(8, 8, 1), epochs=1)
 
 
@@ -208,7 +208,7 @@ def test_a_request_that_came_to_no_epoch_leaves_the_folder_to_the_next(tmp_path)
 
 
 def test_a_folder_of_another_program_is_left_alone_and_not_listed(tmp_path):
-    from kcnn.runs import listed
+    from kcnn.runs import list_runs
 
     for word, text in (("a", '{"request": "GET"}'), ("b", "// no JSON"), ("c", '{"request": {"network": "x"}}')):
         (tmp_path / word).mkdir()
@@ -217,7 +217,7 @@ def test_a_folder_of_another_program_is_left_alone_and_not_listed(tmp_path):
             train("mlp", "digits", out=tmp_path / word, input_shape=(8, 8, 1), epochs=1)
         assert (tmp_path / word / "config.json").read_text() == text
     with pytest.raises(ValueError, match="no run in"):
-        listed(tmp_path)
+        list_runs(tmp_path)
 
 
 def test_a_full_disk_stops_with_a_clear_error_and_the_last_checkpoint_whole(tmp_path):
@@ -238,14 +238,14 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_last_checkpoint_whole(tmp_
 
 @pytest.mark.parametrize("ema", [0.0, pytest.param(0.999, marks=pytest.mark.every)])
 def test_a_loss_that_is_no_number_stops_at_once_naming_step_rate_layer_and_advice(ema, tmp_path):
-    with pytest.raises(NotFinite) as caught:
+    with pytest.raises(NonFiniteLossError) as caught:
         train(
             *("vgg11", "digits"),
             out=tmp_path / "out",
             input_shape=(32, 32, 1),
             epochs=2,
             learning_rate=1e4,
-            adjust={"optimizer": "sgd", "warm_up": 0.0, "ema": ema},
+            recipe_overrides={"optimizer": "sgd", "warm_up": 0.0, "ema": ema},
         )
     said = str(caught.value)
     assert f"at step {caught.value.step + 1} of epoch 1, at a learning rate of" in said
@@ -256,18 +256,18 @@ def test_a_loss_that_is_no_number_stops_at_once_naming_step_rate_layer_and_advic
 
 
 def test_the_layer_that_breaks_first_is_found_by_what_it_puts_out():
-    from kcnn.training.diagnose import first_not_finite
+    from kcnn.training.diagnose import find_first_non_finite
 
     model = kcnn.build("vgg11", classes=3, input_shape=(32, 32, 3))
     images = np.full((2, 32, 32, 3), 100.0, "float32")
-    assert first_not_finite(model, images, training=False) is None
+    assert find_first_non_finite(model, images, training=False) is None
     kernel = model.get_layer("conv4_1").kernel
     kernel.assign(kernel * np.inf)
-    assert first_not_finite(model, images, training=False) == "layer 'conv4_1', whose kernel is not finite itself"
+    assert find_first_non_finite(model, images, training=False) == "layer 'conv4_1', whose kernel is not finite itself"
     kernel.assign(np.full(kernel.shape, 3e38, "float32"))
-    assert first_not_finite(model, images, training=False) == "layer 'conv4_1'"
+    assert find_first_non_finite(model, images, training=False) == "layer 'conv4_1'"
     images[1, 0, 0, 0] = np.nan
-    assert first_not_finite(model, images, training=False) == "the images themselves"
+    assert find_first_non_finite(model, images, training=False) == "the images themselves"
 
 
 def test_a_batch_that_memory_does_not_hold_is_named_and_halved_where_asked(tmp_path, monkeypatch):
@@ -283,10 +283,10 @@ def test_a_batch_that_memory_does_not_hold_is_named_and_halved_where_asked(tmp_p
     monkeypatch.setattr(CrossEntropy, "call", hungry)
     x = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 1), "uint8")
     request = {"input_shape": (8, 8, 1), "epochs": 2, "adjust": {"optimizer": "sgd"}, "learning_rate": 0.1}
-    with pytest.raises(OutOfMemory, match="32 images of 8x8x1 a step do not fit into memory; give --batch-size 16"):
+    with pytest.raises(OutOfMemoryError, match="32 images of 8x8x1 a step do not fit into memory; give --batch-size 16"):
         train("mlp", (x, np.arange(80) % 2), out=tmp_path / "a", **request)
     said = []
-    found = train("mlp", (x, np.arange(80) % 2), out=tmp_path / "b", auto_batch=True, say=said.append, **request)
+    found = train("mlp", (x, np.arange(80) % 2), out=tmp_path / "b", auto_batch_size=True, log=said.append, **request)
     assert [line.rpartition(" ")[2] for line in said] == ["16", "8"]
     assert found.metrics["batch_size"] == 8
     assert found.history[0]["learning_rate"] <= 0.1 / 4  # SGD's rate shrinks with the batch

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from kcnn import Weights
 from kcnn.weights import fetch as fetching
-from kcnn.weights.fetch import NotFetched, fetch
+from kcnn.weights.fetch import DownloadError, download
 
 BODY = hashlib.shake_256(b"weights").digest(3_000_000)
 DIGITS = hashlib.sha256(BODY).hexdigest()
@@ -87,7 +87,7 @@ def cache(tmp_path, monkeypatch):
 
 def weights(url, digits=f"sha256:{DIGITS}"):
     given = {"layout": "own", "accuracy": None, "citation": "none", "licence": "none"}
-    return Weights(url=url, hash=digits, source="tests", **given)
+    return Weights(url=url, checksum=digits, source="tests", **given)
 
 
 def left(cache):
@@ -100,46 +100,46 @@ def folder(cache, url):
 
 
 def test_a_file_is_fetched_once_and_then_found_in_the_cache(server, cache):
-    path = fetch(weights(server.url))
+    path = download(weights(server.url))
     assert path.read_bytes() == BODY
-    assert fetch(weights(server.url)) == path
+    assert download(weights(server.url)) == path
     assert server.asked == [None]
     assert left(cache) == ["weights.bin"]
 
 
 @pytest.mark.parametrize("digits", [f"sha256:{DIGITS}", f"sha256:{DIGITS[:8]}", f"md5:{hashlib.md5(BODY).hexdigest()}"])
 def test_every_kind_of_hash_is_checked_by_its_own_measure(server, digits):
-    assert fetch(weights(server.url, digits)).read_bytes() == BODY
+    assert download(weights(server.url, digits)).read_bytes() == BODY
 
 
 def test_without_a_hash_only_a_file_of_weights_is_kept(server, cache, tmp_path):
     server.body = b"<html>log in first</html>"
-    with pytest.raises(NotFetched, match=r"is no file of weights, so it was deleted"):
-        fetch(weights(server.url, None))
+    with pytest.raises(DownloadError, match=r"is no file of weights, so it was deleted"):
+        download(weights(server.url, None))
     assert left(cache) == []
     save_file({"a/b": np.zeros(3)}, tmp_path / "good")
     server.body = (tmp_path / "good").read_bytes()
-    assert fetch(weights(server.url, None)).read_bytes() == server.body
+    assert download(weights(server.url, None)).read_bytes() == server.body
 
 
 def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server, cache):
-    path = fetch(weights(server.url))
+    path = download(weights(server.url))
     path.write_bytes(BODY[:1000] + b"!" + BODY[1001:])
-    assert fetch(weights(server.url)).read_bytes() == BODY
+    assert download(weights(server.url)).read_bytes() == BODY
     assert server.asked == [None, None]
 
 
 def test_two_files_of_one_name_are_two_files(server, cache):
-    first = fetch(weights(server.url))
+    first = download(weights(server.url))
     server.body = BODY[::-1]
     other = server.url.replace("weights.bin", "other/weights.bin")
-    second = fetch(weights(other, f"sha256:{hashlib.sha256(server.body).hexdigest()}"))
+    second = download(weights(other, f"sha256:{hashlib.sha256(server.body).hexdigest()}"))
     assert (first.name, first.read_bytes()) == (second.name, second.read_bytes()[::-1])
 
 
 def test_a_connection_that_is_cut_goes_on_where_it_was(server, cache):
     server.cuts = [1_000_000, 500_000]
-    assert fetch(weights(server.url)).read_bytes() == BODY
+    assert download(weights(server.url)).read_bytes() == BODY
     first, second, third = server.asked
     assert first is None
     assert 900_000 < int(second[6:-1]) <= 1_000_000
@@ -148,29 +148,29 @@ def test_a_connection_that_is_cut_goes_on_where_it_was(server, cache):
 
 def test_a_server_that_knows_no_ranges_begins_again(server, cache):
     server.cuts, server.ranges = [1_000_000], False
-    assert fetch(weights(server.url)).read_bytes() == BODY
+    assert download(weights(server.url)).read_bytes() == BODY
 
 
 def test_a_connection_that_is_always_cut_is_one_clear_error_and_leaves_nothing(server, cache):
     server.cuts, server.ranges = [1000] * 9, False
-    with pytest.raises(NotFetched, match=r"weights.bin could not be fetched .*check the network"):
-        fetch(weights(server.url))
+    with pytest.raises(DownloadError, match=r"weights.bin could not be fetched .*check the network"):
+        download(weights(server.url))
     assert left(cache) == []
     assert len(server.asked) == fetching.ATTEMPTS
 
 
 def test_another_file_than_published_is_an_error_and_leaves_nothing(server, cache):
     server.body = BODY[:-1] + b"!"
-    with pytest.raises(NotFetched, match=r"is not the file that tests published: its hash is not sha256:"):
-        fetch(weights(server.url))
+    with pytest.raises(DownloadError, match=r"is not the file that tests published: its hash is not sha256:"):
+        download(weights(server.url))
     assert left(cache) == []
 
 
 @pytest.mark.parametrize("status", [404, 403])
 def test_a_file_that_is_not_there_is_asked_for_once(server, cache, status):
     server.status = status
-    with pytest.raises(NotFetched, match=f"the server answers {status}"):
-        fetch(weights(server.url))
+    with pytest.raises(DownloadError, match=f"the server answers {status}"):
+        download(weights(server.url))
     assert len(server.asked) == 1
     assert left(cache) == []
 
@@ -179,33 +179,33 @@ def test_no_network_is_one_clear_error(server, cache):
     url = server.url
     server.shutdown()
     server.server_close()
-    with pytest.raises(NotFetched, match=r"could not be fetched \(.*refused.*\)"):
-        fetch(weights(url))
+    with pytest.raises(DownloadError, match=r"could not be fetched \(.*refused.*\)"):
+        download(weights(url))
     assert left(cache) == []
 
 
 def test_a_mirror_and_a_folder_stand_in_for_the_publisher(server, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", server.url.rpartition("/")[0])
-    assert fetch(weights("https://nowhere.invalid/a/weights.bin")).read_bytes() == BODY
+    assert download(weights("https://nowhere.invalid/a/weights.bin")).read_bytes() == BODY
     (tmp_path / "other.bin").write_bytes(BODY)
     monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", str(tmp_path))
-    assert fetch(weights("https://nowhere.invalid/a/other.bin")).read_bytes() == BODY
-    with pytest.raises(NotFetched, match="there is no file"):
-        fetch(weights("https://nowhere.invalid/a/third.bin"))
+    assert download(weights("https://nowhere.invalid/a/other.bin")).read_bytes() == BODY
+    with pytest.raises(DownloadError, match="there is no file"):
+        download(weights("https://nowhere.invalid/a/third.bin"))
 
 
 def test_a_file_url_is_read_and_checked(tmp_path, cache):
     (tmp_path / "own.bin").write_bytes(BODY[:100])
-    with pytest.raises(NotFetched, match="its hash is not"):
-        fetch(weights((tmp_path / "own.bin").as_uri()))
+    with pytest.raises(DownloadError, match="its hash is not"):
+        download(weights((tmp_path / "own.bin").as_uri()))
     assert left(cache) == []
 
 
 def test_a_cache_that_cannot_be_written_says_which_variable_moves_it(tmp_path, server, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(NotFetched, match="set KCNN_CACHE"):
-        fetch(weights(server.url))
+    with pytest.raises(DownloadError, match="set KCNN_CACHE"):
+        download(weights(server.url))
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(server, cache, monkeypatch):
@@ -213,8 +213,8 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(server, cache, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(fetching.os, "replace", full)
-    with pytest.raises(NotFetched, match="No space left"):
-        fetch(weights(server.url))
+    with pytest.raises(DownloadError, match="No space left"):
+        download(weights(server.url))
     assert left(cache) == []
 
 
@@ -245,7 +245,7 @@ def test_a_download_that_was_killed_goes_on_where_it_was(server, cache):
     assert left(cache) == ["weights.bin.part"]
     have = part.stat().st_size
     server.pause = 0
-    assert fetch(weights(server.url)).read_bytes() == BODY
+    assert download(weights(server.url)).read_bytes() == BODY
     assert server.asked == [None, f"bytes={have}-"]
     assert left(cache) == ["weights.bin"]
 
@@ -254,7 +254,7 @@ def test_what_was_left_of_another_file_is_thrown_away(server, cache):
     there = folder(cache, server.url)
     there.mkdir(parents=True)
     (there / "weights.bin.part").write_bytes(b"x" * 1000)
-    assert fetch(weights(server.url)).read_bytes() == BODY
+    assert download(weights(server.url)).read_bytes() == BODY
     assert server.asked == ["bytes=1000-", None]
 
 

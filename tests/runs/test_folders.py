@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kcnn import data
-from kcnn.data.images import Undecodable, decode
+from kcnn.data.images import ImageDecodeError, decode
 from tests.runs.photos import picture, sizes
 
 RAW = sys.modules["kcnn.data.raw"]
@@ -38,7 +38,7 @@ def test_split_folders_are_kept_and_a_lone_validation_folder_is_the_test(photos,
         picture(tmp_path / "own" / "val" / word / "a.png", color)
     found = data.load(tmp_path / "own", input_shape=(8, 8, 3))
     assert sizes(found) == {"train": 18, "validation": 2, "test": 2}
-    assert "validation split is kept for the test" in found.notes[0]
+    assert "validation split is kept for the test" in found.warnings[0]
 
 
 def test_a_file_that_cannot_be_decoded_is_skipped_counted_and_named(photos, caplog):
@@ -51,8 +51,8 @@ def test_a_file_that_cannot_be_decoded_is_skipped_counted_and_named(photos, capl
     assert all(one.reason for one in found.skipped)
     assert sum(sizes(found).values()) == 20
     assert "torn.jpg" in caplog.text
-    assert "notes.txt" in found.notes[0]
-    with pytest.raises(Undecodable):
+    assert "notes.txt" in found.warnings[0]
+    with pytest.raises(ImageDecodeError):
         decode(photos / "red" / "torn.jpg", (8, 8, 3))
 
 
@@ -60,9 +60,9 @@ def test_identical_pictures_in_two_splits_are_reported(photos):
     for i in range(10):
         (photos / "red" / f"copy{i}.png").write_bytes((photos / "red" / "1.png").read_bytes())
     found = data.load(photos, input_shape=(8, 8, 3), test=0.3, validation=0.2)
-    assert found.repeated
-    assert {one.second_split for one in found.repeated} <= {"validation", "test"}
-    assert all(one.first_split != one.second_split for one in found.repeated)
+    assert found.duplicates
+    assert {one.second_split for one in found.duplicates} <= {"validation", "test"}
+    assert all(one.first_split != one.second_split for one in found.duplicates)
 
 
 def test_pictures_are_compared_when_asked_and_read_only_where_sizes_are_equal(photos, monkeypatch):
@@ -71,7 +71,7 @@ def test_pictures_are_compared_when_asked_and_read_only_where_sizes_are_equal(ph
     Path(test.names[0]).write_bytes(Path(train.names[0]).read_bytes())
     read, content = [], RAW.content
     monkeypatch.setattr(sys.modules["kcnn.data.splits"], "content", lambda one: read.append(one) or content(one))
-    (one,) = found.repeated
+    (one,) = found.duplicates
     assert (one.first, one.first_split, one.second, one.second_split) == (
         train.names[0],
         "train",
@@ -81,14 +81,14 @@ def test_pictures_are_compared_when_asked_and_read_only_where_sizes_are_equal(ph
     sizes = [Path(name).stat().st_size for name in read]
     assert all(sizes.count(size) > 1 for size in sizes)
     assert 2 <= len(read) < 20
-    assert found.repeated == (one,)
+    assert found.duplicates == (one,)
     assert len(read) == len(sizes)
 
 
 def test_a_file_that_is_gone_is_no_repetition(photos):
     found = data.load(photos, input_shape=(8, 8, 3))
     Path(found.splits["test"].names[0]).unlink()
-    assert found.repeated == ()
+    assert found.duplicates == ()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from kcnn.data.images import Undecodable, crop_box, decode, fit_array, resized
+from kcnn.data.images import ImageDecodeError, crop_box, decode, fit_array, resize
 
 ORIENTATION = 0x0112
 
@@ -52,7 +52,7 @@ def test_an_orientation_that_is_no_number_turns_nothing(shorter):
     jpeg = file(rough(48, 32), exif=as_text)
     assert isinstance(Image.open(io.BytesIO(jpeg)).getexif()[ORIENTATION], str)
     assert (
-        decode(jpeg, (20, 20, 3), shorter=shorter) == decode(file(rough(48, 32)), (20, 20, 3), shorter=shorter)
+        decode(jpeg, (20, 20, 3), resize_shorter_to=shorter) == decode(file(rough(48, 32)), (20, 20, 3), resize_shorter_to=shorter)
     ).all()
 
 
@@ -75,13 +75,13 @@ def test_every_pixel_counts_when_a_picture_shrinks(size, place):
     _, _, bottom, right = box = crop_box(*size, 8, 8)
     row, column = (low + int(at * (high - 1 - low)) for low, high, at in zip(box, (bottom, right), place, strict=False))
     black[row, column] = 255
-    assert resized(black, (8, 8, 1)).any()
+    assert resize(black, (8, 8, 1)).any()
 
 
 @pytest.mark.parametrize("side", [30, 61, 99, 101, 130, 167, 199, 200, 450])
 def test_a_picture_is_resized_as_pillow_does_within_a_hundredth_of_white(side):
     image = rough(side, side)
-    assert away(resized(np.asarray(image), (100, 100, 3)), np.asarray(image.resize((100, 100), 2))) < 2.55
+    assert away(resize(np.asarray(image), (100, 100, 3)), np.asarray(image.resize((100, 100), 2))) < 2.55
 
 
 def test_grey_and_colour_become_each_other():
@@ -100,7 +100,7 @@ def test_a_jpeg_cut_short_or_broken_inside_is_refused_and_one_with_harmless_byte
     whole = file(rough(200, 200), quality=95)
     scan = whole.index(b"\xff\xda")
     for broken in (whole[: len(whole) // 2], whole[: scan + 100], whole[:20], b"", b"no picture"):
-        with pytest.raises(Undecodable):
+        with pytest.raises(ImageDecodeError):
             decode(broken, (50, 50, 3))
     assert (decode(whole + b"behind the end", (50, 50, 3)) == decode(whole, (50, 50, 3))).all()
     with_stray_bytes = whole[:scan] + b"\x00\x00" + whole[scan:]  # which libjpeg warns of

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import kcnn
-from kcnn.inspect import Statistics, activations, filters, grad_cam, measured_field, occlusion
+from kcnn.inspect import TrainingStatistics, activations, filters, grad_cam, measure_receptive_field, occlusion
 from kcnn.training import train
-from kcnn.transfer import prepare
+from kcnn.transfer import replace_head
 from tests.catalogue import NETWORKS, ONE_PER_FAMILY
 
 SIDE = 24
@@ -19,11 +19,11 @@ SIDE = 24
 
 def body(x):
     x = kcnn.blocks.conv(x, 8, 5, name="conv1")
-    x = kcnn.blocks.maxpool(x, 2, name="pool1")
+    x = kcnn.blocks.max_pool(x, 2, name="pool1")
     return kcnn.blocks.conv(x, 16, 3, name="conv2")
 
 
-SMALL = kcnn.Architecture(body=body, reference="two convolutions", input_shape=(SIDE, SIDE, 1), classes=2)
+SMALL = kcnn.Architecture(backbone=body, reference="two convolutions", input_shape=(SIDE, SIDE, 1), classes=2)
 
 
 def planted(count, seed):
@@ -60,7 +60,7 @@ def corner(heat):
 
 
 def test_the_standard_library_keeps_its_inspect():
-    assert standard.signature(kcnn.draw)
+    assert standard.signature(kcnn.trace)
     assert kcnn.inspect.__name__ == "kcnn.inspect"
 
 
@@ -81,7 +81,7 @@ def test_a_layer_that_is_not_there_is_answered_with_the_nearest(small):
         lambda: activations(small, images, "konv1*"),
         lambda: filters(small, "konv1"),
         lambda: grad_cam(small, images, layer="konv1"),
-        lambda: measured_field(small, "konv1"),
+        lambda: measure_receptive_field(small, "konv1"),
     ):
         with pytest.raises(LookupError, match=r"no layer of 'body' answers to 'konv1.*nearest are conv1"):
             look()
@@ -148,7 +148,7 @@ def test_a_look_leaves_the_model_as_it_was(small):
     before = small.get_weights()
     images = planted(2, 0)[0]
     grad_cam(small, images, layer="conv1")
-    measured_field(small, "conv2")
+    measure_receptive_field(small, "conv2")
     for a, b in zip(before, small.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert small.get_layer("conv1").output is not None  # an error where a layer has got a second node
@@ -156,11 +156,11 @@ def test_a_look_leaves_the_model_as_it_was(small):
 
 def test_a_deployed_model_is_looked_into_as_the_trained_one(small):
     images = planted(4, 5)[0]
-    plain = kcnn.deploy(small, softmax=True)
+    plain = kcnn.optimize_for_inference(small, softmax=True)
     np.testing.assert_allclose(grad_cam(plain, images), grad_cam(small, images), atol=1e-3)
     assert occlusion(plain, images[1:2], patch=6)[0][2:8, 16:22].mean() > 0.1  # of probability
     assert list(activations(plain, images, "conv*"))
-    assert measured_field(plain, "conv2").agrees
+    assert measure_receptive_field(plain, "conv2").agrees
 
 
 def test_a_sure_answer_behind_a_softmax_still_has_a_map(small):
@@ -181,10 +181,10 @@ def test_a_network_of_keras_applications_is_looked_into(mobile):
     assert grad_cam(mobile, images).shape == (2, 64, 64)
     assert grad_cam(mobile, images, layer="block_1_expand").max() <= 1  # passed by the way around it
     assert occlusion(mobile, images[:1], patch=32).shape == (1, 64, 64)
-    moved = prepare(mobile, classes=["ant", "bee"], seed=0)
+    moved = replace_head(mobile, classes=["ant", "bee"], seed=0)
     assert grad_cam(moved, images, 1).shape == (2, 64, 64)
     for layer in ("Conv1", "block_2_add", "block_4_depthwise"):
-        assert measured_field(mobile, layer).agrees
+        assert measure_receptive_field(mobile, layer).agrees
 
 
 def test_a_model_inside_a_model_is_named_and_laid_flat(mobile):
@@ -192,14 +192,14 @@ def test_a_model_inside_a_model_is_named_and_laid_flat(mobile):
     nested = keras.Model(image, mobile(image))
     with pytest.raises(LookupError, match=f"{mobile.name!r} is a model inside it, whose layers kcnn.deploy"):
         activations(nested, np.zeros((1, 64, 64, 3)), "block_1_*")
-    flat = kcnn.deploy(nested)
+    flat = kcnn.optimize_for_inference(nested)
     assert activations(flat, np.zeros((1, 64, 64, 3)), "block_1_*")
     images = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3))
-    for look in (lambda one: grad_cam(one, images), filters, lambda one: measured_field(one, mobile.name)):
+    for look in (lambda one: grad_cam(one, images), filters, lambda one: measure_receptive_field(one, mobile.name)):
         with pytest.raises(ValueError, match=r"a model inside it, whose layers kcnn\.deploy"):
             look(nested)
     np.testing.assert_allclose(grad_cam(flat, images), grad_cam(mobile, images), atol=1e-3)
-    assert measured_field(flat, "block_3_depthwise").agrees
+    assert measure_receptive_field(flat, "block_3_depthwise").agrees
     np.testing.assert_allclose(
         occlusion(nested, images, 1, patch=32), occlusion(mobile, images, 1, patch=32), rtol=1e-3, atol=1e-6
     )
@@ -222,14 +222,14 @@ def test_a_model_inside_a_model_is_named_and_laid_flat(mobile):
 )
 def test_a_measured_field_is_what_arithmetic_says(name, layer, shape):
     model = kcnn.build(name, input_shape=shape, top=False)
-    row = kcnn.measure(kcnn.read(model))[layer]
+    row = kcnn.summary(kcnn.from_keras(model))[layer]
     for position in (None, (0, 0), (row.shape[0] - 1, 0)):
-        field = measured_field(model, layer, position)
+        field = measure_receptive_field(model, layer, position)
         assert field.agrees, field
-        assert field.size == row.field
+        assert field.size == row.receptive_field
         begin = row.offset[0] + field.position[0] * row.stride[0]
-        if begin >= 0 and begin + row.field[0] <= shape[0]:  # far from the edges
-            assert field.rows == (begin, begin + row.field[0])
+        if begin >= 0 and begin + row.receptive_field[0] <= shape[0]:  # far from the edges
+            assert field.rows == (begin, begin + row.receptive_field[0])
         outside = field.gradient.copy()
         outside[slice(*field.rows), slice(*field.columns)] = 0
         assert outside.sum() == 0
@@ -241,7 +241,7 @@ def test_saturated_functions_hide_no_pixel_of_a_field():
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(x)
     x = keras.layers.MaxPooling2D(3, 1)(x + 100.0)
     x = keras.layers.Conv2D(4, 3, activation="sigmoid", name="last")(x)
-    field = measured_field(keras.Model(image, x), "last", (4, 4))
+    field = measure_receptive_field(keras.Model(image, x), "last", (4, 4))
     assert field.agrees
     assert field.rows == field.columns == (3, 10)
     assert field.size == (7, 7)
@@ -249,9 +249,9 @@ def test_saturated_functions_hide_no_pixel_of_a_field():
 
 def test_a_field_is_of_layers_with_places_and_of_positions_in_them(small):
     with pytest.raises(ValueError, match=r"'logits' of 'body' gives .* which has no rows and columns"):
-        measured_field(small, "logits")
+        measure_receptive_field(small, "logits")
     with pytest.raises(ValueError, match=r"position \(99, 0\) is outside of layer 'conv1'"):
-        measured_field(small, "conv1", (99, 0))
+        measure_receptive_field(small, "conv1", (99, 0))
 
 
 def test_statistics_of_a_training_are_rows_in_a_csv_and_change_nothing(tmp_path):
@@ -260,7 +260,7 @@ def test_statistics_of_a_training_are_rows_in_a_csv_and_change_nothing(tmp_path)
     served = kcnn.data.load(pictures, input_shape=(16, 16, 1), batch_size=8)
     options = {"epochs": 2, "seed": 1, "options": {"units": 1}, "adjust": {"batch_size": 8}}
     path = tmp_path / "statistics.csv"
-    watch = Statistics(pictures[0][:4], pictures[1][:4], path=path, every=5)
+    watch = TrainingStatistics(pictures[0][:4], pictures[1][:4], path=path, every=5)
     watched = train("resnet20", served, out=tmp_path / "watched", callbacks=[watch], **options)
     plain = train("resnet20", served, out=tmp_path / "plain", **options)
     for a, b in zip(watched.history, plain.history, strict=True):
@@ -283,7 +283,7 @@ def test_statistics_of_a_training_are_rows_in_a_csv_and_change_nothing(tmp_path)
 
 def test_the_gradient_norm_is_that_of_the_loss(small):
     images, labels = planted(4, 0)
-    watch = Statistics(images, labels)
+    watch = TrainingStatistics(images, labels)
     twin = keras.models.clone_model(small)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     twin.compile(keras.optimizers.SGD(1.0), loss)
@@ -305,7 +305,7 @@ def test_statistics_go_on_where_a_training_goes_on_at_the_steps_of_one_that_was_
     twin.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     path = tmp_path / "s.csv"
     for _ in range(2):
-        watch = Statistics(images[:4], labels[:4], path=path, every=3, layers="conv*")
+        watch = TrainingStatistics(images[:4], labels[:4], path=path, every=3, layers="conv*")
         twin.fit(images, labels, batch_size=8, verbose=0, callbacks=[watch])
     assert [row["step"] for row in watch.rows if row["layer"] == "conv1"] == [1, 4, 7]
     assert len(path.read_text().splitlines()) == 1 + len(watch.rows)
@@ -353,8 +353,8 @@ def test_the_command_opens_any_keras_model_and_refuses_what_is_none(small, mobil
 @pytest.mark.every
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "." not in name or name in ONE_PER_FAMILY])
 def test_every_network_is_looked_into(name):
-    wanted = kcnn.draw(name).image.shape
-    side = min(wanted[0], max(64, kcnn.smallest_input(name)))
+    wanted = kcnn.trace(name).input.shape
+    side = min(wanted[0], max(64, kcnn.min_input_size(name)))
     shape = (side, side, wanted[2])
     model = kcnn.build(name, input_shape=shape, classes=3, seed=0)
     images = np.random.default_rng(0).uniform(0, 255, (1, *shape))
@@ -368,5 +368,5 @@ def test_every_network_is_looked_into(name):
     if name != "mlp":
         assert filters(model).ndim == 4
     for layer in placed[:: max(1, len(placed) // 4)]:
-        assert measured_field(model, layer, draws=1).agrees, layer
+        assert measure_receptive_field(model, layer, draws=1).agrees, layer
     keras.backend.clear_session()

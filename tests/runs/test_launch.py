@@ -145,13 +145,13 @@ def test_launching_loads_no_tensorflow():
     ],
 )
 def test_slurms_node_lists_are_written_out(nodes, wanted):
-    assert cluster.hosts(nodes) == wanted
+    assert cluster.expand_hosts(nodes) == wanted
 
 
 @pytest.mark.parametrize("nodes", ["n[1-", "n[3-1]", "n[a]", "", "n,,m", "n]1["])
 def test_a_broken_node_list_is_refused_with_what_one_is_like(nodes):
     with pytest.raises(ValueError, match=r"n?ode list .* like"):
-        cluster.hosts(nodes)
+        cluster.expand_hosts(nodes)
 
 
 SLURM = {
@@ -163,19 +163,19 @@ SLURM = {
 
 
 def test_slurms_tasks_become_workers_in_the_order_of_the_nodes():
-    found = cluster.cluster({**SLURM, "SLURM_PROCID": "3"})
+    found = cluster.detect_cluster({**SLURM, "SLURM_PROCID": "3"})
     assert found.workers == ("n1:16003", "n1:16004", "n2:16003", "n2:16004", "m:16003")
     assert found.index == 3
-    assert cluster.cluster({**SLURM, "SLURM_PROCID": "3"}, port=700).workers[-1] == "m:700"
+    assert cluster.detect_cluster({**SLURM, "SLURM_PROCID": "3"}, port=700).workers[-1] == "m:700"
     cyclic = {**SLURM, "SLURM_PROCID": "1", "SLURM_NODEID": "1", "SLURM_LOCALID": "0"}
-    assert cluster.cluster(cyclic).index == 2
+    assert cluster.detect_cluster(cyclic).index == 2
     assert json.loads(found.config)["task"] == {"type": "worker", "index": 3}
 
 
 def test_outside_a_step_of_several_tasks_slurm_names_no_cluster():
-    assert cluster.cluster({**SLURM, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) is None
+    assert cluster.detect_cluster({**SLURM, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) is None
     batch = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NTASKS": "5", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"}
-    assert cluster.cluster(batch) is None
+    assert cluster.detect_cluster(batch) is None
 
 
 @pytest.mark.parametrize(
@@ -183,18 +183,18 @@ def test_outside_a_step_of_several_tasks_slurm_names_no_cluster():
 )
 def test_slurm_variables_that_disagree_are_refused(changed):
     with pytest.raises(ValueError, match="Slurm"):
-        cluster.cluster({**SLURM, "SLURM_PROCID": "0", **changed})
+        cluster.detect_cluster({**SLURM, "SLURM_PROCID": "0", **changed})
 
 
 TWO = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
 
 
 def test_tf_config_says_who_is_who_also_with_a_chief_and_comes_before_slurm():
-    assert cluster.cluster({"TF_CONFIG": json.dumps(TWO), **SLURM}) == cluster.Cluster(("a:1", "b:1"), 1)
+    assert cluster.detect_cluster({"TF_CONFIG": json.dumps(TWO), **SLURM}) == cluster.Cluster(("a:1", "b:1"), 1)
     chief = {"cluster": {"worker": ["b:1"], "chief": ["a:1"]}, "task": {"type": "worker", "index": 0}}
-    assert cluster.cluster({"TF_CONFIG": json.dumps(chief)}) == cluster.Cluster(("a:1", "b:1"), 1)
-    assert cluster.cluster({"TF_CONFIG": "{}"}) is None
-    assert cluster.cluster({}) is None
+    assert cluster.detect_cluster({"TF_CONFIG": json.dumps(chief)}) == cluster.Cluster(("a:1", "b:1"), 1)
+    assert cluster.detect_cluster({"TF_CONFIG": "{}"}) is None
+    assert cluster.detect_cluster({}) is None
 
 
 @pytest.mark.parametrize(
@@ -214,4 +214,4 @@ def test_tf_config_says_who_is_who_also_with_a_chief_and_comes_before_slurm():
 )
 def test_a_malformed_tf_config_is_one_error_that_shows_a_right_one(text, what):
     with pytest.raises(ValueError, match=f"TF_CONFIG .*{what}.*should be like"):
-        cluster.cluster({"TF_CONFIG": text})
+        cluster.detect_cluster({"TF_CONFIG": text})

@@ -10,9 +10,9 @@ from PIL import Image
 
 import kcnn
 from kcnn import answers, data
-from kcnn.data.splits import cut
-from kcnn.deploy.check import checked
-from kcnn.deploy.export import export
+from kcnn.data.splits import split_indices
+from kcnn.deploy.check import verify_exports
+from kcnn.deploy.export import export_model
 from kcnn.training import train
 from tests.runs.photos import picture, sizes
 from tests.runs.test_use import kcnn_command
@@ -49,7 +49,7 @@ def learned(tmp_path_factory):
     """A run on 400 pictures of three labels, and what it learned from."""
     served = data.load(marked(400), classes=CLASSES, input_shape=(32, 32, 1), batch_size=16, multi_label=True)
     folder = tmp_path_factory.mktemp("several") / "run"
-    run = train("lenet5.modern", served, out=folder, epochs=8, learning_rate=3e-3, adjust={"batch_size": 16})
+    run = train("lenet5.modern", served, out=folder, epochs=8, learning_rate=3e-3, recipe_overrides={"batch_size": 16})
     return run, served
 
 
@@ -149,7 +149,7 @@ def test_pictures_of_one_label_each_may_be_learned_as_several_with_a_note(photos
     for path in (photos / "red").iterdir():
         path.rename(path.with_name(f"r{path.name}"))
     found = data.load(photos, input_shape=(8, 8, 3), multi_label=True)
-    assert "no picture has more than one label" in found.notes
+    assert "no picture has more than one label" in found.warnings
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
@@ -157,23 +157,23 @@ def test_pictures_of_one_label_each_may_be_learned_as_several_with_a_note(photos
 def test_every_label_keeps_its_share_in_a_cut(share, seed):
     rng = np.random.default_rng(5)
     labels = (rng.random((500, 6)) < [0.5, 0.3, 0.2, 0.1, 0.05, 0.01]).astype("int64")
-    stay, go = cut(labels, round(share * 500), seed, "abcdef")
+    stay, go = split_indices(labels, round(share * 500), seed, "abcdef")
     assert sorted([*stay, *go]) == list(range(500))
     assert len(go) == pytest.approx(share * 500, abs=12)
     there = labels.sum(axis=0)
     assert labels[go].sum(axis=0) == pytest.approx(there * share, abs=1 + 0.05 * there.max())
     assert labels[go].sum(axis=0).min() >= 1
     assert labels[stay].sum(axis=0).min() >= 1
-    assert list(go) == list(cut(labels, round(share * 500), seed, "abcdef")[1])
+    assert list(go) == list(split_indices(labels, round(share * 500), seed, "abcdef")[1])
 
 
 def test_a_threshold_stands_midway_between_what_has_the_label_and_what_has_not():
     found = np.array([[0.1, 0.9], [0.2, 0.2], [0.6, 0.8], [0.8, 0.1]])
     truth = np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
-    assert answers.thresholds(found, truth) == pytest.approx([0.4, 0.5])  # of the second class there is none
+    assert answers.choose_thresholds(found, truth) == pytest.approx([0.4, 0.5])  # of the second class there is none
     # one miss below all others: 3 of 4 found without error (F1 6/7) against all found with two errors (F1 8/10)
     scores = np.array([[0.9], [0.8], [0.7], [0.3], [0.5], [0.4]])
-    assert answers.thresholds(scores, np.array([[1], [1], [1], [1], [0], [0]])) == pytest.approx([0.6])
+    assert answers.choose_thresholds(scores, np.array([[1], [1], [1], [1], [0], [0]])) == pytest.approx([0.6])
 
 
 def test_average_precision_is_the_mean_of_precisions_at_each_hit():
@@ -192,7 +192,7 @@ def test_a_network_learns_several_labels_and_its_folder_tells(learned):
     for row in found["per_class"].values():
         assert 0 < row["threshold"] < 1
         assert row["average_precision"] > 0.9
-    card = kcnn.load(run.folder / "model.keras").card
+    card = kcnn.load_model(run.folder / "model.keras").card
     assert card["multi_label"]
     assert card["thresholds"] == [row["threshold"] for row in found["per_class"].values()]
     assert run.history[-1]["val_average_precision"] > 0.9
@@ -203,11 +203,11 @@ def test_a_network_learns_several_labels_and_its_folder_tells(learned):
 
 def test_exported_files_give_the_same_labels_and_know_their_thresholds(learned, tmp_path):
     run, served = learned
-    model = kcnn.load(run.folder / "model.keras")
+    model = kcnn.load_model(run.folder / "model.keras")
     examples = served.splits["train"].full(np.arange(50))[0]
     formats = ("litert", "litert-int8", "onnx", "keras")
-    files = [(name, export(model, tmp_path / name / name, name, examples=examples)) for name in formats]
-    ours, *theirs = checked(files, model, run.folder / "model.keras", served.test)
+    files = [(name, export_model(model, tmp_path / name / name, name, examples=examples)) for name in formats]
+    ours, *theirs = verify_exports(files, model, run.folder / "model.keras", served.test)
     assert ours.accuracy == run.metrics["accuracy"]
     for one in theirs:
         assert one.agreement >= (0.8 if one.name == "litert-int8" else 1.0), one
@@ -217,7 +217,7 @@ def test_predict_and_evaluate_tell_labels(learned, tmp_path):
     run, served = learned
     pixels, labels = served.splits["test"].full(np.array([0]))
     Image.fromarray(pixels[0, ..., 0]).save(tmp_path / "one.png")
-    phone = export(kcnn.load(run.folder / "model.keras"), tmp_path / "phone")
+    phone = export_model(kcnn.load_model(run.folder / "model.keras"), tmp_path / "phone")
     said = []
     for model in (run.folder, phone):
         done = kcnn_command("predict", model, tmp_path / "one.png", "--json")
@@ -229,7 +229,7 @@ def test_predict_and_evaluate_tell_labels(learned, tmp_path):
 
 def test_weights_with_their_head_bring_the_kind_of_answer_along(learned, tmp_path):
     run, _ = learned
-    trained = kcnn.load(run.folder / "model.keras")
+    trained = kcnn.load_model(run.folder / "model.keras")
     kcnn.weights.save(trained, tmp_path / "own.safetensors")
     model = kcnn.build("lenet5.modern", input_shape=(32, 32, 1), classes=3, weights=tmp_path / "own.safetensors")
     assert model.card["multi_label"]
@@ -239,7 +239,7 @@ def test_weights_with_their_head_bring_the_kind_of_answer_along(learned, tmp_pat
     one = data.load((images, labels[:, 0] + labels[:, 1]), input_shape=(32, 32, 1))
     found = train("lenet5.modern", one, out=tmp_path / "run", weights=tmp_path / "own.safetensors", epochs=1)
     assert "confusion" in found.metrics
-    card = kcnn.load(tmp_path / "run" / "model.keras").card
+    card = kcnn.load_model(tmp_path / "run" / "model.keras").card
     assert not card["multi_label"]
     assert not card["thresholds"]
 
@@ -258,14 +258,14 @@ def test_train_and_evaluate_commands_take_a_csv(table, tmp_path):
 
 def test_several_labels_are_mixed_as_shares(learned, tmp_path):
     _, served = learned
-    mixed = train("lenet5.modern", served, out=tmp_path / "run", epochs=1, adjust={"mixup": 0.2, "cutmix": 1.0})
+    mixed = train("lenet5.modern", served, out=tmp_path / "run", epochs=1, recipe_overrides={"mixup": 0.2, "cutmix": 1.0})
     assert np.isfinite(mixed.metrics["loss"])
 
 
 def test_what_is_for_one_label_is_refused(learned, tmp_path):
     _, served = learned
     with pytest.raises(ValueError, match="class_weights are for pictures of one label each"):
-        train("lenet5.modern", served, out=tmp_path, adjust={"class_weights": "balanced"})
+        train("lenet5.modern", served, out=tmp_path, recipe_overrides={"class_weights": "balanced"})
     with pytest.raises(ValueError, match="auxiliary classifiers are for pictures of one label each"):
         train("googlenet", data.load(marked(40), input_shape=(224, 224, 1), multi_label=True), out=tmp_path, aux=True)
     one = data.load("digits", input_shape=(32, 32, 1))

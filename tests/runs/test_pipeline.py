@@ -64,7 +64,7 @@ def test_a_slice_decodes_nothing_of_the_others(numbered, monkeypatch):
     monkeypatch.setattr(
         type(numbered.splits["train"]), "full", lambda self, places: read.append(len(places)) or whole(self, places)
     )
-    whole = serve.Split.whole
+    whole = serve.Split.images
     list(numbered.epochs(0, 1, shard=(1, 4)))
     assert read == [4] * 4
 
@@ -94,12 +94,12 @@ def test_augmentation_follows_from_seed_and_epoch_however_far_the_data_was_gone_
 
 def test_every_epoch_batch_and_slice_is_augmented_by_a_seed_of_its_own(numbered):
     def seeds(shard):
-        batches = serve.Training(numbered.splits["train"], 5, (0, 3), 4, 16, shard)
+        batches = serve.TrainingBatches(numbered.splits["train"], 5, (0, 3), 4, 16, shard)
         return [tuple(batches.chance(n).tolist()) for n in range(len(batches))]
 
     drawn = seeds((0, 2)) + seeds((1, 2))
     assert len(set(drawn)) == 24
-    later = serve.Training(numbered.splits["train"], 5, (2, 3), 4, 16, (1, 2))
+    later = serve.TrainingBatches(numbered.splits["train"], 5, (2, 3), 4, 16, (1, 2))
     assert [tuple(later.chance(n).tolist()) for n in range(4)] == drawn[20:]
 
 
@@ -116,7 +116,7 @@ def test_an_augmentation_that_changes_nothing_is_none(numbered):
 
 def test_crops_are_cut_out_of_larger_pictures():
     x = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), "uint8")
-    found = data.load((x, np.arange(40) % 2), input_shape=(8, 8, 3), oversize=2.0, batch_size=4)
+    found = data.load((x, np.arange(40) % 2), input_shape=(8, 8, 3), resize_factor=2.0, batch_size=4)
     assert found.splits["train"].store.kept == 40  # as they came: nothing is copied
     pixels, _ = next(iter(found.epochs(0, 1, Augmentation(resized_crop=(0.25, 0.25)))))
     assert pixels.shape == (4, 8, 8, 3)
@@ -224,7 +224,7 @@ def test_importing_and_loading_leave_tensorflow_and_keras_unloaded():
 
 
 def test_keras_waits_for_no_batch_that_was_read_ahead():
-    from kcnn.data.pydata import AHEAD, Ahead
+    from kcnn.data.pydata import AHEAD, Prefetch
 
     read, enough = [], threading.Event()
 
@@ -238,7 +238,7 @@ def test_keras_waits_for_no_batch_that_was_read_ahead():
                 enough.set()
             return np.zeros((1, 2, 2, 1), "uint8"), np.zeros(1, "int64")
 
-    batches = Ahead(Slow())
+    batches = Prefetch(Slow())
     batches[0]
     assert enough.wait(60)
     assert [len(y) for _, y in batches] == [1] * 5

@@ -22,7 +22,7 @@ def features(model, folder):
     """Mean features and class of every photo, cropped to 224 of a shorter side of 256."""
     photos = {name: sorted(f for f in (folder / name).iterdir() if f.suffix != ".gif") for name in ("ants", "bees")}
     files = [(y, f) for y, name in enumerate(photos) for f in photos[name]]
-    x = np.stack([decode(f, (224, 224, 3), shorter=256) for _, f in files]).astype("float32")
+    x = np.stack([decode(f, (224, 224, 3), resize_shorter_to=256) for _, f in files]).astype("float32")
     return model.predict(x, verbose=0).mean((1, 2)), np.array([y for y, _ in files])
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kcnn.training import RECIPES, Recipe, accuracy, adamw, balanced, recipe, schedule, sgd
+from kcnn.training import RECIPES, Recipe, make_accuracy, adamw, balance_class_weights, get_recipe, schedule, sgd
 from kcnn.training.losses import CrossEntropy
-from kcnn.training.optimizers import WarmUp
+from kcnn.training.optimizers import LinearWarmup
 
 
 def rates(made, steps):
@@ -20,16 +20,16 @@ def test_the_step_schedule_divides_by_ten_after_exactly_half_and_three_quarters_
 
 
 def test_the_cosine_rises_in_a_line_and_falls_to_nothing():
-    made = schedule("cosine", 0.4, 100, warm_up=0.1)
+    made = schedule("cosine", 0.4, 100, warmup=0.1)
     assert rates(made, [0, 5, 10]) == pytest.approx([0.0, 0.2, 0.4], abs=1e-6)
     assert rates(made, [55, 100]) == pytest.approx([0.2, 0.0], abs=1e-6)
 
 
 def test_a_constant_rate_warms_up_too_and_comes_back_from_its_config():
-    made = schedule("constant", 0.3, 100, warm_up=0.1)
+    made = schedule("constant", 0.3, 100, warmup=0.1)
     assert rates(made, [0, 4, 9, 10, 99]) == pytest.approx([0.03, 0.15, 0.3, 0.3, 0.3])
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
-    assert isinstance(again, WarmUp)
+    assert isinstance(again, LinearWarmup)
     assert rates(again, [4]) == pytest.approx([0.15])
     with pytest.raises(ValueError, match="cosine"):
         schedule("linear", 0.1, 10)
@@ -67,14 +67,14 @@ def test_adamws_weight_decay_stands_apart_from_the_gradient_and_spares_the_bias(
 
 
 def test_clipping_bounds_the_norm_of_all_gradients_together():
-    kernel, bias = one_step(sgd(1.0, momentum=0.0, nesterov=False, clip=1.0), gradient=30.0)
+    kernel, bias = one_step(sgd(1.0, momentum=0.0, nesterov=False, clip_global_norm=1.0), gradient=30.0)
     assert (1 - kernel) ** 2 + (1 - bias) ** 2 == pytest.approx(2**2, rel=1e-5)  # two steps of norm 1, one way
 
 
 def test_the_average_of_the_weights_follows_with_its_momentum():
     layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
     layer.build((None, 1))
-    optimizer = sgd(0.1, momentum=0.0, nesterov=False, ema=0.9)
+    optimizer = sgd(0.1, momentum=0.0, nesterov=False, ema_momentum=0.9)
     for _ in range(2):
         optimizer.apply([ops.ones((1, 1))], layer.trainable_variables)
     optimizer.finalize_variable_values(layer.trainable_variables)
@@ -94,7 +94,7 @@ def test_label_smoothing_takes_class_numbers():
 
 def test_balanced_class_weights_give_every_class_the_same_part():
     labels = np.array([0, 0, 0, 1])
-    weights = balanced(labels, 2)
+    weights = balance_class_weights(labels, 2)
     assert weights == pytest.approx([4 / 6, 2.0])
     assert sum(weights[n] for n in labels if n == 0) == pytest.approx(sum(weights[n] for n in labels if n == 1))
     logits = np.zeros((4, 2), "float32")
@@ -105,7 +105,7 @@ def test_balanced_class_weights_give_every_class_the_same_part():
 
 
 def test_accuracy_counts_class_numbers_and_shares_alike_and_by_weight():
-    metric = accuracy()
+    metric = make_accuracy()
     logits = np.array([[2.0, 1.0], [0.0, 3.0], [5.0, 0.0]], "float32")
     metric.update_state(np.array([0, 0, 0]), logits)
     assert float(metric.result()) == pytest.approx(2 / 3)
@@ -124,16 +124,16 @@ def test_the_papers_recipe_is_that_of_resnet_on_cifar():
     paper = RECIPES["paper"]
     steps = paper.epochs * (45000 // paper.batch_size)
     assert 63500 <= steps <= 64500
-    made = schedule(paper.schedule, paper.learning_rate, steps, warm_up=paper.warm_up, drops=paper.drops)
+    made = schedule(paper.schedule, paper.learning_rate, steps, warmup=paper.warmup, milestones=paper.milestones)
     assert rates(made, [0, steps // 2 + 1, steps - 1]) == pytest.approx([0.1, 0.01, 0.001])
     assert (paper.momentum, paper.nesterov, paper.weight_decay) == (0.9, False, 1e-4)
     assert (paper.augmentation.crop, paper.augmentation.flip) == (4, True)
 
 
 def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
-    found = recipe("strong", {"flip": False, "mixup": 0.4, "epochs": 3, "ema": 0, "rand_augment": None})
+    found = get_recipe("strong", {"flip": False, "mixup": 0.4, "epochs": 3, "ema": 0, "rand_augment": None})
     assert found.augmentation.rand_augment is None
-    assert (found.augmentation.flip, found.augmentation.mixup, found.epochs, found.ema) == (False, 0.4, 3, 0)
+    assert (found.augmentation.flip, found.augmentation.mixup, found.epochs, found.ema_momentum) == (False, 0.4, 3, 0)
     assert found.learning_rate == RECIPES["strong"].learning_rate
     assert found.augmentation.cutmix == RECIPES["strong"].augmentation.cutmix
 
@@ -156,7 +156,7 @@ def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
 )
 def test_what_is_no_recipe_is_told_in_one_sentence(asked, changes, said):
     with pytest.raises((LookupError, ValueError), match=said):
-        recipe(asked, changes)
+        get_recipe(asked, changes)
 
 
 def test_a_recipe_is_json_and_comes_back():

@@ -10,8 +10,8 @@ import pytest
 
 import kcnn
 from kcnn import data, pictures, runs, training
-from kcnn.intervals import wilson
-from kcnn.report import charts, compare, experiment, report
+from kcnn.intervals import wilson_interval
+from kcnn.report import charts, compare_runs, write_experiment_report, write_report
 from kcnn.training import evidence
 from tests.runs.browser import needs_chromium, opened
 
@@ -25,19 +25,19 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(run):
-    return report(run)
+    return write_report(run)
 
 
 def test_a_run_keeps_what_it_was_tested_on(run):
-    held, metrics = evidence.read(run), runs.metrics(run)
+    held, metrics = evidence.read_evidence(run), runs.read_metrics(run)
     assert held.logits.shape == (metrics["test_images"], 10)
     assert int((held.logits.argmax(-1) == held.truth).sum()) == metrics["correct"]
-    for one in held.shown:
+    for one in held.samples:
         assert one.truth == held.truth[one.index]
-        assert one.said == held.logits[one.index].argmax()
-        assert one.right == (one.truth == one.said)
+        assert one.predicted == held.logits[one.index].argmax()
+        assert one.correct == (one.truth == one.predicted)
         assert one.jpeg.startswith(b"\xff\xd8")
-    wrong = [one for one in held.shown if not one.right]
+    wrong = [one for one in held.samples if not one.correct]
     assert len(wrong) == metrics["test_images"] - metrics["correct"], "there are few, and all are shown"
     assert len(held.mistakes) == min(evidence.WHOLE, len(wrong))
 
@@ -47,9 +47,9 @@ def test_a_small_copy_is_of_the_picture_that_it_says(run):
 
     from PIL import Image
 
-    held = evidence.read(run)
+    held = evidence.read_evidence(run)
     pixels = np.concatenate([np.asarray(images) for images, _ in data.load("digits", input_shape=(28, 28, 1)).test])
-    for one in held.shown[:5]:
+    for one in held.samples[:5]:
         small = np.asarray(Image.open(io.BytesIO(one.jpeg)).resize((28, 28)), "float32")
         assert np.corrcoef(small.ravel(), pixels[one.index].ravel())[0, 1] > 0.95
 
@@ -67,7 +67,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(page):
 
 
 def test_the_page_says_what_the_run_measured(run, page):
-    metrics, text = runs.metrics(run), page.read_text()
+    metrics, text = runs.read_metrics(run), page.read_text()
     assert f"{100 * metrics['accuracy']:.2f} %" in text
     assert metrics["request"]["fingerprint"] in text
     assert f"best: {metrics['best_epoch']}" in text
@@ -78,7 +78,7 @@ def test_the_page_says_what_the_run_measured(run, page):
 def test_calibration_is_by_hand_what_it_is(run):
     sure = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
     right = np.array([True, True, True, False, True, False])
-    _, error = charts.calibration(sure, right)
+    _, error = charts.render_calibration(sure, right)
     assert error == pytest.approx(4 / 6 * abs(0.75 - 0.95) + 2 / 6 * abs(0.5 - 0.55))
 
 
@@ -88,29 +88,29 @@ def test_several_labels_have_a_page_too(tmp_path):
         "int64"
     )
     training.train("convnet", (pixels, labels), out=tmp_path, epochs=1, multi_label=True, input_shape=(16, 16, 3))
-    text = report(tmp_path).read_text()
+    text = write_report(tmp_path).read_text()
     assert "average precision" in text
     assert "What was taken for what" not in text
 
 
 def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
-        report(tmp_path)
+        write_report(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
-        compare([run, run / runs.METRICS])
+        compare_runs([run, run / runs.METRICS])
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / evidence.FILE).write_bytes((copy / evidence.FILE).read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"test.npz is damaged"):
-        report(copy)
+        write_report(copy)
     (copy / evidence.FILE).unlink()
-    assert "What was taken for what" in report(copy).read_text(), "an older run has a page without pictures"
+    assert "What was taken for what" in write_report(copy).read_text(), "an older run has a page without pictures"
 
 
 @pytest.mark.parametrize("text", ["null", "[]", '{"request": {}}'])
 def test_results_of_another_program_are_refused_by_the_files_name(run, tmp_path, text):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / runs.METRICS).write_text(text)
-    for said in (lambda: report(copy), lambda: report(tmp_path), lambda: compare([run, copy])):
+    for said in (lambda: write_report(copy), lambda: write_report(tmp_path), lambda: compare_runs([run, copy])):
         with pytest.raises(ValueError, match=r"metrics\.json is not of a run of kcnn's"):
             said()
 
@@ -119,41 +119,41 @@ def test_a_run_that_has_lost_its_epochs_says_so(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / runs.HISTORY).unlink()
     with pytest.raises(ValueError, match=r"history\.csv is gone, or has no epoch"):
-        report(copy)
+        write_report(copy)
 
 
 @pytest.mark.parametrize("text", ["[1]", '{"said": 5, "command": "", "versions": {}}', '{"said": "A?"}', "{}"])
 def test_a_damaged_note_of_an_experiment_is_refused_by_name(tmp_path, text):
     (tmp_path / "experiment.json").write_text(text)
     with pytest.raises(ValueError, match=r"experiment\.json is damaged"):
-        report(tmp_path)
+        write_report(tmp_path)
 
 
 def test_a_damaged_picture_of_an_experiment_is_refused_by_name(tmp_path):
     from matplotlib.figure import Figure
 
     (tmp_path / "experiment.json").write_text('{"said": "A?", "command": "", "versions": {}}')
-    pictures.save(Figure(), tmp_path / "whole.png")
+    pictures.save_figure(Figure(), tmp_path / "whole.png")
     whole = (tmp_path / "whole.png").read_bytes()
     for some in (b"", b"hello", whole[:20], whole[: len(whole) // 2]):
         (tmp_path / "whole.png").write_bytes(some)
         with pytest.raises(ValueError, match=r"whole\.png is damaged"):
-            report(tmp_path)
+            write_report(tmp_path)
 
 
 def test_a_page_goes_to_a_file_not_in_the_place_of_a_folder(run, tmp_path):
     with pytest.raises(ValueError, match="is a folder"):
-        report(run, tmp_path)
+        write_report(run, tmp_path)
 
 
 def test_the_page_of_several_runs_leads_to_a_run_whatever_its_name(run, tmp_path):
     (shutil.copytree(run, tmp_path / "rate 100%#2") / "report.html").touch()
-    assert 'href="rate%20100%25%232/report.html"' in report(tmp_path).read_text()
+    assert 'href="rate%20100%25%232/report.html"' in write_report(tmp_path).read_text()
 
 
 def test_a_page_without_numbers_to_press_does_not_hold_the_pictures_behind_them(run, page, tmp_path, monkeypatch):
     monkeypatch.setattr("kcnn.report.page.ROOM", 9)
-    without = report(run, tmp_path / "page.html").read_text()
+    without = write_report(run, tmp_path / "page.html").read_text()
     assert "What was taken for what" not in without
     assert len(without) < len(page.read_text()) / 2
     assert "The most confident mistakes" in without
@@ -162,7 +162,7 @@ def test_a_page_without_numbers_to_press_does_not_hold_the_pictures_behind_them(
 def test_runs_that_cannot_be_paired_are_not_said_to_be_of_other_pictures(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / evidence.FILE).unlink()
-    (one,) = compare([run, copy]).differences
+    (one,) = compare_runs([run, copy]).differences
     assert not one.paired
     assert "points, unpaired, p = 1" in str(one)
 
@@ -174,7 +174,7 @@ def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tm
         shutil.copytree(run, tmp_path / f"seed-{seed}" / "way-0")
     figure = Figure()
     figure.subplots().set(xlabel="depth <of layers>", ylabel="accuracy")
-    pictures.save(figure, tmp_path / "depth.png")
+    pictures.save_figure(figure, tmp_path / "depth.png")
     (tmp_path / "depth.json").write_text(
         '{"ways": {"deep": {"accuracy": [0.5, 0.625], "against": {"points": -1.23456}}}, "layers": [[1, 2], [3, 4]]}'
     )
@@ -184,24 +184,24 @@ def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tm
 
     Measured: 12.34 %.
     """
-    page = experiment(tmp_path, doc)
+    page = write_experiment_report(tmp_path, doc)
     text = page.read_text()
     assert "<h1>Is deeper better?</h1>" in text
     assert "Two depths, two seeds." in text
     assert 'alt="accuracy over depth &lt;of layers&gt;"' in text
     assert re.search(r'<th scope="row">deep</th><td class="number">0.5  0.625</td><td class="number">-1.235</td>', text)
     assert "Measured: 12.34 %." in text
-    assert runs.command() in text.replace("&#39;", "'").replace("&#34;", '"')
+    assert runs.command_line() in text.replace("&#39;", "'").replace("&#34;", '"')
     for seed in range(2):
         assert f"seed-{seed}/way-0" in text
-    low, high = wilson(runs.metrics(run)["correct"], runs.metrics(run)["test_images"])
+    low, high = wilson_interval(runs.read_metrics(run)["correct"], runs.read_metrics(run)["test_images"])
     assert text.count(f"{100 * low:.2f} % to {100 * high:.2f} %") >= 2
     assert not re.findall(r'(?:src|href)="(?!data:|seed-)', text), "links lead to the runs alone"
     page.unlink()
-    assert report(tmp_path).read_text() == text, "the folder knows what it is of"
+    assert write_report(tmp_path).read_text() == text, "the folder knows what it is of"
     (tmp_path / "depth.json").write_text("{")
     with pytest.raises(ValueError, match=r"depth.json is damaged"):
-        report(tmp_path)
+        write_report(tmp_path)
 
 
 def test_records_below_other_words_are_tables_of_their_own(tmp_path):
@@ -212,7 +212,7 @@ def test_records_below_other_words_are_tables_of_their_own(tmp_path):
         "gradients": {"plain20": {"first": {"power": 1}}, "plain56": {"first": {"power": 2}}},
     }
     (tmp_path / "numbers.json").write_text(json.dumps(told))
-    text = report(tmp_path).read_text()
+    text = write_report(tmp_path).read_text()
     titles = ["Networks", "Differences, training error", "Differences, test error", "Gradients"]
     assert re.findall("<h2>(.*?)</h2>", text) == titles
     assert "deeper is worse" in text
@@ -222,7 +222,7 @@ def test_records_below_other_words_are_tables_of_their_own(tmp_path):
 
 def test_a_folder_of_runs_is_one_page_that_leads_to_theirs(run, page, tmp_path):
     shutil.copytree(run, tmp_path / "one")
-    text = report(tmp_path).read_text()
+    text = write_report(tmp_path).read_text()
     assert 'href="one/report.html"' in text
     assert "convnet" in text
 
@@ -230,17 +230,17 @@ def test_a_folder_of_runs_is_one_page_that_leads_to_theirs(run, page, tmp_path):
 def test_the_same_run_twice_is_no_difference_and_a_worse_one_is(run, tmp_path):
     training.train("convnet", "digits", out=tmp_path / "same", epochs=2)
     training.train("convnet", "digits", out=tmp_path / "worse", epochs=1, learning_rate=1e-4)
-    found = compare([run, tmp_path / "same", tmp_path / "worse"])
+    found = compare_runs([run, tmp_path / "same", tmp_path / "worse"])
     same, worse, _ = found.differences
-    assert (same.points, same.p, same.shown) == (0.0, 1.0, False)
+    assert (same.points, same.p, same.significant) == (0.0, 1.0, False)
     assert str(same).endswith("noise: no difference is shown")
     assert worse.paired
-    assert worse.shown
+    assert worse.significant
     assert worse.points > 10
     with pytest.raises(ValueError, match="two runs or more"):
-        compare([run])
+        compare_runs([run])
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
-        compare([run, tmp_path])
+        compare_runs([run, tmp_path])
 
 
 def test_runs_with_other_classes_are_not_tested_for_a_difference(run, tmp_path):
@@ -248,28 +248,28 @@ def test_runs_with_other_classes_are_not_tested_for_a_difference(run, tmp_path):
     told = json.loads((other / runs.METRICS).read_text())
     told["per_class"]["ten"] = told["per_class"].pop("9")
     (other / runs.METRICS).write_text(json.dumps(told))
-    (one,) = compare([run, other]).differences
-    assert not one.shown
+    (one,) = compare_runs([run, other]).differences
+    assert not one.significant
     assert str(one).endswith("not compared: their classes are not the same")
 
 
 def test_mcnemars_test_is_the_exact_one(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    held = evidence.read(copy)
+    held = evidence.read_evidence(copy)
     logits = held.logits.copy()
     right = np.flatnonzero(logits.argmax(-1) == held.truth)[:6]
     logits[right] = -logits[right]  # six pictures fewer
-    evidence.save(Path(copy), evidence.Evidence(logits, held.truth, held.shown, held.mistakes))
-    (found,) = compare([run, copy]).differences
+    evidence.save_evidence(Path(copy), evidence.TestEvidence(logits, held.truth, held.samples, held.mistakes))
+    (found,) = compare_runs([run, copy]).differences
     assert found.p == pytest.approx(2 * 0.5**6)
 
 
 @needs_chromium
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_page_opens_without_an_error_and_a_cell_shows_its_pictures(run, page, width, scheme):
-    wrong = next(one for one in evidence.read(run).shown if not one.right)
+    wrong = next(one for one in evidence.read_evidence(run).samples if not one.correct)
     with opened(page, width, scheme) as tab:
-        cell = tab.locator(f'button[data-truth="{wrong.truth}"][data-said="{wrong.said}"]')
+        cell = tab.locator(f'button[data-truth="{wrong.truth}"][data-said="{wrong.predicted}"]')
         cell.focus()
         tab.keyboard.press("Enter")
         count = int(cell.locator("b").text_content())
@@ -280,10 +280,10 @@ def test_the_page_opens_without_an_error_and_a_cell_shows_its_pictures(run, page
 @pytest.fixture(scope="module")
 def blocks(tmp_path_factory):
     """The page of a network that has blocks."""
-    few = data.load("digits", input_shape=(16, 16, 1)).fewer(train=100)
+    few = data.load("digits", input_shape=(16, 16, 1)).subset(train=100)
     folder = tmp_path_factory.mktemp("blocks")
     training.train("resnet20", few, out=folder, epochs=1, options={"units": 1})
-    return report(folder)
+    return write_report(folder)
 
 
 @needs_chromium
@@ -325,6 +325,6 @@ def test_a_block_opens_into_its_layers_and_boxes_take_another_colour(blocks, wid
 
 
 def test_the_network_is_drawn_on_the_page(page):
-    layers = {row.name for row in kcnn.measure("convnet")}
+    layers = {row.name for row in kcnn.summary("convnet")}
     assert {"conv1", "conv2"} & layers
     assert "conv1" in page.read_text()

@@ -6,7 +6,7 @@ import pytest
 import kcnn
 from kcnn.search import run, search
 from kcnn.search.journal import Journal
-from kcnn.space import NothingFeasible, Space, default_space, each, stack_space, survey
+from kcnn.space import NoFeasiblePointError, Space, default_space, per_layer, stack_space, analyze_feasibility
 from tests.runs.searches import FEW, SPACE, at_once, rows
 
 
@@ -14,7 +14,7 @@ from tests.runs.searches import FEW, SPACE, at_once, rows
 def test_every_tuner_proposes_feasible_networks_alone_and_none_twice(tuner, digits, pretended, tmp_path):
     found = search(SPACE, digits, out=tmp_path, tuner=tuner, trials=25, **{**FEW, "epochs": 9})
     assert len(found.trials) == 25
-    space = run.settle(SPACE, digits, out=tmp_path, **FEW).space
+    space = run.prepare_search(SPACE, digits, out=tmp_path, **FEW).space
     new = [space.identity(values) for _, values, after in pretended if after is None]
     assert None not in new
     assert len(set(new)) == len(new)
@@ -74,17 +74,17 @@ def test_a_search_ends_when_its_trials_epochs_or_seconds_are_spent(digits, prete
 
 def test_a_large_space_is_estimated_with_an_interval_that_holds_the_exact_share():
     choices = {"conv1_1.stride": (1, 2), "pool1.padding": ("same", "valid"), "pool*.kernel": (2, 3)}
-    exact = survey(Space("vgg11", choices, 10, (48, 48, 3)))
-    known = Space("vgg11", {**choices, "conv*.bias": each(True, False)}, 10, (48, 48, 3))  # 256 times as many
-    found = survey(known, samples=200)
+    exact = analyze_feasibility(Space("vgg11", choices, 10, (48, 48, 3)))
+    known = Space("vgg11", {**choices, "conv*.bias": per_layer(True, False)}, 10, (48, 48, 3))  # 256 times as many
+    found = analyze_feasibility(known, samples=200)
     assert not found.exact
     assert found.combinations == 256 * exact.combinations
-    assert found.low <= exact.share <= found.high
+    assert found.low <= exact.feasible_fraction <= found.high
 
 
 def test_a_space_without_a_feasible_point_trains_nothing(digits, pretended, tmp_path):
     space = Space("stack", {"conv1.kernel": (3, 5)}, max_params=10, input_shape=(8, 8, 1))
-    with pytest.raises(NothingFeasible, match="max_params"):
+    with pytest.raises(NoFeasiblePointError, match="max_params"):
         search(space, digits, out=tmp_path / "none", **FEW)
     assert not pretended
     assert not (tmp_path / "none").exists()
@@ -133,7 +133,7 @@ def test_values_of_the_training_are_checked_like_a_recipes(digits, tmp_path):
 
 def test_the_importance_of_choices_is_that_of_what_made_the_scores(digits, pretended, tmp_path):
     from kcnn.search.importance import importances
-    from kcnn.search.report import write
+    from kcnn.search.report import write_search_report
 
     found = search(SPACE, digits, out=tmp_path, trials=40, **FEW)
     weighed = importances(SPACE, found.trials)
@@ -141,22 +141,22 @@ def test_the_importance_of_choices_is_that_of_what_made_the_scores(digits, prete
     assert all(one.low <= one.share <= one.high for one in weighed)
     assert weighed[1].low > weighed[2].high
     assert importances(SPACE, found.trials[:7]) == ()
-    assert "Importance of each choice" in write(tmp_path).read_text()
+    assert "Importance of each choice" in write_search_report(tmp_path).read_text()
 
 
 def good_default_space(network):
     space = default_space(network)
     assert space.has_default
     most = {"kernel": 0, "stride": 0, "padding": 0}
-    for choice in space.all:
-        feasible = [v for v in choice.values if space.verdict({**space.default, choice.name: v}).identity is not None]
+    for choice in space.all_choices:
+        feasible = [v for v in choice.values if space.judge({**space.default, choice.name: v}).identity is not None]
         kind = choice.name.rpartition(".")[2]
         most[kind] = max(most[kind], len(feasible))
     assert min(most.values()) >= 2, most
-    assert survey(space, samples=200).share >= 0.2
+    assert analyze_feasibility(space, samples=200).feasible_fraction >= 0.2
 
 
-WINDOWED = [name for name in kcnn.names() if name != "mlp"]  # which has no window to slide
+WINDOWED = [name for name in kcnn.list_models() if name != "mlp"]  # which has no window to slide
 FAMILIES = ["alexnet", "googlenet", "inception_v3", "mobilenet_v2", "resnet18", "resnet20", "vgg11", "stack"]
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from kcnn import data
-from kcnn.search import replay, run, search, trial
+from kcnn.search import rerun_trial, run, search, trial
 from kcnn.search.journal import Journal
 from kcnn.space import Space
 from tests.runs import small  # makes two CPU devices, before TensorFlow starts
@@ -33,7 +33,7 @@ def test_a_search_leaves_a_notebook_of_every_trial(real):
         table = list(csv.DictReader(file))
     assert len(table) == len(found.trials) == 4
     wanted = {"trial", "status", "score", "seed", "params", "macs", "receptive_field", "seconds", "epochs", "scores"}
-    assert wanted | {choice.name for choice in SPACE.all} <= set(table[0])
+    assert wanted | {choice.name for choice in SPACE.all_choices} <= set(table[0])
     assert all(len(row["scores"].split()) == int(row["epochs"]) for row in table)
     assert table[0]["params"] == "24058", "the network as it is"
 
@@ -52,23 +52,23 @@ def test_the_best_is_trained_on_train_and_validation_and_tested_once(real, digit
 
 
 def test_a_larger_budget_that_finds_another_best_tests_that_one(real, digits):
-    from kcnn.search.final import finish
+    from kcnn.search.final import run_final_evaluation
 
     found, folder = real
     other = next(t for t in found.trials if t.number != found.best.number and t.score is not None)
-    settled = run.settle(SPACE, digits, out=folder, **FEW)
-    again = finish(settled.space, settled.setting, other, 1)
+    settled = run.prepare_search(SPACE, digits, out=folder, **FEW)
+    again = run_final_evaluation(settled.space, settled.setting, other, 1)
     assert again.trial == other.number
-    assert {side.name for side in again.sides} <= {"best", "default"}
+    assert {side.name for side in again.contenders} <= {"best", "default"}
 
 
 def test_where_the_network_as_it_is_wins_it_is_not_compared_with_itself(real, digits):
-    from kcnn.search.final import finish
+    from kcnn.search.final import run_final_evaluation
 
     found, folder = real
-    settled = run.settle(SPACE, digits, out=folder, **FEW)
-    first = finish(settled.space, settled.setting, found.trials[0], 1)
-    assert [side.name for side in first.sides] == ["best"]
+    settled = run.prepare_search(SPACE, digits, out=folder, **FEW)
+    first = run_final_evaluation(settled.space, settled.setting, found.trials[0], 1)
+    assert [side.name for side in first.contenders] == ["best"]
     assert str(first).endswith("the best in validation is the network as it is")
 
 
@@ -79,13 +79,13 @@ def test_no_more_checkpoints_stay_than_were_asked_for(real):
 def test_a_trial_played_again_comes_to_the_same_score(real, digits):
     found, folder = real
     number = next(t.number for t in found.trials if t.epochs == 2)
-    again = replay(folder, number, digits)
+    again = rerun_trial(folder, number, digits)
     assert again.same
     with pytest.raises(ValueError, match="no trial 99"):
-        replay(folder, 99, digits)
+        rerun_trial(folder, 99, digits)
     other = data.load("digits:0-4", input_shape=(8, 8, 1))
     with pytest.raises(ValueError, match="10 classes"):
-        replay(folder, number, other)
+        rerun_trial(folder, number, other)
 
 
 def test_the_command_searches_and_writes_a_page(tmp_path):
@@ -117,9 +117,9 @@ def test_the_command_searches_and_writes_a_page(tmp_path):
 
 
 def test_the_page_of_a_search_stands_by_itself(real):
-    from kcnn.search.report import write
+    from kcnn.search.report import write_search_report
 
-    page = write(real[1]).read_text()
+    page = write_search_report(real[1]).read_text()
     assert "<script src" not in page
     assert "<link" not in page
     for words in ("Leaderboard", "Score by epoch", "Pareto front", "as it is", "parameters", "points, "):
@@ -128,15 +128,15 @@ def test_the_page_of_a_search_stands_by_itself(real):
 
 @needs_chromium
 def test_the_page_of_a_search_fits_a_phone_and_the_dark(real):
-    from kcnn.search.report import write
+    from kcnn.search.report import write_search_report
 
-    with opened(write(real[1]), 390, "dark") as tab:
+    with opened(write_search_report(real[1]), 390, "dark") as tab:
         assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 31)"
         assert tab.locator(".figure svg").count() >= 4
 
 
 def test_trials_that_die_are_told_apart_and_the_search_goes_on(digits, tmp_path, monkeypatch):
-    made = trial.made
+    made = trial.build_training_model
     calls = iter(range(100))
 
     def dying(job):
@@ -237,9 +237,9 @@ def test_two_workers_share_a_search_and_one_that_is_killed_costs_one_trial_at_mo
 
 @pytest.mark.every
 def test_a_worker_of_another_machine_joins_by_the_chiefs_address(undisturbed, tmp_path):
-    from kcnn.distribute.processes import free_addresses
+    from kcnn.distribute.processes import find_free_addresses
 
-    port = free_addresses(1)[0].rpartition(":")[2]
+    port = find_free_addresses(1)[0].rpartition(":")[2]
     first = started(tmp_path / "first", "1", f"port={port}")
     other = started(tmp_path / "other", "1", f"chief=127.0.0.1:{port}")
     assert other.wait() == 0, other.stderr.read()
@@ -266,7 +266,7 @@ def test_memory_does_not_grow_with_fifty_trials_in_one_process(digits, tmp_path)
         out=tmp_path,
         trials=50,
         **{**FEW, "epochs": 1},
-        tell=lambda t: used.append(psutil.Process().memory_info().rss),
+        on_trial_end=lambda t: used.append(psutil.Process().memory_info().rss),
     )
     assert len(used) == 50
     assert used[-1] - used[9] < 80e6, "a graph that stays in memory is 10 MB"
@@ -277,7 +277,7 @@ def test_replicas_inside_a_trial_come_to_the_scores_of_one_device(digits, mirror
     from kcnn.training import devices
 
     assert small.BATCH  # it was imported in time
-    own = devices.strategy
+    own = devices.make_strategy
     monkeypatch.setattr(devices, "strategy", lambda word: mirrored if word == "mirrored" else own(word))
     scores = []
     for strategy in ("single", "mirrored"):

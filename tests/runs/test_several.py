@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kcnn.report import report
-from kcnn.runs import history
+from kcnn.report import write_report
+from kcnn.runs import read_history
 
 ROOT = Path(__file__).parents[2]
 TRAIN = """
@@ -57,7 +57,7 @@ def run(command):
 
 
 def losses(folder):
-    return [row[key] for row in history(folder) for key in ("loss", "val_loss")]
+    return [row[key] for row in read_history(folder) for key in ("loss", "val_loss")]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_two_devices_train_as_one_with_norms_averages_and_a_partial_validation_b
 
 @pytest.mark.every
 def test_a_run_of_two_devices_has_the_page_of_one(single, mirrored, tmp_path):
-    ours, theirs = (report(out, tmp_path / f"{out.parent.name}.html").read_text() for out in (mirrored, single))
+    ours, theirs = (write_report(out, tmp_path / f"{out.parent.name}.html").read_text() for out in (mirrored, single))
     assert " on 2 devices." in ours
     assert " on 2 devices." not in theirs
     heads = [re.findall("<h2.*?</h2>", text) for text in (ours, theirs)]

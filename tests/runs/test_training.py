@@ -76,7 +76,7 @@ def test_the_config_has_everything_that_made_the_run(run):
 def test_the_saved_model_scores_what_the_metrics_say(run):
     from kcnn import data
 
-    model = kcnn.load(run.folder / "model.keras")
+    model = kcnn.load_model(run.folder / "model.keras")
     found = data.load("digits", input_shape=(28, 28, 1), seed=3)
     predicted = model.predict(found.test, verbose=0).argmax(-1)
     assert int((predicted == found.splits["test"].labels).sum()) == run.metrics["correct"]
@@ -108,7 +108,7 @@ def test_augmentation_dropout_and_averages_follow_from_the_seed_too(tmp_path):
 
 def test_a_finished_run_is_not_run_again(run):
     again = train("convnet", "digits", out=run.folder, **REQUEST)
-    assert again.resumed == 4
+    assert again.resumed_epochs == 4
     assert again.metrics == run.metrics
 
 
@@ -116,14 +116,14 @@ def test_another_run_does_not_overwrite_one(run):
     with pytest.raises(ValueError, match=r"holds another run \(seed 3, not 4\)"):
         train("convnet", "digits", out=run.folder, **{**REQUEST, "seed": 4})
     with pytest.raises(ValueError, match=r"holds another run \(recipe.ema 0.0, not 0.9\)"):
-        train("convnet", "digits", out=run.folder, **REQUEST, adjust={"ema": 0.9})
+        train("convnet", "digits", out=run.folder, **REQUEST, recipe_overrides={"ema": 0.9})
 
 
 def test_every_way_to_say_a_field_counts(tmp_path):
     from kcnn import data
 
     found = data.load("digits", input_shape=(8, 8, 1), batch_size=64)
-    run = train("mlp", found, out=tmp_path / "out", adjust={"epochs": 1, "batch_size": 16, "learning_rate": 0.5})
+    run = train("mlp", found, out=tmp_path / "out", recipe_overrides={"epochs": 1, "batch_size": 16, "learning_rate": 0.5})
     assert len(run.history) == 1
     assert run.metrics["batch_size"] == 16
     assert run.metrics["request"]["recipe"]["learning_rate"] == 0.5
@@ -152,12 +152,12 @@ def test_patience_ends_a_training_and_keeps_the_best_epoch(tmp_path):
     """All labels of training are wrong in the test's eyes: validation does not get better for long."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (80, 12, 12, 1), "uint8"), rng.integers(0, 2, 80)
-    found = train("mlp", (x, y), out=tmp_path / "out", input_shape=(12, 12, 1), epochs=50, adjust={"patience": 2})
+    found = train("mlp", (x, y), out=tmp_path / "out", input_shape=(12, 12, 1), epochs=50, recipe_overrides={"patience": 2})
     accuracies = [row["val_accuracy"] for row in found.history]
     best = accuracies.index(max(accuracies)) + 1
     assert len(accuracies) == best + 2 < 50
     assert found.metrics["epoch"] == found.metrics["best_epoch"] == best
-    model, kept = (kcnn.load(found.folder / name) for name in ("model.keras", "best.keras"))
+    model, kept = (kcnn.load_model(found.folder / name) for name in ("model.keras", "best.keras"))
     assert all((a == b).all() for a, b in zip(model.get_weights(), kept.get_weights(), strict=True))
 
 
@@ -173,7 +173,7 @@ def test_mixed_precision_learns_and_leaves_a_float32_model(precision, tmp_path):
     )
     assert found.metrics["accuracy"] > 0.8
     assert found.metrics["request"]["precision"] == precision
-    model = kcnn.load(found.folder / "model.keras")
+    model = kcnn.load_model(found.folder / "model.keras")
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     import keras
 
@@ -186,9 +186,9 @@ def test_events_for_tensorboard_are_written_where_asked(tmp_path):
 
 
 def test_runs_are_listed_side_by_side_unfinished_ones_too(run, tmp_path):
-    from kcnn.runs import listed
+    from kcnn.runs import list_runs
 
-    (one,) = listed(run.folder)
+    (one,) = list_runs(run.folder)
     assert (one.network, one.data, one.recipe, one.seed) == ("convnet", "digits", "quick", 3)
     assert (one.done, one.epochs, one.finished) == (4, 4, True)
     assert one.test == run.metrics["accuracy"]
@@ -199,7 +199,7 @@ def test_runs_are_listed_side_by_side_unfinished_ones_too(run, tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(run.folder)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)[0]["params"] == run.metrics["params"]
     with pytest.raises(ValueError, match="no run in"):
-        listed(tmp_path)
+        list_runs(tmp_path)
 
 
 def kcnn_command(*words, cwd):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.deploy.runtime import serve
-from kcnn.freeze import Phase, Violation
-from kcnn.report import report
-from kcnn.training import Recipe, recipe, train
-from kcnn.transfer import compare, grad_cam, ways
-from kcnn.transfer.demo import few_digits
+from kcnn.deploy.runtime import load_exported
+from kcnn.freeze import TrainingPhase, FrozenWeightChangedError
+from kcnn.report import write_report
+from kcnn.training import Recipe, get_recipe, train
+from kcnn.transfer import compare_protocols, grad_cam, default_protocols
+from kcnn.transfer.demo import sample_digits
 from kcnn.weights import shipped
 
 SMALL = {"input_shape": (16, 16, 1), "options": {"units": 1}, "seed": 1}
@@ -34,7 +34,7 @@ def phased(learned, out, phase, **options):
 
 
 @pytest.mark.parametrize(
-    "phase", [Phase(2, "head", 1e-2), Phase(2, 1, 1e-3, {"stage3_*": 0.5})], ids=["head", "a stage"]
+    "phase", [TrainingPhase(2, "head", 1e-2), TrainingPhase(2, 1, 1e-3, {"stage3_*": 0.5})], ids=["head", "a stage"]
 )
 def test_features_computed_once_train_as_computed_anew(learned, tmp_path, phase):
     said = []
@@ -44,18 +44,18 @@ def test_features_computed_once_train_as_computed_anew(learned, tmp_path, phase)
     for ours, theirs in zip(once.history, anew.history, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-5)
-    mine, others = (kcnn.load(run.folder / "model.keras").get_weights() for run in (once, anew))
+    mine, others = (kcnn.load_model(run.folder / "model.keras").get_weights() for run in (once, anew))
     for a, b in zip(mine, others, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert once.metrics["accuracy"] == anew.metrics["accuracy"]
 
 
 def test_the_folder_has_a_ledger_in_which_only_the_head_moved(learned, tmp_path):
-    run = phased(learned, tmp_path / "out", Phase(1, "head", 1e-2))
+    run = phased(learned, tmp_path / "out", TrainingPhase(1, "head", 1e-2))
     with (run.folder / "ledger.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["tensor"] for row in rows if row["moved"] == "True"} == {"logits/kernel", "logits/bias"}
-    before, after = (kcnn.load(one.folder / "model.keras") for one in (learned, run))
+    before, after = (kcnn.load_model(one.folder / "model.keras") for one in (learned, run))
     assert all(layer.trainable for layer in after.layers)
     for layer in before.layers[:-1]:
         for old, new in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True):
@@ -68,8 +68,8 @@ def test_a_frozen_tensor_that_changes_ends_the_run_without_results(learned, tmp_
             layer = self.model.get_layer("stem")
             layer.set_weights([layer.get_weights()[0] + 1e-7])
 
-    with pytest.raises(Violation, match="1 frozen tensors changed in training: stem/kernel"):
-        phased(learned, tmp_path / "out", Phase(1, "head", 1e-2), cache=False, callbacks=[Nudge()])
+    with pytest.raises(FrozenWeightChangedError, match="1 frozen tensors changed in training: stem/kernel"):
+        phased(learned, tmp_path / "out", TrainingPhase(1, "head", 1e-2), cache=False, callbacks=[Nudge()])
     assert not (tmp_path / "out" / "metrics.json").exists()
 
 
@@ -79,40 +79,40 @@ def test_a_phase_goes_on_where_it_was_stopped_and_ends_the_same(learned, tmp_pat
             if epoch == 1:
                 raise KeyboardInterrupt
 
-    phase = Phase(2, 1, 1e-3)
+    phase = TrainingPhase(2, 1, 1e-3)
     with pytest.raises(KeyboardInterrupt):
         phased(learned, tmp_path / "cut", phase, callbacks=[Stop()])
     again, whole = phased(learned, tmp_path / "cut", phase), phased(learned, tmp_path / "whole", phase)
-    assert again.resumed == 1
+    assert again.resumed_epochs == 1
     assert [row["val_loss"] for row in again.history] == [row["val_loss"] for row in whole.history]
 
 
 def test_a_folder_with_another_phase_or_other_weights_is_refused(learned, tmp_path):
-    phased(learned, tmp_path / "out", Phase(1, "head", 1e-2))
+    phased(learned, tmp_path / "out", TrainingPhase(1, "head", 1e-2))
     with pytest.raises(ValueError, match=r"holds another run \(phase.train 'head', not 1\)"):
-        phased(learned, tmp_path / "out", Phase(1, 1, 1e-2))
+        phased(learned, tmp_path / "out", TrainingPhase(1, 1, 1e-2))
     with pytest.raises(ValueError, match="a phase brings its own epochs and learning rate"):
-        phased(learned, tmp_path / "new", Phase(1), epochs=3)
+        phased(learned, tmp_path / "new", TrainingPhase(1), epochs=3)
 
 
 def test_a_comparison_trains_three_ways_and_pairs_them_by_seed(tmp_path):
-    three = ways(Phase(1, "head", 1e-2), Phase(1, "all", 1e-3))
+    three = default_protocols(TrainingPhase(1, "head", 1e-2), TrainingPhase(1, "all", 1e-3))
     common = {"weights": "demo", "ways": three, "options": {"act": "relu"}, "say": lambda text: None}
-    found = compare("convnet", few_digits, out=tmp_path, seeds=(0, 1), **common)
-    assert [row.way for row in found.rows] == ["from scratch", "head only", "fine-tuned"]
-    for row in found.rows:
+    found = compare_protocols("convnet", sample_digits, out=tmp_path, seeds=(0, 1), **common)
+    assert [row.protocol for row in found.results] == ["from scratch", "head only", "fine-tuned"]
+    for row in found.results:
         assert row.accuracy == pytest.approx(np.mean(row.accuracies))
         assert row.low <= row.accuracy <= row.high
-    head, tuned = found.rows[1:]
+    head, tuned = found.results[1:]
     assert tuned.seconds >= head.seconds
     pair = next(one for one in found.differences if (one.better, one.worse) == ("fine-tuned", "head only"))
     each = 100 * np.subtract(tuned.accuracies, head.accuracies)
     assert pair.points == pytest.approx(each.mean())
     half = 12.706 * each.std(ddof=1) / np.sqrt(2)  # Student's t, 97.5 %, one degree of freedom
     assert (pair.low, pair.high) == pytest.approx((each.mean() - half, each.mean() + half), abs=1e-2)
-    single = compare("convnet", few_digits, out=tmp_path, seeds=(0,), **common)
-    assert single.rows[0].accuracies == found.rows[0].accuracies[:1]
-    assert single.rows[0].low < single.rows[0].accuracy < single.rows[0].high
+    single = compare_protocols("convnet", sample_digits, out=tmp_path, seeds=(0,), **common)
+    assert single.results[0].accuracies == found.results[0].accuracies[:1]
+    assert single.results[0].low < single.results[0].accuracy < single.results[0].high
 
 
 def test_weights_of_another_network_are_no_start_for_a_training(learned, tmp_path):
@@ -137,7 +137,7 @@ def test_weights_that_cannot_be_had_are_told_before_anything_trains(tmp_path):
 
 def test_demo_weights_say_of_themselves_what_they_are_and_hold_to_it():
     path = shipped.FOLDER / "convnet.safetensors"
-    card = shipped.card(path)
+    card = shipped.packaged_metadata(path)
     assert sum(one.stat().st_size for one in shipped.FOLDER.iterdir()) < 3e6
     assert {"command", "data", "licence", "seed", "accuracy"} <= set(card)
     model = kcnn.build("convnet", classes=5, act="relu", input_shape=card["input_shape"], weights="demo")
@@ -160,7 +160,7 @@ def test_demo_weights_are_refused_where_they_do_not_serve(network, options, said
 
 
 def test_few_digits_are_twenty_a_class_and_no_image_is_in_two_splits():
-    data = few_digits(3)
+    data = sample_digits(3)
     counts = {word: np.bincount(split.labels).tolist() for word, split in data.splits.items()}
     assert (counts["train"], counts["validation"]) == ([20] * 5, [10] * 5)
     assert sum(map(sum, counts.values())) == 896
@@ -204,12 +204,12 @@ def test_the_command_moves_the_demonstration_offline_and_leaves_what_it_says(tmp
     told = json.loads((out / "transfer.json").read_text())
     (out / "transfer.json").write_text(json.dumps({**told, "best": "seed-9/nowhere"}))
     with pytest.raises(FileNotFoundError, match=r"nowhere holds no finished run"):
-        report(out)
+        write_report(out)
     (out / "transfer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"transfer.json is damaged"):
-        report(out)
-    served = serve(out / "phone.tflite")
-    assert served.card["classes"] == ["5", "6", "7", "8", "9"]
+        write_report(out)
+    served = load_exported(out / "phone.tflite")
+    assert served.metadata["classes"] == ["5", "6", "7", "8", "9"]
     assert served.run(np.zeros((1, 32, 32, 1), "float32")).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -234,8 +234,8 @@ def test_a_wrong_transfer_is_one_line(words, said, tmp_path):
 
 def test_a_comparison_keeps_one_recipe_but_for_what_phases_say():
     plan = Recipe(optimizer="sgd", weight_decay=1e-4)
-    scratch, head, fine = ways(Phase(3), Phase(4, 1), base=plan)
-    assert scratch.recipe == recipe(plan, {"epochs": 7})
+    scratch, head, fine = default_protocols(TrainingPhase(3), TrainingPhase(4, 1), base=plan)
+    assert scratch.recipe == get_recipe(plan, {"epochs": 7})
     assert (head.recipe, fine.recipe, fine.after) == (plan, plan, "head only")
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import kcnn
-from kcnn.deploy.export import export
+from kcnn.deploy.export import export_model
 from kcnn.training import train
 
 CODE = "from kcnn.cli import main; main()"
@@ -26,9 +26,9 @@ def used(tmp_path_factory):
     """A run, its exported files, and a picture."""
     folder = tmp_path_factory.mktemp("used")
     run = train("convnet", "digits", out=folder / "run", input_shape=(28, 28, 1), epochs=2, learning_rate=3e-3)
-    model = kcnn.load(run.folder / "model.keras")
+    model = kcnn.load_model(run.folder / "model.keras")
     for name in ("litert", "onnx", "keras"):
-        export(model, folder / name, name)
+        export_model(model, folder / name, name)
     digits = kcnn.data.load("digits", input_shape=(8, 8, 1))
     Image.fromarray(digits.splits["test"].full(np.array([0]))[0][0, ..., 0]).save(folder / "a digit.png")
     return folder

@@ -26,20 +26,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def job_fit(folder):
-    strategy = distribute.strategy("auto")
-    me, workers = distribute.place(strategy)
-    distribute.preflight(strategy, compiled(strategy), training, BATCH)
+    strategy = distribute.make_strategy("auto")
+    me, workers = distribute.worker_position(strategy)
+    distribute.check_replicas(strategy, compiled(strategy), training, BATCH)
     model, history = fitted(strategy)
-    outputs = distribute.predict(strategy, model, evaluation(), COUNT, BATCH)
-    alone = distribute.plain(model).predict(evaluation(), verbose=0)
+    outputs = distribute.predict_dataset(strategy, model, evaluation(), COUNT, BATCH)
+    alone = distribute.unreplicated(model).predict(evaluation(), verbose=0)
     if distribute.is_chief(strategy):
-        distribute.plain(model).save(folder / "model.keras")
+        distribute.unreplicated(model).save(folder / "model.keras")
     found = {
         "history": history,
         "workers": workers,
         "chief": distribute.is_chief(strategy),
         "untouched": untouched(),
-        "again": distribute.strategy("multiworker") is strategy,
+        "again": distribute.make_strategy("multiworker") is strategy,
         "predicted": outputs.tolist(),
         "apart": float(abs(outputs - alone).max()),
         "unmended": unmended(strategy),
@@ -68,8 +68,8 @@ def unmended(strategy):
 
 
 def job_killed(folder):
-    strategy = distribute.strategy("auto")
-    me, _ = distribute.place(strategy)
+    strategy = distribute.make_strategy("auto")
+    me, _ = distribute.worker_position(strategy)
 
     class Kill(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -83,7 +83,7 @@ def job_killed(folder):
                 file.write(f"{epoch}\n")
 
     backup = keras.callbacks.BackupAndRestore(folder / f"backup{me}")
-    with distribute.together(strategy):
+    with distribute.join_workers(strategy):
         model, _ = fitted(strategy, epochs=4, callbacks=[backup, Kill()])
     np.savez(folder / f"{me}.npz", *model.get_weights())
 
@@ -119,9 +119,9 @@ def test_two_processes_train_as_two_replicas_of_one(cluster_run, two, mirrored):
     assert [one["chief"] for one in found] == [True, False]
     assert found[0]["predicted"] == found[1]["predicted"]
     np.testing.assert_allclose(
-        found[0]["predicted"], distribute.predict(mirrored, two[0], evaluation(), COUNT, BATCH), atol=1e-3
+        found[0]["predicted"], distribute.predict_dataset(mirrored, two[0], evaluation(), COUNT, BATCH), atol=1e-3
     )
-    assert kcnn.load(folder / "model.keras").count_params() == two[0].count_params()  # written by the chief alone
+    assert kcnn.load_model(folder / "model.keras").count_params() == two[0].count_params()  # written by the chief alone
 
 
 @pytest.mark.every

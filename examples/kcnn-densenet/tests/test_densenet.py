@@ -17,11 +17,11 @@ class TestDenseNet121(Suite):
     [("densenet121", 7_978_856), ("densenet169", 14_149_480), ("densenet201", 20_013_928)],
 )
 def test_it_has_the_papers_parameters(name, params):
-    assert kcnn.measure(name).params == params
+    assert kcnn.summary(name).params == params
 
 
 def test_a_smaller_growth_is_a_smaller_network():
-    assert kcnn.measure(kcnn.draw("densenet121", growth=12)).params < kcnn.measure("densenet121").params / 5
+    assert kcnn.summary(kcnn.trace("densenet121", growth=12)).params < kcnn.summary("densenet121").params / 5
 
 
 def test_keras_own_file_loads_and_gives_keras_logits(tmp_path):

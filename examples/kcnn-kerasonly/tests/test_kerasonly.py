@@ -12,7 +12,7 @@ class TestPatchMixer(Suite):
 
 def test_its_layers_are_changed_by_options_alone():
     with pytest.raises(ValueError, match="exists only as Keras code: its layers cannot be changed by address"):
-        kcnn.draw("patchmixer", changes={"patches.kernel": 4})
+        kcnn.trace("patchmixer", overrides={"patches.kernel": 4})
     with pytest.raises(ValueError, match="its layers cannot be changed by address"):
-        kcnn.patch("patchmixer", {"mix1_*.kernel": 3})
+        kcnn.with_overrides("patchmixer", {"mix1_*.kernel": 3})
     assert kcnn.build("patchmixer", patch=4).get_layer("patches").kernel_size == (4, 4)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kcnn import Architecture
 from kcnn.blocks import apply, conv
-from kcnn.ops import Act, Add
+from kcnn.ops import Activation, Add
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class ChannelAttention:
 def attended(x, filters: int, *, stride: int = 1, kernel: int = 3, name: str):
     """A residual block whose way is weighed by channel attention before it is added."""
     y = conv(x, filters, 3, stride=stride, padding="half", norm=True, name=f"{name}_a")
-    y = conv(y, filters, 3, padding="half", norm=True, act=None, name=f"{name}_b")
+    y = conv(y, filters, 3, padding="half", norm=True, activation=None, name=f"{name}_b")
     y = apply(ChannelAttention(kernel), y, name=f"{name}_eca")
     if stride != 1 or x.shape[-1] != filters:
-        x = conv(x, filters, 1, stride=stride, padding="half", norm=True, act=None, name=f"{name}_skip")
-    return apply(Act("relu"), apply(Add(), x, y, name=f"{name}_add"), name=f"{name}_relu")
+        x = conv(x, filters, 1, stride=stride, padding="half", norm=True, activation=None, name=f"{name}_skip")
+    return apply(Activation("relu"), apply(Add(), x, y, name=f"{name}_add"), name=f"{name}_relu")
 
 
 def body(x, *, units: int = 3, kernel: int = 3):
@@ -61,7 +61,7 @@ def body(x, *, units: int = 3, kernel: int = 3):
 
 
 eca_resnet20 = Architecture(
-    body=body,
+    backbone=body,
     reference="arXiv:1910.03151, equation 9, in ResNet-20 of arXiv:1512.03385, section 4.2",
     year=2020,
     input_shape=(32, 32, 3),

@@ -12,18 +12,18 @@ class TestEcaResNet20(Suite):
 
 
 def test_the_op_counts_what_its_formula_has():
-    row = kcnn.measure("eca_resnet20")["stage2_unit1_eca"]
+    row = kcnn.summary("eca_resnet20")["stage2_unit1_eca"]
     assert row.params == 3
     assert row.macs == 3 * 32 + 16 * 16 * 32
     assert row.shape == (16, 16, 32)
 
 
 def test_the_op_is_changed_by_its_address():
-    drawing = kcnn.draw("eca_resnet20", changes={"stage3_*_eca.kernel": 5})
-    assert kcnn.measure(drawing).params == kcnn.measure("eca_resnet20").params + 3 * 2
+    drawing = kcnn.trace("eca_resnet20", overrides={"stage3_*_eca.kernel": 5})
+    assert kcnn.summary(drawing).params == kcnn.summary("eca_resnet20").params + 3 * 2
     assert kcnn.build(drawing).get_layer("stage3_unit1_eca").kernel == 5
     with pytest.raises(ValueError, match="the kernel over channels is odd"):
-        kcnn.draw("eca_resnet20", changes={"stage3_*_eca.kernel": 4})
+        kcnn.trace("eca_resnet20", overrides={"stage3_*_eca.kernel": 4})
 
 
 def test_the_layer_is_the_papers_formula():
