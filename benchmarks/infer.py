@@ -5,8 +5,8 @@
     python benchmarks/infer.py --torch ~/torch/bin/python # torchvision from another environment
 
 At 224x224, random weights, oneDNN on for both sides of TensorFlow. Within a round every way runs once; figures are
-medians over the rounds. The networks are keras.applications' own, deployed by kcnn.deploy and exported by
-kcnn.deploy.export; LiteRT's and ONNX's runtimes are used if they are installed (kcnn[litert,onnx]).
+medians over the rounds. The networks are keras.applications' own, deployed by kcnn.export and exported by
+kcnn.export.formats; LiteRT's and ONNX's runtimes are used if they are installed (kcnn[litert,onnx]).
 
 One run on 2 cores (AVX2), times as fast as keras.applications' predict; in brackets its milliseconds an image:
 
@@ -48,13 +48,13 @@ from pathlib import Path
 from statistics import median
 import keras, numpy as np
 import kcnn
-from kcnn.deploy.export import export
-from kcnn.deploy.runtime import serve
+from kcnn.export.formats import export_model
+from kcnn.export.runtimes import serve
 name, batches, rounds = json.loads(sys.argv[1])
 threads, folder = os.cpu_count(), Path(tempfile.mkdtemp())
 theirs = getattr(keras.applications, name)(weights=None)
 x = np.random.default_rng(0).uniform(0, 255, (max(batches), 224, 224, 3)).astype("uint8")
-deployed = kcnn.deploy(theirs)
+deployed = kcnn.optimize_for_inference(theirs)
 ways = {
     "keras.applications, predict": lambda x: theirs.predict(x.astype("float32"), verbose=0),
     "deployed, predict": lambda x: deployed.predict(x.astype("float32"), verbose=0),

@@ -1,4 +1,4 @@
-"""What kcnn.inspect.Statistics costs a training that it samples every 50 steps; and seconds that a look takes.
+"""What kcnn.explain.Statistics costs a training that it samples every 50 steps; and seconds that a look takes.
 
     python benchmarks/inspecting.py                       # three networks, 3 rounds
     python benchmarks/inspecting.py resnet20 --rounds 5
@@ -38,7 +38,7 @@ import sys, time, json, os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"; os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras, numpy as np
 import kcnn
-from kcnn.inspect import Statistics, grad_cam, measured_field, occlusion
+from kcnn.explain import Statistics, grad_cam, measured_field, occlusion
 name, side, channels, rounds, every = json.loads(sys.argv[1])
 model = kcnn.build(name, classes=10, input_shape=(side, side, channels), seed=0)
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -15,11 +15,11 @@ from pathlib import Path
 COLD = """
 import time, kcnn
 begun = time.perf_counter()
-names = kcnn.names()
+names = kcnn.list_models()
 cold = time.perf_counter() - begun
 begun = time.perf_counter()
 for _ in range(100):
-    kcnn.names()
+    kcnn.list_models()
 print(len(names), 1e3 * cold, 10 * (time.perf_counter() - begun))
 """
 

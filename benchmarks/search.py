@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import typer
 
 from kcnn.cli.backend import start_backend
-from kcnn.space import Space, default_space, per_layer, analyze_feasibility
+from kcnn.search.space import Space, analyze_feasibility, default_space, per_layer
 
 app = typer.Typer(add_completion=False)
 KERNELS, STRIDES, PADDINGS, DEPTHS, FILTERS = (3, 5, 7), (1, 2), ("same", "valid"), (3, 4), (16, 32)

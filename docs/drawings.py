@@ -6,7 +6,7 @@ from typing import Any
 from mkdocs.structure.files import File
 
 import kcnn
-from kcnn.figure import plot_network
+from kcnn.plots.network import plot_network
 
 SHOWN = re.compile(r"\bdrawings/([\w.]+)\.svg")
 

@@ -41,7 +41,7 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
     start_backend()
-    from kcnn.report import write_report
+    from kcnn.reports import write_report
     from kcnn.training import train
 
     folder = Path("runs/smoke" if smoke else "runs") / (f"cifar_{network}_quick" if quick else f"cifar_{network}")

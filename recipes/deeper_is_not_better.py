@@ -50,7 +50,7 @@ from matplotlib.figure import Figure
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
 from kcnn.data.splits import Split
-from kcnn.intervals import t_interval
+from kcnn.statistics import t_interval
 from kcnn.training import get_recipe
 
 NETWORKS = ("plain20", "plain56", "resnet20", "resnet56")
@@ -108,7 +108,7 @@ def pictures(source: str, seed: int, full: bool, smoke: bool) -> Any:
 
 def error(model: Any, data: Any) -> float:
     """Of the network in evaluation on the pictures that it learned from, as they are."""
-    from kcnn.training.results import compute_scores
+    from kcnn.training.evaluation import compute_scores
 
     logits, truth = compute_scores(model, replace(data, splits={**data.splits, "test": data.splits["train"]}).test)
     return float(np.mean(logits.argmax(axis=1) != truth))
@@ -145,7 +145,7 @@ def reaching(runs: list[list[float]]) -> dict[str, Any]:
 
 def drawn(found: dict[str, dict[str, Any]]) -> Figure:
     """Error while training against epoch, with the spread over seeds, and the gradient's norm by depth."""
-    from kcnn.pictures import STYLE
+    from kcnn.plots.figures import STYLE
 
     colours = dict(zip(NETWORKS, ("lightsalmon", "firebrick", "skyblue", "navy"), strict=True))
     with matplotlib.rc_context(STYLE):
@@ -184,10 +184,10 @@ def main(
     import keras
 
     import kcnn
-    from kcnn.files import write_text
-    from kcnn.inspect import TrainingStatistics
-    from kcnn.pictures import save_figure
-    from kcnn.report import write_experiment_report
+    from kcnn.atomic_io import write_text
+    from kcnn.explain import TrainingStatistics
+    from kcnn.plots.figures import save_figure
+    from kcnn.reports import write_experiment_report
     from kcnn.training import train
 
     source = data or ("digits" if smoke else "tfds:cifar10")

@@ -69,7 +69,7 @@ def main(
 ) -> None:
     start_backend()
     from kcnn import data
-    from kcnn.report import write_report
+    from kcnn.reports import write_report
     from kcnn.training import train
 
     out = out or Path("runs/smoke/fashion" if smoke else "runs/fashion")

@@ -56,7 +56,7 @@ from kcnn.augment import Augmentation
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import parse_assignments
-from kcnn.intervals import t_interval
+from kcnn.statistics import t_interval
 
 SIZES = (1, 2, 5, 10, 20, 50, 100)  # pictures of each class to learn from
 AUGMENTED = Augmentation(shift=0.1, rotate=15, zoom=0.1)  # photos are mirrored too
@@ -99,7 +99,7 @@ def differences(accuracy: dict[int, dict[tuple[str, str], Any]]) -> list[dict[st
 
 def drawn(accuracy: dict[int, dict[tuple[str, str], Any]], found: list[dict[str, Any]]) -> Figure:
     """Accuracy against pictures on the left; on the right what transfer and augmentation are worth."""
-    from kcnn.pictures import STYLE
+    from kcnn.plots.figures import STYLE
 
     sizes = list(accuracy)
     with matplotlib.rc_context(STYLE):
@@ -171,14 +171,13 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: one size, two seeds, one epoch.")] = False,
 ) -> None:
     start_backend()
+    from kcnn.atomic_io import write_text
     from kcnn.data import load
-    from kcnn.files import write_text
-    from kcnn.freeze import TrainingPhase
-    from kcnn.pictures import save_figure
-    from kcnn.report import write_experiment_report
-    from kcnn.training import get_recipe
-    from kcnn.transfer import Protocol, compare_protocols
-    from kcnn.transfer.demo import NETWORK, OPTIONS, sample_digits
+    from kcnn.fine_tuning import Protocol, compare_protocols
+    from kcnn.fine_tuning.demo import NETWORK, OPTIONS, sample_digits
+    from kcnn.plots.figures import save_figure
+    from kcnn.reports import write_experiment_report
+    from kcnn.training import TrainingPhase, get_recipe
 
     sizes: Any = sorted(size or SIZES)
     if smoke:
@@ -186,7 +185,13 @@ def main(
     options = parse_assignments(set or [], "option")
     phase, rate = TrainingPhase(epochs, "head", 1e-2), 1e-3
     if data is None:
-        network, options, weights, phase, rate = NETWORK, OPTIONS, "demo", TrainingPhase(epochs, "all", RATE, SLOWER), RATE
+        network, options, weights, phase, rate = (
+            NETWORK,
+            OPTIONS,
+            "demo",
+            TrainingPhase(epochs, "all", RATE, SLOWER),
+            RATE,
+        )
 
     augmentations = {"plain": Augmentation(), "augmented": dataclasses.replace(AUGMENTED, flip=data is not None)}
 

@@ -37,7 +37,7 @@ from matplotlib.figure import Figure
 import kcnn
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
-from kcnn.intervals import t_interval
+from kcnn.statistics import t_interval
 
 NETWORK, OPTIONS = "stack", {"depth": 2, "kernel": 5}  # 5x5-16, pool, 5x5-32, pool, global average
 SHAPE = (16, 16, 1)
@@ -56,11 +56,11 @@ STRIDE = {"conv*.stride": 2, "pool*.kernel": 1, "pool*.stride": 1}
 BASE = "zeros, max pool"
 WAYS = {
     BASE: Way(),
-    "reflect": Way({"conv*.fill": "reflect"}),
-    "edge": Way({"conv*.fill": "edge"}),
+    "reflect": Way({"conv*.padding_mode": "reflect"}),
+    "edge": Way({"conv*.padding_mode": "edge"}),
     "no padding": Way(NO_PADDING),
     "no padding, wider": Way(NO_PADDING, wider=True),
-    "average pool": Way({"pool*.kind": "average"}),
+    "average pool": Way({"pool*.mode": "average"}),
     "stride 2, no pool": Way(STRIDE),
     "stride 2, no pool, wider": Way(STRIDE, wider=True),
 }
@@ -75,7 +75,7 @@ def options_of(way: Way) -> dict[str, Any]:
     wanted = kcnn.summary(drawn_as(**OPTIONS)).macs
 
     def away(filters: int) -> int:
-        return abs(kcnn.summary(drawn_as(changes=way.changes, filters=filters, **OPTIONS)).macs - wanted)
+        return abs(kcnn.summary(drawn_as(overrides=way.changes, filters=filters, **OPTIONS)).macs - wanted)
 
     return {**OPTIONS, "filters": min(range(8, 129), key=away)}
 
@@ -106,7 +106,7 @@ def against(accuracy: np.ndarray, base: np.ndarray) -> dict[str, Any]:
 
 def picture(rows: dict[str, dict[str, Any]]) -> Figure:
     """What each change is worth, with its interval."""
-    from kcnn.pictures import STYLE
+    from kcnn.plots.figures import STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -133,16 +133,16 @@ def main(
     start_backend()
     import keras
 
-    from kcnn.files import write_text
-    from kcnn.pictures import save_figure
-    from kcnn.report import write_experiment_report
+    from kcnn.atomic_io import write_text
+    from kcnn.plots.figures import save_figure
+    from kcnn.reports import write_experiment_report
     from kcnn.training import train
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     rows: dict[str, dict[str, Any]] = {}
     for name, way in WAYS.items():
         options = options_of(way)
-        measured = kcnn.summary(drawn_as(changes=way.changes, **options))
+        measured = kcnn.summary(drawn_as(overrides=way.changes, **options))
         rows[name] = {"macs": measured.macs, "params": measured.params, "options": options, "accuracy": []}
     for seed in range(seeds):
         digits = few_digits(seed, images)

@@ -17,7 +17,7 @@ import typer
 
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
-from kcnn.space import Space, analyze_feasibility
+from kcnn.search.space import Space, analyze_feasibility
 
 SPACE = Space(
     "stack",
@@ -60,8 +60,8 @@ def main(
 ) -> None:
     print(analyze_feasibility(SPACE))
     start_backend()
+    from kcnn.reports.search_page import write_search_report
     from kcnn.search import search
-    from kcnn.search.report import write_search_report
 
     found = search(
         SPACE,

@@ -18,7 +18,7 @@ import typer
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import parse_shape
-from kcnn.space import Range, default_space, analyze_feasibility
+from kcnn.search.space import Range, analyze_feasibility, default_space
 
 NETWORK = "googlenet.bn"  # at 224 pixels its first layers divide by 8 what 32 pixels do not have
 
@@ -36,8 +36,8 @@ def main(
 ) -> None:
     start_backend()
     from kcnn.data import load
+    from kcnn.reports.search_page import write_search_report
     from kcnn.search import search
-    from kcnn.search.report import write_search_report
 
     size = parse_shape(input)
     if smoke:

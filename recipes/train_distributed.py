@@ -40,7 +40,7 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: a small network, one epoch.")] = False,
 ) -> None:
     start_backend(strategy)  # workers are joined before TensorFlow does anything else
-    from kcnn.report import write_report
+    from kcnn.reports import write_report
     from kcnn.training import train
 
     found = train(

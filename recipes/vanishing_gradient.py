@@ -31,8 +31,8 @@ import typer
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
 
-SIGMOID = {"*_relu.kind": "sigmoid"}
-NAIVE = {"{stem,stage*}.init": "random_normal"}  # a deviation of 0.05 whatever the width
+SIGMOID = {"*_relu.function": "sigmoid"}
+NAIVE = {"{stem,stage*}.kernel_initializer": "random_normal"}  # a deviation of 0.05 whatever the width
 CASES = {  # network, changes by address, options
     "sigmoid, naive": ("plain20", {**SIGMOID, **NAIVE}, {"norm": False}),
     "sigmoid, He": ("plain20", SIGMOID, {"norm": False}),
@@ -63,9 +63,9 @@ def main(
 ) -> None:
     start_backend()
     from kcnn.data import load
-    from kcnn.inspect import TrainingStatistics
-    from kcnn.intervals import t_interval
-    from kcnn.report import write_experiment_report
+    from kcnn.explain import TrainingStatistics
+    from kcnn.reports import write_experiment_report
+    from kcnn.statistics import t_interval
     from kcnn.training import train
 
     digits = load("digits", input_shape=(16, 16, 1))
@@ -90,7 +90,7 @@ def main(
 
     for name, (network, changes, options) in cases.items():
         for seed in range(seeds):
-            watched(name, network, digits, batch, seed, epochs=epochs, changes=changes, options=options)
+            watched(name, network, digits, batch, seed, epochs=epochs, overrides=changes, options=options)
         _say(name, found[name], t_interval)
     for name, aux in sides.items():
         large = load("digits", input_shape=(80, 80, 1)).subset(train=64)
@@ -123,9 +123,9 @@ def _say(name: str, one: dict, student) -> None:
 def _drawn(found: dict, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    from kcnn import pictures
+    from kcnn.plots import figures
 
-    with matplotlib.rc_context(pictures.STYLE):
+    with matplotlib.rc_context(figures.STYLE):
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         axes = figure.subplots()
         for name, one in found.items():
@@ -133,7 +133,7 @@ def _drawn(found: dict, path: Path) -> None:
             axes.semilogy(np.linspace(0, 1, len(middle)), np.maximum(middle, 1e-30), marker=".", label=name)
         axes.set(xlabel="depth: from the first convolution to the last", ylabel="norm of the gradient at step 1")
         axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    pictures.save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
 if __name__ == "__main__":

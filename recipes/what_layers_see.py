@@ -38,7 +38,7 @@ import kcnn
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import parse_shape
-from kcnn.intervals import t_interval
+from kcnn.statistics import t_interval
 from kcnn.training import Recipe
 
 NETWORK = "stack"
@@ -73,7 +73,7 @@ def excited(model: Any, batches: Any) -> tuple[dict[str, tuple[np.ndarray, np.nd
 
     Places are numbers of positions, row by row.
     """
-    from kcnn.inspect import activations
+    from kcnn.explain import activations
 
     rows = kcnn.summary(kcnn.from_keras(model))
     places = {layer: inside(rows[layer], rows[0].shape) for layer in LAYERS}
@@ -127,15 +127,15 @@ def gradient_of(model: Any, layer: str, images: np.ndarray, seed: int) -> np.nda
     """
     from keras import ops
 
-    from kcnn.inspect import graph
-    from kcnn.inspect.gradients import compute_gradient
+    from kcnn.explain import model_access
+    from kcnn.explain.gradients import compute_gradient
 
-    tensor, image = graph.find_layer(model, layer), graph.find_image_input(model)
+    tensor, image = model_access.find_layer(model, layer), model_access.find_image_input(model)
     rows, columns, channels = tensor.shape[1:]
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), (len(images), channels)).astype("float32")
 
     def middle(given: list[Any]) -> tuple[Any, tuple[()]]:
-        (found,) = graph.replay([tensor], [(image, given[0])])
+        (found,) = model_access.replay([tensor], [(image, given[0])])
         return ops.sum(found[:, rows // 2, columns // 2] * signs), ()
 
     (slope,), _ = compute_gradient(middle, [ops.convert_to_tensor(images)])
@@ -169,7 +169,7 @@ def crop(picture: np.ndarray, row: Any, place: int) -> np.ndarray:
 
 def fields_drawn(picture: np.ndarray, slopes: dict[str, dict[str, np.ndarray]], fields: dict[str, Any]) -> Figure:
     """Layers from left to right: where the gradient of one position lies, and the field around it."""
-    from kcnn.pictures import STYLE
+    from kcnn.plots.figures import STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.5 * len(fields), 5.8), layout="constrained")
@@ -192,7 +192,7 @@ def fields_drawn(picture: np.ndarray, slopes: dict[str, dict[str, np.ndarray]], 
 
 def patches_drawn(panels: dict[str, list[tuple[list[np.ndarray], str]]]) -> Figure:
     """A row for each layer, low to high: of the first channels the patches that excite them most, three to a row."""
-    from kcnn.pictures import STYLE
+    from kcnn.plots.figures import STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.65 * CHANNELS, 2.2 * len(panels)), layout="constrained")
@@ -220,7 +220,7 @@ def mosaic(patches: list[np.ndarray]) -> np.ndarray:
 
 def levels_drawn(purities: dict[str, np.ndarray], chance: float, shares: dict[str, np.ndarray], fields: Any) -> Figure:
     """By depth: how much of one class the top pictures are, and how much of its field a position uses."""
-    from kcnn.pictures import STYLE
+    from kcnn.plots.figures import STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -279,7 +279,7 @@ class Inside:
     top: dict[str, dict[int, np.ndarray]]  # by channel the pictures that excite it most
     places: dict[str, np.ndarray]  # where, (pictures, channels)
     slopes: dict[str, np.ndarray]  # of the middle position, (rows, columns) of the picture
-    fields: dict[str, Any]  # kcnn.inspect.Field of the middle position
+    fields: dict[str, Any]  # kcnn.explain.Field of the middle position
     pictures: np.ndarray  # of the test split
     labels: np.ndarray
 
@@ -293,7 +293,7 @@ class Inside:
 
 
 def looked_into(model: Any, test: Any, seed: int) -> Inside:
-    from kcnn.inspect import measure_receptive_field
+    from kcnn.explain import measure_receptive_field
 
     exciting, pictures, labels = excited(model, test)
     return Inside(
@@ -308,13 +308,16 @@ def looked_into(model: Any, test: Any, seed: int) -> Inside:
 
 def draw_all(models: dict[str, Any], seen: dict[str, Inside], classes: tuple[str, ...], out: Path) -> None:
     """filters.png, maps.png, fields.png and patches.png."""
-    from kcnn.inspect import activations, filters, show
-    from kcnn.pictures import save_figure
+    from kcnn.explain import activations, filters
+    from kcnn.explain import images as show
+    from kcnn.plots.figures import save_figure
 
     model, one = models["trained"], seen["trained"]
     save_figure(show.plot_kernels(filters(model), "conv1"), out / "filters.png")
     save_figure(show.plot_activations(activations(model, one.pictures[:1], "conv?_relu")), out / "maps.png")
-    save_figure(fields_drawn(one.pictures[0], {name: of.slopes for name, of in seen.items()}, one.fields), out / "fields.png")
+    save_figure(
+        fields_drawn(one.pictures[0], {name: of.slopes for name, of in seen.items()}, one.fields), out / "fields.png"
+    )
     rows, panels = kcnn.summary(kcnn.from_keras(model)), {}
     for layer in LAYERS:
         row, places = rows[layer], one.places[layer]
@@ -338,9 +341,9 @@ def main(
     start_backend()
     import keras
 
-    from kcnn.files import write_text
-    from kcnn.pictures import save_figure
-    from kcnn.report import write_experiment_report
+    from kcnn.atomic_io import write_text
+    from kcnn.plots.figures import save_figure
+    from kcnn.reports import write_experiment_report
     from kcnn.training import train
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)

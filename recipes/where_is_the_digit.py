@@ -40,7 +40,7 @@ from matplotlib.figure import Figure
 from kcnn.augment import Augmentation
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
-from kcnn.intervals import t_interval
+from kcnn.statistics import t_interval
 from kcnn.training import Recipe
 
 CANVAS, SIDE = 32, 16  # pixels; a digit is half as wide as its picture
@@ -196,7 +196,7 @@ def differences(accuracy: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
 def drawn(accuracy: dict[str, np.ndarray], maps: dict[str, np.ndarray], picture: np.ndarray) -> Figure:
     """Accuracy against shift above, where each network saw the digit below."""
-    from kcnn.pictures import STYLE
+    from kcnn.plots.figures import STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 7), layout="constrained")
@@ -227,9 +227,9 @@ def main(
     start_backend()
     import keras
 
-    from kcnn.files import write_text
-    from kcnn.pictures import save_figure
-    from kcnn.report import write_experiment_report
+    from kcnn.atomic_io import write_text
+    from kcnn.plots.figures import save_figure
+    from kcnn.reports import write_experiment_report
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     accuracy: dict[str, Any] = {name: [] for name in WAYS}

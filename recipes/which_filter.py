@@ -33,7 +33,7 @@ import kcnn
 from kcnn.blocks import conv, inception, max_pool
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
-from kcnn.intervals import t_interval
+from kcnn.statistics import t_interval
 
 SHAPE = (16, 16, 1)
 MACS = 1.76e6  # of each network, within 2 %: of 1 to 2 million the number that whole filters come nearest to
@@ -61,7 +61,7 @@ WAYS = {"1x1": 1, "3x3": 3, "5x5": 5, "7x7": 7, "inception": 0}
 PAIRS = (("1x1", "3x3"), ("5x5", "3x3"), ("7x7", "3x3"), *(("inception", one) for one in WAYS if one != "inception"))
 
 
-def at_equal_macs(kernel: int) -> kcnn.drawing.Drawing:
+def at_equal_macs(kernel: int) -> kcnn.architectures.spec.Drawing:
     """The network with that kernel and the filters that come nearest to MACS."""
     drawings = [kcnn.trace(NETWORK, kernel=kernel, filters=filters) for filters in range(4, 161)]
     return min(drawings, key=lambda drawing: abs(kcnn.summary(drawing).macs - MACS))
@@ -88,7 +88,7 @@ def trained(drawing: Any, digits: Any, epochs: int, seed: int) -> float:
     """Test accuracy after a training by Keras' fit, with Adam and a rate that falls along a cosine."""
     import keras
 
-    from kcnn.training import CrossEntropy, make_accuracy, adamw, schedule
+    from kcnn.training import CrossEntropy, adamw, make_accuracy, schedule
 
     keras.utils.set_random_seed(seed)
     model = kcnn.build(drawing, seed=seed)
@@ -113,7 +113,7 @@ def differences(accuracy: dict[str, Any]) -> list[dict[str, Any]]:
 
 def picture(accuracy: dict[str, Any]) -> Figure:
     """Accuracy of every network: its seeds, and the mean with its interval."""
-    from kcnn.pictures import STYLE
+    from kcnn.plots.figures import STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
@@ -137,9 +137,9 @@ def main(
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     drawings = {name: at_equal_macs(kernel) for name, kernel in WAYS.items()}
     start_backend()
-    from kcnn.files import write_text
-    from kcnn.pictures import save_figure
-    from kcnn.report import write_experiment_report
+    from kcnn.atomic_io import write_text
+    from kcnn.plots.figures import save_figure
+    from kcnn.reports import write_experiment_report
 
     accuracy: dict[str, Any] = {name: [] for name in WAYS}
     for seed in range(seeds):

@@ -3,7 +3,9 @@
 import kcnn
 
 NETWORKS = [
-    full for name in kcnn.list_models() for full in (name, *(f"{name}.{v}" for v in kcnn.get_architecture(name).variants))
+    full
+    for name in kcnn.list_models()
+    for full in (name, *(f"{name}.{v}" for v in kcnn.get_architecture(name).variants))
 ]
 ONE_PER_FAMILY = [
     "mlp",

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kcnn import registry
+from kcnn.architectures import registry
 from kcnn.cli import main
 
 

@@ -1,8 +1,9 @@
 """DenseNet (Huang et al., 2017): every layer sees the outputs of all before it in its block."""
 
-from kcnn import Architecture, sources
-from kcnn.blocks import Norm, apply, average_pool, conv, norm_act, max_pool
-from kcnn.ops import STANDARDIZED, BatchNorm, Concat
+from kcnn import Architecture
+from kcnn.architectures import publishers
+from kcnn.blocks import Norm, apply, average_pool, conv, max_pool, norm_act
+from kcnn.graph.ops import STANDARDIZED, BatchNorm, Concat
 
 LAYERS = {  # of the four blocks, and parameters (arXiv:1608.06993, table 1; counted)
     "densenet121": ((6, 12, 24, 16), 7_978_856),
@@ -45,9 +46,9 @@ def in_keras(layer: str):
     if layer in fixed:
         return fixed[layer]
     if layer.startswith("transition"):
-        number, norm = sources.rename_parts(r"transition(\d+)(_in_bn)?", layer)
+        number, norm = publishers.rename_parts(r"transition(\d+)(_in_bn)?", layer)
         return f"pool{int(number) + 1}_{'bn' if norm else 'conv'}"
-    block, number, place, norm = sources.rename_parts(r"block(\d+)_(\d+)_(in|a|b)(_bn)?", layer)
+    block, number, place, norm = publishers.rename_parts(r"block(\d+)_(\d+)_(in|a|b)(_bn)?", layer)
     return f"conv{int(block) + 1}_block{number}_{('in', 'a', 'b').index(place)}_{'bn' if norm else 'conv'}"
 
 
@@ -64,8 +65,8 @@ def published(name: str) -> Architecture:
             "keras": {
                 "options": {"norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)},
                 "rescale": STANDARDIZED,
-                "layouts": {"keras": sources.make_mapping(in_keras)},
-                "weights": sources.tf_slim_weights(
+                "weight_mappings": {"keras": publishers.make_mapping(in_keras)},
+                "weights": publishers.tf_slim_weights(
                     name, whole, headless, accuracy, "BSD-3-Clause, Gao Huang", folder="densenet"
                 ),
             }

@@ -110,7 +110,9 @@ def shift_windows(images: tf.Tensor, offsets: tf.Tensor, x: tf.Tensor, y: tf.Ten
     return tf.reshape(tf.gather(flat, index, batch_dims=1), [-1, rows, columns, channels])
 
 
-def random_affine(seed: tf.Tensor, n: Any, size: Sequence[Any], shift: float, rotate: float, zoom: float) -> list[tf.Tensor]:
+def random_affine(
+    seed: tf.Tensor, n: Any, size: Sequence[Any], shift: float, rotate: float, zoom: float
+) -> list[tf.Tensor]:
     """Matrices (n, 3, 3) of shift (share of a side), rotation (degrees) and zoom, drawn evenly up to these."""
     matrices = []
     if rotate:

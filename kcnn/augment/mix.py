@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kcnn.augment.only import apply_where
-from kcnn.augment.seeds import beta, fold_in, uniform, random_integers
+from kcnn.augment.masking import apply_where
+from kcnn.augment.seeds import beta, fold_in, random_integers, uniform
 
 AREA, RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # of an erased rectangle: arXiv:1708.04896, section 5.1
 

@@ -3,50 +3,50 @@
 `norm` is False, True (batch normalisation), or the op to normalise with; a normalised
 convolution has no bias. `act` is the name of an activation, or None. Kernels in front of a
 rectifier start with He's variance (arXiv:1502.01852), drawn evenly, whatever a paper of before
-2015 drew them from; `changes={"*.init": ...}` gives them any other of Keras' initialisers.
+2015 drew them from; `changes={"*.kernel_initializer": ...}` gives them any other of Keras' initialisers.
 """
 
-from kcnn.blocks.heads import aux_classifier, head, lenet_head, wide_head
-from kcnn.blocks.inception import Branches, branches, sequential, inception
-from kcnn.blocks.mobile import inverted_residual, make_divisible, separable, squeeze_excite
-from kcnn.blocks.plain import (
+from kcnn.blocks.basic import (
     Norm,
     average_pool,
     conv,
     depthwise,
     dropout,
-    norm_act,
     lrn,
     max_pool,
+    norm_act,
 )
-from kcnn.blocks.residual import bottleneck, drop_path_rates, residual_add, preactivation, residual
-from kcnn.sketch import apply
+from kcnn.blocks.heads import aux_classifier, head, lenet_head, wide_head
+from kcnn.blocks.inception import Branches, branches, inception, sequential
+from kcnn.blocks.mobilenet import inverted_residual, make_divisible, separable, squeeze_excite
+from kcnn.blocks.residual import bottleneck, drop_path_rates, preactivation, residual, residual_add
+from kcnn.graph.tracing import apply
 
 __all__ = [
-    "Norm",
     "Branches",
+    "Norm",
     "apply",
     "aux_classifier",
     "average_pool",
     "bottleneck",
     "branches",
-    "sequential",
     "conv",
     "depthwise",
     "drop_path_rates",
     "dropout",
-    "norm_act",
     "head",
     "inception",
     "inverted_residual",
-    "residual_add",
     "lenet_head",
     "lrn",
+    "make_divisible",
     "max_pool",
+    "norm_act",
     "preactivation",
     "residual",
-    "make_divisible",
+    "residual_add",
     "separable",
+    "sequential",
     "squeeze_excite",
     "wide_head",
 ]

@@ -1,13 +1,14 @@
 """What stands on the features: from a map to logits."""
 
-from kcnn.blocks.plain import Norm, average_pool, conv, dropout
-from kcnn.ops import Activation, AdaptivePool, Dense, Flatten, GlobalPool
-from kcnn.sketch import apply
+from kcnn.blocks import basic
+from kcnn.blocks.basic import Norm, average_pool, conv
+from kcnn.graph.ops import Activation, AdaptivePool, Dense, Flatten, GlobalPool
+from kcnn.graph.tracing import apply
 
 
 def head(x, classes: int, *, dropout: float = 0.0):
     """Average every channel over the map, then one dense layer of logits."""
-    x = dropout(apply(GlobalPool(), x, name="pool"), dropout, name="dropout")
+    x = basic.dropout(apply(GlobalPool(), x, name="pool"), dropout, name="dropout")
     return apply(Dense(classes), x, name="logits")
 
 
@@ -23,9 +24,11 @@ def wide_head(
         x = apply(AdaptivePool(pool), x, name="pool")
     x = apply(Flatten(), x, name="flatten")
     for name in ("fc6", "fc7"):
-        x = dropout(x, dropout if dropout_first else 0.0, name=f"{name}_dropout")
-        x = apply(Activation("relu"), apply(Dense(units, kernel_initializer="he_uniform"), x, name=name), name=f"{name}_relu")
-        x = dropout(x, 0.0 if dropout_first else dropout, name=f"{name}_dropout")
+        x = basic.dropout(x, dropout if dropout_first else 0.0, name=f"{name}_dropout")
+        x = apply(
+            Activation("relu"), apply(Dense(units, kernel_initializer="he_uniform"), x, name=name), name=f"{name}_relu"
+        )
+        x = basic.dropout(x, 0.0 if dropout_first else dropout, name=f"{name}_dropout")
     return apply(Dense(classes), x, name="logits")
 
 
@@ -34,7 +37,7 @@ def lenet_head(x, classes: int, *, units: tuple[int, ...] = (84,), activation: s
     x = apply(Flatten(), x, name="flatten")
     for number, width in enumerate(units, 6):
         x = apply(Activation(activation), apply(Dense(width), x, name=f"f{number}"), name=f"f{number}_{activation}")
-    return apply(Dense(classes), dropout(x, dropout, name="dropout"), name="logits")
+    return apply(Dense(classes), basic.dropout(x, dropout, name="dropout"), name="logits")
 
 
 def aux_classifier(x, classes: int, *, norm: Norm = False, dropout: float = 0.7, pool: int | None = None, name: str):
@@ -46,5 +49,9 @@ def aux_classifier(x, classes: int, *, norm: Norm = False, dropout: float = 0.7,
     x = apply(AdaptivePool(pool), x, name=where) if pool else average_pool(x, 5, stride=3, name=where)
     x = conv(x, 128, 1, norm=norm, name=f"{name}_conv")
     x = apply(Flatten(), x, name=f"{name}_flatten")
-    x = apply(Activation("relu"), apply(Dense(1024, kernel_initializer="he_uniform"), x, name=f"{name}_fc"), name=f"{name}_relu")
-    return apply(Dense(classes), dropout(x, dropout, name=f"{name}_dropout"), name=f"{name}_logits")
+    x = apply(
+        Activation("relu"),
+        apply(Dense(1024, kernel_initializer="he_uniform"), x, name=f"{name}_fc"),
+        name=f"{name}_relu",
+    )
+    return apply(Dense(classes), basic.dropout(x, dropout, name=f"{name}_dropout"), name=f"{name}_logits")

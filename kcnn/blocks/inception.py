@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kcnn.blocks.plain import Norm, conv, max_pool
-from kcnn.ops import Concat, Padding, Pool, Size
-from kcnn.sketch import apply
+from kcnn.blocks.basic import Norm, conv, max_pool
+from kcnn.graph.ops import Concat, Padding, Pool, Size
+from kcnn.graph.tracing import apply
 
 # By name, rows (filters, kernel, stride, padding) or ("max" | "average", kernel, stride, padding).
 Branches = Mapping[str, Sequence[Any]]

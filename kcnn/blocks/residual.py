@@ -8,9 +8,9 @@ one; `shortcut="padding"` subsamples and pads channels instead (arXiv:1512.03385
 
 from collections.abc import Iterator
 
-from kcnn.blocks.plain import Norm, conv, norm_act
-from kcnn.ops import Activation, Add, DropPath, Pad, Pool, Size
-from kcnn.sketch import apply
+from kcnn.blocks.basic import Norm, conv, norm_act
+from kcnn.graph.ops import Activation, Add, DropPath, Pad, Pool, Size
+from kcnn.graph.tracing import apply
 
 
 def drop_path_rates(rate: float, units: int) -> Iterator[float]:
@@ -49,7 +49,9 @@ def _skip(x, y, stride: int, norm: Norm, bias: bool | None, name: str):
     step = steps(x, y, stride)
     if step == (1, 1) and x.shape[-1] == y.shape[-1]:
         return x
-    return conv(x, y.shape[-1], 1, stride=_size(step), padding="valid", bias=bias, norm=norm, activation=None, name=name)
+    return conv(
+        x, y.shape[-1], 1, stride=_size(step), padding="valid", bias=bias, norm=norm, activation=None, name=name
+    )
 
 
 def _subsample(x, y, stride: int, name: str):
@@ -110,7 +112,9 @@ def bottleneck(
     first, second = _strides(stride, stride_on)
     bottleneck_filters = bottleneck_filters or filters
     y = conv(x, bottleneck_filters, 1, stride=first, padding="half", bias=bias, norm=norm, name=f"{name}_a")
-    y = conv(y, bottleneck_filters, 3, stride=second, padding="half", groups=groups, bias=bias, norm=norm, name=f"{name}_b")
+    y = conv(
+        y, bottleneck_filters, 3, stride=second, padding="half", groups=groups, bias=bias, norm=norm, name=f"{name}_b"
+    )
     y = conv(y, 4 * filters, 1, padding="half", bias=bias, norm=norm, activation=None, name=f"{name}_c")
     y = residual_add(_skip(x, y, stride, norm, bias, f"{name}_skip"), y, drop_path=drop_path, name=name)
     return apply(Activation("relu"), y, name=name)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import typer
 
-from kcnn.cli import export, inspect, paper, plugins, predict, report, search, train, transfer
-from kcnn.cli.console import UsageError, JobStopped, fail, show_warning
-from kcnn.drawing import NoEffectWarning
+from kcnn.architectures.spec import NoEffectWarning
+from kcnn.cli import export, inspect, networks, plugins, predict, report, search, train, transfer
+from kcnn.cli.console import JobStopped, UsageError, fail, show_warning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,7 +26,7 @@ def root(debug: bool = typer.Option(False, "--debug", help="Show a Python traceb
     del debug  # read from the command line by main, which also serves errors before this runs
 
 
-paper.add(app)
+networks.add(app)
 train.add(app)
 transfer.add(app)
 search.add(app)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kcnn.figure.words import format_count as format_count  # what every command writes large numbers with
+from kcnn.plots.network.labels import format_count as format_count  # what every command writes large numbers with
 
 PIPED = 160  # columns where no terminal says how many it has
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
@@ -86,7 +86,7 @@ def make_table(
 
 
 def per_class_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The figures of each class, by kcnn.answers.report."""
+    """The figures of each class, by kcnn.predictions.report."""
     columns = {"average precision": "average_precision", "threshold": "threshold", "precision": "precision"}
     columns |= {"recall": "recall", "F1": "f1"}
     first = next(iter(rows.values()))

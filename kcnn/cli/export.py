@@ -11,8 +11,8 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import silence, start_backend
-from kcnn.cli.console import UsageError, JobStopped, err, out, make_table
-from kcnn.cli.paper import _examples
+from kcnn.cli.console import JobStopped, UsageError, err, make_table, out
+from kcnn.cli.networks import _examples
 
 POINTS = 2.0  # of accuracy that a file may lose
 
@@ -45,9 +45,9 @@ def export(
     A file takes pixels 0..255 and gives probabilities; the classes' names are inside it. One that loses more accuracy
     than is allowed is not left behind.
     """
-    from kcnn.deploy.runtime import FORMATS
-    from kcnn.models import read_metadata
-    from kcnn.runs import read_config
+    from kcnn.export.runtimes import FORMATS
+    from kcnn.keras_bridge.models import read_metadata
+    from kcnn.training.run_directory import read_config
 
     there = read_config(run)
     if there is None:
@@ -63,9 +63,9 @@ def export(
         import numpy as np
 
         from kcnn.data import load
-        from kcnn.deploy.check import verify_exports
-        from kcnn.deploy.export import EXAMPLES
-        from kcnn.deploy.export import export_model as write
+        from kcnn.export.formats import EXAMPLES
+        from kcnn.export.formats import export_model as write
+        from kcnn.export.verification import verify_exports
     rows, columns, channels = card["input_shape"]
     found = load(
         data or request["data"],

@@ -11,7 +11,7 @@ from rich.markup import escape
 import kcnn
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import UsageError, out
-from kcnn.cli.paper import _examples
+from kcnn.cli.networks import _examples
 from kcnn.cli.predict import OpenedModel, _decoded, _exported
 
 
@@ -47,16 +47,18 @@ def inspect(
 
     import numpy as np
 
-    from kcnn.answers import to_probabilities
-    from kcnn.inspect import graph, show
+    from kcnn.explain import images, model_access
+    from kcnn.statistics import to_probabilities
 
     scores = np.asarray(model.predict_on_batch(pixels[None].astype("float32")), "float64")
-    likely = (scores if graph.output_activation(graph.find_output(model)) else to_probabilities(scores, card))[0]
+    likely = (
+        scores if model_access.output_activation(model_access.find_output(model)) else to_probabilities(scores, card)
+    )[0]
     best = likely.argsort()[::-1][:top]
     said = [(int(n), f"{found.classes[n]} {likely[n]:.1%}") for n in best]
-    graph.match_layers(model, layer)  # a mistake, before the answer
+    model_access.match_layers(model, layer)  # a mistake, before the answer
     out.print(f"{escape(str(image))}: {escape(', '.join(text for _, text in said))}", soft_wrap=True)
-    written = show.write_explanations(model, pixels.astype("float32"), said, folder, layer)
+    written = images.write_explanations(model, pixels.astype("float32"), said, folder, layer)
     out.print(f"{', '.join(one.name for one in written)} in {folder}", markup=False, soft_wrap=True)
 
 
@@ -75,25 +77,29 @@ def _file(run: str) -> Path:
 
 def _model(path: Path) -> tuple[Any, dict[str, Any]]:
     """The Keras model in a file, and its card; one of its own making where the file has none."""
-    from kcnn.deploy.runtime import METADATA
+    from kcnn.export.runtimes import METADATA
 
     exported = _exported(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            said = archive.read(METADATA) if exported else json.loads(archive.read("config.json"))["config"].get("card")
+            said = (
+                archive.read(METADATA)
+                if exported
+                else json.loads(archive.read("config.json"))["config"].get("metadata")
+            )
             card = json.loads(said or "{}")
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is no Keras model, or is damaged: {error}") from None
-    if not card.get("top", True) or card.get("taps"):
+    if not card.get("spec", {}).get("top", True) or card.get("spec", {}).get("outputs"):
         raise UsageError(f"{path} ends in features, not in classes")
     start_backend()
     import keras
 
-    from kcnn.inspect import graph
+    from kcnn.explain import model_access
 
     try:
         model = kcnn.load_model(path) if card and not exported else keras.saving.load_model(path, compile=False)
     except (OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from None
-    end, image = graph.find_output(model), graph.find_image_input(model)
+    end, image = model_access.find_output(model), model_access.find_image_input(model)
     return model, {"classes": end.shape[-1], "input_shape": list(image.shape[1:]), **card}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kcnn import doctor, scaffold
+from kcnn.architectures import doctor, scaffold
 from kcnn.cli.console import out
 
 BAD = (doctor.BROKEN, doctor.STUCK, doctor.UNFIT, doctor.CLASH)
@@ -31,7 +31,10 @@ def plugins(
         with ThreadPoolExecutor(2) as several:
             found = list(several.map(lambda one: doctor.diagnose(one, seconds), found))
     heads = ("distribution", "version", "networks", "state", "reason")
-    rows = [heads, *((one.distribution, one.version, doctor.abbreviate(one.names), one.state, one.reason) for one in found)]
+    rows = [
+        heads,
+        *((one.distribution, one.version, doctor.abbreviate(one.names), one.state, one.reason) for one in found),
+    ]
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     for row in rows:  # a line each, however long the reason
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

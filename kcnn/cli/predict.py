@@ -12,8 +12,8 @@ from rich.markup import escape
 
 import kcnn
 from kcnn.cli.backend import silence, start_backend
-from kcnn.cli.console import UsageError, parse_assignments, per_class_table, err, out
-from kcnn.cli.paper import Options, _examples
+from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table
+from kcnn.cli.networks import Options, _examples
 
 Weights = Annotated[str, typer.Option("--weights", "-w", help="Of a network: published weights by name, or a file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -39,17 +39,17 @@ class OpenedModel:
     """A classifier: its card, and what loads it and gives pixels (n, rows, columns, channels) to probabilities."""
 
     name: str
-    card: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     load: Callable[[], Callable[[Any], Any]]
 
     @property
     def classes(self) -> list[str]:
-        names = self.card["classes"]
+        names = self.metadata["classes"]
         return [str(one) for one in names] if isinstance(names, list) else [f"class {n}" for n in range(names)]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        rows, columns, channels = self.card["input_shape"]
+        rows, columns, channels = self.metadata["input_shape"]
         if None in (rows, columns):
             raise UsageError(f"{self.name} has an open input size, so there is none to bring pictures to")
         return rows, columns, channels
@@ -67,17 +67,17 @@ def open_model(what: str, weights: str = PUBLISHED, options: Mapping[str, Any] |
     if path.is_dir() and (path / "model.keras").exists():
         path = path / "model.keras"
     if path.is_dir() or path.suffix in (".tflite", ".onnx") or _exported(path):
-        from kcnn.deploy.runtime import load_exported
+        from kcnn.export.runtimes import load_exported
 
         if path.is_dir() or path.suffix == ".keras":
             start_backend()
         with silence():  # LiteRT tells of its kernels
             served = load_exported(path)
         return OpenedModel(what, served.metadata, lambda: served.run)
-    from kcnn.models import read_metadata
+    from kcnn.keras_bridge.models import read_metadata
 
     card = read_metadata(path)
-    if not card["top"] or card["taps"]:
+    if not card["spec"].get("top", True) or card["spec"].get("outputs"):
         raise UsageError(f"{path} ends in features, not in classes")
 
     def load() -> Callable[[Any], Any]:
@@ -89,7 +89,7 @@ def open_model(what: str, weights: str = PUBLISHED, options: Mapping[str, Any] |
 
 def _exported(path: Path) -> bool:
     """Whether a .keras file is one for inference, which ends in probabilities."""
-    from kcnn.deploy.runtime import METADATA
+    from kcnn.export.runtimes import METADATA
 
     return zipfile.is_zipfile(path) and METADATA in zipfile.ZipFile(path).namelist()
 
@@ -105,11 +105,11 @@ def _published(name: str, weights: str, options: Mapping[str, Any]) -> OpenedMod
     report = kcnn.load_weights(model, weights)
     if "logits/kernel" not in report.matched:
         raise UsageError(f"{weights} has no classifier for the {drawing.outputs['logits'].shape[0]} classes of {name}")
-    return OpenedModel(name, model.card, lambda: _probabilities(model, model.card))
+    return OpenedModel(name, model.metadata, lambda: _probabilities(model, model.metadata))
 
 
 def _probabilities(model: Any, card: Mapping[str, Any]) -> Callable[[Any], Any]:
-    from kcnn.answers import to_probabilities
+    from kcnn.statistics import to_probabilities
 
     return lambda pixels: to_probabilities(model.predict(pixels.astype("float32"), verbose=0), card)
 
@@ -130,11 +130,11 @@ def predict(
     pixels, whole = _decoded(images, found)
     import numpy as np
 
-    from kcnn.answers import predict_labels
+    from kcnn.statistics import predict_labels
 
     probabilities = found.load()(np.stack(pixels))
-    many = found.card.get("multi_label")
-    said = predict_labels(probabilities, found.card)
+    many = found.metadata.get("multi_label")
+    said = predict_labels(probabilities, found.metadata)
     results: dict[str, Any] = {}
     for image, row, answer in zip(whole, probabilities, said, strict=True):
         labels = [found.classes[n] for n in np.flatnonzero(answer)] if many else []
@@ -157,9 +157,9 @@ def _bold(name: str) -> str:
 
 def _decoded(images: Sequence[Path], found: OpenedModel) -> tuple[list[Any], list[Path]]:
     """Pixels of the pictures that can be decoded, and their files; the others are named on the way."""
-    from kcnn.data.images import ImageDecodeError, decode
+    from kcnn.data.decoding import ImageDecodeError, decode
 
-    shape, seen = found.shape, found.card.get("pictures")  # as when the published weights were measured
+    shape, seen = found.shape, found.metadata.get("pictures")  # as when the published weights were measured
     how: dict[str, Any] = {}
     if seen:
         how = {"shorter": round(seen["resize"] * shape[0] / seen["crop"]), "interpolation": seen["interpolation"]}
@@ -193,7 +193,7 @@ def evaluate(
 
     Of a model of several labels also average precisions.
     """
-    from kcnn.runs import read_config
+    from kcnn.training.run_directory import read_config
 
     if split not in ("train", "validation", "test"):
         raise UsageError(f"a split is train, validation or test, not {split!r}")
@@ -204,7 +204,7 @@ def evaluate(
     found = open_model(model, weights, parse_assignments(set or [], "option"))
     from kcnn.data import load
 
-    many = bool(found.card.get("multi_label"))
+    many = bool(found.metadata.get("multi_label"))
     chosen = _first(seed, request.get("data_seed"), request.get("seed"), 0)
     served = load(source, input_shape=found.shape, seed=chosen, multi_label=many)
     if list(served.classes) != found.classes:
@@ -212,7 +212,7 @@ def evaluate(
             f"{served.name} has the classes {', '.join(served.classes[:6])}, and the model "
             f"{', '.join(found.classes[:6])}{' …' if len(found.classes) > 6 else ''}"
         )
-    from kcnn.data.serve import EvaluationBatches, FittedBatches
+    from kcnn.data.dataset import EvaluationBatches, FittedBatches
 
     batches = FittedBatches(EvaluationBatches(served.splits[split], served.batch_size), served.input_shape)
     import numpy as np
@@ -232,9 +232,9 @@ def _first(*values: int | None) -> int:
 def _told(found: OpenedModel, served: Any, split: str, probabilities: Any, truth: Any, as_json: bool) -> None:
     from scipy.stats import binomtest
 
-    from kcnn.answers import predict_labels, classification_report, is_correct
+    from kcnn.statistics import classification_report, is_correct, predict_labels
 
-    said = predict_labels(probabilities, found.card)
+    said = predict_labels(probabilities, found.metadata)
     correct, images = int(is_correct(said, truth).sum()), len(truth)
     between = binomtest(correct, images).proportion_ci(0.95, "wilson")
     told = {
@@ -243,7 +243,7 @@ def _told(found: OpenedModel, served: Any, split: str, probabilities: Any, truth
         "images": images,
         "accuracy": correct / images,
         "interval": [between.low, between.high],
-        **classification_report(said, probabilities, truth, served.classes, found.card),
+        **classification_report(said, probabilities, truth, served.classes, found.metadata),
         "skipped": len(served.skipped),
     }
     if as_json:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import err, out, format_count, make_table
+from kcnn.cli.console import err, format_count, make_table, out
 from kcnn.cli.search import search_report
 from kcnn.search.result import CONFIG
 
@@ -29,7 +29,7 @@ def report(
         return
     with err.status("loading Keras"):
         start_backend()
-        from kcnn.report import write_report as write
+        from kcnn.reports import write_report as write
     out.print(f"{write(run, to)}", markup=False, soft_wrap=True)
 
 
@@ -39,7 +39,7 @@ def compare(
     """Show runs side by side, and which differences between them are more than noise."""
     with err.status("loading Keras"):
         start_backend()
-        from kcnn.report import compare_runs as compared
+        from kcnn.reports import compare_runs as compared
 
     found = compared(runs)
     rows = [

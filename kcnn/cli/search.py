@@ -8,11 +8,20 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import UsageError, parse_assignments, err, resume_hint, parse_count, out, parse_shape, format_count
-from kcnn.cli.paper import Changes, Input, Options, _examples
+from kcnn.cli.console import (
+    UsageError,
+    err,
+    format_count,
+    out,
+    parse_assignments,
+    parse_count,
+    parse_shape,
+    resume_hint,
+)
+from kcnn.cli.networks import Changes, Input, Options, _examples
 from kcnn.cli.train import Precision, Strategy
-from kcnn.space import Range, Space, default_space, per_layer, conditional, stack_space, analyze_feasibility
-from kcnn.space.choices import format_value
+from kcnn.search.space import Range, Space, analyze_feasibility, conditional, default_space, per_layer, stack_space
+from kcnn.search.space.choices import format_value
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid"]
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -88,7 +97,7 @@ def search(
     """
     wanted = parse_shape(input) if input else None
     if wanted is None and (data or "").partition(":")[0] == "digits":
-        wanted = (*kcnn.trace(name, **parse_assignments(set or [], "option")).input.shape[:2], 1)  # type: ignore[assignment]
+        wanted = (*kcnn.trace(name, **parse_assignments(set or [], "option")).input.shape[:2], 1)
     limits: dict[str, Any] = {
         word: parse_count(text)
         for word, text in (
@@ -131,7 +140,9 @@ def search(
         line = f"trial {trial.number:>3} {trial.status:<13} {score:>7} after {trial.epochs} epochs, "
         line += f"{trial.seconds:.0f} s, "
         out.print(
-            f"{line}{format_count(trial.params)} parameters, {format_count(trial.macs)} MACs: {said}", markup=False, soft_wrap=True
+            f"{line}{format_count(trial.params)} parameters, {format_count(trial.macs)} MACs: {said}",
+            markup=False,
+            soft_wrap=True,
         )
 
     with resume_hint(folder), Interruptible() as heard:
@@ -147,7 +158,7 @@ def search(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
-            adjust=parse_assignments(adjust or [], "field of a recipe"),
+            recipe_overrides=parse_assignments(adjust or [], "field of a recipe"),
             multi_label=multi_label,
             halving=halving,
             keep=keep,
@@ -162,7 +173,7 @@ def search(
             callbacks=[heard],
             on_trial_end=tell,
             on_survey=lambda told: out.print(str(told), markup=False, soft_wrap=True),
-            say=lambda text: out.print(text, style="yellow", markup=False, soft_wrap=True),
+            log=lambda text: out.print(text, style="yellow", markup=False, soft_wrap=True),
         )
     if chief:
         out.print("done; the machine of the chief has the results")
@@ -175,7 +186,7 @@ def search_report(
     to: Annotated[Path | None, typer.Option("--out", "-o", help="File; report.html in the folder by default.")] = None,
 ) -> None:
     """Write one page of a search: leaderboard, curves, importance of each choice, Pareto front, the best network."""
-    from kcnn.search.report import write_search_report
+    from kcnn.reports.search_page import write_search_report
 
     out.print(f"{write_search_report(folder, to)}")
 
@@ -188,7 +199,7 @@ def replay(
     """Train one trial of a search again, and compare its score with the journal's."""
     with err.status("loading Keras"):
         start_backend()
-        from kcnn.search.replay import rerun_trial as again
+        from kcnn.search.rerun import rerun_trial as again
     found = again(folder, trial, data)
     said = "the same" if found.same else "NOT the same"
     out.print(f"trial {trial}: {found.score:.6f} now, {found.recorded:.6f} in the journal: {said}")
@@ -209,7 +220,7 @@ def _report(found: Any) -> None:
     if found.final is not None:
         out.print(str(found.final), style="bold", soft_wrap=True)
     out.print(f"trials.csv, trials.jsonl, trials/, final/ in [bold]{found.folder}[/]")
-    from kcnn.search.report import write_search_report
+    from kcnn.reports.search_page import write_search_report
 
     out.print(f"to look at: {write_search_report(found.folder)}", soft_wrap=True)
 
@@ -288,4 +299,6 @@ def _range(values: Any) -> str:
 
 
 def _when(choice: Any) -> str:
-    return f" (only with {choice.only_if[0]} {', '.join(map(format_value, choice.only_if[1]))})" if choice.only_if else ""
+    return (
+        f" (only with {choice.only_if[0]} {', '.join(map(format_value, choice.only_if[1]))})" if choice.only_if else ""
+    )

@@ -8,8 +8,19 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import UsageError, parse_assignments, per_class_table, err, resume_hint, out, parse_shape, format_count, format_shape, make_table
-from kcnn.cli.paper import Changes, Input, Options, _examples
+from kcnn.cli.console import (
+    UsageError,
+    err,
+    format_count,
+    format_shape,
+    make_table,
+    out,
+    parse_assignments,
+    parse_shape,
+    per_class_table,
+    resume_hint,
+)
+from kcnn.cli.networks import Changes, Input, Options, _examples
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 Strategy = Literal["auto", "single", "mirrored", "multiworker"]
@@ -73,7 +84,7 @@ def train(
     wanted = parse_shape(input) if input else None
     drawing = kcnn.trace(name, input_shape=wanted, overrides=changes, aux=aux, **options)  # mistakes, before the wait
     if wanted is None and data.partition(":")[0] == "digits":
-        wanted = (*drawing.input.shape[:2], 1)  # type: ignore[assignment]
+        wanted = (*drawing.input.shape[:2], 1)
     words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     adjusted |= {name: value for name, value in words.items() if value is not None}
     plan = planned(recipe, adjusted)
@@ -175,7 +186,7 @@ def _report(found: Any) -> None:
         f"model.keras, best.keras (epoch {metrics['best_epoch']}), history.csv, metrics.json, curves.png, "
         f"{'average_precision' if many else 'confusion'}.png in [bold]{found.folder}[/]"
     )
-    from kcnn.report import write_report
+    from kcnn.reports import write_report
 
     out.print(f"to look at: {write_report(found.folder)}", soft_wrap=True)
 
@@ -188,7 +199,7 @@ def runs(
     """List runs side by side: what was trained, how far it came, and how well."""
     from dataclasses import asdict
 
-    from kcnn.runs import list_runs as found
+    from kcnn.training.run_directory import list_runs as found
 
     if sort not in ("name", "validation", "test", "params", "seconds"):
         raise UsageError(f"runs are sorted by name, validation, test, params or seconds, not by {sort!r}")

@@ -10,8 +10,8 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import UsageError, parse_assignments, err, resume_hint, out, parse_shape, make_table
-from kcnn.cli.paper import Input, Options, _examples
+from kcnn.cli.console import UsageError, err, make_table, out, parse_assignments, parse_shape, resume_hint
+from kcnn.cli.networks import Input, Options, _examples
 
 DEMO = "demo"
 
@@ -77,7 +77,7 @@ def transfer(
     factors = parse_assignments(multiply or [], "factor to a learning rate")
     demo = data is None
     if demo:
-        from kcnn.transfer.demo import NETWORK, OPTIONS
+        from kcnn.fine_tuning.demo import NETWORK, OPTIONS
 
         if network is None:
             network, options = NETWORK, {**OPTIONS, **options}
@@ -89,7 +89,9 @@ def transfer(
     learning_rate = learning_rate or (1e-3 if demo else 1e-4)
     network = network or "mobilenet_v2"
     if demo and (input or multi_label):
-        raise UsageError("--input and --multi-label go with --data; the demonstration's digits are 32x32x1, of one label")
+        raise UsageError(
+            "--input and --multi-label go with --data; the demonstration's digits are 32x32x1, of one label"
+        )
     if weights == DEMO and data and not _digits(data):
         raise UsageError(
             f'"demo" weights learned on 8x8 digits and know nothing of what is in {data}; take --weights imagenet, '
@@ -104,14 +106,13 @@ def transfer(
         start_backend()
         from kcnn.cli.progress import Interruptible
         from kcnn.data import load
-        from kcnn.deploy.export import export_model
-        from kcnn.freeze import TrainingPhase
-        from kcnn.report import write_report
-        from kcnn.training import get_recipe
-        from kcnn.transfer import compare_protocols, default_protocols
-        from kcnn.transfer.demo import sample_digits
-        from kcnn.transfer.show import write_images
-        from kcnn.weights.fetch import download
+        from kcnn.export.formats import export_model
+        from kcnn.fine_tuning import compare_protocols, default_protocols
+        from kcnn.fine_tuning.demo import sample_digits
+        from kcnn.fine_tuning.images import write_images
+        from kcnn.reports import write_report
+        from kcnn.training import TrainingPhase, get_recipe
+        from kcnn.weights.downloads import download
 
     @functools.lru_cache(maxsize=1)  # with one seed it is asked for again for the pictures
     def served(seed: int) -> Any:

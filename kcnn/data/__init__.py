@@ -3,7 +3,7 @@
 `tfdata` alone is TensorFlow's; Keras trains from what it makes on every backend.
 """
 
-from kcnn.data.load import load
-from kcnn.data.serve import ImageDataset, has_tensorflow
+from kcnn.data.dataset import ImageDataset, has_tensorflow
+from kcnn.data.loading import load
 
 __all__ = ["ImageDataset", "has_tensorflow", "load"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.images import ENDINGS, to_uint8
-from kcnn.data.parts import SPLITS, TEST, TRAIN, VALIDATION, SourceSplit, ImageSource
-from kcnn.data.raw import FrameColumn, TfdsRecords
-from kcnn.data.several import count_labels, merge_folders, read_csv
+from kcnn.data.decoding import ENDINGS, to_uint8
+from kcnn.data.multilabel import count_labels, merge_folders, read_csv
+from kcnn.data.readers import FrameColumn, TfdsRecords
+from kcnn.data.source_splits import SPLITS, TEST, TRAIN, VALIDATION, ImageSource, SourceSplit
 
 RANDOM_ACCESS = "array_record"  # the file format of TensorFlow Datasets in which any record can be read alone
 

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from kcnn.data.images import ImageDecodeError
-from kcnn.data.parts import TEST, TRAIN, VALIDATION
-from kcnn.data.raw import Concatenated, Selected, read_bytes, split_into_runs, fingerprint_sample, take
-from kcnn.data.store import ImageCache, map_parallel
+from kcnn.data.decoding import ImageDecodeError
+from kcnn.data.image_cache import ImageCache, map_parallel
+from kcnn.data.readers import Concatenated, Selected, fingerprint_sample, read_bytes, split_into_runs, take
+from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 
 RUN = 1000  # pictures that are compared together
 
@@ -83,7 +83,9 @@ def join_splits(first: Split, second: Split) -> Split:
         return Split(first.store, np.concatenate([first.rows, second.rows]), labels)
     raw = Concatenated(Selected(first.store.raw, first.rows), Selected(second.store.raw, second.rows))
     one, other = first.store, second.store
-    store = ImageCache(raw, (*first.names, *second.names), one.shape, one.keep_in_memory, one.skipped, one.checked and other.checked)
+    store = ImageCache(
+        raw, (*first.names, *second.names), one.shape, one.keep_in_memory, one.skipped, one.checked and other.checked
+    )
     return Split(store, np.arange(len(store)), labels)
 
 

@@ -46,5 +46,5 @@ def patch_keras() -> MultiWorkerStrategy:
             raise
         raise RuntimeError(
             "the workers cannot be joined, since TensorFlow is at work in this process already; "
-            'ask for kcnn.distribute.strategy("multiworker") before anything makes a tensor, reads data or builds'
+            'ask for kcnn.distribute.make_strategy("multiworker") before anything makes a tensor, reads data or builds'
         ) from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kcnn.search.journal import Trial
-from kcnn.space import Range, Space
+from kcnn.search.space import Range, Space
 
 LEAST = 8  # trials
 DRAWS, TREES = 20, 50

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kcnn.files import write_text
-from kcnn.runs import to_csv
-from kcnn.sketch import to_builtin
+from kcnn.atomic_io import write_text
+from kcnn.graph.tracing import to_builtin
+from kcnn.training.run_directory import to_csv
 
 JOURNAL, CSV, LINES = "journal.jsonl", "trials.csv", "trials.jsonl"
 OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR = "ok", "pruned", "out_of_memory", "diverged", "error"

@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
-from kcnn.drawing import summary
-from kcnn.search import hyper
-from kcnn.search.engine import Proposed, TrialStatus, keras_tuner
-from kcnn.search.halving import SuccessiveHalving
+from kcnn.architectures.spec import summary
+from kcnn.search import hyperparameters
 from kcnn.search.journal import ERROR, OK, OUT_OF_MEMORY, PRUNED, STATUSES, Journal
-from kcnn.space import NoFeasiblePointError, Space
+from kcnn.search.keras_tuner_api import Proposed, TrialStatus, keras_tuner
+from kcnn.search.space import NoFeasiblePointError, Space
+from kcnn.search.successive_halving import SuccessiveHalving
 
 TUNERS = ("random", "bayesian", "hyperband", "grid")
 POOL = 300  # feasible candidates among which the Gaussian process chooses
@@ -80,12 +80,12 @@ class _Judging:
         number = len(self.trials)  # type: ignore[attr-defined]
         space, book = self.book.space, self.book
         if number == 0 and space.has_default:
-            return hyper.encode_values(space, book.first)
+            return hyperparameters.encode_values(space, book.first)
         try:
             found = space.sample(f"{book.seed}/{number}", apart_from=book.identities)
         except NoFeasiblePointError:
             return None
-        return hyper.encode_values(space, found.values)
+        return hyperparameters.encode_values(space, found.values)
 
     def create_trial(self, tuner_id: str) -> Any:
         book = self.book
@@ -100,7 +100,7 @@ class _Judging:
         if trial.status != TrialStatus.RUNNING:
             return trial
         number = int(trial.trial_id)
-        values = hyper.decode_values(book.space, trial.hyperparameters.values)
+        values = hyperparameters.decode_values(book.space, trial.hyperparameters.values)
         if trial.trial_id not in known:
             identity = book.space.identity(values)
             assert identity is not None
@@ -134,7 +134,7 @@ class _Judging:
             return  # told twice: its worker was killed in between
         owner = next((name for name, t in self.ongoing_trials.items() if t is trial), worker)  # type: ignore[attr-defined]
         kept = book.scores.get(number, {})
-        values = hyper.decode_values(book.space, trial.hyperparameters.values)
+        values = hyperparameters.decode_values(book.space, trial.hyperparameters.values)
         paper = summary(book.space.candidate(values).graph)
         scores = [kept[epoch] for epoch in sorted(kept)]
         alive = status in (OK, PRUNED) and bool(scores)
@@ -233,7 +233,7 @@ class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
             except NoFeasiblePointError:
                 break
             seen.add(str(space.identity(found.values)))
-            pool.append(hyper.encode_values(space, found.values))
+            pool.append(hyperparameters.encode_values(space, found.values))
         if not pool:
             return {"status": TrialStatus.STOPPED, "values": None}
         x, y = self._vectorize_trials()
@@ -272,7 +272,7 @@ class Grid(_Judging, keras_tuner.oracles.GridSearchOracle):
         return found
 
     def _new(self, values: Mapping[str, Any]) -> bool:
-        identity = self.book.space.identity(hyper.decode_values(self.book.space, values))
+        identity = self.book.space.identity(hyperparameters.decode_values(self.book.space, values))
         return identity is not None and identity not in self.book.identities
 
 
@@ -282,7 +282,7 @@ def make_oracle(tuner: str, book: SearchState, identity: str) -> Any:
         raise ValueError(f"a tuner is one of {', '.join(TUNERS)}, not {tuner!r}")
     shared: dict[str, Any] = {
         "objective": keras_tuner.Objective("val_score", "max"),
-        "hyperparameters": hyper.to_hyperparameters(book.space, identity, book.first),
+        "hyperparameters": hyperparameters.to_hyperparameters(book.space, identity, book.first),
         "tune_new_entries": False,
         "allow_new_entries": False,
         "seed": book.seed + 1,  # keras-tuner takes 0 for none

@@ -11,22 +11,21 @@ from typing import Any
 
 import keras
 
-from kcnn import runs
+from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset, load
-from kcnn.files import write_text
-from kcnn.search import crew
-from kcnn.search.final import run_final_evaluation
-from kcnn.search.halving import SuccessiveHalving
+from kcnn.search import workers as crew
+from kcnn.search.final_evaluation import run_final_evaluation
 from kcnn.search.journal import Journal, Trial
-from kcnn.search.oracles import TUNERS, SearchState, Budget, make_oracle
+from kcnn.search.oracles import TUNERS, Budget, SearchState, make_oracle
 from kcnn.search.result import CONFIG, FinalEvaluation, find_best_trial
+from kcnn.search.space import FeasibilityReport, Range, Space, analyze_feasibility
+from kcnn.search.successive_halving import SuccessiveHalving
 from kcnn.search.trial import TrialSettings
 from kcnn.search.tuner import Tuner, prune_checkpoints
-from kcnn.space import Range, Space, FeasibilityReport, analyze_feasibility
-from kcnn.training import Recipe, devices, request
-from kcnn.training import precision as precisions
+from kcnn.training import Recipe, devices, request, run_directory
 from kcnn.training import get_recipe as planned
-from kcnn.training.run import CROP_RESIZE_FACTOR
+from kcnn.training import precision as precisions
+from kcnn.training.trainer import CROP_RESIZE_FACTOR
 
 FACTOR = 3  # of successive halving
 
@@ -116,7 +115,9 @@ def prepare_search(
     if reduction_factor not in (0, *range(2, 11)):
         raise ValueError(f"halving is the factor of successive halving, 2 to 10, or 0 for none, not {reduction_factor}")
     words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    plan = planned(recipe, {**(recipe_overrides or {}), **{name: value for name, value in words.items() if value is not None}})
+    plan = planned(
+        recipe, {**(recipe_overrides or {}), **{name: value for name, value in words.items() if value is not None}}
+    )
     if plan.patience:
         raise ValueError("patience is for one training; a search stops trials by successive halving: set patience to 0")
     if {"epochs", "patience"} & {*space.training}:
@@ -169,7 +170,7 @@ def prepare_search(
         policy=policy,
         word=strategy,
         strategy=several,
-        identity=runs.hash_request(asked),
+        identity=run_directory.hash_request(asked),
         callbacks=callbacks,
         log=log,
     )
@@ -189,12 +190,16 @@ def claim_folder(search: Search) -> None:
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is not of a search of kcnn's; give another folder") from None
         if there != search.request:
-            found = runs.diff_requests(there, search.request)
+            found = run_directory.diff_requests(there, search.request)
             said = [f"{name} {a!r}, not {b!r}" for name, a, b in found if name != "fingerprint"]
             differ = "; ".join(said) or "other pictures or labels"
             raise ValueError(f"{search.folder} holds another search ({differ}); give another folder, or remove it")
         return
-    told = {"request": search.request, "command": runs.command_line(), "versions": runs.library_versions()}
+    told = {
+        "request": search.request,
+        "command": run_directory.command_line(),
+        "versions": run_directory.library_versions(),
+    }
     write_text(path, json.dumps(told, indent=1))
 
 
@@ -272,10 +277,10 @@ def search(
         )
         if chief:
             return SearchResult(found.folder, (), None, None)  # the chief's machine has the journal, and makes an end
-        with runs.lock_folder(found.folder):
+        with run_directory.lock_folder(found.folder):
             return finish_search(found)
     helps = crew.is_worker()  # for a chief elsewhere, by keras-tuner's own variables
-    alone = contextlib.nullcontext() if helps else runs.lock_folder(found.folder)
+    alone = contextlib.nullcontext() if helps else run_directory.lock_folder(found.folder)
     with alone, devices.join_workers(found.setting.strategy):
         Tuner(open_oracle(found.rules, found.space, found.folder, on_trial_end), found.space, found.setting).search()
         return SearchResult(found.folder, (), None, None) if helps else finish_search(found)

@@ -10,16 +10,16 @@ from typing import Any
 
 import keras
 
-from kcnn import runs
+from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
-from kcnn.files import write_text
 from kcnn.search.journal import DIVERGED, ERROR, OK, OUT_OF_MEMORY, PRUNED
-from kcnn.space import Candidate
-from kcnn.training import checkpoints, devices, watch
+from kcnn.search.space import Candidate
+from kcnn.training import callbacks as watch
+from kcnn.training import checkpoints, devices, run_directory
 from kcnn.training import get_recipe as planned
-from kcnn.training.job import TrainJob, fit_epochs, build_training_model
+from kcnn.training.job import TrainJob, build_training_model, fit_epochs
 from kcnn.training.recipes import Recipe
-from kcnn.training.run import is_out_of_memory, make_reproducible, restore_newest
+from kcnn.training.trainer import is_out_of_memory, make_reproducible, restore_newest
 
 TRACEBACK = "traceback.txt"
 
@@ -74,7 +74,7 @@ def run_trial(
     """
     begun = time.perf_counter()
     where = trial_folder(setting.out, number)
-    spent = sum(row["seconds"] for row in runs.read_history(where))  # in epochs before it was killed
+    spent = sum(row["seconds"] for row in run_directory.read_history(where))  # in epochs before it was killed
     try:
         with devices.release_functions():
             status = _trained(setting, where, candidate, epochs, goes_on, after)
@@ -102,7 +102,9 @@ def _trained(
     model = build_training_model(job)
     found = restore_newest(job, model)
     if found is None and after is not None:
-        past = checkpoints.restore_latest(trial_folder(setting.out, after) / runs.CHECKPOINTS, model, job.run)[0]
+        past = checkpoints.restore_latest(trial_folder(setting.out, after) / run_directory.CHECKPOINTS, model, job.run)[
+            0
+        ]
         found = past
     rows = found.history if found else []
     for row in rows:

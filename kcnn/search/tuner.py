@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kcnn import runs
-from kcnn.search import hyper, trial
-from kcnn.search.engine import BaseTuner, TrialStatus, grpc
+from kcnn.search import hyperparameters, trial
 from kcnn.search.journal import STATUSES, Trial
+from kcnn.search.keras_tuner_api import BaseTuner, TrialStatus, grpc
 from kcnn.search.oracles import OUTCOME, SCORE, SECONDS
+from kcnn.search.space import Space
 from kcnn.search.trial import TrialSettings
-from kcnn.space import Space
+from kcnn.training import run_directory
 
 WAIT = 0.5  # seconds before a chief without a trial to give is asked again
 
@@ -70,7 +70,7 @@ class Tuner(Chief):
         outcome = trial.run_trial(
             self.setting,
             number,
-            self.space.candidate(hyper.decode_values(self.space, values)),
+            self.space.candidate(hyperparameters.decode_values(self.space, values)),
             epochs=values.get("tuner/epochs") or self.setting.recipe.epochs,
             goes_on=goes_on,
             after=None if after is None else int(after),
@@ -101,4 +101,4 @@ def prune_checkpoints(out: Any, trials: list[Trial], keep: int) -> None:
     """Keep the checkpoints of the best `keep` trials that have ended, and no others."""
     scored = sorted((t for t in trials if t.score is not None), key=lambda t: (-(t.score or 0), t.number))
     for one in [*scored[keep:], *(t for t in trials if t.score is None)]:
-        shutil.rmtree(trial.trial_folder(out, one.number) / runs.CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(trial.trial_folder(out, one.number) / run_directory.CHECKPOINTS, ignore_errors=True)

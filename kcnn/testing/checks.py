@@ -15,9 +15,9 @@ import keras
 import numpy as np
 
 import kcnn
-from kcnn import catalogue
-from kcnn.freeze import freeze, group_by_stage, unfreeze
-from kcnn.layers import BatchNormalization
+from kcnn.architectures import catalogue
+from kcnn.keras_bridge.layers import BatchNormalization
+from kcnn.training import freeze, group_by_stage, unfreeze
 from kcnn.training.precision import apply_policy
 
 ADDRESS = re.compile(r"[a-z][a-z0-9_]*")
@@ -137,7 +137,7 @@ def check_saved(name: str) -> None:
         path = Path(folder) / "model.keras"
         model.save(path)
         again = kcnn.load_model(path)
-    if again.card != model.card:
+    if again.metadata != model.metadata:
         fail(f"{name}: the card of the loaded model is another")
     _same(name, "the loaded model", logits(again, x), logits(model, x), 0.0)
 
@@ -209,7 +209,9 @@ def _mirrored() -> Any:
     import tensorflow as tf
 
     devices = [device.name.partition("device:")[2] for device in tf.config.list_logical_devices("CPU")][:2]
-    return kcnn.distribute.strategy("mirrored", devices) if devices[1:] else tf.distribute.MirroredStrategy(devices)
+    return (
+        kcnn.distribute.make_strategy("mirrored", devices) if devices[1:] else tf.distribute.MirroredStrategy(devices)
+    )
 
 
 def check_freezing(name: str) -> None:
@@ -308,4 +310,6 @@ def _equal(name: str, model: Any, drawing: Any = None, **asked: Any) -> None:
                 f"in Keras {tuple(layer.output.shape[1:])} with {have[0]} and {have[1]}"
             )
     if model.count_params() != measured.params + measured.non_trainable_params:
-        fail(f"{name}: Keras counts {model.count_params():,} numbers, the sketch {measured.params + measured.non_trainable_params:,}")
+        fail(
+            f"{name}: Keras counts {model.count_params():,} numbers, the sketch {measured.params + measured.non_trainable_params:,}"
+        )

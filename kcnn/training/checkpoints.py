@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from kcnn.files import replace_atomically
+from kcnn.atomic_io import replace_atomically
 
 KEPT = 2  # the newest, and the one to fall back on
 
@@ -125,7 +125,9 @@ def restore_checkpoint(path: Path, model: Any, run: str) -> Checkpoint:
         model.optimizer.build(model.trainable_variables)
     variables = collect_state(model)
     if {name: tuple(v.shape) for name, v in variables.items()} != {name: a.shape for name, a in arrays.items()}:
-        raise CheckpointError(f"{path} does not fit the network: it was written by another version of kcnn, Keras or a plugin")
+        raise CheckpointError(
+            f"{path} does not fit the network: it was written by another version of kcnn, Keras or a plugin"
+        )
     for name, variable in variables.items():
         variable.assign(arrays[name])
     return found

@@ -103,7 +103,9 @@ def distribute_validation(strategy: Any, data: ImageDataset) -> dict[str, Any]:
     if not data.splits["validation"].store.checked:  # what cannot be decoded is found out now, and the gaps closed
         count = sum(len(labels) for _, labels in batches)
         batches = batches.unbatch().batch(size)
-    shared = distribute.distribute_dataset(strategy, lambda shard: distribute.pad_batches(batches, count, size, shard=shard), size)
+    shared = distribute.distribute_dataset(
+        strategy, lambda shard: distribute.pad_batches(batches, count, size, shard=shard), size
+    )
     return {"validation_data": shared, "validation_steps": -(-count // size)}
 
 

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from PIL import Image
 
-from kcnn import answers
-from kcnn.files import replace_atomically
+from kcnn import statistics
+from kcnn.atomic_io import replace_atomically
 
 FILE = "test.npz"
 SIDE = 96  # pixels of a small copy, the longer side
@@ -54,9 +54,9 @@ def gather_evidence(model: Any, batches: Any, card: Mapping[str, Any]) -> TestEv
         pixels = np.asarray(images)  # on JAX TensorFlow's tensors are none
         logits.append(np.asarray(model.predict_on_batch(pixels)))
         truth.append(keras.ops.convert_to_numpy(labels))
-        found = answers.to_probabilities(logits[-1], card)
-        said = answers.predict_labels(found, card)
-        right = answers.is_correct(said, truth[-1])
+        found = statistics.to_probabilities(logits[-1], card)
+        said = statistics.predict_labels(found, card)
+        right = statistics.is_correct(said, truth[-1])
         sure = np.maximum(found, 1 - found).min(axis=-1) if card.get("multi_label") else found.max(axis=-1)
         for row in range(len(pixels)):
             single = said.ndim == 1

@@ -8,13 +8,14 @@ from typing import Any
 
 import keras
 
-from kcnn import runs
 from kcnn.data import ImageDataset
-from kcnn.drawing import Graph
-from kcnn.freeze import TrainingPhase, features, freeze, resolve_lr_multipliers
-from kcnn.models import build
-from kcnn.training import devices, losses, optimizers, watch
+from kcnn.graph.graph import Graph
+from kcnn.keras_bridge.models import build
+from kcnn.training import callbacks as watch
+from kcnn.training import devices, feature_cache, losses, optimizers, run_directory
 from kcnn.training import precision as precisions
+from kcnn.training.freezing import freeze, resolve_lr_multipliers
+from kcnn.training.phases import TrainingPhase
 from kcnn.training.recipes import Recipe
 from kcnn.weights import PartialWeightsWarning, load_into_graph
 
@@ -47,11 +48,11 @@ class TrainJob:
     def checkpoint_folder(self) -> Path:
         """This worker's own folder of checkpoints."""
         number, workers = devices.worker_position(self.strategy)
-        return self.out / runs.CHECKPOINTS / (f"worker-{number}" if workers > 1 else "")
+        return self.out / run_directory.CHECKPOINTS / (f"worker-{number}" if workers > 1 else "")
 
     @property
     def run(self) -> str:
-        return runs.hash_request(self.request)
+        return run_directory.hash_request(self.request)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step of the whole training, counted from 0."""
@@ -62,7 +63,9 @@ class TrainJob:
     def schedule(self) -> Any:
         """The learning rate over all steps, as Keras' optimizers take it."""
         recipe, steps = self.recipe, self.data.steps * self.recipe.epochs
-        return optimizers.schedule(recipe.schedule, self.peak_rate, steps, warmup=recipe.warmup, milestones=recipe.milestones)
+        return optimizers.schedule(
+            recipe.schedule, self.peak_rate, steps, warmup=recipe.warmup, milestones=recipe.milestones
+        )
 
     @property
     def peak_rate(self) -> float:
@@ -70,7 +73,9 @@ class TrainJob:
         fitted = self.data.batch_size / self.recipe.batch_size if self.recipe.optimizer == "sgd" else 1.0
         return self.recipe.learning_rate * fitted
 
-    def make_checkpointer(self, rows: list[dict[str, float]], *, best: Callable[[], None] = lambda: None) -> watch.Checkpointer:
+    def make_checkpointer(
+        self, rows: list[dict[str, float]], *, best: Callable[[], None] = lambda: None
+    ) -> watch.Checkpointer:
         """What keeps the state after each epoch, on from `rows`; `best` is called with each best one."""
         data = self.data
         return watch.Checkpointer(
@@ -83,7 +88,7 @@ class TrainJob:
             patience=self.recipe.patience,
             out=self.out if self.chief else None,
             best=best,
-            about=runs.library_versions(),
+            about=run_directory.library_versions(),
         )
 
 
@@ -110,7 +115,7 @@ def build_training_model(job: TrainJob) -> Any:
         model = initialize_model(job)
         factors = resolve_lr_multipliers(model, job.phase.lr_multipliers) if job.phase else {}
         if job.cut:
-            model = features.build_head(model, job.cut)
+            model = feature_cache.build_head(model, job.cut)
         devices.prepare(job.strategy, model)
         compile_model(model, job, factors)
     return model
@@ -137,7 +142,9 @@ def compile_model(model: Any, job: TrainJob, factors: Mapping[str, float] | None
         optimizer = optimizers.sgd(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
     else:
         optimizer = optimizers.adamw(rate, **shared)
-    weights = losses.balance_class_weights(data.splits["train"].labels, len(data.classes)) if recipe.class_weights else None
+    weights = (
+        losses.balance_class_weights(data.splits["train"].labels, len(data.classes)) if recipe.class_weights else None
+    )
     model.compile(
         optimizer,
         losses.make_loss(data.multi_label, recipe.label_smoothing, weights),

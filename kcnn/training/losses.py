@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kcnn.layers import registered
+from kcnn.keras_bridge.layers import registered
 
 
 @registered

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kcnn.layers import registered
+from kcnn.keras_bridge.layers import registered
 
 SPARED = ("bias", "gamma", "beta")  # names of variables that weight decay leaves alone
 
@@ -144,7 +144,9 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
 
 
-def schedule(kind: str, peak: float, steps: int, *, warmup: float = 0.0, milestones: Sequence[float] = (0.5, 0.75)) -> Any:
+def schedule(
+    kind: str, peak: float, steps: int, *, warmup: float = 0.0, milestones: Sequence[float] = (0.5, 0.75)
+) -> Any:
     """A learning rate over `steps` steps: "cosine" to 0 (arXiv:1608.03983), "step", or "constant".
 
     It rises in a straight line over the share `warm_up` of all steps; "step" divides it by 10 at

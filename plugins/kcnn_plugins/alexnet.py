@@ -4,7 +4,7 @@ from functools import partial
 
 from kcnn import Architecture
 from kcnn.blocks import conv, lrn, max_pool, wide_head
-from kcnn.ops import STANDARDIZED
+from kcnn.graph.ops import STANDARDIZED
 from kcnn_plugins.alexnet_weights import LAYOUTS, TORCHVISION
 
 PAPER = (  # filters, kernel, stride, padding, groups, normalised, pooled (section 3.5, figure 2)
@@ -48,7 +48,7 @@ alexnet = Architecture(
             "year": 2014,
             "rescale": STANDARDIZED,
             "params": 61_100_840,
-            "layouts": LAYOUTS,
+            "weight_mappings": LAYOUTS,
             "weights": TORCHVISION,
         },
     },

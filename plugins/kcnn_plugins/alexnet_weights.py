@@ -1,6 +1,6 @@
 """torchvision's names for AlexNet's layers, and the weights it publishes."""
 
-from kcnn.sources import make_mapping, torchvision_weights
+from kcnn.architectures.publishers import make_mapping, torchvision_weights
 
 NAMES = {
     **{f"conv{number}": f"features.{index}" for number, index in enumerate((0, 3, 6, 8, 10), 1)},

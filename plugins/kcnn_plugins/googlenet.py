@@ -4,7 +4,7 @@ from functools import partial
 
 from kcnn import Architecture
 from kcnn.blocks import Norm, aux_classifier, conv, head, inception, lrn, max_pool
-from kcnn.ops import BatchNorm
+from kcnn.graph.ops import BatchNorm
 from kcnn_plugins.googlenet_weights import LAYOUTS, TORCHVISION
 
 TABLE = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
@@ -51,14 +51,14 @@ googlenet = Architecture(
             "options": {"norm": BatchNorm(epsilon=1e-3)},
             "head": partial(head, dropout=0.2),
             "aux": {"inception_4a": like_torchvision, "inception_4d": like_torchvision},
-            "changes": {
+            "overrides": {
                 "inception_*_5x5.kernel": 3,
                 "stem.padding": "half",
                 "pool{1,2,3,4}.padding": "ceil",
                 "pool4.kernel": 2,
             },
             "params": 6_624_904,
-            "layouts": LAYOUTS,
+            "weight_mappings": LAYOUTS,
             "weights": TORCHVISION,
         },
     },

@@ -1,6 +1,6 @@
 """torchvision's names for GoogLeNet's layers, and the weights it publishes."""
 
-from kcnn.sources import make_mapping, rename_normalized, torchvision_weights
+from kcnn.architectures.publishers import make_mapping, rename_normalized, torchvision_weights
 
 STEM = {"stem": "conv1", "conv2_reduce": "conv2", "conv2": "conv3"}
 BRANCHES = {

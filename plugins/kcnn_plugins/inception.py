@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from kcnn import Architecture
-from kcnn.blocks import Norm, Branches, apply, average_pool, branches, sequential, conv, dropout, head, max_pool
-from kcnn.ops import BatchNorm, Dense, GlobalPool
+from kcnn import Architecture, blocks
+from kcnn.blocks import Branches, Norm, apply, average_pool, branches, conv, head, max_pool, sequential
+from kcnn.graph.ops import BatchNorm, Dense, GlobalPool
 from kcnn_plugins.inception_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 NORM = BatchNorm(epsilon=1e-3)
@@ -107,7 +107,7 @@ def side(x, classes: int, *, norm: Norm = NORM, dropout: float = 0.0, name: str)
     x = average_pool(x, 5, stride=3, name=f"{name}_pool")
     x = conv(x, 128, 1, norm=norm, name=f"{name}_conv1")
     x = conv(x, 768, 5, padding="valid", norm=norm, name=f"{name}_conv2")
-    x = dropout(apply(GlobalPool(), x, name=f"{name}_global"), dropout, name=f"{name}_dropout")
+    x = blocks.dropout(apply(GlobalPool(), x, name=f"{name}_global"), dropout, name=f"{name}_dropout")
     return apply(Dense(classes), x, name=f"{name}_logits")
 
 
@@ -132,13 +132,13 @@ inception_v3 = Architecture(
             "options": {"norm": BatchNorm(epsilon=1e-3, momentum=0.99, scale=False)},
             "head": head,
             "params": 23_817_352,
-            "layouts": IN_KERAS,
+            "weight_mappings": IN_KERAS,
             "weights": KERAS,
         },
         "torchvision": {
             "head": partial(head, dropout=0.5),
-            "changes": {"mixed{0,1,2,4,5,6,7,9,10}_pool.count_padding": True},
-            "layouts": IN_TORCHVISION,
+            "overrides": {"mixed{0,1,2,4,5,6,7,9,10}_pool.count_include_pad": True},
+            "weight_mappings": IN_TORCHVISION,
             "weights": TORCHVISION,
         },
     },

@@ -3,8 +3,8 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, apply, branches, sequential, conv, drop_path_rates, head, residual_add
-from kcnn.ops import Activation, BatchNorm, Rescale
+from kcnn.blocks import Norm, apply, branches, conv, drop_path_rates, head, residual_add, sequential
+from kcnn.graph.ops import Activation, BatchNorm, Rescale
 from kcnn_plugins.inception_resnet_weights import IN_KERAS, IN_TIMM, KERAS
 
 NORM = BatchNorm(epsilon=1e-3)
@@ -96,7 +96,7 @@ LIKE_KERAS = {
     "options": {"norm": BatchNorm(epsilon=1e-3, momentum=0.99, scale=False)},
     "head": head,
     "params": 55_813_192,
-    "layouts": IN_KERAS,
+    "weight_mappings": IN_KERAS,
     "weights": KERAS,
 }
 inception_resnet_v1 = Architecture(

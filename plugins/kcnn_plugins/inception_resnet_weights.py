@@ -3,7 +3,14 @@
 import re
 
 from kcnn import WeightMapping
-from kcnn.sources import rename_branches, make_mapping, rename_normalized, number_layers, rename_parts, tf_slim_weights
+from kcnn.architectures.publishers import (
+    make_mapping,
+    number_layers,
+    rename_branches,
+    rename_normalized,
+    rename_parts,
+    tf_slim_weights,
+)
 
 KERAS_BLOCKS = {"block_a": "block35", "block_b": "block17", "block_c": "block8"}
 TIMM_BLOCKS = {"block_a": "repeat", "block_b": "repeat_1", "block_c": "repeat_2"}

@@ -3,8 +3,8 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, Branches, branches, sequential, head
-from kcnn.ops import BatchNorm
+from kcnn.blocks import Branches, Norm, branches, head, sequential
+from kcnn.graph.ops import BatchNorm
 from kcnn_plugins.inception_v4_weights import LAYOUTS
 
 ROW, COLUMN = (1, 7), (7, 1)

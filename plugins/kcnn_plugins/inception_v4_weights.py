@@ -2,7 +2,7 @@
 
 import re
 
-from kcnn.sources import rename_branches, make_mapping, rename_normalized, rename_parts
+from kcnn.architectures.publishers import make_mapping, rename_branches, rename_normalized, rename_parts
 
 FIRST = {"stem": 0, "inception_a": 6, "reduction_a": 10, "inception_b": 11, "reduction_b": 18, "inception_c": 19}
 
@@ -25,4 +25,6 @@ def convolution(layer):
     return f"{where}.branch{('1x1', '3x3', 'double').index(way)}_{int(place[0]) - 1}{place[1:]}"
 
 
-LAYOUTS = {"timm": make_mapping(lambda layer: "last_linear" if layer == "logits" else rename_normalized(convolution)(layer))}
+LAYOUTS = {
+    "timm": make_mapping(lambda layer: "last_linear" if layer == "logits" else rename_normalized(convolution)(layer))
+}

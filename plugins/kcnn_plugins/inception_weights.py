@@ -1,7 +1,14 @@
 """Names for Inception v3's layers in Keras' and torchvision's files, and the weights they publish."""
 
 from kcnn import WeightMapping
-from kcnn.sources import make_mapping, rename_normalized, number_layers, rename_parts, tf_slim_weights, torchvision_weights
+from kcnn.architectures.publishers import (
+    make_mapping,
+    number_layers,
+    rename_normalized,
+    rename_parts,
+    tf_slim_weights,
+    torchvision_weights,
+)
 
 STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
 BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from kcnn import Architecture
-from kcnn.blocks import apply, conv, dropout, lenet_head, max_pool
-from kcnn.ops import Activation, Dense, Flatten
+from kcnn import Architecture, blocks
+from kcnn.blocks import apply, conv, lenet_head, max_pool
+from kcnn.graph.ops import Activation, Dense, Flatten
 
 logits_only = partial(lenet_head, units=())
 
@@ -20,7 +20,7 @@ def layers(x, *, units: tuple[int, ...] = (512, 512), act: str = "relu"):
 
 def logits(x, classes: int, *, dropout: float = 0.0):
     """One dense layer of logits on features that are flat already."""
-    return apply(Dense(classes), dropout(x, dropout, name="dropout"), name="logits")
+    return apply(Dense(classes), blocks.dropout(x, dropout, name="dropout"), name="logits")
 
 
 def two_convolutions(x):

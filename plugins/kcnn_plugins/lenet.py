@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 
-from kcnn import Architecture, arithmetic
-from kcnn.blocks import apply, average_pool, conv, dropout, lenet_head
-from kcnn.ops import Conv, Dense, Flatten, Rescale
+from kcnn import Architecture, blocks
+from kcnn.blocks import apply, average_pool, conv, lenet_head
+from kcnn.graph import shape_inference
+from kcnn.graph.ops import Conv, Dense, Flatten, Rescale
 
 TABLE = (  # the maps of S2 that each map of C3 sees (table I)
     *((i, (i + 1) % 6, (i + 2) % 6) for i in range(6)),
@@ -35,7 +36,7 @@ class SparseConv:
     def shape(self, x):
         if x[-1] <= max(map(max, self.table)):
             raise ValueError(f"its table names map {max(map(max, self.table))} of {x[-1]}, counted from 0")
-        return arithmetic.output_shape(self.dense, x)
+        return shape_inference.output_shape(self.dense, x)
 
     def params(self, x):
         return self.kernel**2 * self.connections + len(self.table)
@@ -120,7 +121,7 @@ def paper(x):
 def codes(x, classes: int, *, dropout: float = 0.0):
     """F6 and the radial basis functions; the codes are 7x12 bitmaps of the digits (see lenet_layers)."""
     x = squash(apply(Dense(84), apply(Flatten(), x, name="flatten"), name="f6"), "f6")
-    return apply(RadialBasis(classes), dropout(x, dropout, name="dropout"), name="logits")
+    return apply(RadialBasis(classes), blocks.dropout(x, dropout, name="dropout"), name="logits")
 
 
 def modern(x, *, act: str = "tanh"):

@@ -64,10 +64,10 @@ class SparseConv2D(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(len(self.table),), initializer="zeros")
 
-    def kcnn_op(self):
+    def to_op(self):
         return lenet.SparseConv(self.table, self.kernel, self.stride, self.padding)
 
-    def kcnn_plain(self, inputs):
+    def to_inference_layer(self, inputs):
         """The same of Keras' own layers: the maps that the table leaves out have a weight of zero."""
         dense = keras.layers.Conv2D(len(self.table), self.kernel, self.stride, self.padding, name=self.name)
         outputs = dense(inputs)
@@ -101,10 +101,10 @@ class ScaleShift(keras.layers.Layer):
         self.scale = self.add_weight(name="scale", shape=(input_shape[-1],), initializer="ones")
         self.shift = self.add_weight(name="shift", shape=(input_shape[-1],), initializer="zeros")
 
-    def kcnn_op(self):
+    def to_op(self):
         return lenet.ScaleShift()
 
-    def kcnn_plain(self, inputs):
+    def to_inference_layer(self, inputs):
         """The same as Keras' ops with numbers."""
         return inputs * ops.convert_to_numpy(self.scale) + ops.convert_to_numpy(self.shift)
 
@@ -119,7 +119,7 @@ class ScaleShift(keras.layers.Layer):
 class ScaledTanh(keras.layers.Layer):
     """1.7159 tanh(2/3 x)."""
 
-    def kcnn_op(self):
+    def to_op(self):
         return lenet.ScaledTanh()
 
     def call(self, inputs):
@@ -140,7 +140,7 @@ class RadialBasis(keras.layers.Layer):
     def build(self, input_shape):
         self._codes = class_codes(self.classes, input_shape[-1])
 
-    def kcnn_op(self):
+    def to_op(self):
         return lenet.RadialBasis(self.classes)
 
     def call(self, inputs):

@@ -4,7 +4,7 @@ from functools import partial
 
 from kcnn import Architecture
 from kcnn.blocks import Norm, conv, drop_path_rates, head, inverted_residual, make_divisible, separable
-from kcnn.ops import STANDARDIZED, BatchNorm
+from kcnn.graph.ops import STANDARDIZED, BatchNorm
 from kcnn_plugins.mobilenet_weights import (
     V1_KERAS,
     V1_LAYOUTS,
@@ -79,8 +79,8 @@ mobilenet_v1 = Architecture(
     variants={
         "keras": {
             "options": {"dropout": 1e-3},
-            "changes": {"unit{2,4,6,12}_depthwise.padding": ((0, 1), (0, 1))},  # differs from "same" on odd maps
-            "layouts": V1_LAYOUTS,
+            "overrides": {"unit{2,4,6,12}_depthwise.padding": ((0, 1), (0, 1))},  # differs from "same" on odd maps
+            "weight_mappings": V1_LAYOUTS,
             "weights": V1_KERAS,
         }
     },
@@ -96,9 +96,9 @@ mobilenet_v2 = Architecture(
     variants={
         "torchvision": {
             "options": {"norm": BatchNorm()},
-            "changes": {"*.padding": "half"},
+            "overrides": {"*.padding": "half"},
             "rescale": STANDARDIZED,
-            "layouts": V2_IN_TORCHVISION,
+            "weight_mappings": V2_IN_TORCHVISION,
             "weights": V2_TORCHVISION,
         }
     },

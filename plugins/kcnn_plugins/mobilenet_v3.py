@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from kcnn import Architecture
-from kcnn.blocks import Norm, apply, conv, drop_path_rates, dropout, inverted_residual, make_divisible
-from kcnn.ops import STANDARDIZED, Activation, BatchNorm, Dense, GlobalPool
+from kcnn import Architecture, blocks
+from kcnn.blocks import Norm, apply, conv, drop_path_rates, inverted_residual, make_divisible
+from kcnn.graph.ops import STANDARDIZED, Activation, BatchNorm, Dense, GlobalPool
 from kcnn_plugins.mobilenet_v3_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 RE, HS = "relu", "hard_swish"
@@ -93,7 +93,7 @@ def v3_head(
     units = make_divisible(units * (width if by_table else max(width, 1.0)))
     x = apply(Dense(units, kernel_initializer="he_uniform"), apply(GlobalPool(), x, name="pool"), name="fc")
     x = apply(Activation(RE if minimalistic else HS), x, name="fc_act")
-    return apply(Dense(classes), dropout(x, dropout, name="dropout"), name="logits")
+    return apply(Dense(classes), blocks.dropout(x, dropout, name="dropout"), name="logits")
 
 
 def published(size: str, table: tuple, number: int, units: int, params: int, minimalistic: int) -> Architecture:
@@ -110,14 +110,14 @@ def published(size: str, table: tuple, number: int, units: int, params: int, min
             "minimalistic": {
                 "options": {"minimalistic": True},
                 "params": minimalistic,
-                "layouts": IN_KERAS,
+                "weight_mappings": IN_KERAS,
                 "weights": KERAS[f"{size}_minimalistic"],
             },
             "torchvision": {
                 "options": {"by_table": True},
-                "changes": {"*.padding": "half"},
+                "overrides": {"*.padding": "half"},
                 "rescale": STANDARDIZED,
-                "layouts": IN_TORCHVISION,
+                "weight_mappings": IN_TORCHVISION,
                 "weights": TORCHVISION[size],
             },
         },

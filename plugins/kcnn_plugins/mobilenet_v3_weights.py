@@ -1,7 +1,13 @@
 """Names for MobileNet v3's layers in Keras' and torchvision's files, and the weights they publish."""
 
 from kcnn import WeightMapping, Weights
-from kcnn.sources import both_torchvision_weights, keras_weights, make_mapping, rename_parts, torchvision_weights
+from kcnn.architectures.publishers import (
+    both_torchvision_weights,
+    keras_weights,
+    make_mapping,
+    rename_parts,
+    torchvision_weights,
+)
 
 
 def v3_in_keras(layer):
@@ -64,6 +70,8 @@ for size, width, whole, headless, accuracy in FILES:
     )
 WIDTH = {"options": {"width": 1.0}}
 TORCHVISION = {
-    "large": both_torchvision_weights(("mobilenet_v3_large-8738ca79.pth", 74.042), ("mobilenet_v3_large-5c1a4163.pth", 75.274), **WIDTH),
+    "large": both_torchvision_weights(
+        ("mobilenet_v3_large-8738ca79.pth", 74.042), ("mobilenet_v3_large-5c1a4163.pth", 75.274), **WIDTH
+    ),
     "small": (torchvision_weights("mobilenet_v3_small-047dcff4.pth", 67.668, **WIDTH),),
 }

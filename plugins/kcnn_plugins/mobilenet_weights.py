@@ -2,7 +2,7 @@
 
 import re
 
-from kcnn.sources import both_torchvision_weights, keras_weights, make_mapping, rename_parts
+from kcnn.architectures.publishers import both_torchvision_weights, keras_weights, make_mapping, rename_parts
 
 APACHE = "Apache-2.0, TensorFlow"
 V2_UNITS = (1, 2, 3, 4, 3, 3, 1)  # per stage

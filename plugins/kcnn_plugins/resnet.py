@@ -4,7 +4,7 @@ from typing import Any
 
 from kcnn import Architecture
 from kcnn.blocks import bottleneck, conv, drop_path_rates, max_pool, residual
-from kcnn.ops import CENTERED, STANDARDIZED, BatchNorm
+from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm
 from kcnn_plugins.resnet_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 PAPER = "arXiv:1512.03385, table 1"
@@ -70,7 +70,7 @@ def published(name: str, *repeats: int, params: int, body=deep, reference=PAPER,
         variants["torchvision"] = {
             "options": moved,
             "rescale": STANDARDIZED,
-            "layouts": IN_TORCHVISION,
+            "weight_mappings": IN_TORCHVISION,
             "weights": TORCHVISION[name],
         }
     if name in KERAS:
@@ -79,7 +79,7 @@ def published(name: str, *repeats: int, params: int, body=deep, reference=PAPER,
             "options": LIKE_KERAS,
             "rescale": CENTERED,
             "params": count,
-            "layouts": IN_KERAS,
+            "weight_mappings": IN_KERAS,
             "weights": weights,
         }
     return Architecture(

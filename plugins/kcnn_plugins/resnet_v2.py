@@ -1,8 +1,8 @@
 """ResNet v2 (He et al., 2016): normalisation and activation before each convolution."""
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, apply, conv, drop_path_rates, norm_act, max_pool, preactivation
-from kcnn.ops import BatchNorm, Pad
+from kcnn.blocks import Norm, apply, conv, drop_path_rates, max_pool, norm_act, preactivation
+from kcnn.graph.ops import BatchNorm, Pad
 from kcnn_plugins.resnet_v2_weights import IN_KERAS, IN_TIMM, KERAS
 
 
@@ -66,10 +66,10 @@ def published(name: str, *repeats: int, params: int) -> Architecture:
             "keras": {
                 "options": {**bare_stem, **like_keras},
                 "params": count,
-                "layouts": IN_KERAS,
+                "weight_mappings": IN_KERAS,
                 "weights": weights,
             },
-            "timm": {"options": bare_stem, "layouts": IN_TIMM},
+            "timm": {"options": bare_stem, "weight_mappings": IN_TIMM},
         },
     )
 

@@ -1,6 +1,6 @@
 """Names for ResNet v2's layers in Keras' and timm's files, and the weights Keras publishes."""
 
-from kcnn.sources import make_mapping, rename_parts, tf_slim_weights
+from kcnn.architectures.publishers import make_mapping, rename_parts, tf_slim_weights
 
 PLACES = ("skip", "a", "b", "c")
 
@@ -38,7 +38,9 @@ IN_TIMM = {"timm": make_mapping(in_timm)}
 KERAS = {  # parameters, weights
     name: (
         params,
-        tf_slim_weights(name.replace("_", ""), whole, headless, accuracy, "Apache-2.0, Keras", folder="resnet", resize=256),
+        tf_slim_weights(
+            name.replace("_", ""), whole, headless, accuracy, "Apache-2.0, Keras", folder="resnet", resize=256
+        ),
     )
     for name, params, whole, headless, accuracy in (
         ("resnet50_v2", 25_568_360, "3ef43a0b657b3be2300d5770ece849e0", "fac2f116257151a9d068a22e544a4917", 76.0),

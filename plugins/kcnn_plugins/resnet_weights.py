@@ -1,6 +1,12 @@
 """Names for ResNet's layers in torchvision's and Keras' files, and the weights they publish."""
 
-from kcnn.sources import both_torchvision_weights, make_mapping, rename_parts, tf_slim_weights, torchvision_weights
+from kcnn.architectures.publishers import (
+    both_torchvision_weights,
+    make_mapping,
+    rename_parts,
+    tf_slim_weights,
+    torchvision_weights,
+)
 
 MIT = "MIT, Kaiming He"
 
@@ -36,10 +42,18 @@ TORCHVISION = {
     "resnet50": both_torchvision_weights(("resnet50-0676ba61.pth", 76.130), ("resnet50-11ad3fa6.pth", 80.858)),
     "resnet101": both_torchvision_weights(("resnet101-63fe2227.pth", 77.374), ("resnet101-cd907fc2.pth", 81.886)),
     "resnet152": both_torchvision_weights(("resnet152-394f9c45.pth", 78.312), ("resnet152-f82ba261.pth", 82.284)),
-    "resnext50_32x4d": both_torchvision_weights(("resnext50_32x4d-7cdf4587.pth", 77.618), ("resnext50_32x4d-1a0047aa.pth", 81.198)),
-    "resnext101_32x8d": both_torchvision_weights(("resnext101_32x8d-8ba56ff5.pth", 79.312), ("resnext101_32x8d-110c445d.pth", 82.834)),
-    "wide_resnet50_2": both_torchvision_weights(("wide_resnet50_2-95faca4d.pth", 78.468), ("wide_resnet50_2-9ba9bcbe.pth", 81.602)),
-    "wide_resnet101_2": both_torchvision_weights(("wide_resnet101_2-32ee1156.pth", 78.848), ("wide_resnet101_2-d733dc28.pth", 82.510)),
+    "resnext50_32x4d": both_torchvision_weights(
+        ("resnext50_32x4d-7cdf4587.pth", 77.618), ("resnext50_32x4d-1a0047aa.pth", 81.198)
+    ),
+    "resnext101_32x8d": both_torchvision_weights(
+        ("resnext101_32x8d-8ba56ff5.pth", 79.312), ("resnext101_32x8d-110c445d.pth", 82.834)
+    ),
+    "wide_resnet50_2": both_torchvision_weights(
+        ("wide_resnet50_2-95faca4d.pth", 78.468), ("wide_resnet50_2-9ba9bcbe.pth", 81.602)
+    ),
+    "wide_resnet101_2": both_torchvision_weights(
+        ("wide_resnet101_2-32ee1156.pth", 78.848), ("wide_resnet101_2-d733dc28.pth", 82.510)
+    ),
 }
 KERAS = {  # parameters, weights
     name: (params, tf_slim_weights(name, whole, headless, accuracy, MIT, folder="resnet"))

@@ -4,7 +4,7 @@ from functools import partial
 
 from kcnn import Architecture
 from kcnn.blocks import Norm, conv, max_pool, wide_head
-from kcnn.ops import CENTERED, STANDARDIZED, Rescale
+from kcnn.graph.ops import CENTERED, STANDARDIZED, Rescale
 from kcnn_plugins.vgg_weights import FEATURES, IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
 
 
@@ -22,15 +22,15 @@ def published(name: str, *repeats: int, params: int) -> Architecture:
     torchvision = {
         "rescale": STANDARDIZED,
         "head": partial(wide_head, pool=7),
-        "layouts": IN_TORCHVISION,
+        "weight_mappings": IN_TORCHVISION,
         "weights": TORCHVISION[name],
     }
     variants = {"torchvision": torchvision}
     if name in KERAS:
-        variants["keras"] = {"rescale": CENTERED, "layouts": IN_KERAS, "weights": KERAS[name]}
+        variants["keras"] = {"rescale": CENTERED, "weight_mappings": IN_KERAS, "weights": KERAS[name]}
     if name in FEATURES:  # trained from Caffe's, for detectors; with no classifier
         caffes = Rescale(1.0, (-123.0, -117.0, -104.0))
-        variants["features"] = {"rescale": caffes, "layouts": IN_TORCHVISION, "weights": FEATURES[name]}
+        variants["features"] = {"rescale": caffes, "weight_mappings": IN_TORCHVISION, "weights": FEATURES[name]}
     return Architecture(
         backbone=vgg,
         head=wide_head,

@@ -1,7 +1,7 @@
 """Names for VGG's layers in torchvision's and Keras' files, and the weights they publish."""
 
 from kcnn import WeightMapping
-from kcnn.sources import make_mapping, tf_slim_weights, torchvision_weights
+from kcnn.architectures.publishers import make_mapping, tf_slim_weights, torchvision_weights
 
 OXFORD = "CC-BY-4.0, Visual Geometry Group, Oxford"
 TOP = {"fc6": ("classifier.0", "fc1"), "fc7": ("classifier.3", "fc2"), "logits": ("classifier.6", "predictions")}
@@ -48,6 +48,10 @@ TORCHVISION = {
 }
 FEATURES = {"vgg16": (torchvision_weights("vgg16_features-amdegroot-88682ab5.pth", None, top=False),)}
 KERAS = {
-    "vgg16": tf_slim_weights("vgg16", "64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc", 71.3, OXFORD),
-    "vgg19": tf_slim_weights("vgg19", "cbe5617147190e668d6c5d5026f83318", "253f8cb515780f3b799900260a226db6", 71.3, OXFORD),
+    "vgg16": tf_slim_weights(
+        "vgg16", "64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc", 71.3, OXFORD
+    ),
+    "vgg19": tf_slim_weights(
+        "vgg19", "cbe5617147190e668d6c5d5026f83318", "253f8cb515780f3b799900260a226db6", 71.3, OXFORD
+    ),
 }

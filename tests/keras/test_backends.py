@@ -23,12 +23,12 @@ model.save("model.keras")
 assert np.allclose(kcnn.load("model.keras").predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-4)
 names = ("googlenet", "googlenet.torchvision", "resnet18", "mobilenet_v2", "lenet5")
 for name in (*names, "alexnet.torchvision", "resnet20", "mobilenet_v3_small"):
-    side = max(32, kcnn.smallest_input(name))
+    side = max(32, kcnn.min_input_size(name))
     shape = (side, side, 1 if name == "lenet5" else 3)
     small = kcnn.build(name, classes=3, input_shape=shape)
     image = x[:2, :1, :1].repeat(side, 1).repeat(side, 2).repeat(shape[2], 3)
     assert small.predict(image, verbose=0).shape == (2, 3)
-    assert not kcnn.diff(kcnn.draw(name, classes=3, input_shape=shape), kcnn.read(small)), name
+    assert not kcnn.diff(kcnn.trace(name, classes=3, input_shape=shape), kcnn.from_keras(small)), name
 assert "tensorflow" not in sys.modules
 """
 
@@ -44,9 +44,11 @@ def test_googlenet_builds_trains_and_predicts_on_another_backend_without_tensorf
 MOVED = """
 import sys
 import keras, kcnn, numpy as np
-from kcnn.inspect import Statistics, activations, grad_cam, measured_field, occlusion
-from kcnn.transfer import ledger, prepare, unfreeze
-from kcnn.freeze import features, rates
+from kcnn.explain import Statistics, activations, grad_cam, measured_field, occlusion
+from kcnn.training import audit_weights as ledger, unfreeze
+from kcnn.fine_tuning import new_head
+from kcnn.training import resolve_lr_multipliers as rates
+from kcnn.training import feature_cache
 from kcnn.training import sgd
 assert keras.backend.backend() == sys.argv[1]
 model = prepare("resnet20", classes=["a", "b"], units=1, input_shape=(16, 16, 1), seed=0)
@@ -67,7 +69,7 @@ assert heat.shape == (8, 16, 16) and heat.min() >= 0 and 0 < heat.max() <= 1
 assert grad_cam(model, x, layer="stage2_unit1_a").shape == (8, 16, 16)
 assert activations(model, x, "stage?_unit1")["stage3_unit1"].shape == (8, 4, 4, 64)
 assert occlusion(model, x[:2], patch=8).shape == (2, 16, 16)
-assert measured_field(model, "stage2_unit1").agrees and measured_field(kcnn.deploy(model), "stage1_unit1_b").agrees
+assert measured_field(model, "stage2_unit1").agrees and measured_field(kcnn.optimize_for_inference(model), "stage1_unit1_b").agrees
 watch = Statistics(x[:4], np.arange(4) % 2, path="statistics.csv", every=2)
 model.fit(x, np.arange(8) % 2, verbose=0, batch_size=2, callbacks=[watch])
 norms = {(row["step"], row["layer"]): row["gradient_norm"] for row in watch.rows}
@@ -96,7 +98,7 @@ images = np.full((160, 8, 8, 1), 60, "uint8")
 images[labels[:, 0] == 1, :4] += 120
 images[labels[:, 1] == 1, 4:] += 120
 served = data.load((images, labels), input_shape=(32, 32, 1), batch_size=16, multi_label=True)
-run = training.train("lenet5.modern", served, out="run", epochs=6, adjust={"batch_size": 16, "learning_rate": 3e-3})
+run = training.train("lenet5.modern", served, out="run", epochs=6, recipe_overrides={"batch_size": 16, "learning_rate": 3e-3})
 assert run.metrics["mean_average_precision"] > 0.9, run.metrics
 assert run.history[-1]["val_average_precision"] > 0.9, run.history
 assert "tensorflow" not in sys.modules

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kcnn import layers
+from kcnn.keras_bridge import layers
 
 SHAPE = (6, 9, 7, 5)
 

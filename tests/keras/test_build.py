@@ -84,7 +84,7 @@ def test_changes_and_options_are_built():
         ({"network": "convnet", "input_shape": (5, 5, 1)}, "smallest input that fits is 12x12"),
         ({"network": "convnet", "aux": True}, "no auxiliary"),
         ({"network": "googlenet", "aux": True, "top": False}, "auxiliary classifiers belong"),
-        ({"network": "convnet", "taps": "conv1"}, "taps is a list"),
+        ({"network": "convnet", "outputs": "conv1"}, "taps is a list"),
         ({"network": "convnet", "depth": 3}, "no option 'depth'"),
     ],
 )
@@ -146,12 +146,12 @@ def test_the_card_says_what_was_built(tmp_path):
     model = kcnn.build("mobilenet_v2", width=0.35, classes=7, input_shape=(32, 32, 1), overrides={"stem.kernel": 5})
     model.save(tmp_path / "m.keras")
     with zipfile.ZipFile(tmp_path / "m.keras") as archive:
-        card = json.loads(json.loads(archive.read("config.json"))["config"]["card"])
-    assert card == kcnn.load_model(tmp_path / "m.keras").card
+        card = json.loads(json.loads(archive.read("config.json"))["config"]["metadata"])
+    assert card == kcnn.load_model(tmp_path / "m.keras").metadata
     assert card["network"] == "mobilenet_v2"
     assert card["distribution"] == "kcnn"
     assert card["options"] == {"width": 0.35}
-    assert card["changes"] == {"stem.kernel": 5}
+    assert card["overrides"] == {"stem.kernel": 5}
     assert (card["classes"], card["input_shape"]) == (7, [32, 32, 1])
     assert card["rescale"]["offset"] == -1.0
 
@@ -170,7 +170,7 @@ def test_a_file_that_is_no_model_of_kcnns_is_refused_clearly(tmp_path):
 
 def test_a_model_of_a_plugin_that_is_gone_names_the_distribution(tmp_path):
     model = kcnn.build("convnet")
-    model.update_card(distribution="kcnn-gone", distribution_version="2.0")
+    model.update_metadata(distribution="kcnn-gone", distribution_version="2.0")
     model.save(tmp_path / "m.keras")
     with pytest.raises(ImportError, match=r"'convnet' of distribution kcnn-gone 2.0, which is not installed"):
         kcnn.load_model(tmp_path / "m.keras")
@@ -178,7 +178,7 @@ def test_a_model_of_a_plugin_that_is_gone_names_the_distribution(tmp_path):
 
 def test_a_file_may_not_name_any_module_to_import(tmp_path):
     model = kcnn.build("convnet")
-    model.update_card(modules=["this"])
+    model.update_metadata(modules=["this"])
     model.save(tmp_path / "m.keras")
     with pytest.raises(ImportError, match="needs layers of the module 'this'"):
         kcnn.load_model(tmp_path / "m.keras")

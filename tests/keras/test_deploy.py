@@ -52,7 +52,7 @@ def check(name):
 
 @pytest.mark.parametrize("act", ["relu", "tanh"])
 def test_a_max_pools_margin_is_finite_in_a_deployed_model_so_that_8_bits_can_hold_it(act):
-    from kcnn.layers import Pad2D
+    from kcnn.keras_bridge.layers import Pad2D
 
     image = keras.Input((13, 13, 3))
     x = L.Activation(act)(L.Conv2D(4, 3)(image))
@@ -67,7 +67,7 @@ def test_a_max_pools_margin_is_finite_in_a_deployed_model_so_that_8_bits_can_hol
 
 def test_a_deployed_model_says_what_goes_in_and_comes_out():
     model = kcnn.build("lenet5", classes=2)
-    model.update_card(classes=["ant", "bee"])
+    model.update_metadata(classes=["ant", "bee"])
     said = kcnn.optimize_for_inference(model).metadata
     assert (said["input_shape"], said["pixels"], said["classes"]) == ([32, 32, 1], [0, 255], ["ant", "bee"])
     assert kcnn.optimize_for_inference(keras.Sequential([keras.Input((4,)), L.Dense(3)])).metadata["classes"] == 3
@@ -166,7 +166,7 @@ def test_a_layer_from_elsewhere_with_weights_says_what_it_is_made_of_or_is_refus
             return x * self.scale
 
     image = keras.Input((4, 4, 3))
-    with pytest.raises(TypeError, match=r"layer 'mine' is a .*Own.* kcnn_plain"):
+    with pytest.raises(TypeError, match=r"layer 'mine' is a .*Own.* to_inference_layer"):
         kcnn.optimize_for_inference(keras.Model(image, Own(name="mine")(image)))
     with pytest.raises(TypeError, match="functional or sequential Keras model, not 3"):
         kcnn.optimize_for_inference(3)

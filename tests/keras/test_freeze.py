@@ -5,9 +5,19 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.freeze import TrainingPhase, FrozenWeightChangedError, features, freeze, audit_weights, group_by_stage, resolve_lr_multipliers, unfreeze
-from kcnn.training import adamw, sgd
-from kcnn.transfer import replace_head
+from kcnn.fine_tuning import replace_head
+from kcnn.training import (
+    FrozenWeightChangedError,
+    TrainingPhase,
+    adamw,
+    audit_weights,
+    feature_cache,
+    freeze,
+    group_by_stage,
+    resolve_lr_multipliers,
+    sgd,
+    unfreeze,
+)
 
 L = keras.layers
 
@@ -41,7 +51,7 @@ def check(name):
     head = {layer for layer, stage in stages.items() if stage is None}
     assert head
     assert moves(freeze(model)) == head
-    behind = features.build_head(model, features.find_frozen_output(model)) if head != set(stages) else model
+    behind = feature_cache.build_head(model, feature_cache.find_frozen_output(model)) if head != set(stages) else model
     assert {layer.name for layer in behind.layers if layer.weights} == head
     last = max((stage for stage in stages.values() if stage is not None), default=None)
     if last is not None:
@@ -132,18 +142,18 @@ def test_multipliers_scale_a_layers_step_decay_included_and_outlive_saving(make,
 
 def test_features_are_cut_before_what_trains_is_random_or_adapts():
     model = small()
-    assert features.find_frozen_output(freeze(model)) == "pool"
-    assert features.find_frozen_output(freeze(model, 1)) == "stage2_unit1"
-    assert features.find_frozen_output(freeze(model, 1, batch_norm="adapt")) == "stem"
-    assert features.find_frozen_output(freeze(model, "all")) is None
+    assert feature_cache.find_frozen_output(freeze(model)) == "pool"
+    assert feature_cache.find_frozen_output(freeze(model, 1)) == "stage2_unit1"
+    assert feature_cache.find_frozen_output(freeze(model, 1, batch_norm="adapt")) == "stem"
+    assert feature_cache.find_frozen_output(freeze(model, "all")) is None
     noisy = freeze(kcnn.build("convnet", classes=3, dropout=0.5, input_shape=(16, 16, 1)))
-    assert features.find_frozen_output(noisy) == "flatten"
+    assert feature_cache.find_frozen_output(noisy) == "flatten"
 
 
 def test_a_prepared_network_keeps_its_body_and_has_a_new_head(tmp_path):
     old = fitted(small())
     new = replace_head(old, classes=["ant", "bee"], seed=2)
-    assert (new.output_shape, new.card["classes"]) == ((None, 2), ["ant", "bee"])
+    assert (new.output_shape, new.metadata["classes"]) == ((None, 2), ["ant", "bee"])
     assert moves(new) == {"logits"}
     for layer in old.layers[:-1]:
         for mine, theirs in zip(new.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):

@@ -6,7 +6,7 @@ import pytest
 
 import kcnn
 from kcnn import Architecture
-from kcnn.space import Space, default_space
+from kcnn.search.space import Space, default_space
 from kcnn.testing import checks
 
 L = keras.layers
@@ -54,7 +54,7 @@ def test_it_ends_in_its_features_or_in_taps():
 
 def test_it_says_what_it_cannot_do():
     for asked, words in (
-        ({"changes": {"conv2d.kernel": 5}}, "cannot be changed by address; its options can be chosen: width, scale"),
+        ({"overrides": {"conv2d.kernel": 5}}, "cannot be changed by address; its options can be chosen: width, scale"),
         ({"prefix": "left_"}, "cannot be renamed by a prefix"),
         ({"aux": True}, "no auxiliary classifiers"),
         ({"depth": 3}, "no option 'depth'"),

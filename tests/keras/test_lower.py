@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn import blocks, ops
+from kcnn import blocks
 from kcnn.blocks import apply
+from kcnn.graph import ops
 
 PADDINGS = ["same", "valid", "half", 2, (1, 0), ((1, 0), (2, 1))]
 
@@ -17,7 +18,7 @@ def one_layer(op, shape):
 
 
 def numpy_sides(op, shape):
-    from kcnn.arithmetic import padding_amounts, to_pair
+    from kcnn.graph.shape_inference import padding_amounts, to_pair
 
     return [padding_amounts(shape[a], to_pair(op.kernel)[a], to_pair(op.stride)[a], op.padding, a) for a in (0, 1)]
 
@@ -35,20 +36,20 @@ def test_a_convolution_pads_as_numpy_does(padding, fill, stride):
     padded = np.pad(x, ((0, 0), *numpy_sides(op, shape), (0, 0)), mode=mode)
     wanted = keras.ops.conv(padded, kernel, stride, "valid", data_format="channels_last") + bias
     found = model.predict(x, verbose=0)
-    assert found.shape[1:] == kcnn.arithmetic.shape(op, shape)
+    assert found.shape[1:] == kcnn.graph.shape_inference.shape(op, shape)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid", "half", "ceil", 1, ((1, 0), (0, 1))])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kind", ["max", "average"])
-@pytest.mark.parametrize("count_padding", [False, True])
+@pytest.mark.parametrize("count_include_pad", [False, True])
 def test_a_pool_pads_as_numpy_does(padding, stride, kind, count_padding):
     op = ops.Pool(3, stride, padding, kind, count_padding)
     shape = (8, 9, 2)
     x = np.random.default_rng(2).normal(size=(1, *shape)).astype("float32") - 5  # negative: zeros would win a max
     found = one_layer(op, shape).predict(x, verbose=0)
-    assert found.shape[1:] == kcnn.arithmetic.shape(op, shape)
+    assert found.shape[1:] == kcnn.graph.shape_inference.shape(op, shape)
     sides = numpy_sides(op, shape)
     counted = count_padding and padding != "ceil"
     values = np.pad(x, ((0, 0), *sides, (0, 0)), constant_values=0.0 if counted else np.nan)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.figure import plot_network
+from kcnn.plots.network import plot_network
 
 
 def test_kerass_resnet50_is_measured_right():
@@ -45,7 +45,7 @@ def test_padding_before_a_window_is_folded_into_it_where_that_is_the_same():
     rows = kcnn.summary(kcnn.from_keras(keras.Model(image, x)))
     assert rows["conv"].op.padding == ((1, 0), (2, 2))
     assert rows["conv"].offset == (-1, -2)
-    assert rows["pad"].op == kcnn.ops.Pad(1)  # zeros are not what max pooling pads with
+    assert rows["pad"].op == kcnn.graph.ops.Pad(1)  # zeros are not what max pooling pads with
     assert rows["pool"].offset == (-2, -3)
 
 
@@ -59,7 +59,7 @@ def test_cropping_moves_what_is_seen_and_costs_nothing():
     assert rows["crop"].offset == (2, 6)
     assert rows["last"].receptive_field == (7, 7)
     for position in ((0, 0), (3, 3), (1, 2)):
-        field = kcnn.inspect.measured_field(model, "last", position)
+        field = kcnn.explain.measured_field(model, "last", position)
         assert field.agrees
         assert field.rows[0] == 2 + 2 * position[0]
     assert "crop" in plot_network(kcnn.from_keras(model))
@@ -72,7 +72,7 @@ def test_an_unknown_layer_is_opaque_but_counted():
     rows = kcnn.summary(kcnn.from_keras(keras.Model(image, x)))
     assert rows["norm"].params == 8
     assert rows["conv"].params == 74
-    assert rows["conv_relu"].op == kcnn.ops.Activation("relu")
+    assert rows["conv_relu"].op == kcnn.graph.ops.Activation("relu")
 
 
 def test_a_layer_used_twice_has_its_parameters_once():
@@ -103,7 +103,7 @@ def test_an_open_model_is_read_at_a_given_size():
 
 def test_a_read_sketch_is_not_patched_and_says_why():
     with pytest.raises(ValueError, match="has no body that could be drawn again"):
-        kcnn.with_overrides(kcnn.from_keras(kcnn.build("convnet")), {"conv1.kernel": 3})
+        kcnn.from_keras(kcnn.build("convnet")).with_overrides({"conv1.kernel": 3})
 
 
 def test_what_is_no_graph_is_refused():

@@ -88,7 +88,7 @@ def test_lenet5_slides_as_convolutions_with_the_layers_of_its_plugin(stride):
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("kind", ["max", "average"])
 def test_a_stack_without_padding_ends_in_a_pool_of_fixed_extent(norm, kind):
-    changes = {"conv*.padding": "valid", "pool*.kind": kind}
+    changes = {"conv*.padding": "valid", "pool*.mode": kind}
     model = kcnn.build("stack", input_shape=(21, 21, 3), depth=2, norm=norm, overrides=changes)
     for stride in (1, 4):
         convolution(model, stride)

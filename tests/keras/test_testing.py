@@ -9,7 +9,7 @@ OWN = '''
 from dataclasses import dataclass
 from kcnn import Architecture
 from kcnn.blocks import apply, conv
-from kcnn.ops import Act, Add
+from kcnn.graph.ops import Act, Add
 
 @dataclass(frozen=True)
 class Gain:
@@ -40,10 +40,10 @@ def layer():
         def call(self, x):
             return x * self.gain
 
-        def kcnn_op(self):
+        def to_op(self):
             return Gain(self.start)
 
-        def kcnn_plain(self, x):
+        def to_inference_layer(self, x):
             return x * keras.ops.convert_to_numpy(self.gain)
 
         def get_config(self):
@@ -51,14 +51,14 @@ def layer():
 
     return Layer
 
-def body(x):
+def backbone(x):
     x = conv(x, 8, 3, stride=2, norm=True, name="stem")
     y = conv(x, 8, 3, norm=True, name="way")
     x = apply(Act("relu"), apply(Add(), x, y, name="add"), name="relu")
     return apply(Gain(2.0), x, name="gain")
 
 net = Architecture(
-    body=body, reference="none", input_shape=(32, 32, 3), classes=10, params=216 + 16 + 576 + 16 + 8 + 90
+    backbone=backbone, reference="none", input_shape=(32, 32, 3), classes=10, params=216 + 16 + 576 + 16 + 8 + 90
 )
 '''
 MUTANTS = {  # what is wrong: what is put for what, the check that finds it, and what it says
@@ -70,7 +70,12 @@ MUTANTS = {  # what is wrong: what is put for what, the check that finds it, and
         checks.check_matches_keras,
         "gain is (16, 16, 8) with 8 parameters and 0 others on paper, in Keras (14, 14, 8) with 576",
     ),
-    "a dead branch": ("return x * self.gain", "return x * self.gain * 0.0", checks.check_gradients, "no gradient reaches"),
+    "a dead branch": (
+        "return x * self.gain",
+        "return x * self.gain * 0.0",
+        checks.check_gradients,
+        "no gradient reaches",
+    ),
     "a gradient that is no number": (
         "return x * self.gain",
         "return x * self.gain + keras.ops.sqrt(0.0 * keras.ops.abs(x))",
@@ -104,7 +109,7 @@ MUTANTS = {  # what is wrong: what is put for what, the check that finds it, and
         checks.check_inference_model,
         "the deployed model gives other numbers",
     ),
-    "no plain layer": ("def kcnn_plain", "def plainly", checks.check_inference_model, "not Keras' own"),
+    "no plain layer": ("def to_inference_layer", "def plainly", checks.check_inference_model, "not Keras' own"),
 }
 EVERY = [getattr(checks, name) for name in ("declared", "named", "drawn_as_built", "read_back", "patched", "learns")]
 EVERY += [getattr(checks, name) for name in ("saved", "mixed", "deployed", "twice", "replicated", "frozen")]

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import kcnn
 from kcnn import Architecture, WeightMapping, Weights, blocks, weights
-from kcnn.ops import BatchNorm
+from kcnn.graph.ops import BatchNorm
 from kcnn.weights import PartialWeightsWarning, find_published
 
 
@@ -102,7 +102,7 @@ def test_a_file_without_a_head_gives_a_network_of_other_classes_its_body(tmp_pat
 def test_numbers_may_be_numpys():
     model = kcnn.build("resnet20", classes=np.int64(5), drop_path=np.float32(0.5), input_shape=np.array([32, 32, 3]))
     assert model.output_shape == (None, 5)
-    assert model.card["options"] == {"drop_path": 0.5}
+    assert model.metadata["options"] == {"drop_path": 0.5}
 
 
 def test_without_a_top_the_files_own_is_unused(file, convnet):
@@ -140,7 +140,9 @@ def test_what_is_missing_or_unexpected_is_an_error_that_names_it_and_sets_nothin
 
 
 def test_a_patched_network_keeps_what_fits_and_says_what_does_not(file, convnet):
-    with pytest.warns(PartialWeightsWarning, match=r"missing are conv2/kernel \(\(3, 3, 16, 32\) in the file, \(5, 5, 16, 32\)"):
+    with pytest.warns(
+        PartialWeightsWarning, match=r"missing are conv2/kernel \(\(3, 3, 16, 32\) in the file, \(5, 5, 16, 32\)"
+    ):
         model = kcnn.build("convnet", overrides={"conv2.kernel": 5, "conv2.padding": 1}, weights=file)
     assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
 
@@ -239,7 +241,7 @@ def test_a_model_with_a_prefix_reads_its_own_file(ending, tmp_path):
 
 
 def test_a_change_that_leaves_no_room_for_auxiliary_classifiers_is_no_hindrance(tmp_path):
-    asked = {"changes": {"stem2.stride": 2}, "input_shape": (150, 150, 3), "classes": 3}
+    asked = {"overrides": {"stem2.stride": 2}, "input_shape": (150, 150, 3), "classes": 3}
     model = kcnn.build("inception_v3", seed=1, **asked)
     weights.save_weights(model, tmp_path / "w.safetensors")
     assert same(kcnn.build("inception_v3", weights=tmp_path / "w.safetensors", **asked), model)
@@ -264,7 +266,9 @@ def test_batch_normalisation_without_an_offset_is_read_as_such(tmp_path):
 
 
 def test_weights_of_another_scaling_of_pixels_are_refused(tmp_path):
-    weights.save_weights(kcnn.build("resnet18.torchvision", classes=2, input_shape=(32, 32, 3)), tmp_path / "w.safetensors")
+    weights.save_weights(
+        kcnn.build("resnet18.torchvision", classes=2, input_shape=(32, 32, 3)), tmp_path / "w.safetensors"
+    )
     bare = kcnn.build("resnet18", classes=2, input_shape=(32, 32, 3))
     with pytest.raises(ValueError, match=r"pixels were rescaled by .* it was written by resnet18.torchvision"):
         kcnn.load_weights(bare, tmp_path / "w.safetensors")
@@ -288,11 +292,11 @@ def test_options_that_change_the_networks_layers_still_read_its_own_files(tmp_pa
 
 def test_the_card_says_where_the_weights_are_from_now(file):
     model = kcnn.build("convnet")
-    model.update_card(weights={"name": "imagenet"}, pictures={"resize": 256}, classes=[str(n) for n in range(10)])
+    model.update_metadata(weights={"name": "imagenet"}, pictures={"resize": 256}, classes=[str(n) for n in range(10)])
     kcnn.load_weights(model, file)
-    assert model.card["weights"] == {"file": "convnet.safetensors"}
-    assert model.card["classes"] == 10
-    assert model.card["pictures"] is None
+    assert model.metadata["weights"] == {"file": "convnet.safetensors"}
+    assert model.metadata["classes"] == 10
+    assert model.metadata["pictures"] is None
 
 
 def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_path, monkeypatch):
@@ -325,7 +329,7 @@ def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_pa
     )
     from types import SimpleNamespace
 
-    from kcnn import registry
+    from kcnn.architectures import registry
 
     point = SimpleNamespace(
         name="mine",
@@ -338,13 +342,13 @@ def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_pa
     monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
     model = kcnn.build("mine", weights="imagenet")
     assert (model.get_layer("one").kernel.numpy() == theirs.get_layer("eins").kernel.numpy()).all()
-    assert model.card["classes"] == ["yes", "no"]
-    assert model.card["weights"]["licence"] == "CC0"
-    json.dumps(model.card)
+    assert model.metadata["classes"] == ["yes", "no"]
+    assert model.metadata["weights"]["license"] == "CC0"
+    json.dumps(model.metadata)
 
 
 def test_an_op_of_a_plugins_own_on_the_card_is_one_clear_error(file):
     model = kcnn.build("convnet")
-    model.update_card(options={"act": {"op": "Own", "slope": 1}})
+    model.update_metadata(options={"act": {"op": "Own", "slope": 1}})
     with pytest.raises(ValueError, match=r"an op of a plugin's own, Own; load with kcnn.build\(..., weights=...\)"):
         kcnn.load_weights(model, file)

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kcnn
-from kcnn import arithmetic, ops
-from kcnn.arithmetic import InputTooSmallError, padding_amounts, output_size
-from kcnn.sketch import SymbolicTensor, apply
+from kcnn.graph import ops, shape_inference
+from kcnn.graph.shape_inference import InputTooSmallError, output_size, padding_amounts
+from kcnn.graph.tracing import SymbolicTensor, apply
 
 PADDINGS = st.one_of(st.sampled_from(["same", "valid", "half", "ceil"]), st.integers(0, 4))
 
@@ -61,16 +61,16 @@ def test_ceil_rounds_up_but_no_window_begins_outside(size, kernel, stride):
 
 def test_explicit_padding_is_taken_literally_on_each_side():
     op = ops.Conv(4, (3, 5), padding=((1, 0), (2, 3)))
-    assert arithmetic.output_shape(op, (10, 10, 2)) == (10 + 1 - 2, 10 + 5 - 4, 4)
-    assert arithmetic.output_shape(ops.Conv(4, 3, padding=(1, 0)), (10, 10, 2)) == (10, 8, 4)
+    assert shape_inference.output_shape(op, (10, 10, 2)) == (10 + 1 - 2, 10 + 5 - 4, 4)
+    assert shape_inference.output_shape(ops.Conv(4, 3, padding=(1, 0)), (10, 10, 2)) == (10, 8, 4)
 
 
 def test_parameters_and_macs_of_a_grouped_non_square_convolution_by_hand():
     op, x = ops.Conv(8, (3, 5), groups=2, stride=(1, 2)), (10, 12, 6)
-    out = arithmetic.output_shape(op, x)
+    out = shape_inference.output_shape(op, x)
     assert out == (10, 6, 8)
-    assert arithmetic.count_params(op, x) == 3 * 5 * 3 * 8 + 8
-    assert arithmetic.count_macs(op, x, out=out) == 10 * 6 * 3 * 5 * 3 * 8
+    assert shape_inference.count_params(op, x) == 3 * 5 * 3 * 8 + 8
+    assert shape_inference.count_macs(op, x, out=out) == 10 * 6 * 3 * 5 * 3 * 8
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_parameters_and_macs_of_a_grouped_non_square_convolution_by_hand():
 )
 def test_an_op_that_cannot_stand_there_says_why(op, x, says):
     with pytest.raises(ValueError, match=says):
-        arithmetic.output_shape(op, x)
+        shape_inference.output_shape(op, x)
 
 
 windows = st.builds(

@@ -112,12 +112,12 @@ def test_the_smallest_input_is_found_where_a_change_makes_the_nominal_one_too_sm
     changes = {"conv1.padding": "valid", "conv2.kernel": 15}
     with pytest.raises(ValueError, match="smallest input that fits is 36x36"):
         kcnn.trace("convnet", overrides=changes)
-    assert kcnn.min_input_size("convnet", changes=changes) == 36
+    assert kcnn.min_input_size("convnet", overrides=changes) == 36
 
 
 def test_no_input_at_all_is_an_error_that_says_so():
     with pytest.raises(ValueError, match="no input fits"):
-        kcnn.min_input_size("convnet", changes={"conv2.kernel": 5000})
+        kcnn.min_input_size("convnet", overrides={"conv2.kernel": 5000})
 
 
 def test_an_input_too_small_names_the_first_layer_that_does_not_fit():

@@ -63,16 +63,16 @@ def test_verify_passes_over_everything_installed(command):
 LIAR = """
 from kcnn import Architecture, Layout, Weights
 from kcnn.blocks import conv
-facts = {"source": "me", "accuracy": None, "citation": "none", "licence": "none"}
+facts = {"source": "me", "accuracy": None, "citation": "none", "license": "none"}
 net = Architecture(
-    body=lambda x: conv(x, 4, name="one"),
+    backbone=lambda x: conv(x, 4, name="one"),
     reference="none",
     params=7,
     macs=1e6,
     receptive_field=9,
-    smallest_input=2,
-    layouts={"theirs": Layout(names=lambda layers: {"one": "a", "logits": "a"})},
-    weights=(Weights(url="ftp://x/y", hash=None, layout="others", classes=("a",), crop=300, **facts),),
+    min_input_size=2,
+    weight_mappings={"theirs": WeightMapping(names=lambda layers: {"one": "a", "logits": "a"})},
+    weights=(Weights(url="ftp://x/y", checksum=None, mapping="others", classes=("a",), crop=300, **facts),),
 )
 """
 
@@ -102,7 +102,7 @@ def test_verify_tells_everything_that_a_plugin_declares_wrongly(command, install
 
 
 def test_the_catalogue_page_is_current():
-    from kcnn import catalogue
+    from kcnn.architectures import catalogue
 
     page = Path(__file__).parents[2] / "docs" / "catalogue.md"
     assert page.read_text() == catalogue.render_catalogue(), "run `make catalogue` and commit docs/catalogue.md"
@@ -222,8 +222,8 @@ def test_a_search_that_cannot_be_is_one_line(command, words, said):
 
 def test_values_are_read_as_they_are_written():
     from kcnn.cli.search import _choices
-    from kcnn.space import Range
-    from kcnn.space.choices import ChoiceRequest
+    from kcnn.search.space import Range
+    from kcnn.search.space.choices import ChoiceRequest
 
     read = _choices(["a.kernel=3,5,3x5", "a.padding=same,valid", "rate=1e-4..1e-2,log", "n=1..5", "b.kernel=[3,[1,7]]"])
     assert read["a.kernel"] == (3, 5, (3, 5))
@@ -231,4 +231,6 @@ def test_values_are_read_as_they_are_written():
     assert read["rate"] == Range(1e-4, 1e-2, log=True)
     assert read["n"] == Range(1, 5)
     assert read["b.kernel"] == (3, [1, 7])
-    assert _choices(["b.kernel=3,5 if a.kernel=3x5"])["b.kernel"] == ChoiceRequest((3, 5), only_if=("a.kernel", ((3, 5),)))
+    assert _choices(["b.kernel=3,5 if a.kernel=3x5"])["b.kernel"] == ChoiceRequest(
+        (3, 5), only_if=("a.kernel", ((3, 5),))
+    )

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kcnn
-from kcnn.drawing import Graph
-from kcnn.figure import plot_network
-from kcnn.figure.boxes import build_boxes
-from kcnn.figure.folding import fold_blocks
-from kcnn.figure.layout import lay_out
-from kcnn.figure.regions import Parallel, Tangle, group_blocks, list_boxes, find_regions, expand_layers
-from kcnn.figure.render import measure_box
-from kcnn.ops import Activation, Add, Concat, Conv
-from kcnn.sketch import SymbolicTensor, apply, topological_order
+from kcnn.graph.graph import Graph
+from kcnn.graph.ops import Activation, Add, Concat, Conv
+from kcnn.graph.tracing import SymbolicTensor, apply, topological_order
+from kcnn.plots.network import plot_network
+from kcnn.plots.network.boxes import build_boxes
+from kcnn.plots.network.folding import fold_blocks
+from kcnn.plots.network.layout import lay_out
+from kcnn.plots.network.regions import Parallel, Tangle, expand_layers, find_regions, group_blocks, list_boxes
+from kcnn.plots.network.render import measure_box
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -117,7 +117,7 @@ def test_no_box_is_in_the_way_of_another_or_of_a_line(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "asked"), [("googlenet", {"aux": True}), ("resnet18", {"taps": ["stage2", "stage3", "stage5"]})]
+    ("name", "asked"), [("googlenet", {"aux": True}), ("resnet18", {"outputs": ["stage2", "stage3", "stage5"]})]
 )
 def test_a_network_of_several_ends_is_drawn_whole(name, asked):
     made, placed = figure(kcnn.trace(name, **asked))
@@ -255,7 +255,9 @@ def test_a_figure_is_the_same_twice():
 @pytest.mark.parametrize("columns", [1, 2, 5])
 def test_a_figure_has_as_many_columns_as_are_asked_for_at_most(columns):
     made = build_boxes(kcnn.trace("resnet50"))
-    placed = lay_out(group_blocks(find_regions(made), made), made, [measure_box(box, False) for box in made.boxes], columns)
+    placed = lay_out(
+        group_blocks(find_regions(made), made), made, [measure_box(box, False) for box in made.boxes], columns
+    )
     assert not list(faults(made, placed))
     tops = [rect for rect in placed.boxes.values() if rect.y == 0] + [rect for _, rect in placed.frames if rect.y == 0]
     assert len({rect.x for rect in tops}) == columns

@@ -90,10 +90,10 @@ def test_a_plugin_stands_on_kcnn_alone_and_on_no_other_plugin(path):
         "kcnn.Architecture",
         "kcnn.Layout",
         "kcnn.Weights",
-        "kcnn.arithmetic",
+        "kcnn.graph.shape_inference",
         "kcnn.blocks",
-        "kcnn.ops",
-        "kcnn.sources",
+        "kcnn.graph.ops",
+        "kcnn.architectures.publishers",
     }
     family = path.stem.removesuffix("_layers").removesuffix("_weights")
     for module, top in imports(path):
@@ -109,8 +109,8 @@ def test_a_plugin_stands_on_kcnn_alone_and_on_no_other_plugin(path):
 @pytest.mark.parametrize(
     "code",
     [
-        "import kcnn; kcnn.measure('googlenet'); kcnn.measure('lenet5'); kcnn.smallest_input('vgg16')",
-        "import kcnn; kcnn.names(); kcnn.diff('vgg11', 'vgg13'); kcnn.patch('vgg11', {'conv1_1.kernel': 5})",
+        "import kcnn; kcnn.summary('googlenet'); kcnn.summary('lenet5'); kcnn.min_input_size('vgg16')",
+        "import kcnn; kcnn.list_models(); kcnn.diff('vgg11', 'vgg13'); kcnn.trace('vgg11').with_overrides({'conv1_1.kernel': 5})",
         "from kcnn.cli import app; app(['describe', 'googlenet'], standalone_mode=False)",
         "from kcnn.cli import app; app(['list'], standalone_mode=False)",
         "from kcnn.cli import app; app(['draw', 'googlenet', '--svg', '-'], standalone_mode=False)",
@@ -123,7 +123,7 @@ def test_paper_leaves_tensorflow_keras_and_numpy_unloaded(code):
 
 
 def test_a_public_word_stays_itself_although_a_room_has_its_name():
-    code = "import kcnn, kcnn.architecture, kcnn.diff; kcnn.architecture('vgg11'); kcnn.diff('vgg11', 'vgg13')"
+    code = "import kcnn, kcnn.architectures.architecture, kcnn.architectures.graph_diff; kcnn.get_architecture('vgg11'); kcnn.diff('vgg11', 'vgg13')"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -5,8 +5,9 @@ import random
 import pytest
 
 import kcnn
-from kcnn import Architecture, blocks, ops
-from kcnn.arithmetic import InputTooSmallError, output_size
+from kcnn import Architecture, blocks
+from kcnn.graph import ops
+from kcnn.graph.shape_inference import InputTooSmallError, output_size
 
 
 def test_a_glob_changes_every_layer_it_names_and_no_other():
@@ -27,17 +28,17 @@ def test_the_torchvision_variant_is_a_patch_of_the_batch_norm_one():
         "pool4.kernel": 2,
         "dropout": 0.2,
     }
-    assert not kcnn.diff(kcnn.with_overrides("googlenet.bn", changes), "googlenet.torchvision")
+    assert not kcnn.diff(kcnn.trace("googlenet.bn").with_overrides(changes), "googlenet.torchvision")
 
 
 def test_a_patch_keeps_the_patches_before_it():
-    drawing = kcnn.with_overrides(kcnn.with_overrides("vgg11", {"conv1_1.kernel": 5}), {"conv2_1.kernel": 7})
+    drawing = kcnn.trace("vgg11").with_overrides({"conv1_1.kernel": 5}).with_overrides({"conv2_1.kernel": 7})
     rows = kcnn.summary(drawing)
     assert (rows["conv1_1"].op.kernel, rows["conv2_1"].op.kernel) == (5, 7)
 
 
 def test_options_of_body_and_head_are_patched_like_layers():
-    drawing = kcnn.with_overrides("mobilenet_v2", {"width": 0.5, "dropout": 0.4, "stem.kernel": 5})
+    drawing = kcnn.trace("mobilenet_v2").with_overrides({"width": 0.5, "dropout": 0.4, "stem.kernel": 5})
     rows = kcnn.summary(drawing)
     assert rows["stem"].shape[2] == 16
     assert rows["stem"].op.kernel == 5
@@ -54,7 +55,9 @@ def test_a_new_stride_makes_the_body_decide_its_projection_anew():
 
 
 def test_an_inverted_residual_is_added_back_where_a_new_stride_lets_it():
-    names = {row.name for row in kcnn.summary(kcnn.trace("mobilenet_v2", overrides={"stage2_unit2_depthwise.stride": 2}))}
+    names = {
+        row.name for row in kcnn.summary(kcnn.trace("mobilenet_v2", overrides={"stage2_unit2_depthwise.stride": 2}))
+    }
     assert "stage2_unit2_add" not in names
 
 
@@ -131,7 +134,7 @@ def test_an_option_that_does_not_exist_shows_the_nearest():
     with pytest.raises(ValueError, match=r"no option 'widht'; the nearest are width"):
         kcnn.trace("mobilenet_v2", widht=0.5)
     with pytest.raises(ValueError, match=r"no option 'top_k'"):
-        kcnn.with_overrides("mobilenet_v2", {"top_k": 3})
+        kcnn.trace("mobilenet_v2").with_overrides({"top_k": 3})
 
 
 def test_a_change_that_alters_nothing_is_reported():
@@ -158,12 +161,12 @@ def test_an_architecture_without_a_name_is_drawn_and_patched_too():
         return blocks.conv(x, filters, 3, stride=2, name="one")
 
     drawing = kcnn.trace(Architecture(backbone=body, reference="none", input_shape=(9, 9, 1), classes=2))
-    patched = kcnn.with_overrides(drawing, {"one.kernel": 5, "filters": 6})
+    patched = drawing.with_overrides({"one.kernel": 5, "filters": 6})
     assert kcnn.summary(patched)["one"].params == (25 + 1) * 6
 
 
 def test_an_op_from_elsewhere_is_measured_and_patched_like_kcnns_own():
-    rows = kcnn.summary(kcnn.with_overrides("lenet5", {"c3.kernel": 3, "c5.kernel": 6}))
+    rows = kcnn.summary(kcnn.trace("lenet5").with_overrides({"c3.kernel": 3, "c5.kernel": 6}))
     assert rows["c3"].op.kernel == 3
     assert rows["c3"].params == 9 * 60 + 16
     assert rows["c3"].receptive_field == (5 + 1 + 2 * 2, 5 + 1 + 2 * 2)
@@ -175,7 +178,7 @@ def test_a_variants_options_are_explicit_keywords():
 
 
 def test_blocks_work_on_a_bare_sketch():
-    from kcnn.sketch import SymbolicTensor
+    from kcnn.graph.tracing import SymbolicTensor
 
     x = blocks.inception(SymbolicTensor((28, 28, 192), "image"), 64, 96, 128, 16, 32, 32, name="3a")
     assert x.shape == (28, 28, 256)
@@ -215,7 +218,7 @@ def test_an_option_with_a_bad_value_is_an_error_that_names_it(network, options, 
     ("asked", "says"),
     [
         ({"input_shape": 32}, r"input_shape is \(rows, columns, channels\)"),
-        ({"taps": [1, 2]}, "taps are names of layers or stages, not 1"),
+        ({"outputs": [1, 2]}, "taps are names of layers or stages, not 1"),
         ({"top": "no"}, "top is True or False, not 'no'"),
     ],
 )

@@ -11,12 +11,12 @@ import pytest
 
 import kcnn
 from benchmarks.names import many
-from kcnn import catalogue, doctor, plugins, registry
+from kcnn.architectures import catalogue, doctor, plugins, registry
 
 GOOD = """
 from kcnn import Architecture
 from kcnn.blocks import conv
-net = Architecture(body=lambda x: conv(x, 4, name="one"), reference="none", params=4 * 28 + 5 * 1000)
+net = Architecture(backbone=lambda x: conv(x, 4, name="one"), reference="none", params=4 * 28 + 5 * 1000)
 """
 HEAD = b"Metadata-Version: 2.1\nName: kcnn-odd\n"
 BROKEN = {  # how: its code, and what is said of it
@@ -47,7 +47,9 @@ def broken(install):
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_name_that_does_not_load_says_why_and_no_other_is_hurt(broken, how):
     if how == "stops":
-        plugins.load_within(5, registry.find_entry_point("net_stops")[0], "kcnn-stops")  # as in a list; a person may stop one alone
+        plugins.load_within(
+            5, registry.find_entry_point("net_stops")[0], "kcnn-stops"
+        )  # as in a list; a person may stop one alone
     with pytest.raises((ImportError, TypeError)) as error:
         kcnn.get_architecture(f"net_{how}")
     assert BROKEN[how][1] in str(error.value)
@@ -263,7 +265,7 @@ def test_names_of_a_thousand_distributions_come_from_one_look_at_their_metadata(
     code = (
         "import sys, kcnn; import importlib.metadata as m; opened = []; own = m.PathDistribution.read_text\n"
         "def read(self, name): opened.append(name); return own(self, name)\n"
-        "m.PathDistribution.read_text = read; names = kcnn.names(); count = len(opened); kcnn.names()\n"
+        "m.PathDistribution.read_text = read; names = kcnn.list_models(); count = len(opened); kcnn.list_models()\n"
         "print(len([n for n in names if n.startswith('net')]), opened.count('METADATA'), len(opened) - count)\n"
         "print(sorted({one.partition('.')[0] for one in sys.modules} & {'tensorflow', 'keras', 'numpy'}))"
     )

@@ -5,12 +5,12 @@ import sys
 import pytest
 
 import kcnn
-from kcnn import registry
+from kcnn.architectures import registry
 
 GOOD = """
 from kcnn import Architecture
 from kcnn.blocks import conv
-net = Architecture(body=lambda x: conv(x, 4, name="one"), reference="none", params=4 * 28 + 5 * 1000)
+net = Architecture(backbone=lambda x: conv(x, 4, name="one"), reference="none", params=4 * 28 + 5 * 1000)
 """
 
 

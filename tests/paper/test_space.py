@@ -9,9 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kcnn
-from kcnn.search.halving import SuccessiveHalving
 from kcnn.search.journal import Journal
-from kcnn.space import NoFeasiblePointError, Range, Space, default_space, per_layer, conditional, stack_space, analyze_feasibility
+from kcnn.search.space import (
+    NoFeasiblePointError,
+    Range,
+    Space,
+    analyze_feasibility,
+    conditional,
+    default_space,
+    per_layer,
+    stack_space,
+)
+from kcnn.search.successive_halving import SuccessiveHalving
 
 TINY = Space(
     "googlenet",
@@ -35,7 +44,7 @@ def test_a_point_comes_to_the_network_that_the_same_changes_draw():
     drawn = kcnn.trace("googlenet", classes=10, input_shape=(64, 64, 1), overrides=changes)
     assert kcnn.summary(found.graph).params == kcnn.summary(drawn).params
     assert kcnn.summary(found.graph).macs == kcnn.summary(drawn).macs
-    assert "stem.stride" not in found.graph.asked["changes"], "it is 2 already"
+    assert "stem.stride" not in found.graph.asked["overrides"], "it is 2 already"
 
 
 def test_all_layers_of_an_address_take_one_value_and_each_gives_every_layer_its_own():
@@ -47,10 +56,10 @@ def test_all_layers_of_an_address_take_one_value_and_each_gives_every_layer_its_
 
 
 def test_conditions_rule_out_points_and_their_number_is_exact():
-    space = Space("vgg11", {"pool1.kind": ("max", "average"), "pool1.kernel": conditional("pool1.kind", "max", (2, 3))})
+    space = Space("vgg11", {"pool1.mode": ("max", "average"), "pool1.kernel": conditional("pool1.mode", "max", (2, 3))})
     assert space.combinations == 3
     assert len(list(space.points())) == 3
-    assert all(("pool1.kernel" in point) == (point["pool1.kind"] == "max") for point in space.points())
+    assert all(("pool1.kernel" in point) == (point["pool1.mode"] == "max") for point in space.points())
 
 
 def test_a_layer_that_an_option_draws_is_chosen_for_only_where_it_is_there():
@@ -175,7 +184,9 @@ def test_values_outside_the_space_are_no_candidate():
 def test_a_default_space_has_kernels_strides_and_paddings_of_the_networks_own_layers():
     space = default_space("lenet5")
     assert {choice.name.rpartition(".")[2] for choice in space.all_choices} == {"kernel", "stride", "padding"}
-    assert {choice.name.partition(".")[0] for choice in space.all_choices} <= {row.name for row in kcnn.summary("lenet5")}
+    assert {choice.name.partition(".")[0] for choice in space.all_choices} <= {
+        row.name for row in kcnn.summary("lenet5")
+    }
     assert analyze_feasibility(space).feasible_fraction >= 0.2
 
 

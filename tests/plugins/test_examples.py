@@ -30,7 +30,7 @@ def test_a_plugin_does_everything_once_it_is_installed_and_is_gone_once_it_is_re
     place.kcnn("transfer", "--network", network, *moved, *few, cwd=tmp_path)
     assert (tmp_path / "moved" / "phone.tflite").stat().st_size > 1000
     assert "litert" in place.kcnn("export", "run", cwd=tmp_path)
-    place.run("-c", f"import kcnn; kcnn.deploy(kcnn.load({str(tmp_path / 'run' / 'model.keras')!r}))")
+    place.run("-c", f"import kcnn; kcnn.optimize_for_inference(kcnn.load({str(tmp_path / 'run' / 'model.keras')!r}))")
     place.uninstall(distribution)
     assert network not in place.kcnn("list")
     assert f"no architecture is named '{network}'" in place.kcnn("describe", network, code=2)

@@ -3,7 +3,7 @@
 import json
 
 from kcnn.search import trial
-from kcnn.space import Range, Space
+from kcnn.search.space import Range, Space
 
 SPACE = Space(
     "stack",

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_sample_images
 
-from kcnn import augment, pictures
-from kcnn.augment import Augmentation, colour, show
+from kcnn import augment
+from kcnn.augment import Augmentation, color, previews
+from kcnn.plots import figures
 
 SIZE = (24, 32)
 EVERYTHING = {
@@ -60,7 +61,7 @@ def test_everything_off_returns_the_pixels_as_they_came(dtype):
 def test_a_strength_of_zero_changes_no_bit(kind):
     images, _ = batch()
     neutral = {"posterise": 8, "solarise": 256}.get(kind, 0)
-    assert (getattr(colour, kind)(images, neutral).numpy() == images).all()
+    assert (getattr(color, kind)(images, neutral).numpy() == images).all()
 
 
 def test_rand_augment_of_strength_zero_changes_no_bit():
@@ -349,8 +350,8 @@ def test_parallel_maps_are_the_same_under_the_determinism_of_tensorflow():
 
 def test_samples_are_a_picture_of_every_kind(tmp_path):
     images, _ = batch(n=1)
-    figure = show.plot_samples(EVERYTHING["strong"], images[0], size=SIZE, count=6)
+    figure = previews.plot_samples(EVERYTHING["strong"], images[0], size=SIZE, count=6)
     assert len(figure.axes) == 7
-    pictures.save_figure(figure, tmp_path / "samples.png")
-    pictures.save_figure(show.plot_kinds(images[0]), tmp_path / "kinds.png")
+    figures.save_figure(figure, tmp_path / "samples.png")
+    figures.save_figure(previews.plot_kinds(images[0]), tmp_path / "kinds.png")
     assert (tmp_path / "kinds.png").stat().st_size > 10_000

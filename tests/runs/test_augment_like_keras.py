@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_images
 
-from kcnn.augment import colour, geometry
+from kcnn.augment import color, geometry
 
 layers = keras.layers
 
@@ -44,32 +44,32 @@ def fed(layer, **transformation):
 @pytest.mark.parametrize("amount", [-0.7, -0.2, 0.0, 0.1, 0.5])
 def test_brightness_is_that_of_keras(amount):
     theirs = fed(layers.RandomBrightness(1.0), rgb_delta=factors(255 * amount))
-    close(colour.brightness(PICTURES, amount), theirs, 1e-3)
+    close(color.brightness(PICTURES, amount), theirs, 1e-3)
 
 
 @pytest.mark.parametrize("amount", [-0.9, -0.3, 0.0, 0.3, 0.9])
 def test_contrast_is_that_of_keras(amount):
     theirs = fed(layers.RandomContrast(1.0), contrast_factor=factors(1 + amount))
-    close(colour.contrast(PICTURES, amount), theirs, 1e-2)
+    close(color.contrast(PICTURES, amount), theirs, 1e-2)
 
 
 @pytest.mark.parametrize("degeneration", [0.0, 0.25, 0.6, 1.0])
 def test_saturation_is_the_colour_degeneration_of_keras(degeneration):
     theirs = fed(layers.RandomColorDegeneration(1.0), factor=factors(degeneration))
-    close(colour.saturation(PICTURES, -degeneration), theirs, 0.1)
+    close(color.saturation(PICTURES, -degeneration), theirs, 0.1)
 
 
 @pytest.mark.parametrize("amount", [-0.9, -0.45, 0.45, 0.9])
 def test_saturation_goes_both_ways_as_in_pillow(amount):
     """Keras' RandomSaturation wants values of 0 to 1 for its HSV, so the reference is what AutoAugment used."""
     theirs = [np.asarray(ImageEnhance.Color(Image.fromarray(p)).enhance(1 + amount)) for p in PICTURES]
-    close(colour.saturation(PICTURES, amount), np.stack(theirs), 2)
+    close(color.saturation(PICTURES, amount), np.stack(theirs), 2)
 
 
 @pytest.mark.parametrize("amount", [-0.9, -0.4, 0.0, 0.4, 0.9])
 def test_sharpness_is_that_of_keras_inside_and_that_of_pillow_at_the_edge(amount):
     """Keras takes what lies beyond the edge for black, and 0.5 for neutral; Pillow leaves the outermost pixels."""
-    ours = colour.sharpness(PICTURES, amount)
+    ours = color.sharpness(PICTURES, amount)
     theirs = fed(layers.RandomSharpness(1.0), factor=tf.fill([N], (1 + amount) / 2))
     close(ours[:, 1:-1, 1:-1], theirs[:, 1:-1, 1:-1], 1e-2)
     pillow = [np.asarray(ImageEnhance.Sharpness(Image.fromarray(p)).enhance(1 + amount)) for p in PICTURES]
@@ -79,35 +79,35 @@ def test_sharpness_is_that_of_keras_inside_and_that_of_pillow_at_the_edge(amount
 @pytest.mark.parametrize("bits", [1, 3, 4, 7, 8])
 def test_posterisation_is_that_of_keras(bits):
     theirs = fed(layers.RandomPosterization(8), shift_factor=np.full(N, 8 - bits, "uint8"))
-    close(colour.posterize(PICTURES, bits), theirs, 0)
+    close(color.posterize(PICTURES, bits), theirs, 0)
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 100, 128, 255, 256])
 def test_solarisation_is_that_of_keras(threshold):
     theirs = fed(layers.Solarization(), additions=factors(0), thresholds=factors(threshold))
-    close(colour.solarize(PICTURES, threshold), theirs, 0)
+    close(color.solarize(PICTURES, threshold), theirs, 0)
 
 
 def test_auto_contrast_is_that_of_keras_and_leaves_a_channel_of_one_level():
     images = PICTURES.copy()
     images[0, :, :, 1] = 77
-    close(colour.auto_contrast(images), layers.AutoContrast()(images), 1e-3)
+    close(color.auto_contrast(images), layers.AutoContrast()(images), 1e-3)
 
 
 def test_equalisation_is_that_of_keras_and_leaves_a_channel_of_one_level():
     images = PICTURES.copy()
     images[0, :, :, 1] = 77
     theirs = [layers.Equalization()(images[i : i + 1]) for i in range(N)]  # Keras counts one histogram for the batch
-    close(colour.equalize(images), tf.concat(theirs, 0), 1)
+    close(color.equalize(images), tf.concat(theirs, 0), 1)
 
 
 def test_auto_contrast_and_solarisation_are_those_of_pillow():
-    close(colour.auto_contrast(PICTURES), [ImageOps.autocontrast(Image.fromarray(p)) for p in PICTURES], 1)
-    close(colour.solarize(PICTURES, 90), [ImageOps.solarize(Image.fromarray(p), 90) for p in PICTURES], 0)
+    close(color.auto_contrast(PICTURES), [ImageOps.autocontrast(Image.fromarray(p)) for p in PICTURES], 1)
+    close(color.solarize(PICTURES, 90), [ImageOps.solarize(Image.fromarray(p), 90) for p in PICTURES], 0)
 
 
 def kinds(*names):
-    return [(tf.fill([N], colour.KINDS.index(name)), tf.fill([N], float(amount))) for name, amount in names]
+    return [(tf.fill([N], color.KINDS.index(name)), tf.fill([N], float(amount))) for name, amount in names]
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def kinds(*names):
 )
 def test_changes_composed_into_one_table_are_the_changes_one_after_the_other(first, second):
     images = tf.cast(PICTURES, tf.float32)
-    composed = colour.adjust_colors(images, kinds(first, second))
-    apart = colour.adjust_colors(colour.adjust_colors(images, kinds(first)), kinds(second))
+    composed = color.adjust_colors(images, kinds(first, second))
+    apart = color.adjust_colors(color.adjust_colors(images, kinds(first)), kinds(second))
     difference = np.abs(composed - apart)[:3]  # the dull picture's few levels, rounded in between, stretch to many
     assert np.quantile(difference, 0.99) <= 2
     assert difference.mean() < 0.6

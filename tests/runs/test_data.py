@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcnn import data
-from kcnn.data.images import ImageDecodeError, decode
-from kcnn.data.store import bytes_per_image
+from kcnn.data.decoding import ImageDecodeError, decode
+from kcnn.data.image_cache import bytes_per_image
 from tests.runs.photos import sizes
 
-LOAD, RAW = sys.modules["kcnn.data.load"], sys.modules["kcnn.data.raw"]  # the function hides the module of its name
+LOAD, RAW = (
+    sys.modules["kcnn.data.load"],
+    sys.modules["kcnn.data.readers"],
+)  # the function hides the module of its name
 SHARED = Path(__file__).parents[3] / "shared"
 
 

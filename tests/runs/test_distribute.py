@@ -12,7 +12,7 @@ from PIL import Image
 
 import kcnn
 from kcnn import distribute
-from kcnn.distribute import batches
+from kcnn.distribute import datasets as batches
 from kcnn.distribute.processes import _environments
 from tests.runs.small import (
     BATCH,
@@ -209,7 +209,9 @@ def test_auxiliary_classifiers_train_as_on_one_device_and_are_left_out_of_evalua
 
     def trained(strategy):
         model = compiled(strategy, "googlenet.bn", classes=3, input_shape=(65, 65, 1), aux=True, dropout=0.0)
-        checked = distribute.distribute_dataset(strategy, lambda shard: distribute.pad_batches(part, COUNT, BATCH, shard), BATCH)
+        checked = distribute.distribute_dataset(
+            strategy, lambda shard: distribute.pad_batches(part, COUNT, BATCH, shard), BATCH
+        )
         found = model.fit(batches.take(1), epochs=1, validation_data=checked, shuffle=False, verbose=0).history
         return model, found
 

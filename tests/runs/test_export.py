@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.deploy.export import FORMATS, export_model
-from kcnn.deploy.runtime import load_exported
+from kcnn.export.formats import FORMATS, export_model
+from kcnn.export.runtimes import load_exported
 
 RNG = np.random.default_rng(0)
 CLASSES = ["bee", "ant", "fly"]
@@ -132,12 +132,12 @@ def test_a_file_that_loses_more_than_is_allowed_is_not_left_behind(run, tmp_path
     from kcnn.cli import export as command
     from kcnn.cli.console import JobStopped
 
-    check = import_module("kcnn.deploy.check")
+    check = import_module("kcnn.export.verification")
     real = check.serve
 
     def worse(path):
         served = real(path)
-        return type(served)(served.card, lambda pixels: np.roll(served.run(pixels), 1, axis=-1))
+        return type(served)(served.metadata, lambda pixels: np.roll(served.run(pixels), 1, axis=-1))
 
     monkeypatch.setattr(check, "serve", worse)
     with pytest.raises(JobStopped, match=r"more points of accuracy lost than --allow-loss 2, and not kept: litert \d"):
@@ -154,7 +154,7 @@ def test_a_file_that_its_runtime_refuses_is_not_left_behind(run, tmp_path, monke
     def refused(path):
         raise ValueError(f"{path} is no model that LiteRT runs")
 
-    monkeypatch.setattr(import_module("kcnn.deploy.check"), "serve", refused)
+    monkeypatch.setattr(import_module("kcnn.export.verification"), "serve", refused)
     with pytest.raises(JobStopped, match=r"litert\.tflite is no model that LiteRT runs; what was written is removed"):
         command.export(Path(run), ["litert"], tmp_path)
     assert not any(tmp_path.iterdir())

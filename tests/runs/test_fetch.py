@@ -14,8 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from kcnn import Weights
-from kcnn.weights import fetch as fetching
-from kcnn.weights.fetch import DownloadError, download
+from kcnn.weights import downloads as fetching
+from kcnn.weights.downloads import DownloadError, download
 
 BODY = hashlib.shake_256(b"weights").digest(3_000_000)
 DIGITS = hashlib.sha256(BODY).hexdigest()
@@ -86,7 +86,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def weights(url, digits=f"sha256:{DIGITS}"):
-    given = {"layout": "own", "accuracy": None, "citation": "none", "licence": "none"}
+    given = {"layout": "own", "accuracy": None, "citation": "none", "license": "none"}
     return Weights(url=url, checksum=digits, source="tests", **given)
 
 
@@ -221,9 +221,9 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(server, cache, monkey
 CODE = """
 import sys
 from kcnn import Weights
-from kcnn.weights.fetch import fetch
-facts = {"source": "tests", "layout": "own", "accuracy": None, "citation": "none", "licence": "none"}
-print(fetch(Weights(url=sys.argv[1], hash=sys.argv[2], **facts)))
+from kcnn.weights.downloads import fetch
+facts = {"source": "tests", "layout": "own", "accuracy": None, "citation": "none", "license": "none"}
+print(fetch(Weights(url=sys.argv[1], checksum=sys.argv[2], **facts)))
 """
 
 

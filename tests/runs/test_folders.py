@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from kcnn import data
-from kcnn.data.images import ImageDecodeError, decode
+from kcnn.data.decoding import ImageDecodeError, decode
 from tests.runs.photos import picture, sizes
 
-RAW = sys.modules["kcnn.data.raw"]
+RAW = sys.modules["kcnn.data.readers"]
 
 
 def test_links_and_hidden_files_are_listed_as_a_person_expects(photos, tmp_path):

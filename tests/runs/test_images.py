@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from kcnn.data.images import ImageDecodeError, crop_box, decode, fit_array, resize
+from kcnn.data.decoding import ImageDecodeError, crop_box, decode, fit_array, resize
 
 ORIENTATION = 0x0112
 
@@ -52,7 +52,8 @@ def test_an_orientation_that_is_no_number_turns_nothing(shorter):
     jpeg = file(rough(48, 32), exif=as_text)
     assert isinstance(Image.open(io.BytesIO(jpeg)).getexif()[ORIENTATION], str)
     assert (
-        decode(jpeg, (20, 20, 3), resize_shorter_to=shorter) == decode(file(rough(48, 32)), (20, 20, 3), resize_shorter_to=shorter)
+        decode(jpeg, (20, 20, 3), resize_shorter_to=shorter)
+        == decode(file(rough(48, 32)), (20, 20, 3), resize_shorter_to=shorter)
     ).all()
 
 

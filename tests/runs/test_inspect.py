@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import kcnn
-from kcnn.inspect import TrainingStatistics, activations, filters, grad_cam, measure_receptive_field, occlusion
+from kcnn.explain import TrainingStatistics, activations, filters, grad_cam, measure_receptive_field, occlusion
+from kcnn.fine_tuning import replace_head
 from kcnn.training import train
-from kcnn.transfer import replace_head
 from tests.catalogue import NETWORKS, ONE_PER_FAMILY
 
 SIDE = 24
@@ -61,7 +61,7 @@ def corner(heat):
 
 def test_the_standard_library_keeps_its_inspect():
     assert standard.signature(kcnn.trace)
-    assert kcnn.inspect.__name__ == "kcnn.inspect"
+    assert kcnn.explain.__name__ == "kcnn.explain"
 
 
 def test_activations_are_those_of_the_layers_that_a_glob_fits(small):
@@ -190,7 +190,7 @@ def test_a_network_of_keras_applications_is_looked_into(mobile):
 def test_a_model_inside_a_model_is_named_and_laid_flat(mobile):
     image = keras.Input((64, 64, 3))
     nested = keras.Model(image, mobile(image))
-    with pytest.raises(LookupError, match=f"{mobile.name!r} is a model inside it, whose layers kcnn.deploy"):
+    with pytest.raises(LookupError, match=f"{mobile.name!r} is a model inside it, whose layers kcnn.export"):
         activations(nested, np.zeros((1, 64, 64, 3)), "block_1_*")
     flat = kcnn.optimize_for_inference(nested)
     assert activations(flat, np.zeros((1, 64, 64, 3)), "block_1_*")

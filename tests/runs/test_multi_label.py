@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 import kcnn
-from kcnn import answers, data
+from kcnn import data, statistics
 from kcnn.data.splits import split_indices
-from kcnn.deploy.check import verify_exports
-from kcnn.deploy.export import export_model
+from kcnn.export.formats import export_model
+from kcnn.export.verification import verify_exports
 from kcnn.training import train
 from tests.runs.photos import picture, sizes
 from tests.runs.test_use import kcnn_command
@@ -170,16 +170,16 @@ def test_every_label_keeps_its_share_in_a_cut(share, seed):
 def test_a_threshold_stands_midway_between_what_has_the_label_and_what_has_not():
     found = np.array([[0.1, 0.9], [0.2, 0.2], [0.6, 0.8], [0.8, 0.1]])
     truth = np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
-    assert answers.choose_thresholds(found, truth) == pytest.approx([0.4, 0.5])  # of the second class there is none
+    assert statistics.choose_thresholds(found, truth) == pytest.approx([0.4, 0.5])  # of the second class there is none
     # one miss below all others: 3 of 4 found without error (F1 6/7) against all found with two errors (F1 8/10)
     scores = np.array([[0.9], [0.8], [0.7], [0.3], [0.5], [0.4]])
-    assert answers.choose_thresholds(scores, np.array([[1], [1], [1], [1], [0], [0]])) == pytest.approx([0.6])
+    assert statistics.choose_thresholds(scores, np.array([[1], [1], [1], [1], [0], [0]])) == pytest.approx([0.6])
 
 
 def test_average_precision_is_the_mean_of_precisions_at_each_hit():
     found = np.array([[0.9], [0.8], [0.7], [0.6]])
-    assert answers.average_precision(found, np.array([[1], [0], [1], [0]])) == pytest.approx([(1 + 2 / 3) / 2])
-    assert answers.average_precision(found, np.zeros((4, 1))) == [None]
+    assert statistics.average_precision(found, np.array([[1], [0], [1], [0]])) == pytest.approx([(1 + 2 / 3) / 2])
+    assert statistics.average_precision(found, np.zeros((4, 1))) == [None]
 
 
 def test_a_network_learns_several_labels_and_its_folder_tells(learned):
@@ -192,7 +192,7 @@ def test_a_network_learns_several_labels_and_its_folder_tells(learned):
     for row in found["per_class"].values():
         assert 0 < row["threshold"] < 1
         assert row["average_precision"] > 0.9
-    card = kcnn.load_model(run.folder / "model.keras").card
+    card = kcnn.load_model(run.folder / "model.keras").metadata
     assert card["multi_label"]
     assert card["thresholds"] == [row["threshold"] for row in found["per_class"].values()]
     assert run.history[-1]["val_average_precision"] > 0.9
@@ -232,14 +232,14 @@ def test_weights_with_their_head_bring_the_kind_of_answer_along(learned, tmp_pat
     trained = kcnn.load_model(run.folder / "model.keras")
     kcnn.weights.save(trained, tmp_path / "own.safetensors")
     model = kcnn.build("lenet5.modern", input_shape=(32, 32, 1), classes=3, weights=tmp_path / "own.safetensors")
-    assert model.card["multi_label"]
-    assert model.card["thresholds"] == trained.card["thresholds"]
+    assert model.metadata["multi_label"]
+    assert model.metadata["thresholds"] == trained.metadata["thresholds"]
     # going on from there with one label a picture: the labels' own kind counts
     images, labels = marked(120)
     one = data.load((images, labels[:, 0] + labels[:, 1]), input_shape=(32, 32, 1))
     found = train("lenet5.modern", one, out=tmp_path / "run", weights=tmp_path / "own.safetensors", epochs=1)
     assert "confusion" in found.metrics
-    card = kcnn.load_model(tmp_path / "run" / "model.keras").card
+    card = kcnn.load_model(tmp_path / "run" / "model.keras").metadata
     assert not card["multi_label"]
     assert not card["thresholds"]
 
@@ -258,7 +258,9 @@ def test_train_and_evaluate_commands_take_a_csv(table, tmp_path):
 
 def test_several_labels_are_mixed_as_shares(learned, tmp_path):
     _, served = learned
-    mixed = train("lenet5.modern", served, out=tmp_path / "run", epochs=1, recipe_overrides={"mixup": 0.2, "cutmix": 1.0})
+    mixed = train(
+        "lenet5.modern", served, out=tmp_path / "run", epochs=1, recipe_overrides={"mixup": 0.2, "cutmix": 1.0}
+    )
     assert np.isfinite(mixed.metrics["loss"])
 
 

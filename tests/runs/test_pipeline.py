@@ -11,7 +11,7 @@ import pytest
 
 from kcnn import data
 from kcnn.augment import Augmentation
-from kcnn.data import serve
+from kcnn.data import dataset
 from tests import hidden
 
 STRONG = Augmentation(flip=True, crop=2, erase=0.5, mixup=0.2)
@@ -64,7 +64,7 @@ def test_a_slice_decodes_nothing_of_the_others(numbered, monkeypatch):
     monkeypatch.setattr(
         type(numbered.splits["train"]), "full", lambda self, places: read.append(len(places)) or whole(self, places)
     )
-    whole = serve.Split.images
+    whole = dataset.Split.images
     list(numbered.epochs(0, 1, shard=(1, 4)))
     assert read == [4] * 4
 
@@ -94,12 +94,12 @@ def test_augmentation_follows_from_seed_and_epoch_however_far_the_data_was_gone_
 
 def test_every_epoch_batch_and_slice_is_augmented_by_a_seed_of_its_own(numbered):
     def seeds(shard):
-        batches = serve.TrainingBatches(numbered.splits["train"], 5, (0, 3), 4, 16, shard)
+        batches = dataset.TrainingBatches(numbered.splits["train"], 5, (0, 3), 4, 16, shard)
         return [tuple(batches.chance(n).tolist()) for n in range(len(batches))]
 
     drawn = seeds((0, 2)) + seeds((1, 2))
     assert len(set(drawn)) == 24
-    later = serve.TrainingBatches(numbered.splits["train"], 5, (2, 3), 4, 16, (1, 2))
+    later = dataset.TrainingBatches(numbered.splits["train"], 5, (2, 3), 4, 16, (1, 2))
     assert [tuple(later.chance(n).tolist()) for n in range(4)] == drawn[20:]
 
 
@@ -224,7 +224,7 @@ def test_importing_and_loading_leave_tensorflow_and_keras_unloaded():
 
 
 def test_keras_waits_for_no_batch_that_was_read_ahead():
-    from kcnn.data.pydata import AHEAD, Prefetch
+    from kcnn.data.python_pipeline import AHEAD, Prefetch
 
     read, enough = [], threading.Event()
 

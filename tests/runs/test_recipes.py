@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kcnn.training import RECIPES, Recipe, make_accuracy, adamw, balance_class_weights, get_recipe, schedule, sgd
+from kcnn.training import RECIPES, Recipe, adamw, balance_class_weights, get_recipe, make_accuracy, schedule, sgd
 from kcnn.training.losses import CrossEntropy
 from kcnn.training.optimizers import LinearWarmup
 
@@ -139,7 +139,7 @@ def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
 
 
 @pytest.mark.parametrize(
-    ("asked", "changes", "said"),
+    ("asked", "overrides", "said"),
     [
         ("fast", {}, "there are quick, paper, strong"),
         ("quick", {"momentun": 0.5}, "has no 'momentun'"),

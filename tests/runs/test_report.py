@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn import data, pictures, runs, training
-from kcnn.intervals import wilson_interval
-from kcnn.report import charts, compare_runs, write_experiment_report, write_report
-from kcnn.training import evidence
+from kcnn import data, training
+from kcnn.plots import figures
+from kcnn.reports import charts, compare_runs, write_experiment_report, write_report
+from kcnn.statistics import wilson_interval
+from kcnn.training import evidence, run_directory
 from tests.runs.browser import needs_chromium, opened
 
 
@@ -29,7 +30,7 @@ def page(run):
 
 
 def test_a_run_keeps_what_it_was_tested_on(run):
-    held, metrics = evidence.read_evidence(run), runs.read_metrics(run)
+    held, metrics = evidence.read_evidence(run), run_directory.read_metrics(run)
     assert held.logits.shape == (metrics["test_images"], 10)
     assert int((held.logits.argmax(-1) == held.truth).sum()) == metrics["correct"]
     for one in held.samples:
@@ -67,7 +68,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(page):
 
 
 def test_the_page_says_what_the_run_measured(run, page):
-    metrics, text = runs.read_metrics(run), page.read_text()
+    metrics, text = run_directory.read_metrics(run), page.read_text()
     assert f"{100 * metrics['accuracy']:.2f} %" in text
     assert metrics["request"]["fingerprint"] in text
     assert f"best: {metrics['best_epoch']}" in text
@@ -97,7 +98,7 @@ def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
         write_report(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
-        compare_runs([run, run / runs.METRICS])
+        compare_runs([run, run / run_directory.METRICS])
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / evidence.FILE).write_bytes((copy / evidence.FILE).read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"test.npz is damaged"):
@@ -109,7 +110,7 @@ def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
 @pytest.mark.parametrize("text", ["null", "[]", '{"request": {}}'])
 def test_results_of_another_program_are_refused_by_the_files_name(run, tmp_path, text):
     copy = shutil.copytree(run, tmp_path / "copy")
-    (copy / runs.METRICS).write_text(text)
+    (copy / run_directory.METRICS).write_text(text)
     for said in (lambda: write_report(copy), lambda: write_report(tmp_path), lambda: compare_runs([run, copy])):
         with pytest.raises(ValueError, match=r"metrics\.json is not of a run of kcnn's"):
             said()
@@ -117,7 +118,7 @@ def test_results_of_another_program_are_refused_by_the_files_name(run, tmp_path,
 
 def test_a_run_that_has_lost_its_epochs_says_so(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    (copy / runs.HISTORY).unlink()
+    (copy / run_directory.HISTORY).unlink()
     with pytest.raises(ValueError, match=r"history\.csv is gone, or has no epoch"):
         write_report(copy)
 
@@ -133,7 +134,7 @@ def test_a_damaged_picture_of_an_experiment_is_refused_by_name(tmp_path):
     from matplotlib.figure import Figure
 
     (tmp_path / "experiment.json").write_text('{"said": "A?", "command": "", "versions": {}}')
-    pictures.save_figure(Figure(), tmp_path / "whole.png")
+    figures.save_figure(Figure(), tmp_path / "whole.png")
     whole = (tmp_path / "whole.png").read_bytes()
     for some in (b"", b"hello", whole[:20], whole[: len(whole) // 2]):
         (tmp_path / "whole.png").write_bytes(some)
@@ -152,7 +153,7 @@ def test_the_page_of_several_runs_leads_to_a_run_whatever_its_name(run, tmp_path
 
 
 def test_a_page_without_numbers_to_press_does_not_hold_the_pictures_behind_them(run, page, tmp_path, monkeypatch):
-    monkeypatch.setattr("kcnn.report.page.ROOM", 9)
+    monkeypatch.setattr("kcnn.reports.pages.ROOM", 9)
     without = write_report(run, tmp_path / "page.html").read_text()
     assert "What was taken for what" not in without
     assert len(without) < len(page.read_text()) / 2
@@ -174,7 +175,7 @@ def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tm
         shutil.copytree(run, tmp_path / f"seed-{seed}" / "way-0")
     figure = Figure()
     figure.subplots().set(xlabel="depth <of layers>", ylabel="accuracy")
-    pictures.save_figure(figure, tmp_path / "depth.png")
+    figures.save_figure(figure, tmp_path / "depth.png")
     (tmp_path / "depth.json").write_text(
         '{"ways": {"deep": {"accuracy": [0.5, 0.625], "against": {"points": -1.23456}}}, "layers": [[1, 2], [3, 4]]}'
     )
@@ -191,10 +192,12 @@ def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tm
     assert 'alt="accuracy over depth &lt;of layers&gt;"' in text
     assert re.search(r'<th scope="row">deep</th><td class="number">0.5  0.625</td><td class="number">-1.235</td>', text)
     assert "Measured: 12.34 %." in text
-    assert runs.command_line() in text.replace("&#39;", "'").replace("&#34;", '"')
+    assert run_directory.command_line() in text.replace("&#39;", "'").replace("&#34;", '"')
     for seed in range(2):
         assert f"seed-{seed}/way-0" in text
-    low, high = wilson_interval(runs.read_metrics(run)["correct"], runs.read_metrics(run)["test_images"])
+    low, high = wilson_interval(
+        run_directory.read_metrics(run)["correct"], run_directory.read_metrics(run)["test_images"]
+    )
     assert text.count(f"{100 * low:.2f} % to {100 * high:.2f} %") >= 2
     assert not re.findall(r'(?:src|href)="(?!data:|seed-)', text), "links lead to the runs alone"
     page.unlink()
@@ -245,9 +248,9 @@ def test_the_same_run_twice_is_no_difference_and_a_worse_one_is(run, tmp_path):
 
 def test_runs_with_other_classes_are_not_tested_for_a_difference(run, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
-    told = json.loads((other / runs.METRICS).read_text())
+    told = json.loads((other / run_directory.METRICS).read_text())
     told["per_class"]["ten"] = told["per_class"].pop("9")
-    (other / runs.METRICS).write_text(json.dumps(told))
+    (other / run_directory.METRICS).write_text(json.dumps(told))
     (one,) = compare_runs([run, other]).differences
     assert not one.significant
     assert str(one).endswith("not compared: their classes are not the same")

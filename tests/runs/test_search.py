@@ -6,7 +6,7 @@ import pytest
 import kcnn
 from kcnn.search import run, search
 from kcnn.search.journal import Journal
-from kcnn.space import NoFeasiblePointError, Space, default_space, per_layer, stack_space, analyze_feasibility
+from kcnn.search.space import NoFeasiblePointError, Space, analyze_feasibility, default_space, per_layer, stack_space
 from tests.runs.searches import FEW, SPACE, at_once, rows
 
 
@@ -132,8 +132,8 @@ def test_values_of_the_training_are_checked_like_a_recipes(digits, tmp_path):
 
 
 def test_the_importance_of_choices_is_that_of_what_made_the_scores(digits, pretended, tmp_path):
+    from kcnn.reports.search_page import write_search_report
     from kcnn.search.importance import importances
-    from kcnn.search.report import write_search_report
 
     found = search(SPACE, digits, out=tmp_path, trials=40, **FEW)
     weighed = importances(SPACE, found.trials)

@@ -14,7 +14,7 @@ import pytest
 from kcnn import data
 from kcnn.search import rerun_trial, run, search, trial
 from kcnn.search.journal import Journal
-from kcnn.space import Space
+from kcnn.search.space import Space
 from tests.runs import small  # makes two CPU devices, before TensorFlow starts
 from tests.runs.browser import needs_chromium, opened
 from tests.runs.searches import FEW, SPACE, rows
@@ -24,7 +24,9 @@ from tests.runs.searches import FEW, SPACE, rows
 def real(digits, tmp_path_factory):
     """A small search that really trains, retrains and tests."""
     folder = tmp_path_factory.mktemp("real")
-    return search(SPACE, digits, out=folder, trials=4, epochs=2, seeds=2, keep=2, say=lambda text: None), folder
+    return search(
+        SPACE, digits, out=folder, trials=4, epochs=2, final_seeds=2, keep_checkpoints=2, log=lambda text: None
+    ), folder
 
 
 def test_a_search_leaves_a_notebook_of_every_trial(real):
@@ -52,7 +54,7 @@ def test_the_best_is_trained_on_train_and_validation_and_tested_once(real, digit
 
 
 def test_a_larger_budget_that_finds_another_best_tests_that_one(real, digits):
-    from kcnn.search.final import run_final_evaluation
+    from kcnn.search.final_evaluation import run_final_evaluation
 
     found, folder = real
     other = next(t for t in found.trials if t.number != found.best.number and t.score is not None)
@@ -63,7 +65,7 @@ def test_a_larger_budget_that_finds_another_best_tests_that_one(real, digits):
 
 
 def test_where_the_network_as_it_is_wins_it_is_not_compared_with_itself(real, digits):
-    from kcnn.search.final import run_final_evaluation
+    from kcnn.search.final_evaluation import run_final_evaluation
 
     found, folder = real
     settled = run.prepare_search(SPACE, digits, out=folder, **FEW)
@@ -117,7 +119,7 @@ def test_the_command_searches_and_writes_a_page(tmp_path):
 
 
 def test_the_page_of_a_search_stands_by_itself(real):
-    from kcnn.search.report import write_search_report
+    from kcnn.reports.search_page import write_search_report
 
     page = write_search_report(real[1]).read_text()
     assert "<script src" not in page
@@ -128,7 +130,7 @@ def test_the_page_of_a_search_stands_by_itself(real):
 
 @needs_chromium
 def test_the_page_of_a_search_fits_a_phone_and_the_dark(real):
-    from kcnn.search.report import write_search_report
+    from kcnn.reports.search_page import write_search_report
 
     with opened(write_search_report(real[1]), 390, "dark") as tab:
         assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 31)"
@@ -149,7 +151,16 @@ def test_trials_that_die_are_told_apart_and_the_search_goes_on(digits, tmp_path,
 
     monkeypatch.setattr("kcnn.search.trial.made", dying)
     space = Space("stack", {"conv1.kernel": (3, 5, 7)}, input_shape=(8, 8, 1), training={"learning_rate": (1e-3, 1e30)})
-    found = search(space, digits, out=tmp_path, tuner="grid", trials=4, adjust={"optimizer": "sgd"}, halving=0, **FEW)
+    found = search(
+        space,
+        digits,
+        out=tmp_path,
+        tuner="grid",
+        trials=4,
+        recipe_overrides={"optimizer": "sgd"},
+        reduction_factor=0,
+        **FEW,
+    )
     by_number = {t.number: t for t in found.trials}
     assert [by_number[n].status for n in range(3)] == ["ok", "out_of_memory", "error"]
     assert by_number[3].status == "diverged", by_number[3].values
@@ -164,7 +175,7 @@ from tests.runs.searches import SPACE
 
 if __name__ == "__main__":
     words = dict(word.split("=") for word in sys.argv[3:])
-    search(SPACE, "digits", out=sys.argv[1], trials=4, epochs=3, seeds=0, batch_size=64, halving=0,
+    search(SPACE, "digits", out=sys.argv[1], trials=4, epochs=3, seeds=0, batch_size=64, reduction_factor=0,
            workers=int(sys.argv[2]), isolate="isolate" in words, chief=words.get("chief"),
            port=int(words["port"]) if "port" in words else None)
 """
@@ -177,7 +188,7 @@ def started(folder, *arguments):
 
 
 def processes(folder):
-    command = ["pgrep", "-f", f"kcnn.search.crew {folder}"]
+    command = ["pgrep", "-f", f"kcnn.search.workers {folder}"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
 
 
@@ -219,7 +230,7 @@ def test_two_workers_share_a_search_and_one_that_is_killed_costs_one_trial_at_mo
     journal = tmp_path / "journal.jsonl"
     until(lambda: journal.exists() and journal.read_text().count('"start"') >= 2, process)
     workers = subprocess.run(
-        ["pgrep", "-f", f"kcnn.search.crew {tmp_path}"], capture_output=True, text=True, check=True
+        ["pgrep", "-f", f"kcnn.search.workers {tmp_path}"], capture_output=True, text=True, check=True
     )
     for one in workers.stdout.split():
         with open(f"/proc/{one}/environ") as file:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kcnn.report import write_report
-from kcnn.runs import read_history
+from kcnn.reports import write_report
+from kcnn.training.run_directory import read_history
 
 ROOT = Path(__file__).parents[2]
 TRAIN = """
@@ -28,7 +28,7 @@ if strategy == "mirrored":
     distribute.strategies.gpus = lambda: ("CPU:0", "CPU:1")  # this machine's devices are two halves of a CPU
 start(strategy)
 from kcnn.training import train
-train(out=out, strategy=strategy, say=lambda text: print(text, flush=True), **request)
+train(out=out, strategy=strategy, log=lambda text: print(text, flush=True), **request)
 """
 REQUEST = {
     "network": "resnet20",

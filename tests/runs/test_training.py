@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import kcnn
-from kcnn.runs import UNLIKE
 from kcnn.training import Recipe, train
+from kcnn.training.run_directory import UNLIKE
 from tests import hidden
 
 REQUEST = {"input_shape": (28, 28, 1), "epochs": 4, "seed": 3, "learning_rate": 1e-3}
@@ -80,7 +80,7 @@ def test_the_saved_model_scores_what_the_metrics_say(run):
     found = data.load("digits", input_shape=(28, 28, 1), seed=3)
     predicted = model.predict(found.test, verbose=0).argmax(-1)
     assert int((predicted == found.splits["test"].labels).sum()) == run.metrics["correct"]
-    assert model.card["classes"] == list("0123456789")
+    assert model.metadata["classes"] == list("0123456789")
 
 
 def test_a_second_run_of_the_same_seed_is_the_same_to_the_last_digit(run, tmp_path):
@@ -123,7 +123,9 @@ def test_every_way_to_say_a_field_counts(tmp_path):
     from kcnn import data
 
     found = data.load("digits", input_shape=(8, 8, 1), batch_size=64)
-    run = train("mlp", found, out=tmp_path / "out", recipe_overrides={"epochs": 1, "batch_size": 16, "learning_rate": 0.5})
+    run = train(
+        "mlp", found, out=tmp_path / "out", recipe_overrides={"epochs": 1, "batch_size": 16, "learning_rate": 0.5}
+    )
     assert len(run.history) == 1
     assert run.metrics["batch_size"] == 16
     assert run.metrics["request"]["recipe"]["learning_rate"] == 0.5
@@ -152,7 +154,9 @@ def test_patience_ends_a_training_and_keeps_the_best_epoch(tmp_path):
     """All labels of training are wrong in the test's eyes: validation does not get better for long."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (80, 12, 12, 1), "uint8"), rng.integers(0, 2, 80)
-    found = train("mlp", (x, y), out=tmp_path / "out", input_shape=(12, 12, 1), epochs=50, recipe_overrides={"patience": 2})
+    found = train(
+        "mlp", (x, y), out=tmp_path / "out", input_shape=(12, 12, 1), epochs=50, recipe_overrides={"patience": 2}
+    )
     accuracies = [row["val_accuracy"] for row in found.history]
     best = accuracies.index(max(accuracies)) + 1
     assert len(accuracies) == best + 2 < 50
@@ -186,7 +190,7 @@ def test_events_for_tensorboard_are_written_where_asked(tmp_path):
 
 
 def test_runs_are_listed_side_by_side_unfinished_ones_too(run, tmp_path):
-    from kcnn.runs import list_runs
+    from kcnn.training.run_directory import list_runs
 
     (one,) = list_runs(run.folder)
     assert (one.network, one.data, one.recipe, one.seed) == ("convnet", "digits", "quick", 3)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.deploy.runtime import load_exported
-from kcnn.freeze import TrainingPhase, FrozenWeightChangedError
-from kcnn.report import write_report
-from kcnn.training import Recipe, get_recipe, train
-from kcnn.transfer import compare_protocols, grad_cam, default_protocols
-from kcnn.transfer.demo import sample_digits
-from kcnn.weights import shipped
+from kcnn.explain import grad_cam
+from kcnn.export.runtimes import load_exported
+from kcnn.fine_tuning import compare_protocols, default_protocols
+from kcnn.fine_tuning.demo import sample_digits
+from kcnn.reports import write_report
+from kcnn.training import FrozenWeightChangedError, Recipe, TrainingPhase, get_recipe, train
+from kcnn.weights import packaged
 
 SMALL = {"input_shape": (16, 16, 1), "options": {"units": 1}, "seed": 1}
 
@@ -38,7 +38,7 @@ def phased(learned, out, phase, **options):
 )
 def test_features_computed_once_train_as_computed_anew(learned, tmp_path, phase):
     said = []
-    once = phased(learned, tmp_path / "once", phase, say=said.append)
+    once = phased(learned, tmp_path / "once", phase, log=said.append)
     anew = phased(learned, tmp_path / "anew", phase, cache=False)
     assert "not in each of 2 epochs: about " in said[0]
     for ours, theirs in zip(once.history, anew.history, strict=True):
@@ -136,10 +136,10 @@ def test_weights_that_cannot_be_had_are_told_before_anything_trains(tmp_path):
 
 
 def test_demo_weights_say_of_themselves_what_they_are_and_hold_to_it():
-    path = shipped.FOLDER / "convnet.safetensors"
-    card = shipped.packaged_metadata(path)
-    assert sum(one.stat().st_size for one in shipped.FOLDER.iterdir()) < 3e6
-    assert {"command", "data", "licence", "seed", "accuracy"} <= set(card)
+    path = packaged.FOLDER / "convnet.safetensors"
+    card = packaged.packaged_metadata(path)
+    assert sum(one.stat().st_size for one in packaged.FOLDER.iterdir()) < 3e6
+    assert {"command", "data", "license", "seed", "accuracy"} <= set(card)
     model = kcnn.build("convnet", classes=5, act="relu", input_shape=card["input_shape"], weights="demo")
     data = kcnn.data.load("digits:0-4", input_shape=tuple(card["input_shape"]), seed=card["seed"])
     right = [keras.ops.convert_to_numpy(model(pixels)).argmax(-1) == labels for pixels, labels in data.test]

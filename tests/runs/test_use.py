@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import kcnn
-from kcnn.deploy.export import export_model
+from kcnn.export.formats import export_model
 from kcnn.training import train
 
 CODE = "from kcnn.cli import main; main()"

@@ -14,5 +14,5 @@ def test_its_layers_are_changed_by_options_alone():
     with pytest.raises(ValueError, match="exists only as Keras code: its layers cannot be changed by address"):
         kcnn.trace("patchmixer", overrides={"patches.kernel": 4})
     with pytest.raises(ValueError, match="its layers cannot be changed by address"):
-        kcnn.with_overrides("patchmixer", {"mix1_*.kernel": 3})
+        kcnn.trace("patchmixer").with_overrides({"mix1_*.kernel": 3})
     assert kcnn.build("patchmixer", patch=4).get_layer("patches").kernel_size == (4, 4)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kcnn import Architecture
 from kcnn.blocks import apply, conv
-from kcnn.ops import Activation, Add
+from kcnn.graph.ops import Activation, Add
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ class ChannelAttention(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def kcnn_op(self):
-        """What kcnn.read sketches this layer as."""
+    def to_op(self):
+        """What kcnn.keras_bridge.from_keras sketches this layer as."""
         return kcnn_ownop.ChannelAttention(self.kernel)
 
-    def kcnn_plain(self, inputs):
+    def to_inference_layer(self, inputs):
         """The same of Keras' own layers, for deployment."""
         means = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
         channels = inputs.shape[-1]

@@ -1,0 +1,8 @@
+"""A trained network where it is used: a model optimized for inference, and files for phones and servers.
+
+Nothing is imported until it is used: an exported file runs without Keras.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,15 @@
+from . import (
+    sliding as sliding,
+)
+from .formats import (
+    export_model as export_model,
+)
+from .inference_model import (
+    optimize_for_inference as optimize_for_inference,
+)
+from .runtimes import (
+    ExportedModel as ExportedModel,
+)
+from .runtimes import (
+    load_exported as load_exported,
+)

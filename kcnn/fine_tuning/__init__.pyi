@@ -1,0 +1,15 @@
+from .new_head import (
+    replace_head as replace_head,
+)
+from .protocols import (
+    Comparison as Comparison,
+)
+from .protocols import (
+    Protocol as Protocol,
+)
+from .protocols import (
+    compare_protocols as compare_protocols,
+)
+from .protocols import (
+    default_protocols as default_protocols,
+)

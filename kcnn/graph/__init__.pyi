@@ -1,0 +1,18 @@
+from . import (
+    graph as graph,
+)
+from . import (
+    names as names,
+)
+from . import (
+    ops as ops,
+)
+from . import (
+    shape_inference as shape_inference,
+)
+from . import (
+    summaries as summaries,
+)
+from . import (
+    tracing as tracing,
+)

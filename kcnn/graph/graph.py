@@ -1,0 +1,66 @@
+"""A traced network: its tensors without values, and the spec that traces it again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+from kcnn.graph.tracing import SymbolicTensor, topological_order
+
+if TYPE_CHECKING:
+    from kcnn.architectures.architecture import Architecture
+    from kcnn.architectures.spec import ModelSpec
+
+FIGURE = "kcnn.plots.network:plot_network"  # by name: the rooms above are not imported here
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Graph:
+    """A network as data: its input and output tensors, and what it takes to trace it again."""
+
+    name: str
+    input: SymbolicTensor
+    outputs: Mapping[
+        str, SymbolicTensor
+    ]  # "logits" or "features" first, then auxiliary logits, or feature maps by name
+    input_shape: tuple[int | None, ...]  # None where it is open
+    spec: "ModelSpec | None" = None  # what was traced; None where a Keras model was read
+    architecture: "Architecture | None" = None
+    unused_overrides: tuple[str, ...] = ()  # overrides that had no effect
+
+    @property
+    def features(self) -> SymbolicTensor:
+        """The input of the head: the last tensor with rows and columns."""
+        return find_features(next(iter(self.outputs.values())))
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "Graph":
+        """Trace the network again with layers changed by address, or options changed by name.
+
+        Args:
+            overrides: New values, such as {"stage3_unit1_a.stride": 1, "width": 0.5}. Earlier overrides are kept.
+
+        Returns:
+            The new graph; this one is unchanged.
+
+        Raises:
+            ValueError: The graph was read from a Keras model, which no function traces again; or as from kcnn.trace.
+        """
+        if self.spec is None:
+            raise ValueError(
+                f"{self.name} was read from a Keras model: it has no backbone function to trace again, so it takes no "
+                "overrides; publish its backbone as a kcnn.Architecture"
+            )
+        return self.spec.with_overrides(overrides).trace()
+
+    def __repr__(self) -> str:
+        layers = sum(x.op is not None for x in topological_order(*self.outputs.values()))
+        size = "x".join("?" if n is None else str(n) for n in self.input_shape)
+        return f"<Graph {self.name}: {layers} layers, input {size}, outputs {', '.join(self.outputs)}>"
+
+    def _repr_svg_(self) -> str:
+        return resolve_name(FIGURE)(self)
+
+
+def find_features(output: SymbolicTensor) -> SymbolicTensor:
+    """Return the last tensor with rows and columns that leads to an output."""
+    return [x for x in topological_order(output) if len(x.shape) == 3][-1]

@@ -1,0 +1,217 @@
+"""The few Keras layers that Keras lacks. Importing this registers them for loading."""
+
+import keras
+from keras import ops
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def total_over_replicas(x):
+        """The sum of every replica's `x`; its gradient is the sum of theirs."""
+
+        def merged(strategy, value):
+            return strategy.extended.reduce_to(tf.distribute.ReduceOp.SUM, value, destinations=value)
+
+        context = tf.distribute.get_replica_context()
+        if isinstance(context.strategy, tf.distribute.MirroredStrategy):
+            # all_reduce looks for variables through the other replicas' whole graph, at every call:
+            # GoogLeNet took seven minutes to trace. A stopped gradient ends that search.
+            total = tf.stop_gradient(context.merge_call(merged, args=(x,)))
+        else:
+            total = context.all_reduce(tf.distribute.ReduceOp.SUM, x)
+        return total, total_over_replicas
+
+
+registered = keras.saving.register_keras_serializable("kcnn")
+
+
+@registered
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras' batch normalisation, with TensorFlow's fused kernel where there is one.
+
+    The same arguments, variables and results; on other backends, masked, or on anything but
+    (batch, rows, columns, channels), it is Keras' own code, and so it is when synchronised over
+    replicas, but for how their sums are added up.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        learning = bool(training and self.trainable)
+        if not self._fusable(inputs, learning, mask):
+            return super().call(inputs, training=training, mask=mask)
+        channels = inputs.shape[-1]
+        scale = tf.cast(self.gamma, "float32") if self.scale else tf.ones(channels)
+        offset = tf.cast(self.beta, "float32") if self.center else tf.zeros(channels)
+        mean, variance = tf.cast(self.moving_mean, "float32"), tf.cast(self.moving_variance, "float32")
+        unknown = tf.zeros(0)
+        outputs, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=scale,
+            offset=offset,
+            mean=unknown if learning else mean,
+            variance=unknown if learning else variance,
+            epsilon=self.epsilon,
+            is_training=learning,
+        )
+        if learning:
+            # The kernel divides by n - 1 where Keras' moving variance divides by n.
+            count = tf.cast(tf.size(inputs) // channels, "float32")
+            batch_variance *= (count - 1) / count
+            self.moving_mean.assign(mean * self.momentum + batch_mean * (1 - self.momentum))
+            self.moving_variance.assign(variance * self.momentum + batch_variance * (1 - self.momentum))
+        return tf.cast(outputs, self.compute_dtype)
+
+    def _moments(self, inputs, mask):
+        if keras.backend.backend() != "tensorflow" or not self.synchronized or mask is not None:
+            return super()._moments(inputs, mask)
+        if tf.distribute.in_cross_replica_context():
+            return super()._moments(inputs, mask)
+        sums = tf.reduce_sum(inputs, self._reduction_axes)
+        squares = tf.reduce_sum(tf.square(inputs), self._reduction_axes)
+        channels = sums.shape[0]
+        count = tf.cast(tf.size(inputs) // channels, inputs.dtype)
+        sums, squares, count = tf.split(
+            total_over_replicas(tf.concat([sums, squares, count[None]], 0)), [channels, channels, 1]
+        )
+        mean = sums / count
+        return mean, tf.maximum(squares / count - tf.square(mean), 0.0)
+
+    def _fusable(self, inputs, learning, mask):
+        return (
+            keras.backend.backend() == "tensorflow"
+            and isinstance(inputs, tf.Tensor)
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and mask is None
+            and not self.renorm
+            and not (self.synchronized and learning)
+            and inputs.dtype in (tf.float32, tf.float16, tf.bfloat16)
+            and inputs.shape[-1] is not None
+        )
+
+
+@registered
+class Pad2D(keras.layers.Layer):
+    """A margin of zeros, reflected or repeated pixels, or of minus infinity ("lowest") before max pooling.
+
+    `padding` is ((top, bottom), (left, right)), `channels` (before, behind) are of zeros;
+    (batch, rows, columns, channels) in and out.
+    """
+
+    def __init__(self, padding, padding_mode, channels=(0, 0), **kwargs):
+        super().__init__(**kwargs)
+        self.padding = tuple(map(tuple, padding))
+        self.padding_mode = padding_mode
+        self.channels = tuple(channels)
+
+    def call(self, inputs):
+        if any(self.channels):
+            inputs = ops.pad(inputs, ((0, 0), (0, 0), (0, 0), self.channels))
+        around = ((0, 0), *self.padding, (0, 0))
+        if self.padding_mode == "zeros":
+            return ops.pad(inputs, around)
+        if self.padding_mode == "lowest":
+            return ops.pad(inputs, around, constant_values=-float("inf"))
+        if self.padding_mode == "reflect":
+            return ops.pad(inputs, around, mode="reflect")
+        x = inputs
+        for axis, (before, after) in enumerate(self.padding, 1):
+            first, last = ((slice(None),) * axis + (s,) for s in (slice(0, 1), slice(-1, None)))
+            x = ops.concatenate([*[x[first]] * before, x, *[x[last]] * after], axis=axis)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        sizes = [n and n + sum(side) for n, side in zip(input_shape[1:3], self.padding, strict=True)]
+        return (input_shape[0], *sizes, input_shape[3] + sum(self.channels))
+
+    def get_config(self):
+        own = {"padding": self.padding, "padding_mode": self.padding_mode, "channels": self.channels}
+        return {**super().get_config(), **own}
+
+
+@registered
+class AveragePooling2D(keras.layers.Layer):
+    """Average pooling with explicit padding that does not count in the mean.
+
+    `padding` is ((top, bottom), (left, right)); (batch, rows, columns, channels) in and out.
+    """
+
+    def __init__(self, pool_size, strides, padding, **kwargs):
+        super().__init__(**kwargs)
+        self.pool_size, self.strides = tuple(pool_size), tuple(strides)
+        self.padding = tuple(map(tuple, padding))
+
+    def call(self, inputs):
+        around = ((0, 0), *self.padding, (0, 0))
+
+        def mean(x):
+            padded = ops.pad(x, around)
+            return ops.average_pool(padded, self.pool_size, self.strides, "valid", data_format="channels_last")
+
+        return mean(inputs) / mean(ops.ones_like(inputs[:1, :, :, :1]))
+
+    def compute_output_shape(self, input_shape):
+        sizes = [
+            n and (n + sum(side) - window) // stride + 1
+            for n, side, window, stride in zip(
+                input_shape[1:3], self.padding, self.pool_size, self.strides, strict=True
+            )
+        ]
+        return (input_shape[0], *sizes, input_shape[3])
+
+    def get_config(self):
+        own = {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
+        return {**super().get_config(), **own}
+
+
+@registered
+class AdaptiveAveragePooling2D(keras.layers.Layer):
+    """Rows and columns averaged to `output_size` positions, whatever they were.
+
+    Window i of n pixels to m positions goes from floor(i n / m) to ceil((i + 1) n / m). Keras' own
+    layer of the name fails on maps of one row or column, and on sizes that are open.
+    """
+
+    def __init__(self, output_size, **kwargs):
+        super().__init__(**kwargs)
+        self.output_size = tuple(output_size)
+
+    def call(self, inputs):
+        rows, columns = (self._means(n, m) for n, m in zip(ops.shape(inputs)[1:3], self.output_size, strict=True))
+        return ops.einsum("ik,jl,bklc->bijc", rows, columns, inputs)
+
+    def _means(self, size, positions):
+        """(positions, size): each row averages the pixels of one window."""
+        i, pixel = ops.arange(positions)[:, None], ops.arange(size)[None]
+        start, end = i * size // positions, -(-(i + 1) * size // positions)
+        inside = ops.cast(ops.logical_and(pixel >= start, pixel < end), self.compute_dtype)
+        return inside / ops.cast(end - start, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.output_size, input_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "output_size": self.output_size}
+
+
+@registered
+class LocalResponseNormalization(keras.layers.Layer):
+    """x / (bias + alpha * sum of squares over `size` neighbouring channels) ** beta."""
+
+    def __init__(self, size=5, bias=2.0, alpha=1e-4, beta=0.75, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.bias, self.alpha, self.beta = size, bias, alpha, beta
+
+    def call(self, inputs):
+        x = ops.cast(inputs, "float32")  # squares of activations overflow float16
+        before, channels = (self.size - 1) // 2, x.shape[-1]
+        squares = ops.pad(ops.square(x), ((0, 0),) * (len(x.shape) - 1) + ((before, self.size - 1 - before),))
+        total = sum(squares[..., shift : shift + channels] for shift in range(self.size))
+        return ops.cast(x * ops.power(self.bias + self.alpha * total, -self.beta), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        own = {"size": self.size, "bias": self.bias, "alpha": self.alpha, "beta": self.beta}
+        return {**super().get_config(), **own}

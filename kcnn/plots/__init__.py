@@ -1,0 +1,5 @@
+"""Figures of networks as SVG, and of runs by Matplotlib."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

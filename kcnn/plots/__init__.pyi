@@ -1,0 +1,6 @@
+from . import (
+    figures as figures,
+)
+from .network import (
+    plot_network as plot_network,
+)

@@ -1,0 +1,111 @@
+"""Charts of a run as SVG that takes the page's colours, drawn with Matplotlib."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kcnn.plots.figures import STYLE
+from kcnn.statistics import wilson_interval
+
+INK = "#010203"  # stands for the page's own colour of text
+BLUE, ORANGE = "#3b82c4", "#d9822b"  # legible on white and on black
+BINS = 15  # of confidence, as in arXiv:1706.04599, section 5
+LOOK: Any = {
+    **STYLE,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "kcnn",
+    "font.family": "sans-serif",
+    "axes.prop_cycle": f"cycler(color={[BLUE, ORANGE]})",
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+}
+
+
+def render_curves(history: Sequence[Mapping[str, float]], best: int) -> list[str]:
+    """Loss, accuracy (of several labels average precision), learning rate and images a second over epochs.
+
+    Loss and accuracy are of training and validation, with the best epoch marked.
+    """
+    measure = "average_precision" if "average_precision" in history[0] else "accuracy"
+    return [_over_epochs(history, name, best) for name in ("loss", measure, "learning_rate", "images_per_second")]
+
+
+def _over_epochs(history: Sequence[Mapping[str, float]], name: str, best: int) -> str:
+    epochs, word = [row["epoch"] for row in history], name.replace("_", " ")
+    lines = [
+        (label, [row[key] for row in history])
+        for key, label in ((name, "training"), (f"val_{name}", "validation"))
+        if key in history[0]
+    ]
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(4.2, 2.6), layout="constrained")
+        axes = figure.subplots()
+        for label, values in lines:
+            axes.plot(epochs, values, marker="o", markersize=3, label=label)
+        if len(lines) > 1:
+            axes.axvline(best, color=INK, linewidth=0.8, linestyle=":")
+            axes.annotate(f"best: {best}", (best, 1), xycoords=("data", "axes fraction"), fontsize=8, ha="center")
+            axes.legend(frameon=False)
+        else:
+            axes.set_ylim(0, None)
+        axes.set(xlabel="epoch", ylabel=word)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        last = ", ".join(f"{label} {values[-1]:.3g}" for label, values in lines)
+        return _svg(figure, f"{word.capitalize()} over {len(history)} epochs; at last {last}")
+
+
+def render_calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]:
+    """How often the network is right where it is so sure, and the expected calibration error (arXiv:1706.04599)."""
+    edges = np.linspace(0, 1, BINS + 1)
+    place = np.clip(np.digitize(sure, edges[1:-1], right=True), 0, BINS - 1)
+    rows, error = [], 0.0
+    for number in range(BINS):
+        mine = place == number
+        count = int(mine.sum())
+        if count:
+            share, mean = float(right[mine].mean()), float(sure[mine].mean())
+            error += count / len(sure) * abs(share - mean)
+            rows.append((mean, share, *wilson_interval(int(right[mine].sum()), count)))
+    means, shares, lows, highs = (np.array(column) for column in zip(*rows, strict=True))
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(4, 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
+        bars = np.maximum([shares - lows, highs - shares], 0)
+        axes.errorbar(means, shares, yerr=bars, fmt="o-", markersize=4, linewidth=1, capsize=2)
+        axes.set(xlabel="how sure", ylabel="how often right", xlim=(0, 1.02), ylim=(0, 1.02))
+        return _svg(figure, f"Calibration: expected calibration error {error:.2%}"), error
+
+
+def render_protocols(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Test accuracy of the ways that a transfer compares: the mean with its 95 % interval, and the seeds behind it."""
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(6, 0.7 + 0.45 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        for place, row in enumerate(rows):
+            axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color=BLUE, linewidth=2)
+            axes.plot(100 * row["accuracy"], place, "o", color=BLUE)
+            if len(row["accuracies"]) > 1:
+                axes.plot(np.multiply(row["accuracies"], 100), [place + 0.25] * len(row["accuracies"]), ".", color=INK)
+        axes.set_yticks(range(len(rows)), [row["way"] for row in rows])
+        axes.set(xlabel="test accuracy, %", ylim=(len(rows) - 0.4, -0.5))
+        said = ", ".join(f"{row['way']} {row['accuracy']:.2%}" for row in rows)
+        return _svg(figure, f"Test accuracy with 95 % intervals: {said}")
+
+
+def _svg(figure: Figure, alt: str) -> str:
+    """The figure as an SVG element with a text in its place, in the page's colours."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="[A-Za-z0-9_.]+_\d+"', "", svg)  # many charts stand on one page
+    head, tail = svg.split(">", 1)
+    head = re.sub(r' (width|height)="[^"]*"', "", head)  # the page says how wide
+    return f'{head} role="img" aria-label="{alt}">{tail}'

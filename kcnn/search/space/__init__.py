@@ -1,0 +1,21 @@
+"""Spaces of networks to search in: choices by address, conditions, limits, and how much of them is feasible."""
+
+from kcnn.search.space.choices import Choice, Range, conditional, per_layer
+from kcnn.search.space.defaults import default_space, stack_space
+from kcnn.search.space.feasibility import FeasibilityReport, Rejection, analyze_feasibility
+from kcnn.search.space.search_space import Candidate, NoFeasiblePointError, Space
+
+__all__ = [
+    "Candidate",
+    "Choice",
+    "FeasibilityReport",
+    "NoFeasiblePointError",
+    "Range",
+    "Rejection",
+    "Space",
+    "analyze_feasibility",
+    "conditional",
+    "default_space",
+    "per_layer",
+    "stack_space",
+]

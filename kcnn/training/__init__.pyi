@@ -1,0 +1,69 @@
+from . import (
+    run_directory as run_directory,
+)
+from .audit import (
+    FrozenWeightChangedError as FrozenWeightChangedError,
+)
+from .audit import (
+    WeightAudit as WeightAudit,
+)
+from .audit import (
+    audit_weights as audit_weights,
+)
+from .callbacks import (
+    NonFiniteLossError as NonFiniteLossError,
+)
+from .freezing import (
+    freeze as freeze,
+)
+from .freezing import (
+    group_by_stage as group_by_stage,
+)
+from .freezing import (
+    resolve_lr_multipliers as resolve_lr_multipliers,
+)
+from .freezing import (
+    unfreeze as unfreeze,
+)
+from .losses import (
+    CrossEntropy as CrossEntropy,
+)
+from .losses import (
+    balance_class_weights as balance_class_weights,
+)
+from .losses import (
+    make_accuracy as make_accuracy,
+)
+from .optimizers import (
+    SGD as SGD,
+)
+from .optimizers import (
+    adamw as adamw,
+)
+from .optimizers import (
+    schedule as schedule,
+)
+from .optimizers import (
+    sgd as sgd,
+)
+from .phases import (
+    TrainingPhase as TrainingPhase,
+)
+from .recipes import (
+    RECIPES as RECIPES,
+)
+from .recipes import (
+    Recipe as Recipe,
+)
+from .recipes import (
+    get_recipe as get_recipe,
+)
+from .trainer import (
+    OutOfMemoryError as OutOfMemoryError,
+)
+from .trainer import (
+    TrainResult as TrainResult,
+)
+from .trainer import (
+    train as train,
+)
