@@ -125,21 +125,32 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     return rows, columns, channels
 
 
-def parse_assignments(words: list[str], what: str) -> dict[str, Any]:
-    """["width=0.5", "repeats=[2,2]", "norm=False"] as a dictionary; values are JSON, Python's literals, or words."""
+def parse_assignments(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
+    """Parse the values of an option that may be repeated.
+
+    Args:
+        texts: Such as ["width=0.5", "repeats=[2,2]", "norm=False"]; values are JSON, Python literals, or text.
+        option: The option, such as "--override"; it opens the message of an error.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        UsageError: A text is not NAME=VALUE.
+    """
     import ast
     import json
 
-    found = {}
-    for word in words:
-        name, equals, text = word.partition("=")
+    values = {}
+    for text in texts or ():
+        name, equals, literal = text.partition("=")
         if not equals or not name:
-            raise UsageError(f"{word!r} is no {what}; write NAME=VALUE")
+            raise UsageError(f"{option} expects NAME=VALUE, got {text!r}")
         try:
-            found[name] = json.loads(text)
+            values[name] = json.loads(literal)
         except ValueError:
             try:
-                found[name] = ast.literal_eval(text)
+                values[name] = ast.literal_eval(literal)
             except (ValueError, SyntaxError):
-                found[name] = text
-    return found
+                values[name] = literal
+    return values

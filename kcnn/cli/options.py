@@ -1,0 +1,76 @@
+"""Options that several commands have, and how their values are read."""
+
+from typing import Annotated
+
+import typer
+
+import kcnn
+from kcnn.cli.console import UsageError
+
+# Groups of options in --help: `rich_help_panel=` of every typer.Option.
+MODEL, DATA, TRAINING, HARDWARE, OUTPUT = "Model", "Data", "Training", "Hardware", "Output"
+
+Network = Annotated[str, typer.Argument(help='A network, or a variant: "googlenet.bn".')]
+InputSize = Annotated[
+    str | None,
+    typer.Option(
+        "--input-size",
+        metavar="SIZE",
+        help="Image size: 224, 224x192 or 224x192x1 (rows x columns x channels).",
+        rich_help_panel=MODEL,
+    ),
+]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model-option",
+        metavar="OPTION=VALUE",
+        help="Set an option of the network, such as width=0.5; may be repeated.",
+        rich_help_panel=MODEL,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override",
+        metavar="LAYER.ATTRIBUTE=VALUE",
+        help="Override an attribute of layers by address, such as stem.kernel=5; may be repeated.",
+        rich_help_panel=MODEL,
+    ),
+]
+AuxHeads = Annotated[
+    bool, typer.Option("--aux-heads", help="Add the network's auxiliary classifiers.", rich_help_panel=MODEL)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)]
+
+
+def examples(*lines: str) -> str:
+    """Return command lines as the epilog of a command's help."""
+    return "[bold]Examples[/]\n\n" + "\n\n".join(f"  {line.replace('[', chr(92) + '[')}" for line in lines)
+
+
+def parse_input_size(text: str | None, network: str) -> tuple[int, int, int] | None:
+    """Parse the value of --input-size.
+
+    Args:
+        text: A side ("224"), rows x columns ("224x192"), or rows x columns x channels ("224x192x1").
+        network: The network whose number of channels is taken where the text has none.
+
+    Returns:
+        (rows, columns, channels); None for no text.
+
+    Raises:
+        UsageError: The text is not an image size.
+        UnknownNameError: There is no such network.
+    """
+    if not text:
+        return None
+    try:
+        sizes = [int(size) for size in text.lower().split("x")]
+    except ValueError:
+        sizes = []
+    if not 1 <= len(sizes) <= 3 or min(sizes) < 1:
+        raise UsageError(f"invalid --input-size {text!r}; write 224, 224x192 or 224x192x1 (rows x columns x channels)")
+    rows, columns = sizes[0], sizes[min(1, len(sizes) - 1)]
+    channels = sizes[2] if len(sizes) == 3 else kcnn.get_architecture(network).input_shape[2]
+    return rows, columns, channels
