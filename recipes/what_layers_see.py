@@ -308,13 +308,12 @@ def looked_into(model: Any, test: Any, seed: int) -> Inside:
 
 def draw_all(models: dict[str, Any], seen: dict[str, Inside], classes: tuple[str, ...], out: Path) -> None:
     """filters.png, maps.png, fields.png and patches.png."""
-    from kcnn.explain import activations, filters
-    from kcnn.explain import images as show
+    from kcnn.explain import activations, filters, plots
     from kcnn.plots.figures import save_figure
 
     model, one = models["trained"], seen["trained"]
-    save_figure(show.plot_kernels(filters(model), "conv1"), out / "filters.png")
-    save_figure(show.plot_activations(activations(model, one.pictures[:1], "conv?_relu")), out / "maps.png")
+    save_figure(plots.plot_filters(filters(model), "conv1"), out / "filters.png")
+    save_figure(plots.plot_activations(activations(model, one.pictures[:1], "conv?_relu")), out / "maps.png")
     save_figure(
         fields_drawn(one.pictures[0], {name: of.slopes for name, of in seen.items()}, one.fields), out / "fields.png"
     )

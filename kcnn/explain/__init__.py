@@ -1,6 +1,6 @@
-"""What a model looks at: activations, filters, Grad-CAM, occlusion, receptive fields, training statistics.
+"""Explain a model: activations, filters, Grad-CAM, occlusion, receptive fields, training statistics.
 
-Each function works on any flat Keras model. Nothing is imported until it is used.
+Each function takes any flat Keras model. Nothing is imported until it is used.
 """
 
 import lazy_loader

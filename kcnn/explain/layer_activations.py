@@ -1,4 +1,4 @@
-"""What layers of a model give for pictures, and the kernels that they slide over them."""
+"""What layers of a model give for images, and the kernels of its convolutions."""
 
 from typing import Any
 
@@ -10,49 +10,61 @@ from kcnn.explain import model_access
 
 
 def activations(model: Any, images: Any, layers: str = "*") -> dict[str, np.ndarray]:
-    """The outputs of every layer whose name fits the glob `layers`, by name in order, float32 (n, ...).
+    """Compute the outputs of layers for images, in inference mode and one forward pass.
 
-    `images` are pictures (n, rows, columns, channels) as the model takes them; they go through it once, in inference.
-    LookupError, with the nearest names, where no layer answers; TypeError where the model has no graph; ValueError.
+    Args:
+        model: A flat Keras model.
+        images: (n, rows, columns, channels), scaled as the model takes them.
+        layers: A glob of layer names, such as "inception_4{a,e}_*".
+
+    Returns:
+        float32 (n, ...) by the layer's name, inputs before outputs.
+
+    Raises:
+        UnknownNameError: No layer matches; the message has the nearest names.
+        TypeError: The model has no graph.
+        ValueError: The model takes images of another shape.
     """
-    wanted = model_access.match_layers(model, layers)
+    tensors = model_access.match_layers(model, layers)
     x = ops.convert_to_tensor(model_access.to_batch(model, images))
-    found = model_access.replay(list(wanted.values()), [(model_access.find_image_input(model), x)])
-    return {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in zip(wanted, found, strict=True)}
+    values = model_access.replay(list(tensors.values()), [(model_access.find_image_input(model), x)])
+    return {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in zip(tensors, values, strict=True)}
 
 
 def filters(model: Any, layer: str | None = None) -> np.ndarray:
-    """The kernels of a convolution, by default of the first: float32 (rows, columns, in, out).
+    """Return the kernels of a convolution.
 
-    A depthwise one's out is its filters per channel, a grouped one's in is the channels of one group.
-    LookupError, with the nearest names, for a layer that is not there; ValueError where it is no convolution.
+    Args:
+        model: A flat Keras model.
+        layer: The layer's name; by default the first convolution.
+
+    Returns:
+        float32 (rows, columns, in, out). Of a depthwise convolution, out are the filters per channel; of a grouped
+        one, in are the channels of one group.
+
+    Raises:
+        UnknownNameError: No layer has this name; the message has the nearest.
+        ValueError: The layer is not a convolution, or the model has none.
     """
     if layer is None:
         layer = find_first_convolution(model)
         if layer is None:
-            hint = model_access.find_nested(model_access.list_layers(model).values())
-            raise ValueError(f"{model.name!r} has no convolution, so there are no filters to see{hint}")
-    kernel = _kernel(model_access.keras_operation(model_access.find_layer(model, layer)))
+            hint = model_access.describe_nested_model(model_access.list_layers(model).values())
+            raise ValueError(f"{model.name!r} has no convolution, so it has no filters{hint}")
+    kernel = _get_kernel(model_access.keras_operation(model_access.find_layer(model, layer)))
     if kernel is None:
-        raise ValueError(
-            f"layer {layer!r} of {model.name!r} is no convolution; the first one is {find_first_convolution(model)!r}"
-        )
+        first = find_first_convolution(model)
+        raise ValueError(f"layer {layer!r} of {model.name!r} is not a convolution; the first one is {first!r}")
     return ops.convert_to_numpy(ops.cast(kernel, "float32"))
 
 
 def find_first_convolution(model: Any) -> str | None:
-    """The name of a model's first convolution, None where it has none."""
-    return next(
-        (
-            name
-            for name, one in model_access.list_layers(model).items()
-            if _kernel(model_access.keras_operation(one)) is not None
-        ),
-        None,
-    )
+    """Return the name of a model's first convolution, None where it has none."""
+    layers = model_access.list_layers(model).items()
+    return next((name for name, one in layers if _get_kernel(model_access.keras_operation(one)) is not None), None)
 
 
-def _kernel(layer: Any) -> Any:
+def _get_kernel(layer: Any) -> Any:
     if isinstance(layer, keras.layers.SeparableConv2D):
         return layer.depthwise_kernel
     kernel = getattr(layer, "kernel", None)

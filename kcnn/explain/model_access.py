@@ -6,150 +6,191 @@ from typing import Any
 import keras
 import numpy as np
 
-from kcnn.graph.names import suggest
+from kcnn.graph.names import UnknownNameError, join_or, suggest
 from kcnn.graph.tracing import compile_glob, topological_order
 from kcnn.keras_bridge.from_keras import producers
 
-PROBABLE = ("softmax", "sigmoid")
+PROBABILITY_ACTIVATIONS = ("softmax", "sigmoid")
 
 
 def keras_operation(tensor: Any) -> Any:
-    """The layer, or the op of Keras', that makes a Keras tensor."""
+    """Return the layer, or the Keras op, that makes a Keras tensor."""
     return tensor._keras_history.operation
 
 
 def find_image_input(model: Any) -> Any:
-    """The Keras tensor of a model's pictures, (batch, rows, columns, channels).
+    """Return the Keras tensor of a model's images, (batch, rows, columns, channels).
 
-    TypeError where the model has no graph; ValueError where it takes anything but one batch of pictures.
+    Raises:
+        TypeError: The model has no graph.
+        ValueError: The model takes anything but one batch of images.
     """
     if not isinstance(model, keras.Model):
-        raise TypeError(f"kcnn.explain takes a Keras model, not {model!r}")
+        raise TypeError(f"kcnn.explain expects a Keras model, got {model!r}")
     try:
-        ins = model.inputs if model.outputs else None
+        inputs = model.inputs if model.outputs else None
     except (AttributeError, ValueError):
-        ins = None
-    if not ins:
-        raise TypeError(f"{model.name!r} is a subclassed or unbuilt model: it has no graph to look into")
-    if len(ins) != 1 or len(ins[0].shape) != 4:
-        shapes = ", ".join(str(tuple(one.shape)) for one in ins)
-        raise ValueError(f"{model.name!r} takes {shapes}, not one batch of pictures (batch, rows, columns, channels)")
-    return ins[0]
+        inputs = None
+    if not inputs:
+        raise TypeError(f"{model.name!r} is a subclassed or unbuilt model without a graph; build a functional model")
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        raise ValueError(
+            f"{model.name!r} takes {shapes}; expected one batch of images (batch, rows, columns, channels)"
+        )
+    return inputs[0]
+
+
+def find_output(model: Any) -> Any:
+    """Return the Keras tensor of a model's scores, (batch, classes).
+
+    Raises:
+        TypeError: The model has no graph.
+        ValueError: The model ends in something else.
+    """
+    find_image_input(model)
+    output = model.outputs[0]
+    if len(output.shape) != 2:
+        raise ValueError(f"{model.name!r} ends in {tuple(output.shape)}; expected class scores (batch, classes)")
+    return output
 
 
 def list_layers(model: Any) -> dict[str, Any]:
-    """The Keras tensor that each layer gives, by the layer's name, inputs before outputs.
+    """Return the Keras tensor that each layer makes, by the layer's name, inputs before outputs.
 
-    A layer that is used twice, or gives two tensors, is there again as NAME_2.
+    A layer that is used twice, or makes two tensors, is listed again as NAME_2.
     """
     find_image_input(model)
-    found: dict[str, Any] = {}
+    layers: dict[str, Any] = {}
     for tensor in topological_order(*model.outputs, sources=producers):
         if producers(tensor):
             name = keras_operation(tensor).name
             number, free = 2, name
-            while free in found:
+            while free in layers:
                 free, number = f"{name}_{number}", number + 1
-            found[free] = tensor
-    return found
+            layers[free] = tensor
+    return layers
 
 
 def match_layers(model: Any, glob: str) -> dict[str, Any]:
-    """Those of `layers` that fit a glob with `*`, `?`, `[ab]` and `{a,b}`; LookupError with the nearest names."""
-    there = list_layers(model)
-    found = {name: tensor for name, tensor in there.items() if compile_glob(glob)(name)}
-    if not found:
-        raise LookupError(_unanswered(model, there, glob))
-    return found
+    """Return the layers whose names match a glob.
+
+    Args:
+        model: A flat Keras model.
+        glob: May have `*`, `?`, `[ab]` and `{a,b}`.
+
+    Returns:
+        Keras tensors by the layer's name, as from `list_layers`.
+
+    Raises:
+        UnknownNameError: No layer matches; the message has the nearest names.
+    """
+    layers = list_layers(model)
+    matching = {name: tensor for name, tensor in layers.items() if compile_glob(glob)(name)}
+    if not matching:
+        raise _unknown_layer(model, layers, glob)
+    return matching
 
 
 def find_layer(model: Any, name: str) -> Any:
-    """The Keras tensor of one layer, by its name; LookupError with the nearest names."""
-    there = list_layers(model)
-    if name not in there:
-        raise LookupError(_unanswered(model, there, name))
-    return there[name]
+    """Return the Keras tensor of one layer, by its name.
+
+    Raises:
+        UnknownNameError: No layer has this name; the message has the nearest.
+    """
+    layers = list_layers(model)
+    if name not in layers:
+        raise _unknown_layer(model, layers, name)
+    return layers[name]
 
 
-def _unanswered(model: Any, there: Mapping[str, Any], glob: str) -> str:
-    near = ", ".join(suggest(glob.replace("*", ""), there, 4))
-    return f"no layer of {model.name!r} answers to {glob!r}; the nearest are {near}{find_nested(there.values())}"
+def _unknown_layer(model: Any, layers: Mapping[str, Any], glob: str) -> UnknownNameError:
+    near = join_or(suggest(glob.replace("*", ""), layers, 4))
+    hint = describe_nested_model(layers.values())
+    return UnknownNameError(f"no layer of {model.name!r} matches {glob!r}. Did you mean {near}?{hint}")
 
 
-def find_nested(tensors: Iterable[Any]) -> str:
-    """What to do where a model stands in the place of one of the layers that make Keras tensors; nothing where none."""
+def describe_nested_model(tensors: Iterable[Any]) -> str:
+    """Return what to do about a model nested in the place of a layer that makes one of the tensors; "" without one."""
     inner = next((keras_operation(one).name for one in tensors if isinstance(keras_operation(one), keras.Model)), None)
-    return (
-        f"; {inner!r} is a model inside it, whose layers kcnn.optimize_for_inference(model) brings into the open"
-        if inner
-        else ""
-    )
+    return f" ({inner!r} is a nested model; flatten it with kcnn.optimize_for_inference)" if inner else ""
 
 
 def to_batch(model: Any, images: Any) -> np.ndarray:
-    """`images` as float32 (n, rows, columns, channels), as the model takes them; ValueError where it does not."""
-    wanted = tuple(find_image_input(model).shape)
-    found = np.asarray(images, "float32")
-    fits = found.ndim == 4 and len(found) and all(w in (None, n) for w, n in zip(wanted, found.shape, strict=True))
-    if not fits:
-        size = ", ".join("any" if n is None else str(n) for n in wanted[1:])
-        raise ValueError(f"{model.name!r} takes pictures (n, {size}), at least one, not an array of {found.shape}")
-    return found
+    """Return images as a float32 array (n, rows, columns, channels) that the model takes.
+
+    Raises:
+        ValueError: The model takes images of another shape, or there are none.
+    """
+    expected = tuple(find_image_input(model).shape)
+    batch = np.asarray(images, "float32")
+    if batch.ndim != 4 or not len(batch) or any(e not in (None, n) for e, n in zip(expected, batch.shape, strict=True)):
+        size = ", ".join("any" if n is None else str(n) for n in expected[1:])
+        raise ValueError(f"{model.name!r} expects images (n, {size}), at least one, got an array of {batch.shape}")
+    return batch
 
 
-def choose_classes(model: Any, scores: np.ndarray, classes: int | Sequence[int] | None) -> np.ndarray:
-    """A class number for each row of scores (n, classes): the one asked for, else that of the highest score."""
+def choose_classes(scores: np.ndarray, classes: int | Sequence[int] | None) -> np.ndarray:
+    """Return a class index for each row of scores.
+
+    Args:
+        scores: (n, classes).
+        classes: One index for all rows, one for each, or None for the class of the highest score.
+
+    Raises:
+        ValueError: An index that no class has, or too few or too many of them.
+    """
     if classes is None:
         return scores.argmax(axis=-1)
-    found = np.asarray(classes)
+    indices = np.asarray(classes)
     count = scores.shape[-1]
-    whole = found.dtype.kind in "iu" and found.shape in ((), (len(scores),))
-    if not whole or found.min() < 0 or found.max() >= count:
+    fits = indices.dtype.kind in "iu" and indices.shape in ((), (len(scores),))
+    if not fits or indices.min() < 0 or indices.max() >= count:
         raise ValueError(
-            f"classes are numbers from 0 to {count - 1}, one for each of {len(scores)} pictures or one for all, "
-            f"not {classes!r}"
+            f"classes must be indices from 0 to {count - 1}, one for each of {len(scores)} images or one for all, "
+            f"got {classes!r}"
         )
-    return np.broadcast_to(found, (len(scores),))
-
-
-def find_output(model: Any) -> Any:
-    """The Keras tensor of a model's scores, (batch, classes); ValueError where it ends in none."""
-    find_image_input(model)
-    found = model.outputs[0]
-    if len(found.shape) != 2:
-        raise ValueError(f"{model.name!r} ends in {tuple(found.shape)}, not in scores of classes (batch, classes)")
-    return found
+    return np.broadcast_to(indices, (len(scores),))
 
 
 def output_activation(tensor: Any) -> str | None:
-    """ "softmax" or "sigmoid" where that made a tensor, and so probabilities; None where its numbers are scores."""
+    """Return the activation that makes a tensor's values probabilities, "softmax" or "sigmoid"; None for scores."""
     last = keras_operation(tensor)
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
     name = getattr(getattr(last, "activation", None), "__name__", None)
-    return name if name in PROBABLE else None
+    return name if name in PROBABILITY_ACTIVATIONS else None
 
 
-def _called(layer: Any, args: Any, kwargs: Any) -> Any:
+def _call(layer: Any, args: Any, kwargs: Any) -> Any:
     return layer(*args, **kwargs)
 
 
 def replay(
-    ends: Sequence[Any], given: Sequence[tuple[Any, Any]], call: Callable[[Any, Any, Any], Any] = _called
+    outputs: Sequence[Any],
+    values: Sequence[tuple[Any, Any]],
+    call: Callable[[Any, Any, Any], Any] = _call,
 ) -> list[Any]:
-    """The values of Keras tensors `ends`, in inference, from those of other tensors of their graph.
+    """Compute Keras tensors in inference mode from the values of other tensors of their graph.
 
-    `given` are pairs of a Keras tensor and its value. `call(layer, args, kwargs)` may compute a layer otherwise.
-    A keras.Model from a tensor in the middle would do so too, but leaves new nodes on the layers, by which
-    `layer.output` is an error from then on.
+    A keras.Model from a tensor in the middle would do so too, but leaves new nodes on the layers, and `layer.output`
+    is an error from then on.
+
+    Args:
+        outputs: The Keras tensors to compute.
+        values: Pairs of a Keras tensor and its value.
+        call: Computes a layer from (layer, args, kwargs); by default by calling it.
+
+    Returns:
+        The values of `outputs`.
     """
-    made: dict[int, Any] = {id(tensor): value for tensor, value in given}
+    made: dict[int, Any] = {id(tensor): value for tensor, value in values}
     known: Mapping[int, Any] = dict(made)
-    for tensor in topological_order(*ends, sources=lambda one: () if id(one) in known else producers(one)):
+    for tensor in topological_order(*outputs, sources=lambda one: () if id(one) in known else producers(one)):
         if id(tensor) in made:
             continue
         history = tensor._keras_history
         node = history.operation._inbound_nodes[history.node_index]
         results = call(history.operation, *node.arguments.fill_in(made))
         made.update(zip(map(id, node.output_tensors), keras.tree.flatten(results), strict=True))
-    return [made[id(tensor)] for tensor in ends]
+    return [made[id(tensor)] for tensor in outputs]

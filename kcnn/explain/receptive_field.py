@@ -1,4 +1,4 @@
-"""The receptive field of a layer, measured on the model and known by arithmetic."""
+"""The receptive field of a layer, measured by gradients and computed by arithmetic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,38 +14,48 @@ from kcnn.explain.gradients import compute_gradient
 from kcnn.graph import shape_inference
 from kcnn.graph.shape_inference import WHOLE_INPUT, Pair
 from kcnn.graph.tracing import SymbolicTensor, topological_order
-from kcnn.keras_bridge import layers as own
-from kcnn.keras_bridge.from_keras import producers
-from kcnn.keras_bridge.from_keras import read_graph as drawn
+from kcnn.keras_bridge import layers as kcnn_layers
+from kcnn.keras_bridge.from_keras import producers, read_graph
 
 _LAYERS = keras.layers
-_POINTWISE = (  # by which no pixel sees another; skipped, for they may hide one or move numbers out of range
-    *(_LAYERS.BatchNormalization, _LAYERS.Rescaling, _LAYERS.Normalization, own.LocalResponseNormalization),
+_FLOATS = ("float", "bfl")
+_POINTWISE = (  # no pixel sees another by these; skipped, for they may hide a pixel or saturate
+    *(_LAYERS.BatchNormalization, _LAYERS.Rescaling, _LAYERS.Normalization, kcnn_layers.LocalResponseNormalization),
     *(_LAYERS.LayerNormalization, _LAYERS.Activation, _LAYERS.ReLU, _LAYERS.LeakyReLU, _LAYERS.PReLU, _LAYERS.ELU),
     *(_LAYERS.Softmax, _LAYERS.Dropout, _LAYERS.SpatialDropout2D, _LAYERS.GaussianNoise, _LAYERS.GaussianDropout),
 )
-_WITH_FUNCTION = (_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.SeparableConv2D, _LAYERS.Dense)
+_WITH_ACTIVATION = (_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.SeparableConv2D, _LAYERS.Dense)
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredReceptiveField:
-    """What one position of a layer sees of the picture. Ranges are (first pixel, pixel behind the last).
+    """The receptive field of one position of a layer, within the image. Ranges are (first pixel, pixel after the last).
 
-    Where arithmetic does not know a layer (see kcnn.keras_bridge.from_keras), it takes it to see one pixel, and the two may differ.
+    Where arithmetic does not know a layer (see kcnn.from_keras), it takes it to see one pixel, and the two may differ.
+
+    Attributes:
+        layer: The layer's name.
+        position: (row, column) in the layer's output.
+        rows: Range of image rows, measured.
+        columns: Range of image columns, measured.
+        gradient: float32 (rows, columns) of the image: how much each pixel counts, 1 at most.
+        theory_rows: Range of image rows by arithmetic, cut at the image's edges.
+        theory_columns: Range of image columns by arithmetic, cut at the image's edges.
+        size: (rows, columns) of the receptive field of a position far from every edge, as in kcnn.summary.
     """
 
     layer: str
-    position: Pair  # (row, column) in the layer's output
-    rows: Pair  # measured
+    position: Pair
+    rows: Pair
     columns: Pair
-    gradient: np.ndarray  # (rows, columns) of the picture: how much each pixel counts, 1 at the most
-    theory_rows: Pair  # by arithmetic, within the picture
+    gradient: np.ndarray
+    theory_rows: Pair
     theory_columns: Pair
-    size: Pair  # by kcnn.measure: (rows, columns) of the field of a position far from every edge
+    size: Pair
 
     @property
     def agrees(self) -> bool:
-        """Whether what was measured is what arithmetic says."""
+        """Return whether the measured ranges equal those by arithmetic."""
         return (self.rows, self.columns) == (self.theory_rows, self.theory_columns)
 
 
@@ -58,59 +68,73 @@ def measure_receptive_field(
     draws: int = 3,
     seed: int = 0,
 ) -> MeasuredReceptiveField:
-    """The pixels on which one position of a layer depends, measured by gradients, beside those known by arithmetic.
+    """Measure the pixels on which one position of a layer depends, beside those known by arithmetic.
 
-    `position` is (row, column) in the layer's output, by default the middle. The gradient of its sum over channels
-    with respect to the picture is computed by the model's own layers with random positive weights, and averaged over
-    `draws` of them; max pools average, gates add and pointwise functions are skipped, so that none hides a pixel. The
-    model keeps its weights. `input_shape` is needed where the model's size is open.
+    The model's own layers compute the gradient of the position, summed over channels, with respect to the image, with
+    random positive weights; max pools average, gates add and pointwise functions are skipped, so that none hides a
+    pixel. The model keeps its weights. How far a trained network effectively looks, which is less (arXiv:1701.04128),
+    is not measured.
 
-    How far a trained network really looks, which is less (arXiv:1701.04128), is not measured by this.
-    LookupError, with the nearest names; TypeError where the model has no graph; ValueError where the layer has no
-    rows and columns, `position` is outside of it, a whole model is on the way to it, or the size is open.
+    Args:
+        model: A flat Keras model.
+        layer: A layer with rows and columns.
+        position: (row, column) in the layer's output; by default the middle.
+        input_shape: (rows, columns, channels); required where the model's input size is open.
+        draws: Random weights to average over.
+        seed: Fixes the random weights.
+
+    Returns:
+        Both receptive fields, and the gradient.
+
+    Raises:
+        UnknownNameError: No layer has this name; the message has the nearest.
+        TypeError: The model has no graph.
+        ValueError: The layer has no rows and columns, `position` is outside of it, a nested model leads to it, or the
+            input size is open.
     """
     image, tensor = model_access.find_image_input(model), model_access.find_layer(model, layer)
-    if hint := model_access.find_nested(topological_order(tensor, sources=producers)):
-        raise ValueError(f"arithmetic does not see through all that leads to layer {layer!r} of {model.name!r}{hint}")
-    drawing, named = drawn(model, input_shape)
-    paper = drawing.input.context.layers
-    sketch = next(paper[name] for name, one in named.items() if one is tensor)
-    if len(sketch.shape) != 3:
-        raise ValueError(f"layer {layer!r} of {model.name!r} gives {sketch.shape}, which has no rows and columns")
-    rows, columns = sketch.shape[:2]
+    if hint := model_access.describe_nested_model(topological_order(tensor, sources=producers)):
+        raise ValueError(f"cannot compute the receptive field of layer {layer!r} of {model.name!r}{hint}")
+    graph, tensors = read_graph(model, input_shape)
+    symbols = graph.input.context.layers
+    symbol = next(symbols[name] for name, one in tensors.items() if one is tensor)
+    if len(symbol.shape) != 3:
+        raise ValueError(f"layer {layer!r} of {model.name!r} gives {symbol.shape}, which has no rows and columns")
+    rows, columns = symbol.shape[:2]
     at = (rows // 2, columns // 2) if position is None else (int(position[0]), int(position[1]))
     if not (0 <= at[0] < rows and 0 <= at[1] < columns):
         raise ValueError(f"position {at} is outside of layer {layer!r}, which has {rows}x{columns} positions")
     rng = np.random.default_rng(seed)
-    x = ops.full((1, *drawing.input.shape), 1e-12)  # so that what is not skipped is far from saturated
+    x = ops.full((1, *graph.input.shape), 1e-12)  # so that what is not skipped is far from saturated
     weights = {id(one): (layer, one) for layer in model.layers for one in layer.weights}.values()
 
-    def seen(given: list[Any]) -> tuple[Any, tuple[()]]:
-        found = model_access.replay([tensor], [(image, given[0])], _positive)[0]
-        return ops.sum(ops.cast(found, "float32")[0, at[0], at[1]]), ()
+    def sum_position(inputs: list[Any]) -> tuple[Any, tuple[()]]:
+        output = model_access.replay([tensor], [(image, inputs[0])], _call_positive)[0]
+        return ops.sum(ops.cast(output, "float32")[0, at[0], at[1]]), ()
 
-    total = np.zeros(drawing.input.shape[:2])
+    total = np.zeros(graph.input.shape[:2])
     for _ in range(draws):
-        mapping = [(one, _drawn(layer, one, rng)) for layer, one in weights if one.dtype.startswith(("float", "bfl"))]
+        mapping = [(one, _draw_weight(layer, one, rng)) for layer, one in weights if one.dtype.startswith(_FLOATS)]
         with keras.StatelessScope(mapping):
-            (slope,), _ = compute_gradient(seen, [x])
-        if slope is not None:
-            found = ops.convert_to_numpy(ops.cast(slope, "float32"))[0].astype("float64").sum(axis=-1)
-            total += found / max(found.max(), np.finfo("float64").tiny) / draws
-    theory = _theory(sketch, at, drawing.input)
+            (gradient,), _ = compute_gradient(sum_position, [x])
+        if gradient is not None:
+            pixels = ops.convert_to_numpy(ops.cast(gradient, "float32"))[0].astype("float64").sum(axis=-1)
+            total += pixels / max(pixels.max(), np.finfo("float64").tiny) / draws
+    theory_rows, theory_columns = _compute_theory(symbol, at, graph.input)
     return MeasuredReceptiveField(
-        layer,
-        at,
-        _range(total.sum(axis=1)),
-        _range(total.sum(axis=0)),
-        (total / (total.max() or 1)).astype("float32"),
-        *theory,
-        summary(sketch)[-1].receptive_field,
+        layer=layer,
+        position=at,
+        rows=_find_range(total.sum(axis=1)),
+        columns=_find_range(total.sum(axis=0)),
+        gradient=(total / (total.max() or 1)).astype("float32"),
+        theory_rows=theory_rows,
+        theory_columns=theory_columns,
+        size=summary(symbol)[-1].receptive_field,
     )
 
 
-def _positive(layer: Any, args: Any, kwargs: Any) -> Any:
-    """A layer with its geometry alone: pointwise functions left out, maxima as means, products as sums."""
+def _call_positive(layer: Any, args: Any, kwargs: Any) -> Any:
+    """Compute a layer by its geometry alone: pointwise functions left out, maxima as means, products as sums."""
     if isinstance(layer, _POINTWISE):
         return args[0]
     if type(layer).__name__ == "Multiply":  # Keras' layer or its op: a gate's product of small numbers vanishes
@@ -119,9 +143,9 @@ def _positive(layer: Any, args: Any, kwargs: Any) -> Any:
         return ops.average_pool(args[0], layer.pool_size, layer.strides, layer.padding, data_format=layer.data_format)
     if isinstance(layer, _LAYERS.GlobalMaxPooling2D):
         return ops.mean(args[0], axis=(1, 2), keepdims=layer.keepdims)
-    if isinstance(layer, own.Pad2D) and layer.fill == "lowest":
-        return own.Pad2D(layer.padding, "zeros", layer.channels)(args[0])
-    if not isinstance(layer, _WITH_FUNCTION):
+    if isinstance(layer, kcnn_layers.Pad2D) and layer.padding_mode == "lowest":
+        return kcnn_layers.Pad2D(layer.padding, "zeros", layer.channels)(args[0])
+    if not isinstance(layer, _WITH_ACTIVATION):
         return layer(*args, **kwargs)
     function, layer.activation = layer.activation, keras.activations.linear
     try:
@@ -130,20 +154,20 @@ def _positive(layer: Any, args: Any, kwargs: Any) -> Any:
         layer.activation = function
 
 
-def _drawn(layer: Any, weight: Any, rng: np.random.Generator) -> np.ndarray:
-    """A positive value of a weight by which a layer gives means: numbers neither grow nor vanish with depth."""
+def _draw_weight(layer: Any, weight: Any, rng: np.random.Generator) -> np.ndarray:
+    """A positive value of a weight that makes the layer average: values neither grow nor vanish with depth."""
     shape = tuple(weight.shape)
     if len(shape) < 2:
         return np.full(shape, 0.0 if weight.name in ("bias", "beta", "moving_mean") else 1.0)
     depthwise = "depthwise" in weight.name or isinstance(layer, _LAYERS.DepthwiseConv2D)
-    many = np.prod(shape[:2] if depthwise else shape[:-1])
-    return rng.uniform(0.5, 1.5, shape) / many
+    fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
+    return rng.uniform(0.5, 1.5, shape) / fan_in
 
 
-def _theory(end: SymbolicTensor, at: Pair, image: SymbolicTensor) -> tuple[Pair, Pair]:
-    """The rows and columns of the image of which a position can depend, cut at the edge of every map between."""
-    first, last = {id(end): at}, {id(end): at}  # of each map, both inside
-    for x in reversed(topological_order(end)):
+def _compute_theory(output: SymbolicTensor, at: Pair, image: SymbolicTensor) -> tuple[Pair, Pair]:
+    """The rows and columns of the image on which a position can depend, cut at the edge of every map between."""
+    first, last = {id(output): at}, {id(output): at}  # of each map, both inside
+    for x in reversed(topological_order(output)):
         if id(x) not in first or not x.inputs:
             continue
         window = shape_inference.input_window(x.op, *(source.shape for source in x.inputs))
@@ -169,7 +193,7 @@ def _theory(end: SymbolicTensor, at: Pair, image: SymbolicTensor) -> tuple[Pair,
     return (top, bottom + 1), (left, right + 1)
 
 
-def _range(counts: np.ndarray) -> Pair:
-    """(first, behind the last) of what is not zero; (0, 0) where all is."""
-    found = np.flatnonzero(counts)
-    return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0)
+def _find_range(counts: np.ndarray) -> Pair:
+    """(first, after the last) of the values that are not zero; (0, 0) where all are."""
+    nonzero = np.flatnonzero(counts)
+    return (int(nonzero[0]), int(nonzero[-1]) + 1) if len(nonzero) else (0, 0)

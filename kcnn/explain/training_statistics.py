@@ -1,4 +1,4 @@
-"""How a training goes inside: gradients and activations of every layer, now and then, on the same few pictures."""
+"""Gradient and activation statistics of every layer during training, on a small fixed batch."""
 
 import csv
 from os import PathLike
@@ -16,17 +16,25 @@ from kcnn.training.run_directory import to_csv
 
 
 class TrainingStatistics(keras.callbacks.Callback):
-    """Rows of gradient and activation statistics per layer, after the first step and every `every` steps from there.
+    """Records gradient and activation statistics per layer, after the first step and every `every` steps from there.
 
-    `images` (n, rows, columns, channels) and `labels` are a small batch, always the same, as `fit` takes them. A row
-    has the step, counted from 1, the layer, the norm of the loss' gradient over the layer's trainable weights (none
-    where it has no such), and the mean, standard deviation and share of zeros of its output, in training. `rows` has
-    them, and `path` gets them as CSV after each epoch; what a training that is gone on with wrote before is kept.
-    Only layers that fit the glob `layers` are watched. Nothing of the training changes: weights, moving statistics,
-    metrics and random numbers stay as they are.
+    A row has the step, counted from 1, the layer, the norm of the loss gradient over the layer's trainable weights
+    (None without any), and the mean, standard deviation and fraction of zeros of its output in training mode. `rows`
+    has them, and `path` gets them as CSV after each epoch; rows of a training that is resumed are kept. Training is
+    unchanged: weights, moving statistics, metrics and random numbers stay as they are.
 
-    LookupError where no layer answers, TypeError where the model has no graph, ValueError where the pictures are not
-    what it takes: when training begins.
+    Args:
+        images: A small batch (n, rows, columns, channels), as `fit` takes it.
+        labels: Its labels.
+        path: The CSV file; None writes none.
+        every: Steps from sample to sample.
+        layers: A glob of the layers to watch.
+
+    Raises:
+        ValueError: `every` is below 1, or there are more or fewer labels than images; when training begins, images
+            that the model does not take.
+        UnknownNameError: No layer matches, when training begins.
+        TypeError: The model has no graph, when training begins.
     """
 
     def __init__(
@@ -34,71 +42,75 @@ class TrainingStatistics(keras.callbacks.Callback):
     ):
         super().__init__()
         if every < 1:
-            raise ValueError(f"statistics are taken every so many steps, at least 1, not {every}")
+            raise ValueError(f"every must be at least 1 step, got {every}")
         if len(images) != len(labels):
-            raise ValueError(f"there are {len(images)} images and {len(labels)} labels")
+            raise ValueError(f"expected one label for each image, got {len(images)} images and {len(labels)} labels")
         self.images, self.labels = np.asarray(images), np.asarray(labels)
         self.path = None if path is None else Path(path)
         self.every, self.layers = every, layers
         self.rows: list[dict[str, Any]] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Find the layers to watch, and the rows of a training that is resumed."""
         model = self.model
-        wanted = model_access.match_layers(model, self.layers)
+        tensors = model_access.match_layers(model, self.layers)
         self._x = ops.convert_to_tensor(model_access.to_batch(model, self.images))
         self._y = ops.convert_to_tensor(self.labels)
-        self._inside = keras.Model(model.inputs, [list(model.outputs), list(wanted.values())])
-        self._names = list(wanted)
+        self._watched = keras.Model(model.inputs, [list(model.outputs), list(tensors.values())])
+        self._names = list(tensors)
         weights: dict[str, list[Any]] = {}
-        for name, tensor in wanted.items():
+        for name, tensor in tensors.items():
             own = getattr(model_access.keras_operation(tensor), "trainable_variables", [])
             if own and not any(own[0] is one for group in weights.values() for one in group):
                 weights[name] = own
         self._weights = weights
         self._done = int(ops.convert_to_numpy(model.optimizer.iterations))
-        self._next = self._done + 1 + -self._done % self.every  # as if it had never stopped
-        self.rows = [row for row in self._written() if row["step"] <= self._done] if self._done else []
+        self._next = self._done + 1 + -self._done % self.every  # as without the interruption
+        self.rows = [row for row in self._read_rows() if row["step"] <= self._done] if self._done else []
         self._before = self._done  # steps before this epoch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Take a sample where one is due."""
         self._done = self._before + batch + 1
         if self._done >= self._next:  # fit may take several steps at once
             self._next += -(-(self._done + 1 - self._next) // self.every) * self.every
             self.rows += self._sample(self._done)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write the rows."""
         self._before = self._done
-        self._write()
+        self._write_rows()
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._write()
+        """Write the rows."""
+        self._write_rows()
 
     def _sample(self, step: int) -> list[dict[str, Any]]:
         if hasattr(self.model, "jax_state_sync"):  # on JAX the weights are elsewhere during fit
             self.model.jax_state_sync()
         variables = [one for own in self._weights.values() for one in own]
         values = [ops.copy(one) for one in variables]
-        slopes, inside = compute_gradient(lambda at: self._loss(variables, at), values)
-        squares = [0.0 if one is None else ops.sum(ops.square(ops.cast(one, "float32"))) for one in slopes]
-        numbers = ops.convert_to_numpy(ops.stack([*squares, *(one for output in inside for one in _described(output))]))
-        sums, described = numbers[: len(squares)].tolist(), numbers[len(squares) :].reshape(-1, 3).tolist()
+        gradients, outputs = compute_gradient(lambda inputs: self._compute_loss(variables, inputs), values)
+        squares = [0.0 if one is None else ops.sum(ops.square(ops.cast(one, "float32"))) for one in gradients]
+        numbers = ops.convert_to_numpy(ops.stack([*squares, *(one for output in outputs for one in _describe(output))]))
+        sums, moments = numbers[: len(squares)].tolist(), numbers[len(squares) :].reshape(-1, 3).tolist()
         norms: dict[str, float] = {}
         for name, own in self._weights.items():
             norms[name] = float(np.sqrt(sum(sums[: len(own)])))
             sums = sums[len(own) :]
         return [
             {"step": step, "layer": name, "gradient_norm": norms.get(name), "mean": mean, "std": std, "zeros": zeros}
-            for name, (mean, std, zeros) in zip(self._names, described, strict=True)
+            for name, (mean, std, zeros) in zip(self._names, moments, strict=True)
         ]
 
-    def _loss(self, variables: list[Any], values: list[Any]) -> tuple[Any, list[Any]]:
+    def _compute_loss(self, variables: list[Any], values: list[Any]) -> tuple[Any, list[Any]]:
         """The loss with these values of the variables, and each layer's output."""
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
-            outputs, inside = self._inside(self._x, training=True)
+            outputs, watched = self._watched(self._x, training=True)
             outputs = outputs[0] if len(outputs) == 1 else outputs
-            return self.model.compute_loss(self._x, self._y, outputs, None, training=True), inside
+            return self.model.compute_loss(self._x, self._y, outputs, None, training=True), watched
 
-    def _written(self) -> list[dict[str, Any]]:
+    def _read_rows(self) -> list[dict[str, Any]]:
         """The rows in the file."""
         if self.path is None or not self.path.exists():
             return []
@@ -107,17 +119,17 @@ class TrainingStatistics(keras.callbacks.Callback):
                 {
                     "step": int(row.pop("step")),
                     "layer": row.pop("layer"),
-                    **{word: float(value) if value else None for word, value in row.items()},
+                    **{column: float(value) if value else None for column, value in row.items()},
                 }
                 for row in csv.DictReader(file)
             ]
 
-    def _write(self) -> None:
+    def _write_rows(self) -> None:
         if self.path is not None and self.rows:
             write_text(self.path, to_csv(self.rows))
 
 
-def _described(output: Any) -> tuple[Any, Any, Any]:
-    """Mean, standard deviation and share of zeros."""
+def _describe(output: Any) -> tuple[Any, Any, Any]:
+    """Mean, standard deviation and fraction of zeros."""
     one = ops.cast(output, "float32")
     return ops.mean(one), ops.std(one), ops.mean(ops.cast(ops.equal(one, 0.0), "float32"))

@@ -1,4 +1,4 @@
-"""Looking inside models: what layers give, where the evidence is, how far a layer sees, how a training goes."""
+"""Explaining models: activations, filters, Grad-CAM, occlusion, receptive fields, training statistics."""
 
 import csv
 import inspect as standard
@@ -11,23 +11,24 @@ from PIL import Image
 import kcnn
 from kcnn.explain import TrainingStatistics, activations, filters, grad_cam, measure_receptive_field, occlusion
 from kcnn.fine_tuning import replace_head
+from kcnn.graph.names import UnknownNameError
 from kcnn.training import train
 from tests.catalogue import NETWORKS, ONE_PER_FAMILY
 
 SIDE = 24
 
 
-def body(x):
+def backbone(x):
     x = kcnn.blocks.conv(x, 8, 5, name="conv1")
     x = kcnn.blocks.max_pool(x, 2, name="pool1")
     return kcnn.blocks.conv(x, 16, 3, name="conv2")
 
 
-SMALL = kcnn.Architecture(backbone=body, reference="two convolutions", input_shape=(SIDE, SIDE, 1), classes=2)
+SMALL = kcnn.Architecture(backbone=backbone, reference="two convolutions", input_shape=(SIDE, SIDE, 1), classes=2)
 
 
 def planted(count, seed):
-    """Noise, with a bright square in the upper right corner where the class is 1."""
+    """Random images, with a bright square in the upper right corner where the class is 1."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     images = rng.uniform(0, 90, (count, SIDE, SIDE, 1)).astype("float32")
@@ -37,7 +38,7 @@ def planted(count, seed):
 
 @pytest.fixture(scope="module")
 def small():
-    """A tiny network that knows whether the square is there."""
+    """A tiny network trained to see whether the square is there."""
     keras.utils.set_random_seed(0)
     model = kcnn.build(SMALL, seed=0)
     images, labels = planted(128, 0)
@@ -54,17 +55,17 @@ def mobile():
 
 
 def corner(heat):
-    """The share of a map's warmth that is in the corner with the square and one patch around."""
+    """The share of a heatmap that is in the corner with the square and one patch around."""
     warm = np.maximum(heat, 0)
     return warm[:11, 13:].sum() / warm.sum()
 
 
-def test_the_standard_library_keeps_its_inspect():
+def test_explain_leaves_the_standard_library_inspect_alone():
     assert standard.signature(kcnn.trace)
     assert kcnn.explain.__name__ == "kcnn.explain"
 
 
-def test_activations_are_those_of_the_layers_that_a_glob_fits(small):
+def test_activations_are_those_of_the_layers_that_match_a_glob(small):
     images = planted(3, 2)[0]
     found = activations(small, images)
     assert list(found)[-1] == "logits"
@@ -75,44 +76,48 @@ def test_activations_are_those_of_the_layers_that_a_glob_fits(small):
     assert some["conv1"].dtype == np.float32
 
 
-def test_a_layer_that_is_not_there_is_answered_with_the_nearest(small):
+def test_explain_suggests_the_nearest_layers_for_an_unknown_one(small):
     images = planted(1, 0)[0]
-    for look in (
+    for explain in (
         lambda: activations(small, images, "konv1*"),
         lambda: filters(small, "konv1"),
         lambda: grad_cam(small, images, layer="konv1"),
         lambda: measure_receptive_field(small, "konv1"),
     ):
-        with pytest.raises(LookupError, match=r"no layer of 'body' answers to 'konv1.*nearest are conv1"):
-            look()
+        with pytest.raises(UnknownNameError, match=r"no layer of 'backbone' matches 'konv1.*Did you mean 'conv1'"):
+            explain()
 
 
 @pytest.mark.parametrize(
     ("images", "classes", "said"),
     [
-        (np.zeros((SIDE, SIDE, 1)), None, r"takes pictures \(n, 24, 24, 1\), at least one, not an array of \(24"),
+        (np.zeros((SIDE, SIDE, 1)), None, r"expects images \(n, 24, 24, 1\), at least one, got an array of \(24"),
         (np.zeros((0, SIDE, SIDE, 1)), None, "at least one"),
-        (np.zeros((1, SIDE, SIDE, 3)), None, r"not an array of \(1, 24, 24, 3\)"),
-        (np.zeros((2, SIDE, SIDE, 1)), [0, 2], r"classes are numbers from 0 to 1, one for each of 2 .*not \[0, 2\]"),
-        (np.zeros((2, SIDE, SIDE, 1)), [0], r"not \[0\]"),
+        (np.zeros((1, SIDE, SIDE, 3)), None, r"got an array of \(1, 24, 24, 3\)"),
+        (
+            np.zeros((2, SIDE, SIDE, 1)),
+            [0, 2],
+            r"classes must be indices from 0 to 1, one for each of 2 .*got \[0, 2\]",
+        ),
+        (np.zeros((2, SIDE, SIDE, 1)), [0], r"got \[0\]"),
     ],
 )
-def test_what_is_no_picture_and_no_class_is_refused_with_a_word(small, images, classes, said):
-    for look in (grad_cam, occlusion):
+def test_explain_refuses_images_of_another_shape_and_unknown_classes(small, images, classes, said):
+    for explain in (grad_cam, occlusion):
         with pytest.raises(ValueError, match=said):
-            look(small, images, classes)
+            explain(small, images, classes)
 
 
-def test_filters_are_the_kernels_by_rows_columns_in_and_out(small, mobile):
+def test_filters_have_rows_columns_in_and_out(small, mobile):
     np.testing.assert_array_equal(filters(small), small.get_layer("conv1").get_weights()[0])
     assert filters(mobile).shape == (3, 3, 3, 16)
     assert filters(mobile, "block_1_depthwise").shape == (3, 3, 48, 1)
     assert filters(kcnn.build("lenet5"), "c3").shape == (5, 5, 6, 16)
-    with pytest.raises(ValueError, match="'logits' of 'body' is no convolution; the first one is 'conv1'"):
+    with pytest.raises(ValueError, match="'logits' of 'backbone' is not a convolution; the first one is 'conv1'"):
         filters(small, "logits")
 
 
-def test_grad_cam_is_warm_where_the_evidence_was_planted(small):
+def test_grad_cam_is_high_where_the_evidence_was_planted(small):
     images = planted(8, 3)[0][1::2]
     for heat in grad_cam(small, images, 1):
         assert heat.shape == (SIDE, SIDE)
@@ -122,7 +127,7 @@ def test_grad_cam_is_warm_where_the_evidence_was_planted(small):
     np.testing.assert_array_equal(grad_cam(small, images), grad_cam(small, images, [1] * 4))
 
 
-def test_occlusion_costs_where_the_evidence_was_planted(small):
+def test_occlusion_drops_the_score_where_the_evidence_was_planted(small):
     images = planted(8, 3)[0][1::2]
     for drop in occlusion(small, images, 1, patch=6, stride=2):
         assert drop.shape == (SIDE, SIDE)
@@ -130,21 +135,21 @@ def test_occlusion_costs_where_the_evidence_was_planted(small):
         assert row < 10
         assert column > 14
         assert corner(drop) > 0.6
-    with pytest.raises(ValueError, match="a stride of 7 a patch of 6 pixels leaves some uncovered"):
+    with pytest.raises(ValueError, match="stride must be 1 to 6 pixels, or patches of 6 pixels leave gaps; got 7"):
         occlusion(small, images, 1, patch=6, stride=7)
 
 
-def test_occlusion_computes_hidden_pictures_together(small, monkeypatch):
+def test_occlusion_computes_occluded_images_in_batches(small, monkeypatch):
     calls = []
-    whole = small.predict_on_batch
-    monkeypatch.setattr(small, "predict_on_batch", lambda x: calls.append(len(x)) or whole(x))
+    real = small.predict_on_batch
+    monkeypatch.setattr(small, "predict_on_batch", lambda x: calls.append(len(x)) or real(x))
     few = occlusion(small, planted(2, 4)[0], patch=8, stride=8, batch_size=5)
-    assert calls == [5] * 5  # two pictures as they are, then nine positions each
+    assert calls == [5] * 5  # two images as they are, then nine positions each
     monkeypatch.undo()
     np.testing.assert_allclose(few, occlusion(small, planted(2, 4)[0], patch=8, stride=8), rtol=1e-4, atol=1e-4)
 
 
-def test_a_look_leaves_the_model_as_it_was(small):
+def test_explain_leaves_the_model_as_it_was(small):
     before = small.get_weights()
     images = planted(2, 0)[0]
     grad_cam(small, images, layer="conv1")
@@ -154,7 +159,7 @@ def test_a_look_leaves_the_model_as_it_was(small):
     assert small.get_layer("conv1").output is not None  # an error where a layer has got a second node
 
 
-def test_a_deployed_model_is_looked_into_as_the_trained_one(small):
+def test_explain_takes_a_model_optimized_for_inference(small):
     images = planted(4, 5)[0]
     plain = kcnn.optimize_for_inference(small, softmax=True)
     np.testing.assert_allclose(grad_cam(plain, images), grad_cam(small, images), atol=1e-3)
@@ -163,23 +168,25 @@ def test_a_deployed_model_is_looked_into_as_the_trained_one(small):
     assert measure_receptive_field(plain, "conv2").agrees
 
 
-def test_a_sure_answer_behind_a_softmax_still_has_a_map(small):
-    sure = keras.Sequential([keras.Input((SIDE, SIDE, 1)), keras.layers.Conv2D(2, 3, activation="relu", name="conv")])
-    sure.add(keras.layers.GlobalAveragePooling2D())
-    sure.add(keras.layers.Dense(2, activation="softmax", name="sure"))
-    weights = sure.get_layer("sure")
+def test_grad_cam_of_a_confident_prediction_behind_a_softmax_is_not_empty(small):
+    confident = keras.Sequential(
+        [keras.Input((SIDE, SIDE, 1)), keras.layers.Conv2D(2, 3, activation="relu", name="conv")]
+    )
+    confident.add(keras.layers.GlobalAveragePooling2D())
+    confident.add(keras.layers.Dense(2, activation="softmax", name="probabilities"))
+    weights = confident.get_layer("probabilities")
     weights.set_weights([np.array([[0.0, 9.0], [0.0, 9.0]]), np.zeros(2)])
     image = planted(2, 6)[0][1:]
-    sure.get_layer("conv").set_weights([np.full((3, 3, 1, 2), 0.1), np.zeros(2)])
-    assert sure.predict(image, verbose=0)[0, 1] == 1
-    assert grad_cam(sure, image).max() > 0.9
+    confident.get_layer("conv").set_weights([np.full((3, 3, 1, 2), 0.1), np.zeros(2)])
+    assert confident.predict(image, verbose=0)[0, 1] == 1
+    assert grad_cam(confident, image).max() > 0.9
 
 
-def test_a_network_of_keras_applications_is_looked_into(mobile):
+def test_explain_takes_a_network_of_keras_applications(mobile):
     images = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3))
     assert activations(mobile, images, "block_{1,2}_expand")["block_2_expand"].shape == (2, 16, 16, 48)
     assert grad_cam(mobile, images).shape == (2, 64, 64)
-    assert grad_cam(mobile, images, layer="block_1_expand").max() <= 1  # passed by the way around it
+    assert grad_cam(mobile, images, layer="block_1_expand").max() <= 1  # the shortcut passes it by
     assert occlusion(mobile, images[:1], patch=32).shape == (1, 64, 64)
     moved = replace_head(mobile, classes=["ant", "bee"], seed=0)
     assert grad_cam(moved, images, 1).shape == (2, 64, 64)
@@ -187,17 +194,19 @@ def test_a_network_of_keras_applications_is_looked_into(mobile):
         assert measure_receptive_field(mobile, layer).agrees
 
 
-def test_a_model_inside_a_model_is_named_and_laid_flat(mobile):
+def test_explain_names_a_nested_model_and_how_to_flatten_it(mobile):
     image = keras.Input((64, 64, 3))
     nested = keras.Model(image, mobile(image))
-    with pytest.raises(LookupError, match=f"{mobile.name!r} is a model inside it, whose layers kcnn.export"):
+    with pytest.raises(
+        LookupError, match=f"{mobile.name!r} is a nested model; flatten it with kcnn.optimize_for_inference"
+    ):
         activations(nested, np.zeros((1, 64, 64, 3)), "block_1_*")
     flat = kcnn.optimize_for_inference(nested)
     assert activations(flat, np.zeros((1, 64, 64, 3)), "block_1_*")
     images = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3))
-    for look in (lambda one: grad_cam(one, images), filters, lambda one: measure_receptive_field(one, mobile.name)):
-        with pytest.raises(ValueError, match=r"a model inside it, whose layers kcnn\.deploy"):
-            look(nested)
+    for explain in (lambda one: grad_cam(one, images), filters, lambda one: measure_receptive_field(one, mobile.name)):
+        with pytest.raises(ValueError, match=r"a nested model; flatten it with kcnn\.optimize_for_inference"):
+            explain(nested)
     np.testing.assert_allclose(grad_cam(flat, images), grad_cam(mobile, images), atol=1e-3)
     assert measure_receptive_field(flat, "block_3_depthwise").agrees
     np.testing.assert_allclose(
@@ -220,7 +229,7 @@ def test_a_model_inside_a_model_is_named_and_laid_flat(mobile):
         ("inception_v3", "mixed0_pool", (99, 99, 3)),
     ],
 )
-def test_a_measured_field_is_what_arithmetic_says(name, layer, shape):
+def test_measure_receptive_field_agrees_with_arithmetic(name, layer, shape):
     model = kcnn.build(name, input_shape=shape, top=False)
     row = kcnn.summary(kcnn.from_keras(model))[layer]
     for position in (None, (0, 0), (row.shape[0] - 1, 0)):
@@ -236,7 +245,7 @@ def test_a_measured_field_is_what_arithmetic_says(name, layer, shape):
         assert field.gradient.max() == 1
 
 
-def test_saturated_functions_hide_no_pixel_of_a_field():
+def test_measure_receptive_field_sees_through_saturated_activations():
     x = image = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(x)
     x = keras.layers.MaxPooling2D(3, 1)(x + 100.0)
@@ -247,14 +256,14 @@ def test_saturated_functions_hide_no_pixel_of_a_field():
     assert field.size == (7, 7)
 
 
-def test_a_field_is_of_layers_with_places_and_of_positions_in_them(small):
-    with pytest.raises(ValueError, match=r"'logits' of 'body' gives .* which has no rows and columns"):
+def test_measure_receptive_field_refuses_flat_layers_and_positions_outside(small):
+    with pytest.raises(ValueError, match=r"'logits' of 'backbone' gives .* which has no rows and columns"):
         measure_receptive_field(small, "logits")
     with pytest.raises(ValueError, match=r"position \(99, 0\) is outside of layer 'conv1'"):
         measure_receptive_field(small, "conv1", (99, 0))
 
 
-def test_statistics_of_a_training_are_rows_in_a_csv_and_change_nothing(tmp_path):
+def test_training_statistics_write_rows_and_change_nothing(tmp_path):
     rng = np.random.default_rng(0)
     pictures = rng.uniform(0, 255, (64, 16, 16, 1)).astype("uint8"), np.arange(64) % 2
     served = kcnn.data.load(pictures, input_shape=(16, 16, 1), batch_size=8)
@@ -281,7 +290,7 @@ def test_statistics_of_a_training_are_rows_in_a_csv_and_change_nothing(tmp_path)
     assert float(first["stage1_unit1_a_bn"]["std"]) == pytest.approx(1, abs=0.1)
 
 
-def test_the_gradient_norm_is_that_of_the_loss(small):
+def test_training_statistics_have_the_gradient_norm_of_the_loss(small):
     images, labels = planted(4, 0)
     watch = TrainingStatistics(images, labels)
     twin = keras.models.clone_model(small)
@@ -299,7 +308,7 @@ def test_the_gradient_norm_is_that_of_the_loss(small):
             assert found[name] == pytest.approx(moved, rel=1e-3)
 
 
-def test_statistics_go_on_where_a_training_goes_on_at_the_steps_of_one_that_was_not_stopped(small, tmp_path):
+def test_training_statistics_resume_at_the_steps_of_an_uninterrupted_training(small, tmp_path):
     images, labels = planted(32, 0)
     twin = keras.models.clone_model(small)
     twin.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -311,7 +320,7 @@ def test_statistics_go_on_where_a_training_goes_on_at_the_steps_of_one_that_was_
     assert len(path.read_text().splitlines()) == 1 + len(watch.rows)
 
 
-def test_the_command_draws_what_is_inside_a_run_and_says_what_it_wrote(small, tmp_path, command):
+def test_inspect_writes_plots_of_a_run_and_lists_them(small, tmp_path, command):
     (tmp_path / "run").mkdir()
     small.save(tmp_path / "run" / "model.keras")
     photo = tmp_path / "photo.png"
@@ -325,7 +334,7 @@ def test_the_command_draws_what_is_inside_a_run_and_says_what_it_wrote(small, tm
         assert Image.open(folder / name).size[0] > 200
 
 
-def test_the_command_opens_any_keras_model_and_refuses_what_is_none(small, mobile, tmp_path, command):
+def test_inspect_opens_any_keras_model_and_refuses_other_files(small, mobile, tmp_path, command):
     photo = tmp_path / "photo.png"
     Image.new("RGB", (80, 60), (200, 30, 30)).save(photo)
     mobile.save(tmp_path / "theirs.keras")
@@ -341,7 +350,7 @@ def test_the_command_opens_any_keras_model_and_refuses_what_is_none(small, mobil
         ((str(tmp_path / "bad.keras"), str(photo)), "is no .keras file"),
         ((str(model), str(tmp_path / "no.png")), "there is no file"),
         ((str(model), str(model)), "cannot be decoded"),
-        ((str(model), str(photo), "--layer", "konv*"), "no layer of 'body' answers to 'konv*'"),
+        ((str(model), str(photo), "--layer", "konv*"), "no layer of 'backbone' matches 'konv*'"),
     ):
         done = command("inspect", *words)
         assert done.returncode == 2
@@ -352,7 +361,7 @@ def test_the_command_opens_any_keras_model_and_refuses_what_is_none(small, mobil
 
 @pytest.mark.every
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "." not in name or name in ONE_PER_FAMILY])
-def test_every_network_is_looked_into(name):
+def test_explain_takes_every_network(name):
     wanted = kcnn.trace(name).input.shape
     side = min(wanted[0], max(64, kcnn.min_input_size(name)))
     shape = (side, side, wanted[2])
