@@ -88,7 +88,7 @@ from .architectures.spec import (
 from .export.inference_model import (
     optimize_for_inference as optimize_for_inference,
 )
-from .export.sliding.sliding_window import (
+from .export.sliding.sliding_model import (
     sliding_window as sliding_window,
 )
 from .graph import (

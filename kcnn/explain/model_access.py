@@ -6,8 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from kcnn.graph.names import UnknownNameError, join_or, suggest
-from kcnn.graph.tracing import compile_glob, topological_order
+from kcnn.graph.names import UnknownNameError, unknown_layer
+from kcnn.graph.overrides import compile_glob
+from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.from_keras import producers
 
 PROBABILITY_ACTIVATIONS = ("softmax", "sigmoid")
@@ -104,10 +105,9 @@ def find_layer(model: Any, name: str) -> Any:
     return layers[name]
 
 
-def _unknown_layer(model: Any, layers: Mapping[str, Any], glob: str) -> UnknownNameError:
-    near = join_or(suggest(glob.replace("*", ""), layers, 4))
+def _unknown_layer(model: Any, layers: Mapping[str, Any], pattern: str) -> UnknownNameError:
     hint = describe_nested_model(layers.values())
-    return UnknownNameError(f"no layer of {model.name!r} matches {glob!r}. Did you mean {near}?{hint}")
+    return UnknownNameError(f"{unknown_layer(pattern, layers, model.name)}{hint}")
 
 
 def describe_nested_model(tensors: Iterable[Any]) -> str:

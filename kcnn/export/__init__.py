@@ -1,4 +1,4 @@
-"""A trained network where it is used: a model optimized for inference, and files for phones and servers.
+"""Export a trained network: optimized for inference, and as files for phones and servers.
 
 Nothing is imported until it is used: an exported file runs without Keras.
 """

@@ -13,3 +13,9 @@ from .runtimes import (
 from .runtimes import (
     load_exported as load_exported,
 )
+from .verification import (
+    ExportCheck as ExportCheck,
+)
+from .verification import (
+    verify_exports as verify_exports,
+)

@@ -1,4 +1,4 @@
-"""A network as a file for phones, servers or Keras, with the names of its classes inside. Mostly TensorFlow writes it.
+"""Write a network as a file for phones, servers or Keras, with the names of its classes inside.
 
 Every file takes pixels 0..255 (batch, rows, columns, channels) and gives probabilities (batch, classes).
 """
@@ -22,8 +22,9 @@ import kcnn
 from kcnn.atomic_io import replace_atomically
 from kcnn.export.inference_model import optimize_for_inference
 from kcnn.export.runtimes import FORMATS, METADATA
+from kcnn.graph.names import unknown
 
-EXAMPLES = 100  # images that int8 is calibrated on
+CALIBRATION_IMAGES = 100  # images that int8 is calibrated on at most
 
 
 def export_model(
@@ -32,47 +33,59 @@ def export_model(
     format: str = "litert",
     *,
     classes: Sequence[str] | None = None,
-    examples: np.ndarray | None = None,
+    calibration_images: np.ndarray | None = None,
 ) -> Path:
-    """Write a classifier for inference, whole or not at all, and give its path, which ends as the format wants.
+    """Write a classifier as a file for inference. The file is complete, or it is not written.
 
-    The model is deployed (see kcnn.export) and ends in probabilities. `classes` are names in the order of the outputs,
-    by default those on the model's card. "litert-int8" computes in 8 bits from uint8 pixels to the probabilities, in
-    ranges that it takes from `examples`, pixels (n, rows, columns, channels); the other formats take float32.
-    ValueError for another format, an open input size, too few or too many names, or int8 without examples; ImportError
-    where what writes the format is not installed.
+    The model is optimized for inference and ends in probabilities.
+
+    Args:
+        model: A functional or sequential Keras classifier of images of a fixed size.
+        path: The file, or the folder of a SavedModel; the format's suffix is appended where it is missing.
+        format: "litert", "litert-float16", "litert-dynamic", "litert-int8", "saved_model", "onnx" or "keras".
+            "litert-int8" computes in 8 bits, from uint8 pixels to the probabilities; the others take float32.
+        classes: Names in the order of the outputs; by default those in the model's metadata.
+        calibration_images: Pixels (n, rows, columns, channels) from which "litert-int8" takes its ranges.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        UnknownNameError: There is no such format.
+        ValueError: An open input size, too few or too many names, or "litert-int8" without calibration images.
+        ImportError: The package that writes the format is not installed.
     """
     if format not in FORMATS:
-        raise ValueError(f"format is one of {', '.join(FORMATS)}, not {format!r}")
-    if format == "litert-int8" and (examples is None or not len(examples)):
-        raise ValueError('"litert-int8" takes the ranges of its numbers from images; give examples=')
-    where = Path(path)
-    where = where if where.suffix == FORMATS[format] else where.with_name(where.name + FORMATS[format])
+        raise unknown("export format", format, FORMATS)
+    if format == "litert-int8" and (calibration_images is None or not len(calibration_images)):
+        raise ValueError('format "litert-int8" requires calibration_images=, from which it takes its ranges')
+    target = Path(path)
+    target = target if target.suffix == FORMATS[format] else target.with_name(target.name + FORMATS[format])
     if format == "onnx":
-        _takes_onnx()
-    deployed = optimize_for_inference(model, softmax=True)
-    if len(deployed.inputs) != 1 or len(deployed.outputs) != 1 or None in deployed.input_shape[1:]:
-        raise ValueError(f"a file takes one image of a fixed size and gives one row; {model.name!r} does not")
-    card = _card(deployed, classes)
-    write = {"onnx": _onnx, "keras": _keras, "saved_model": _saved_model}.get(format)
+        _import_onnx()
+    optimized = optimize_for_inference(model, probabilities=True)
+    if len(optimized.inputs) != 1 or len(optimized.outputs) != 1 or None in optimized.input_shape[1:]:
+        raise ValueError(f"an exported model has one input of a fixed size and one output; {model.name!r} does not")
+    metadata = _make_metadata(optimized, classes)
+    write = {"onnx": _write_onnx, "keras": _write_keras, "saved_model": _write_saved_model}.get(format)
     if write:
-        write(deployed, where, card)
+        write(optimized, target, metadata)
     else:
-        _litert(deployed, where, card, format, examples)
-    return where
+        _write_litert(optimized, target, metadata, format, calibration_images)
+    return target
 
 
-def _card(deployed: Any, classes: Sequence[str] | None) -> dict[str, Any]:
-    known, count = deployed.metadata, deployed.output_shape[-1]
+def _make_metadata(model: Any, classes: Sequence[str] | None) -> dict[str, Any]:
+    known, count = model.metadata, model.output_shape[-1]
     names = classes if classes is not None else known["classes"]
     names = [str(one) for one in names] if isinstance(names, list | tuple) else [f"class {n}" for n in range(count)]
     if len(names) != count:
-        raise ValueError(f"{len(names)} names of classes for {count} outputs")
+        raise ValueError(f"expected {count} class names, one for each output, got {len(names)}")
     return {"kcnn": kcnn.__version__, **known, "classes": names}
 
 
-def _litert(model: Any, path: Path, card: Mapping[str, Any], format: str, examples: np.ndarray | None) -> None:
-    """A flat buffer, with the card and labels.txt in a zip behind it, as LiteRT's metadata are."""
+def _write_litert(model: Any, path: Path, metadata: Mapping[str, Any], format: str, images: np.ndarray | None) -> None:
+    """A flat buffer with the metadata and labels.txt in a zip appended to it, as LiteRT has them."""
     import tensorflow as tf
 
     image = keras.Input(model.input_shape[1:], batch_size=1, name=model.inputs[0].name)
@@ -82,40 +95,44 @@ def _litert(model: Any, path: Path, card: Mapping[str, Any], format: str, exampl
     if format == "litert-float16":
         converter.target_spec.supported_types = [tf.float16]
     if format == "litert-int8":
-        assert examples is not None
-        converter.representative_dataset = lambda: ([one[None].astype("float32")] for one in examples[:EXAMPLES])
+        assert images is not None
+        converter.representative_dataset = lambda: (
+            [one[None].astype("float32")] for one in images[:CALIBRATION_IMAGES]
+        )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.uint8
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # Keras tells of its temporary folder
-        warnings.filterwarnings("ignore", "Statistics for quantized inputs")  # of another way to quantize
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # Keras prints its temporary folder
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs")  # of another quantization
         content = converter.convert()
     with replace_atomically(path) as temporary:
         temporary.write_bytes(content)
-        _append(temporary, {METADATA: json.dumps(card, indent=1), "labels.txt": "\n".join(card["classes"]) + "\n"})
+        _append(
+            temporary, {METADATA: json.dumps(metadata, indent=1), "labels.txt": "\n".join(metadata["classes"]) + "\n"}
+        )
 
 
-def _constant(model: Any, folder: Path) -> None:
-    """A SavedModel whose weights are constants: half the bytes of Keras' own export, and its kernels are laid out once.
+def _save_constant_graph(model: Any, folder: Path) -> None:
+    """A SavedModel whose weights are constants: half the bytes of Keras' own export, and kernels are packed once.
 
-    What that is worth, benchmarks/infer.py prints; on other backends Keras' own export writes it.
+    benchmarks/infer.py measures the gain; on other backends Keras' own export writes it.
     """
     if keras.backend.backend() != "tensorflow":
         model.export(folder, format="tf_saved_model", verbose=False)
         return
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as constant
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     image = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="image")
     traced = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(image)
-    frozen, module = constant(traced), tf.Module()
+    frozen, module = convert_variables_to_constants_v2(traced), tf.Module()
     module.serve = tf.function(lambda image: frozen(image)[0], input_signature=[image])
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
 
 
-def _keras(model: Any, path: Path, card: Mapping[str, Any]) -> None:
+def _write_keras(model: Any, path: Path, metadata: Mapping[str, Any]) -> None:
     with replace_atomically(path) as temporary:
         model.save(temporary)
-        _append(temporary, {METADATA: json.dumps(card, indent=1)})
+        _append(temporary, {METADATA: json.dumps(metadata, indent=1)})
 
 
 def _append(path: Path, texts: Mapping[str, str]) -> None:
@@ -124,34 +141,34 @@ def _append(path: Path, texts: Mapping[str, str]) -> None:
             archive.writestr(name, text)
 
 
-def _onnx(model: Any, path: Path, card: Mapping[str, Any]) -> None:
-    onnx = _takes_onnx()
+def _write_onnx(model: Any, path: Path, metadata: Mapping[str, Any]) -> None:
+    onnx = _import_onnx()
     with replace_atomically(path) as temporary:
         model(np.zeros((1, *model.input_shape[1:]), "float32"))  # or Keras' export has nothing to trace
         model.export(temporary, format="onnx", verbose=False)
-        found = onnx.load(temporary)
-        onnx.helper.set_model_props(found, {"kcnn": json.dumps(card), "labels": "\n".join(card["classes"])})
-        onnx.save(found, temporary)
+        proto = onnx.load(temporary)
+        onnx.helper.set_model_props(proto, {"kcnn": json.dumps(metadata), "labels": "\n".join(metadata["classes"])})
+        onnx.save(proto, temporary)
 
 
-def _takes_onnx() -> Any:
+def _import_onnx() -> Any:
     try:
         import onnx
         import tf2onnx  # noqa: F401 - Keras' export uses it
     except ImportError:
-        raise ImportError('writing ONNX takes onnx and tf2onnx: pip install "kcnn[onnx]"') from None
+        raise ImportError('writing ONNX requires onnx and tf2onnx: pip install "kcnn[onnx]"') from None
     return onnx
 
 
-def _saved_model(model: Any, path: Path, card: Mapping[str, Any]) -> None:
+def _write_saved_model(model: Any, path: Path, metadata: Mapping[str, Any]) -> None:
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists()):
-        raise ValueError(f"{path} is there already and is no SavedModel; give another folder")
+        raise ValueError(f"{path} exists and is not a SavedModel; choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-        made = Path(folder) / "model"
-        _constant(model, made)
-        (made / "assets.extra").mkdir()
-        (made / "assets.extra" / METADATA).write_text(json.dumps(card, indent=1), encoding="utf-8")
+        written = Path(folder) / "model"
+        _save_constant_graph(model, written)
+        (written / "assets.extra").mkdir()
+        (written / "assets.extra" / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
         if path.exists():
             shutil.move(path, Path(folder) / "before")
-        shutil.move(made, path)
+        shutil.move(written, path)

@@ -1,4 +1,4 @@
-"""Exported files run by their own runtimes: LiteRT, onnxruntime, Keras, TensorFlow's SavedModel."""
+"""Run exported files in their own runtimes: LiteRT, ONNX Runtime, Keras, TensorFlow's SavedModel."""
 
 import json
 import zipfile
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-FORMATS: Mapping[str, str] = {  # and the ending of its file; a SavedModel is a folder
+FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a folder
     "litert": ".tflite",
     "litert-float16": ".tflite",
     "litert-dynamic": ".tflite",
@@ -24,9 +24,11 @@ METADATA = "kcnn.json"  # in a zip or folder; in ONNX a property named "kcnn"
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An exported model, ready to run: what its file says of it, and pixels to probabilities.
+    """An exported model, ready to run.
 
-    `run` takes uint8 pixels (n, rows, columns, channels) and gives float32 (n, classes).
+    Attributes:
+        metadata: What its file describes: input_shape, pixels, classes, network.
+        run: Takes uint8 pixels (n, rows, columns, channels), gives float32 probabilities (n, classes).
     """
 
     metadata: Mapping[str, Any]
@@ -34,85 +36,93 @@ class ExportedModel:
 
 
 def load_exported(path: str | PathLike[str], *, threads: int | None = None) -> ExportedModel:
-    """A file that `export` wrote, opened in the runtime of its ending.
+    """Open a file that `export_model` wrote, in the runtime of its suffix.
 
-    FileNotFoundError; ValueError where the file is none of kcnn's, or is damaged; ImportError where its runtime is
-    not installed.
+    Args:
+        path: A .tflite, .onnx or .keras file, or the folder of a SavedModel.
+        threads: CPU threads of LiteRT and ONNX Runtime; by default those that the runtime chooses.
+
+    Returns:
+        The model, ready to run.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file was not exported by kcnn, or is damaged.
+        ImportError: The runtime is not installed.
     """
-    where = Path(path)
-    if not where.exists():
-        raise FileNotFoundError(f"there is no file {where}")
-    if where.is_dir():
-        return ExportedModel(_card(where), _saved_model(where))
-    opened = {".tflite": _litert, ".onnx": _onnx, ".keras": _keras}.get(where.suffix)
-    if opened is None:
-        raise ValueError(f"{where} ends in none of .tflite, .onnx, .keras, and is no folder of a SavedModel")
-    return ExportedModel(_card(where), opened(where, threads))
+    file = Path(path)
+    if not file.exists():
+        raise FileNotFoundError(f"no such file: {file}")
+    if file.is_dir():
+        return ExportedModel(_read_metadata(file), _open_saved_model(file))
+    open_runtime = {".tflite": _open_litert, ".onnx": _open_onnx, ".keras": _open_keras}.get(file.suffix)
+    if open_runtime is None:
+        raise ValueError(f"{file} is not an exported model; expected .tflite, .onnx, .keras or a SavedModel folder")
+    return ExportedModel(_read_metadata(file), open_runtime(file, threads))
 
 
-def _card(path: Path) -> dict[str, Any]:
-    """What export wrote into the file about it."""
+def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         if path.is_dir():
             return json.loads((path / "assets.extra" / METADATA).read_text(encoding="utf-8"))
         if path.suffix == ".onnx":
-            return json.loads(_session(path, 1).get_modelmeta().custom_metadata_map["kcnn"])
+            return json.loads(_open_session(path, 1).get_modelmeta().custom_metadata_map["kcnn"])
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(METADATA))
     except (KeyError, zipfile.BadZipFile, FileNotFoundError, ValueError) as error:
         raise ValueError(f"{path} was not exported by kcnn, or is damaged: {error}") from None
 
 
-def _litert(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+def _open_litert(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-        raise ImportError('running a .tflite file takes LiteRT: pip install "kcnn[litert]"') from None
+        raise ImportError('running a .tflite file requires LiteRT: pip install "kcnn[litert]"') from None
     try:
         interpreter = Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is no model that LiteRT runs: {str(error).splitlines()[0]}") from None
-    (into,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
+        raise ValueError(f"LiteRT cannot run {path}: {str(error).splitlines()[0]}") from None
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def one(pixels: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(into["index"], pixels[None].astype(into["dtype"]))
+    def run_one(image: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(source["index"], image[None].astype(source["dtype"]))
         interpreter.invoke()
-        found = interpreter.get_tensor(out["index"])[0]
-        scale, zero = out["quantization"]
-        return (found.astype("float32") - zero) * scale if scale else found
+        values = interpreter.get_tensor(target["index"])[0]
+        scale, zero = target["quantization"]
+        return (values.astype("float32") - zero) * scale if scale else values
 
-    return lambda pixels: np.stack([one(image) for image in pixels])
+    return lambda pixels: np.stack([run_one(image) for image in pixels])
 
 
-def _session(path: Path, threads: int | None) -> Any:
+def _open_session(path: Path, threads: int | None) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise ImportError('running an .onnx file takes onnxruntime: pip install "kcnn[onnx]"') from None
+        raise ImportError('running an .onnx file requires onnxruntime: pip install "kcnn[onnx]"') from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base but this
-        raise ValueError(f"{path} is no model that onnxruntime runs: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"ONNX Runtime cannot run {path}: {str(error).splitlines()[0]}") from None
 
 
-def _onnx(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    session = _session(path, threads)
+def _open_onnx(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    session = _open_session(path, threads)
     name = session.get_inputs()[0].name
     return lambda pixels: session.run(None, {name: pixels.astype("float32")})[0]
 
 
-def _keras(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+def _open_keras(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
     import keras
 
     model = keras.saving.load_model(path, compile=False)
     return lambda pixels: model.predict(pixels.astype("float32"), verbose=0)
 
 
-def _saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _open_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     import tensorflow as tf
 
-    served = tf.saved_model.load(str(path))
-    return lambda pixels: served.serve(tf.constant(pixels, tf.float32)).numpy()
+    module = tf.saved_model.load(str(path))
+    return lambda pixels: module.serve(tf.constant(pixels, tf.float32)).numpy()

@@ -1,7 +1,7 @@
-"""Exported files, run on images by their own runtime, and the Keras model they came from beside them."""
+"""Run exported files on images in their own runtimes, beside the Keras model they came from."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,68 +13,90 @@ import numpy as np
 from kcnn import statistics
 from kcnn.export.runtimes import load_exported
 
-WARM, TIMED = 3, 50  # images that are run alone
+WARMUP, TIMED = 3, 50  # images of the latency measurement
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 pixels (n, rows, columns, channels) to probabilities (n, classes)
 
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """How large a model is, and what it does on labelled images."""
+    """The size, accuracy and latency of a model on labeled images.
+
+    Attributes:
+        name: Of the file or format.
+        bytes: Its size.
+        images: Images it was run on.
+        accuracy: Fraction of the images whose class, or every label, is correct.
+        agreement: Fraction of the images with the prediction of the Keras model.
+        latency_ms: Median milliseconds of one image (batch 1).
+    """
 
     name: str
     bytes: int
     images: int
-    accuracy: float  # share of the images of which the class, or every label, is right
-    agreement: float  # share of the images with the answer of the Keras model
-    milliseconds: float  # an image alone, the median
+    accuracy: float
+    agreement: float
+    latency_ms: float
 
 
 def verify_exports(
-    files: Iterable[tuple[str, Path]], model: Any, path: Path, batches: Iterable[Any]
+    files: Mapping[str, Path], model: Any, model_path: Path, batches: Iterable[Any]
 ) -> list[ExportCheck]:
-    """A Keras model of kcnn's, saved at `path`, and files exported from it, on every image of batches (pixels, labels).
+    """Run a Keras model and the files that were exported from it on the same images.
 
-    Latencies are of this machine, with as many threads as each runtime takes by itself.
+    Latencies are those of this machine, with as many threads as each runtime chooses.
+
+    Args:
+        files: Exported files by name.
+        model: The model of kcnn that they came from.
+        model_path: The file that it was loaded from.
+        batches: (pixels, labels), such as the test split of an ImageDataset.
+
+    Returns:
+        A row for the Keras model, then one for each file.
+
+    Raises:
+        ValueError: A runtime cannot run a file.
     """
-    card = model.metadata
+    metadata = model.metadata
 
-    def keras_says(images: np.ndarray) -> np.ndarray:
-        return statistics.to_probabilities(model.predict_on_batch(images), card)
+    def run_keras(images: np.ndarray) -> np.ndarray:
+        return statistics.to_probabilities(model.predict_on_batch(images), metadata)
 
-    named: list[tuple[str, Path, Run]] = [(path.name, path, keras_says)]
-    named += [(name, file, load_exported(file).run) for name, file in files]
-    said: dict[str, list[np.ndarray]] = {name: [] for name, *_ in named}
-    truth, alone = [], np.zeros((0, *model.input_shape[1:]), "uint8")
-    for pixels, labels in batches:
+    candidates: list[tuple[str, Path, Run]] = [(model_path.name, model_path, run_keras)]
+    candidates += [(name, file, load_exported(file).run) for name, file in files.items()]
+    parts: dict[str, list[np.ndarray]] = {name: [] for name, *_ in candidates}
+    labels, timed = [], np.zeros((0, *model.input_shape[1:]), "uint8")
+    for pixels, batch_labels in batches:
         images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
-        truth.append(keras.ops.convert_to_numpy(labels))
-        for name, _, run in named:
-            said[name].append(statistics.predict_labels(np.asarray(run(images)), card))
-        alone = np.concatenate([alone, images[: WARM + TIMED - len(alone)]])
-    labels, each = np.concatenate(truth), {name: np.concatenate(parts) for name, parts in said.items()}
-    wanted = each[path.name]
+        labels.append(keras.ops.convert_to_numpy(batch_labels))
+        for name, _, run in candidates:
+            parts[name].append(statistics.predict_labels(np.asarray(run(images)), metadata))
+        timed = np.concatenate([timed, images[: WARMUP + TIMED - len(timed)]])
+    truth, predictions = np.concatenate(labels), {name: np.concatenate(each) for name, each in parts.items()}
+    reference = predictions[model_path.name]
     return [
         ExportCheck(
             name=name,
-            bytes=_bytes(file),
-            images=len(labels),
-            accuracy=float(np.mean(statistics.is_correct(each[name], labels))),
-            agreement=float(np.mean(statistics.is_correct(each[name], wanted))),
-            milliseconds=_milliseconds(run, alone),
+            bytes=_count_bytes(file),
+            images=len(truth),
+            accuracy=float(np.mean(statistics.is_correct(predictions[name], truth))),
+            agreement=float(np.mean(statistics.is_correct(predictions[name], reference))),
+            latency_ms=_measure_latency(run, timed),
         )
-        for name, file, run in named
+        for name, file, run in candidates
     ]
 
 
-def _bytes(path: Path) -> int:
-    return sum(one.stat().st_size for one in path.rglob("*") if one.is_file()) if path.is_dir() else path.stat().st_size
+def _count_bytes(path: Path) -> int:
+    files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
+    return sum(one.stat().st_size for one in files)
 
 
-def _milliseconds(run: Run, images: np.ndarray) -> float:
-    """The median time of one image alone, once the first few have warmed the runtime up."""
-    taken = []
-    for one in images:
-        begun = time.perf_counter()
-        run(one[None])
-        taken.append(1e3 * (time.perf_counter() - begun))
-    return median(taken[WARM:] or taken)
+def _measure_latency(run: Run, images: np.ndarray) -> float:
+    """The median milliseconds of one image, after the first few have warmed the runtime up."""
+    times = []
+    for image in images:
+        start = time.perf_counter()
+        run(image[None])
+        times.append(1e3 * (time.perf_counter() - start))
+    return median(times[WARMUP:] or times)

@@ -263,7 +263,11 @@ def _facts(
         return facts
     count = len(card["classes"]) if isinstance(card["classes"], list) else card["classes"]
     facts["classes"] = load_class_names(weights.classes) if weights else wrote.get("classes", count)
-    facts |= {word: wrote.get(word) for word in ("pictures", "multi_label", "thresholds")}
+    facts |= {word: wrote.get(word) for word in ("preprocessing", "multi_label", "thresholds")}
     if weights:
-        facts["pictures"] = {"resize": weights.resize, "crop": weights.crop, "interpolation": weights.interpolation}
+        facts["preprocessing"] = {
+            "resize": weights.resize,
+            "crop": weights.crop,
+            "interpolation": weights.interpolation,
+        }
     return facts

@@ -292,11 +292,13 @@ def test_options_that_change_the_networks_layers_still_read_its_own_files(tmp_pa
 
 def test_the_card_says_where_the_weights_are_from_now(file):
     model = kcnn.build("convnet")
-    model.update_metadata(weights={"name": "imagenet"}, pictures={"resize": 256}, classes=[str(n) for n in range(10)])
+    model.update_metadata(
+        weights={"name": "imagenet"}, preprocessing={"resize": 256}, classes=[str(n) for n in range(10)]
+    )
     kcnn.load_weights(model, file)
     assert model.metadata["weights"] == {"file": "convnet.safetensors"}
     assert model.metadata["classes"] == 10
-    assert model.metadata["pictures"] is None
+    assert model.metadata["preprocessing"] is None
 
 
 def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_path, monkeypatch):

@@ -84,7 +84,7 @@ def test_explain_suggests_the_nearest_layers_for_an_unknown_one(small):
         lambda: grad_cam(small, images, layer="konv1"),
         lambda: measure_receptive_field(small, "konv1"),
     ):
-        with pytest.raises(UnknownNameError, match=r"no layer of 'backbone' matches 'konv1.*Did you mean 'conv1'"):
+        with pytest.raises(UnknownNameError, match=r"backbone: no layer matches 'konv1.*Did you mean 'conv1'"):
             explain()
 
 
@@ -350,7 +350,7 @@ def test_inspect_opens_any_keras_model_and_refuses_other_files(small, mobile, tm
         ((str(tmp_path / "bad.keras"), str(photo)), "is no .keras file"),
         ((str(model), str(tmp_path / "no.png")), "there is no file"),
         ((str(model), str(model)), "cannot be decoded"),
-        ((str(model), str(photo), "--layer", "konv*"), "no layer of 'backbone' matches 'konv*'"),
+        ((str(model), str(photo), "--layer", "konv*"), "backbone: no layer matches 'konv*'"),
     ):
         done = command("inspect", *words)
         assert done.returncode == 2

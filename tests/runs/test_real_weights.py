@@ -90,6 +90,6 @@ def test_predict_with_published_weights_says_bee_and_not_class_309(tmp_path, mon
     assert "photo.jpg: bee 100.0%" in printed.out.replace("\n", "")
     assert "torn.jpg cannot be decoded" in printed.err.replace("\n", "")
     model = kcnn.build("mobilenet_v1", width=0.25, weights="imagenet")
-    assert model.metadata["pictures"] == {"resize": 256, "crop": 224, "interpolation": "bilinear"}
+    assert model.metadata["preprocessing"] == {"resize": 256, "crop": 224, "interpolation": "bilinear"}
     assert model.metadata["classes"][309] == "bee"
-    assert "pictures" not in kcnn.build("mobilenet_v1", width=0.25, weights="imagenet", classes=3).metadata
+    assert "preprocessing" not in kcnn.build("mobilenet_v1", width=0.25, weights="imagenet", classes=3).metadata
