@@ -1,21 +1,26 @@
-"""Which network: the record that asks for one, and what is traced, summed up and measured from it."""
+"""Requests for networks: ModelSpec, and the functions that trace and summarize one."""
 
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
+from pkgutil import resolve_name
 from typing import Any
 
 from kcnn.architectures.architecture import Architecture, keyword_defaults
+from kcnn.architectures.descriptions import describe_graph
 from kcnn.architectures.registry import get_architecture
+from kcnn.graph import ops
 from kcnn.graph.graph import Graph, find_features
-from kcnn.graph.names import suggest, unknown
+from kcnn.graph.names import suggest, unknown, unknown_layer
+from kcnn.graph.overrides import to_builtin
 from kcnn.graph.shape_inference import InputTooSmallError
 from kcnn.graph.summaries import Summary, stage_outputs, summarize
-from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply, to_builtin
+from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
 
 LARGEST_INPUT = 4096  # pixels a side; a network that fits no input up to this size fits none
+KERAS_READER = "kcnn.keras_bridge.from_keras"  # by name: nothing here imports Keras
 
 
 class NoEffectWarning(UserWarning):
@@ -24,7 +29,7 @@ class NoEffectWarning(UserWarning):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Which network: what kcnn.build takes, what a saved model carries, what a trial of a search proposes.
+    """Define which network to build: what kcnn.build takes, a saved model carries and a trial proposes.
 
     Args:
         network: A name, such as "googlenet.bn", or an Architecture.
@@ -56,30 +61,30 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, str | Architecture):
-            raise TypeError(f"a network is a name or a kcnn.Architecture, not {self.network!r}")
+            raise TypeError(f"network must be a name or a kcnn.Architecture, got {self.network!r}")
         _set(self, overrides={address: to_builtin(value) for address, value in (self.overrides or {}).items()})
         _set(self, options={option: to_builtin(value) for option, value in (self.options or {}).items()})
         _set(self, classes=to_builtin(self.classes), weights=None if self.weights is None else str(self.weights))
         if self.input_shape is not None:
             _set(self, input_shape=_check_shape(self.title, self.input_shape))
         _set(self, outputs=_check_outputs(self.outputs))
-        for word in ("top", "aux"):
-            if not isinstance(getattr(self, word), bool):
-                raise ValueError(f"{self.title}: {word} is True or False, not {getattr(self, word)!r}")
+        for name in ("top", "aux"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{self.title}: {name} must be True or False, got {getattr(self, name)!r}")
         if self.classes is not None and (type(self.classes) is not int or self.classes < 1):
-            raise ValueError(f"{self.title}: classes must be a whole number of at least 1, not {self.classes!r}")
+            raise ValueError(f"{self.title}: classes must be a positive integer, got {self.classes!r}")
         for address in self.overrides:
             if "." not in address:
-                raise ValueError(f'{self.title}: an override needs "layer.attribute" as its address, not {address!r}')
+                raise ValueError(f'{self.title}: the address of an override must be "layer.attribute", got {address!r}')
 
     @property
     def title(self) -> str:
-        """The network's name; of an Architecture without one, its function's."""
+        """The name of the network; for an Architecture, the name of its function."""
         return self.network if isinstance(self.network, str) else self.network.title
 
     @cached_property
     def architecture(self) -> Architecture:
-        """The architecture that is asked for. Raises UnknownNameError, or ImportError where its plugin is broken."""
+        """The architecture. Raises UnknownNameError, or ImportError where its plugin is broken."""
         return get_architecture(self.network) if isinstance(self.network, str) else self.network
 
     def trace(self) -> Graph:
@@ -89,9 +94,9 @@ class ModelSpec:
             The graph, with this spec.
 
         Raises:
-            UnknownNameError: No network, option, layer or output has this name; the message has the nearest.
+            UnknownNameError: A network, option, layer or output is unknown; the message suggests the closest.
             ValueError: The input is too small; the message has the first layer that does not fit and the smallest
-                input that does.
+                input that fits.
         """
         tracer = _Tracer(self)
         try:
@@ -114,7 +119,10 @@ class ModelSpec:
         return graph
 
     def trace_candidate(self) -> Graph:
-        """Trace one of many candidates: an override that changes nothing, or meets no layer, is passed over.
+        """Trace one of many candidates, without a word on overrides that change nothing or match no layer.
+
+        Returns:
+            The graph, with this spec.
 
         Raises:
             InputTooSmallError: A larger input might do.
@@ -123,7 +131,7 @@ class ModelSpec:
         return _Tracer(self, strict=False).at_own_size()
 
     def min_input_size(self) -> int | None:
-        """Return the side in pixels of the smallest square image that fits; None where none does."""
+        """Return the side in pixels of the smallest square image that fits; None if none does."""
         return _Tracer(self, strict=False).min_input_size()
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "ModelSpec":
@@ -133,9 +141,9 @@ class ModelSpec:
         return replace(self, overrides={**self.overrides, **layers}, options={**self.options, **options})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec as JSON values; an Architecture by its title, ops as records with their name.
+        """Return the spec as JSON values; an Architecture by its title, ops as objects with their name.
 
-        Fields that are as they are by default are left out.
+        Fields with their default values are left out.
         """
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         defaults = asdict(ModelSpec(network="default"))
@@ -145,6 +153,12 @@ class ModelSpec:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ModelSpec":
         """Return the spec that `to_json` wrote.
+
+        Args:
+            values: What `to_json` returned.
+
+        Returns:
+            The spec.
 
         Raises:
             UnknownNameError: A field is unknown.
@@ -156,37 +170,45 @@ class ModelSpec:
         return cls(**{name: from_json_value(value) for name, value in values.items()})
 
     def diff(self, other: "ModelSpec") -> list[tuple[str, Any, Any]]:
-        """Return (field, value here, value there) of each field that differs."""
+        """Return (field, value of this spec, value of the other) for each field that differs."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
         return [(name, here, there) for name, here, there in pairs if here != there]
 
 
 def to_spec(network: "str | Architecture | ModelSpec", **keywords: Any) -> ModelSpec:
-    """Return the spec that a name and keywords ask for: fields of ModelSpec, and options of the network by keyword.
+    """Return the ModelSpec of a network and keywords.
+
+    Args:
+        network: A name, an Architecture, or a ModelSpec.
+        **keywords: Fields of ModelSpec, and options of the network.
+
+    Returns:
+        The spec.
 
     Raises:
-        UnknownNameError: A keyword is neither; the message has the nearest of both.
+        UnknownNameError: A keyword is neither a field nor an option; the message suggests the closest of both.
+        TypeError: Keywords beside a ModelSpec.
     """
     if isinstance(network, ModelSpec):
         if keywords:
-            raise TypeError(f"a ModelSpec is complete; replace {', '.join(keywords)} in it by dataclasses.replace")
+            raise TypeError(f"got {', '.join(keywords)} beside a ModelSpec; set them in it by dataclasses.replace")
         return network
     known = {f.name for f in fields(ModelSpec)} - {"network", "options"}
     own = {name: value for name, value in keywords.items() if name in known}
     rest = {name: value for name, value in keywords.items() if name not in known}
     options = {**(rest.pop("options", None) or {}), **rest}
     spec = ModelSpec(network=network, options=options, **own)
-    there = spec.architecture.defaults()
+    defaults = spec.architecture.defaults()
     for name in rest:
-        if name not in there:
-            close = suggest(name, [*there, *known], 1)
+        if name not in defaults:
+            close = suggest(name, [*defaults, *known], 1)
             kind = "keyword" if close and close[0] in known else "option"
-            raise unknown(kind, name, [*there, *sorted(known)], spec.title)
+            raise unknown(kind, name, [*defaults, *sorted(known)], spec.title)
     return spec
 
 
 def takes_spec(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function that passes its keywords to `to_spec` the signature that says so, for help()."""
+    """Return a function with the fields of ModelSpec in its signature, in place of its `**keywords`."""
     own = list(inspect.signature(function).parameters.values())
     spec = [
         inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None if f.name == "overrides" else f.default)
@@ -208,47 +230,48 @@ def trace(network: str | Architecture | ModelSpec, **keywords: Any) -> Graph:
         **keywords: Fields of kcnn.ModelSpec, and the network's own options by keyword (`width=0.35`).
 
     Returns:
-        The graph: layers with their shapes, to be summed up, compared, drawn or built.
+        The graph: layers with their shapes, to summarize, compare, plot or build.
 
     Raises:
-        UnknownNameError: No network, option, layer or output has this name; the message has the nearest.
-        ValueError: An input that is too small, or a value that no network takes.
+        UnknownNameError: A network, option, layer or output is unknown; the message suggests the closest.
+        ValueError: The input is too small, or a field has a value that no network takes.
     """
     return to_spec(network, **keywords).trace()
 
 
 @takes_spec
 def summary(network: "str | Architecture | ModelSpec | Graph | SymbolicTensor", **keywords: Any) -> Summary:
-    """Sum up a network layer by layer: shapes, parameters, MACs, receptive fields. Print it for a table.
+    """Summarize a network layer by layer: shapes, parameters, MACs, receptive fields. Print it to see a table.
 
     Args:
-        network: A name, an Architecture, a ModelSpec, a graph, or a symbolic tensor (all that leads to it).
+        network: A name, an Architecture, a ModelSpec, a graph, or a symbolic tensor (every layer that leads to it).
         **keywords: Fields of kcnn.ModelSpec, and the network's own options by keyword (`width=0.35`).
 
     Returns:
         A LayerSummary per layer, inputs first, and totals.
 
     Raises:
-        TypeError: Something else was given. A Keras model is read by kcnn.from_keras.
+        TypeError: The argument is none of these. Convert a Keras model with kcnn.from_keras.
         UnknownNameError, ValueError: As from kcnn.trace.
     """
     if isinstance(network, str | Architecture | ModelSpec):
         network = trace(network, **keywords)
     elif keywords:
-        raise TypeError(f"{', '.join(keywords)}: a graph is traced already; give these to kcnn.trace")
+        raise TypeError(f"got {', '.join(keywords)} with a graph, which is traced already; pass them to kcnn.trace")
     if isinstance(network, Graph):
-        return summarize(*network.outputs.values(), title=network.name)
+        details = partial(describe_graph, network)
+        return summarize(*network.outputs.values(), title=network.name, details=details)
     if isinstance(network, SymbolicTensor):
         return summarize(network, title=network.name)
     raise TypeError(
-        f"kcnn.summary takes a name, a spec, a graph or a symbolic tensor, not {network!r}; kcnn.from_keras reads a "
-        "Keras model"
+        f"kcnn.summary expects a name, a spec, a graph or a symbolic tensor, got {network!r}; convert a Keras model "
+        "with kcnn.from_keras"
     )
 
 
 @takes_spec
 def min_input_size(network: str | Architecture | ModelSpec, **keywords: Any) -> int:
-    """Return the side in pixels of the smallest square image that a network takes, by arithmetic.
+    """Return the side in pixels of the smallest square image that fits a network, without building it.
 
     Args:
         network: A name, an Architecture, or a ModelSpec.
@@ -263,53 +286,54 @@ def min_input_size(network: str | Architecture | ModelSpec, **keywords: Any) -> 
     spec = to_spec(network, **keywords)
     least = _Tracer(spec).min_input_size()
     if least is None:
-        graph = spec.trace()  # says what does not fit
+        graph = spec.trace()  # raises with the layer that does not fit
         raise ValueError(f"{graph.name}: no square input fits, although {graph.input.shape} does")
     return least
 
 
 class _Tracer:
-    """A spec whose names are checked, ready to be traced at any size."""
+    """A checked spec, ready to be traced at any image size."""
 
     def __init__(self, spec: ModelSpec, strict: bool = True):
-        self.spec, self.strict, plan = spec, strict, spec.architecture
-        self.shape = _nominal_shape(plan, spec.input_shape)
-        self.classes = plan.classes if spec.classes is None else spec.classes
-        self.options = _check_options(plan, spec.title, spec.options)
-        if spec.aux and not plan.aux:
+        self.spec, self.strict, architecture = spec, strict, spec.architecture
+        self.shape = _nominal_shape(architecture, spec.input_shape)
+        self.classes = architecture.classes if spec.classes is None else spec.classes
+        self.options = _check_options(architecture, spec.title, spec.options)
+        if spec.aux and not architecture.aux:
             raise ValueError(f"{spec.title} has no auxiliary classifiers")
         if spec.aux and (spec.outputs or not spec.top):
             raise ValueError(
-                f"{spec.title}: auxiliary classifiers need the whole network: drop outputs=, and leave top=True"
+                f"{spec.title}: auxiliary classifiers need the complete network; remove outputs= and use top=True"
             )
-        if plan.keras is not None and (spec.overrides or spec.prefix):
-            there = ", ".join(plan.defaults()) or "none"
-            what = "overrides by address" if spec.overrides else "a prefix"
-            raise ValueError(f"{spec.title} exists only as Keras code and takes no {what}; its options are: {there}")
+        if architecture.keras is not None and (spec.overrides or spec.prefix):
+            options = ", ".join(architecture.defaults()) or "none"
+            refused = "overrides by address" if spec.overrides else "a prefix"
+            raise ValueError(f"{spec.title} exists only as Keras code and takes no {refused}; its options: {options}")
 
     def at_own_size(self) -> Graph:
         return self.at(*self.shape[:2])
 
     def at(self, rows: int, columns: int) -> Graph:
-        spec, plan, classes = self.spec, self.spec.architecture, self.classes
-        if plan.backbone is not None:
-            context = TraceContext([*plan.overrides.items(), *spec.overrides.items()], spec.prefix)
+        spec, architecture, classes = self.spec, self.spec.architecture, self.classes
+        if architecture.backbone is not None:
+            context = TraceContext([*architecture.overrides.items(), *spec.overrides.items()], spec.prefix)
             image = SymbolicTensor((rows, columns, self.shape[2]), f"{spec.prefix}image", context=context)
-            x = self._call(plan.backbone, apply(plan.rescale, image, name="rescale"))
-            outputs = {"logits": self._call(plan.head, x, classes)} if spec.top else {"features": x}
+            x = self._call(architecture.backbone, apply(architecture.rescale, image, name="rescale"))
+            outputs = {"logits": self._call(architecture.head, x, classes)} if spec.top else {"features": x}
         else:
-            image, logits = _read_keras_code(spec.title, plan, (rows, columns, self.shape[2]), classes, self.options)
+            shape = (rows, columns, self.shape[2])
+            image, logits = _read_keras_code(spec.title, architecture, shape, classes, self.options)
             context = image.context
             outputs = {"logits": logits} if spec.top else {"features": find_features(logits)}
-        for number, (address, head) in enumerate((plan.aux if spec.aux else {}).items(), 1):
+        for number, (address, head) in enumerate((architecture.aux if spec.aux else {}).items(), 1):
             name = f"aux{number}"
             outputs[name] = self._call(head, _find_layer(context, address), classes, name=name)
         if spec.outputs:
             outputs = _find_outputs(context, next(iter(outputs.values())), spec.outputs)
         unused = (
-            context.unused_overrides(spec.overrides)
+            context.find_unused_overrides(spec.overrides)
             if self.strict
-            else tuple(address for address in spec.overrides if address not in context.effective)
+            else tuple(address for address in spec.overrides if address not in context.effective_overrides)
         )
         return Graph(
             name=spec.title,
@@ -317,12 +341,12 @@ class _Tracer:
             outputs=outputs,
             input_shape=self.shape if spec.input_shape is None else tuple(spec.input_shape),
             spec=spec,
-            architecture=plan,
+            architecture=architecture,
             unused_overrides=unused,
         )
 
     def min_input_size(self) -> int | None:
-        """The least side that fits, by doubling and halving; None where none does."""
+        """The smallest side that fits, by doubling and bisection; None if none does."""
 
         def fits(side: int) -> bool:
             try:
@@ -342,89 +366,88 @@ class _Tracer:
             low, high = (low, middle) if fits(middle) else (middle, high)
         return high
 
-    def _call(self, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        """A backbone or head, given those of the options that it declares."""
-        mine = {option: self.options[option] for option in keyword_defaults(function) if option in self.options}
-        return function(*args, **named, **mine)
+    def _call(self, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+        """Call a backbone or head with the options that it declares."""
+        options = {option: self.options[option] for option in keyword_defaults(function) if option in self.options}
+        return function(*args, **keywords, **options)
 
 
 def _set(record: Any, **values: Any) -> None:
-    """Fields of a frozen record, while it is made."""
+    """Set fields of a frozen record in its __post_init__."""
     for name, value in values.items():
         object.__setattr__(record, name, value)
 
 
-def _check_shape(title: str, given: Any) -> tuple[int | None, ...]:
-    shape = to_builtin(list(given)) if isinstance(given, Iterable) else (given,)
+def _check_shape(title: str, value: Any) -> tuple[int | None, ...]:
+    shape = to_builtin(list(value)) if isinstance(value, Iterable) else (value,)
     sizes = [n for n in shape[:2] if n is not None]
     if len(shape) != 3 or not all(type(n) is int and n >= 1 for n in (*sizes, shape[2])):
-        raise ValueError(f"{title}: input_shape is (rows, columns, channels), such as (224, 224, 3), not {given!r}")
+        raise ValueError(f"{title}: input_shape must be (rows, columns, channels), got {value!r}")
     return shape
 
 
-def _check_outputs(given: Any) -> tuple[str, ...]:
-    if isinstance(given, str):
-        raise ValueError(f"outputs is a list of layers or stages, not the word {given!r}")
-    for name in given or ():
+def _check_outputs(names: Any) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise ValueError(f"outputs must be a list of layers or stages, got the string {names!r}; write [{names!r}]")
+    for name in names or ():
         if not isinstance(name, str):
-            raise ValueError(f"outputs are names of layers or stages, not {name!r}")
-    return tuple(given or ())
+            raise ValueError(f"outputs must be names of layers or stages, got {name!r}")
+    return tuple(names or ())
 
 
-def _nominal_shape(plan: Architecture, shape: Sequence[int | None] | None) -> tuple[int, int, int]:
+def _nominal_shape(architecture: Architecture, shape: Sequence[int | None] | None) -> tuple[int, int, int]:
     """(rows, columns, channels) to trace at: the nominal size where a spec leaves it open."""
     if shape is None:
-        return plan.input_shape
-    rows, columns = (n or nominal for n, nominal in zip(shape[:2], plan.input_shape, strict=False))
+        return architecture.input_shape
+    rows, columns = (n or nominal for n, nominal in zip(shape[:2], architecture.input_shape, strict=False))
     assert shape[2] is not None
     return rows, columns, shape[2]
 
 
-def _check_options(plan: Architecture, title: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    known = plan.defaults()
-    for option, value in given.items():
-        if option not in known:
-            raise unknown("option", option, known, title)
-        usual = known[option]
-        number = isinstance(usual, int | float) and not isinstance(usual, bool)
+def _check_options(architecture: Architecture, title: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = architecture.defaults()
+    for option, value in options.items():
+        if option not in defaults:
+            raise unknown("option", option, defaults, title)
+        default = defaults[option]
+        number = isinstance(default, int | float) and not isinstance(default, bool)
         if number and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf")):
-            raise ValueError(f"{title}: option {option} is a number ({usual!r} by default), not {value!r}")
-        if isinstance(usual, tuple) and not isinstance(value, tuple):
-            raise ValueError(f"{title}: option {option} is a list ({list(usual)!r} by default), not {value!r}")
-    return {**plan.options, **given}
+            raise ValueError(f"{title}: option {option} must be a number (default {default!r}), got {value!r}")
+        if isinstance(default, tuple) and not isinstance(value, tuple):
+            raise ValueError(f"{title}: option {option} must be a list (default {list(default)!r}), got {value!r}")
+    return {**architecture.options, **options}
 
 
 def _read_keras_code(
-    title: str, plan: Architecture, shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]
+    title: str, architecture: Architecture, shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]
 ) -> tuple[SymbolicTensor, SymbolicTensor]:
     """Input and logits of a network that exists only as Keras code, read from its model."""
-    from kcnn.keras_bridge.from_keras import call_keras_builder, from_keras
-
-    graph = from_keras(call_keras_builder(title, plan, shape, classes, options))
+    reader = resolve_name(KERAS_READER)
+    graph = reader.from_keras(reader.call_keras_builder(title, architecture, shape, classes, options))
     return graph.input, next(iter(graph.outputs.values()))
 
 
 def _find_layer(context: TraceContext, name: str) -> SymbolicTensor:
     if name not in context.layers:
-        raise unknown("layer", name, context.layers)
+        raise unknown_layer(name, context.layers)
     return context.layers[name]
 
 
-def _find_outputs(context: TraceContext, end: SymbolicTensor, names: Sequence[str]) -> dict[str, SymbolicTensor]:
-    found = {}
+def _find_outputs(context: TraceContext, last: SymbolicTensor, names: Sequence[str]) -> dict[str, SymbolicTensor]:
+    outputs = {}
     for name in names:
         if name in context.layers or not (name.startswith("stage") and name[5:].isdigit()):
-            found[name] = _find_layer(context, name)
+            outputs[name] = _find_layer(context, name)
             continue
-        stages = stage_outputs(end)
+        stages = stage_outputs(last)
         if int(name[5:]) not in stages:
             raise unknown("stage", name, [f"stage{k}" for k in sorted(stages)])
-        found[name] = stages[int(name[5:])]
-    return found
+        outputs[name] = stages[int(name[5:])]
+    return outputs
 
 
 def to_json_value(value: Any) -> Any:
-    """Return a value of an override or option as JSON: tuples as lists, ops as records with their name."""
+    """Return the value of an override or option as JSON: tuples as lists, ops as objects with their name."""
     if isinstance(value, Mapping):
         return {str(key): to_json_value(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -435,10 +458,8 @@ def to_json_value(value: Any) -> Any:
 
 
 def from_json_value(value: Any) -> Any:
-    """Return what `to_json_value` was given."""
+    """Return the value that `to_json_value` converted."""
     if isinstance(value, Mapping) and "op" in value:
-        from kcnn.graph import ops
-
         record = getattr(ops, str(value["op"]), None)
         if record is None:
             raise unknown("op", value["op"], [name for name in vars(ops) if name[0].isupper()])

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kcnn.plots.network.labels import format_count as format_count  # what every command writes large numbers with
+from kcnn.graph.formatting import format_count as format_count  # what every command writes large numbers with
 
 PIPED = 160  # columns where no terminal says how many it has
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)

@@ -1,4 +1,7 @@
 from . import (
+    formatting as formatting,
+)
+from . import (
     graph as graph,
 )
 from . import (
@@ -6,6 +9,9 @@ from . import (
 )
 from . import (
     ops as ops,
+)
+from . import (
+    overrides as overrides,
 )
 from . import (
     shape_inference as shape_inference,

@@ -1,16 +1,17 @@
-"""Verbs: what each op makes of its inputs' shapes, and what that costs. Integers only.
+"""Shapes, costs and windows of ops. Integers only.
 
 Shapes are (rows, columns, channels), or (features,) once flat; never a batch. Costs are
 multiply-accumulates (1 MAC = 2 FLOPs) of convolutions and dense layers, for one image.
-An op that is not in kcnn.graph.ops answers for itself, by methods of the same names.
+An op that is not in kcnn.graph.ops has methods of its own: see there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any
 
+from kcnn.graph.names import unknown
 from kcnn.graph.ops import (
     Activation,
     AdaptivePool,
@@ -37,6 +38,7 @@ Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
 PADDING_MODES = ("zeros", "reflect", "edge")
+POOLING_MODES = ("max", "average")
 ACTIVATIONS = (  # Keras', each by one of its names: silu is swish, hard_swish is hard_silu
     "linear",
     "relu",
@@ -59,23 +61,23 @@ ACTIVATIONS = (  # Keras', each by one of its names: silu is swish, hard_swish i
 
 
 class InputTooSmallError(ValueError):
-    """A window is larger than what it should slide over: a larger input may fit."""
+    """Raised where a kernel is larger than its padded input: a larger image may fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one output position sees of the op's input, by (row, column)."""
+    """Define what one output position sees of an op's input, by (rows, columns)."""
 
     kernel: Pair  # pixels from the first to the last one seen, dilation included
     stride: Pair
     pad_before: Pair  # padding above and to the left
 
 
-WHOLE_INPUT = "whole"  # a window as large as the image, wherever it stands
+WHOLE_INPUT = "whole"  # a window as large as the image, at every position
 
 
 def to_pair(value: Size) -> Pair:
-    """(rows, columns) of a size given as an int or as two."""
+    """Return a size given as an int or a pair as (rows, columns)."""
     if isinstance(value, tuple):
         rows, columns = value
         return rows, columns
@@ -83,12 +85,26 @@ def to_pair(value: Size) -> Pair:
 
 
 def dilated_size(kernel: int, dilation: int) -> int:
-    """Pixels from the first to the last tap of a dilated kernel."""
+    """Return the pixels from the first to the last tap of a dilated kernel, along one axis."""
     return (kernel - 1) * dilation + 1
 
 
 def padding_amounts(size: int, kernel: int, stride: int, padding: Padding, axis: int) -> Pair:
-    """Pixels of padding before and after one axis; `kernel` is the reach."""
+    """Return the pixels of padding before and after one axis.
+
+    Args:
+        size: Pixels of the input along the axis.
+        kernel: Pixels from the first to the last tap, dilation included.
+        stride: Pixels between neighboring positions.
+        padding: As in kcnn.graph.ops.
+        axis: 0 for rows, 1 for columns; picks from a padding given by axis.
+
+    Returns:
+        (before, after).
+
+    Raises:
+        ValueError: The padding is none of the forms that an op takes.
+    """
     if padding == "valid":
         return 0, 0
     if padding == "same":
@@ -96,7 +112,7 @@ def padding_amounts(size: int, kernel: int, stride: int, padding: Padding, axis:
         return missing // 2, missing - missing // 2
     if padding == "half":
         return kernel // 2, kernel // 2
-    if padding == "ceil":  # lets the last window begin inside the image and hang over its end
+    if padding == "ceil":  # lets the last window begin inside the image and hang over its edge
         return 0, min(kernel, stride) - 1
     if isinstance(padding, int) and padding >= 0:
         return padding, padding
@@ -107,66 +123,131 @@ def padding_amounts(size: int, kernel: int, stride: int, padding: Padding, axis:
             return before, after
     raise ValueError(
         'padding must be "same", "valid", "half", "ceil" (pools), pixels, (rows, columns) or '
-        f"((top, bottom), (left, right)), not {padding!r}"
+        f"((top, bottom), (left, right)), got {padding!r}"
     )
 
 
 def output_size(size: int, kernel: int, stride: int, padding: Padding, axis: int = 0) -> int:
-    """Positions a window of `kernel` pixels takes along one axis of `size` pixels."""
+    """Return the number of positions of a window along one axis.
+
+    Args:
+        size: Pixels of the input along the axis.
+        kernel: Pixels from the first to the last tap, dilation included.
+        stride: Pixels between neighboring positions.
+        padding: As in kcnn.graph.ops.
+        axis: 0 for rows, 1 for columns.
+
+    Returns:
+        Output pixels along the axis.
+
+    Raises:
+        InputTooSmallError: The kernel is larger than the padded input.
+    """
     if padding == "same":
         return -(-size // stride)
     before, after = padding_amounts(size, kernel, stride, padding, axis)
-    if kernel > size + before + after:
-        along = "columns" if axis else "rows"
-        room = f"{size} + {before} + {after}" if before or after else f"{size}"
-        raise InputTooSmallError(f"a window of {kernel} does not fit in {room} {along}")
-    return (size + before + after - kernel) // stride + 1
+    padded = size + before + after
+    if kernel > padded:
+        side = "width" if axis else "height"
+        raise InputTooSmallError(f"kernel size {kernel} exceeds the padded input {side} of {padded}")
+    return (padded - kernel) // stride + 1
 
 
-def call_cached(asked: Any, op: Any, *shapes: Any) -> Any:
-    """The answer of a function with an lru_cache; worked out anew for an op that has no hash."""
+def check_window(op: Any, x: Shape) -> None:
+    """Check the kernel, stride, dilation and padding of an op that slides over an input.
+
+    Args:
+        op: A Conv, Depthwise or Pool.
+        x: The input shape, (rows, columns, channels).
+
+    Raises:
+        ValueError: An attribute has a value that no such op takes, or the input is flat.
+        InputTooSmallError: The input is too small to be reflected that far.
+    """
+    _check_map(op, x)
+    dilation = getattr(op, "dilation", 1)
+    _check_positive(op.kernel, "kernel")
+    _check_positive(op.stride, "stride")
+    _check_positive(dilation, "dilation")
+    if op.padding == "ceil" and type(op) is not Pool:
+        raise ValueError('padding "ceil" is for pools, not for convolutions')
+    if max(to_pair(op.stride)) > 1 and max(to_pair(dilation)) > 1:
+        raise ValueError(f"stride {op.stride} cannot be combined with dilation {dilation}; one of them must be 1")
+    mode = getattr(op, "padding_mode", "zeros")
+    if op.padding == "valid" or (op.padding == "same" and mode == "zeros"):
+        return
+    kernel, sides = _kernel_and_padding(op, x)
+    if type(op) is Pool and op.padding != "same" and any(max(s) >= k for s, k in zip(sides, kernel, strict=True)):
+        raise ValueError(f"padding {op.padding} must be less than the pool's kernel {op.kernel}")
+    _check_padding_mode(mode, x, sides)
+
+
+def call_cached(function: Any, op: Any, *shapes: Any) -> Any:
+    """Call a function that has an lru_cache, without its cache for an op that has no hash.
+
+    Args:
+        function: The cached function.
+        op: Its first argument.
+        *shapes: The rest of its arguments.
+
+    Returns:
+        What the function returns.
+    """
     try:
-        return asked(op, *shapes)
+        return function(op, *shapes)
     except TypeError:
-        return asked.__wrapped__(op, *shapes)
+        return function.__wrapped__(op, *shapes)
 
 
 def input_window(op: Any, x: Shape, *others: Shape) -> Window | str | None:
-    """What one output position sees of the input: None (its own pixel), a Window, or WHOLE.
+    """Return what one output position sees of an op's input.
 
-    An op from elsewhere may also answer with the Conv, Depthwise or Pool that slides as it does.
+    Args:
+        op: The op. One from elsewhere may give the Conv, Depthwise or Pool that slides as it does.
+        x: Shape of its first input.
+        *others: Shapes of its further inputs.
+
+    Returns:
+        None (its own pixel), a Window, or WHOLE_INPUT.
     """
     kind = type(op)
     if kind in _WINDOWS:
-        dilation = to_pair(getattr(op, "dilation", 1))
-        kernel = tuple(map(dilated_size, to_pair(op.kernel), dilation))
-        stride = to_pair(op.stride)
-        before = tuple(padding_amounts(x[axis], kernel[axis], stride[axis], op.padding, axis)[0] for axis in (0, 1))
-        return Window(kernel, stride, before)  # type: ignore[arg-type]
+        kernel, sides = _kernel_and_padding(op, x)
+        return Window(kernel, to_pair(op.stride), (sides[0][0], sides[1][0]))
     if kind is Pad:
-        return Window(
-            (1, 1),
-            (1, 1),
-            (padding_amounts(x[0], 1, 1, op.padding, 0)[0], padding_amounts(x[1], 1, 1, op.padding, 1)[0]),
-        )
+        above, left = (padding_amounts(x[axis], 1, 1, op.padding, axis)[0] for axis in (0, 1))
+        return Window((1, 1), (1, 1), (above, left))
     if kind is GlobalPool or kind is Flatten:
         return WHOLE_INPUT
     if kind is AdaptivePool:
         return _adaptive_window(op, x)
     if kind in SHAPE_RULES:
         return None
-    own = _ask(op, "window", None, x, *others)
+    own = _call_method(op, "window", None, x, *others)
     return input_window(own, x, *others) if type(own) in _WINDOWS else own
 
 
 def output_shape(op: Any, x: Shape, *others: Shape) -> Shape:
-    """The output shape; ValueError where the op cannot stand there, DoesNotFit where it is too large."""
+    """Return the output shape of an op.
+
+    Args:
+        op: The op.
+        x: Shape of its first input, without the batch.
+        *others: Shapes of its further inputs.
+
+    Returns:
+        The shape, without the batch.
+
+    Raises:
+        InputTooSmallError: A larger input might fit.
+        ValueError: The op does not take these inputs.
+    """
     rule = SHAPE_RULES.get(type(op))
     return rule(op, x, *others) if rule else tuple(op.shape(x, *others))
 
 
 def count_params(op: Any, x: Shape, *others: Shape) -> int:
-    """Trainable numbers."""
+    """Return the number of trainable parameters of an op on inputs of these shapes."""
     match op:
         case Conv():
             return (prod(to_pair(op.kernel)) * (x[2] // op.groups) + op.bias) * op.filters
@@ -176,18 +257,18 @@ def count_params(op: Any, x: Shape, *others: Shape) -> int:
             return (op.scale + op.center) * x[-1]
         case Dense():
             return (x[0] + op.bias) * op.units
-    return 0 if type(op) in SHAPE_RULES else _ask(op, "params", 0, x, *others)
+    return 0 if type(op) in SHAPE_RULES else _call_method(op, "params", 0, x, *others)
 
 
 def count_non_trainable_params(op: Any, x: Shape, *others: Shape) -> int:
-    """Numbers that move in training but are not trained: moving statistics."""
+    """Return the number of parameters that training updates without gradients: moving statistics."""
     if type(op) is BatchNorm:
         return 2 * x[-1]
-    return 0 if type(op) in SHAPE_RULES else _ask(op, "non_trainable_params", 0, x, *others)
+    return 0 if type(op) in SHAPE_RULES else _call_method(op, "non_trainable_params", 0, x, *others)
 
 
 def count_macs(op: Any, x: Shape, *others: Shape, out: Shape) -> int:
-    """Multiply-accumulates for one image; `out` is the op's output shape."""
+    """Return the multiply-accumulates of an op for one image; `out` is its output shape."""
     match op:
         case Conv():
             return prod(to_pair(op.kernel)) * (x[2] // op.groups) * prod(out)
@@ -195,93 +276,85 @@ def count_macs(op: Any, x: Shape, *others: Shape, out: Shape) -> int:
             return prod(to_pair(op.kernel)) * prod(out)
         case Dense():
             return x[0] * op.units
-    return 0 if type(op) in SHAPE_RULES else _ask(op, "macs", 0, x, *others)
+    return 0 if type(op) in SHAPE_RULES else _call_method(op, "macs", 0, x, *others)
 
 
-def _ask(op: Any, question: str, otherwise: Any, *shapes: Shape) -> Any:
-    answer = getattr(op, question, None)
-    return otherwise if answer is None else answer(*shapes)
+def _call_method(op: Any, name: str, default: Any, *shapes: Shape) -> Any:
+    method = getattr(op, name, None)
+    return default if method is None else method(*shapes)
 
 
-def _positive(value: Any, what: str) -> None:
+def _check_positive(value: Any, attribute: str) -> None:
     if type(value) is int and value >= 1:
         return
     values = value if isinstance(value, tuple) else (value,)
     if len(values) > 2 or not all(type(v) is int and v >= 1 for v in values):
-        raise ValueError(f"{what} must be a whole number of at least 1, or (rows, columns) of such, not {value!r}")
+        raise ValueError(f"{attribute} must be a positive integer or (rows, columns) of such, got {value!r}")
 
 
-def _plane(op: Any, x: Shape) -> Pair:
-    """Output rows and columns of a sliding window, once its sizes are checked."""
-    return call_cached(_slid, op, x)
+def _check_map(op: Any, x: Shape) -> None:
+    if len(x) != 3:
+        raise ValueError(f"{type(op).__name__} expects (rows, columns, channels), got {x}")
+
+
+def _check_padding_mode(mode: str, x: Shape, sides: Sequence[Pair]) -> None:
+    if mode not in (*PADDING_MODES, "lowest"):
+        raise unknown("padding mode", mode, PADDING_MODES)
+    if mode == "reflect" and any(max(side) >= size for side, size in zip(sides, x, strict=False)):
+        raise InputTooSmallError(f"padding {sides} cannot be reflected from an input of {x[0]}x{x[1]} pixels")
+
+
+def _kernel_and_padding(op: Any, x: Shape) -> tuple[Pair, tuple[Pair, Pair]]:
+    """The dilated kernel of a sliding window, and its padding ((top, bottom), (left, right))."""
+    size, stride, dilation = to_pair(op.kernel), to_pair(op.stride), to_pair(getattr(op, "dilation", 1))
+    kernel = dilated_size(size[0], dilation[0]), dilated_size(size[1], dilation[1])
+    vertical, horizontal = (padding_amounts(x[axis], kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1))
+    return kernel, (vertical, horizontal)
 
 
 @lru_cache(maxsize=65536)
-def _slid(op: Any, x: Shape) -> Pair:
-    if len(x) != 3:
-        raise ValueError(f"a window slides over (rows, columns, channels), not over {x}")
-    dilation = getattr(op, "dilation", 1)
-    _positive(op.kernel, "kernel")
-    _positive(op.stride, "stride")
-    _positive(dilation, "dilation")
-    if op.padding == "ceil" and type(op) is not Pool:
-        raise ValueError('padding "ceil" is for pools')
-    stride, dilation = to_pair(op.stride), to_pair(dilation)
-    if max(stride) > 1 and max(dilation) > 1:
-        raise ValueError(f"stride {op.stride} together with dilation {op.dilation} is not possible")
-    kernel = tuple(map(dilated_size, to_pair(op.kernel), dilation))
-    rows, columns = (output_size(x[axis], kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1))
-    if op.padding not in ("valid", "same"):
-        sides = [padding_amounts(x[axis], kernel[axis], stride[axis], op.padding, axis) for axis in (0, 1)]
-        if type(op) is Pool and any(max(side) >= k for side, k in zip(sides, kernel, strict=True)):
-            raise ValueError(
-                f"a pool of {op.kernel} cannot have {op.padding} pixels of padding: some window sees only that"
-            )
-        _fill_fits(getattr(op, "padding_mode", "zeros"), x, sides)
-    elif op.padding == "same" and getattr(op, "padding_mode", "zeros") != "zeros":
-        _fill_fits(op.fill, x, [padding_amounts(x[axis], kernel[axis], stride[axis], "same", axis) for axis in (0, 1)])
+def _window_positions(op: Any, x: Shape) -> Pair:
+    """Output rows and columns of a sliding window."""
+    check_window(op, x)
+    size, stride, dilation = to_pair(op.kernel), to_pair(op.stride), to_pair(getattr(op, "dilation", 1))
+    rows, columns = (
+        output_size(x[axis], dilated_size(size[axis], dilation[axis]), stride[axis], op.padding, axis)
+        for axis in (0, 1)
+    )
     return rows, columns
 
 
-def _fill_fits(fill: str, x: Shape, sides: list[Pair]) -> None:
-    if fill not in (*PADDING_MODES, "lowest"):
-        raise ValueError(f"fill must be one of {', '.join(PADDING_MODES)}, not {fill!r}")
-    if fill == "reflect" and any(max(side) >= size for side, size in zip(sides, x, strict=False)):
-        raise InputTooSmallError(f"{x[0]}x{x[1]} pixels cannot be reflected {sides} pixels beyond their edge")
-
-
 def _conv(op: Conv, x: Shape) -> Shape:
-    _positive(op.filters, "filters")
-    _positive(op.groups, "groups")
-    rows, columns = _plane(op, x)
+    _check_positive(op.filters, "filters")
+    _check_positive(op.groups, "groups")
+    rows, columns = call_cached(_window_positions, op, x)
     if x[2] % op.groups or op.filters % op.groups:
-        raise ValueError(f"{op.groups} groups do not divide {x[2]} -> {op.filters} channels")
+        raise ValueError(f"{op.groups} groups do not divide {x[2]} input channels and {op.filters} filters")
     return rows, columns, op.filters
 
 
 def _depthwise(op: Depthwise, x: Shape) -> Shape:
-    rows, columns = _plane(op, x)
+    rows, columns = call_cached(_window_positions, op, x)
     if len(set(to_pair(op.stride))) > 1:
-        raise ValueError(f"a depthwise convolution strides alike on rows and columns, not {op.stride}")
+        raise ValueError(f"Depthwise expects the same stride for rows and columns, got {op.stride}")
     return rows, columns, x[2]
 
 
 def _pool(op: Pool, x: Shape) -> Shape:
-    if op.mode not in ("max", "average"):
-        raise ValueError(f'a pool is "max" or "average", not {op.mode!r}')
-    return *_plane(op, x), x[2]
+    if op.mode not in POOLING_MODES:
+        raise unknown("pooling mode", op.mode, POOLING_MODES)
+    return *call_cached(_window_positions, op, x), x[2]
 
 
 def _pad(op: Pad, x: Shape) -> Shape:
-    sides = [padding_amounts(x[axis], 1, 1, op.padding, axis) for axis in (0, 1)]
-    _fill_fits(op.padding_mode, x, sides)
-    return x[0] + sum(sides[0]), x[1] + sum(sides[1]), x[2] + sum(op.channels)
+    vertical, horizontal = (padding_amounts(x[axis], 1, 1, op.padding, axis) for axis in (0, 1))
+    _check_padding_mode(op.padding_mode, x, (vertical, horizontal))
+    return x[0] + sum(vertical), x[1] + sum(horizontal), x[2] + sum(op.channels)
 
 
 def _adaptive_pool(op: AdaptivePool, x: Shape) -> Shape:
-    _positive(op.size, "size")
-    if len(x) != 3:
-        raise ValueError(f"a window slides over (rows, columns, channels), not over {x}")
+    _check_positive(op.size, "size")
+    _check_map(op, x)
     return *to_pair(op.size), x[2]
 
 
@@ -295,7 +368,7 @@ def _adaptive_window(op: AdaptivePool, x: Shape) -> Window:
 
 def _concat(op: Concat, x: Shape, *others: Shape) -> Shape:
     if any(other[:-1] != x[:-1] for other in others):
-        raise ValueError(f"branches disagree in size: {x}, {', '.join(map(str, others))}")
+        raise ValueError(f"cannot concatenate {x} and {', '.join(map(str, others))}: rows and columns must be equal")
     return *x[:-1], x[-1] + sum(other[-1] for other in others)
 
 
@@ -312,21 +385,21 @@ def _multiply(op: Multiply, x: Shape, *others: Shape) -> Shape:
 
 
 def _dense(op: Dense, x: Shape) -> Shape:
-    _positive(op.units, "units")
+    _check_positive(op.units, "units")
     if len(x) != 1:
-        raise ValueError(f"a dense layer stands on a flat tensor, not on {x}; flatten or pool first")
+        raise ValueError(f"Dense expects a flat input, got {x}; add Flatten or global pooling")
     return (op.units,)
 
 
-def _act(op: Activation, x: Shape) -> Shape:
+def _activation(op: Activation, x: Shape) -> Shape:
     if op.function not in ACTIVATIONS:
-        raise ValueError(f"no activation {op.function!r}; there are {', '.join(ACTIVATIONS)}")
+        raise unknown("activation", op.function, ACTIVATIONS)
     return x
 
 
 def _dropout(op: Dropout | DropPath, x: Shape) -> Shape:
     if not 0 <= op.rate < 1:
-        raise ValueError(f"a dropout rate lies in [0, 1), not {op.rate!r}")
+        raise ValueError(f"rate must be in [0, 1), got {op.rate!r}")
     return x
 
 
@@ -335,8 +408,8 @@ def _unchanged(op: Any, x: Shape) -> Shape:
 
 
 def _global_pool(op: GlobalPool, x: Shape) -> Shape:
-    if op.mode not in ("max", "average"):
-        raise ValueError(f'a pool is "max" or "average", not {op.mode!r}')
+    if op.mode not in POOLING_MODES:
+        raise unknown("pooling mode", op.mode, POOLING_MODES)
     return (1, 1, x[2]) if op.keepdims else (x[2],)
 
 
@@ -355,7 +428,7 @@ SHAPE_RULES: dict[type, Callable[..., Shape]] = {
     Add: _add,
     Multiply: _multiply,
     Dense: _dense,
-    Activation: _act,
+    Activation: _activation,
     BatchNorm: _unchanged,
     LocalResponseNorm: _unchanged,
     Rescale: _unchanged,

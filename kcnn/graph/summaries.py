@@ -1,41 +1,47 @@
-"""Sketches measured, layer by layer: costs, receptive fields, stages. Integers only."""
+"""Summaries of graphs, layer by layer: shapes, costs, receptive fields, stages. Integers only."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 from kcnn.graph import shape_inference
-from kcnn.graph.names import unknown
+from kcnn.graph.formatting import describe_op, format_count, format_pair, format_size, format_table
+from kcnn.graph.names import unknown_layer
 from kcnn.graph.shape_inference import WHOLE_INPUT, Pair, Shape, Window
 from kcnn.graph.tracing import SymbolicTensor, topological_order
+
+COLUMNS = ("layer", "op", "output shape", "params", "MACs", "receptive field", "stride")
+LEFT = ("layer", "op")
 
 
 @dataclass(frozen=True, slots=True)
 class LayerSummary:
-    """One layer, measured. Pairs are (rows, columns) in pixels of the network's input."""
+    """Describe one layer: shape, costs and receptive field. Pairs are (rows, columns) in pixels of the image."""
 
     name: str
     op: Any
     shape: Shape  # of the output, without the batch
     params: int  # trainable
-    non_trainable_params: int  # not trained: moving statistics
+    non_trainable_params: int  # moving statistics
     macs: int  # multiply-accumulates for one image
-    receptive_field: Pair  # the receptive field of one output position
-    stride: Pair  # between the fields of neighbouring output positions
-    offset: Pair  # where the first position's field begins; negative in the padding
+    receptive_field: Pair  # of one output position
+    stride: Pair  # between the receptive fields of neighboring positions
+    offset: Pair  # of the first pixel of the first receptive field; negative in the padding
 
     @property
     def stage(self) -> int:
-        """k where the output stride is 2**k."""
+        """k for a stride of 2**k."""
         return max(self.stride).bit_length() - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
-    """A row per layer, inputs first; totals; a row by its layer's name."""
+    """Describe a network: a LayerSummary for each layer, inputs first, and totals. Print it to see a table."""
 
     layers: tuple[LayerSummary, ...]
     title: str = ""
+    details: Callable[[], Mapping[str, str]] | None = field(default=None, compare=False)  # lines below the table
 
     def __iter__(self) -> Iterator[LayerSummary]:
         return iter(self.layers)
@@ -46,30 +52,30 @@ class Summary:
     def __getitem__(self, key: str | int) -> LayerSummary:
         if isinstance(key, int):
             return self.layers[key]
-        for row in self.layers:
-            if row.name == key:
-                return row
-        raise unknown("layer", key, [layer.name for layer in self.layers], self.title)
+        for layer in self.layers:
+            if layer.name == key:
+                return layer
+        raise unknown_layer(key, [layer.name for layer in self.layers], self.title)
 
     @property
     def params(self) -> int:
-        """Trainable numbers."""
-        return sum(row.params for row in self.layers)
+        """Number of trainable parameters."""
+        return sum(layer.params for layer in self.layers)
 
     @property
     def non_trainable_params(self) -> int:
-        """Numbers that move in training but are not trained."""
-        return sum(row.non_trainable_params for row in self.layers)
+        """Number of parameters that training updates without gradients: moving statistics."""
+        return sum(layer.non_trainable_params for layer in self.layers)
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates for one image."""
-        return sum(row.macs for row in self.layers)
+        return sum(layer.macs for layer in self.layers)
 
     @property
     def features(self) -> LayerSummary:
-        """The last layer that has rows and columns; its field is the network's."""
-        return [row for row in self.layers if len(row.shape) == 3][-1]
+        """The last layer that has rows and columns."""
+        return [layer for layer in self.layers if len(layer.shape) == 3][-1]
 
     @property
     def receptive_field(self) -> Pair:
@@ -81,47 +87,123 @@ class Summary:
         """The stride of the features, in pixels."""
         return self.features.stride
 
+    def __str__(self) -> str:
+        """Return a table of the layers, and the totals below it."""
+        totals = self._totals()
+        width = max(map(len, totals)) + 2
+        lines = []
+        for name, text in totals.items():
+            first, *more = text.split("\n")
+            lines += [f"{name.ljust(width)}{first}", *(" " * width + line for line in more)]
+        return "\n".join([format_table(COLUMNS, self._rows(), LEFT), "", *lines])
 
-def summarize(*ends: SymbolicTensor, title: str = "") -> Summary:
-    """A row per layer of all that leads to some sketches."""
-    rows: dict[int, LayerSummary] = {}
-    for x in topological_order(*ends):
+    def __repr__(self) -> str:
+        return (
+            f"<Summary {self.title}: {len(self.layers)} layers, {format_count(self.params)} params, "
+            f"{format_count(self.macs)} MACs>"
+        )
+
+    def _repr_html_(self) -> str:
+        def cells(texts: Sequence[str], tag: str) -> str:
+            aligns = ("left" if column in LEFT else "right" for column in COLUMNS)
+            pairs = zip(texts, aligns, strict=True)
+            return "".join(f'<{tag} style="text-align:{align}">{escape(text)}</{tag}>' for text, align in pairs)
+
+        rows = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in self._rows())
+        totals = "".join(
+            f'<tr><th style="text-align:left">{escape(name)}</th>'
+            f'<td style="text-align:left;white-space:pre-line">{escape(text)}</td></tr>'
+            for name, text in self._totals().items()
+        )
+        head = f"<thead><tr>{cells(COLUMNS, 'th')}</tr></thead>"
+        return f"<table>{head}<tbody>{rows}</tbody></table><table>{totals}</table>"
+
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        for layer in self.layers:
+            yield (
+                layer.name,
+                describe_op(layer.op),
+                format_size(layer.shape),
+                f"{layer.params:,}" if layer.params else "",
+                format_count(layer.macs) if layer.macs else "",
+                format_pair(layer.receptive_field),
+                format_pair(layer.stride),
+            )
+
+    def _totals(self) -> dict[str, str]:
+        maps = any(len(layer.shape) == 3 for layer in self.layers)
+        return {
+            "network": self.title,
+            "params": f"{self.params:,} trainable, {self.non_trainable_params:,} non-trainable",
+            "MACs": f"{self.macs:,} for an image of {format_size(self.layers[0].shape)}",
+            **({"features": _describe_features(self.features)} if maps else {}),
+            **(self.details() if self.details else {}),
+        }
+
+
+def summarize(
+    *outputs: SymbolicTensor, title: str = "", details: Callable[[], Mapping[str, str]] | None = None
+) -> Summary:
+    """Summarize every layer that leads to some tensors.
+
+    Args:
+        *outputs: The tensors.
+        title: Name of the network.
+        details: Function that returns further lines for the table, by heading; called when the summary is printed.
+
+    Returns:
+        A LayerSummary for each layer, inputs first.
+    """
+    layers: dict[int, LayerSummary] = {}
+    for x in topological_order(*outputs):
         if x.op is None:
-            rows[id(x)] = LayerSummary(x.name, None, x.shape, 0, 0, 0, (1, 1), (1, 1), (0, 0))
+            layers[id(x)] = LayerSummary(x.name, None, x.shape, 0, 0, 0, (1, 1), (1, 1), (0, 0))
             continue
-        sources = [rows[id(source)] for source in x.inputs]
+        sources = [layers[id(source)] for source in x.inputs]
         shapes = [source.shape for source in sources]
-        seen = _seen(shape_inference.input_window(x.op, *shapes), sources)
-        rows[id(x)] = LayerSummary(
+        receptive_field = _receptive_field(shape_inference.input_window(x.op, *shapes), sources)
+        layers[id(x)] = LayerSummary(
             x.name,
             x.op,
             x.shape,
             shape_inference.count_params(x.op, *shapes),
             shape_inference.count_non_trainable_params(x.op, *shapes),
             shape_inference.count_macs(x.op, *shapes, out=x.shape),
-            *seen,
+            *receptive_field,
         )
-    return Summary(tuple(rows.values()), title)
+    return Summary(tuple(layers.values()), title, details)
 
 
-def stage_outputs(end: SymbolicTensor) -> dict[int, SymbolicTensor]:
-    """For each k, the last tensor of stride 2**k that all that follows it goes through."""
-    order = topological_order(end)
-    place = {id(x): i for i, x in enumerate(order)}
+def _describe_features(layer: LayerSummary) -> str:
+    field, stride = format_pair(layer.receptive_field), format_pair(layer.stride)
+    return f"{format_size(layer.shape)}, receptive field {field}, stride {stride}"
+
+
+def stage_outputs(output: SymbolicTensor) -> dict[int, SymbolicTensor]:
+    """Return the last tensor of each stage.
+
+    Args:
+        output: The last tensor of the network.
+
+    Returns:
+        For each k, the last tensor of stride 2**k that every path to the output passes.
+    """
+    order = topological_order(output)
+    index = {id(x): i for i, x in enumerate(order)}
     last_use = [0] * len(order)
     for i, x in enumerate(order):
         for source in x.inputs:
-            last_use[place[id(source)]] = i
-    found, open_until = {}, 0
-    for i, (x, row) in enumerate(zip(order, summarize(end), strict=True)):
+            last_use[index[id(source)]] = i
+    stages, open_until = {}, 0
+    for i, (x, layer) in enumerate(zip(order, summarize(output), strict=True)):
         if open_until <= i and len(x.shape) == 3:
-            found[row.stage] = x
+            stages[layer.stage] = x
         open_until = max(open_until, last_use[i])
-    return found
+    return stages
 
 
-def _seen(window: Window | str | None, sources: Sequence[LayerSummary]) -> tuple[Pair, Pair, Pair]:
-    """Receptive field, stride and offset behind a layer that sees its sources through `window`."""
+def _receptive_field(window: Window | str | None, sources: Sequence[LayerSummary]) -> tuple[Pair, Pair, Pair]:
+    """Receptive field, stride and offset of a layer that sees its sources through `window`."""
     first = sources[0]
     size, stride, offset = first.receptive_field, first.stride, first.offset
     if len(sources) > 1:

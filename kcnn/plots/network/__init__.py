@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from kcnn.graph.graph import Graph
-from kcnn.graph.tracing import compile_glob
+from kcnn.graph.overrides import compile_glob
 from kcnn.plots.network import render
 from kcnn.plots.network.boxes import build_boxes
 from kcnn.plots.network.layout import lay_out

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from math import ceil, log2, sqrt
 from xml.sax.saxutils import escape, quoteattr
 
-from kcnn.architectures.spec import summary
+from kcnn.graph.formatting import format_count
 from kcnn.graph.graph import Graph
+from kcnn.graph.summaries import summarize
 from kcnn.plots.network import labels
 from kcnn.plots.network.boxes import Box, BoxGraph
 from kcnn.plots.network.layout import Figure, Line, Point, Rect
@@ -49,12 +50,12 @@ def measure_box(box: Box, layers: bool) -> tuple[float, float]:
 
 def render_svg(drawing: Graph, graph: BoxGraph, figure: Figure, colour: str, layers: bool) -> str:
     """The whole SVG; the same network gives the same letters."""
-    measured = summary(drawing)
+    measured = summarize(*drawing.outputs.values(), title=drawing.name)
     costs = {number: getattr(graph.boxes[number], colour) for number in figure.boxes}
     most = max(costs.values(), default=0)
     facts = (
         f"{measured.params:,} parameters",
-        f"{labels.format_count(measured.macs)} MACs",
+        f"{format_count(measured.macs)} MACs",
         f"{len(measured) - 1} layers",
         f"input {labels.format_size(drawing.input.shape)}",
     )
@@ -194,7 +195,7 @@ def draw_legend(colour: str, most: int, y: float) -> Iterator[str]:
     yield f'<text class="facts" x="0" y="0">{COUNTED[colour]}, at most</text>'
     for level in range(LEVELS + 1):
         x = level * 46
-        said = labels.format_count(most * level**2 / LEVELS**2)
+        said = format_count(most * level**2 / LEVELS**2)
         yield f'<g class="box c{level} p{level}"><rect x="{x}" y="8" width="42" height="10" rx="3"/></g>'
         yield f'<text class="tick" x="{x + 21}" y="30">{said}</text>'
     yield "</g>"

@@ -1,0 +1,77 @@
+"""Ops, sizes, counts and tables as plain text."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+MAX_VALUE = 40  # characters of an attribute's value
+UNNAMED = ("filters", "units", "mode", "function")  # attributes whose value speaks for itself
+
+
+def describe_op(op: Any, times: str = "x") -> str:
+    """Return an op in one line, without default values: Conv 64, kernel 7, stride 2.
+
+    Args:
+        op: The op; None is the input.
+        times: Sign between the numbers of a size.
+
+    Returns:
+        The text.
+    """
+    if op is None:
+        return "input"
+    texts = []
+    for field in dataclasses.fields(op) if dataclasses.is_dataclass(op) else ():
+        value = getattr(op, field.name)
+        if value != field.default and field.name != "kernel_initializer":
+            text = _format_value(value, times)
+            texts.append(text if field.name in UNNAMED else f"{field.name} {text}")
+    return f"{type(op).__name__} {', '.join(texts)}".strip()
+
+
+def format_size(sizes: Sequence[int | None], times: str = "x") -> str:
+    """Return (28, 28, 192) as 28x28x192; an open size is a question mark."""
+    return times.join("?" if size is None else str(size) for size in sizes)
+
+
+def format_pair(pair: tuple[int, int], times: str = "x") -> str:
+    """Return (3, 3) as 3, and (3, 5) as 3x5."""
+    return str(pair[0]) if pair[0] == pair[1] else format_size(pair, times)
+
+
+def format_count(number: float) -> str:
+    """Return 4230000 as 4.23 M."""
+    for unit, least in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= least:
+            return f"{number / least:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str]) -> str:
+    """Return a table without lines.
+
+    Args:
+        columns: Headings.
+        rows: Cells, one for each column.
+        left: Columns to align to the left; the others are aligned to the right.
+
+    Returns:
+        A line for the headings and one for each row.
+    """
+    lines = [columns, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    aligns = [str.ljust if column in left else str.rjust for column in columns]
+    return "\n".join(
+        "  ".join(align(cell, width) for align, cell, width in zip(aligns, line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _format_value(value: Any, times: str) -> str:
+    if isinstance(value, float):
+        text = f"{value:.4g}"
+    elif isinstance(value, tuple) and all(isinstance(n, int) for n in value):
+        text = format_size(value, times)
+    else:
+        text = str(value)
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 3]}..."
