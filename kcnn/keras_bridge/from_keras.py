@@ -39,7 +39,7 @@ class Opaque:
     def params(self, *shapes: Shape) -> int:
         return self.trainable_params
 
-    def state(self, *shapes: Shape) -> int:
+    def non_trainable_params(self, *shapes: Shape) -> int:
         return self.moving_params
 
     def window(self, *shapes: Shape) -> str | None:

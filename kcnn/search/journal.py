@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.atomic_io import write_text
-from kcnn.graph.tracing import to_builtin
+from kcnn.graph.overrides import to_builtin
 from kcnn.training.run_directory import to_csv
 
 JOURNAL, CSV, LINES = "journal.jsonl", "trials.csv", "trials.jsonl"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from kcnn.graph.tracing import to_builtin
+from kcnn.graph.overrides import to_builtin
 
 
 @dataclass(frozen=True)

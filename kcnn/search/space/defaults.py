@@ -9,9 +9,9 @@ from typing import Any
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, summary
 from kcnn.graph.graph import Graph
+from kcnn.graph.overrides import compile_glob
 from kcnn.graph.shape_inference import InputTooSmallError, to_pair
 from kcnn.graph.summaries import LayerSummary
-from kcnn.graph.tracing import compile_glob
 from kcnn.search.space.choices import Range, per_layer
 from kcnn.search.space.search_space import Space
 

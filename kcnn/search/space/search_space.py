@@ -13,8 +13,9 @@ from kcnn.architectures.registry import get_architecture
 from kcnn.architectures.spec import LARGEST_INPUT, ModelSpec, summary
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import suggest
+from kcnn.graph.overrides import Override, to_builtin
 from kcnn.graph.shape_inference import InputTooSmallError
-from kcnn.graph.tracing import Override, to_builtin, topological_order
+from kcnn.graph.tracing import topological_order
 from kcnn.search.space.choices import (
     Choice,
     ChoiceRequest,
@@ -335,15 +336,15 @@ class Space:
         """The addresses that a wish stands for: itself, or one for each layer."""
         change = Override(address, None)
         named = [name for name in layers if change.matches(name)]
-        there = [name for name in named if change.field in getattr(layers[name], "__dataclass_fields__", ())]
+        there = [name for name in named if change.attribute in getattr(layers[name], "__dataclass_fields__", ())]
         if not there:
             glob = address.rpartition(".")[0]
             if named:
                 have = sorted({f for name in named for f in getattr(layers[name], "__dataclass_fields__", ())})
-                raise ValueError(f"{address!r}: {named[0]} has {', '.join(have) or 'no fields'}, not {change.field!r}")
+                raise ValueError(f"{address!r}: {named[0]} has {', '.join(have) or 'no fields'}, not {change.attribute!r}")
             near = ", ".join(suggest(glob, layers, 4))
             raise ValueError(f"{address!r}: no layer answers to {glob!r}; the nearest are {near}")
-        return tuple(f"{name}.{change.field}" for name in there) if one.each else (address,)
+        return tuple(f"{name}.{change.attribute}" for name in there) if one.each else (address,)
 
     @cached_property
     def _own_values(self) -> dict[str, Any]:
@@ -357,9 +358,9 @@ class Space:
             elif "." in choice.name:
                 change = Override(choice.name, None)
                 own = {
-                    getattr(op, change.field)
+                    getattr(op, change.attribute)
                     for name, op in ops.items()
-                    if change.matches(name) and change.field in getattr(op, "__dataclass_fields__", ())
+                    if change.matches(name) and change.attribute in getattr(op, "__dataclass_fields__", ())
                 }
                 if len(own) == 1:
                     found[choice.name] = own.pop()
