@@ -1,4 +1,4 @@
-"""The command that turns a run into files for phones, servers and Keras. TensorFlow is loaded when it starts."""
+"""The `kcnn export` command: files for phones, servers and Keras from a run. TensorFlow is loaded when it starts."""
 
 import json
 import shutil
@@ -12,116 +12,129 @@ import typer
 import kcnn
 from kcnn.cli.backend import silence, start_backend
 from kcnn.cli.console import JobStopped, UsageError, err, make_table, out
-from kcnn.cli.networks import _examples
+from kcnn.cli.options import DATA, OUTPUT, AsJson, examples
+from kcnn.graph.names import unknown
 
-POINTS = 2.0  # of accuracy that a file may lose
+MAX_ACCURACY_DROP = 2.0  # percentage points
 
 
 def add(app: typer.Typer) -> None:
+    """Add the command."""
     app.command(
-        epilog=_examples(
+        epilog=examples(
             "kcnn export runs/demo", "kcnn export runs/demo --format litert-int8 --format onnx --out phone/"
         )
     )(export)
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     format: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", "-f", help="litert, litert-float16, litert-dynamic, litert-int8, saved_model, onnx or keras."
+            "--format",
+            "-f",
+            help="litert (default), litert-float16, litert-dynamic, litert-int8, saved_model, onnx or keras; may be "
+            "repeated.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    to: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the files; RUN/export by default.")] = None,
-    data: Annotated[str | None, typer.Option("--data", "-d", help="Where the run's pictures are by now.")] = None,
-    allow: Annotated[
-        float, typer.Option("--allow-loss", min=0, help="Points of test accuracy that a file may lose.")
-    ] = POINTS,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Output folder; RUN/export by default.", rich_help_panel=OUTPUT)
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", "-d", help="Dataset of the run, where it has moved.", rich_help_panel=DATA),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float,
+        typer.Option(min=0, help="Largest drop of test accuracy, in percentage points.", rich_help_panel=OUTPUT),
+    ] = MAX_ACCURACY_DROP,
+    as_json: AsJson = False,
 ) -> None:
-    """Write a run's model for inference, and run each file on the whole test split.
+    """Export a trained model to LiteRT (TFLite), ONNX, SavedModel or Keras, and verify each file on the test split.
 
-    A file takes pixels 0..255 and gives probabilities; the classes' names are inside it. One that loses more accuracy
-    than is allowed is not left behind.
+    A file takes pixels 0..255 and gives probabilities; the class names are inside it. A file whose accuracy drops too
+    much is removed.
     """
     from kcnn.export.runtimes import FORMATS
     from kcnn.keras_bridge.models import read_metadata
     from kcnn.training.run_directory import read_config
 
-    there = read_config(run)
-    if there is None:
-        raise UsageError(f"{run} is no folder of a run of kcnn's: it has no config.json")
+    config = read_config(run)
+    if config is None:
+        raise UsageError(f"{run} is not the folder of a training run: it has no config.json")
     formats = list(dict.fromkeys(format or ["litert"]))
-    for one in formats:
-        if one not in FORMATS:
-            raise UsageError(f"there is no format {one!r}; there are {', '.join(FORMATS)}")
-    request, model = there["request"], run / "model.keras"
-    card = read_metadata(model)
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown("export format", name, FORMATS)
+    request, model_path = config["request"], run / "model.keras"
+    metadata = read_metadata(model_path)
     with err.status("loading Keras"):
         start_backend()
         import numpy as np
 
         from kcnn.data import load
-        from kcnn.export.formats import EXAMPLES
-        from kcnn.export.formats import export_model as write
+        from kcnn.export.formats import CALIBRATION_IMAGES, export_model
         from kcnn.export.verification import verify_exports
-    rows, columns, channels = card["input_shape"]
-    found = load(
+    rows, columns, channels = metadata["input_shape"]
+    dataset = load(
         data or request["data"],
         input_shape=(rows, columns, channels),
-        batch_size=there["batch_size"],
+        batch_size=config["batch_size"],
         seed=request.get("data_seed", request["seed"]),
-        multi_label=bool(card.get("multi_label")),
+        multi_label=bool(metadata.get("multi_label")),
     )
-    if list(found.classes) != card["classes"]:
+    if list(dataset.classes) != metadata["classes"]:
         raise UsageError(
-            f"{found.name} has the classes {', '.join(found.classes)}, and the run {', '.join(card['classes'])}"
+            f"{dataset.name} has the classes {', '.join(dataset.classes)}; expected those of the run: "
+            f"{', '.join(metadata['classes'])}"
         )
-    examples = None
+    images = None
     if "litert-int8" in formats:
-        enough = range(-(-EXAMPLES // there["batch_size"]))
-        examples = np.concatenate([np.asarray(pixels) for _, (pixels, _) in zip(enough, found.train, strict=False)])
-    folder, built = to or run / "export", kcnn.load_model(model)
-    files = []
-    for one in formats:
-        with err.status(f"writing {one}"), silence():  # the converter tells of itself
-            files.append((one, write(built, folder / one, one, examples=examples)))
-    with err.status(f"running {len(files)} files on {len(found.splits['test'])} test images"):
+        batches = range(-(-CALIBRATION_IMAGES // config["batch_size"]))
+        images = np.concatenate([np.asarray(pixels) for _, (pixels, _) in zip(batches, dataset.train, strict=False)])
+    target, model = folder or run / "export", kcnn.load_model(model_path)
+    files: dict[str, Path] = {}
+    for name in formats:
+        with err.status(f"writing {name}"), silence():  # the converter prints its own messages
+            files[name] = export_model(model, target / name, name, calibration_images=images)
+    with err.status(f"running {len(files)} files on {len(dataset.splits['test'])} test images"):
         try:
-            results = verify_exports(files, built, model, found.test)
+            checks = verify_exports(files, model, model_path, dataset.test)
         except ValueError as error:  # of a runtime
-            for _, path in files:
+            for path in files.values():
                 _remove(path)
-            raise JobStopped(f"{error}; what was written is removed") from None
-    lost = {one.name: 100 * (results[0].accuracy - one.accuracy) for one in results[1:]}
-    worse = [(name, path) for name, path in files if lost[name] > allow]
-    for _, path in worse:
-        _remove(path)
-    _report(results, [path for _, path in files if path.exists()], as_json)
-    if worse:
-        said = ", ".join(f"{name} {lost[name]:.1f}" for name, _ in worse)
-        raise JobStopped(f"more points of accuracy lost than --allow-loss {allow:g}, and not kept: {said}")
+            raise JobStopped(f"{error}; the exported files were removed") from None
+    drops = {check.name: 100 * (checks[0].accuracy - check.accuracy) for check in checks[1:]}
+    rejected = [name for name, drop in drops.items() if drop > max_accuracy_drop]
+    for name in rejected:
+        _remove(files[name])
+    _print_checks(checks, [path for name, path in files.items() if name not in rejected], as_json)
+    if rejected:
+        drop = ", ".join(f"{name} {drops[name]:.1f} points" for name in rejected)
+        raise JobStopped(f"accuracy drop exceeds --max-accuracy-drop {max_accuracy_drop:g}; not kept: {drop}")
 
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _report(results: Any, kept: Sequence[Path], as_json: bool) -> None:
+def _print_checks(checks: Any, files: Sequence[Path], as_json: bool) -> None:
     if as_json:
-        print(json.dumps([asdict(one) for one in results], indent=1))
+        print(json.dumps([asdict(check) for check in checks], indent=1))
         return
     rows = (
         (
-            one.name,
-            f"{one.bytes / 1e6:.2f} MB",
-            f"{one.accuracy:.2%}",
-            f"{one.agreement:.2%}",
-            f"{one.milliseconds:.2f} ms",
+            check.name,
+            f"{check.bytes / 1e6:.2f} MB",
+            f"{check.accuracy:.2%}",
+            f"{check.agreement:.2%}",
+            f"{check.latency_ms:.2f} ms",
         )
-        for one in results
+        for check in checks
     )
-    out.print(make_table(("file", "size", "test accuracy", "as Keras says", "an image alone"), rows, left=("file",)))
-    written = f"{', '.join(map(str, kept))}; " if kept else ""
-    out.print(f"{written}{results[0].images} test images, each file by its own runtime", markup=False, soft_wrap=True)
+    columns = ("file", "size", "test accuracy", "agreement with Keras", "latency (batch 1)")
+    out.print(make_table(columns, rows, left=("file",)))
+    written = f"{', '.join(map(str, files))}; " if files else ""
+    out.print(f"{written}{checks[0].images} test images, each file in its own runtime", markup=False, soft_wrap=True)

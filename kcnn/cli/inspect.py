@@ -1,4 +1,4 @@
-"""The command that looks inside a trained network. Keras loads when needed."""
+"""The `kcnn inspect` command: plots of the inside of a trained network. Keras loads when needed."""
 
 import json
 import zipfile
@@ -11,13 +11,14 @@ from rich.markup import escape
 import kcnn
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import UsageError, out
-from kcnn.cli.networks import _examples
-from kcnn.cli.predict import OpenedModel, _decoded, _exported
+from kcnn.cli.options import MODEL, OUTPUT, examples
+from kcnn.cli.predict import OpenedModel, decode_images, has_classes, is_exported
 
 
 def add(app: typer.Typer) -> None:
+    """Add the command."""
     app.command(
-        epilog=_examples(
+        epilog=examples(
             "kcnn inspect runs/demo digit.png",
             "kcnn inspect runs/demo/best.keras digit.png --layer 'inception_4{a,e}_*' --out look/",
         )
@@ -25,72 +26,80 @@ def add(app: typer.Typer) -> None:
 
 
 def inspect(
-    run: Annotated[str, typer.Argument(help="A run's folder, or a .keras file, of any Keras model.")],
-    image: Annotated[Path, typer.Argument(help="A picture file.")],
-    layer: Annotated[str, typer.Option("--layer", "-l", help="Layers whose activations are drawn, by glob.")] = "*",
-    to: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the pictures; inspect/IMAGE beside the model.")
+    run: Annotated[str, typer.Argument(help="Folder of a training run, or a .keras file of any Keras model.")],
+    image: Annotated[Path, typer.Argument(help="Image file.")],
+    layer: Annotated[
+        str,
+        typer.Option("--layer", "-l", help="Layers whose activations are plotted, by glob.", rich_help_panel=MODEL),
+    ] = "*",
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Output folder; inspect/IMAGE beside the model by default.", rich_help_panel=OUTPUT
+        ),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes to name, and to draw Grad-CAM of.")] = 3,
+    top: Annotated[
+        int, typer.Option(min=1, help="Most probable classes to list, with a Grad-CAM each.", rich_help_panel=OUTPUT)
+    ] = 3,
 ) -> None:
-    """Look inside a trained network: its answer, where in a picture it finds it, its filters and activations.
+    """Explain a prediction: Grad-CAM and occlusion heatmaps, filters and activations of a trained network.
 
     Writes grad_cam.png, occlusion.png, filters.png and activations.png.
     """
-    path = _file(run)
-    folder = to or path.parent / "inspect" / image.stem
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, and pictures go into a folder")
-    model, card = _model(path)
-    found = OpenedModel(run, card, lambda: model)
-    pixels = _decoded([image], found)[0][0]
+    path = _find_file(run)
+    target = folder or path.parent / "inspect" / image.stem
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"--out {target} is a file; expected a folder")
+    model, metadata = _load(path)
+    opened = OpenedModel(run, metadata, lambda: model)
+    pixels = decode_images([image], opened)[0][0]
 
     import numpy as np
 
-    from kcnn.explain import images, model_access
+    from kcnn.explain import model_access, plots
     from kcnn.statistics import to_probabilities
 
     scores = np.asarray(model.predict_on_batch(pixels[None].astype("float32")), "float64")
-    likely = (
-        scores if model_access.output_activation(model_access.find_output(model)) else to_probabilities(scores, card)
-    )[0]
-    best = likely.argsort()[::-1][:top]
-    said = [(int(n), f"{found.classes[n]} {likely[n]:.1%}") for n in best]
-    model_access.match_layers(model, layer)  # a mistake, before the answer
-    out.print(f"{escape(str(image))}: {escape(', '.join(text for _, text in said))}", soft_wrap=True)
-    written = images.write_explanations(model, pixels.astype("float32"), said, folder, layer)
-    out.print(f"{', '.join(one.name for one in written)} in {folder}", markup=False, soft_wrap=True)
+    if not model_access.output_activation(model_access.find_output(model)):
+        scores = to_probabilities(scores, metadata)
+    probabilities = scores[0]
+    best = probabilities.argsort()[::-1][:top]
+    titles = [(int(n), f"{opened.classes[n]} {probabilities[n]:.1%}") for n in best]
+    model_access.match_layers(model, layer)  # an unknown name, before anything is printed
+    out.print(f"{escape(str(image))}: {escape(', '.join(title for _, title in titles))}", soft_wrap=True)
+    written = plots.write_explanations(model, pixels.astype("float32"), titles, target, layer)
+    out.print(f"{', '.join(file.name for file in written)} in {target}", markup=False, soft_wrap=True)
 
 
-def _file(run: str) -> Path:
+def _find_file(run: str) -> Path:
     path = Path(run)
     if not path.exists():
-        raise UsageError(f"there is no file {path}; give a run's folder, or a .keras file")
+        raise UsageError(f"no such file: {path}; expected the folder of a run, or a .keras file")
     if path.is_dir() and (path / "model.keras").exists():
         path = path / "model.keras"
     if path.is_dir():
-        raise UsageError(f"{path} holds no model.keras: no training has ended there")
+        raise UsageError(f"{path} has no model.keras: it holds no finished training run")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        raise UsageError(f"{path} is no .keras file; what runs elsewhere cannot be looked into")
+        raise UsageError(f"{path} is not a .keras file; exported files of other formats cannot be inspected")
     return path
 
 
-def _model(path: Path) -> tuple[Any, dict[str, Any]]:
-    """The Keras model in a file, and its card; one of its own making where the file has none."""
+def _load(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The Keras model in a file, and its metadata; made up where the file has none."""
     from kcnn.export.runtimes import METADATA
 
-    exported = _exported(path)
+    exported = is_exported(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            said = (
+            text = (
                 archive.read(METADATA)
                 if exported
                 else json.loads(archive.read("config.json"))["config"].get("metadata")
             )
-            card = json.loads(said or "{}")
+            metadata = json.loads(text or "{}")
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no Keras model, or is damaged: {error}") from None
-    if not card.get("spec", {}).get("top", True) or card.get("spec", {}).get("outputs"):
+        raise UsageError(f"{path} is not a Keras model, or is damaged: {error}") from None
+    if not has_classes(metadata):
         raise UsageError(f"{path} ends in features, not in classes")
     start_backend()
     import keras
@@ -98,8 +107,8 @@ def _model(path: Path) -> tuple[Any, dict[str, Any]]:
     from kcnn.explain import model_access
 
     try:
-        model = kcnn.load_model(path) if card and not exported else keras.saving.load_model(path, compile=False)
+        model = kcnn.load_model(path) if metadata and not exported else keras.saving.load_model(path, compile=False)
     except (OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from None
-    end, image = model_access.find_output(model), model_access.find_image_input(model)
-    return model, {"classes": end.shape[-1], "input_shape": list(image.shape[1:]), **card}
+        raise UsageError(f"cannot load {path}: {' '.join(str(error).split())}") from None
+    output, image = model_access.find_output(model), model_access.find_image_input(model)
+    return model, {"classes": output.shape[-1], "input_shape": list(image.shape[1:]), **metadata}

@@ -1,4 +1,4 @@
-"""Commands that use a trained network: what pictures show, and how often it is right. Runtimes load when needed."""
+"""The `kcnn predict` and `kcnn evaluate` commands: a trained model on images. Runtimes load when needed."""
 
 import json
 import zipfile
@@ -13,30 +13,45 @@ from rich.markup import escape
 import kcnn
 from kcnn.cli.backend import silence, start_backend
 from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table
-from kcnn.cli.networks import Options, _examples
+from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, ModelOptions, examples
+from kcnn.graph.names import unknown
 
-Weights = Annotated[str, typer.Option("--weights", "-w", help="Of a network: published weights by name, or a file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 PUBLISHED = "imagenet"
-FILES = (".keras", ".tflite", ".onnx")
+SUFFIXES = (".keras", ".tflite", ".onnx")
+SPLITS = ("train", "validation", "test")
+
+Model = Annotated[
+    str, typer.Argument(help="Folder of a training run; a .keras, .tflite or .onnx file; or a network by name.")
+]
+PretrainedWeights = Annotated[
+    str,
+    typer.Option("--weights", "-w", help="Pretrained weights of a network by name, or a file.", rich_help_panel=MODEL),
+]
 
 
 def add(app: typer.Typer) -> None:
+    """Add the commands."""
     app.command(
-        epilog=_examples(
+        epilog=examples(
             "kcnn predict runs/googlenet.bn photo.jpg other.png",
             "kcnn predict phone.tflite photo.jpg --json",
             "kcnn predict resnet50.torchvision photo.jpg",
         )
     )(predict)
-    app.command(
-        epilog=_examples("kcnn evaluate runs/googlenet.bn", "kcnn evaluate phone.tflite --data photos/ --json")
-    )(evaluate)
+    app.command(epilog=examples("kcnn evaluate runs/googlenet.bn", "kcnn evaluate phone.tflite --data photos/ --json"))(
+        evaluate
+    )
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A classifier: its card, and what loads it and gives pixels (n, rows, columns, channels) to probabilities."""
+    """A classifier that is loaded when it is needed.
+
+    Attributes:
+        name: As it was given on the command line.
+        metadata: Its classes, input_shape and the like.
+        load: Loads it, and returns a function from pixels (n, rows, columns, channels) to probabilities (n, classes).
+    """
 
     name: str
     metadata: Mapping[str, Any]
@@ -44,110 +59,137 @@ class OpenedModel:
 
     @property
     def classes(self) -> list[str]:
+        """Return the names of the classes."""
         names = self.metadata["classes"]
-        return [str(one) for one in names] if isinstance(names, list) else [f"class {n}" for n in range(names)]
+        return [str(name) for name in names] if isinstance(names, list) else [f"class {n}" for n in range(names)]
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, int, int]:
+        """Return (rows, columns, channels) of an image.
+
+        Raises:
+            UsageError: The input size is open.
+        """
         rows, columns, channels = self.metadata["input_shape"]
         if None in (rows, columns):
-            raise UsageError(f"{self.name} has an open input size, so there is none to bring pictures to")
+            raise UsageError(f"{self.name} has an open input size; images cannot be resized to it")
         return rows, columns, channels
 
 
-def open_model(what: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None) -> OpenedModel:
-    """A run's folder, a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel), or a network with weights."""
-    path = Path(what)
+def open_model(name: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None) -> OpenedModel:
+    """Open a classifier.
+
+    Args:
+        name: Folder of a run; a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel); or a network.
+        weights: Pretrained weights of a network by name, or a file.
+        options: The network's own options.
+
+    Returns:
+        The classifier, with its metadata.
+
+    Raises:
+        UsageError: The file is missing, ends in features, or is given with weights or options.
+        UnknownNameError: There is no such network.
+    """
+    path = Path(name)
     if not path.exists():
-        if len(path.parts) > 1 or (path.suffix in FILES and what.partition(".")[0] not in kcnn.list_models()):
-            raise UsageError(f"there is no file {path}")
-        return _published(what, weights, options or {})
+        if len(path.parts) > 1 or (path.suffix in SUFFIXES and name.partition(".")[0] not in kcnn.list_models()):
+            raise UsageError(f"no such file: {path}")
+        return _open_pretrained(name, weights, options or {})
     if options or weights != PUBLISHED:
-        raise UsageError(f"{path} has its options and weights already; --set and --weights are for a network by name")
+        raise UsageError(f"--model-option and --weights apply to a network by name; {path} has its own")
     if path.is_dir() and (path / "model.keras").exists():
         path = path / "model.keras"
-    if path.is_dir() or path.suffix in (".tflite", ".onnx") or _exported(path):
+    if path.is_dir() or path.suffix in (".tflite", ".onnx") or is_exported(path):
         from kcnn.export.runtimes import load_exported
 
         if path.is_dir() or path.suffix == ".keras":
             start_backend()
-        with silence():  # LiteRT tells of its kernels
-            served = load_exported(path)
-        return OpenedModel(what, served.metadata, lambda: served.run)
+        with silence():  # LiteRT prints its kernels
+            exported = load_exported(path)
+        return OpenedModel(name, exported.metadata, lambda: exported.run)
     from kcnn.keras_bridge.models import read_metadata
 
-    card = read_metadata(path)
-    if not card["spec"].get("top", True) or card["spec"].get("outputs"):
+    metadata = read_metadata(path)
+    if not has_classes(metadata):
         raise UsageError(f"{path} ends in features, not in classes")
 
     def load() -> Callable[[Any], Any]:
         start_backend()
-        return _probabilities(kcnn.load_model(path), card)
+        return _with_probabilities(kcnn.load_model(path), metadata)
 
-    return OpenedModel(what, card, load)
+    return OpenedModel(name, metadata, load)
 
 
-def _exported(path: Path) -> bool:
-    """Whether a .keras file is one for inference, which ends in probabilities."""
+def is_exported(path: Path) -> bool:
+    """Return whether a .keras file was exported for inference, and ends in probabilities."""
     from kcnn.export.runtimes import METADATA
 
     return zipfile.is_zipfile(path) and METADATA in zipfile.ZipFile(path).namelist()
 
 
-def _published(name: str, weights: str, options: Mapping[str, Any]) -> OpenedModel:
-    """A network with its published weights, or with a file's; Mistake where they are not of all of it."""
+def has_classes(metadata: Mapping[str, Any]) -> bool:
+    """Return whether a model ends in its classifier, by its metadata."""
+    spec = metadata.get("spec", {})
+    return bool(spec.get("top", True)) and not spec.get("outputs")
+
+
+def _open_pretrained(name: str, weights: str, options: Mapping[str, Any]) -> OpenedModel:
+    """A network with pretrained weights, or those of a file."""
     from kcnn.weights import find_published
 
-    drawing = kcnn.trace(name, **options)
-    find_published(drawing, weights)  # mistakes, before the wait
+    graph = kcnn.trace(name, **options)
+    find_published(graph, weights)  # raises before Keras is loaded
     start_backend()
-    model = kcnn.build(drawing)
+    model = kcnn.build(graph)
     report = kcnn.load_weights(model, weights)
     if "logits/kernel" not in report.matched:
-        raise UsageError(f"{weights} has no classifier for the {drawing.outputs['logits'].shape[0]} classes of {name}")
-    return OpenedModel(name, model.metadata, lambda: _probabilities(model, model.metadata))
+        raise UsageError(f"{weights} has no classifier for the {graph.outputs['logits'].shape[0]} classes of {name}")
+    return OpenedModel(name, model.metadata, lambda: _with_probabilities(model, model.metadata))
 
 
-def _probabilities(model: Any, card: Mapping[str, Any]) -> Callable[[Any], Any]:
+def _with_probabilities(model: Any, metadata: Mapping[str, Any]) -> Callable[[Any], Any]:
     from kcnn.statistics import to_probabilities
 
-    return lambda pixels: to_probabilities(model.predict(pixels.astype("float32"), verbose=0), card)
+    return lambda pixels: to_probabilities(model.predict(pixels.astype("float32"), verbose=0), metadata)
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="A run's folder, a .keras, .tflite or .onnx file, or a network.")],
-    images: Annotated[list[Path], typer.Argument(help="Picture files.")],
-    weights: Weights = PUBLISHED,
-    set: Options = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 3,
+    model: Model,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    weights: PretrainedWeights = PUBLISHED,
+    model_option: ModelOptions = None,
+    top: Annotated[
+        int, typer.Option(min=1, help="Most probable classes to list for each image.", rich_help_panel=OUTPUT)
+    ] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Say which class each picture shows, by a trained model or by a network with published weights.
+    """Predict the classes of images with a trained model, or with a network's pretrained weights.
 
-    Of a model of several labels those that reach their thresholds, and the most likely others.
+    A multi-label model lists the labels that reach their thresholds, then the most probable others.
     """
-    found = open_model(model, weights, parse_assignments(set or [], "option"))
-    pixels, whole = _decoded(images, found)
+    opened = open_model(model, weights, parse_assignments(model_option, "--model-option"))
+    pixels, files = decode_images(images, opened)
     import numpy as np
 
     from kcnn.statistics import predict_labels
 
-    probabilities = found.load()(np.stack(pixels))
-    many = found.metadata.get("multi_label")
-    said = predict_labels(probabilities, found.metadata)
+    probabilities = opened.load()(np.stack(pixels))
+    multi_label = opened.metadata.get("multi_label")
+    predictions = predict_labels(probabilities, opened.metadata)
     results: dict[str, Any] = {}
-    for image, row, answer in zip(whole, probabilities, said, strict=True):
-        labels = [found.classes[n] for n in np.flatnonzero(answer)] if many else []
-        best = {found.classes[n]: float(row[n]) for n in row.argsort()[::-1][: max(top, len(labels))]}
-        results[str(image)] = {"labels": labels, "probabilities": best} if many else best
+    for file, row, prediction in zip(files, probabilities, predictions, strict=True):
+        labels = [opened.classes[n] for n in np.flatnonzero(prediction)] if multi_label else []
+        best = {opened.classes[n]: float(row[n]) for n in row.argsort()[::-1][: max(top, len(labels))]}
+        results[str(file)] = {"labels": labels, "probabilities": best} if multi_label else best
         if not as_json:
-            shown = labels if many else list(best)[:1]
-            words = (f"{_bold(name) if name in shown else escape(name)} {p:.1%}" for name, p in best.items())
-            none = "no label, most likely " if many and not labels else ""
-            out.print(f"{escape(str(image))}: {none}{', '.join(words)}", soft_wrap=True)
+            predicted = labels if multi_label else list(best)[:1]
+            texts = (f"{_bold(name) if name in predicted else escape(name)} {p:.1%}" for name, p in best.items())
+            prefix = "no label; most probable " if multi_label and not labels else ""
+            out.print(f"{escape(str(file))}: {prefix}{', '.join(texts)}", soft_wrap=True)
     if as_json:
         print(json.dumps(results, indent=1))
-    if len(whole) < len(images):
+    if len(files) < len(images):
         raise typer.Exit(1)
 
 
@@ -155,107 +197,125 @@ def _bold(name: str) -> str:
     return f"[bold]{escape(name)}[/]"
 
 
-def _decoded(images: Sequence[Path], found: OpenedModel) -> tuple[list[Any], list[Path]]:
-    """Pixels of the pictures that can be decoded, and their files; the others are named on the way."""
+def decode_images(images: Sequence[Path], opened: OpenedModel) -> tuple[list[Any], list[Path]]:
+    """Decode the images that can be decoded; name the others on stderr.
+
+    Returns:
+        Pixels (rows, columns, channels) as the model takes them, and their files.
+
+    Raises:
+        UsageError: No image can be decoded.
+    """
     from kcnn.data.decoding import ImageDecodeError, decode
 
-    shape, seen = found.shape, found.metadata.get("pictures")  # as when the published weights were measured
-    how: dict[str, Any] = {}
-    if seen:
-        how = {"shorter": round(seen["resize"] * shape[0] / seen["crop"]), "interpolation": seen["interpolation"]}
-    pixels, whole = [], []
+    shape, preprocessing = opened.input_shape, opened.metadata.get("preprocessing")
+    options: dict[str, Any] = {}
+    if preprocessing:  # as the published weights were evaluated
+        options = {
+            "resize_shorter_to": round(preprocessing["resize"] * shape[0] / preprocessing["crop"]),
+            "interpolation": preprocessing["interpolation"],
+        }
+    pixels, files = [], []
     for image in images:
         try:
-            pixels.append(decode(image, shape, **how))
-            whole.append(image)
+            pixels.append(decode(image, shape, **options))
+            files.append(image)
         except ImageDecodeError as error:
-            said = f"{image} cannot be decoded: {error}" if image.exists() else f"there is no file {image}"
+            message = f"cannot decode {image}: {error}" if image.exists() else f"no such file: {image}"
             if len(images) == 1:
-                raise UsageError(said) from None
-            err.print(said, style="yellow", markup=False)
-    if not whole:
-        raise UsageError("none of these files is a picture")
-    return pixels, whole
+                raise UsageError(message) from None
+            err.print(message, style="yellow", markup=False)
+    if not files:
+        raise UsageError("none of the files is an image that can be decoded")
+    return pixels, files
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run's folder, a .keras, .tflite or .onnx file, or a network.")],
+    model: Model,
     data: Annotated[
-        str | None, typer.Option("--data", "-d", help='"digits", "tfds:NAME", or a folder; the run\'s by default.')
+        str | None,
+        typer.Option(
+            "--data",
+            "-d",
+            help='"digits", "tfds:NAME", a folder of class folders, or a CSV; by default that of the run.',
+            rich_help_panel=DATA,
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    seed: Annotated[int | None, typer.Option(help="By which splits are cut off; the run's, or 0.")] = None,
-    weights: Weights = PUBLISHED,
-    set: Options = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.", rich_help_panel=DATA)] = "test",
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the split; by default that of the run, or 0.", rich_help_panel=DATA)
+    ] = None,
+    weights: PretrainedWeights = PUBLISHED,
+    model_option: ModelOptions = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a model on every image of a split: accuracy, and precision and recall of each class.
+    """Evaluate a model on a split: accuracy with its 95 % interval, and precision and recall of each class.
 
-    Of a model of several labels also average precisions.
+    For a multi-label model also average precision.
     """
     from kcnn.training.run_directory import read_config
 
-    if split not in ("train", "validation", "test"):
-        raise UsageError(f"a split is train, validation or test, not {split!r}")
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
     request = (read_config(Path(model)) or {}).get("request", {}) if Path(model).is_dir() else {}
     source = data or request.get("data")
     if source is None:
-        raise UsageError(f"{model} does not say what it learned on; give --data")
-    found = open_model(model, weights, parse_assignments(set or [], "option"))
+        raise UsageError(f"missing option --data: {model} does not record its dataset")
+    opened = open_model(model, weights, parse_assignments(model_option, "--model-option"))
     from kcnn.data import load
 
-    many = bool(found.metadata.get("multi_label"))
-    chosen = _first(seed, request.get("data_seed"), request.get("seed"), 0)
-    served = load(source, input_shape=found.shape, seed=chosen, multi_label=many)
-    if list(served.classes) != found.classes:
+    seeds = (seed, request.get("data_seed"), request.get("seed"), 0)
+    dataset = load(
+        source,
+        input_shape=opened.input_shape,
+        seed=next(one for one in seeds if one is not None),
+        multi_label=bool(opened.metadata.get("multi_label")),
+    )
+    if list(dataset.classes) != opened.classes:
         raise UsageError(
-            f"{served.name} has the classes {', '.join(served.classes[:6])}, and the model "
-            f"{', '.join(found.classes[:6])}{' …' if len(found.classes) > 6 else ''}"
+            f"{dataset.name} has the classes {', '.join(dataset.classes[:6])}; expected those of the model: "
+            f"{', '.join(opened.classes[:6])}{' …' if len(opened.classes) > 6 else ''}"
         )
     from kcnn.data.dataset import EvaluationBatches, FittedBatches
 
-    batches = FittedBatches(EvaluationBatches(served.splits[split], served.batch_size), served.input_shape)
+    batches = FittedBatches(EvaluationBatches(dataset.splits[split], dataset.batch_size), dataset.input_shape)
     import numpy as np
 
-    run, parts, truth = found.load(), [], []
+    run, probabilities, labels = opened.load(), [], []
     for number in range(len(batches)):
-        pixels, labels = batches[number]
-        parts.append(run(pixels))
-        truth.append(labels)
-    _told(found, served, split, np.concatenate(parts), np.concatenate(truth), as_json)
+        pixels, batch_labels = batches[number]
+        probabilities.append(run(pixels))
+        labels.append(batch_labels)
+    _print_evaluation(opened, dataset, split, np.concatenate(probabilities), np.concatenate(labels), as_json)
 
 
-def _first(*values: int | None) -> int:
-    return next(one for one in values if one is not None)
+def _print_evaluation(
+    opened: OpenedModel, dataset: Any, split: str, probabilities: Any, labels: Any, as_json: bool
+) -> None:
+    from kcnn.statistics import classification_report, is_correct, predict_labels, wilson_interval
 
-
-def _told(found: OpenedModel, served: Any, split: str, probabilities: Any, truth: Any, as_json: bool) -> None:
-    from scipy.stats import binomtest
-
-    from kcnn.statistics import classification_report, is_correct, predict_labels
-
-    said = predict_labels(probabilities, found.metadata)
-    correct, images = int(is_correct(said, truth).sum()), len(truth)
-    between = binomtest(correct, images).proportion_ci(0.95, "wilson")
-    told = {
-        "data": served.name,
+    predictions = predict_labels(probabilities, opened.metadata)
+    correct, images = int(is_correct(predictions, labels).sum()), len(labels)
+    low, high = wilson_interval(correct, images)
+    metrics = {
+        "data": dataset.name,
         "split": split,
         "images": images,
         "accuracy": correct / images,
-        "interval": [between.low, between.high],
-        **classification_report(said, probabilities, truth, served.classes, found.metadata),
-        "skipped": len(served.skipped),
+        "interval": [low, high],
+        **classification_report(predictions, probabilities, labels, dataset.classes, opened.metadata),
+        "skipped": len(dataset.skipped),
     }
     if as_json:
-        print(json.dumps(told, indent=1))
+        print(json.dumps(metrics, indent=1))
         return
-    out.print(per_class_table(told["per_class"]))
-    mean = told.get("mean_average_precision")
-    first, what = ("", "") if mean is None else (f"mean average precision {mean:.2%}; ", "with every label ")
+    out.print(per_class_table(metrics["per_class"]))
+    precision = metrics.get("mean_average_precision")
+    measure = "accuracy" if precision is None else f"mean average precision {precision:.2%}, subset accuracy"
+    skipped = f"; {len(dataset.skipped)} files could not be decoded" if dataset.skipped else ""
     out.print(
-        f"{found.name}: {first}{correct / images:.2%} of {images} {split} images of {served.name} {what}right "
-        f"(95 % interval {between.low:.2%} to {between.high:.2%})"
-        + (f"; {len(served.skipped)} files could not be decoded" if served.skipped else ""),
+        f"{opened.name}: {measure} {correct / images:.2%} ({correct} of {images} {split} images of {dataset.name}, "
+        f"95 % interval {low:.2%} to {high:.2%}){skipped}",
         markup=False,
         soft_wrap=True,
     )

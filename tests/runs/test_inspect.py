@@ -161,7 +161,7 @@ def test_explain_leaves_the_model_as_it_was(small):
 
 def test_explain_takes_a_model_optimized_for_inference(small):
     images = planted(4, 5)[0]
-    plain = kcnn.optimize_for_inference(small, softmax=True)
+    plain = kcnn.optimize_for_inference(small, probabilities=True)
     np.testing.assert_allclose(grad_cam(plain, images), grad_cam(small, images), atol=1e-3)
     assert occlusion(plain, images[1:2], patch=6)[0][2:8, 16:22].mean() > 0.1  # of probability
     assert list(activations(plain, images, "conv*"))

@@ -206,7 +206,9 @@ def test_exported_files_give_the_same_labels_and_know_their_thresholds(learned, 
     model = kcnn.load_model(run.folder / "model.keras")
     examples = served.splits["train"].full(np.arange(50))[0]
     formats = ("litert", "litert-int8", "onnx", "keras")
-    files = [(name, export_model(model, tmp_path / name / name, name, examples=examples)) for name in formats]
+    files = {
+        name: export_model(model, tmp_path / name / name, name, calibration_images=examples) for name in formats
+    }
     ours, *theirs = verify_exports(files, model, run.folder / "model.keras", served.test)
     assert ours.accuracy == run.metrics["accuracy"]
     for one in theirs:
