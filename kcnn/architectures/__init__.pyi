@@ -8,6 +8,9 @@ from . import (
     class_names as class_names,
 )
 from . import (
+    descriptions as descriptions,
+)
+from . import (
     doctor as doctor,
 )
 from . import (

@@ -1,4 +1,4 @@
-"""The command line, `kcnn`: networks, runs and plugins."""
+"""The command line, `kcnn`."""
 
 import sys
 import warnings
@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import typer
 
+import kcnn
 from kcnn.architectures.spec import NoEffectWarning
-from kcnn.cli import export, inspect, networks, plugins, predict, report, search, train, transfer
+from kcnn.cli import environment, export, inspect, networks, plugins, predict, report, search, train, transfer
 from kcnn.cli.console import JobStopped, UsageError, fail, show_warning
 
 app = typer.Typer(
@@ -15,15 +16,27 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Convolutional networks for Keras: found by name, measured on paper, trained on your pictures.",
-    epilog="[dim]Errors: 1 where a job fails or is stopped, 2 where the command or its input is wrong. "
-    "--debug before the command shows the whole traceback.[/dim]",
+    help="Train, fine-tune, search, explain and export convolutional networks with Keras 3.",
+    epilog="[dim]Exit codes: 1 if a job fails or is interrupted, 2 if the command or its input is invalid. "
+    "Put --debug before the command to see the traceback of an error.[/dim]",
 )
 
 
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"kcnn {kcnn.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def root(debug: bool = typer.Option(False, "--debug", help="Show a Python traceback with an error.")) -> None:
-    del debug  # read from the command line by main, which also serves errors before this runs
+def root(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """Train, fine-tune, search, explain and export convolutional networks with Keras 3."""
+    del debug, version  # debug is read by main, which also handles errors before this runs
 
 
 networks.add(app)
@@ -35,26 +48,31 @@ inspect.add(app)
 export.add(app)
 report.add(app)
 plugins.add(app)
+environment.add(app)
 
 
 def main() -> None:
-    """Run the command line and exit with 0, 1 (a job failed or was stopped) or 2 (a mistake in the input)."""
+    """Run the command line and exit with 0, 1 (a job failed or was interrupted) or 2 (the input is invalid)."""
     _run(app, sys.argv[1:], debug="--debug" in sys.argv[1:])
 
 
-def script(body: Callable[..., None]) -> None:
-    """Run a function as a command of its own, as recipes do: its errors are told, and it exits, as `kcnn` does."""
-    own = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    own.command()(body)
-    _run(own, [word for word in sys.argv[1:] if word != "--debug"], debug="--debug" in sys.argv[1:])
+def script(function: Callable[..., None]) -> None:
+    """Run a function as a command of its own, with the error messages and exit codes of `kcnn`.
+
+    Args:
+        function: The command; its parameters are the options, as Typer reads them.
+    """
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    command.command()(function)
+    _run(command, [argument for argument in sys.argv[1:] if argument != "--debug"], debug="--debug" in sys.argv[1:])
 
 
-def _run(command: typer.Typer, words: list[str], debug: bool) -> None:
+def _run(command: typer.Typer, arguments: list[str], debug: bool) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("once", NoEffectWarning)
             warnings.showwarning = show_warning
-            command(words, standalone_mode=True)
+            command(arguments, standalone_mode=True)
     except UsageError as error:
         fail(error, 2, debug)
     except JobStopped as error:

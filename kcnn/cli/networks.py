@@ -1,18 +1,19 @@
-"""Commands that work on paper: list, describe, draw, diff, verify. Only `verify --build` loads Keras."""
+"""Commands on networks without TensorFlow: list, summary, plot, diff, verify. Only `verify --build` loads Keras."""
 
 import dataclasses
 import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
 import kcnn
-from kcnn import atomic_io as files
+from kcnn import atomic_io
 from kcnn.architectures import catalogue, doctor, registry
+from kcnn.architectures.descriptions import describe_weights
+from kcnn.architectures.spec import to_json_value
 from kcnn.cli.console import (
     UsageError,
     err,
@@ -22,296 +23,281 @@ from kcnn.cli.console import (
     out,
     parse_assignments,
     parse_count,
-    parse_shape,
 )
-from kcnn.graph.names import suggest
-from kcnn.plots import network
-from kcnn.plots.network import labels
+from kcnn.cli.options import (
+    MODEL,
+    OUTPUT,
+    AsJson,
+    AuxHeads,
+    InputSize,
+    ModelOptions,
+    Network,
+    Overrides,
+    examples,
+    parse_input_size,
+)
+from kcnn.graph.graph import Graph
+from kcnn.graph.names import unknown
+from kcnn.plots.network import plot_network
 
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--change", "-c", metavar="LAYER.FIELD=VALUE", help="Change layers by address; may be repeated."),
-]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", metavar="OPTION=VALUE", help="An option of the network; may be repeated."),
-]
-Input = Annotated[str | None, typer.Option("--input", "-i", metavar="ROWSxCOLUMNSxCHANNELS", help="Image size.")]
+ColorBy = Literal["macs", "params"]
+Changes, Options, Input, _examples = Overrides, ModelOptions, InputSize, examples  # until the other commands have moved
 
 
 def add(app: typer.Typer) -> None:
+    """Add the commands to an app."""
     app.command(
         "list",
-        epilog=_examples(
+        epilog=examples(
             "kcnn list",
             "kcnn list 'resnet*' --variants --weights",
             "kcnn list --max-params 5M --max-macs 1G",
         ),
     )(list_networks)
     app.command(
-        epilog=_examples(
-            "kcnn describe googlenet",
-            "kcnn describe resnet50.torchvision --input 96x96x1",
-            "kcnn describe mobilenet_v2 --set width=0.5 --json",
-            "kcnn describe resnet18 --change 'stage3_unit1_{a,skip}.stride=1'",
+        epilog=examples(
+            "kcnn summary googlenet",
+            "kcnn summary resnet50.torchvision --input-size 96x96x1",
+            "kcnn summary mobilenet_v2 --model-option width=0.5 --json",
+            "kcnn summary resnet18 --override 'stage3_unit1_{a,skip}.stride=1'",
         )
-    )(describe)
+    )(summary)
     app.command(
-        epilog=_examples(
-            "kcnn draw googlenet",
-            "kcnn draw resnet50 --svg figures/resnet50.svg --by params",
-            "kcnn draw mobilenet_v2 --set width=0.5 --input 96x96x1 --layers --svg -",
+        epilog=examples(
+            "kcnn plot googlenet",
+            "kcnn plot resnet50 --svg figures/resnet50.svg --color-by params",
+            "kcnn plot mobilenet_v2 --model-option width=0.5 --input-size 96x96x1 --layers --svg -",
         )
-    )(draw)
-    app.command(epilog=_examples("kcnn diff googlenet googlenet.torchvision", "kcnn diff resnet50 resnet50.keras"))(
-        diff
-    )
-    app.command(epilog=_examples("kcnn verify", "kcnn verify 'resnet*' --build", "kcnn verify --path ."))(verify)
-
-
-def _unknown(pattern: str) -> UsageError:
-    near = ", ".join(suggest(pattern, kcnn.list_models()))
-    return UsageError(f"no network is named like {pattern!r}; the nearest are {near}")
-
-
-def _examples(*lines: str) -> str:
-    return "[bold]Examples[/]\n\n" + "\n\n".join(f"  {line.replace('[', chr(92) + '[')}" for line in lines)
+    )(plot)
+    app.command(epilog=examples("kcnn diff googlenet googlenet.torchvision", "kcnn diff resnet50 resnet50.keras"))(diff)
+    app.command(epilog=examples("kcnn verify", "kcnn verify 'resnet*' --build", "kcnn verify --path ."))(verify)
 
 
 def list_networks(
-    pattern: Annotated[str, typer.Argument(help="Names to list; * stands for anything.")] = "*",
-    max_params: Annotated[str | None, typer.Option(help="At most so many trainable parameters, such as 5M.")] = None,
+    pattern: Annotated[str, typer.Argument(help="Names to list; * matches anything.")] = "*",
+    max_params: Annotated[
+        str | None, typer.Option(help="Maximum number of trainable parameters, such as 5M.", rich_help_panel=MODEL)
+    ] = None,
     max_macs: Annotated[
-        str | None, typer.Option(help="At most so many multiply-accumulates an image, such as 1G.")
+        str | None,
+        typer.Option(help="Maximum number of multiply-accumulates for one image, such as 1G.", rich_help_panel=MODEL),
     ] = None,
     min_input: Annotated[
-        int | None, typer.Option(help="Only networks that take a square image of so few pixels a side.")
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Only networks that fit a square image of this many pixels a side.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    variants: Annotated[bool, typer.Option("--variants", help="A row for every variant too.")] = False,
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Show a row for each variant too.", rich_help_panel=OUTPUT)
+    ] = False,
     weights: Annotated[
-        bool, typer.Option("--weights", help="With published weights, and the accuracy they cite.")
+        bool,
+        typer.Option("--weights", help="Show pretrained weights and their cited accuracy.", rich_help_panel=OUTPUT),
     ] = False,
 ) -> None:
-    """List every network that is installed, with what it costs; without a word, plugins of others' by name alone."""
+    """List the installed networks with their size and cost."""
     variants = variants or "." in pattern
-    plain = pattern == "*" and not (max_params or max_macs or min_input or variants or weights)
+    unfiltered = pattern == "*" and not (max_params or max_macs or min_input or variants or weights)
     names = catalogue.expand_names(pattern, variants)
     if not names:
-        raise _unknown(pattern)
-    most_params, most_macs = (parse_count(text) if text else float("inf") for text in (max_params, max_macs))
+        raise unknown("network", pattern, kcnn.list_models())
+    params_limit, macs_limit = (parse_count(text) if text else float("inf") for text in (max_params, max_macs))
     rows: list[tuple[str, ...]] = []
     for name in names:
-        if plain and not registry.is_builtin(name):  # nobody's code runs who was not asked for
-            rows.append((name, *[""] * 6, f"of {' and '.join(filter(registry.is_allowed, registry.discover()[name]))}"))
+        if unfiltered and not registry.is_builtin(name):  # a plain list runs no code of other distributions
+            owners = " and ".join(filter(registry.is_allowed, registry.discover()[name]))
+            rows.append((name, *[""] * 6, f"published by {owners}"))
             continue
         try:
-            found = catalogue.make_entry(name)
+            entry = catalogue.make_entry(name)
         except (Exception, SystemExit) as error:  # a broken plugin hurts only its own name
             err.print(f"{name}: {error}", style="yellow", markup=False, soft_wrap=True)
             continue
-        plan, measured = found.architecture, found.summary
         if (
-            measured.params > most_params
-            or measured.macs > most_macs
-            or (min_input and found.min_input_size > min_input)
+            entry.summary.params > params_limit
+            or entry.summary.macs > macs_limit
+            or (min_input and entry.min_input_size > min_input)
         ):
             continue
-        cost = f"{measured.params:,}", format_count(measured.macs)
-        takes = format_shape(plan.input_shape), str(found.min_input_size), str(measured.receptive_field[0])
-        more = () if variants else (" ".join(plan.variants),)
-        rows.append((name, *cost, *takes, *more, catalogue.describe_weights(plan) if weights else plan.reference))
+        architecture = entry.architecture
+        variant_cells = () if variants else (" ".join(architecture.variants),)
+        rows.append(
+            (
+                name,
+                f"{entry.summary.params:,}",
+                format_count(entry.summary.macs),
+                format_shape(architecture.input_shape),
+                str(entry.min_input_size),
+                str(entry.summary.receptive_field[0]),
+                *variant_cells,
+                describe_weights(architecture) if weights else architecture.reference,
+            )
+        )
     if not rows:
-        raise UsageError(f"none of the {len(names)} networks that fit {pattern!r} keeps to these limits")
+        raise UsageError(f"none of the {len(names)} networks that match {pattern!r} is within these limits")
     folded = (*(() if variants else ("variants",)), "weights" if weights else "reference")
-    columns = ("network", "parameters", "MACs", "input", "smallest", "field", *folded)
+    columns = ("network", "params", "MACs", "input", "min. input", "receptive field", *folded)
     out.print(make_table(columns, rows, left=("network", *folded), wraps=folded))
 
 
-def describe(
-    name: Annotated[str, typer.Argument(help='A network, or a variant: "resnet50.keras".')],
-    input: Input = None,
-    set: Options = None,
-    change: Changes = None,
-    aux: Annotated[bool, typer.Option("--aux", help="With its auxiliary classifiers.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+def summary(
+    network: Network,
+    input_size: InputSize = None,
+    model_option: ModelOptions = None,
+    override: Overrides = None,
+    aux_heads: AuxHeads = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a network layer by layer: shapes, costs, receptive field, and what can be changed."""
-    plan = kcnn.get_architecture(name)
-    asked: dict[str, Any] = {
-        "overrides": parse_assignments(change or [], "change"),
-        "aux": aux,
-        **parse_assignments(set or [], "option"),
-    }
-    drawing = kcnn.trace(name, input_shape=parse_shape(input) if input else None, **asked)
-    measured = kcnn.summary(drawing)
-    least = kcnn.min_input_size(name, input_shape=drawing.input_shape, **asked)
-    facts = {
-        "network": name,
-        "reference": plan.reference,
-        "params": measured.params,
-        "state": measured.non_trainable_params,
-        "macs": measured.macs,
-        "input_shape": list(drawing.input.shape),
-        "min_input_size": least,
-        "receptive_field": list(measured.receptive_field),
-        "stride": list(measured.stride),
-        "rescale": repr(plan.rescale),
-        "options": {option: repr(asked.get(option, value)) for option, value in plan.defaults().items()},
-        "variants": list(kcnn.get_architecture(name).variants),
-    }
+    """Show the layers of a network: shapes, parameters, MACs and receptive fields."""
+    graph = _trace(network, input_size, model_option, override, aux_heads)
+    table = kcnn.summary(graph)
     if as_json:
-        rows = [
-            {
-                **{f.name: getattr(row, f.name) for f in dataclasses.fields(row) if f.name != "op"},
-                "op": _record(row.op),
-            }
-            for row in measured
-        ]
-        print(json.dumps({**facts, "layers": rows}, indent=1))
-        return
-    columns = ("layer", "what", "shape", "parameters", "MACs", "field", "stride")
-    layers = (
-        (
-            row.name,
-            labels.describe_op(row.op, "x"),
-            format_shape(row.shape),
-            f"{row.params:,}" if row.params else "",
-            format_count(row.macs) if row.macs else "",
-            _both(row.receptive_field),
-            _both(row.stride),
-        )
-        for row in measured
-    )
-    out.print(make_table(columns, layers, left=("layer", "what"), wraps=("what",)))
-    out.print()
-    totals = Table.grid(padding=(0, 2))
-    for label, text in (
-        ("network", f"[bold]{name}[/] ({plan.reference})"),
-        ("parameters", f"{measured.params:,} trained, {measured.non_trainable_params:,} of moving statistics"),
-        ("MACs", f"{measured.macs:,} an image of {format_shape(drawing.input.shape)}"),
-        (
-            "features",
-            f"{format_shape(measured.features.shape)}, each sees {_both(measured.receptive_field)} pixels",
-        ),
-        ("smallest input", f"{least}x{least}"),
-        (
-            "pixels 0..255",
-            "go in as they are" if plan.keras else f"are rescaled: {labels.describe_op(plan.rescale, 'x')}",
-        ),
-        ("options", ", ".join(f"{o}={v}" for o, v in facts["options"].items()) or "none"),
-        ("variants", ", ".join(f"{name}.{v}" for v in plan.variants) or "none"),
-        ("weights", catalogue.describe_weights(plan) or "none of its own"),
-        ("patchable", "by its options alone: it is Keras code" if plan.keras else _patchable(measured)),
-    ):
-        totals.add_row(f"[bold]{label}[/]", text)
-    out.print(totals)
+        print(json.dumps(_to_json(network, graph, table), indent=1))
+    else:
+        print(table)
 
 
-def draw(
-    name: Annotated[str, typer.Argument(help='A network, or a variant: "resnet50.keras".')],
+def plot(
+    network: Network,
     svg: Annotated[
-        str | None, typer.Option("--svg", metavar="FILE", help="Where the figure goes; - is the terminal.")
+        str | None,
+        typer.Option(
+            "--svg",
+            metavar="FILE",
+            help="File to write; - is the terminal. NAME.svg by default.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    input: Input = None,
-    set: Options = None,
-    change: Changes = None,
-    by: Annotated[str, typer.Option(help="What colours stand for: macs or params.")] = "macs",
-    layers: Annotated[bool, typer.Option("--layers", help="A box for every layer.")] = False,
+    input_size: InputSize = None,
+    model_option: ModelOptions = None,
+    override: Overrides = None,
+    color_by: Annotated[
+        ColorBy, typer.Option("--color-by", help="Quantity that the colors show.", rich_help_panel=OUTPUT)
+    ] = "macs",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Draw a box for each layer.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
-    """Draw a network as a figure for a slide or a page: an SVG, NAME.svg in this folder where nothing else is said."""
-    drawing = kcnn.trace(
-        name,
-        input_shape=parse_shape(input) if input else None,
-        overrides=parse_assignments(change or [], "change"),
-        **parse_assignments(set or [], "option"),
-    )
-    text = network.plot_network(drawing, color_by=by, layers=layers)
+    """Plot a network as an SVG figure for a slide or a page."""
+    graph = _trace(network, input_size, model_option, override)
+    text = plot_network(graph, color_by=color_by, layers=layers)
     if svg == "-":
         print(text, end="")
         return
-    path = Path(svg or f"{name.replace(':', '_')}.svg")
+    path = Path(svg or f"{network.replace(':', '_')}.svg")
     if path.is_dir():
-        raise UsageError(f"{path} is a folder; --svg takes a file to write the figure to")
-    files.write_text(path, text)
-    out.print(f"{path}: {len(kcnn.summary(drawing)) - 1} layers", markup=False, soft_wrap=True)
+        raise UsageError(f"--svg expects a file, got the folder {path}")
+    atomic_io.write_text(path, text)
+    out.print(f"{path}: {len(kcnn.summary(graph)) - 1} layers", markup=False, soft_wrap=True)
 
 
 def diff(
     a: Annotated[str, typer.Argument(help="A network.")],
-    b: Annotated[str, typer.Argument(help="Another, or another variant.")],
-    input: Input = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Layer by layer.")] = False,
+    b: Annotated[str, typer.Argument(help="Another network or variant.")],
+    input_size: InputSize = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Show each layer.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
-    """Show how two networks differ, and what that does to the whole."""
-    first, second = (kcnn.trace(name, input_shape=parse_shape(input) if input else None) for name in (a, b))
+    """Compare two networks: which layers differ, and what that costs."""
+    first, second = (kcnn.trace(name, input_shape=parse_input_size(input_size, name)) for name in (a, b))
     colors = {"+": "green", "-": "red", "~": "yellow"}
-    found = kcnn.diff(first, second)
-    for line in (str(found) if layers else found.text).splitlines():
+    difference = kcnn.diff(first, second)
+    for line in (difference.format_layers() if layers else str(difference)).splitlines():
         out.print(line, style=colors.get(line[0]), markup=False, soft_wrap=True)
 
 
 def verify(
-    pattern: Annotated[str, typer.Argument(help="Networks to verify; * stands for anything.")] = "*",
-    keras: Annotated[bool, typer.Option("--build", help="Build each with Keras too, and compare.")] = False,
+    pattern: Annotated[str, typer.Argument(help="Networks to verify; * matches anything.")] = "*",
+    build: Annotated[bool, typer.Option("--build", help="Build each with Keras too, and compare.")] = False,
     path: Annotated[
-        Path | None, typer.Option(help="The checkout of a plugin, to verify what it publishes before it is published.")
+        Path | None, typer.Option(help="Source folder of a plugin, to verify its networks before publication.")
     ] = None,
 ) -> None:
-    """Recompute what every plugin declares of its networks and weights; exit with 1 where something is not so."""
+    """Verify what plugins declare about networks and weights; exit with 1 on any discrepancy."""
     if path is None:
         names = catalogue.expand_names(pattern)
         if not names:
-            raise _unknown(pattern)
-        _verified(names, keras)
+            raise unknown("network", pattern, kcnn.list_models())
+        _verify(names, build)
         return
     with doctor.simulate_install(path) as (distribution, published):
-        wrong = list(doctor.check_distribution(distribution, published))
-        for one in wrong:
-            err.print(f"{distribution}: {one}", style="yellow", markup=False, soft_wrap=True)
+        problems = list(doctor.check_distribution(distribution, published))
+        for problem in problems:
+            err.print(f"{distribution}: {problem}", style="yellow", markup=False, soft_wrap=True)
         owned = [full for name in published for full in catalogue.list_variants(f"{distribution}:{name}")]
-        fitting = [name for name in owned if fnmatchcase(name, f"*{pattern}*")]
-        if not fitting:
-            raise UsageError(f"{distribution} publishes no network like {pattern!r}; it has {', '.join(published)}")
-        _verified(fitting, keras, failed=bool(wrong))
+        matching = [name for name in owned if fnmatchcase(name, f"*{pattern}*")]
+        if not matching:
+            raise unknown("network", pattern, published, distribution)
+        _verify(matching, build, failed=bool(problems))
 
 
-def _verified(names: Sequence[str], keras: bool, failed: bool = False) -> None:
+def _verify(names: Sequence[str], build: bool, failed: bool = False) -> None:
     rows, bad = [], 0
     for name in names:
         try:
-            found = catalogue.make_entry(name)
-            said = list(catalogue.find_discrepancies(found, keras))
-            measured, files = found.summary, len(found.architecture.weights)
+            entry = catalogue.make_entry(name)
+            problems = list(catalogue.find_discrepancies(entry))
+            if build:
+                from kcnn.keras_bridge.build_check import find_build_discrepancies
+
+                problems += find_build_discrepancies(name, entry.summary, bool(entry.architecture.keras))
+            files = len(entry.architecture.weights)
             cells = [
-                f"{measured.params:,}",
-                format_count(measured.macs),
-                str(measured.receptive_field[0]),
-                str(found.min_input_size),
+                f"{entry.summary.params:,}",
+                format_count(entry.summary.macs),
+                str(entry.summary.receptive_field[0]),
+                str(entry.min_input_size),
+                str(files) if files else "",
             ]
-            cells.append(str(files) if files else "")
         except (Exception, SystemExit) as error:  # a plugin that is broken in any way is a row of its own
-            cells, said = [""] * 5, [str(error)]
-        bad += bool(said)
-        rows.append((name, *cells, "; ".join(said) or "ok"))
-    columns = ("network", "parameters", "MACs", "field", "smallest", "weights", "verdict")
-    out.print(make_table(columns, rows, left=("network", "verdict"), wraps=("verdict",)))
+            cells, problems = [""] * 5, [str(error)]
+        bad += bool(problems)
+        rows.append((name, *cells, "; ".join(problems) or "ok"))
+    columns = ("network", "params", "MACs", "receptive field", "min. input", "weights", "result")
+    out.print(make_table(columns, rows, left=("network", "result"), wraps=("result",)))
     out.print(f"\n{len(rows) - bad} of {len(rows)} are as declared")
     if bad or failed:
         raise typer.Exit(1)
 
 
-def _both(pair: tuple[int, int]) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+def _trace(
+    network: str,
+    input_size: str | None,
+    model_option: Sequence[str] | None,
+    override: Sequence[str] | None,
+    aux_heads: bool = False,
+) -> Graph:
+    return kcnn.trace(
+        network,
+        input_shape=parse_input_size(input_size, network),
+        overrides=parse_assignments(override, "--override"),
+        options=parse_assignments(model_option, "--model-option"),
+        aux=aux_heads,
+    )
 
 
-def _record(op: Any) -> dict[str, Any] | None:
-    return None if op is None else {"op": type(op).__name__, **dataclasses.asdict(op)}
-
-
-def _patchable(measured: Any) -> str:
-    """An address for each kind of layer: its fields, and the first layer that has them."""
-    kinds: dict[str, tuple[str, list[str]]] = {}
-    for row in measured:
-        if row.op is not None and dataclasses.fields(row.op) and (row.params or row.macs or hasattr(row.op, "kernel")):
-            kinds.setdefault(type(row.op).__name__, (row.name, [f.name for f in dataclasses.fields(row.op)]))
-    return "\n".join(f"{name}.{{{','.join(fields)}}}" for name, fields in kinds.values())
+def _to_json(network: str, graph: Graph, table: kcnn.Summary) -> dict[str, Any]:
+    spec, architecture = graph.spec, graph.architecture
+    assert spec is not None
+    assert architecture is not None
+    options = {**architecture.defaults(), **spec.options}
+    names = [field.name for field in dataclasses.fields(table.layers[0]) if field.name != "op"]
+    return {
+        "network": network,
+        "reference": architecture.reference,
+        "params": table.params,
+        "non_trainable_params": table.non_trainable_params,
+        "macs": table.macs,
+        "input_shape": list(graph.input.shape),
+        "min_input_size": spec.min_input_size(),
+        "receptive_field": list(table.receptive_field),
+        "stride": list(table.stride),
+        "rescale": repr(architecture.rescale),
+        "options": {name: repr(value) for name, value in options.items()},
+        "variants": list(architecture.variants),
+        "layers": [
+            {**{name: getattr(layer, name) for name in names}, "op": to_json_value(layer.op)} for layer in table
+        ],
+    }
