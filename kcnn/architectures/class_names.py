@@ -1,7 +1,9 @@
-"""Names of classes that published weights know."""
+"""Class names of pretrained weights."""
 
 from functools import cache
 from importlib.resources import files
+
+from kcnn.graph.names import unknown
 
 
 @cache
@@ -11,9 +13,19 @@ def _imagenet() -> tuple[str, ...]:
 
 
 def load_class_names(classes: str | tuple[str, ...]) -> list[str]:
-    """The names of a list's classes, in order: "imagenet" (the 1,000 of ILSVRC 2012), or names as they are."""
+    """Return class names in order.
+
+    Args:
+        classes: "imagenet" (the 1,000 classes of ILSVRC 2012), or the names themselves.
+
+    Returns:
+        The names.
+
+    Raises:
+        UnknownNameError: There is no such list.
+    """
     if not isinstance(classes, str):
         return list(classes)
     if classes != "imagenet":
-        raise ValueError(f'class names are a list of them or "imagenet", not {classes!r}')
+        raise unknown("list of class names", classes, ["imagenet"])
     return list(_imagenet())

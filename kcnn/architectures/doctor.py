@@ -1,4 +1,4 @@
-"""What is installed: each distribution that publishes architectures, and whether it can be used."""
+"""Installed plugins: each distribution that publishes architectures, and whether it can be used."""
 
 import json
 import os
@@ -18,14 +18,14 @@ from kcnn.architectures import plugins, registry
 from kcnn.architectures.architecture import Architecture
 from kcnn.atomic_io import write_text
 
-READY, HELD, UNFIT, CLASH = "ready", "held back", "unfit", "clash"  # by metadata alone
-OK, BROKEN, STUCK = "ok", "broken", "stuck"  # by loading it
+READY, BLOCKED, UNMET, CONFLICT = "ready", "blocked", "unmet requirements", "name conflict"  # from metadata alone
+OK, BROKEN, TIMEOUT = "ok", "broken", "timeout"  # after loading it
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a network
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A distribution that publishes architectures."""
+    """Describe a distribution that publishes architectures, and its state."""
 
     distribution: str
     version: str
@@ -35,147 +35,169 @@ class Plugin:
 
 
 def list_plugins() -> list[Plugin]:
-    """Every distribution that publishes architectures, as its metadata has it: none of their code runs."""
-    return [_at_first_sight(distribution, points) for distribution, points in _by_distribution().items()]
+    """Return every distribution that publishes architectures, from metadata: none of their code runs."""
+    return [_examine_metadata(distribution, points) for distribution, points in _by_distribution().items()]
 
 
 def _by_distribution() -> dict[str, list[EntryPoint]]:
-    found: dict[str, list[EntryPoint]] = {}
+    distributions: dict[str, list[EntryPoint]] = {}
     for points in registry.discover().values():
         for distribution, point in points.items():
-            found.setdefault(distribution, []).append(point)
-    return dict(sorted(found.items(), key=lambda one: (one[0] != registry.BUILTIN, one[0])))
+            distributions.setdefault(distribution, []).append(point)
+    return dict(sorted(distributions.items(), key=lambda item: (item[0] != registry.BUILTIN, item[0])))
 
 
-def _at_first_sight(distribution: str, points: Sequence[EntryPoint]) -> Plugin:
+def _examine_metadata(distribution: str, points: Sequence[EntryPoint]) -> Plugin:
     dist = points[0].dist
     version = (dist.metadata["Version"] if dist else None) or "?"
-    found = Plugin(distribution, version, tuple(sorted(p.name for p in points)), READY)
+    plugin = Plugin(distribution, version, tuple(sorted(p.name for p in points)), READY)
     if not registry.is_allowed(distribution):
-        return replace(found, state=HELD, reason=f"{registry.ALLOW_VARIABLE} does not name it")
-    wrong = plugins.find_unmet_requirements(dist)
-    if wrong:
-        return replace(found, state=UNFIT, reason="; ".join(wrong))
+        return replace(plugin, state=BLOCKED, reason=f"not listed in {registry.ALLOW_VARIABLE}")
+    unmet = plugins.find_unmet_requirements(dist)
+    if unmet:
+        return replace(plugin, state=UNMET, reason="; ".join(unmet))
     known = registry.discover()
-    rivals = {other for name in found.names for other in known[name] if other != distribution}
+    rivals = {other for name in plugin.names for other in known[name] if other != distribution}
     rivals = {other for other in rivals if registry.is_allowed(other)}
     if rivals:
-        both = [name for name in found.names if len(known[name]) > 1]
-        reason = f'{abbreviate(both)} also by {", ".join(sorted(rivals))}; ask for "{distribution}:{both[0]}"'
-        return replace(found, state=CLASH, reason=reason)
-    return found
+        shared = [name for name in plugin.names if len(known[name]) > 1]
+        owners = ", ".join(sorted(rivals))
+        reason = f'{abbreviate(shared)} also published by {owners}; use "{distribution}:{shared[0]}"'
+        return replace(plugin, state=CONFLICT, reason=reason)
+    return plugin
 
 
-def diagnose(found: Plugin, seconds: float = 60.0) -> Plugin:
-    """The same plugin after its architectures were loaded in a process of their own, within so many seconds."""
-    if found.state == HELD:
-        return found
+def diagnose(plugin: Plugin, seconds: float = 60.0) -> Plugin:
+    """Load the architectures of a plugin in a process of its own.
+
+    Args:
+        plugin: The plugin.
+        seconds: Time limit.
+
+    Returns:
+        The plugin with its new state and the reason.
+    """
+    if plugin.state == BLOCKED:
+        return plugin
     with tempfile.TemporaryDirectory() as folder:
-        report, said = Path(folder) / "report.json", Path(folder) / "said.txt"
-        command = [sys.executable, "-m", "kcnn.architectures.doctor", found.distribution, str(report)]
-        with said.open("wb") as log:  # not a pipe, which a process that the plugin starts would hold open
+        report, output = Path(folder) / "report.json", Path(folder) / "output.txt"
+        command = [sys.executable, "-m", "kcnn.architectures.doctor", plugin.distribution, str(report)]
+        with output.open("wb") as log:  # not a pipe, which a process that the plugin starts would hold open
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
             try:
                 code = child.wait(seconds)
             except subprocess.TimeoutExpired:
-                return replace(found, state=STUCK, reason=f"its import takes more than {seconds:g} seconds")
+                return replace(plugin, state=TIMEOUT, reason=f"its import takes more than {seconds:g} seconds")
             finally:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
         if not report.exists():
-            lines = said.read_text(errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
-            return replace(found, state=BROKEN, reason=f"its import ends the process (exit {code}): {last}")
-        wrong = json.loads(report.read_text())
-    if wrong:
-        reasons = list(dict.fromkeys(wrong.values()))
+            lines = output.read_text(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+            return replace(plugin, state=BROKEN, reason=f"its import ends the process (exit {code}): {last}")
+        errors = json.loads(report.read_text())
+    if errors:
+        reasons = list(dict.fromkeys(errors.values()))
         more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
-        return replace(found, state=BROKEN, reason=f"{abbreviate(list(wrong))}: {reasons[0]}{more}")
-    return found if found.state in (CLASH, UNFIT) else replace(found, state=OK)
+        return replace(plugin, state=BROKEN, reason=f"{abbreviate(list(errors))}: {reasons[0]}{more}")
+    return plugin if plugin.state in (CONFLICT, UNMET) else replace(plugin, state=OK)
 
 
 @contextmanager
 def simulate_install(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """While it lasts a checkout is there as if it were installed: its distribution, and the names it publishes.
+    """Make the source folder of a plugin visible as if it were installed, within a `with` block.
 
-    Its code lies in the folder itself or in `src`. FileNotFoundError, ValueError where its pyproject.toml is no
-    plugin's.
+    Args:
+        folder: The folder of its pyproject.toml; the code is there or in `src`.
+
+    Yields:
+        The distribution, and the names it publishes.
+
+    Raises:
+        FileNotFoundError: There is no pyproject.toml.
+        ValueError: The pyproject.toml publishes no architecture.
     """
-    where = Path(folder)
-    file = where / "pyproject.toml"
+    root = Path(folder)
+    file = root / "pyproject.toml"
     if not file.exists():
-        raise FileNotFoundError(
-            f"{where} has no pyproject.toml; a plugin is a distribution: kcnn new-plugin starts one"
-        )
+        raise FileNotFoundError(f"{root} has no pyproject.toml; create a plugin with `kcnn new-plugin`")
     try:
         project = tomllib.loads(file.read_text())["project"]
         distribution, points = project["name"], project["entry-points"][registry.GROUP]
     except (tomllib.TOMLDecodeError, KeyError) as error:
         raise ValueError(
-            f'{file} publishes no architecture: it needs a project.name and a table [project.entry-points."'
-            f'{registry.GROUP}"] ({error})'
+            f'{file} publishes no architecture: add project.name and a table [project.entry-points."{registry.GROUP}"] '
+            f"({error})"
         ) from None
     version = str(project.get("version", "0"))
-    with tempfile.TemporaryDirectory() as beside:
-        info = Path(beside) / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    with tempfile.TemporaryDirectory() as metadata:
+        info = Path(metadata) / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        needs = [f"Requires-Dist: {one}" for one in project.get("dependencies", ())]
+        needs = [f"Requires-Dist: {requirement}" for requirement in project.get("dependencies", ())]
         head = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}", *needs]
         (info / "METADATA").write_text("\n".join(head) + "\n")
         lines = [f"{name} = {target}" for name, target in points.items()]
         (info / "entry_points.txt").write_text("\n".join([f"[{registry.GROUP}]", *lines]) + "\n")
-        code = where / "src" if (where / "src").is_dir() else where
-        added = [beside, str(code.resolve())]
+        code = root / "src" if (root / "src").is_dir() else root
+        added = [metadata, str(code.resolve())]
         sys.path[:0] = added
         before = {*sys.modules}
         registry.refresh_plugins()
         try:
             yield distribution, sorted(points)
         finally:
-            sys.path[:] = [one for one in sys.path if one not in added]
-            for name in {*sys.modules} - before:  # the next look is at what the files are then
+            sys.path[:] = [entry for entry in sys.path if entry not in added]
+            for name in {*sys.modules} - before:  # the next import reads the files again
                 if (getattr(sys.modules[name], "__file__", None) or "").startswith(added[1]):
                     del sys.modules[name]
             registry.refresh_plugins()
 
 
 def check_distribution(distribution: str, names: Iterable[str]) -> Iterator[str]:
-    """What would make a distribution hard to use once it is published, in words."""
+    """Check what would make a distribution hard to use once it is published.
+
+    Args:
+        distribution: The distribution.
+        names: The networks that it publishes.
+
+    Yields:
+        A text for each problem.
+    """
     points = registry.discover()
     dist = next(points[name][distribution] for name in names).dist
-    if not any(one.name.lower() == registry.BUILTIN for one in plugins.list_requirements(dist)):
-        yield 'it states no version of kcnn that it is made for: give dependencies a line such as "kcnn>=0.1"'
+    if not any(requirement.name.lower() == registry.BUILTIN for requirement in plugins.list_requirements(dist)):
+        yield 'it does not declare which version of kcnn it requires: add "kcnn>=0.1" to the dependencies'
     for name in names:
         if not NAME.fullmatch(name):
-            yield f"{name!r} is no name: small letters, digits and _"
+            yield f"invalid name {name!r}: use lowercase letters, digits and _"
         others = [other for other in points[name] if other != distribution]
         if others:
-            yield f"{name!r} is published by {' and by '.join(others)} too"
+            yield f"{name!r} is also published by {' and '.join(others)}"
 
 
-def abbreviate(names: Sequence[str], most: int = 4) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def abbreviate(names: Sequence[str], limit: int = 4) -> str:
+    """Return the first names, and the number of the rest."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def _loads(distribution: str, names: Iterable[str]) -> dict[str, str]:
-    """What is wrong with each name of a distribution, in words; nothing of those that load."""
-    wrong = {}
+def _find_load_errors(distribution: str, names: Iterable[str]) -> dict[str, str]:
+    """The error of each name of a distribution that does not load."""
+    errors = {}
     for name in names:
         point = registry.discover()[name][distribution]
         try:
-            found = plugins.load_plugin(point, distribution)
+            architecture = plugins.load_plugin(point, distribution)
         except ImportError as error:
-            wrong[name] = str(error).partition("does not load: ")[2] or str(error)
+            errors[name] = str(error).partition("does not load: ")[2] or str(error)
             continue
-        if not isinstance(found, Architecture):
-            wrong[name] = f"{point.value} is a {type(found).__name__}, not a kcnn.Architecture"
-    return wrong
+        if not isinstance(architecture, Architecture):
+            errors[name] = f"{point.value} must be a kcnn.Architecture, got {type(architecture).__name__}"
+    return errors
 
 
 if __name__ == "__main__":
-    mine = sys.argv[1]
-    faults = _loads(mine, [point.name for point in _by_distribution()[mine]])
-    write_text(sys.argv[2], json.dumps(faults))
+    name = sys.argv[1]
+    load_errors = _find_load_errors(name, [point.name for point in _by_distribution()[name]])
+    write_text(sys.argv[2], json.dumps(load_errors))
     os._exit(0)  # threads of a plugin would keep the process

@@ -50,7 +50,7 @@ class LayerGroup:
 
 @dataclass(frozen=True)
 class GraphDiff:
-    """Describe how two networks differ. Pairs are (first, second). Print it to see a line for each kind of difference."""
+    """Describe how two networks differ. Pairs are (first, second). Print it to see a line for each difference."""
 
     layers: tuple[LayerDifference, ...]
     groups: tuple[LayerGroup, ...]  # equal differences together, most parameters first, without mere consequences

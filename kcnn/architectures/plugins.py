@@ -1,4 +1,4 @@
-"""Plugins are other people's code: how one is loaded so that what is wrong with it hurts its own names alone."""
+"""Loading of plugins, so that an error in one affects its own names only."""
 
 import contextlib
 import logging
@@ -12,19 +12,27 @@ from typing import Any
 import kcnn
 
 _outcomes: dict[tuple[str, str], Any] = {}  # by target and distribution: what was loaded, or the ImportError
-_stuck: set[str] = set()  # modules that are still being imported, and are waited for no longer
+_stuck: set[str] = set()  # modules whose import exceeded its time limit and still runs
 
 
 def load_plugin(point: EntryPoint, distribution: str) -> Any:
-    """What an entry point names. ImportError with the reason, whatever its module does while it is imported.
+    """Load an entry point. The outcome is cached until `clear_cache`: a failing import does not run again.
 
-    What came of it is remembered until `forget`: code that fails is not run again for each of its names.
+    Args:
+        point: The entry point.
+        distribution: The distribution that publishes it.
+
+    Returns:
+        The object that the entry point names.
+
+    Raises:
+        ImportError: The plugin does not load; the message has the reason.
     """
     if distribution == kcnn.__name__:
         return point.load()
     key = (point.value, distribution)
     if key not in _outcomes:
-        _outcomes[key] = _tried(point, distribution)
+        _outcomes[key] = _try_load(point)
     if isinstance(_outcomes[key], _Failure):
         raise ImportError(
             f"architecture {point.name!r} of distribution {distribution} does not load: {_outcomes[key].why}"
@@ -39,25 +47,25 @@ class _Failure:
         self.why, self.error = " ".join(why.split()), error
 
 
-def _tried(point: EntryPoint, distribution: str) -> Any:
+def _try_load(point: EntryPoint) -> Any:
     if point.module in _stuck:
-        return _Failure("its import has not come back")
-    wrong = find_unmet_requirements(point.dist, only=kcnn.__name__)
-    if wrong:
-        return _Failure("; ".join(wrong))
+        return _Failure("its import does not return")
+    unmet = find_unmet_requirements(point.dist, only=kcnn.__name__)
+    if unmet:
+        return _Failure("; ".join(unmet))
     try:
-        with _quiet(point.module):
+        with _isolated_import(point.module):
             return point.load()
     except SystemExit as error:
-        return _Failure(f"it ends the interpreter while it is imported (exit {error.code!r})")
+        return _Failure(f"its import exits the interpreter (exit {error.code!r})")
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
-        lacks = find_unmet_requirements(point.dist) if isinstance(error, ImportError) else []
-        return _Failure("; ".join([_said(error), *lacks]), error)
+        unmet = find_unmet_requirements(point.dist) if isinstance(error, ImportError) else []
+        return _Failure("; ".join([_format_error(error), *unmet]), error)
 
 
-def _said(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
     except BaseException:  # an error of a plugin's own may fail at this too
@@ -65,12 +73,12 @@ def _said(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet(module: str) -> Iterator[None]:
-    """What is imported meanwhile prints to standard error, and leaves logging as it was."""
+def _isolated_import(module: str) -> Iterator[None]:
+    """Redirect what an import prints to standard error, and restore logging after it."""
     root = logging.getLogger()
-    known = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
-    before = [(one, one.level, one.disabled, one.propagate, [*one.handlers]) for one in known]
-    off = root.manager.disable
+    loggers = [root, *(x for x in root.manager.loggerDict.values() if isinstance(x, logging.Logger))]
+    before = [(x, x.level, x.disabled, x.propagate, [*x.handlers]) for x in loggers]
+    disabled_level = root.manager.disable
     # logging.config closes every handler that is listed here, and with one of absl's the stream that it writes to.
     held = logging._handlerList[:]  # type: ignore[attr-defined]
     logging._handlerList.clear()  # type: ignore[attr-defined]
@@ -78,27 +86,33 @@ def _quiet(module: str) -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        if module not in _stuck:  # or it ends long after it was given up, and others may have set them
-            for one, level, disabled, propagate, handlers in before:
-                one.setLevel(level)
-                one.disabled, one.propagate, one.handlers[:] = disabled, propagate, handlers
-            logging.disable(off)
+        if module not in _stuck:  # a stuck import may end much later, when others have set the loggers
+            for logger, level, disabled, propagate, handlers in before:
+                logger.setLevel(level)
+                logger.disabled, logger.propagate, logger.handlers[:] = disabled, propagate, handlers
+            logging.disable(disabled_level)
         logging._handlerList[:0] = held  # type: ignore[attr-defined]
 
 
 def load_within(seconds: float, point: EntryPoint, distribution: str) -> None:
-    """Load an entry point, and wait for it no longer than that; what came of it is for `load` to tell."""
+    """Load an entry point with a time limit. Call `load_plugin` for the outcome.
+
+    Args:
+        seconds: The time limit.
+        point: The entry point.
+        distribution: The distribution that publishes it.
+    """
     key = (point.value, distribution)
     if distribution == kcnn.__name__ or key in _outcomes or point.module in _stuck:
         return
     ended = threading.Event()
 
     def run() -> None:
-        found = _tried(point, distribution)
+        outcome = _try_load(point)
         if point.module in _stuck:
             _stuck.discard(point.module)
         else:
-            _outcomes[key] = found
+            _outcomes[key] = outcome
         ended.set()
 
     out = sys.stdout
@@ -111,39 +125,48 @@ def load_within(seconds: float, point: EntryPoint, distribution: str) -> None:
 
 @cache
 def list_requirements(distribution: Distribution | None) -> tuple[Any, ...]:
-    """What a distribution states that it needs, extras left out, and what is not written as it should be."""
+    """Return the valid requirements of a distribution, without extras."""
     from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
     from packaging.requirements import InvalidRequirement, Requirement
 
-    found = []
+    requirements = []
     for line in (distribution.requires if distribution else None) or ():
         with contextlib.suppress(InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName):
-            one = Requirement(line)
-            if one.marker is None or one.marker.evaluate({"extra": ""}):
-                found.append(one)
-    return tuple(found)
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                requirements.append(requirement)
+    return tuple(requirements)
 
 
 def find_unmet_requirements(distribution: Distribution | None, only: str | None = None) -> list[str]:
-    """Requirements that a distribution states and that this environment does not meet, from metadata alone."""
+    """Return what a distribution requires and this environment does not have, from metadata alone.
+
+    Args:
+        distribution: The distribution.
+        only: The one requirement to check; None checks all.
+
+    Returns:
+        A text for each unmet requirement.
+    """
     from packaging.version import InvalidVersion
 
-    wrong = []
-    for one in list_requirements(distribution):
-        if only and one.name.lower() != only:
+    unmet = []
+    for requirement in list_requirements(distribution):
+        name = requirement.name
+        if only and name.lower() != only:
             continue
         try:
-            there = kcnn.__version__ if one.name.lower() == kcnn.__name__ else version(one.name)
-            if not one.specifier.contains(there, prereleases=True):
-                wrong.append(f"it is made for {one}, and this is {one.name} {there}")
+            installed = kcnn.__version__ if name.lower() == kcnn.__name__ else version(name)
+            if not requirement.specifier.contains(installed, prereleases=True):
+                unmet.append(f"requires {requirement}, found {installed}")
         except PackageNotFoundError:
-            wrong.append(f"it needs {one.name}, which is not installed: pip install '{one}'")
+            unmet.append(f"requires {name}, which is not installed: pip install '{requirement}'")
         except (InvalidVersion, KeyError, TypeError):
-            wrong.append(f"it is made for {one}, and the metadata of {one.name} states no version")
-    return wrong
+            unmet.append(f"requires {requirement}, but the metadata of {name} has no version")
+    return unmet
 
 
 def clear_cache() -> None:
-    """Look at distributions anew; what was imported stays, and an import that hangs still hangs."""
+    """Forget the outcomes of imports; modules stay imported, and a stuck import stays stuck."""
     list_requirements.cache_clear()
     _outcomes.clear()

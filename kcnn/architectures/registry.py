@@ -1,4 +1,4 @@
-"""Architectures by name, from whatever distributions are installed."""
+"""Architectures by name, from all installed distributions."""
 
 import os
 import re
@@ -8,21 +8,24 @@ from importlib.metadata import EntryPoint, distributions
 
 from kcnn.architectures import plugins
 from kcnn.architectures.architecture import Architecture
-from kcnn.graph.names import suggest
+from kcnn.graph.names import UnknownNameError, unknown
 
 GROUP = "kcnn.architectures"
 BUILTIN = "kcnn"  # the distribution that may always load
-ALLOW_VARIABLE = "KCNN_PLUGINS"  # unset: whatever is installed; "none"; or distributions, separated by commas
+ALLOW_VARIABLE = "KCNN_PLUGINS"  # not set: all that are installed; "none"; or distributions, separated by commas
 
 
 @cache
 def discover() -> dict[str, dict[str, EntryPoint]]:
-    """{name: {distribution: entry point}}, from metadata alone: no plugin is imported.
+    """Find the published architectures from metadata alone: no plugin is imported.
 
-    Of a distribution that is there twice, as a checkout beside its installed copy, the first on the path counts. One
-    whose metadata cannot be read publishes nothing.
+    Of a distribution that is installed twice, as a checkout beside its copy, the first on the path counts. One whose
+    metadata cannot be read publishes nothing.
+
+    Returns:
+        {name: {distribution: entry point}}.
     """
-    found: dict[str, dict[str, EntryPoint]] = {}
+    published: dict[str, dict[str, EntryPoint]] = {}
     seen: set[str] = set()
     for dist in distributions():
         try:
@@ -31,25 +34,25 @@ def discover() -> dict[str, dict[str, EntryPoint]]:
                 continue
             points = list(dist.entry_points.select(group=GROUP))
             owner = dist.metadata["Name"] or "unknown"
-        except Exception:  # whatever is wrong with one distribution, the others are there
+        except Exception:  # a broken distribution must not hide the others
             continue
         if owner not in seen:
             seen.add(owner)
             for point in points:
-                found.setdefault(point.name, {})[owner] = point
-    return found
+                published.setdefault(point.name, {})[owner] = point
+    return published
 
 
 def find_distribution(point: EntryPoint) -> str:
-    """The distribution that an entry point belongs to."""
+    """Return the name of the distribution that an entry point belongs to."""
     owners = (owner for owner, one in discover().get(point.name, {}).items() if one == point and one.dist is point.dist)
     return next(owners, "unknown")
 
 
 def list_models() -> list[str]:
-    """Every architecture's name, sorted; variants follow a dot and are listed by `kcnn describe`.
+    """Return the names of all networks, sorted, without their variants.
 
-    From metadata alone, read once: no plugin is imported, and one installed later is there after `refresh`.
+    The names come from metadata, read once: no plugin is imported. Call `refresh_plugins` after an installation.
     """
     return list(_names(os.environ.get(ALLOW_VARIABLE)))
 
@@ -60,7 +63,7 @@ def _names(limit: str | None) -> tuple[str, ...]:
 
 
 def is_allowed(distribution: str) -> bool:
-    """Whether KCNN_PLUGINS lets a distribution's code run."""
+    """Return whether KCNN_PLUGINS allows the code of a distribution to run."""
     limit = os.environ.get(ALLOW_VARIABLE)
     if limit is None or distribution == BUILTIN:
         return True
@@ -68,7 +71,7 @@ def is_allowed(distribution: str) -> bool:
 
 
 def is_builtin(name: str) -> bool:
-    """Whether kcnn itself publishes a name, and nobody else who may load."""
+    """Return whether kcnn itself publishes a name, and no other allowed distribution does."""
     return [distribution for distribution in discover()[name] if is_allowed(distribution)] == [BUILTIN]
 
 
@@ -77,7 +80,7 @@ def _canonical(distribution: str) -> str:
 
 
 def refresh_plugins() -> None:
-    """See what was installed or removed since this process first looked."""
+    """Find plugins that were installed or removed since this process started."""
     invalidate_caches()
     discover.cache_clear()
     _names.cache_clear()
@@ -85,53 +88,71 @@ def refresh_plugins() -> None:
 
 
 def find_entry_point(name: str) -> tuple[EntryPoint, str]:
-    """The entry point that a name picks, and its variant or "": "kcnn:googlenet.bn"."""
+    """Find the entry point of a network.
+
+    Args:
+        name: The name, such as "kcnn:googlenet.bn": distribution and variant are optional.
+
+    Returns:
+        The entry point, and the variant or "".
+
+    Raises:
+        UnknownNameError: There is no such network, or the distribution does not publish it.
+        ValueError: Several distributions publish the name.
+        ImportError: KCNN_PLUGINS does not allow the distribution.
+    """
     if not isinstance(name, str):
-        raise TypeError(f'an architecture is asked for by name, such as "googlenet.bn", not by {name!r}')
+        raise TypeError(f'a network must be a name such as "googlenet.bn", got {name!r}')
     owner, _, rest = name.rpartition(":")
     bare, dot, variant = rest.partition(".")
     if dot and not variant:
-        raise ValueError(f"{name!r} ends in a dot; a variant follows one, or none is there")
+        raise UnknownNameError(f"{name!r} ends in a dot; add a variant, or remove the dot")
     known = discover()
     if not known:
-        raise LookupError("no architecture is installed; kcnn publishes its own once it is: pip install -e .")
-    if bare not in known:
-        raise ValueError(
-            f"no architecture is named {bare!r}; the nearest are {', '.join(suggest(bare, list_models()))}"
+        raise UnknownNameError(
+            f"unknown network {bare!r}: no network is installed; install kcnn with `pip install -e .`"
         )
+    if bare not in known:
+        raise unknown("network", bare, list_models())
     points = known[bare]
     if owner and owner not in points:
-        raise ValueError(f"distribution {owner!r} publishes no {bare!r}; {' and '.join(points)} does")
-    asked = {owner: points[owner]} if owner else points
-    free = {distribution: point for distribution, point in asked.items() if is_allowed(distribution)}
-    if not free:
+        raise UnknownNameError(f"distribution {owner!r} does not publish {bare!r}; choose from {', '.join(points)}")
+    candidates = {owner: points[owner]} if owner else points
+    allowed = {distribution: point for distribution, point in candidates.items() if is_allowed(distribution)}
+    if not allowed:
         raise ImportError(
-            f"{bare!r} is published by {' and by '.join(sorted(asked))}, which {ALLOW_VARIABLE}={os.environ[ALLOW_VARIABLE]!r} "
-            "does not let load; name it there, or unset that"
+            f"{bare!r} is published by {' and '.join(sorted(candidates))}, which is not allowed by "
+            f"{ALLOW_VARIABLE}={os.environ[ALLOW_VARIABLE]!r}; add it there, or unset the variable"
         )
-    if len(free) > 1:
-        choices = " or ".join(f'"{distribution}:{bare}"' for distribution in sorted(free))
-        raise ValueError(f"{bare!r} is published by {' and by '.join(sorted(free))}; ask for {choices}")
-    (point,) = free.values()
+    if len(allowed) > 1:
+        choices = " or ".join(f'"{distribution}:{bare}"' for distribution in sorted(allowed))
+        raise ValueError(f"{bare!r} is published by {' and '.join(sorted(allowed))}; use {choices}")
+    (point,) = allowed.values()
     return point, variant
 
 
 def get_architecture(name: str) -> Architecture:
-    """The architecture of a name, its variant applied; imports the plugin that publishes it.
+    """Return an architecture by name; this imports the plugin that publishes it.
 
-    ValueError for an unknown name or variant, ImportError where its plugin does not load,
-    TypeError where it publishes something else than an Architecture.
+    Args:
+        name: A network or variant, such as "googlenet.bn".
+
+    Returns:
+        The architecture, with the variant applied.
+
+    Raises:
+        UnknownNameError: There is no such network or variant.
+        ImportError: Its plugin does not load, or KCNN_PLUGINS does not allow it.
+        TypeError: The plugin publishes something other than an Architecture.
     """
     point, variant = find_entry_point(name)
-    found = plugins.load_plugin(point, find_distribution(point))
-    if not isinstance(found, Architecture):
-        kind = type(found).__name__
-        raise TypeError(
-            f"{point.value} of distribution {find_distribution(point)} is a {kind}, not a kcnn.Architecture"
-        )
+    architecture = plugins.load_plugin(point, find_distribution(point))
+    if not isinstance(architecture, Architecture):
+        kind, owner = type(architecture).__name__, find_distribution(point)
+        raise TypeError(f"{point.value} of distribution {owner} must be a kcnn.Architecture, got {kind}")
     if not variant:
-        return found
+        return architecture
     try:
-        return found.variant(variant)
-    except ValueError as error:
-        raise ValueError(f"{point.name}: {error}") from None
+        return architecture.variant(variant)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{point.name}: {error}") from None

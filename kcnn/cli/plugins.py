@@ -1,4 +1,4 @@
-"""Commands for plugins: what is installed, and a start for one of your own."""
+"""Commands for plugins: which are installed, and how to create one."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,47 +8,48 @@ import typer
 
 from kcnn.architectures import doctor, scaffold
 from kcnn.cli.console import out
+from kcnn.cli.options import OUTPUT, examples
+from kcnn.graph.formatting import format_table
 
-BAD = (doctor.BROKEN, doctor.STUCK, doctor.UNFIT, doctor.CLASH)
+UNUSABLE = (doctor.BROKEN, doctor.TIMEOUT, doctor.UNMET, doctor.CONFLICT)
+COLUMNS = ("distribution", "version", "networks", "state", "reason")
 
 
 def add(app: typer.Typer) -> None:
-    app.command("plugins")(plugins)
-    app.command("new-plugin")(new_plugin)
+    """Add the commands to an app."""
+    app.command("plugins", epilog=examples("kcnn plugins", "kcnn plugins --doctor"))(plugins)
+    app.command("new-plugin", epilog=examples("kcnn new-plugin my_net"))(new_plugin)
 
 
 def plugins(
-    examine: Annotated[bool, typer.Option("--doctor", help="Load each, in a process of its own.")] = False,
-    seconds: Annotated[float, typer.Option(help="How long the doctor waits for each.")] = 60.0,
+    load: Annotated[bool, typer.Option("--doctor", help="Load each plugin in a process of its own.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", help="Time limit for each plugin, in seconds.")] = 60.0,
 ) -> None:
-    """Show who publishes networks here: version, names, state and the reason; exit with 1 where one is unusable.
+    """List the installed plugins with version, networks and state; exit with 1 if one is unusable.
 
-    A plugin is code that runs with your rights once a network of it is asked for. KCNN_PLUGINS=none, or a list of
-    distributions, says whose may.
+    A plugin is code that runs with your permissions when you use one of its networks. To restrict which may run, set
+    KCNN_PLUGINS to "none" or to a list of distributions.
     """
-    found = doctor.list_plugins()
-    if examine:
-        with ThreadPoolExecutor(2) as several:
-            found = list(several.map(lambda one: doctor.diagnose(one, seconds), found))
-    heads = ("distribution", "version", "networks", "state", "reason")
+    listed = doctor.list_plugins()
+    if load:
+        with ThreadPoolExecutor(2) as pool:
+            listed = list(pool.map(lambda plugin: doctor.diagnose(plugin, timeout), listed))
     rows = [
-        heads,
-        *((one.distribution, one.version, doctor.abbreviate(one.names), one.state, one.reason) for one in found),
+        (plugin.distribution, plugin.version, doctor.abbreviate(plugin.names), plugin.state, plugin.reason)
+        for plugin in listed
     ]
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    for row in rows:  # a line each, however long the reason
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        out.print(line.rstrip(), style="bold" if row is heads else None, markup=False, soft_wrap=True)
-    if any(one.state in BAD for one in found):
+    for number, line in enumerate(format_table(COLUMNS, rows, left=COLUMNS).splitlines()):  # one line each
+        out.print(line, style=None if number else "bold", markup=False, soft_wrap=True)
+    if any(plugin.state in UNUSABLE for plugin in listed):
         raise typer.Exit(1)
 
 
 def new_plugin(
-    name: Annotated[str, typer.Argument(help="The network's name, such as my_net.")],
-    into: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
+    name: Annotated[str, typer.Argument(help="Name of the network, such as my_net.")],
+    into: Annotated[Path, typer.Option(help="Folder to write into.", rich_help_panel=OUTPUT)] = Path(),
 ) -> None:
-    """Write a complete distribution that publishes one small network, with its tests: a start for yours."""
+    """Create a plugin: a complete distribution with one small network and its tests."""
     folder = scaffold.new_plugin(name, into)
-    out.print(f"{folder} is written; next:", markup=False, soft_wrap=True)
+    out.print(f"created {folder}; next:", markup=False, soft_wrap=True)
     out.print(f'  pip install -e "{folder}[test]" && pytest {folder}', markup=False, soft_wrap=True)
     out.print(f"  kcnn verify --path {folder}", markup=False, soft_wrap=True)
