@@ -106,13 +106,13 @@ from .graph.summaries import (
 from .graph.tracing import (
     SymbolicTensor as SymbolicTensor,
 )
+from .keras_bridge.building import (
+    build as build,
+)
 from .keras_bridge.from_keras import (
     from_keras as from_keras,
 )
-from .keras_bridge.models import (
-    build as build,
-)
-from .keras_bridge.models import (
+from .keras_bridge.saved_models import (
     load_model as load_model,
 )
 from .weights.loading import (

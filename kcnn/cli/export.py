@@ -58,7 +58,7 @@ def export(
     much is removed.
     """
     from kcnn.export.runtimes import FORMATS
-    from kcnn.keras_bridge.models import read_metadata
+    from kcnn.keras_bridge.saved_models import read_metadata
     from kcnn.training.run_directory import read_config
 
     config = read_config(run)

@@ -108,7 +108,7 @@ def open_model(name: str, weights: str = PUBLISHED, options: Mapping[str, Any] |
         with silence():  # LiteRT prints its kernels
             exported = load_exported(path)
         return OpenedModel(name, exported.metadata, lambda: exported.run)
-    from kcnn.keras_bridge.models import read_metadata
+    from kcnn.keras_bridge.saved_models import read_metadata
 
     metadata = read_metadata(path)
     if not has_classes(metadata):

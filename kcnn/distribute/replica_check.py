@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kcnn.distribute.datasets import Make, distribute_dataset
 from kcnn.distribute.strategies import find_batch_norms, unreplicated, worker_position
+from kcnn.keras_bridge.keras_graph import flatten_layers
 
 CLOSE, CLOSE_IN_HALF = 1e-3, 5e-2  # of loss and gradient norm; sums of floats in another order differ by less
 
@@ -32,7 +33,7 @@ def check_replicas(strategy: Any, model: Any, make: Make, batch_size: int) -> No
     if worker_position(strategy)[1] == 1:
         batches = strategy.experimental_distribute_dataset(batches)
     many = _together(strategy, model, next(iter(batches)))
-    halves = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
+    halves = any(layer.compute_dtype in ("float16", "bfloat16") for layer in flatten_layers(model))
     for what, a, b in zip(("loss", "gradient norm"), one, many, strict=True):
         if not abs(a - b) <= (CLOSE_IN_HALF if halves else CLOSE) * abs(a) + 1e-6:
             raise RuntimeError(

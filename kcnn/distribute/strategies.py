@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from kcnn.distribute.cluster import detect_cluster
+from kcnn.keras_bridge.keras_graph import flatten_layers
 
 KINDS = ("auto", "single", "mirrored", "multiworker")
 GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
@@ -100,7 +101,7 @@ def is_chief(strategy: Any) -> bool:
 
 def find_batch_norms(model: Any) -> list[Any]:
     """The model's batch normalisations, nested ones too."""
-    return [one for one in model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
+    return [one for one in flatten_layers(model) if isinstance(one, keras.layers.BatchNormalization)]
 
 
 def synchronize_batch_norm(strategy: Any, model: Any) -> None:
@@ -112,7 +113,7 @@ def synchronize_batch_norm(strategy: Any, model: Any) -> None:
     several = strategy.num_replicas_in_sync > 1
     for layer in find_batch_norms(model):
         layer.synchronized = several
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         if several and isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator):
             layer.seed_generator.next = functools.partial(_own_seed, layer.seed_generator)
 

@@ -10,7 +10,7 @@ from keras import ops
 from kcnn.explain import model_access
 from kcnn.explain.gradients import compute_gradient
 from kcnn.graph.tracing import topological_order
-from kcnn.keras_bridge.from_keras import producers
+from kcnn.keras_bridge.keras_graph import operation, producers, replay
 
 
 def grad_cam(
@@ -41,7 +41,7 @@ def grad_cam(
             f"layer {layer!r} of {model.name!r} gives {tuple(maps.shape)}, not maps (batch, rows, columns, channels)"
         )
     x = ops.convert_to_tensor(model_access.to_batch(model, images))
-    (features,) = model_access.replay([maps], [(image, x)])
+    (features,) = replay([maps], [(image, x)])
 
     def compute_scores(features: Any) -> Any:
         return ops.cast(_compute_scores(output, [(image, x), (maps, features)]), "float32")
@@ -71,12 +71,12 @@ def _find_last_maps(model: Any) -> Any:
 
 def _compute_scores(output: Any, values: Sequence[tuple[Any, Any]]) -> Any:
     """A model's scores before any softmax or sigmoid, behind which a confident score has no gradient in float32."""
-    last = model_access.keras_operation(output)
+    last = operation(output)
     if model_access.output_activation(output) is None:
-        return model_access.replay([output], values)[0]
+        return replay([output], values)[0]
     if isinstance(last, keras.layers.Activation | keras.layers.Softmax):
-        return model_access.replay(producers(output), values)[0]
+        return replay(producers(output), values)[0]
     if isinstance(last, keras.layers.Dense):
-        scores = ops.matmul(model_access.replay(producers(output), values)[0], last.kernel)
+        scores = ops.matmul(replay(producers(output), values)[0], last.kernel)
         return scores + last.bias if last.use_bias else scores
-    return model_access.replay([output], values)[0]
+    return replay([output], values)[0]

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kcnn.explain import model_access
+from kcnn.keras_bridge.keras_graph import operation, replay
 
 
 def activations(model: Any, images: Any, layers: str = "*") -> dict[str, np.ndarray]:
@@ -27,7 +28,7 @@ def activations(model: Any, images: Any, layers: str = "*") -> dict[str, np.ndar
     """
     tensors = model_access.match_layers(model, layers)
     x = ops.convert_to_tensor(model_access.to_batch(model, images))
-    values = model_access.replay(list(tensors.values()), [(model_access.find_image_input(model), x)])
+    values = replay(list(tensors.values()), [(model_access.find_image_input(model), x)])
     return {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in zip(tensors, values, strict=True)}
 
 
@@ -51,7 +52,7 @@ def filters(model: Any, layer: str | None = None) -> np.ndarray:
         if layer is None:
             hint = model_access.describe_nested_model(model_access.list_layers(model).values())
             raise ValueError(f"{model.name!r} has no convolution, so it has no filters{hint}")
-    kernel = _get_kernel(model_access.keras_operation(model_access.find_layer(model, layer)))
+    kernel = _get_kernel(operation(model_access.find_layer(model, layer)))
     if kernel is None:
         first = find_first_convolution(model)
         raise ValueError(f"layer {layer!r} of {model.name!r} is not a convolution; the first one is {first!r}")
@@ -61,7 +62,7 @@ def filters(model: Any, layer: str | None = None) -> np.ndarray:
 def find_first_convolution(model: Any) -> str | None:
     """Return the name of a model's first convolution, None where it has none."""
     layers = model_access.list_layers(model).items()
-    return next((name for name, one in layers if _get_kernel(model_access.keras_operation(one)) is not None), None)
+    return next((name for name, one in layers if _get_kernel(operation(one)) is not None), None)
 
 
 def _get_kernel(layer: Any) -> Any:

@@ -1,6 +1,6 @@
 """A Keras graph by its layers' names, and run from any tensor in it to any other."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,14 +9,9 @@ import numpy as np
 from kcnn.graph.names import UnknownNameError, unknown_layer
 from kcnn.graph.overrides import compile_glob
 from kcnn.graph.tracing import topological_order
-from kcnn.keras_bridge.from_keras import producers
+from kcnn.keras_bridge.keras_graph import operation, producers
 
 PROBABILITY_ACTIVATIONS = ("softmax", "sigmoid")
-
-
-def keras_operation(tensor: Any) -> Any:
-    """Return the layer, or the Keras op, that makes a Keras tensor."""
-    return tensor._keras_history.operation
 
 
 def find_image_input(model: Any) -> Any:
@@ -65,7 +60,7 @@ def list_layers(model: Any) -> dict[str, Any]:
     layers: dict[str, Any] = {}
     for tensor in topological_order(*model.outputs, sources=producers):
         if producers(tensor):
-            name = keras_operation(tensor).name
+            name = operation(tensor).name
             number, free = 2, name
             while free in layers:
                 free, number = f"{name}_{number}", number + 1
@@ -112,7 +107,7 @@ def _unknown_layer(model: Any, layers: Mapping[str, Any], pattern: str) -> Unkno
 
 def describe_nested_model(tensors: Iterable[Any]) -> str:
     """Return what to do about a model nested in the place of a layer that makes one of the tensors; "" without one."""
-    inner = next((keras_operation(one).name for one in tensors if isinstance(keras_operation(one), keras.Model)), None)
+    inner = next((operation(one).name for one in tensors if isinstance(operation(one), keras.Model)), None)
     return f" ({inner!r} is a nested model; flatten it with kcnn.optimize_for_inference)" if inner else ""
 
 
@@ -155,42 +150,8 @@ def choose_classes(scores: np.ndarray, classes: int | Sequence[int] | None) -> n
 
 def output_activation(tensor: Any) -> str | None:
     """Return the activation that makes a tensor's values probabilities, "softmax" or "sigmoid"; None for scores."""
-    last = keras_operation(tensor)
+    last = operation(tensor)
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
     name = getattr(getattr(last, "activation", None), "__name__", None)
     return name if name in PROBABILITY_ACTIVATIONS else None
-
-
-def _call(layer: Any, args: Any, kwargs: Any) -> Any:
-    return layer(*args, **kwargs)
-
-
-def replay(
-    outputs: Sequence[Any],
-    values: Sequence[tuple[Any, Any]],
-    call: Callable[[Any, Any, Any], Any] = _call,
-) -> list[Any]:
-    """Compute Keras tensors in inference mode from the values of other tensors of their graph.
-
-    A keras.Model from a tensor in the middle would do so too, but leaves new nodes on the layers, and `layer.output`
-    is an error from then on.
-
-    Args:
-        outputs: The Keras tensors to compute.
-        values: Pairs of a Keras tensor and its value.
-        call: Computes a layer from (layer, args, kwargs); by default by calling it.
-
-    Returns:
-        The values of `outputs`.
-    """
-    made: dict[int, Any] = {id(tensor): value for tensor, value in values}
-    known: Mapping[int, Any] = dict(made)
-    for tensor in topological_order(*outputs, sources=lambda one: () if id(one) in known else producers(one)):
-        if id(tensor) in made:
-            continue
-        history = tensor._keras_history
-        node = history.operation._inbound_nodes[history.node_index]
-        results = call(history.operation, *node.arguments.fill_in(made))
-        made.update(zip(map(id, node.output_tensors), keras.tree.flatten(results), strict=True))
-    return [made[id(tensor)] for tensor in outputs]

@@ -15,16 +15,28 @@ from kcnn.graph import shape_inference
 from kcnn.graph.shape_inference import WHOLE_INPUT, Pair
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.keras_bridge import layers as kcnn_layers
-from kcnn.keras_bridge.from_keras import producers, read_graph
+from kcnn.keras_bridge.from_keras import read_graph
+from kcnn.keras_bridge.keras_graph import operation, producers, replay
 
-_LAYERS = keras.layers
 _FLOATS = ("float", "bfl")
 _POINTWISE = (  # no pixel sees another by these; skipped, for they may hide a pixel or saturate
-    *(_LAYERS.BatchNormalization, _LAYERS.Rescaling, _LAYERS.Normalization, kcnn_layers.LocalResponseNormalization),
-    *(_LAYERS.LayerNormalization, _LAYERS.Activation, _LAYERS.ReLU, _LAYERS.LeakyReLU, _LAYERS.PReLU, _LAYERS.ELU),
-    *(_LAYERS.Softmax, _LAYERS.Dropout, _LAYERS.SpatialDropout2D, _LAYERS.GaussianNoise, _LAYERS.GaussianDropout),
+    keras.layers.BatchNormalization,
+    keras.layers.Rescaling,
+    keras.layers.Normalization,
+    kcnn_layers.LocalResponseNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.Activation,
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.ELU,
+    keras.layers.Softmax,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout2D,
+    keras.layers.GaussianNoise,
+    keras.layers.GaussianDropout,
 )
-_WITH_ACTIVATION = (_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.SeparableConv2D, _LAYERS.Dense)
+_WITH_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +121,7 @@ def measure_receptive_field(
     weights = {id(one): (layer, one) for layer in model.layers for one in layer.weights}.values()
 
     def sum_position(inputs: list[Any]) -> tuple[Any, tuple[()]]:
-        output = model_access.replay([tensor], [(image, inputs[0])], _call_positive)[0]
+        output = replay([tensor], [(image, inputs[0])], _call_positive)[0]
         return ops.sum(ops.cast(output, "float32")[0, at[0], at[1]]), ()
 
     total = np.zeros(graph.input.shape[:2])
@@ -133,15 +145,16 @@ def measure_receptive_field(
     )
 
 
-def _call_positive(layer: Any, args: Any, kwargs: Any) -> Any:
+def _call_positive(tensor: Any, args: Any, kwargs: Any) -> Any:
     """Compute a layer by its geometry alone: pointwise functions left out, maxima as means, products as sums."""
+    layer = operation(tensor)
     if isinstance(layer, _POINTWISE):
         return args[0]
     if type(layer).__name__ == "Multiply":  # Keras' layer or its op: a gate's product of small numbers vanishes
         return sum(keras.tree.flatten(args))
-    if isinstance(layer, _LAYERS.MaxPooling2D):
+    if isinstance(layer, keras.layers.MaxPooling2D):
         return ops.average_pool(args[0], layer.pool_size, layer.strides, layer.padding, data_format=layer.data_format)
-    if isinstance(layer, _LAYERS.GlobalMaxPooling2D):
+    if isinstance(layer, keras.layers.GlobalMaxPooling2D):
         return ops.mean(args[0], axis=(1, 2), keepdims=layer.keepdims)
     if isinstance(layer, kcnn_layers.Pad2D) and layer.padding_mode == "lowest":
         return kcnn_layers.Pad2D(layer.padding, "zeros", layer.channels)(args[0])
@@ -159,7 +172,7 @@ def _draw_weight(layer: Any, weight: Any, rng: np.random.Generator) -> np.ndarra
     shape = tuple(weight.shape)
     if len(shape) < 2:
         return np.full(shape, 0.0 if weight.name in ("bias", "beta", "moving_mean") else 1.0)
-    depthwise = "depthwise" in weight.name or isinstance(layer, _LAYERS.DepthwiseConv2D)
+    depthwise = "depthwise" in weight.name or isinstance(layer, keras.layers.DepthwiseConv2D)
     fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
     return rng.uniform(0.5, 1.5, shape) / fan_in
 

@@ -12,6 +12,7 @@ from keras import ops
 from kcnn.atomic_io import write_text
 from kcnn.explain import model_access
 from kcnn.explain.gradients import compute_gradient
+from kcnn.keras_bridge.keras_graph import operation
 from kcnn.training.run_directory import to_csv
 
 
@@ -60,7 +61,7 @@ class TrainingStatistics(keras.callbacks.Callback):
         self._names = list(tensors)
         weights: dict[str, list[Any]] = {}
         for name, tensor in tensors.items():
-            own = getattr(model_access.keras_operation(tensor), "trainable_variables", [])
+            own = getattr(operation(tensor), "trainable_variables", [])
             if own and not any(own[0] is one for group in weights.values() for one in group):
                 weights[name] = own
         self._weights = weights

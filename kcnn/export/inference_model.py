@@ -13,26 +13,44 @@ import numpy as np
 
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers
-from kcnn.keras_bridge.from_keras import producers
+from kcnn.keras_bridge.keras_graph import operation, producers, replay, unique_name
 from kcnn.keras_bridge.model import Network
 
-_KERAS = keras.layers
 _TRAINING_ONLY = (  # layers that are the identity in inference
-    *(_KERAS.Dropout, _KERAS.SpatialDropout1D, _KERAS.SpatialDropout2D, _KERAS.SpatialDropout3D, _KERAS.AlphaDropout),
-    *(_KERAS.GaussianDropout, _KERAS.GaussianNoise, _KERAS.ActivityRegularization, _KERAS.Identity),
-    *(_KERAS.RandomFlip, _KERAS.RandomRotation, _KERAS.RandomTranslation, _KERAS.RandomZoom, _KERAS.RandomShear),
-    *(_KERAS.RandomPerspective, _KERAS.RandomElasticTransform, _KERAS.RandomErasing, _KERAS.RandomGaussianBlur),
-    *(
-        _KERAS.RandomBrightness,
-        _KERAS.RandomContrast,
-        _KERAS.RandomSaturation,
-        _KERAS.RandomHue,
-        _KERAS.RandomSharpness,
-    ),
-    *(_KERAS.RandomColorJitter, _KERAS.RandomColorDegeneration, _KERAS.RandomGrayscale, _KERAS.RandomPosterization),
-    *(_KERAS.RandomInvert, _KERAS.RandAugment, _KERAS.AugMix, _KERAS.MixUp, _KERAS.CutMix),
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.ActivityRegularization,
+    keras.layers.Identity,
+    keras.layers.RandomFlip,
+    keras.layers.RandomRotation,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
+    keras.layers.RandomShear,
+    keras.layers.RandomPerspective,
+    keras.layers.RandomElasticTransform,
+    keras.layers.RandomErasing,
+    keras.layers.RandomGaussianBlur,
+    keras.layers.RandomBrightness,
+    keras.layers.RandomContrast,
+    keras.layers.RandomSaturation,
+    keras.layers.RandomHue,
+    keras.layers.RandomSharpness,
+    keras.layers.RandomColorJitter,
+    keras.layers.RandomColorDegeneration,
+    keras.layers.RandomGrayscale,
+    keras.layers.RandomPosterization,
+    keras.layers.RandomInvert,
+    keras.layers.RandAugment,
+    keras.layers.AugMix,
+    keras.layers.MixUp,
+    keras.layers.CutMix,
 )
-_FOLDING = (_KERAS.Conv2D, _KERAS.DepthwiseConv2D, _KERAS.SeparableConv2D, _KERAS.Dense)
+_FOLDING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 
 
 @dataclass(frozen=True)
@@ -70,14 +88,12 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise TypeError(f"optimize_for_inference expects a functional or sequential Keras model, got {model!r}")
     outputs = list(model.outputs)[: 1 if isinstance(model, Network) and model.metadata["spec"].get("aux") else None]
-    inputs = [
-        keras.Input(tensor.shape[1:], name=_operation(tensor).name, dtype=tensor.dtype) for tensor in model.inputs
-    ]
+    inputs = [keras.Input(tensor.shape[1:], name=operation(tensor).name, dtype=tensor.dtype) for tensor in model.inputs]
     results = _Rebuilder().rebuild(model.inputs, outputs, inputs)
     source = getattr(model, "metadata", None) or {}
     if probabilities:
         function = "sigmoid" if source.get("multi_label") else "softmax"
-        results[0] = _KERAS.Activation(function, name="probabilities", dtype="float32")(results[0])
+        results[0] = keras.layers.Activation(function, name="probabilities", dtype="float32")(results[0])
     rebuilt = keras.Model(*(group[0] if len(group) == 1 else group for group in (inputs, results)), name=model.name)
     metadata = {key: source[key] for key in ("preprocessing", "multi_label", "thresholds") if source.get(key)}
     if "spec" in source:
@@ -91,16 +107,12 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
     return rebuilt
 
 
-def _operation(tensor: Any) -> Any:
-    return tensor._keras_history.operation
-
-
 def _feeds_only_max_pools(tensor: Any, order: Sequence[Any]) -> bool:
     """Whether a padded tensor goes into max pools alone, each window of which has a pixel of the image."""
-    consumers = [_operation(one) for one in order if any(source is tensor for source in producers(one))]
-    margin = [max(pair) for pair in _operation(tensor).padding]
+    consumers = [operation(one) for one in order if any(source is tensor for source in producers(one))]
+    margin = [max(pair) for pair in operation(tensor).padding]
     return bool(consumers) and all(
-        isinstance(pool, _KERAS.MaxPooling2D)
+        isinstance(pool, keras.layers.MaxPooling2D)
         and pool.padding == "valid"
         and all(size > width for size, width in zip(pool.pool_size, margin, strict=True))
         for pool in consumers
@@ -112,16 +124,11 @@ def _to_finite_padding(pad: Any, before: Any) -> Any:
 
     Zeros where nothing is negative, else the pixels at the edge, which are in every such window.
     """
-    source = _operation(before)
+    source = operation(before)
     function = getattr(getattr(source, "activation", None), "__name__", "")
-    relu = isinstance(source, _KERAS.ReLU) and not source.negative_slope
+    relu = isinstance(source, keras.layers.ReLU) and not source.negative_slope
     positive = relu or function in ("relu", "relu6", "sigmoid")
     return layers.Pad2D(pad.padding, "zeros" if positive else "edge", pad.channels)
-
-
-def _node(tensor: Any) -> Any:
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
 
 
 class _Rebuilder:
@@ -132,30 +139,25 @@ class _Rebuilder:
 
     def rebuild(self, inputs: Sequence[Any], outputs: Sequence[Any], values: Sequence[Any]) -> list[Any]:
         """The tensors `outputs`, which follow from `inputs`, rebuilt from `values`."""
-        made = {id(tensor): one for tensor, one in zip(inputs, values, strict=True)}
-        walked = topological_order(*outputs, sources=lambda one: () if id(one) in made else producers(one))
-        order = [tensor for tensor in walked if id(tensor) not in made]
+        known = {id(tensor) for tensor in inputs}
+        walked = topological_order(*outputs, sources=lambda one: () if id(one) in known else producers(one))
+        order = [tensor for tensor in walked if id(tensor) not in known]
         before, after, removed = _find_folds(order, outputs)
-        for tensor in order:
-            if id(tensor) in made:  # another output of one layer
-                continue
+
+        def call(tensor: Any, args: Any, kwargs: Any) -> Any:
+            layer = operation(tensor)
             if id(tensor) in removed:
-                made[id(tensor)] = made[id(producers(tensor)[0])]
-                continue
-            node = _node(tensor)
-            args, kwargs = node.arguments.fill_in(made)
+                return args[0]
             if (
-                isinstance(node.operation, layers.Pad2D)
-                and node.operation.padding_mode == "lowest"
+                isinstance(layer, layers.Pad2D)
+                and layer.padding_mode == "lowest"
                 and _feeds_only_max_pools(tensor, order)
             ):
-                made[id(tensor)] = _to_finite_padding(node.operation, producers(tensor)[0]).call(*args)
-                continue
+                return _to_finite_padding(layer, producers(tensor)[0]).call(*args)
             kwargs = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
-            results = self._rebuild_layer(node.operation, args, kwargs, before.get(id(tensor)), after.get(id(tensor)))
-            results = results if isinstance(results, list | tuple) else [results]
-            made.update(zip(map(id, node.output_tensors), results, strict=True))
-        return [made[id(tensor)] for tensor in outputs]
+            return self._rebuild_layer(layer, args, kwargs, before.get(id(tensor)), after.get(id(tensor)))
+
+        return replay(outputs, list(zip(inputs, values, strict=True)), call)
 
     def _rebuild_layer(self, layer: Any, args: Any, kwargs: Any, before: Affine | None, after: Affine | None) -> Any:
         """What a layer makes of new tensors, with the norms before and after it folded in."""
@@ -164,8 +166,8 @@ class _Rebuilder:
         if isinstance(layer, _FOLDING):
             return self._fold_layer(layer, args[0], before, after)
         if isinstance(layer, layers.BatchNormalization):
-            return _call_with_weights(self._copy(_KERAS.BatchNormalization, layer), layer.get_weights(), *args)
-        if not isinstance(layer, _KERAS.Layer):  # an op of Keras'
+            return _call_with_weights(self._copy(keras.layers.BatchNormalization, layer), layer.get_weights(), *args)
+        if not isinstance(layer, keras.layers.Layer):  # an op of Keras'
             return layer(*args, **kwargs)
         if type(layer).__module__.partition(".")[0] == "keras":
             return _call_with_weights(self._copy(type(layer), layer), layer.get_weights(), *args, **kwargs)
@@ -182,15 +184,17 @@ class _Rebuilder:
         """What a layer's `to_inference_layer` made, with nested models flattened."""
         inputs, known = keras.tree.flatten(args), {id(one) for one in keras.tree.flatten(args)}
         inner = topological_order(result, sources=lambda one: () if id(one) in known else producers(one))
-        nested = any(isinstance(_operation(one), keras.Model) for one in inner if id(one) not in known)
+        nested = any(isinstance(operation(one), keras.Model) for one in inner if id(one) not in known)
         return self.rebuild(inputs, [result], inputs)[0] if nested else result
 
     def _fold_layer(self, layer: Any, x: Any, before: Affine | None, after: Affine | None) -> Any:
         """A convolution or dense layer with its norms folded into its kernel."""
-        if isinstance(layer, _KERAS.SeparableConv2D):
+        if isinstance(layer, keras.layers.SeparableConv2D):
             return self._fold_separable(layer, x, before, after)
         arrays = _fold_norms(layer, layer.kernel, layer.bias if layer.use_bias else None, before, after)
-        initializer = "depthwise_initializer" if isinstance(layer, _KERAS.DepthwiseConv2D) else "kernel_initializer"
+        initializer = (
+            "depthwise_initializer" if isinstance(layer, keras.layers.DepthwiseConv2D) else "kernel_initializer"
+        )
         new = self._copy(type(layer), layer, use_bias=len(arrays) == 2, **{initializer: "zeros"})
         return _call_with_weights(new, arrays, x)
 
@@ -198,7 +202,7 @@ class _Rebuilder:
         """A depthwise and a pointwise convolution, of which a separable one is made."""
         shared = {"data_format": layer.data_format, "dtype": "float32"}
         arrays = _fold_norms(layer, layer.depthwise_kernel, None, before, None)
-        first = _KERAS.DepthwiseConv2D(
+        first = keras.layers.DepthwiseConv2D(
             layer.kernel_size,
             layer.strides,
             layer.padding,
@@ -210,7 +214,7 @@ class _Rebuilder:
         )
         x = _call_with_weights(first, arrays, x)
         arrays = _fold_norms(layer, layer.pointwise_kernel, layer.bias if layer.use_bias else None, None, after)
-        second = _KERAS.Conv2D(
+        second = keras.layers.Conv2D(
             layer.filters,
             1,
             activation=layer.activation,
@@ -227,9 +231,7 @@ class _Rebuilder:
         )
 
     def _unique_name(self, name: str) -> str:
-        number, free = 2, name
-        while free in self.names:
-            free, number = f"{name}_{number}", number + 1
+        free = unique_name(name, self.names)
         self.names.add(free)
         return free
 
@@ -243,7 +245,7 @@ def _call_with_weights(layer: Any, arrays: Sequence[np.ndarray], *args: Any, **k
 
 def _fold_norms(layer: Any, kernel: Any, bias: Any, before: Affine | None, after: Affine | None) -> list[np.ndarray]:
     """[kernel] or [kernel, bias] of a layer that computes what norm, layer and norm computed one after another."""
-    depthwise = kernel is getattr(layer, "depthwise_kernel", None) or isinstance(layer, _KERAS.DepthwiseConv2D)
+    depthwise = kernel is getattr(layer, "depthwise_kernel", None) or isinstance(layer, keras.layers.DepthwiseConv2D)
     kernel = _to_array(kernel)
     outputs = kernel.shape[2:] if depthwise else kernel.shape[-1:]
     shift = np.zeros(outputs) if bias is None else _to_array(bias).reshape(outputs)
@@ -280,17 +282,17 @@ def _find_folds(order: Sequence[Any], outputs: Sequence[Any]) -> tuple[dict[int,
     after: dict[int, Affine] = {}
     removed: set[int] = set()
     for tensor in order:
-        layer = _operation(tensor)
+        layer = operation(tensor)
         if isinstance(layer, _TRAINING_ONLY):
             removed.add(id(tensor))
         affine = _to_affine(layer, tensor.shape)
         if affine is None:
             continue
         source, consumers = producers(tensor)[0], users[id(tensor)]
-        if id(source) in inside and len(users[id(source)]) == 1 and _ends_linear(_operation(source)):
+        if id(source) in inside and len(users[id(source)]) == 1 and _ends_linear(operation(source)):
             after[id(source)] = affine
             removed.add(id(tensor))
-        elif len(consumers) == 1 and consumers[0] is not None and _can_absorb(_operation(consumers[0]), affine):
+        elif len(consumers) == 1 and consumers[0] is not None and _can_absorb(operation(consumers[0]), affine):
             before[id(consumers[0])] = affine
             removed.add(id(tensor))
     return before, after, removed
@@ -299,9 +301,9 @@ def _find_folds(order: Sequence[Any], outputs: Sequence[Any]) -> tuple[dict[int,
 def _to_affine(layer: Any, shape: Sequence[int]) -> Affine | None:
     """What a norm or a scaling of channels does in inference; None for other layers."""
     channels = shape[-1]
-    if isinstance(layer, _KERAS.Rescaling):
+    if isinstance(layer, keras.layers.Rescaling):
         return Affine(*(np.broadcast_to(np.asarray(v, "float64"), channels) for v in (layer.scale, layer.offset)))
-    if not isinstance(layer, _KERAS.BatchNormalization) or layer.axis not in (-1, len(shape) - 1) or layer.renorm:
+    if not isinstance(layer, keras.layers.BatchNormalization) or layer.axis not in (-1, len(shape) - 1) or layer.renorm:
         return None
     scale = (
         1 / np.sqrt(_to_array(layer.moving_variance) + layer.epsilon) * (_to_array(layer.gamma) if layer.scale else 1.0)
@@ -325,7 +327,7 @@ def _can_absorb(layer: Any, norm: Affine) -> bool:
     if not isinstance(layer, _FOLDING) or not _channels_last(layer):
         return False
     return (
-        isinstance(layer, _KERAS.Dense)
+        isinstance(layer, keras.layers.Dense)
         or layer.padding == "valid"
         or set(layer.kernel_size) == {1}
         or not norm.shift.any()

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from kcnn.graph.graph import Graph
-from kcnn.keras_bridge.from_keras import producers
-from kcnn.keras_bridge.models import build
+from kcnn.keras_bridge.building import build
+from kcnn.keras_bridge.keras_graph import operation, producers
 from kcnn.training import freeze as frozen
 from kcnn.training import group_by_stage, unfreeze
 from kcnn.weights.loading import load_weights, trace_metadata
@@ -95,9 +95,9 @@ def _headed(network: Any, classes: int, seed: int | None) -> Any:
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
     x = end = copy.outputs[0]
-    while len(producers(end)) == 1 and not getattr(end._keras_history.operation, "weights", ()):
+    while len(producers(end)) == 1 and not getattr(operation(end), "weights", ()):
         end = producers(end)[0]
-    classifier = isinstance(end._keras_history.operation, keras.layers.Dense | keras.layers.Conv2D)
+    classifier = isinstance(operation(end), keras.layers.Dense | keras.layers.Conv2D)
     if len(x.shape) == 2 and classifier:
         x = producers(end)[0]
     if len(x.shape) == 4:

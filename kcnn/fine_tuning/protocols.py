@@ -14,7 +14,7 @@ from kcnn.architectures.spec import summary, trace
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.graph.ops import BatchNorm
-from kcnn.keras_bridge.models import load_model
+from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import t_interval, wilson_interval
 from kcnn.training import Recipe, TrainingPhase, get_recipe, train
 from kcnn.training.evaluation import compute_scores

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from kcnn.atomic_io import replace_atomically
-from kcnn.keras_bridge.models import load_model
+from kcnn.keras_bridge.saved_models import load_model
 from kcnn.training import run_directory
 from kcnn.weights import save_weights
 from kcnn.weights.packaged import FOLDER

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import prod
 
 from kcnn.graph.summaries import Summary
-from kcnn.keras_bridge.models import build
+from kcnn.keras_bridge.building import build
 
 
 def find_build_discrepancies(network: str, summary: Summary, is_keras_code: bool) -> Iterator[str]:

@@ -15,7 +15,7 @@ from kcnn.data.readers import split_into_runs
 from kcnn.data.source_splits import TRAIN, VALIDATION
 from kcnn.data.splits import Split
 from kcnn.graph.tracing import topological_order
-from kcnn.keras_bridge.from_keras import producers
+from kcnn.keras_bridge.keras_graph import count_calls, operation, producers
 
 MEMORY_SHARE = 0.25  # of the memory that is free: more is not kept of features
 ROWS = 32  # pictures computed together
@@ -30,15 +30,15 @@ def find_frozen_output(model: Any) -> str | None:
     fixed: set[int] = set()
     for tensor in order:
         before = producers(tensor)
-        if not before or (all(id(one) in fixed for one in before) and _still(tensor._keras_history.operation)):
+        if not before or (all(id(one) in fixed for one in before) and _still(operation(tensor))):
             fixed.add(id(tensor))
     while True:
         needed = {id(one): one for tensor in order if id(tensor) not in fixed for one in producers(tensor)}
         ends = [tensor for tensor in order if id(tensor) in fixed and id(tensor) in needed]
         if not any(_weighty(tensor) for tensor in topological_order(*ends, sources=producers)):
             return None
-        if len(ends) == 1 and len(ends[0]._keras_history.operation._inbound_nodes) == 1:
-            return ends[0]._keras_history.operation.name
+        if len(ends) == 1 and count_calls(operation(ends[0])) == 1:
+            return operation(ends[0]).name
         fixed.discard(id([one for one in ends if producers(one)][-1]))
 
 
@@ -112,7 +112,7 @@ def cache_features(model: Any, layer: str, data: ImageDataset) -> CachedFeatures
 
 
 def _weighty(tensor: Any) -> bool:
-    return bool(getattr(tensor._keras_history.operation, "weights", ()))
+    return bool(getattr(operation(tensor), "weights", ()))
 
 
 def _still(layer: Any) -> bool:

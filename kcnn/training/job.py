@@ -10,7 +10,7 @@ import keras
 
 from kcnn.data import ImageDataset
 from kcnn.graph.graph import Graph
-from kcnn.keras_bridge.models import build
+from kcnn.keras_bridge.building import build
 from kcnn.training import callbacks as watch
 from kcnn.training import devices, feature_cache, losses, optimizers, run_directory
 from kcnn.training import precision as precisions

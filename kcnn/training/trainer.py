@@ -17,7 +17,7 @@ from kcnn.architectures.spec import trace
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
-from kcnn.keras_bridge.models import load_model as load_model
+from kcnn.keras_bridge.saved_models import load_model as load_model
 from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, request
 from kcnn.training import callbacks as watch
 from kcnn.training import precision as precisions

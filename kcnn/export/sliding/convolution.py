@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 from typing import Any
 
@@ -12,18 +13,31 @@ from kcnn.export import optimize_for_inference
 from kcnn.export.sliding.layers import PositionwiseModel
 from kcnn.graph.shape_inference import Pair, dilated_size, output_size, padding_amounts
 from kcnn.graph.tracing import topological_order
-from kcnn.keras_bridge.from_keras import producers
+from kcnn.keras_bridge.keras_graph import call_arguments, operation, producers, replay
 
-_KERAS = keras.layers
-_CONVOLUTIONS = (_KERAS.Conv2D, _KERAS.DepthwiseConv2D)
-_GLOBAL = (_KERAS.GlobalAveragePooling2D, _KERAS.GlobalMaxPooling2D)
-_AVERAGE = (_KERAS.AveragePooling2D, _KERAS.GlobalAveragePooling2D)
-_POOLS = (_KERAS.MaxPooling2D, *_AVERAGE, _KERAS.GlobalMaxPooling2D)
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+_GLOBAL = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+_AVERAGE = (keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling2D)
+_POOLS = (keras.layers.MaxPooling2D, *_AVERAGE, keras.layers.GlobalMaxPooling2D)
 _POINTWISE = (  # layers that compute each pixel from its own channels
-    *(_KERAS.Activation, _KERAS.ReLU, _KERAS.LeakyReLU, _KERAS.ELU, _KERAS.Softmax, _KERAS.Rescaling, _KERAS.Dense),
-    *(_KERAS.BatchNormalization, _KERAS.Concatenate),
+    keras.layers.Activation,
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.ELU,
+    keras.layers.Softmax,
+    keras.layers.Rescaling,
+    keras.layers.Dense,
+    keras.layers.BatchNormalization,
+    keras.layers.Concatenate,
 )
-_MERGES = (_KERAS.Add, _KERAS.Subtract, _KERAS.Multiply, _KERAS.Average, _KERAS.Maximum, _KERAS.Minimum)
+_MERGES = (
+    keras.layers.Add,
+    keras.layers.Subtract,
+    keras.layers.Multiply,
+    keras.layers.Average,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+)
 _OPS = {  # Keras ops that do so, by class name: some are not public
     *("Add", "Subtract", "Multiply", "Divide", "Power", "Maximum", "Minimum", "Negative", "Absolute", "Square", "Sqrt"),
     *("Exp", "Log", "Tanh", "Sigmoid", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu", "Silu", "Softplus"),
@@ -84,38 +98,27 @@ def slide_convolutions(model: Any, image: Any, window: Pair, stride: Pair) -> An
     assert flat is not None  # the logits are flat
     sources = producers(flat)
     if len(sources) != 1 or id(sources[0]) not in maps:
-        raise NotConvolutionalError(f"layer {_operation(flat).name!r} does not take exactly one map")
+        raise NotConvolutionalError(f"layer {operation(flat).name!r} does not take exactly one map")
     end = _find_first_features(flat, maps[id(sources[0])], users)
     if end is not flat:
         maps[id(flat)] = maps[id(sources[0])]
-    maps[id(end)] = last = _place_output(maps[id(sources[0])], _operation(flat), stride)
+    maps[id(end)] = last = _place_output(maps[id(sources[0])], operation(flat), stride)
     tail = _build_tail(end, model.outputs[0])
 
     margin = tuple((0, n - seen) for n, seen in zip(window, last.field, strict=True))
-    x = _KERAS.Cropping2D(margin, name="unseen")(image) if any(after for _, after in margin) else image
-    made = {id(model.inputs[0]): x}
-    for tensor in topological_order(sources[0], sources=producers):
-        if id(tensor) not in made:
-            made[id(tensor)] = _rebuild_layer(tensor, made, maps)
-    x = _compute_features(made[id(sources[0])], maps[id(sources[0])], last, _operation(flat), _operation(end))
+    x = keras.layers.Cropping2D(margin, name="unseen")(image) if any(after for _, after in margin) else image
+    (x,) = replay([sources[0]], [(model.inputs[0], x)], partial(_rebuild_layer, maps))
+    x = _compute_features(x, maps[id(sources[0])], last, operation(flat), operation(end))
     seen = {id(one) for one in topological_order(end, sources=producers)}
     rest = [tensor for tensor in order if id(tensor) not in seen]
     if not all(map(_takes_maps, rest)):
         return PositionwiseModel(tail, name="positionwise")(x)
-    made = {id(end): x}
-    for tensor in rest:
-        args, kwargs = _node(tensor).arguments.fill_in(made)
-        made[id(tensor)] = _operation(tensor)(*args, **kwargs)
-    return made[id(model.outputs[0])]
-
-
-def _operation(tensor: Any) -> Any:
-    return tensor._keras_history.operation
+    return replay([model.outputs[0]], [(end, x)])[0]
 
 
 def _find_layer(tensor: Any) -> Any:
     """The layer that makes a tensor, with an activation of Keras' own: any other function may see anything."""
-    layer = _operation(tensor)
+    layer = operation(tensor)
     if not _has_keras_activation(layer):
         raise NotConvolutionalError(f"layer {layer.name!r} has an activation that is not Keras' own")
     return layer
@@ -156,23 +159,17 @@ def _is_pointwise(layer: Any, tensor: Any) -> bool:
         return True
     if isinstance(layer, _POINTWISE):
         return getattr(layer, "axis", -1) in (-1, 3)
-    if isinstance(layer, _KERAS.Layer) or type(layer).__name__ not in _OPS:
+    if isinstance(layer, keras.layers.Layer) or type(layer).__name__ not in _OPS:
         return False
-    node = _node(tensor)
-    values = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    values = call_arguments(tensor)
     return all(isinstance(one, keras.KerasTensor) or np.ndim(one) <= 1 for one in values)
-
-
-def _node(tensor: Any) -> Any:
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
 
 
 def _geometry(layer: Any, size: Pair) -> tuple[Pair, Pair, Pair, str]:
     """Kernel, dilation, stride and padding of a layer on a map of that size; the kernel of a global pool is the map."""
     if isinstance(layer, _CONVOLUTIONS):
         return layer.kernel_size, layer.dilation_rate, layer.strides, layer.padding
-    if isinstance(layer, _KERAS.MaxPooling2D | _KERAS.AveragePooling2D):
+    if isinstance(layer, keras.layers.MaxPooling2D | keras.layers.AveragePooling2D):
         return layer.pool_size, (1, 1), layer.strides, layer.padding
     return size, (1, 1), (1, 1), "valid"
 
@@ -195,14 +192,14 @@ def _place_output(before: _Map, layer: Any, stride: Pair) -> _Map:
 
 def _find_first_features(flat: Any, before: _Map, users: dict[int, list[Any]]) -> Any:
     """The first features of a window; after a Flatten those of the dense layer that takes them."""
-    layer, after = _operation(flat), users[id(flat)]
+    layer, after = operation(flat), users[id(flat)]
     if isinstance(layer, _GLOBAL):
         return flat
-    if not isinstance(layer, _KERAS.Flatten):
+    if not isinstance(layer, keras.layers.Flatten):
         raise NotConvolutionalError(
             f"layer {layer.name!r}, a {type(layer).__name__}, is neither global pooling nor Flatten"
         )
-    if len(after) == 1 and isinstance(_find_layer(after[0]), _KERAS.Dense):
+    if len(after) == 1 and isinstance(_find_layer(after[0]), keras.layers.Dense):
         return after[0]
     if before.size == (1, 1):
         return flat
@@ -211,11 +208,11 @@ def _find_first_features(flat: Any, before: _Map, users: dict[int, list[Any]]) -
 
 def _takes_maps(tensor: Any) -> bool:
     """Whether a layer of features also takes maps of them; a batch norm is built for its number of axes."""
-    layer = _operation(tensor)
+    layer = operation(tensor)
     return (
         _is_pointwise(layer, tensor)
         and _has_keras_activation(layer)
-        and not isinstance(layer, _KERAS.BatchNormalization)
+        and not isinstance(layer, keras.layers.BatchNormalization)
     )
 
 
@@ -227,14 +224,13 @@ def _build_tail(end: Any, logits: Any) -> Any:
         return keras.Model(end, logits, name="tail")
     except ValueError:
         raise NotConvolutionalError(
-            f"not everything after layer {_operation(end).name!r} is computed from its output"
+            f"not everything after layer {operation(end).name!r} is computed from its output"
         ) from None
 
 
-def _rebuild_layer(tensor: Any, made: dict[int, Any], maps: dict[int, _Map]) -> Any:
+def _rebuild_layer(maps: dict[int, _Map], tensor: Any, args: Any, kwargs: Any) -> Any:
     """A layer of the classifier on the sliding model's tensors."""
-    layer, node = _operation(tensor), _node(tensor)
-    args, kwargs = node.arguments.fill_in(made)
+    layer = operation(tensor)
     if not isinstance(layer, (*_CONVOLUTIONS, *_POOLS)):
         return layer(*args, **kwargs)
     before, after = maps[id(producers(tensor)[0])], maps[id(tensor)]
@@ -260,7 +256,7 @@ def _compute_features(x: Any, before: _Map, after: _Map, layer: Any, dense: Any)
 
     def make(strides: Pair, holes: Pair) -> Any:
         own = {"activation": dense.activation, "use_bias": dense.use_bias, "dtype": "float32", "name": dense.name}
-        return _KERAS.Conv2D(dense.units, before.size, strides, "valid", "channels_last", holes, **own)
+        return keras.layers.Conv2D(dense.units, before.size, strides, "valid", "channels_last", holes, **own)
 
     return _convolve(make, weights, x, before, after, (1, 1))
 
@@ -289,16 +285,18 @@ def _pool(x: Any, before: _Map, after: _Map, layer: Any) -> Any:
     holes, skip = _spread_taps(before, after, (1, 1))
     average = isinstance(layer, _AVERAGE)
     if holes == (1, 1):
-        return (_KERAS.AveragePooling2D if average else _KERAS.MaxPooling2D)(kernel, skip, "valid", name=layer.name)(x)
+        return (keras.layers.AveragePooling2D if average else keras.layers.MaxPooling2D)(
+            kernel, skip, "valid", name=layer.name
+        )(x)
     for axis, axis_name in enumerate(("rows", "columns")):
         if kernel[axis] > 1:
             far = (kernel[axis] - 1) * holes[axis]
             crops = ((shift, far - shift) for shift in range(0, far + 1, holes[axis]))
-            shifted = [_KERAS.Cropping2D(((0, 0), crop) if axis else (crop, (0, 0)))(x) for crop in crops]
-            x = (_KERAS.Average if average else _KERAS.Maximum)(name=f"{layer.name}_{axis_name}")(shifted)
+            shifted = [keras.layers.Cropping2D(((0, 0), crop) if axis else (crop, (0, 0)))(x) for crop in crops]
+            x = (keras.layers.Average if average else keras.layers.Maximum)(name=f"{layer.name}_{axis_name}")(shifted)
     return _subsample(x, skip, layer.name)
 
 
 def _subsample(x: Any, skip: Pair, name: str) -> Any:
     """The rows and columns at which windows begin."""
-    return x if skip == (1, 1) else _KERAS.MaxPooling2D(1, skip, "valid", name=f"{name}_subsampled")(x)
+    return x if skip == (1, 1) else keras.layers.MaxPooling2D(1, skip, "valid", name=f"{name}_subsampled")(x)

@@ -15,6 +15,7 @@ import keras
 from kcnn.export.sliding.convolution import NotConvolutionalError, slide_convolutions, to_inference_model
 from kcnn.export.sliding.layers import Windows
 from kcnn.graph.shape_inference import Pair
+from kcnn.keras_bridge.keras_graph import flatten_layers, operation
 
 log = logging.getLogger("kcnn.export.sliding")
 
@@ -65,7 +66,7 @@ def sliding_window(model: Any, stride: int | Pair, *, input_shape: Sequence[int 
         raise ValueError(f"input_shape must be (rows, columns, {channels}) for {model.name!r}, got {shape}")
     if any(size is not None and size < least for size, least in zip(shape[:2], window, strict=True)):
         raise ValueError(f"input_shape {shape} is smaller than the window of {window[0]}x{window[1]} pixels")
-    image = keras.Input(shape, name=model.inputs[0]._keras_history.operation.name, dtype=model.inputs[0].dtype)
+    image = keras.Input(shape, name=operation(model.inputs[0]).name, dtype=model.inputs[0].dtype)
     try:
         logits = slide_convolutions(to_inference_model(model), image, window, step)
         sliding = SlidingMode("convolution", window, step)
@@ -88,7 +89,7 @@ def _find_window(model: Any) -> Pair:
         raise ValueError(f"{model.name!r} takes {shape}; a window needs fixed rows, columns and channels")
     if len(output) != 2:
         raise ValueError(f"{model.name!r} gives {output}, not logits (n, classes); build it with top=True")
-    if any(getattr(layer, "data_format", None) == "channels_first" for layer in model._flatten_layers()):
+    if any(getattr(layer, "data_format", None) == "channels_first" for layer in flatten_layers(model)):
         raise ValueError(f"{model.name!r} has its channels first; expected (n, rows, columns, channels)")
     return shape[0], shape[1]
 

@@ -1,0 +1,123 @@
+"""Build the Keras model of a network."""
+
+import gc
+import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+from kcnn.architectures.architecture import Architecture
+from kcnn.architectures.spec import ModelSpec, takes_spec, to_spec
+from kcnn.graph.graph import Graph
+from kcnn.graph.ops import AdaptivePool, Flatten
+from kcnn.graph.tracing import topological_order
+from kcnn.keras_bridge.metadata import make_metadata
+from kcnn.weights import find_published, load_into_graph
+
+
+@takes_spec
+def build(
+    network: "str | Architecture | ModelSpec | Graph",
+    *,
+    weights: str | PathLike[str] | None = None,
+    seed: int | None = None,
+    **keywords: Any,
+) -> Any:
+    """Build the Keras model of a network.
+
+    Args:
+        network: A name ("googlenet.bn"), an Architecture, a ModelSpec, or a graph from kcnn.trace.
+        weights: Pretrained weights by name ("imagenet"), or a file: see kcnn.load_weights.
+        seed: Fixes the initial weights.
+        **keywords: Fields of kcnn.ModelSpec, such as `classes`, `input_shape`, `top`, `overrides`, `aux`, `outputs` and
+            `prefix`, and the network's own options by keyword (`width=0.35`).
+
+    Returns:
+        A functional Keras model: pixels 0..255 (batch, rows, columns, channels) in, float32 logits (batch, classes)
+        out. `top=False` ends in the features, `outputs` in the named layers or stages.
+
+    Raises:
+        UnknownNameError: A network, option, layer, output or name of weights is unknown; the message suggests the
+            closest.
+        ValueError: The input is too small, a field has a value that no network takes, or the weights do not fit.
+        FileNotFoundError: The weights file does not exist.
+    """
+    if isinstance(network, Graph):
+        if keywords:
+            raise ValueError(f"{network.name} is traced already; pass {', '.join(keywords)} to kcnn.trace")
+        graph = network
+    else:
+        graph = to_spec(network, **keywords).trace()
+    if graph.spec is None:
+        raise ValueError(f"{graph.name} was read from a Keras model, which exists already; kcnn.build has none to make")
+    if weights is None:
+        weights = graph.spec.weights
+    _check_open_size(graph)
+    if weights is not None:
+        find_published(graph, weights)  # unknown weights are refused before Keras is imported
+
+    from kcnn.keras_bridge.keras_code import rebuild_tensors
+    from kcnn.keras_bridge.model import Network
+    from kcnn.keras_bridge.to_keras import build_tensors
+
+    with _seed_initializers(seed), _pause_garbage_collection():
+        image, tensors = (rebuild_tensors if _is_keras_code(graph) else build_tensors)(graph)
+        aux = tuple(name for name in tensors if graph.spec.aux and name != "logits")
+        outputs = list(tensors.values()) if len(tensors) > 1 else next(iter(tensors.values()))
+        name = graph.spec.prefix + graph.name.rpartition(":")[2].replace(".", "_")
+        model = Network(image, outputs, name=name, aux=aux, metadata=json.dumps(make_metadata(graph)))
+    model.update_metadata(modules=_modules(model))
+    if weights is not None:
+        load_into_graph(model, graph, weights)
+    return model
+
+
+@contextmanager
+def _seed_initializers(seed: int | None) -> Iterator[None]:
+    """Seed Python's random numbers meanwhile: Keras draws the seed of each initializer from them."""
+    state = random.getstate()
+    if seed is not None:
+        random.seed(seed)
+    try:
+        yield
+    finally:
+        if seed is not None:
+            random.setstate(state)
+
+
+@contextmanager
+def _pause_garbage_collection() -> Iterator[None]:
+    """Collect no garbage meanwhile: thousands of new layers and variables are all in use."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _is_keras_code(graph: Graph) -> bool:
+    """Whether a network exists only as Keras code."""
+    return graph.architecture is not None and graph.architecture.keras is not None
+
+
+def _modules(model: Any) -> list[str]:
+    """Modules of the layers that are neither Keras' nor kcnn's."""
+    modules = {type(layer).__module__ for layer in model.layers}
+    return sorted(module for module in modules if module.partition(".")[0] not in ("keras", "kcnn"))
+
+
+def _check_open_size(graph: Graph) -> None:
+    """Refuse open rows or columns under a head that flattens them."""
+    if None not in graph.input_shape:
+        return
+    layers = topological_order(*graph.outputs.values())
+    flat = next((x for x in layers if type(x.op) is Flatten and type(x.inputs[0].op) is not AdaptivePool), None)
+    if flat:
+        raise ValueError(
+            f"{graph.name}: layer {flat.name!r} flattens its input, so rows and columns cannot stay open; "
+            "pass a complete input_shape, or top=False"
+        )

@@ -1,0 +1,97 @@
+"""Keras' private graph: the one file that reads it, so that a change inside Keras is met in one place."""
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+from keras.src.backend.common import global_state  # Keras has no public way to reset only its counts of names
+
+from kcnn.graph.tracing import topological_order
+
+NAME_COUNTS = "object_name_uids"  # Keras' global attribute: how often each kind of layer was named
+
+
+def operation(tensor: Any) -> Any:
+    """Return the layer, or the Keras op, that computes a Keras tensor."""
+    return tensor._keras_history.operation
+
+
+def producers(tensor: Any) -> list[Any]:
+    """Return the Keras tensors that a Keras tensor is computed from."""
+    return _node(tensor).input_tensors
+
+
+def call_arguments(tensor: Any) -> list[Any]:
+    """Return every argument of the call that computes a Keras tensor: tensors and constants, in one flat list."""
+    arguments = _node(tensor).arguments
+    return keras.tree.flatten((arguments.args, arguments.kwargs))
+
+
+def count_calls(layer: Any) -> int:
+    """Return how often a layer was called on Keras tensors."""
+    return len(layer._inbound_nodes)
+
+
+def flatten_layers(model: Any) -> list[Any]:
+    """Return the layers of a model, those of nested models too."""
+    return list(model._flatten_layers())
+
+
+def unique_name(name: str, taken: Container[str]) -> str:
+    """Return a name, or with a number behind it ("conv_2") where it is taken."""
+    number, free = 2, name
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def call_operation(tensor: Any, args: Any, kwargs: Any) -> Any:
+    """Call the layer, or the Keras op, that computes a Keras tensor on other arguments."""
+    return operation(tensor)(*args, **kwargs)
+
+
+def replay(
+    outputs: Sequence[Any],
+    values: Sequence[tuple[Any, Any]],
+    call: Callable[[Any, Any, Any], Any] = call_operation,
+) -> list[Any]:
+    """Compute Keras tensors again, from new values of other tensors of their graph.
+
+    A keras.Model from a tensor in the middle would do so too, but leaves new nodes on the layers, and `layer.output`
+    is an error from then on.
+
+    Args:
+        outputs: The Keras tensors to compute.
+        values: Pairs of a Keras tensor and its value, which may be another Keras tensor.
+        call: Computes a tensor from (tensor, args, kwargs); by default its layer is called.
+
+    Returns:
+        The values of `outputs`.
+    """
+    made: dict[int, Any] = {id(tensor): value for tensor, value in values}
+    known = set(made)
+    for tensor in topological_order(*outputs, sources=lambda one: () if id(one) in known else producers(one)):
+        if id(tensor) in made:  # another output of one layer
+            continue
+        node = _node(tensor)
+        results = call(tensor, *node.arguments.fill_in(made))
+        made.update(zip(map(id, node.output_tensors), keras.tree.flatten(results), strict=True))
+    return [made[id(tensor)] for tensor in outputs]
+
+
+@contextmanager
+def restart_layer_names() -> Iterator[None]:
+    """Count layers without a name from the first ("conv2d", "conv2d_1"), whatever was built before."""
+    before = global_state.get_global_attribute(NAME_COUNTS)
+    global_state.set_global_attribute(NAME_COUNTS, None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(NAME_COUNTS, before)
+
+
+def _node(tensor: Any) -> Any:
+    """The call that computes a tensor: its arguments and all its outputs."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]

@@ -1,0 +1,58 @@
+"""Metadata of a model: what is saved with it beside its weights."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import kcnn
+from kcnn.architectures.registry import find_entry_point
+from kcnn.architectures.spec import to_json_value
+from kcnn.graph.graph import Graph
+
+
+def make_metadata(graph: Graph) -> dict[str, Any]:
+    """Return the metadata of the model that is built from a graph.
+
+    Args:
+        graph: A graph from kcnn.trace.
+
+    Returns:
+        JSON values: versions of kcnn and of the distribution that publishes the network, its spec, its classes, its
+        input shape and how it rescales pixels.
+    """
+    spec, architecture = graph.spec, graph.architecture
+    assert spec is not None
+    assert architecture is not None
+    point = find_entry_point(graph.name)[0] if isinstance(spec.network, str) else None
+    publisher = point.dist if point else None
+    classes = architecture.classes if spec.classes is None else spec.classes
+    complete = replace(spec, classes=classes, input_shape=graph.input_shape, weights=None)
+    return {
+        "kcnn": kcnn.__version__,
+        "distribution": publisher.name if publisher else None,
+        "distribution_version": publisher.version if publisher else None,
+        "spec": complete.to_json(),
+        "classes": classes,
+        "input_shape": list(graph.input_shape),
+        "rescale": None if architecture.keras else to_json_value(architecture.rescale),
+    }
+
+
+def parse_metadata(fields: Mapping[str, Any], path: Any) -> dict[str, Any]:
+    """Return the metadata in a file of kcnn.
+
+    Args:
+        fields: What the file holds beside its weights, with the metadata as JSON text under "metadata".
+        path: The file, for messages.
+
+    Returns:
+        The metadata; empty where there is none.
+
+    Raises:
+        ValueError: An older version of kcnn wrote the file.
+    """
+    metadata = json.loads(fields.get("metadata", "{}"))
+    if "card" in fields or (metadata and "spec" not in metadata):
+        raise ValueError(f"{path} was written by an older version of kcnn in a format that is no longer read")
+    return metadata
