@@ -111,7 +111,7 @@ def _explained(space: Space, reason: str, points: list[dict[str, Any]]) -> Rejec
     example = {c.name: here[c.name] for c in space.of_network if c.name in here and here[c.name] != usual.get(c.name)}
     verdict = space.judge(here)
     needs = None
-    if reason not in LIMITS and "does not fit" in (verdict.why or ""):
+    if reason not in LIMITS and "exceeds the padded input" in (verdict.why or ""):
         chosen = {c.name: here[c.name] for c in space.of_network if c.name in here}
         options = {name: value for name, value in chosen.items() if "." not in name}
         changes = {name: value for name, value in chosen.items() if "." in name}
