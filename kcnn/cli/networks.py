@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -40,7 +40,6 @@ from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.plots.network import plot_network
 
-ColorBy = Literal["macs", "params"]
 Changes, Options, Input, _examples = Overrides, ModelOptions, InputSize, examples  # until the other commands have moved
 
 
@@ -175,7 +174,7 @@ def plot(
     model_option: ModelOptions = None,
     override: Overrides = None,
     color_by: Annotated[
-        ColorBy, typer.Option("--color-by", help="Quantity that the colors show.", rich_help_panel=OUTPUT)
+        str, typer.Option("--color-by", help="Quantity that the colors show: macs or params.", rich_help_panel=OUTPUT)
     ] = "macs",
     layers: Annotated[
         bool, typer.Option("--layers", help="Draw a box for each layer.", rich_help_panel=OUTPUT)

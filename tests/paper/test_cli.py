@@ -49,7 +49,7 @@ def test_a_variant_asked_for_by_name_is_listed(command):
     ],
 )
 def test_options_are_read_as_python_or_json_writes_them(command, word, value):
-    found = json.loads(command("describe", "resnet50", "--set", word, "--json").stdout)
+    found = json.loads(command("summary", "resnet50", "--model-option", word, "--json").stdout)
     assert found["options"][word.partition("=")[0]] == value
 
 
@@ -61,7 +61,7 @@ def test_verify_passes_over_everything_installed(command):
 
 
 LIAR = """
-from kcnn import Architecture, Layout, Weights
+from kcnn import Architecture, WeightMapping, Weights
 from kcnn.blocks import conv
 facts = {"source": "me", "accuracy": None, "citation": "none", "license": "none"}
 net = Architecture(
@@ -84,15 +84,15 @@ def test_verify_tells_everything_that_a_plugin_declares_wrongly(command, install
     assert done.returncode == 1
     said = " ".join(done.stdout.split())
     for fault in (
-        "parameters are 5,112, not 7",
-        "MACs are 5,423,008, not 1,000,000.0",
-        "the receptive field is (3, 3), not 9",
-        "the smallest input is 1, not 2",
-        "layout theirs names two layers a",
-        "'ftp://x/y' is no https, http or file URL",
-        "layout 'others' is none of kcnn, theirs",
-        "1 names for 1000 classes",
-        "a crop of 300 from a side of 256",
+        "params are 5,112, declared 7",
+        "MACs are 5,423,008, declared 1,000,000.0",
+        "the receptive field is 3x3, declared 9",
+        "the minimum input size is 1, declared 2",
+        "weight mapping theirs names two layers a",
+        "'ftp://x/y' is not an https, http or file URL",
+        "unknown weight mapping 'others'. Did you mean 'theirs'?",
+        "1 class names for 1000 classes",
+        "crop 300 exceeds resize 256",
         "0 of 1 are as declared",
     ):
         assert fault in said
@@ -108,24 +108,24 @@ def test_the_catalogue_page_is_current():
     assert page.read_text() == catalogue.render_catalogue(), "run `make catalogue` and commit docs/catalogue.md"
 
 
-def test_describe_gives_layers_totals_and_addresses(command):
-    done = command("describe", "googlenet", "--input", "96x96x1")
+def test_summary_prints_layers_totals_and_addresses(command):
+    done = command("summary", "googlenet", "--input-size", "96x96x1")
     assert done.returncode == 0
     for word in ("inception_4a_5x5_reduce", "arXiv:1409.4842", "96x96x1", "googlenet.torchvision", "stem.{"):
         assert word in done.stdout
 
 
 def test_describe_as_json_is_json_with_every_layer(command):
-    done = command("describe", "mobilenet_v2", "--set", "width=0.5", "--json")
+    done = command("summary", "mobilenet_v2", "--model-option", "width=0.5", "--json")
     found = json.loads(done.stdout)
     assert found["params"] == 1_968_680
     assert found["layers"][1] | {"offset": None} == {
         "name": "rescale",
         "shape": [224, 224, 3],
         "params": 0,
-        "state": 0,
+        "non_trainable_params": 0,
         "macs": 0,
-        "field": [1, 1],
+        "receptive_field": [1, 1],
         "stride": [1, 1],
         "offset": None,
         "op": {"op": "Rescale", "scale": pytest.approx(1 / 127.5), "offset": -1.0},
@@ -133,14 +133,16 @@ def test_describe_as_json_is_json_with_every_layer(command):
 
 
 def test_describe_applies_changes(command):
-    done = command("describe", "resnet18", "--change", "stage3_unit1_{a,skip}.stride=1", "--json")
+    done = command("summary", "resnet18", "--override", "stage3_unit1_{a,skip}.stride=1", "--json")
     assert json.loads(done.stdout)["stride"] == [16, 16]
 
 
 def test_a_change_that_alters_nothing_is_a_line_for_a_person(command):
-    done = command("describe", "vgg11", "--change", "conv1_1.kernel=3")
+    done = command("summary", "vgg11", "--override", "conv1_1.kernel=3")
     assert done.returncode == 0
-    assert done.stderr.strip() == "note: vgg11: conv1_1.kernel changed nothing: the layers are so already"
+    assert done.stderr.strip() == (
+        "note: vgg11: override has no effect: the layers already have these values (conv1_1.kernel)"
+    )
 
 
 def test_diff_says_what_changes_and_what_it_costs(command):
@@ -156,20 +158,23 @@ def test_diff_says_what_changes_and_what_it_costs(command):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["describe", "gogglenet"], "nearest are googlenet"),
-        (["describe", "vgg11", "--input", "large"], "no input size such as"),
-        (["describe", "resnet20", "--set", "top=maybe"], "top is True or False, not 'maybe'"),
-        (["describe", "resnet50."], "ends in a dot"),
-        (["list", "GoogleNet"], "the nearest are googlenet"),
-        (["verify", "GoogleNet"], "the nearest are googlenet"),
-        (["describe", "vgg11", "--input", "16x16"], "smallest input that fits is 32x32"),
-        (["describe", "vgg11", "--change", "kernel"], "write NAME=VALUE"),
-        (["describe", "vgg11", "--change", "conv9_9.kernel=3"], "no layer answers"),
-        (["describe", "vgg11", "--set", "with=1"], "no option 'with'"),
-        (["train", "vgg12", "--data", "digits"], "nearest are vgg1"),
+        (["summary", "gogglenet"], "unknown network 'gogglenet'. Did you mean 'googlenet'"),
+        (
+            ["summary", "vgg11", "--input-size", "large"],
+            "invalid --input-size 'large'; write 224, 224x192 or 224x192x1",
+        ),
+        (["summary", "resnet20", "--model-option", "top=maybe"], "unknown option 'top'"),
+        (["summary", "resnet50."], "ends in a dot"),
+        (["list", "GoogleNet"], "Did you mean 'googlenet'"),
+        (["verify", "GoogleNet"], "Did you mean 'googlenet'"),
+        (["summary", "vgg11", "--input-size", "16x16"], "smallest input that fits is 32x32"),
+        (["summary", "vgg11", "--override", "kernel"], "--override expects NAME=VALUE, got 'kernel'"),
+        (["summary", "vgg11", "--override", "conv9_9.kernel=3"], "no layer matches 'conv9_9'"),
+        (["summary", "vgg11", "--model-option", "with=1"], "unknown option 'with'"),
+        (["train", "vgg12", "--data", "digits"], "Did you mean 'vgg1"),
         (["predict", "nowhere.keras", "x.png"], "there is no file"),
-        (["predict", "nowhere", "x.png"], "no architecture is named 'nowhere'"),
-        (["diff", "vgg11", "vgg99"], "nearest are vgg"),
+        (["predict", "nowhere", "x.png"], "unknown network 'nowhere'"),
+        (["diff", "vgg11", "vgg99"], "Did you mean 'vgg"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(command, words, says):
@@ -181,13 +186,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, words, says):
 
 
 def test_debug_shows_the_traceback(command):
-    done = command("--debug", "describe", "gogglenet")
+    done = command("--debug", "summary", "gogglenet")
     assert done.returncode == 2
     assert "Traceback" in done.stderr
 
 
 def test_help_shows_examples(command):
-    for word in ("list", "describe", "draw", "diff", "train", "launch", "runs", "predict"):
+    for word in ("list", "summary", "plot", "diff", "train", "launch", "runs", "predict"):
         done = command(word, "--help")
         assert done.returncode == 0
         assert "Examples" in done.stdout

@@ -24,7 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def layers(drawing):
-    return topological_order(*drawing.ends.values())
+    return topological_order(*drawing.outputs.values())
 
 
 def figure(drawing, fold=True):
@@ -117,10 +117,10 @@ def test_no_box_is_in_the_way_of_another_or_of_a_line(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "asked"), [("googlenet", {"aux": True}), ("resnet18", {"outputs": ["stage2", "stage3", "stage5"]})]
+    ("name", "request"), [("googlenet", {"aux": True}), ("resnet18", {"outputs": ["stage2", "stage3", "stage5"]})]
 )
-def test_a_network_of_several_ends_is_drawn_whole(name, asked):
-    made, placed = figure(kcnn.trace(name, **asked))
+def test_a_network_of_several_ends_is_drawn_whole(name, request):
+    made, placed = figure(kcnn.trace(name, **request))
     assert not list(faults(made, placed))
 
 
@@ -155,7 +155,7 @@ def test_projections_stand_beside_their_blocks():
     assert not {line.get("data-to") for line in drawn(root, "shortcut")} & {"stage3_unit1_add"}
 
 
-def test_convolutions_are_one_box_with_what_normalises_and_activates_them():
+def test_convolutions_are_one_box_with_what_normalizes_and_activates_them():
     made = build_boxes(kcnn.trace("resnet18"))
     folded = [[row.name for row in box.rows] for box in made.boxes]
     assert ["stage1_unit1_a", "stage1_unit1_a_bn", "stage1_unit1_a_relu"] in folded
@@ -216,15 +216,15 @@ def test_a_figure_in_a_page_keeps_its_style_to_itself():
     assert " id=" not in plot_network(kcnn.trace("vgg16"))
 
 
-def luminance(colour):
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def luminance(color):
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-@pytest.mark.parametrize("colour", ["macs", "params"])
-def test_letters_stand_out_against_every_box(colour):
-    style = ElementTree.fromstring(plot_network(kcnn.trace("mlp"), color_by=colour)).find(f"{SVG}style").text
+@pytest.mark.parametrize("color", ["macs", "params"])
+def test_letters_stand_out_against_every_box(color):
+    style = ElementTree.fromstring(plot_network(kcnn.trace("mlp"), color_by=color)).find(f"{SVG}style").text
     for scheme in re.findall(r"\.kcnn-figure\{(--[^}]*)\}", style):
         value = dict(pair[2:].split(":") for pair in scheme.split(";"))
         pairs = [("ink", "none"), ("ink", "page"), ("faint", "frame"), ("faint", "page")]
@@ -234,17 +234,17 @@ def test_letters_stand_out_against_every_box(colour):
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (letters, ground)
 
 
-def test_colours_stand_for_macs_or_parameters():
+def test_colors_stand_for_macs_or_parameters():
     drawing = kcnn.trace("vgg16")
 
-    def level(colour, layer):
-        root = ElementTree.fromstring(plot_network(drawing, color_by=colour))
+    def level(color, layer):
+        root = ElementTree.fromstring(plot_network(drawing, color_by=color))
         return next(g.get("class") for g in root.iter(f"{SVG}g") if layer in g.get("data-layers", "").split())
 
     assert level("params", "fc6") == "box c6"
     assert level("macs", "conv1_2") == "box c6"
     assert level("macs", "pool1") == "box c0"
-    with pytest.raises(ValueError, match="coloured by macs or params, not 'layers'"):
+    with pytest.raises(ValueError, match="vgg16: unknown color_by 'layers'; choose from macs, params"):
         plot_network(drawing, color_by="layers")
 
 
@@ -311,18 +311,19 @@ def test_what_stands_side_by_side_is_not_connected(drawing):
     assert sorted(list_boxes(find_regions(made))) == list(range(len(made.boxes)))
 
 
-def test_draw_writes_a_file_that_is_whole(command, tmp_path, monkeypatch):
+def test_plot_writes_a_complete_file(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = command("draw", "lenet5")
+    done = command("plot", "lenet5")
     assert done.returncode == 0, done.stderr
     assert "lenet5.svg" in done.stdout
     assert (tmp_path / "lenet5.svg").read_text(encoding="utf-8") == plot_network(kcnn.trace("lenet5"))
     assert [path.name for path in tmp_path.iterdir()] == ["lenet5.svg"]
 
 
-def test_draw_prints_the_figure_of_a_changed_network_for_a_dash(command):
-    words = ("--set", "width=0.5", "--input", "96x96x1", "--change", "stem.kernel=5", "--by", "params", "--layers")
-    done = command("draw", "mobilenet_v2", *words, "--svg", "-")
+def test_plot_prints_the_figure_of_an_overridden_network_for_a_dash(command):
+    words = ("--model-option", "width=0.5", "--input-size", "96x96x1", "--override", "stem.kernel=5")
+    words = (*words, "--color-by", "params", "--layers")
+    done = command("plot", "mobilenet_v2", *words, "--svg", "-")
     assert done.returncode == 0, done.stderr
     root = ElementTree.fromstring(done.stdout)
     assert "input 96×96×1" in root[1].text
@@ -332,15 +333,15 @@ def test_draw_prints_the_figure_of_a_changed_network_for_a_dash(command):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["gogglenet"], "nearest are googlenet"),
-        (["vgg11", "--by", "layers"], "coloured by macs or params"),
-        (["vgg11", "--input", "16x16"], "smallest input that fits is 32x32"),
-        (["vgg11", "--change", "conv9_9.kernel=3"], "no layer answers"),
-        (["vgg11", "--svg", "."], "is a folder"),
+        (["gogglenet"], "Did you mean 'googlenet'"),
+        (["vgg11", "--color-by", "layers"], "choose from macs, params"),
+        (["vgg11", "--input-size", "16x16"], "smallest input that fits is 32x32"),
+        (["vgg11", "--override", "conv9_9.kernel=3"], "no layer matches"),
+        (["vgg11", "--svg", "."], "expects a file, got the folder"),
     ],
 )
-def test_a_figure_that_cannot_be_is_one_line(command, words, says):
-    done = command("draw", *words)
+def test_plot_reports_an_invalid_request_in_one_line(command, words, says):
+    done = command("plot", *words)
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -381,3 +382,9 @@ def test_a_part_of_several_closed_blocks_says_which_they_are():
     assert "inception_4b, inception_4c, inception_4d, inception_4e, inception_5a, inception_5b" in said[-1]
     assert "aux1" in said[-1]
     assert "aux2" in said[-1]
+
+
+def test_graph_repr_svg_is_its_figure():
+    graph = kcnn.trace("lenet5")
+    assert graph._repr_svg_() == plot_network(graph)
+    assert ElementTree.fromstring(graph._repr_svg_()).tag == f"{SVG}svg"

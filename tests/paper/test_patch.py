@@ -61,7 +61,7 @@ def test_an_inverted_residual_is_added_back_where_a_new_stride_lets_it():
     assert "stage2_unit2_add" not in names
 
 
-@pytest.mark.filterwarnings("ignore:.*changed nothing")  # a random choice may be what is there already
+@pytest.mark.filterwarnings("ignore:.*has no effect")  # a random choice may be what is there already
 def test_every_choice_that_geometry_allows_works_on_resnet18():
     draw = random.Random(0)
     worked = refused = 0
@@ -124,27 +124,29 @@ def test_ways_that_cannot_meet_are_refused_by_the_layer_that_adds_them():
 
 
 def test_an_address_that_nothing_answers_to_shows_the_nearest_layers():
-    with pytest.raises(ValueError, match=r"no layer answers to 'inception_3a_5x6'; the nearest are inception_3a_5x5"):
+    with pytest.raises(ValueError, match=r"no layer matches 'inception_3a_5x6'. Did you mean 'inception_3a_5x5'"):
         kcnn.trace("googlenet", overrides={"inception_3a_5x6.kernel": 3})
-    with pytest.raises(ValueError, match=r"\(stem\) have .*kernel.*not 'kernl'"):
+    with pytest.raises(ValueError, match=r"layer 'stem' \(Conv\) has no attribute 'kernl'. Did you mean 'kernel'\?"):
         kcnn.trace("googlenet", overrides={"stem.kernl": 3})
 
 
 def test_an_option_that_does_not_exist_shows_the_nearest():
-    with pytest.raises(ValueError, match=r"no option 'widht'; the nearest are width"):
+    with pytest.raises(ValueError, match=r"unknown option 'widht'. Did you mean 'width'"):
         kcnn.trace("mobilenet_v2", widht=0.5)
-    with pytest.raises(ValueError, match=r"no option 'top_k'"):
+    with pytest.raises(ValueError, match=r"unknown option 'top_k'"):
         kcnn.trace("mobilenet_v2").with_overrides({"top_k": 3})
 
 
 def test_a_change_that_alters_nothing_is_reported():
-    with pytest.warns(UserWarning, match=r"stem.kernel changed nothing"):
+    with pytest.warns(
+        UserWarning, match=r"override has no effect: the layers already have these values \(stem.kernel\)"
+    ):
         drawing = kcnn.trace("googlenet", overrides={"stem.kernel": 7, "conv2.kernel": 5})
     assert drawing.unused_overrides == ("stem.kernel",)
 
 
 def test_a_field_given_a_bad_value_is_an_error_of_the_layer():
-    with pytest.raises(ValueError, match=r"layer 'stem': kernel must be a whole number"):
+    with pytest.raises(ValueError, match=r"layer 'stem': kernel must be a positive integer"):
         kcnn.trace("googlenet", overrides={"stem.kernel": "large"})
 
 
@@ -193,18 +195,18 @@ def test_ops_are_values():
 def test_a_drawing_prints_in_a_line_although_its_layers_stand_on_one_another():
     drawing = kcnn.trace("inception_v4")
     assert len(repr(drawing.outputs["logits"])) < 100
-    assert len(repr(drawing)) < 3000
+    assert len(repr(drawing)) < 100
 
 
 @pytest.mark.parametrize(
     ("network", "options", "says"),
     [
-        ("mobilenet_v2", {"width": "wide"}, "mobilenet_v2: width is a number, 1.0 where nothing is said, not 'wide'"),
-        ("mobilenet_v2", {"width": -1}, "width is a number"),
+        ("mobilenet_v2", {"width": "wide"}, r"mobilenet_v2: option width must be a number \(default 1.0\), got 'wide'"),
+        ("mobilenet_v2", {"width": -1}, "width must be a number"),
         ("mobilenet_v3_small", {"width": 0}, "a width is more than 0"),
-        ("resnet20", {"units": -3}, "units is a number, 3 where nothing is said, not -3"),
-        ("resnet50", {"repeats": 3}, r"repeats is a list, \[3, 4, 6, 3\] where nothing is said, not 3"),
-        ("resnet50", {"norm": "batch"}, "resnet50 cannot be drawn with {'norm': 'batch'}"),
+        ("resnet20", {"units": -3}, r"units must be a number \(default 3\), got -3"),
+        ("resnet50", {"repeats": 3}, r"repeats must be a list \(default \[3, 4, 6, 3\]\), got 3"),
+        ("resnet50", {"norm": "batch"}, "resnet50 cannot be built with {'norm': 'batch'}"),
         ("resnet50", {"drop_path": 1.5}, r"drop_path lies in \[0, 1\), not 1.5"),
         ("plain20", {"drop_path": 0.5}, "a plain network has none"),
     ],
@@ -217,9 +219,9 @@ def test_an_option_with_a_bad_value_is_an_error_that_names_it(network, options, 
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"input_shape": 32}, r"input_shape is \(rows, columns, channels\)"),
-        ({"outputs": [1, 2]}, "taps are names of layers or stages, not 1"),
-        ({"top": "no"}, "top is True or False, not 'no'"),
+        ({"input_shape": 32}, r"input_shape must be \(rows, columns, channels\)"),
+        ({"outputs": [1, 2]}, "outputs must be names of layers or stages, got 1"),
+        ({"top": "no"}, "top must be True or False, got 'no'"),
     ],
 )
 def test_an_argument_of_the_wrong_kind_is_told_so(asked, says):

@@ -26,12 +26,12 @@ BROKEN = {  # how: its code, and what is said of it
     ),
     "silent": ("class E(Exception):\n  def __str__(self): raise ValueError\nraise E", "does not load: E"),
     "stops": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-    "lazy": ("def __getattr__(name): raise SystemExit(4)", "it ends the interpreter while it is imported (exit 4)"),
-    "fields": (GOOD.replace('reference="none"', "reference=None"), "reference is a str, not None"),
+    "lazy": ("def __getattr__(name): raise SystemExit(4)", "its import exits the interpreter (exit 4)"),
+    "fields": (GOOD.replace('reference="none"', "reference=None"), "reference must be a str, got None"),
     "lacks": ("import surely_not_installed", "No module named 'surely_not_installed'"),
-    "wrong": ("net = 3", "is a int, not a kcnn.Architecture"),
+    "wrong": ("net = 3", "must be a kcnn.Architecture, got int"),
     "other": (GOOD.replace("net =", "web ="), "has no attribute 'net'"),
-    "exits": ("import sys; sys.exit(3)", "it ends the interpreter while it is imported (exit 3)"),
+    "exits": ("import sys; sys.exit(3)", "its import exits the interpreter (exit 3)"),
     "recurs": ("def f(): f()\nf()", "RecursionError"),
     "syntax": ("net = = 3", "SyntaxError"),
 }
@@ -69,7 +69,7 @@ def test_lists_with_filters_tell_of_each_broken_plugin_and_show_the_rest(broken,
 def test_a_plain_list_runs_no_code_of_others(install, tmp_path, command):
     mark = tmp_path / "ran"
     install("kcnn-nosy", "kcnn_nosy", f"open({str(mark)!r}, 'w')\n{GOOD}", nosy="net")
-    for words in (("list",), ("plugins",), ("list", "vgg"), ("describe", "vgg11"), ("verify", "lenet5")):
+    for words in (("list",), ("plugins",), ("list", "vgg"), ("summary", "vgg11"), ("verify", "lenet5")):
         said = command(*words)
         assert said.returncode == 0, said.stderr
         assert not mark.exists(), words
@@ -80,7 +80,7 @@ def test_a_plain_list_runs_no_code_of_others(install, tmp_path, command):
 
 def test_a_plugin_that_hangs_is_given_up_among_others_and_named(install, monkeypatch):
     install("kcnn-slow", "kcnn_slow", f"import time; time.sleep(60)\n{GOOD}", slow="net")
-    monkeypatch.setattr(catalogue, "PATIENCE", 0.3)
+    monkeypatch.setattr(catalogue, "IMPORT_TIMEOUT", 0.3)
     out, begun = sys.stdout, time.monotonic()
     names = catalogue.expand_names("*")
     assert time.monotonic() - begun < 30
@@ -92,7 +92,7 @@ def test_a_plugin_that_hangs_is_given_up_among_others_and_named(install, monkeyp
 
 def test_after_a_refresh_an_import_that_hangs_is_not_waited_for_again(install, monkeypatch):
     install("kcnn-slow", "kcnn_slow", f"import time; time.sleep(20)\n{GOOD}", slow="net")
-    monkeypatch.setattr(catalogue, "PATIENCE", 0.3)
+    monkeypatch.setattr(catalogue, "IMPORT_TIMEOUT", 0.3)
     begun = time.monotonic()
     for _ in range(2):
         with pytest.raises(ImportError, match="kcnn-slow does not load"):
@@ -130,7 +130,7 @@ def test_metadata_that_cannot_be_read_hurts_nobody_else(install, tmp_path, comma
     install("kcnn-odd", "kcnn_odd", GOOD, oddity="net")
     (tmp_path / "kcnn_odd-1.0.dist-info" / file).write_bytes(content)
     kcnn.refresh_plugins()
-    for words in (("list", "vgg11"), ("plugins",), ("describe", "vgg11")):
+    for words in (("list", "vgg11"), ("plugins",), ("summary", "vgg11")):
         said = command(*words)
         assert said.returncode == 0, said.stderr
     monkeypatch.setenv("KCNN_PLUGINS", "none")
@@ -153,8 +153,8 @@ def test_what_a_plugin_prints_and_does_to_logging_stays_its_own(install, capsys)
 @pytest.mark.parametrize(
     ("needs", "says"),
     [
-        ("kcnn>=99", f"it is made for kcnn>=99, and this is kcnn {kcnn.__version__}"),
-        ("kcnn<0.1", f"it is made for kcnn<0.1, and this is kcnn {kcnn.__version__}"),
+        ("kcnn>=99", f"requires kcnn>=99, found {kcnn.__version__}"),
+        ("kcnn<0.1", f"requires kcnn<0.1, found {kcnn.__version__}"),
     ],
 )
 def test_a_plugin_for_another_kcnn_says_so_before_it_runs(install, tmp_path, needs, says):
@@ -165,7 +165,7 @@ def test_a_plugin_for_another_kcnn_says_so_before_it_runs(install, tmp_path, nee
     assert says in str(error.value)
     assert not mark.exists()
     (one,) = (found for found in doctor.list_plugins() if found.distribution == "kcnn-late")
-    assert (one.state, one.reason) == ("unfit", says)
+    assert (one.state, one.reason) == ("unmet requirements", says)
 
 
 def test_a_plugin_for_this_kcnn_loads(install):
@@ -175,11 +175,11 @@ def test_a_plugin_for_this_kcnn_loads(install):
 
 def test_a_missing_dependency_is_named_with_how_to_get_it(install):
     install("kcnn-needy", "kcnn_needy", "import surely_not_there", needs=["surely-not-there>=2"], needy="net")
-    wanted = "it needs surely-not-there, which is not installed: pip install 'surely-not-there>=2'"
+    wanted = "requires surely-not-there, which is not installed: pip install 'surely-not-there>=2'"
     with pytest.raises(ImportError, match=wanted):
         kcnn.get_architecture("needy")
     (one,) = (found for found in doctor.list_plugins() if found.distribution == "kcnn-needy")
-    assert (one.state, one.reason) == ("unfit", wanted)
+    assert (one.state, one.reason) == ("unmet requirements", wanted)
 
 
 def test_the_doctor_loads_each_plugin_by_itself_and_finds_what_ails_it(broken, install, command):
@@ -189,25 +189,25 @@ def test_the_doctor_loads_each_plugin_by_itself_and_finds_what_ails_it(broken, i
     sleeper = "import subprocess, threading, time\nsubprocess.Popen(['sleep', '60'])\n"
     sleeper += "threading.Thread(target=time.sleep, args=(60,)).start()\n"
     install("kcnn-parent", "kcnn_parent", sleeper + GOOD, parent="net")
-    said = command("plugins", "--doctor", "--seconds", "4")
+    said = command("plugins", "--doctor", "--timeout", "4")
     assert said.returncode == 1
     rows = {line.split()[0]: line for line in said.stdout.splitlines()[1:] if line.strip()}
     for how, (_, words) in BROKEN.items():
         assert " broken " in rows[f"kcnn-{how}"]
         assert words.removeprefix("does not load: ") in rows[f"kcnn-{how}"]
     assert "its import ends the process (exit 7)" in rows["kcnn-gone"]
-    assert " stuck " in rows["kcnn-slow"]
+    assert " timeout " in rows["kcnn-slow"]
     assert all(rows[name].endswith(" ok") for name in ("kcnn", "kcnn-good", "kcnn-chatty", "kcnn-parent"))
 
 
 def test_two_of_one_name_are_shown_and_each_is_had_by_its_distribution(install):
     install("kcnn-one", "kcnn_one", GOOD, twin="net")
     install("kcnn-two", "kcnn_two", GOOD.replace("4, name", "8, name"), twin="net")
-    with pytest.raises(ValueError, match='published by kcnn-one and by kcnn-two; ask for "kcnn-one:twin"'):
+    with pytest.raises(ValueError, match='published by kcnn-one and kcnn-two; use "kcnn-one:twin"'):
         kcnn.trace("twin")
     assert kcnn.summary("kcnn-one:twin").params < kcnn.summary("kcnn-two:twin").params
-    reasons = {one.distribution: one.reason for one in doctor.list_plugins() if one.state == "clash"}
-    assert reasons["kcnn-one"] == 'twin also by kcnn-two; ask for "kcnn-one:twin"'
+    reasons = {one.distribution: one.reason for one in doctor.list_plugins() if one.state == "name conflict"}
+    assert reasons["kcnn-one"] == 'twin also published by kcnn-two; use "kcnn-one:twin"'
 
 
 @pytest.mark.parametrize("limit", ["none", "", "kcnn-other", "KCNN_Allowed , other"])
@@ -221,10 +221,10 @@ def test_only_those_that_are_named_may_load(install, monkeypatch, limit):
         assert kcnn.get_architecture("allowed").params == 5112
         return
     for name in ("allowed", "kcnn-allowed:allowed"):
-        with pytest.raises(ImportError, match=r"published by kcnn-allowed, which KCNN_PLUGINS=.* does not let load"):
+        with pytest.raises(ImportError, match=r"published by kcnn-allowed, which is not allowed by KCNN_PLUGINS="):
             kcnn.get_architecture(name)
     (one,) = (found for found in doctor.list_plugins() if found.distribution == "kcnn-allowed")
-    assert one.state == "held back"
+    assert one.state == "blocked"
 
 
 def test_the_page_of_kcnns_own_networks_is_of_no_other(install, tmp_path):
@@ -295,8 +295,8 @@ def test_a_checkout_is_verified_before_it_is_published(tmp_path, command):
     (tmp_path / "pyproject.toml").write_text(project.format("") + points)
     said = command("verify", "--path", str(tmp_path))
     assert said.returncode == 1
-    assert "states no version of kcnn that it is made for" in said.stderr
-    assert "parameters are 5,112, not 5,116" in said.stdout
+    assert "does not declare which version of kcnn it requires" in said.stderr
+    assert "params are 5,112, declared 5,116" in said.stdout
     (tmp_path / "kcnn_draft.py").write_text(GOOD)
     (tmp_path / "pyproject.toml").write_text(project.format('"kcnn>=0.1"') + points)
     said = command("verify", "--path", str(tmp_path))
@@ -304,7 +304,7 @@ def test_a_checkout_is_verified_before_it_is_published(tmp_path, command):
     assert "1 of 1 are as declared" in said.stdout
     said = command("verify", "nosuch", "--path", str(tmp_path))
     assert said.returncode == 2
-    assert "publishes no network like 'nosuch'; it has draft" in said.stderr
+    assert "kcnn-draft: unknown network 'nosuch'; choose from draft" in said.stderr
     (tmp_path / "pyproject.toml").write_text(project.format(""))
     assert "publishes no architecture" in command("verify", "--path", str(tmp_path)).stderr
     (tmp_path / "pyproject.toml").unlink()

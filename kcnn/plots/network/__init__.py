@@ -1,8 +1,9 @@
-"""The figure of a network: an SVG drawn from its sketch, for a slide or a page."""
+"""Figures of networks: an SVG of a graph, for a slide or a page."""
 
 from collections.abc import Callable
 
 from kcnn.graph.graph import Graph
+from kcnn.graph.names import unknown
 from kcnn.graph.overrides import compile_glob
 from kcnn.plots.network import render
 from kcnn.plots.network.boxes import build_boxes
@@ -13,29 +14,38 @@ COLOR_BY = ("macs", "params")
 
 
 def plot_network(
-    drawing: Graph,
+    graph: Graph,
     *,
     color_by: str = "macs",
     layers: bool = False,
     expand: str | Callable[[str], bool] = "*",
     columns: int | None = None,
 ) -> str:
-    """A network as an SVG: boxes as wide as their channels are many, coloured by "macs" or "params".
+    """Plot a network as an SVG: a box for each convolution with its normalization and activation, in blocks.
 
-    A box is a convolution with what normalises and activates it, or with `layers` every layer. Blocks stand in
-    frames; those whose names do not answer to `open`, a glob or a function, are one box each. `columns` is how
-    many the figure has; where nothing is said, as many as suit a slide.
+    Args:
+        graph: The network, from kcnn.trace.
+        color_by: Quantity that the colors show, "macs" or "params".
+        layers: Whether to draw a box for each layer.
+        expand: Blocks to draw with their boxes, as a glob or a function of the name; the others are one box each.
+        columns: Number of columns; None chooses as many as suit a slide.
+
+    Returns:
+        The SVG as text.
+
+    Raises:
+        UnknownNameError: color_by is unknown.
+        ValueError: columns is not a positive integer.
     """
     if color_by not in COLOR_BY:
-        raise ValueError(f"{drawing.name}: a figure is coloured by {' or '.join(COLOR_BY)}, not {color_by!r}")
+        raise unknown("color_by", color_by, COLOR_BY, graph.name)
     if columns is not None and (type(columns) is not int or columns < 1):
-        raise ValueError(f"{drawing.name}: columns is a whole number of at least 1, not {columns!r}")
-    made = build_boxes(drawing)
-    parts = group_blocks(find_regions(made), made)
+        raise ValueError(f"{graph.name}: columns must be a positive integer, got {columns!r}")
+    boxes = build_boxes(graph)
+    regions = group_blocks(find_regions(boxes), boxes)
     if layers:
-        parts, made = expand_layers(parts, made)
-    parts, made = collapse_blocks(
-        parts, made, expand if callable(expand) else lambda name: bool(compile_glob(expand)(name))
-    )
-    sizes = [render.measure_box(box, layers) for box in made.boxes]
-    return render.render_svg(drawing, made, lay_out(parts, made, sizes, columns), color_by, layers)
+        regions, boxes = expand_layers(regions, boxes)
+    is_open = expand if callable(expand) else lambda name: bool(compile_glob(expand)(name))
+    regions, boxes = collapse_blocks(regions, boxes, is_open)
+    sizes = [render.measure_box(box, layers) for box in boxes.boxes]
+    return render.render_svg(graph, boxes, lay_out(regions, boxes, sizes, columns), color_by, layers)
