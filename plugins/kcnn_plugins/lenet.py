@@ -140,5 +140,5 @@ lenet5 = Architecture(
     rescale=Rescale(1.275 / 255, -0.1),  # background -0.1, ink 1.175 (section II-B)
     year=1998,
     params=60_000,
-    variants={"modern": {"body": modern, "head": lenet_head, "params": 61_706}},
+    variants={"modern": {"backbone": modern, "head": lenet_head, "params": 61_706}},
 )

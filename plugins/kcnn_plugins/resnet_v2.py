@@ -25,7 +25,7 @@ def body(
     stages 1 to 3, as Keras does, and not in the first of stages 2 to 4; `zero_margin` is Keras' too,
     under a max pool of values that are not activated.
     """
-    stem = {"norm": norm} if active_stem else {"act": None, "bias": bias}
+    stem = {"norm": norm} if active_stem else {"activation": None, "bias": bias}
     x = conv(x, 64, 7, stride=2, padding="half", name="stem", **stem)
     x = apply(Pad(1), x, name="stem_margin") if zero_margin else x
     x = max_pool(x, 3, stride=2, padding="valid" if zero_margin else "half", name="stem_pool")
