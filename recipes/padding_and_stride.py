@@ -80,23 +80,6 @@ def options_of(way: Way) -> dict[str, Any]:
     return {**OPTIONS, "filters": min(range(8, 129), key=away)}
 
 
-def few_digits(seed: int, images: int) -> Any:
-    """scikit-learn's digits at 16x16 pixels: so many to learn from, 100 for validation; the others are the test."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    from kcnn import data
-
-    found = load_digits()
-    pixels = (found.images * 255 / 16).round().astype("uint8")[..., None]
-    some, test = train_test_split(
-        np.arange(len(pixels)), train_size=images + 100, stratify=found.target, random_state=seed
-    )
-    train, choose = train_test_split(some, train_size=images, stratify=found.target[some], random_state=seed)
-    parts = {"train": train, "validation": choose, "test": test}
-    return data.load({word: (pixels[at], found.target[at]) for word, at in parts.items()}, input_shape=SHAPE, seed=seed)
-
-
 def against(accuracy: np.ndarray, base: np.ndarray) -> dict[str, Any]:
     """Points of accuracy more than the base, paired over seeds; shown where the interval leaves out 0."""
     points = 100 * (accuracy - base)
@@ -134,6 +117,7 @@ def main(
     import keras
 
     from kcnn.atomic_io import write_text
+    from kcnn.data.digits import sample_digits
     from kcnn.plots.figures import save_figure
     from kcnn.reports import write_experiment_report
     from kcnn.training import train
@@ -145,7 +129,7 @@ def main(
         measured = kcnn.summary(drawn_as(overrides=way.changes, **options))
         rows[name] = {"macs": measured.macs, "params": measured.params, "options": options, "accuracy": []}
     for seed in range(seeds):
-        digits = few_digits(seed, images)
+        digits = sample_digits(seed, images)
         for number, (name, way) in enumerate(WAYS.items()):
             run = train(
                 NETWORK,

@@ -12,7 +12,6 @@ again on 400 digits with six seeds, the best (5x5) has 94.35 % of the other 1,39
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from kcnn.cli import script
@@ -32,25 +31,6 @@ SPACE = Space(
 )
 
 
-def few_digits(seed: int, images: int = 200):
-    """scikit-learn's digits: so many to learn from, as many to choose by; the others are the test."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    from kcnn import data
-
-    found = load_digits()
-    pixels = (found.images * 255 / 16).round().astype("uint8")[..., None]
-    some, test = train_test_split(
-        np.arange(len(pixels)), train_size=2 * images, stratify=found.target, random_state=seed
-    )
-    train, choose = train_test_split(some, train_size=images, stratify=found.target[some], random_state=seed)
-    parts = {"train": train, "validation": choose, "test": test}
-    return data.load(
-        {word: (pixels[at], found.target[at]) for word, at in parts.items()}, input_shape=(8, 8, 1), seed=seed
-    )
-
-
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the search.")] = Path("runs/search-conv"),
     epochs: Annotated[int, typer.Option(help="Of each trial.")] = 30,
@@ -60,12 +40,13 @@ def main(
 ) -> None:
     print(analyze_feasibility(SPACE))
     start_backend()
+    from kcnn.data.digits import sample_digits
     from kcnn.reports.search_page import write_search_report
     from kcnn.search import search
 
     found = search(
         SPACE,
-        few_digits(seed),
+        sample_digits(seed, 200, validation=200, input_shape=(8, 8, 1)),
         out=out,
         tuner="grid",
         trials=3 if smoke else 20,

@@ -67,23 +67,6 @@ def at_equal_macs(kernel: int) -> kcnn.architectures.spec.Drawing:
     return min(drawings, key=lambda drawing: abs(kcnn.summary(drawing).macs - MACS))
 
 
-def few_digits(seed: int, images: int) -> Any:
-    """scikit-learn's digits at 16x16 pixels: so many to learn from; the others but 100 are the test."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    from kcnn import data
-
-    found = load_digits()
-    pixels = (found.images * 255 / 16).round().astype("uint8")[..., None]
-    some, test = train_test_split(
-        np.arange(len(pixels)), train_size=images + 100, stratify=found.target, random_state=seed
-    )
-    train, choose = train_test_split(some, train_size=images, stratify=found.target[some], random_state=seed)
-    parts = {"train": train, "validation": choose, "test": test}
-    return data.load({word: (pixels[at], found.target[at]) for word, at in parts.items()}, input_shape=SHAPE, seed=seed)
-
-
 def trained(drawing: Any, digits: Any, epochs: int, seed: int) -> float:
     """Test accuracy after a training by Keras' fit, with Adam and a rate that falls along a cosine."""
     import keras
@@ -138,12 +121,13 @@ def main(
     drawings = {name: at_equal_macs(kernel) for name, kernel in WAYS.items()}
     start_backend()
     from kcnn.atomic_io import write_text
+    from kcnn.data.digits import sample_digits
     from kcnn.plots.figures import save_figure
     from kcnn.reports import write_experiment_report
 
     accuracy: dict[str, Any] = {name: [] for name in WAYS}
     for seed in range(seeds):
-        digits = few_digits(seed, images)
+        digits = sample_digits(seed, images)
         for name, drawing in drawings.items():
             accuracy[name].append(trained(drawing, digits, epochs, seed))
             print(seed, name, f"{accuracy[name][-1]:.2%}", flush=True)

@@ -1,35 +1,43 @@
-"""The demonstration: what a small network learned on the digits 0 to 4 moved to 5 to 9, with few images of each."""
+"""The demo: a small network pretrained on the digits 0 to 4 is fine-tuned on 5 to 9, with few images of each."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from kcnn.architectures.spec import ModelSpec
 from kcnn.data import ImageDataset, load
 from kcnn.data.sources import find_source
 
-NETWORK, OPTIONS = "convnet", {"act": "relu"}
-IMAGES = 20  # of each class to train on
-CHOOSING = 10  # of each class for validation
-SIZE = 32  # pixels a side
+SHAPE = (32, 32, 1)
+NETWORK = ModelSpec(network="convnet", options={"act": "relu"}, input_shape=SHAPE, weights="demo")
+TRAIN_IMAGES, VALIDATION_IMAGES = 20, 10  # of each class
 
 
-def sample_digits(seed: int, images: int = IMAGES) -> ImageDataset:
-    """Digits 5 to 9: so many of each class to train on and 10 to choose by, drawn by the seed; the rest is the test."""
+def load_demo_data(seed: int, images: int = TRAIN_IMAGES) -> ImageDataset:
+    """Return the digits 5 to 9, with few images to train on.
+
+    Args:
+        seed: Draws the images.
+        images: Of each class to train on; 10 more are for validation, and the rest is the test split.
+
+    Returns:
+        Images of 32x32 pixels, in batches of 16.
+    """
     source = find_source("digits:5-9")
     pixels, labels = source.splits["train"].images, source.splits["train"].labels
     bits = np.random.PCG64(seed).random_raw(len(labels))
-    chosen: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
     for number in range(len(source.classes)):
-        mine = np.flatnonzero(labels == number)
-        mine = mine[np.argsort(bits[mine], kind="stable")]
-        for word, some in zip(chosen, np.split(mine, [images, images + CHOOSING]), strict=True):
-            chosen[word].append(some)
-    places = {word: np.sort(np.concatenate(some)) for word, some in chosen.items()}
-    few = load(
-        {word: (pixels[at], labels[at]) for word, at in places.items()},
+        rows = np.flatnonzero(labels == number)
+        rows = rows[np.argsort(bits[rows], kind="stable")]
+        for part, chosen in zip(parts.values(), np.split(rows, [images, images + VALIDATION_IMAGES]), strict=True):
+            part.append(chosen)
+    splits = {split: np.sort(np.concatenate(part)) for split, part in parts.items()}
+    data = load(
+        {split: (pixels[rows], labels[rows]) for split, rows in splits.items()},
         classes=source.classes,
-        input_shape=(SIZE, SIZE, 1),
+        input_shape=SHAPE,
         batch_size=16,
         seed=seed,
     )
-    return replace(few, name=f"digits:5-9, {images} of each")
+    return replace(data, name=f"digits:5-9, {images} of each")

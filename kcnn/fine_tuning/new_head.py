@@ -1,16 +1,17 @@
-"""A network that learned on something, with a new head for other classes and the rest of it frozen."""
+"""A pretrained network with a new head for other classes, and the rest of it frozen."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
 import keras
 
-from kcnn.graph.graph import Graph
-from kcnn.keras_bridge.building import build
+from kcnn import training
+from kcnn.architectures.architecture import Architecture
+from kcnn.architectures.spec import ModelSpec, to_spec
+from kcnn.building import build
 from kcnn.keras_bridge.keras_graph import operation, producers
-from kcnn.training import freeze as frozen
-from kcnn.training import group_by_stage, unfreeze
 from kcnn.weights.loading import load_weights, trace_metadata
 
 
@@ -22,88 +23,97 @@ def replace_head(
     freeze: str | int | Sequence[str] | None = "backbone",
     batch_norm: str = "frozen",
     seed: int | None = None,
-    **options: Any,
 ) -> Any:
-    """A flat Keras model of these classes, by number or name, that ends in logits of a new head.
+    """Build a network with a new head for other classes, on the backbone of a pretrained one.
 
-    `network` is a name, built with `options` (those of kcnn.build) and `weights`, published ones by
-    name or a file; or a model, kcnn's or any functional one, whose weights are copied and which stays
-    as it is. Of a model from elsewhere the last dense layer or 1x1 convolution is replaced; one that
-    ends in features gets a global average pool and a dense layer. It takes pixels as it did before.
+    Args:
+        network: A name or a ModelSpec; or a functional Keras model, of kcnn or any other, whose weights are copied and
+            which stays as it is. In a model of another library the last Dense layer or 1x1 convolution is replaced; a
+            model that ends in features gets global average pooling and a Dense layer.
+        classes: Number of classes, or their names.
+        weights: Pretrained weights of a network by name, or a file; by default those of the ModelSpec.
+        freeze: "backbone", everything but the head; a number of stages, the first ones; globs of layers; or None.
+        batch_norm: "frozen" or "adapt", as in kcnn.training.TrainingPhase.
+        seed: Fixes the initial weights of the head.
 
-    `freeze` is "backbone", all but the head; a number of stages, the first so many; globs of layers; or
-    None. `norms` is as in kcnn.fine_tuning.Phase. ValueError, TypeError.
+    Returns:
+        A flat Keras model that takes pixels as the network did and ends in logits (batch, classes).
+
+    Raises:
+        TypeError: `network` is neither a name, a ModelSpec nor a Keras model.
+        ValueError: Weights for a built model, a model without a graph of one output, or a `freeze` that fits nothing.
     """
-    names = None if isinstance(classes, int) else [str(one) for one in classes]
+    names = None if isinstance(classes, int) else [str(name) for name in classes]
     count = classes if isinstance(classes, int) else len(classes)
     if isinstance(network, keras.Model):
-        if weights is not None or options:
-            given = ", ".join(["weights"] * (weights is not None) + sorted(options))
-            raise ValueError(f"{network.name!r} is built already; {given} are for a network by name")
-        make = _rebuilt if getattr(network, "metadata", None) else _headed
-        model = make(network, count, seed)
-    elif isinstance(network, str | Graph):
-        model = build(network, classes=count, seed=seed, **options)
         if weights is not None:
-            load_weights(model, weights, head=False)
+            raise ValueError(f"weights= applies to a network by name; the Keras model {network.name!r} has its own")
+        rebuild = _rebuild_network if getattr(network, "metadata", None) else _rebuild_foreign
+        model = rebuild(network, count, seed)
+    elif isinstance(network, str | Architecture | ModelSpec):
+        spec = to_spec(network)
+        model = build(replace(spec, classes=count, weights=None), seed=seed)
+        pretrained = spec.weights if weights is None else weights
+        if pretrained is not None:
+            load_weights(model, pretrained, head=False)
     else:
-        raise TypeError(f"a network is a name or a Keras model, not {network!r}")
+        raise TypeError(f"replace_head expects a network name, a ModelSpec or a Keras model, got {network!r}")
     if names and hasattr(model, "update_metadata"):
         model.update_metadata(classes=names)
     return _freeze(model, freeze, batch_norm)
 
 
-def _freeze(model: Any, what: str | int | Sequence[str] | None, norms: str) -> Any:
-    if what is None:
-        return frozen(model, "all", batch_norm=norms)
-    if what == "backbone":
-        return frozen(model, "head", batch_norm=norms)
-    there = group_by_stage(model)
-    stages = sorted({stage for stage in there.values() if stage is not None})
-    if isinstance(what, int):
-        if not 0 <= what <= len(stages):
-            raise ValueError(f"{what} stages are to be frozen, and there are {len(stages)} with weights")
-        return frozen(model, len(stages) - what, batch_norm=norms)
-    unfreeze(model, "all")
-    frozen(model, what, batch_norm=norms)  # finds the layers, or says what there is
-    still = {name for name in there if any(v.trainable for v in model.get_layer(name).trainable_variables)}
-    return frozen(model, [name for name in there if name not in still], batch_norm=norms)
+def _freeze(model: Any, frozen: str | int | Sequence[str] | None, batch_norm: str) -> Any:
+    if frozen is None:
+        return training.freeze(model, "all", batch_norm=batch_norm)
+    if frozen == "backbone":
+        return training.freeze(model, "head", batch_norm=batch_norm)
+    layers = training.group_by_stage(model)
+    stages = sorted({stage for stage in layers.values() if stage is not None})
+    if isinstance(frozen, int):
+        if not 0 <= frozen <= len(stages):
+            raise ValueError(f"freeze must be 0 to {len(stages)} stages, the number with weights; got {frozen}")
+        return training.freeze(model, len(stages) - frozen, batch_norm=batch_norm)
+    training.unfreeze(model, "all")
+    training.freeze(model, frozen, batch_norm=batch_norm)  # finds the layers that match, or raises
+    matching = {name for name in layers if any(v.trainable for v in model.get_layer(name).trainable_variables)}
+    return training.freeze(model, [name for name in layers if name not in matching], batch_norm=batch_norm)
 
 
-def _rebuilt(network: Any, classes: int, seed: int | None) -> Any:
-    """One of kcnn's own built anew for other classes, with every weight of the old one but those of classifiers."""
-    drawing = trace_metadata(network.metadata, classes=classes, top=True, aux=False, outputs=())
-    if drawing is None:
+def _rebuild_network(network: Any, classes: int, seed: int | None) -> Any:
+    """A network of kcnn built for other classes, with every weight of the old one but those of classifiers."""
+    graph = trace_metadata(network.metadata, classes=classes, top=True, aux=False, outputs=())
+    if graph is None:
         raise ValueError(
-            f"{network.name!r} was built from an architecture that no plugin publishes; "
-            "build that for the new classes, and give kcnn.load_weights a file that kcnn.weights.save wrote"
+            f"{network.name!r} was built from an architecture that no plugin publishes; build that for the new "
+            "classes, and load a file of kcnn.weights.save_weights with kcnn.load_weights"
         )
-    model = build(drawing, seed=seed)
-    there = {layer.name: layer for layer in network.layers}
-    weighty = [layer for layer in model.layers if layer.weights]
-    for layer in weighty:
-        classifier = layer.name.endswith("logits") or layer is weighty[-1]
-        if layer.name in there and not classifier:
-            layer.set_weights(there[layer.name].get_weights())
+    model = build(graph, seed=seed)
+    old_layers = {layer.name: layer for layer in network.layers}
+    new_layers = [layer for layer in model.layers if layer.weights]
+    for layer in new_layers:
+        is_classifier = layer.name.endswith("logits") or layer is new_layers[-1]
+        if layer.name in old_layers and not is_classifier:
+            layer.set_weights(old_layers[layer.name].get_weights())
     return model
 
 
-def _headed(network: Any, classes: int, seed: int | None) -> Any:
-    """A copy of a functional model from elsewhere with another classifier."""
+def _rebuild_foreign(network: Any, classes: int, seed: int | None) -> Any:
+    """A copy of a functional model of another library with another classifier."""
     if not getattr(network, "inputs", None) or len(network.outputs) != 1:
-        raise ValueError(f"{network.name!r} has no graph with one output, so there is no head to replace")
+        raise ValueError(f"cannot replace the head of {network.name!r}: expected a functional model with one output")
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
     x = end = copy.outputs[0]
     while len(producers(end)) == 1 and not getattr(operation(end), "weights", ()):
         end = producers(end)[0]
-    classifier = isinstance(operation(end), keras.layers.Dense | keras.layers.Conv2D)
-    if len(x.shape) == 2 and classifier:
+    is_classifier = isinstance(operation(end), keras.layers.Dense | keras.layers.Conv2D)
+    if len(x.shape) == 2 and is_classifier:
         x = producers(end)[0]
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
     if len(x.shape) != 2:
-        raise ValueError(f"{network.name!r} ends in {tuple(x.shape)}, on which no classifier stands")
-    kernel = keras.initializers.GlorotUniform(seed)
-    logits = keras.layers.Dense(classes, kernel_initializer=kernel, dtype="float32", name="logits")(x)
+        raise ValueError(f"cannot add a head to {network.name!r}: it ends in {tuple(x.shape)}")
+    initializer = keras.initializers.GlorotUniform(seed)
+    logits = keras.layers.Dense(classes, kernel_initializer=initializer, dtype="float32", name="logits")(x)
     return keras.Model(copy.inputs, logits, name=network.name)

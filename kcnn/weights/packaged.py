@@ -1,6 +1,6 @@
-"""Demo weights that come with kcnn: of a small network that learned on digits, to try transfer offline.
+"""Demo weights that come with kcnn: of a small network pretrained on digits, to try fine-tuning offline.
 
-How they were made is in kcnn.fine_tuning.shipping, and on the card of each file.
+kcnn.fine_tuning.demo_weights writes them; the metadata of each file has the command that trained it.
 """
 
 import json
