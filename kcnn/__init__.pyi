@@ -85,6 +85,9 @@ from .architectures.spec import (
 from .architectures.spec import (
     trace as trace,
 )
+from .building import (
+    build as build,
+)
 from .export.inference_model import (
     optimize_for_inference as optimize_for_inference,
 )
@@ -105,9 +108,6 @@ from .graph.summaries import (
 )
 from .graph.tracing import (
     SymbolicTensor as SymbolicTensor,
-)
-from .keras_bridge.building import (
-    build as build,
 )
 from .keras_bridge.from_keras import (
     from_keras as from_keras,

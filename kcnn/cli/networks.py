@@ -239,7 +239,7 @@ def _verify(names: Sequence[str], build: bool, failed: bool = False) -> None:
             entry = catalogue.make_entry(name)
             problems = list(catalogue.find_discrepancies(entry))
             if build:
-                from kcnn.keras_bridge.build_check import find_build_discrepancies
+                from kcnn.building import find_build_discrepancies
 
                 problems += find_build_discrepancies(name, entry.summary, bool(entry.architecture.keras))
             files = len(entry.architecture.weights)

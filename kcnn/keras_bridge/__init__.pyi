@@ -1,7 +1,4 @@
 from . import (
-    building as building,
-)
-from . import (
     from_keras as from_keras,
 )
 from . import (

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
+from kcnn.building import build
 from kcnn.data import ImageDataset
 from kcnn.graph.graph import Graph
-from kcnn.keras_bridge.building import build
 from kcnn.training import callbacks as watch
 from kcnn.training import devices, feature_cache, losses, optimizers, run_directory
 from kcnn.training import precision as precisions

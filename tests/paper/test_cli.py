@@ -172,7 +172,7 @@ def test_diff_says_what_changes_and_what_it_costs(command):
         (["summary", "vgg11", "--override", "conv9_9.kernel=3"], "no layer matches 'conv9_9'"),
         (["summary", "vgg11", "--model-option", "with=1"], "unknown option 'with'"),
         (["train", "vgg12", "--data", "digits"], "Did you mean 'vgg1"),
-        (["predict", "nowhere.keras", "x.png"], "there is no file"),
+        (["predict", "nowhere.keras", "x.png"], "no such file: nowhere.keras"),
         (["predict", "nowhere", "x.png"], "unknown network 'nowhere'"),
         (["diff", "vgg11", "vgg99"], "Did you mean 'vgg"),
     ],

@@ -44,7 +44,7 @@ def test_a_point_comes_to_the_network_that_the_same_changes_draw():
     drawn = kcnn.trace("googlenet", classes=10, input_shape=(64, 64, 1), overrides=changes)
     assert kcnn.summary(found.graph).params == kcnn.summary(drawn).params
     assert kcnn.summary(found.graph).macs == kcnn.summary(drawn).macs
-    assert "stem.stride" not in found.graph.asked["overrides"], "it is 2 already"
+    assert "stem.stride" not in found.graph.spec.overrides, "it is 2 already"
 
 
 def test_all_layers_of_an_address_take_one_value_and_each_gives_every_layer_its_own():
@@ -160,7 +160,7 @@ def test_a_space_is_the_same_after_it_was_written_down():
     [
         ({"stam.kernel": (3, 5)}, "no layer answers to 'stam'"),
         ({"stem.kernal": (3, 5)}, "not 'kernal'"),
-        ({"depht": (1, 2)}, "no option 'depht'"),
+        ({"depht": (1, 2)}, "unknown option 'depht'"),
         ({"stem.kernel": 3}, "takes a tuple of values"),
         ({"stem.kernel": (3, 3)}, "names one value twice"),
         ({"stem.kernel": ()}, "no value to choose from"),
