@@ -20,7 +20,7 @@ from kcnn.graph.summaries import Summary, stage_outputs, summarize
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
 
 LARGEST_INPUT = 4096  # pixels a side; a network that fits no input up to this size fits none
-KERAS_READER = "kcnn.keras_bridge.from_keras"  # by name: nothing here imports Keras
+READ_KERAS_CODE = "kcnn.keras_bridge.keras_code:read_keras_code"  # by name: nothing here imports Keras
 
 
 class NoEffectWarning(UserWarning):
@@ -322,7 +322,8 @@ class _Tracer:
             outputs = {"logits": self._call(architecture.head, x, classes)} if spec.top else {"features": x}
         else:
             shape = (rows, columns, self.shape[2])
-            image, logits = _read_keras_code(spec.title, architecture, shape, classes, self.options)
+            read_keras_code = resolve_name(READ_KERAS_CODE)
+            image, logits = read_keras_code(spec.title, architecture, shape, classes, self.options)
             context = image.context
             outputs = {"logits": logits} if spec.top else {"features": find_features(logits)}
         for number, (address, head) in enumerate((architecture.aux if spec.aux else {}).items(), 1):
@@ -416,15 +417,6 @@ def _check_options(architecture: Architecture, title: str, options: Mapping[str,
         if isinstance(default, tuple) and not isinstance(value, tuple):
             raise ValueError(f"{title}: option {option} must be a list (default {list(default)!r}), got {value!r}")
     return {**architecture.options, **options}
-
-
-def _read_keras_code(
-    title: str, architecture: Architecture, shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]
-) -> tuple[SymbolicTensor, SymbolicTensor]:
-    """Input and logits of a network that exists only as Keras code, read from its model."""
-    reader = resolve_name(KERAS_READER)
-    graph = reader.from_keras(reader.call_keras_builder(title, architecture, shape, classes, options))
-    return graph.input, next(iter(graph.outputs.values()))
 
 
 def _find_layer(context: TraceContext, name: str) -> SymbolicTensor:
