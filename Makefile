@@ -13,14 +13,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-# GoogLeNet with batch normalisation, on the 1,797 handwritten digits that scikit-learn brings.
+# Train GoogLeNet with batch normalization on the 1,797 handwritten digits of scikit-learn.
 demo: $(READY)
-	$(BIN)/kcnn train googlenet.bn --data digits --input 64x64x1 --epochs 8 --out runs/demo
+	$(BIN)/kcnn train googlenet.bn --data digits --input-size 64x64x1 --epochs 8 --out runs/demo
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # What needs no TensorFlow, in seconds.
 quick: $(READY)
@@ -39,7 +40,7 @@ docs: $(READY)
 
 # The page of every network, from what each declares and comes to.
 catalogue: $(READY)
-	$(BIN)/python -m kcnn.catalogue > docs/catalogue.md.new && mv docs/catalogue.md.new docs/catalogue.md
+	$(BIN)/python -m kcnn.architectures.catalogue > docs/catalogue.md.new && mv docs/catalogue.md.new docs/catalogue.md
 
 clean:
 	rm -rf .venv build dist site *.egg-info

@@ -121,7 +121,10 @@ def test_no_input_at_all_is_an_error_that_says_so():
 
 
 def test_an_input_too_small_names_the_first_layer_that_does_not_fit():
-    with pytest.raises(ValueError, match=r"28x28x1 is too small: layer 'c5': kernel size 5 exceeds the padded input height of 4; .*32x32"):
+    with pytest.raises(
+        ValueError,
+        match=r"28x28x1 is too small: layer 'c5': kernel size 5 exceeds the padded input height of 4; .*32x32",
+    ):
         kcnn.trace("lenet5", input_shape=(28, 28, 1))
 
 
