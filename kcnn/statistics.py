@@ -15,14 +15,37 @@ CONFIDENCE = 0.95
 THRESHOLD = 0.5  # where none was measured
 
 
-def wilson_interval(count: int, of: int) -> tuple[float, float]:
-    """Of a share, after Wilson."""
-    found = stats.binomtest(count, of).proportion_ci(CONFIDENCE, "wilson")
-    return float(found.low), float(found.high)
+def wilson_interval(count: int, total: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion (Wilson 1927, JASA 22).
+
+    Args:
+        count: Number of successes.
+        total: Number of trials, at least 1.
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ValueError: There are no trials, or more successes than trials.
+    """
+    interval = stats.binomtest(count, total).proportion_ci(CONFIDENCE, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Of a mean, after Student; the mean twice where all values are the same."""
+    """Return the 95 % interval of a mean by Student's t distribution.
+
+    Args:
+        values: Independent measurements, at least two.
+
+    Returns:
+        (low, high); the mean twice if all values are equal.
+
+    Raises:
+        ValueError: There are fewer than two values, which have no spread to estimate.
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval needs at least 2 values, got {len(values)}")
     mean, error = float(np.mean(values)), float(stats.sem(values))
     if not error:
         return mean, mean

@@ -1,4 +1,4 @@
-"""What a person reads: tables, numbers and errors on a terminal."""
+"""Tables, numbers and errors on a terminal."""
 
 import sys
 import traceback
@@ -11,28 +11,35 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kcnn.graph.formatting import format_count as format_count  # what every command writes large numbers with
+from kcnn.graph.formatting import format_count as format_count
+from kcnn.graph.formatting import format_size
 
-PIPED = 160  # columns where no terminal says how many it has
+PIPED = 160  # columns where the output is not a terminal
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPED)
 
 
 class UsageError(ValueError):
-    """An argument of the command line that cannot be read."""
+    """Raised for an invalid argument of the command line."""
 
 
 class JobStopped(Exception):
-    """A job that a person stopped, and how it goes on."""
+    """Raised where a job was interrupted or failed; the message tells how to resume it."""
 
 
 @contextmanager
 def resume_hint(folder: Path) -> Iterator[None]:
-    """Around a training: Ctrl-C and what fails in it as one line, with how to go on."""
+    """Convert Ctrl-C and errors of a job into JobStopped, with how to resume it.
+
+    Args:
+        folder: Folder of the job.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        raise JobStopped(f"stopped; the same command goes on after the last whole epoch in {folder}") from None
+        raise JobStopped(
+            f"interrupted; run the same command to resume from the last completed epoch in {folder}"
+        ) from None
     except (ArithmeticError, MemoryError, OSError, RuntimeError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
@@ -47,13 +54,19 @@ def show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning as a line for a person, without the place in the code: what warnings.showwarning takes."""
+    """Print a warning in one line, without its position in the code: a warnings.showwarning."""
     err.print("[yellow]note:[/]", end=" ")
     err.print(str(message), markup=False, soft_wrap=True)
 
 
 def fail(error: Any, code: int, debug: bool) -> NoReturn:
-    """One line on stderr, with the traceback before it where it was asked for, and the exit code."""
+    """Print an error in one line on stderr and exit.
+
+    Args:
+        error: The error or its message.
+        code: The exit code.
+        debug: Whether to print the traceback before it.
+    """
     if debug:
         traceback.print_exc()
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
@@ -65,52 +78,61 @@ def fail(error: Any, code: int, debug: bool) -> NoReturn:
 def make_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str], wraps: Sequence[str] = ()
 ) -> Table:
-    """A table without lines; numbers stand to the right, the `left` columns to the left, `wraps` may be folded.
+    """Return a table without lines.
 
-    The gaps are part of the texts: Rich's padding makes every cell an object of its own, at twice the time.
+    The gaps are part of the texts: Rich's padding creates an object for each cell, which takes twice the time.
+
+    Args:
+        columns: Headings.
+        rows: Cells, one for each column.
+        left: Columns to align to the left; the others are aligned to the right.
+        wraps: Columns that may be wrapped.
+
+    Returns:
+        The table, to be printed.
     """
-    made = Table(box=None, header_style="bold", padding=0)
+    table = Table(box=None, header_style="bold", padding=0)
     for name in columns:
-        if name in left and made.columns:
-            made.add_column(width=2)
+        if name in left and table.columns:
+            table.add_column(width=2)
         header = Text(name if name in left else f"  {name}")
-        made.add_column(header, justify="left" if name in left else "right", no_wrap=name not in wraps)
+        table.add_column(header, justify="left" if name in left else "right", no_wrap=name not in wraps)
     for row in rows:
         cells: list[Text | str] = []
         for name, text in zip(columns, row, strict=True):
             if name in left and cells:
                 cells.append("")
             cells.append(Text(text if name in left else f"  {text}"))
-        made.add_row(*cells)
-    return made
+        table.add_row(*cells)
+    return table
 
 
 def per_class_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The figures of each class, by kcnn.predictions.report."""
+    """Return the metrics of each class, from kcnn.statistics.classification_report, as a table."""
     columns = {"average precision": "average_precision", "threshold": "threshold", "precision": "precision"}
     columns |= {"recall": "recall", "F1": "f1"}
     first = next(iter(rows.values()))
-    columns = {header: word for header, word in columns.items() if word in first}
+    columns = {header: key for header, key in columns.items() if key in first}
     cells = (
-        [name, str(row["images"]), *("" if row[word] is None else f"{row[word]:.3f}" for word in columns.values())]
+        [name, str(row["images"]), *("" if row[key] is None else f"{row[key]:.3f}" for key in columns.values())]
         for name, row in rows.items()
     )
     return make_table(("class", "images", *columns), cells, left=("class",))
 
 
 def format_shape(shape: Any) -> str:
-    """(224, 224, 3) as 224x224x3."""
-    return "x".join("?" if n is None else str(n) for n in shape)
+    """Return (224, 224, 3) as 224x224x3."""
+    return format_size(shape)
 
 
 def parse_count(text: str) -> float:
-    """5e6, 5M or 1.5G as a number."""
+    """Return 5e6, 5M or 1.5G as a number. Raises UsageError for another text."""
     units = {"k": 1e3, "m": 1e6, "g": 1e9}
     digits, unit = (text[:-1], text[-1].lower()) if text[-1:].lower() in units else (text, "")
     try:
         return float(digits) * units.get(unit, 1)
     except ValueError:
-        raise UsageError(f"{text!r} is not a number such as 5000000, 5M or 1.5G") from None
+        raise UsageError(f"invalid number {text!r}; write 5000000, 5M or 1.5G") from None
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:

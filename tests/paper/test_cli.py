@@ -1,9 +1,13 @@
 """The commands that need no TensorFlow, as a person types them."""
 
 import json
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+
+import kcnn
 
 
 def test_list_shows_every_network_and_its_cost(command):
@@ -213,7 +217,7 @@ def test_a_space_is_shown_before_anything_is_tried(command):
         (("--try", "conv1.kernel"), "names no values"),
         (("--try", "conv9.kernel=3,5"), "no layer answers to 'conv9'"),
         (("--try", "conv1.kernel=3,5 if conv2.kernel=3"), "depends on a choice 'conv2.kernel'"),
-        (("--max-params", "many"), "is not a number"),
+        (("--max-params", "many"), "invalid number"),
         (("--max-params", "10"), "what binds is max_params"),
         ((), "which pictures"),
     ],
@@ -239,3 +243,59 @@ def test_values_are_read_as_they_are_written():
     assert _choices(["b.kernel=3,5 if a.kernel=3x5"])["b.kernel"] == ChoiceRequest(
         (3, 5), only_if=("a.kernel", ((3, 5),))
     )
+
+
+@pytest.mark.parametrize("network", ["resnet50", "lenet5", "mlp", "mobilenet_v2.torchvision"])
+def test_summary_prints_what_print_of_a_summary_prints(command, network):
+    done = command("summary", network)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{kcnn.summary(network)}\n"
+
+
+def test_summary_is_a_table_with_totals():
+    summary = kcnn.summary("resnet50")
+    lines = str(summary).splitlines()
+    headings = ["layer", "op", "output shape", "params", "MACs", "receptive field", "stride"]
+    assert re.split(r"\s{2,}", lines[0]) == headings
+    assert re.split(r"\s{2,}", lines[3]) == [
+        *("stem", "Conv 64, kernel 7, stride 2, padding half, bias False", "112x112x64", "9,408", "118 M", "7", "2")
+    ]
+    assert lines[len(summary) + 1] == ""
+    totals = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in lines[len(summary) + 2 :] if line[:1].strip())
+    assert totals["params"] == "25,557,032 trainable, 53,120 non-trainable"
+    assert totals["MACs"] == "3,857,973,248 for an image of 224x224x3"
+    assert totals["features"] == "7x7x2048, receptive field 483, stride 32"
+    assert "resnet50.torchvision" in totals["variants"]
+
+
+def test_summary_repr_is_one_line_and_html_a_table():
+    summary = kcnn.summary("resnet50")
+    assert repr(summary) == "<Summary resnet50: 176 layers, 25.6 M params, 3.86 G MACs>"
+    page = ElementTree.fromstring(f"<page>{summary._repr_html_()}</page>")
+    assert len(page.findall("./table/tbody/tr")) == len(summary)
+    assert [cell.text for cell in page.findall("./table/thead/tr/th")][:3] == ["layer", "op", "output shape"]
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [("224", [224, 224, 3]), ("224x192", [224, 192, 3]), ("224x192x1", [224, 192, 1])]
+)
+def test_input_size_takes_a_side_rows_and_columns_or_all(command, size, shape):
+    found = json.loads(command("summary", "resnet18", "--input-size", size, "--json").stdout)
+    assert found["input_shape"] == shape
+
+
+def test_input_size_without_channels_takes_the_networks_own(command):
+    found = json.loads(command("summary", "convnet", "--input-size", "40", "--json").stdout)
+    assert found["input_shape"] == [40, 40, 1]
+
+
+@pytest.mark.parametrize("size", ["x", "0", "224x", "1x2x3x4", "-3", "224x224x0"])
+def test_input_size_that_is_invalid_says_what_to_write(command, size):
+    done = command("summary", "vgg11", f"--input-size={size}")
+    assert done.returncode == 2
+    assert "write 224, 224x192 or 224x192x1" in done.stderr
+
+
+def test_version_is_printed(command):
+    done = command("--version")
+    assert (done.returncode, done.stdout) == (0, f"kcnn {kcnn.__version__}\n")

@@ -40,4 +40,4 @@ def test_every_file_that_a_page_names_is_there(page):
 
 
 def test_commands_are_found_in_pages():
-    assert ["list", "--max-params", "5M"] in lines((ROOT / "docs" / "tasks" / "change.md").read_text())
+    assert ["list", "--max-params", "5M"] in lines((ROOT / "docs" / "guides" / "change-networks.md").read_text())

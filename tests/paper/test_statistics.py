@@ -1,0 +1,69 @@
+"""Confidence intervals against values worked out by hand, from tables of quantiles."""
+
+from math import sqrt
+
+import pytest
+
+from kcnn.statistics import t_interval, wilson_interval
+
+T_95 = {1: 12.706205, 2: 4.302653, 4: 2.776445, 9: 2.262157}  # two-sided quantiles by degrees of freedom
+Z_95 = 1.959964
+
+
+def test_t_interval_of_two_values():
+    low, high = t_interval([1.0, 3.0])  # mean 2, standard deviation sqrt(2), standard error 1
+    assert low == pytest.approx(2 - T_95[1], abs=1e-5)
+    assert high == pytest.approx(2 + T_95[1], abs=1e-5)
+
+
+def test_t_interval_of_three_values():
+    low, high = t_interval([0.90, 0.92, 0.94])  # standard deviation 0.02
+    assert low == pytest.approx(0.92 - T_95[2] * 0.02 / sqrt(3), abs=1e-8)
+    assert high == pytest.approx(0.92 + T_95[2] * 0.02 / sqrt(3), abs=1e-8)
+
+
+def test_t_interval_of_ten_values():
+    values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]  # mean 5.5, variance 55 / 6
+    low, high = t_interval(values)
+    assert (low + high) / 2 == pytest.approx(5.5)
+    assert (high - low) / 2 == pytest.approx(T_95[9] * sqrt(55 / 6 / 10), abs=1e-5)
+
+
+def test_t_interval_of_paired_differences_excludes_zero_or_not():
+    low, _ = t_interval([0.02, 0.03, 0.04, 0.03, 0.03])  # mean 0.03, standard error sqrt(5e-5 / 5)
+    assert low == pytest.approx(0.03 - T_95[4] * sqrt(1e-5), abs=1e-8)
+    assert low > 0
+    low, high = t_interval([-0.02, 0.05, 0.01, -0.03, 0.03])
+    assert low < 0 < high
+
+
+def test_t_interval_of_equal_values_is_their_mean():
+    assert t_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("values", [[], [0.9]])
+def test_t_interval_needs_two_values(values):
+    with pytest.raises(ValueError, match=f"at least 2 values, got {len(values)}"):
+        t_interval(values)
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 10), (5, 10), (9, 10), (10, 10), (970, 1000)])
+def test_wilson_interval_is_its_formula(count, total):
+    share, z2 = count / total, Z_95**2
+    center = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z_95 / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    low, high = wilson_interval(count, total)
+    assert low == pytest.approx(center - half, abs=1e-6)
+    assert high == pytest.approx(center + half, abs=1e-6)
+
+
+def test_wilson_interval_of_a_published_example():
+    low, high = wilson_interval(81, 263)  # Newcombe 1998, Statistics in Medicine 17, table I: 0.2553, 0.3662
+    assert low == pytest.approx(0.2553, abs=5e-5)
+    assert high == pytest.approx(0.3662, abs=5e-5)
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 0), (3, 2)])
+def test_wilson_interval_needs_trials(count, total):
+    with pytest.raises(ValueError, match="must"):
+        wilson_interval(count, total)
