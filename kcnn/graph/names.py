@@ -50,7 +50,7 @@ def unknown_layer(pattern: str, layers: Iterable[str], where: str = "") -> Unkno
 def describe_choices(name: object, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the closest known names, or all of them."""
     names = list(known)
-    close = get_close_matches(str(name), names, 4, cutoff=0.5)
+    close = get_close_matches(str(name), names, 4)
     if close:
         return f". Did you mean {join_or(close)}?"
     if not names:

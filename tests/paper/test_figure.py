@@ -117,10 +117,10 @@ def test_no_box_is_in_the_way_of_another_or_of_a_line(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "request"), [("googlenet", {"aux": True}), ("resnet18", {"outputs": ["stage2", "stage3", "stage5"]})]
+    ("name", "keywords"), [("googlenet", {"aux": True}), ("resnet18", {"outputs": ["stage2", "stage3", "stage5"]})]
 )
-def test_a_network_of_several_ends_is_drawn_whole(name, request):
-    made, placed = figure(kcnn.trace(name, **request))
+def test_a_network_of_several_ends_is_drawn_whole(name, keywords):
+    made, placed = figure(kcnn.trace(name, **keywords))
     assert not list(faults(made, placed))
 
 
