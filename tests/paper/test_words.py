@@ -1,0 +1,115 @@
+"""The words that kcnn does not use any more are used nowhere: one list, in retired_words.txt."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from kcnn.cli import app
+from tests.paper.test_imports import ROOT, STUBS, exported_names, package_name
+
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = sorted((ROOT / "kcnn" / "reports").glob("*.html"))
+
+
+@cache
+def retired(section):
+    text = Path(__file__).with_name("retired_words.txt").read_text()
+    block = re.search(rf"^\[{section}\]$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)[1]
+    return [line for line in block.splitlines() if line and not line.startswith("#")]
+
+
+def phrases_in(text):
+    """(retired phrase, where it is) in a text."""
+    for phrase in retired("phrases"):
+        for match in re.finditer(phrase, text, re.IGNORECASE):
+            yield phrase, text[max(0, match.start() - 30) : match.end() + 30].replace("\n", " ")
+
+
+def options_in(text):
+    for option in retired("options"):
+        for match in re.finditer(rf"(?<![\w-]){option}(?![\w-])", text):
+            yield option, text[max(0, match.start() - 60) : match.end() + 10]
+
+
+def parameters(function):
+    arguments = function.args
+    return [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+
+
+def names_of(node):
+    """The name of a function or class, and those of its parameters, attributes and methods, with and without it."""
+    yield node.name
+    if isinstance(node, ast.ClassDef):
+        for child in node.body:
+            if isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name):
+                yield from (child.target.id, f"{node.name}.{child.target.id}")
+            elif isinstance(child, ast.FunctionDef) and not child.name.startswith("_"):
+                yield from (f"{node.name}.{name}" for name in names_of(child))
+                yield from names_of(child)
+        return
+    for parameter in parameters(node):
+        yield from (parameter, f"{node.name}({parameter})")
+
+
+@cache
+def definitions(module):
+    path = ROOT / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    nodes = ast.parse(path.read_text()).body if path.exists() else []
+    return {node.name: node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+def public_names(stub):
+    """Every name that a package exports, with what belongs to it; of an exported module that of its public names."""
+    package = package_name(stub)
+    for name, module in exported_names(stub).items():
+        if module == f"{package}.{name}":
+            nodes = [node for public, node in definitions(module).items() if not public.startswith("_")]
+        else:
+            yield from (name, f"{package}.{name}")
+            nodes = [definitions(module)[name]] if name in definitions(module) else []
+        for node in nodes:
+            yield from names_of(node)
+
+
+@pytest.mark.parametrize("stub", STUBS, ids=package_name)
+def test_public_names_are_not_retired(stub):
+    assert sorted(set(public_names(stub)) & set(retired("names"))) == []
+
+
+def commands():
+    return typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("name", commands())
+def test_help_has_no_retired_word(name):
+    command = commands()[name]
+    options = {text for option in command.params if isinstance(option, click.Option) for text in option.opts}
+    assert sorted(options & set(retired("options"))) == []
+    shown = CliRunner().invoke(app, [name, "--help"], terminal_width=200).stdout
+    assert [*phrases_in(shown), *options_in(shown)] == []
+
+
+def test_help_of_kcnn_has_no_retired_word():
+    assert list(phrases_in(CliRunner().invoke(app, ["--help"], terminal_width=200).stdout)) == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_documentation_has_no_retired_word(page):
+    text = page.read_text()
+    called = [name for name in retired("names") if name.startswith("kcnn.") and re.search(rf"\b{name}\(", text)]
+    commands_of_kcnn = "\n".join(line for line in text.splitlines() if "kcnn " in line)
+    assert [*phrases_in(text), *options_in(commands_of_kcnn), *called] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_have_no_retired_word(page):
+    text = re.sub(r"<(script|style)\b.*?</\1>|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", " ", page.read_text(), flags=re.DOTALL)
+    visible = re.sub(r"<[^>]*>", " ", text)
+    assert list(phrases_in(visible)) == []
