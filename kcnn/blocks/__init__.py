@@ -1,9 +1,9 @@
-"""Builders: each takes a tensor, drawn or Keras, and returns one of the same kind.
+"""Blocks: functions from a tensor, symbolic or Keras, to a tensor of the same kind.
 
-`norm` is False, True (batch normalisation), or the op to normalise with; a normalised
-convolution has no bias. `act` is the name of an activation, or None. Kernels in front of a
-rectifier start with He's variance (arXiv:1502.01852), drawn evenly, whatever a paper of before
-2015 drew them from; `changes={"*.kernel_initializer": ...}` gives them any other of Keras' initialisers.
+`norm` is False, True (batch normalization), or the op to normalize with; a normalized convolution has no bias.
+`activation` is the name of an activation, or None. Kernels before a rectifier are initialized by He's uniform
+distribution (arXiv:1502.01852), also in networks older than it; `overrides={"*.kernel_initializer": ...}` sets any
+other initializer of Keras.
 """
 
 from kcnn.blocks.basic import (

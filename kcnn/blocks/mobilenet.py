@@ -1,29 +1,54 @@
-"""Blocks of depthwise convolutions, and channels weighed by themselves."""
+"""Blocks of depthwise convolutions, and squeeze-and-excitation."""
 
 from kcnn.blocks.basic import Norm, conv, depthwise
-from kcnn.blocks.residual import residual_add, steps
+from kcnn.blocks.residual import projection_strides, residual_add
 from kcnn.graph.ops import GlobalPool, Multiply, Size
 from kcnn.graph.tracing import apply
 
 
 def make_divisible(filters: float) -> int:
-    """The multiple of 8 nearest to `filters`, at least 8, never less than 90 % of it."""
+    """Return the multiple of 8 nearest to a number of filters, at least 8, and at least 90 % of it.
+
+    Raises:
+        ValueError: The number is not positive.
+    """
     if filters <= 0:
-        raise ValueError(f"{filters:g} filters: a width is more than 0")
+        raise ValueError(f"filters must be positive, got {filters:g}")
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
 def separable(x, filters: int, kernel: Size = 3, *, stride: int = 1, norm: Norm = True, activation="relu", name: str):
-    """Depthwise, then pointwise, each normalised and activated (arXiv:1704.04861, figure 3)."""
+    """Apply a depthwise and a pointwise convolution, each normalized and activated (arXiv:1704.04861, figure 3).
+
+    Args:
+        x: (rows, columns, channels).
+        filters: Number of output channels.
+        kernel: Pixels, or (rows, columns).
+        stride: Pixels.
+        norm: As of `norm_act`.
+        activation: Name of the activation.
+        name: Prefix of the layers' names.
+
+    Returns:
+        (rows, columns, filters).
+    """
     x = depthwise(x, kernel, stride=stride, norm=norm, activation=activation, name=f"{name}_depthwise")
     return conv(x, filters, 1, norm=norm, activation=activation, name=f"{name}_pointwise")
 
 
 def squeeze_excite(x, filters: int, *, activation: str = "relu", gate: str = "sigmoid", name: str):
-    """Every channel times a weight that all channels' means decide (arXiv:1709.01507, figure 3).
+    """Multiply each channel by a weight computed from the means of all channels (arXiv:1709.01507, figure 3).
 
-    `filters` are those between the two 1x1 convolutions; `gate` makes the weights.
+    Args:
+        x: (rows, columns, channels).
+        filters: Channels between the two 1x1 convolutions.
+        activation: Activation between them.
+        gate: Activation of the weights.
+        name: Name of the product and prefix of the other layers' names.
+
+    Returns:
+        A tensor of the same shape.
     """
     y = apply(GlobalPool(keepdims=True), x, name=f"{name}_pool")
     y = conv(y, filters, 1, activation=activation, name=f"{name}_reduce")
@@ -44,10 +69,23 @@ def inverted_residual(
     drop_path: float = 0.0,
     name: str,
 ):
-    """1x1 up to `expand` channels, depthwise, linear 1x1 down; added back where shapes allow (arXiv:1801.04381).
+    """Apply 1x1 up, depthwise, linear 1x1 down, added to the input where shapes allow (arXiv:1801.04381).
 
-    There is no 1x1 up where `expand` is what `x` has. `squeeze` weighs the depthwise channels by
-    themselves, with so many filters between (arXiv:1905.02244, figure 4).
+    Args:
+        x: (rows, columns, channels).
+        filters: Number of output channels.
+        expand: Channels of the depthwise convolution; no 1x1 up where they are those of `x`.
+        kernel: Pixels, or (rows, columns).
+        stride: Pixels.
+        squeeze: Channels of squeeze-and-excitation on the depthwise convolution (arXiv:1905.02244, figure 4); 0 for
+            none.
+        activation: Name of the activation.
+        norm: As of `norm_act`.
+        drop_path: Rate of stochastic depth.
+        name: Prefix of the layers' names.
+
+    Returns:
+        (rows, columns, filters).
     """
     y = x
     if expand != x.shape[-1]:
@@ -56,6 +94,6 @@ def inverted_residual(
     if squeeze:
         y = squeeze_excite(y, squeeze, gate="hard_sigmoid", name=f"{name}_squeeze")
     y = conv(y, filters, 1, norm=norm, activation=None, name=f"{name}_project")
-    if steps(x, y, stride) == (1, 1) and x.shape == y.shape:
+    if projection_strides(x, y, stride) == (1, 1) and x.shape == y.shape:
         y = residual_add(x, y, drop_path=drop_path, name=name)
     return y

@@ -1,41 +1,72 @@
-"""Blocks that add their input to what they make of it.
+"""Residual blocks: convolutions whose output is added to their input.
 
-`drop_path` is the chance with which training leaves a block's own way out, image by image
-(stochastic depth, arXiv:1603.09382). The way round a block is a 1x1 projection where shapes ask for
-one; `shortcut="padding"` subsamples and pads channels instead (arXiv:1512.03385, option A), and
-`shortcut="none"` leaves the way round out: a plain network.
+`drop_path` is the rate at which training skips the convolutions of a block, image by image (stochastic depth,
+arXiv:1603.09382). The shortcut is the identity, or a 1x1 projection where shapes differ.
 """
 
 from collections.abc import Iterator
 
 from kcnn.blocks.basic import Norm, conv, norm_act
+from kcnn.graph.names import unknown
 from kcnn.graph.ops import Activation, Add, DropPath, Pad, Pool, Size
 from kcnn.graph.tracing import apply
 
+SHORTCUTS = ("projection", "padding", "none")
+
 
 def drop_path_rates(rate: float, units: int) -> Iterator[float]:
-    """The drop rate of each unit: from rate / units, linearly, to `rate` at the last (arXiv:1603.09382, figure 2)."""
+    """Return the rate of stochastic depth of each unit, growing linearly (arXiv:1603.09382, figure 2).
+
+    Args:
+        rate: Rate of the last unit.
+        units: Number of units.
+
+    Returns:
+        Rates from rate / units to `rate`.
+
+    Raises:
+        ValueError: The rate is not in [0, 1).
+    """
     if not 0 <= rate < 1:
-        raise ValueError(f"drop_path lies in [0, 1), not {rate!r}")
+        raise ValueError(f"drop_path must be in [0, 1), got {rate!r}")
     return (rate * unit / units for unit in range(1, units + 1))
 
 
 def residual_add(x, y, *, drop_path: float = 0.0, name: str):
-    """The way round a block and the block's own, added; the latter left out at the rate `drop_path`."""
+    """Add a shortcut and the output of a block's convolutions.
+
+    Args:
+        x: The shortcut.
+        y: The output, of the same shape.
+        drop_path: Rate of stochastic depth, applied to `y`.
+        name: Prefix of the layers' names.
+
+    Returns:
+        A tensor of the same shape.
+    """
     if drop_path:
         y = apply(DropPath(drop_path), y, name=f"{name}_drop_path")
     return apply(Add(), x, y, name=f"{name}_add")
 
 
 def _step(before: int | None, after: int | None, stride: int) -> int:
-    """The stride with which a 1x1 takes `before` positions to `after`: `stride` where it does."""
+    """The stride at which a 1x1 takes `before` positions to `after`: `stride` where it does."""
     if before is None or after is None or (before - 1) // stride + 1 == after:
         return stride
     return next((s for s in range(1, before + 1) if (before - 1) // s + 1 == after), stride)
 
 
-def steps(x, y, stride: int) -> tuple[int, int]:
-    """Strides on rows and columns of a 1x1 from `x` to `y`, which follow from the shapes, not from the code."""
+def projection_strides(x, y, stride: int) -> tuple[int, int]:
+    """Return the strides of a 1x1 from `x` to `y`, from their shapes: overrides may have changed the block's stride.
+
+    Args:
+        x: The input of a block.
+        y: Its output.
+        stride: The stride of the block as it is written.
+
+    Returns:
+        Strides on rows and columns.
+    """
     rows, columns = (_step(n, m, stride) for n, m in zip(x.shape[-3:-1], y.shape[-3:-1], strict=True))
     return rows, columns
 
@@ -46,7 +77,7 @@ def _size(pair: tuple[int, int]) -> Size:
 
 def _skip(x, y, stride: int, norm: Norm, bias: bool | None, name: str):
     """`x` itself where it fits `y`, else a 1x1 projection."""
-    step = steps(x, y, stride)
+    step = projection_strides(x, y, stride)
     if step == (1, 1) and x.shape[-1] == y.shape[-1]:
         return x
     return conv(
@@ -56,12 +87,12 @@ def _skip(x, y, stride: int, norm: Norm, bias: bool | None, name: str):
 
 def _subsample(x, y, stride: int, name: str):
     """Every `stride`-th position of `x`."""
-    step = steps(x, y, stride)
+    step = projection_strides(x, y, stride)
     return x if step == (1, 1) else apply(Pool(1, _size(step)), x, name=name)
 
 
-def _padded(x, y, stride: int, name: str):
-    """`x` subsampled, with channels of zeros on both sides: option A."""
+def _pad_channels(x, y, stride: int, name: str):
+    """`x` subsampled, with channels of zeros on both sides (arXiv:1512.03385, option A)."""
     x = _subsample(x, y, stride, f"{name}_pool")
     more = y.shape[-1] - x.shape[-1]
     return apply(Pad(0, channels=(more // 2, more - more // 2)), x, name=name) if more > 0 else x
@@ -77,17 +108,35 @@ def residual(
     drop_path: float = 0.0,
     name: str,
 ):
-    """Two 3x3 convolutions and the way round them (arXiv:1512.03385, figure 5 left)."""
-    if shortcut not in ("projection", "padding", "none"):
-        raise ValueError(f'shortcut is "projection", "padding" or "none", not {shortcut!r}')
+    """Apply two 3x3 convolutions and add the shortcut (arXiv:1512.03385, figure 5 left).
+
+    Args:
+        x: (rows, columns, channels).
+        filters: Number of output channels.
+        stride: Pixels, of the first convolution.
+        norm: As of `norm_act`.
+        shortcut: "projection" (1x1 where shapes differ), "padding" (subsampled, with channels of zeros: option A), or
+            "none" (a plain network).
+        drop_path: Rate of stochastic depth.
+        name: Prefix of the layers' names.
+
+    Returns:
+        (rows, columns, filters).
+
+    Raises:
+        UnknownNameError: The shortcut is unknown.
+        ValueError: `drop_path` without a shortcut.
+    """
+    if shortcut not in SHORTCUTS:
+        raise unknown("shortcut", shortcut, SHORTCUTS)
     if shortcut == "none" and drop_path:
-        raise ValueError("drop_path leaves a block to the way round it, and a plain network has none")
+        raise ValueError("drop_path needs a shortcut, and a plain network has none")
     y = conv(x, filters, 3, stride=stride, padding="half", norm=norm, name=f"{name}_a")
     y = conv(y, filters, 3, padding="half", norm=norm, activation=None, name=f"{name}_b")
     if shortcut == "projection":
         y = residual_add(_skip(x, y, stride, norm, None, f"{name}_skip"), y, drop_path=drop_path, name=name)
     elif shortcut == "padding":
-        y = residual_add(_padded(x, y, stride, f"{name}_skip"), y, drop_path=drop_path, name=name)
+        y = residual_add(_pad_channels(x, y, stride, f"{name}_skip"), y, drop_path=drop_path, name=name)
     return apply(Activation("relu"), y, name=name)
 
 
@@ -104,10 +153,22 @@ def bottleneck(
     drop_path: float = 0.0,
     name: str,
 ):
-    """1x1 down, 3x3, 1x1 up to 4 * `filters`, and the way round them (arXiv:1512.03385, figure 5 right).
+    """Apply 1x1 down, 3x3, 1x1 up and add the shortcut (arXiv:1512.03385, figure 5 right).
 
-    The paper's stride is on the first 1x1; `stride_on="3x3"` moves it. `inner` are the filters of
-    the first two, `filters` where nothing is said; `groups` are those of the 3x3 (arXiv:1611.05431).
+    Args:
+        x: (rows, columns, channels).
+        filters: A quarter of the output channels.
+        bottleneck_filters: Channels of the first two convolutions; None for `filters`.
+        groups: Groups of the 3x3 (arXiv:1611.05431).
+        stride: Pixels.
+        stride_on: Which convolution has the stride: "1x1", the first (the paper's), or "3x3".
+        norm: As of `norm_act`.
+        bias: As of `conv`.
+        drop_path: Rate of stochastic depth.
+        name: Prefix of the layers' names.
+
+    Returns:
+        (rows, columns, 4 * filters).
     """
     first, second = _strides(stride, stride_on)
     bottleneck_filters = bottleneck_filters or filters
@@ -132,11 +193,23 @@ def preactivation(
     drop_path: float = 0.0,
     name: str,
 ):
-    """A bottleneck whose normalisations and activations come first (arXiv:1603.05027, figure 4e).
+    """Apply a bottleneck with normalization and activation before each convolution (arXiv:1603.05027, figure 4e).
 
-    A projection stands on the activated input, and a way round without one is subsampled.
-    `bias` gives one to the last convolution and the projection; `active` says that `x` is
-    activated already.
+    A projection takes the activated input; a shortcut without projection is subsampled.
+
+    Args:
+        x: (rows, columns, channels).
+        filters: A quarter of the output channels.
+        stride: Pixels.
+        stride_on: As of `bottleneck`.
+        norm: As of `norm_act`.
+        bias: Whether the last convolution and the projection have a bias.
+        active: Whether `x` is activated already.
+        drop_path: Rate of stochastic depth.
+        name: Prefix of the layers' names.
+
+    Returns:
+        (rows, columns, 4 * filters).
     """
     first, second = _strides(stride, stride_on)
     start = x if active else norm_act(x, norm, "relu", f"{name}_pre")
@@ -153,5 +226,5 @@ def preactivation(
 def _strides(stride: int, stride_on: str) -> tuple[int, int]:
     """The strides of the first 1x1 and of the 3x3."""
     if stride_on not in ("1x1", "3x3"):
-        raise ValueError(f'stride_on is "1x1" (the paper\'s) or "3x3", not {stride_on!r}')
+        raise unknown("stride_on", stride_on, ("1x1", "3x3"))
     return (stride, 1) if stride_on == "1x1" else (1, stride)

@@ -1,1 +1,1 @@
-"""kcnn's own architectures, published through the same entry points as anybody's."""
+"""Architectures of kcnn, published through the same entry points as those of other plugins."""

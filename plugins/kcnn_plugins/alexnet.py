@@ -5,9 +5,9 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import conv, lrn, max_pool, wide_head
 from kcnn.graph.ops import STANDARDIZED
-from kcnn_plugins.alexnet_weights import LAYOUTS, TORCHVISION
+from kcnn_plugins.alexnet_weights import MAPPINGS, TORCHVISION
 
-PAPER = (  # filters, kernel, stride, padding, groups, normalised, pooled (section 3.5, figure 2)
+PAPER = (  # filters, kernel, stride, padding, groups, normalized, pooled (section 3.5, figure 2)
     (96, 11, 4, "valid", 1, True, True),
     (256, 5, 1, 2, 2, True, True),
     (384, 3, 1, 1, 1, False, False),
@@ -23,17 +23,17 @@ ONE_TOWER = (
 )
 
 
-def body(x, *, table: tuple = PAPER):
-    """Five convolutions with overlapping pools; two groups stand for the paper's two graphics cards."""
-    for number, (filters, kernel, stride, padding, groups, normalised, pooled) in enumerate(table, 1):
+def backbone(x, *, table: tuple = PAPER):
+    """Apply five convolutions with overlapping pools; two groups stand for the paper's two GPUs."""
+    for number, (filters, kernel, stride, padding, groups, normalized, pooled) in enumerate(table, 1):
         x = conv(x, filters, kernel, stride=stride, padding=padding, groups=groups, name=f"conv{number}")
-        x = lrn(x, name=f"norm{number}") if normalised else x
+        x = lrn(x, name=f"norm{number}") if normalized else x
         x = max_pool(x, 3, stride=2, name=f"pool{number}") if pooled else x
     return x
 
 
 alexnet = Architecture(
-    backbone=body,
+    backbone=backbone,
     head=wide_head,
     input_shape=(227, 227, 3),  # the text says 224, which its own 55x55 maps of conv1 rule out
     reference="NIPS 2012, section 3.5 and figure 2",
@@ -48,7 +48,7 @@ alexnet = Architecture(
             "year": 2014,
             "rescale": STANDARDIZED,
             "params": 61_100_840,
-            "weight_mappings": LAYOUTS,
+            "weight_mappings": MAPPINGS,
             "weights": TORCHVISION,
         },
     },

@@ -1,4 +1,4 @@
-"""torchvision's names for AlexNet's layers, and the weights it publishes."""
+"""AlexNet: layer names in torchvision's files, and the weights that it publishes."""
 
 from kcnn.architectures.publishers import make_mapping, torchvision_weights
 
@@ -8,5 +8,5 @@ NAMES = {
     "fc7": "classifier.4",
     "logits": "classifier.6",
 }
-LAYOUTS = {"torchvision": make_mapping(NAMES.__getitem__)}
+MAPPINGS = {"torchvision": make_mapping(NAMES.__getitem__)}
 TORCHVISION = (torchvision_weights("alexnet-owt-7be5be79.pth", 56.522),)

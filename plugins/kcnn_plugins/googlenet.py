@@ -5,7 +5,7 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import Norm, aux_classifier, conv, head, inception, lrn, max_pool
 from kcnn.graph.ops import BatchNorm
-from kcnn_plugins.googlenet_weights import LAYOUTS, TORCHVISION
+from kcnn_plugins.googlenet_weights import MAPPINGS, TORCHVISION
 
 TABLE = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
     "3a": (64, 96, 128, 16, 32, 32),
@@ -18,12 +18,12 @@ TABLE = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-like_torchvision = partial(aux_classifier, pool=4)
+torchvision_aux = partial(aux_classifier, pool=4)
 halve = partial(max_pool, kernel=3, stride=2, padding="same")
 
 
-def body(x, *, norm: Norm = False):
-    """Stem, then the table; local response normalisation where batch normalisation is not."""
+def backbone(x, *, norm: Norm = False):
+    """Apply the stem, then the table; with local response normalization where there is no batch normalization."""
     x = halve(conv(x, 64, 7, stride=2, norm=norm, name="stem"), name="pool1")
     x = x if norm else lrn(x, name="norm1")
     x = conv(x, 64, 1, norm=norm, name="conv2_reduce")
@@ -38,7 +38,7 @@ def body(x, *, norm: Norm = False):
 
 
 googlenet = Architecture(
-    backbone=body,
+    backbone=backbone,
     head=partial(head, dropout=0.4),
     aux={"inception_4a": aux_classifier, "inception_4d": aux_classifier},
     reference="arXiv:1409.4842, table 1",
@@ -50,7 +50,7 @@ googlenet = Architecture(
         "torchvision": {
             "options": {"norm": BatchNorm(epsilon=1e-3)},
             "head": partial(head, dropout=0.2),
-            "aux": {"inception_4a": like_torchvision, "inception_4d": like_torchvision},
+            "aux": {"inception_4a": torchvision_aux, "inception_4d": torchvision_aux},
             "overrides": {
                 "inception_*_5x5.kernel": 3,
                 "stem.padding": "half",
@@ -58,7 +58,7 @@ googlenet = Architecture(
                 "pool4.kernel": 2,
             },
             "params": 6_624_904,
-            "weight_mappings": LAYOUTS,
+            "weight_mappings": MAPPINGS,
             "weights": TORCHVISION,
         },
     },

@@ -1,4 +1,4 @@
-"""torchvision's names for GoogLeNet's layers, and the weights it publishes."""
+"""GoogLeNet: layer names in torchvision's files, and the weights that it publishes."""
 
 from kcnn.architectures.publishers import make_mapping, rename_normalized, torchvision_weights
 
@@ -20,21 +20,22 @@ DENSE = {
 }
 
 
-def convolution(layer):
+def rename_convolution(layer):
+    """Rename inception_3a_5x5_reduce to inception3a.branch3.0."""
     if layer.startswith("inception_"):
         block, _, branch = layer.removeprefix("inception_").partition("_")
         return f"inception{block}.{BRANCHES[branch]}"
     return STEM.get(layer) or layer.replace("_", ".").removesuffix(".conv")
 
 
-def in_torchvision(layer):
-    """inception_3a_5x5_reduce is inception3a.branch3.0.conv, aux1_conv is aux1.conv.conv."""
+def to_torchvision(layer):
+    """Rename inception_3a_5x5_reduce to inception3a.branch3.0.conv, aux1_conv to aux1.conv.conv."""
     if layer in DENSE:
         return DENSE[layer]
     if layer.startswith("aux"):
         return layer[:4] + (".conv.bn" if layer.endswith("_bn") else ".conv.conv")
-    return rename_normalized(convolution)(layer)
+    return rename_normalized(rename_convolution)(layer)
 
 
-LAYOUTS = {"torchvision": make_mapping(in_torchvision)}
+MAPPINGS = {"torchvision": make_mapping(to_torchvision)}
 TORCHVISION = (torchvision_weights("googlenet-1378be20.pth", 69.778),)

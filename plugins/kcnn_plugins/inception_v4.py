@@ -4,49 +4,66 @@ from functools import partial
 
 from kcnn import Architecture
 from kcnn.blocks import Branches, Norm, branches, head, sequential
-from kcnn.graph.ops import BatchNorm
-from kcnn_plugins.inception_v4_weights import LAYOUTS
+from kcnn.graph.ops import BatchNorm, Conv, Pool
+from kcnn_plugins.inception_v4_weights import MAPPINGS
 
 ROW, COLUMN = (1, 7), (7, 1)
-SUBSAMPLE = [("max", 3, 2)]
+SUBSAMPLE = {"pool": Pool(3, 2)}
 
 
 def pooled(projection: int):
-    return [("average", 3, 1), (projection, 1)]
+    """Return a branch of a pool and a 1x1."""
+    return {"pool": Pool(3, 1, "same", "average"), "pool_proj": Conv(projection, 1)}
 
 
+STEM = {"stem1": Conv(32, 3, 2, "valid"), "stem2": Conv(32, 3, 1, "valid"), "stem3": Conv(64)}
 FORKS: dict[str, Branches] = {  # arXiv:1602.07261, figure 3
-    "stem4": {"pool": SUBSAMPLE, "3x3": [(96, 3, 2)]},
-    "stem5": {
-        "3x3": [(64, 1), (96, 3, 1, "valid")],
-        "7x7": [(64, 1), (64, ROW), (64, COLUMN), (96, 3, 1, "valid")],
+    "stem4": (SUBSAMPLE, {"3x3": Conv(96, 3, 2, "valid")}),
+    "stem5": (
+        {"3x3_1": Conv(64, 1), "3x3_2": Conv(96, 3, 1, "valid")},
+        {"7x7_1": Conv(64, 1), "7x7_2": Conv(64, ROW), "7x7_3": Conv(64, COLUMN), "7x7_4": Conv(96, 3, 1, "valid")},
+    ),
+    "stem6": ({"3x3": Conv(192, 3, 2, "valid")}, SUBSAMPLE),
+}
+A: Branches = (
+    {"1x1": Conv(96, 1)},
+    {"3x3_1": Conv(64, 1), "3x3_2": Conv(96)},
+    {"double_1": Conv(64, 1), "double_2": Conv(96), "double_3": Conv(96)},
+    pooled(96),
+)
+B: Branches = (
+    {"1x1": Conv(384, 1)},
+    {"7x7_1": Conv(192, 1), "7x7_2": Conv(224, ROW), "7x7_3": Conv(256, COLUMN)},
+    {
+        "double_1": Conv(192, 1),
+        "double_2": Conv(192, COLUMN),
+        "double_3": Conv(224, ROW),
+        "double_4": Conv(224, COLUMN),
+        "double_5": Conv(256, ROW),
     },
-    "stem6": {"3x3": [(192, 3, 2)], "pool": SUBSAMPLE},
-}
-A: Branches = {
-    "1x1": [(96, 1)],
-    "3x3": [(64, 1), (96, 3)],
-    "double": [(64, 1), (96, 3), (96, 3)],
-    "pool": pooled(96),
-}
-B: Branches = {
-    "1x1": [(384, 1)],
-    "7x7": [(192, 1), (224, ROW), (256, COLUMN)],
-    "double": [(192, 1), (192, COLUMN), (224, ROW), (224, COLUMN), (256, ROW)],
-    "pool": pooled(128),
-}
-C: Branches = {
-    "1x1": [(256, 1)],
-    "3x3": [(384, 1), [(256, (1, 3)), (256, (3, 1))]],
-    "double": [(384, 1), (448, (3, 1)), (512, (1, 3)), [(256, (1, 3)), (256, (3, 1))]],
-    "pool": pooled(256),
-}
-REDUCTION_A: Branches = {"3x3": [(384, 3, 2)], "double": [(192, 1), (224, 3), (256, 3, 2)], "pool": SUBSAMPLE}
-REDUCTION_B: Branches = {
-    "3x3": [(192, 1), (192, 3, 2)],
-    "7x7": [(256, 1), (256, ROW), (320, COLUMN), (320, 3, 2)],
-    "pool": SUBSAMPLE,
-}
+    pooled(128),
+)
+C: Branches = (
+    {"1x1": Conv(256, 1)},
+    {"3x3_1": Conv(384, 1), "fork": {"3x3_2a": Conv(256, (1, 3)), "3x3_2b": Conv(256, (3, 1))}},
+    {
+        "double_1": Conv(384, 1),
+        "double_2": Conv(448, (3, 1)),
+        "double_3": Conv(512, (1, 3)),
+        "fork": {"double_4a": Conv(256, (1, 3)), "double_4b": Conv(256, (3, 1))},
+    },
+    pooled(256),
+)
+REDUCTION_A: Branches = (
+    {"3x3": Conv(384, 3, 2, "valid")},
+    {"double_1": Conv(192, 1), "double_2": Conv(224), "double_3": Conv(256, 3, 2, "valid")},
+    SUBSAMPLE,
+)
+REDUCTION_B: Branches = (
+    {"3x3_1": Conv(192, 1), "3x3_2": Conv(192, 3, 2, "valid")},
+    {"7x7_1": Conv(256, 1), "7x7_2": Conv(256, ROW), "7x7_3": Conv(320, COLUMN), "7x7_4": Conv(320, 3, 2, "valid")},
+    SUBSAMPLE,
+)
 TABLE = (  # name, branches, repeats (figure 9)
     ("inception_a", A, 4),
     ("reduction_a", REDUCTION_A, 1),
@@ -56,23 +73,23 @@ TABLE = (  # name, branches, repeats (figure 9)
 )
 
 
-def body(x, *, norm: Norm = BatchNorm(epsilon=1e-3)):  # noqa: B008 - a frozen record
-    """A stem of forks, then three kinds of blocks: 299x299 -> 35x35 -> 17x17 -> 8x8."""
-    x = sequential(x, ((32, 3, 2), (32, 3, 1, "valid"), (64, 3)), norm=norm, name="stem")
-    for name, ways in FORKS.items():
-        x = branches(x, ways, norm=norm, name=name)
-    for name, ways, repeats in TABLE:
+def backbone(x, *, norm: Norm = BatchNorm(epsilon=1e-3)):  # noqa: B008 - a frozen record
+    """Apply a stem of forks, then three kinds of blocks: 299x299 -> 35x35 -> 17x17 -> 8x8."""
+    x = sequential(x, STEM, norm=norm)
+    for name, table in FORKS.items():
+        x = branches(x, table, norm=norm, name=name)
+    for name, table, repeats in TABLE:
         for number in range(1, repeats + 1):
-            x = branches(x, ways, norm=norm, name=f"{name}{number}" if repeats > 1 else name)
+            x = branches(x, table, norm=norm, name=f"{name}{number}" if repeats > 1 else name)
     return x
 
 
 inception_v4 = Architecture(
-    backbone=body,
+    backbone=backbone,
     head=partial(head, dropout=0.2),
     input_shape=(299, 299, 3),
     reference="arXiv:1602.07261, figures 3 to 9",
     year=2016,
     params=42_679_816,
-    weight_mappings=LAYOUTS,
+    weight_mappings=MAPPINGS,
 )

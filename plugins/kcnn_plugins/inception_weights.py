@@ -1,4 +1,4 @@
-"""Names for Inception v3's layers in Keras' and torchvision's files, and the weights they publish."""
+"""Inception v3: layer names in Keras' and torchvision's files, and the weights that they publish."""
 
 from kcnn import WeightMapping
 from kcnn.architectures.publishers import (
@@ -15,30 +15,31 @@ BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
 DENSE = {"logits": "fc", "aux1_logits": "AuxLogits.fc"}
 
 
-def in_keras(layers):
-    """Keras numbers all but the last layer."""
+def to_keras(layers):
+    """Number all layers but the last, as Keras does."""
     return number_layers(layers, {"logits": "predictions"})
 
 
-def convolution(layer):
+def rename_convolution(layer):
+    """Rename mixed9_double_3a to Mixed_7b.branch3x3dbl_3a."""
     if layer.startswith("stem"):
         return STEM[int(layer[4:]) - 1]
     if layer.startswith("aux"):
         return f"AuxLogits.conv{int(layer[-1]) - 1}"
-    block, way, place = rename_parts(r"mixed(\d+)_(\dx\d|double|pool)_?(.*)", layer)
+    block, branch, position = rename_parts(r"mixed(\d+)_(\dx\d|double|pool)_?(.*)", layer)
     number = int(block)
-    ways = {"double": "7x7dbl" if 4 <= number <= 7 else "3x3dbl", "7x7": "7x7x3" if number == 8 else "7x7"}
-    branch = "branch_pool" if way == "pool" else f"branch{ways.get(way, way)}"
-    return f"Mixed_{BLOCKS[number]}.{branch}" + (f"_{place}" if place not in ("", "proj") else "")
+    names = {"double": "7x7dbl" if 4 <= number <= 7 else "3x3dbl", "7x7": "7x7x3" if number == 8 else "7x7"}
+    name = "branch_pool" if branch == "pool" else f"branch{names.get(branch, branch)}"
+    return f"Mixed_{BLOCKS[number]}.{name}" + (f"_{position}" if position not in ("", "proj") else "")
 
 
-def in_torchvision(layer):
-    """mixed9_double_3a is Mixed_7b.branch3x3dbl_3a."""
-    return DENSE.get(layer) or rename_normalized(convolution)(layer)
+def to_torchvision(layer):
+    """Rename mixed9_double_3a to Mixed_7b.branch3x3dbl_3a.conv, a classifier's dense layer to X.fc."""
+    return DENSE.get(layer) or rename_normalized(rename_convolution)(layer)
 
 
-IN_KERAS = {"keras": WeightMapping(names=in_keras, numbered=True)}
-IN_TORCHVISION = {"torchvision": make_mapping(in_torchvision)}
+KERAS_MAPPING = {"keras": WeightMapping(names=to_keras, numbered=True)}
+TORCHVISION_MAPPING = {"torchvision": make_mapping(to_torchvision)}
 KERAS = tf_slim_weights(
     "inception_v3",
     "9a0d58056eeedaa3f26cb7ebd46da564",

@@ -7,11 +7,11 @@ from kcnn.blocks import Norm, conv, drop_path_rates, head, inverted_residual, ma
 from kcnn.graph.ops import STANDARDIZED, BatchNorm
 from kcnn_plugins.mobilenet_weights import (
     V1_KERAS,
-    V1_LAYOUTS,
-    V2_IN_KERAS,
-    V2_IN_TORCHVISION,
+    V1_MAPPINGS,
     V2_KERAS,
+    V2_KERAS_MAPPING,
     V2_TORCHVISION,
+    V2_TORCHVISION_MAPPING,
 )
 
 V1 = (  # filters, stride (arXiv:1704.04861, table 1)
@@ -34,23 +34,22 @@ V2 = (  # expansion, channels, repeats, stride (arXiv:1801.04381, table 2)
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-NORM = BatchNorm(epsilon=1e-3, momentum=0.99)  # as the authors' code has it
+NORM = BatchNorm(epsilon=1e-3, momentum=0.99)  # as in the authors' code
 
 
-def v1(x, *, width: float = 1.0, act: str = "relu6", norm: Norm = NORM):
-    """A convolution and 13 depthwise separable ones, all of `width` times the paper's filters.
+def v1(x, *, width: float = 1.0, activation: str = "relu6", norm: Norm = NORM):
+    """Apply a convolution and 13 depthwise separable ones, all of `width` times the paper's filters.
 
-    ReLU6 is the authors' code's, and what all published weights were trained with; the paper's text
-    says ReLU.
+    ReLU6 is the activation of the authors' code and of all published weights; the paper has ReLU.
     """
-    x = conv(x, int(32 * width), 3, stride=2, norm=norm, activation=act, name="stem")
+    x = conv(x, int(32 * width), 3, stride=2, norm=norm, activation=activation, name="stem")
     for unit, (filters, stride) in enumerate(V1, 1):
-        x = separable(x, int(filters * width), 3, stride=stride, norm=norm, activation=act, name=f"unit{unit}")
+        x = separable(x, int(filters * width), 3, stride=stride, norm=norm, activation=activation, name=f"unit{unit}")
     return x
 
 
 def v2(x, *, width: float = 1.0, norm: Norm = NORM, drop_path: float = 0.0):
-    """A convolution, 17 inverted residuals and a last 1x1, which stays at 1280 for widths below 1."""
+    """Apply a convolution, 17 inverted residuals and a last 1x1, which stays at 1280 for widths below 1."""
     x = conv(x, make_divisible(32 * width), 3, stride=2, norm=norm, activation="relu6", name="stem")
     rates = drop_path_rates(drop_path, sum(repeats for _, _, repeats, _ in V2))
     for stage, (expand, filters, repeats, stride) in enumerate(V2, 1):
@@ -74,13 +73,13 @@ mobilenet_v1 = Architecture(
     params=4_231_976,
     macs=569e6,
     receptive_field=315,
-    weight_mappings=V1_LAYOUTS,
+    weight_mappings=V1_MAPPINGS,
     weights=V1_KERAS,
     variants={
         "keras": {
             "options": {"dropout": 1e-3},
             "overrides": {"unit{2,4,6,12}_depthwise.padding": ((0, 1), (0, 1))},  # differs from "same" on odd maps
-            "weight_mappings": V1_LAYOUTS,
+            "weight_mappings": V1_MAPPINGS,
             "weights": V1_KERAS,
         }
     },
@@ -91,14 +90,14 @@ mobilenet_v2 = Architecture(
     reference="arXiv:1801.04381, table 2",
     year=2018,
     params=3_504_872,
-    weight_mappings=V2_IN_KERAS,
+    weight_mappings=V2_KERAS_MAPPING,
     weights=V2_KERAS,
     variants={
         "torchvision": {
             "options": {"norm": BatchNorm()},
             "overrides": {"*.padding": "half"},
             "rescale": STANDARDIZED,
-            "weight_mappings": V2_IN_TORCHVISION,
+            "weight_mappings": V2_TORCHVISION_MAPPING,
             "weights": V2_TORCHVISION,
         }
     },

@@ -1,11 +1,11 @@
-"""MobileNet v3 (Howard et al., 2019), at any width: squeeze-and-excitation and hard-swish where a search put them."""
+"""MobileNet v3 (Howard et al., 2019), at any width: squeeze-and-excitation and hard-swish."""
 
 from functools import partial
 
 from kcnn import Architecture, blocks
 from kcnn.blocks import Norm, apply, conv, drop_path_rates, inverted_residual, make_divisible
 from kcnn.graph.ops import STANDARDIZED, Activation, BatchNorm, Dense, GlobalPool
-from kcnn_plugins.mobilenet_v3_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
+from kcnn_plugins.mobilenet_v3_weights import KERAS, KERAS_MAPPING, TORCHVISION, TORCHVISION_MAPPING
 
 RE, HS = "relu", "hard_swish"
 LARGE = (  # kernel, expansion, channels, squeeze-and-excite, activation, stride (arXiv:1905.02244, table 1)
@@ -47,30 +47,29 @@ def v3(
     table: tuple,
     width: float = 1.0,
     minimalistic: bool = False,
-    by_table: bool = False,
+    scale_table: bool = False,
     norm: Norm = NORM,
     drop_path: float = 0.0,
 ):
-    """A convolution, the table's inverted residuals and a last 1x1 to six times its channels.
+    """Apply a convolution, the table's inverted residuals and a last 1x1 to six times its channels.
 
-    `minimalistic` has 3x3 kernels, ReLU and no squeeze-and-excite throughout, for chips that lack
-    the rest. The squeeze-and-excite that table 2 marks on the last 1x1 of the small network is
-    left out, as in the authors' code: with it the paper's 2.5 M parameters would be 2.7 M.
-    An expansion is its table's multiple of the channels that come in, as there; `by_table` scales
-    the table's own numbers by the width, as torchvision does.
+    `minimalistic` has 3x3 kernels and ReLU and no squeeze-and-excite, for chips that lack the rest. The
+    squeeze-and-excite that table 2 marks on the last 1x1 of the small network is left out, as in the authors' code:
+    with it the paper's 2.5 M parameters would be 2.7 M. An expansion is the table's multiple of the input channels, as
+    in that code; `scale_table` scales the table's own numbers by the width, as torchvision does.
     """
     x = conv(x, make_divisible(16 * width), 3, stride=2, norm=norm, activation=RE if minimalistic else HS, name="stem")
     rates, before = drop_path_rates(drop_path, len(table)), 16
-    for unit, (kernel, expand, filters, squeezed, act, stride) in enumerate(table, 1):
-        expanded = make_divisible(expand * width if by_table else x.shape[-1] * expand / before)
+    for unit, (kernel, expand, filters, has_squeeze, activation, stride) in enumerate(table, 1):
+        expanded = make_divisible(expand * width if scale_table else x.shape[-1] * expand / before)
         x = inverted_residual(
             x,
             make_divisible(filters * width),
             expanded if unit > 1 else x.shape[-1],
             3 if minimalistic else kernel,
             stride=stride,
-            squeeze=make_divisible(expanded / 4) if squeezed and not minimalistic else 0,
-            activation=RE if minimalistic else act,
+            squeeze=make_divisible(expanded / 4) if has_squeeze and not minimalistic else 0,
+            activation=RE if minimalistic else activation,
             norm=norm,
             drop_path=next(rates),
             name=f"unit{unit}",
@@ -86,17 +85,17 @@ def v3_head(
     units: int,
     width: float = 1.0,
     minimalistic: bool = False,
-    by_table: bool = False,
+    scale_table: bool = False,
     dropout: float = 0.2,
 ):
-    """Average, one dense layer of `units`, more for widths above 1, then logits (arXiv:1905.02244, figure 5)."""
-    units = make_divisible(units * (width if by_table else max(width, 1.0)))
+    """Average, then apply a dense layer, wider for widths above 1, and logits (arXiv:1905.02244, figure 5)."""
+    units = make_divisible(units * (width if scale_table else max(width, 1.0)))
     x = apply(Dense(units, kernel_initializer="he_uniform"), apply(GlobalPool(), x, name="pool"), name="fc")
     x = apply(Activation(RE if minimalistic else HS), x, name="fc_act")
     return apply(Dense(classes), blocks.dropout(x, dropout, name="dropout"), name="logits")
 
 
-def published(size: str, table: tuple, number: int, units: int, params: int, minimalistic: int) -> Architecture:
+def make_architecture(size: str, table: tuple, number: int, units: int, params: int, minimalistic: int) -> Architecture:
     return Architecture(
         backbone=v3,
         head=partial(v3_head, units=units),
@@ -104,25 +103,25 @@ def published(size: str, table: tuple, number: int, units: int, params: int, min
         year=2019,
         options={"table": table},
         params=params,
-        weight_mappings=IN_KERAS,
+        weight_mappings=KERAS_MAPPING,
         weights=KERAS[size],
         variants={
             "minimalistic": {
                 "options": {"minimalistic": True},
                 "params": minimalistic,
-                "weight_mappings": IN_KERAS,
+                "weight_mappings": KERAS_MAPPING,
                 "weights": KERAS[f"{size}_minimalistic"],
             },
             "torchvision": {
-                "options": {"by_table": True},
+                "options": {"scale_table": True},
                 "overrides": {"*.padding": "half"},
                 "rescale": STANDARDIZED,
-                "weight_mappings": IN_TORCHVISION,
+                "weight_mappings": TORCHVISION_MAPPING,
                 "weights": TORCHVISION[size],
             },
         },
     )
 
 
-mobilenet_v3_large = published("large", LARGE, 1, 1280, 5_483_032, 3_924_288)
-mobilenet_v3_small = published("small", SMALL, 2, 1024, 2_542_856, 2_044_736)
+mobilenet_v3_large = make_architecture("large", LARGE, 1, 1280, 5_483_032, 3_924_288)
+mobilenet_v3_small = make_architecture("small", SMALL, 2, 1024, 2_542_856, 2_044_736)

@@ -1,4 +1,4 @@
-"""Names for MobileNet v3's layers in Keras' and torchvision's files, and the weights they publish."""
+"""MobileNet v3: layer names in Keras' and torchvision's files, and the weights that they publish."""
 
 from kcnn import WeightMapping, Weights
 from kcnn.architectures.publishers import (
@@ -10,8 +10,8 @@ from kcnn.architectures.publishers import (
 )
 
 
-def v3_in_keras(layer):
-    """unit2_expand_bn is expanded_conv_1_expand_bn; older files say expanded_conv_1/expand/BatchNorm."""
+def to_keras(layer):
+    """Rename unit2_expand_bn to expanded_conv_1_expand_bn; in older files expanded_conv_1/expand/BatchNorm."""
     bare, norm = layer.removesuffix("_bn"), layer.endswith("_bn")
     known = {"stem": "conv", "last": "conv_1", "fc": "conv_2", "logits": "logits"}
     if bare in known:
@@ -25,29 +25,29 @@ def v3_in_keras(layer):
     return f"{block}_{part}" + "_bn" * norm, f"{block}/{part}" + "/BatchNorm" * norm
 
 
-def v3_in_torchvision(layers):
-    """unit4_squeeze_reduce is features.4.block.2.fc1: a unit counts the parts that it has."""
+def to_torchvision(layers):
+    """Rename unit4_squeeze_reduce to features.4.block.2.fc1: the parts of a unit are counted."""
     units: dict[str, list[str]] = {}
     for layer in layers:
         unit, part = (*layer.removesuffix("_bn").split("_"), "")[:2]
         if part and part not in units.setdefault(unit, []):
             units[unit].append(part)
-    found = {}
+    names = {}
     for layer in layers:
         unit, *part = layer.removesuffix("_bn").split("_")
         norm = int(layer.endswith("_bn"))
         if not part:
             last = len(units) + 1
             known = {"fc": "classifier.0", "logits": "classifier.3", "stem": f"features.0.{norm}"}
-            found[layer] = known.get(unit, f"features.{last}.{norm}")
+            names[layer] = known.get(unit, f"features.{last}.{norm}")
             continue
         within = {"reduce": "fc1", "expand": "fc2"}[part[1]] if part[0] == "squeeze" else norm
-        found[layer] = f"features.{unit[4:]}.block.{units[unit].index(part[0])}.{within}"
-    return found
+        names[layer] = f"features.{unit[4:]}.block.{units[unit].index(part[0])}.{within}"
+    return names
 
 
-IN_KERAS = {"keras": make_mapping(v3_in_keras)}
-IN_TORCHVISION = {"torchvision": WeightMapping(names=v3_in_torchvision)}
+KERAS_MAPPING = {"keras": make_mapping(to_keras)}
+TORCHVISION_MAPPING = {"torchvision": WeightMapping(names=to_torchvision)}
 FILES = (  # size, width, MD5 with the classifier and without, top-1 accuracy
     ("large", 1.0, "59e551e166be033d707958cf9e29a6a7", "07fb09a5933dd0c8eaafa16978110389", 75.6),
     ("large", 0.75, "765b44a33ad4005b3ac83185abf1d0eb", "40af19a13ebea4e2ee0c676887f69a2e", 73.3),
@@ -57,11 +57,11 @@ FILES = (  # size, width, MD5 with the classifier and without, top-1 accuracy
     ("small_minimalistic", 1.0, "99cd97fb2fcdad2bf028eb838de69e37", "cde8136e733e811080d9fcd8a252f7e4", 61.9),
 )
 KERAS: dict[str, tuple[Weights, ...]] = {}
-for size, width, whole, headless, accuracy in FILES:
+for size, width, complete, headless, accuracy in FILES:
     file = f"weights_mobilenet_v3_{size}_224_{width}_float"
     KERAS[size] = KERAS.get(size, ()) + keras_weights(
         f"mobilenet_v3/{file}.h5",
-        whole,
+        complete,
         (f"{file}_no_top_v2.h5", headless),
         accuracy,
         "Apache-2.0, TensorFlow",

@@ -1,4 +1,4 @@
-"""Names for the MobileNets' layers in Keras' and torchvision's files, and the weights they publish."""
+"""MobileNet v1 and v2: layer names in Keras' and torchvision's files, and the weights that they publish."""
 
 import re
 
@@ -8,21 +8,21 @@ APACHE = "Apache-2.0, TensorFlow"
 V2_UNITS = (1, 2, 3, 4, 3, 3, 1)  # per stage
 
 
-def v1_in_keras(layer):
-    """unit3_depthwise_bn is conv_dw_3_bn."""
+def v1_to_keras(layer):
+    """Rename unit3_depthwise_bn to conv_dw_3_bn."""
     if layer == "logits":
         return "conv_preds"
     return re.sub(r"unit(\d+)_(d|p)(?:epthwise|ointwise)", r"conv_\2w_\1", layer).replace("stem", "conv1")
 
 
-def v2_unit(layer):
-    """The number of "stage2_unit1_expand_bn" among all 17, from 0, its part, and whether it is a normalisation."""
+def split_v2_name(layer):
+    """Return the number of "stage2_unit1_expand_bn" of 17, from 0, its part, and whether it is a normalization."""
     stage, unit, part, norm = rename_parts(r"stage(\d)_unit(\d)_(expand|depthwise|project)(_bn)?", layer)
     return sum(V2_UNITS[: int(stage) - 1]) + int(unit) - 1, part, bool(norm)
 
 
-def v2_in_keras(layer):
-    """stage2_unit1_expand_bn is block_1_expand_BN."""
+def v2_to_keras(layer):
+    """Rename stage2_unit1_expand_bn to block_1_expand_BN."""
     known = {
         "stem": "Conv1",
         "stem_bn": "bn_Conv1",
@@ -32,28 +32,28 @@ def v2_in_keras(layer):
     }
     if layer in known:
         return known[layer]
-    number, part, norm = v2_unit(layer)
+    number, part, norm = split_v2_name(layer)
     return (f"block_{number}_{part}" if number else f"expanded_conv_{part}") + ("_BN" if norm else "")
 
 
-def v2_in_torchvision(layer):
-    """stage2_unit1_depthwise is features.2.conv.1.0."""
+def v2_to_torchvision(layer):
+    """Rename stage2_unit1_depthwise to features.2.conv.1.0."""
     known = {"stem": "features.0", "last": "features.18"}
     bare = layer.removesuffix("_bn")
     if layer == "logits":
         return "classifier.1"
     if bare in known:
         return f"{known[bare]}.{int(bare != layer)}"
-    number, part, norm = v2_unit(layer)
-    places = ("expand", "depthwise", "project") if number else ("depthwise", "project")
-    place = places.index(part)
-    return f"features.{number + 1}.conv." + (f"{place + norm}" if part == "project" else f"{place}.{int(norm)}")
+    number, part, norm = split_v2_name(layer)
+    parts = ("expand", "depthwise", "project") if number else ("depthwise", "project")
+    index = parts.index(part)
+    return f"features.{number + 1}.conv." + (f"{index + norm}" if part == "project" else f"{index}.{int(norm)}")
 
 
-V1_LAYOUTS = {"keras": make_mapping(v1_in_keras)}
-V2_IN_KERAS = {"keras": make_mapping(v2_in_keras)}
-V2_IN_TORCHVISION = {"torchvision": make_mapping(v2_in_torchvision)}
-SIDES = (224, 192, 160, 128, 96)
+V1_MAPPINGS = {"keras": make_mapping(v1_to_keras)}
+V2_KERAS_MAPPING = {"keras": make_mapping(v2_to_keras)}
+V2_TORCHVISION_MAPPING = {"torchvision": make_mapping(v2_to_torchvision)}
+SIZES = (224, 192, 160, 128, 96)
 SLIM = "TF-slim, research/slim/nets/mobilenet_v1.md"
 V1 = {  # width: top-1 accuracy at 224, 192, 160 and 128 pixels
     1.0: (70.9, 70.0, 68.0, 65.2),
@@ -70,44 +70,44 @@ V2 = {  # and at 96
     0.35: (60.3, 58.2, 55.7, 50.8, 45.5),
 }
 HEADLESS = {(0.25, 224): "f313cee49f5d33dfb06f2b255c4adb64"}  # Keras states none; this is a downloaded file's
-WORDS = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
+WIDTHS = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
 
 
-def resized(side: int) -> int:
-    """A crop of 87.5 %, as TF-slim evaluates."""
-    return round(side / 0.875)
+def evaluation_resize(size: int) -> int:
+    """Return the size before a center crop of 87.5 %, as TF-slim evaluates."""
+    return round(size / 0.875)
 
 
 V1_KERAS = tuple(
     weights
     for width, accuracies in V1.items()
-    for side, accuracy in zip(SIDES, accuracies, strict=False)
+    for size, accuracy in zip(SIZES, accuracies, strict=False)
     for weights in keras_weights(
-        f"mobilenet/mobilenet_{WORDS[width]}_{side}_tf.h5",
+        f"mobilenet/mobilenet_{WIDTHS[width]}_{size}_tf.h5",
         None,
-        (f"mobilenet_{WORDS[width]}_{side}_tf_no_top.h5", HEADLESS.get((width, side))),
+        (f"mobilenet_{WIDTHS[width]}_{size}_tf_no_top.h5", HEADLESS.get((width, size))),
         accuracy,
         APACHE,
         options={"width": width},
         citation=SLIM,
-        resize=resized(side),
-        crop=side,
+        resize=evaluation_resize(size),
+        crop=size,
     )
 )
 V2_KERAS = tuple(
     weights
     for width, accuracies in V2.items()
-    for side, accuracy in zip(SIDES, accuracies, strict=False)
+    for size, accuracy in zip(SIZES, accuracies, strict=False)
     for weights in keras_weights(
-        f"mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{side}.h5",
+        f"mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{size}.h5",
         None,
-        (f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{side}_no_top.h5", None),
+        (f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{size}_no_top.h5", None),
         accuracy,
         APACHE,
         options={"width": width},
         citation="TF-slim, research/slim/nets/mobilenet/README.md",
-        resize=resized(side),
-        crop=side,
+        resize=evaluation_resize(size),
+        crop=size,
     )
 )
 V2_TORCHVISION = both_torchvision_weights(

@@ -5,19 +5,20 @@ from typing import Any
 from kcnn import Architecture
 from kcnn.blocks import bottleneck, conv, drop_path_rates, max_pool, residual
 from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm
-from kcnn_plugins.resnet_weights import IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
+from kcnn_plugins.resnet_weights import KERAS, KERAS_MAPPING, TORCHVISION, TORCHVISION_MAPPING
 
 PAPER = "arXiv:1512.03385, table 1"
 LIKE_KERAS = {"bias": True, "norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)}
 
 
 def stem(x, norm, bias):
+    """Apply a 7x7 convolution and a 3x3 pool, each of stride 2."""
     x = conv(x, 64, 7, stride=2, padding="half", norm=norm, bias=bias, name="stem")
     return max_pool(x, 3, stride=2, padding="half", name="stem_pool")
 
 
 def basic(x, *, repeats: tuple[int, ...], shortcut: str = "projection", norm=True, drop_path: float = 0.0):
-    """Stages of `repeats` residual blocks of 64, 128, ... filters; each stage but the first halves the map."""
+    """Apply stages of `repeats` residual blocks of 64, 128, ... filters; each but the first halves the map."""
     x = stem(x, norm, None)
     rates = drop_path_rates(drop_path, sum(repeats))
     for stage, count in enumerate(repeats):
@@ -39,10 +40,10 @@ def deep(
     norm=True,
     drop_path: float = 0.0,
 ):
-    """Stages of `repeats` bottlenecks; `stride_on` "3x3" is torchvision's way, `bias=True` Keras'.
+    """Apply stages of `repeats` bottlenecks; torchvision has `stride_on="3x3"`, Keras `bias=True`.
 
-    Their 3x3 convolutions have `groups` groups of `group_width` filters in the first stage, twice
-    as many in each that follows (arXiv:1611.05431, table 1).
+    Their 3x3 convolutions have `groups` groups of `group_width` filters in the first stage, twice as many in each
+    that follows (arXiv:1611.05431, table 1).
     """
     x = stem(x, norm, bias)
     rates = drop_path_rates(drop_path, sum(repeats))
@@ -63,14 +64,16 @@ def deep(
     return x
 
 
-def published(name: str, *repeats: int, params: int, body=deep, reference=PAPER, year=2015, **options) -> Architecture:
+def make_architecture(
+    name: str, *repeats: int, params: int, backbone=deep, reference=PAPER, year=2015, **options
+) -> Architecture:
     variants: dict[str, dict[str, Any]] = {}
     if name in TORCHVISION:
-        moved = {"stride_on": "3x3"} if body is deep else {}
+        moved = {"stride_on": "3x3"} if backbone is deep else {}
         variants["torchvision"] = {
             "options": moved,
             "rescale": STANDARDIZED,
-            "weight_mappings": IN_TORCHVISION,
+            "weight_mappings": TORCHVISION_MAPPING,
             "weights": TORCHVISION[name],
         }
     if name in KERAS:
@@ -79,11 +82,11 @@ def published(name: str, *repeats: int, params: int, body=deep, reference=PAPER,
             "options": LIKE_KERAS,
             "rescale": CENTERED,
             "params": count,
-            "weight_mappings": IN_KERAS,
+            "weight_mappings": KERAS_MAPPING,
             "weights": weights,
         }
     return Architecture(
-        backbone=body,
+        backbone=backbone,
         reference=reference,
         year=year,
         options={"repeats": repeats, **options},
@@ -93,28 +96,28 @@ def published(name: str, *repeats: int, params: int, body=deep, reference=PAPER,
 
 
 def plain(*repeats: int, params: int) -> Architecture:
-    return published("plain", *repeats, params=params, body=basic, shortcut="none")
+    return make_architecture("plain", *repeats, params=params, backbone=basic, shortcut="none")
 
 
-def next_(name: str, *repeats: int, params: int, groups: int, group_width: int) -> Architecture:
+def resnext(name: str, *repeats: int, params: int, groups: int, group_width: int) -> Architecture:
     table = "arXiv:1611.05431, tables 1 and 7"
-    given = {"groups": groups, "group_width": group_width, "stride_on": "3x3"}
-    return published(name, *repeats, params=params, reference=table, year=2016, **given)
+    options = {"groups": groups, "group_width": group_width, "stride_on": "3x3"}
+    return make_architecture(name, *repeats, params=params, reference=table, year=2016, **options)
 
 
-def wide(name: str, *repeats: int, params: int) -> Architecture:
-    given = {"group_width": 128, "stride_on": "3x3"}
-    return published(name, *repeats, params=params, reference="arXiv:1605.07146, table 8", year=2016, **given)
+def wide_resnet(name: str, *repeats: int, params: int) -> Architecture:
+    options = {"group_width": 128, "stride_on": "3x3"}
+    return make_architecture(name, *repeats, params=params, reference="arXiv:1605.07146, table 8", year=2016, **options)
 
 
-resnet18 = published("resnet18", 2, 2, 2, 2, params=11_689_512, body=basic)
-resnet34 = published("resnet34", 3, 4, 6, 3, params=21_797_672, body=basic)
-resnet50 = published("resnet50", 3, 4, 6, 3, params=25_557_032)
-resnet101 = published("resnet101", 3, 4, 23, 3, params=44_549_160)
-resnet152 = published("resnet152", 3, 8, 36, 3, params=60_192_808)
+resnet18 = make_architecture("resnet18", 2, 2, 2, 2, params=11_689_512, backbone=basic)
+resnet34 = make_architecture("resnet34", 3, 4, 6, 3, params=21_797_672, backbone=basic)
+resnet50 = make_architecture("resnet50", 3, 4, 6, 3, params=25_557_032)
+resnet101 = make_architecture("resnet101", 3, 4, 23, 3, params=44_549_160)
+resnet152 = make_architecture("resnet152", 3, 8, 36, 3, params=60_192_808)
 plain18 = plain(2, 2, 2, 2, params=11_515_688)
 plain34 = plain(3, 4, 6, 3, params=21_623_848)
-resnext50_32x4d = next_("resnext50_32x4d", 3, 4, 6, 3, params=25_028_904, groups=32, group_width=4)
-resnext101_32x8d = next_("resnext101_32x8d", 3, 4, 23, 3, params=88_791_336, groups=32, group_width=8)
-wide_resnet50_2 = wide("wide_resnet50_2", 3, 4, 6, 3, params=68_883_240)
-wide_resnet101_2 = wide("wide_resnet101_2", 3, 4, 23, 3, params=126_886_696)
+resnext50_32x4d = resnext("resnext50_32x4d", 3, 4, 6, 3, params=25_028_904, groups=32, group_width=4)
+resnext101_32x8d = resnext("resnext101_32x8d", 3, 4, 23, 3, params=88_791_336, groups=32, group_width=8)
+wide_resnet50_2 = wide_resnet("wide_resnet50_2", 3, 4, 6, 3, params=68_883_240)
+wide_resnet101_2 = wide_resnet("wide_resnet101_2", 3, 4, 23, 3, params=126_886_696)

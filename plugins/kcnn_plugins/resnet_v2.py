@@ -1,34 +1,33 @@
-"""ResNet v2 (He et al., 2016): normalisation and activation before each convolution."""
+"""ResNet v2 (He et al., 2016): normalization and activation before each convolution."""
 
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, conv, drop_path_rates, max_pool, norm_act, preactivation
 from kcnn.graph.ops import BatchNorm, Pad
-from kcnn_plugins.resnet_v2_weights import IN_KERAS, IN_TIMM, KERAS
+from kcnn_plugins.resnet_v2_weights import KERAS, KERAS_MAPPING, TIMM_MAPPING
 
 
-def body(
+def backbone(
     x,
     *,
     repeats: tuple[int, ...],
     stride_on: str = "1x1",
     active_stem: bool = True,
     late_stride: bool = False,
-    zero_margin: bool = False,
+    zero_padding: bool = False,
     bias: bool = False,
     norm: Norm = True,
     drop_path: float = 0.0,
 ):
-    """Stages of `repeats` pre-activation bottlenecks, and a last activation.
+    """Apply stages of `repeats` pre-activation bottlenecks, and a last activation.
 
-    The paper activates the stem's output before it splits (section 4.1); `active_stem=False` leaves
-    that to the first unit, behind the pool. `late_stride` halves the map in the last unit of
-    stages 1 to 3, as Keras does, and not in the first of stages 2 to 4; `zero_margin` is Keras' too,
-    under a max pool of values that are not activated.
+    The paper activates the stem's output before the first shortcut (section 4.1); `active_stem=False` leaves that to
+    the first unit, after the pool. `late_stride` halves the map in the last unit of stages 1 to 3, as Keras does, not
+    in the first of stages 2 to 4. `zero_padding` pads the pool with zeros, as Keras does.
     """
     stem = {"norm": norm} if active_stem else {"activation": None, "bias": bias}
     x = conv(x, 64, 7, stride=2, padding="half", name="stem", **stem)
-    x = apply(Pad(1), x, name="stem_margin") if zero_margin else x
-    x = max_pool(x, 3, stride=2, padding="valid" if zero_margin else "half", name="stem_pool")
+    x = apply(Pad(1), x, name="stem_margin") if zero_padding else x
+    x = max_pool(x, 3, stride=2, padding="valid" if zero_padding else "half", name="stem_pool")
     rates = drop_path_rates(drop_path, sum(repeats))
     for stage, count in enumerate(repeats):
         for unit in range(count):
@@ -47,17 +46,18 @@ def body(
     return norm_act(x, norm, "relu", "last")
 
 
-def published(name: str, *repeats: int, params: int) -> Architecture:
+def make_architecture(name: str, *repeats: int, params: int) -> Architecture:
+    """Return the network with its variants."""
     count, weights = KERAS[name]
     like_keras = {
         "late_stride": True,
-        "zero_margin": True,
+        "zero_padding": True,
         "bias": True,
         "norm": BatchNorm(epsilon=1.001e-5, momentum=0.99),
     }
     bare_stem = {"stride_on": "3x3", "active_stem": False}
     return Architecture(
-        backbone=body,
+        backbone=backbone,
         reference="arXiv:1603.05027, figure 4e, on table 1 of arXiv:1512.03385",
         year=2016,
         options={"repeats": repeats},
@@ -66,14 +66,14 @@ def published(name: str, *repeats: int, params: int) -> Architecture:
             "keras": {
                 "options": {**bare_stem, **like_keras},
                 "params": count,
-                "weight_mappings": IN_KERAS,
+                "weight_mappings": KERAS_MAPPING,
                 "weights": weights,
             },
-            "timm": {"options": bare_stem, "weight_mappings": IN_TIMM},
+            "timm": {"options": bare_stem, "weight_mappings": TIMM_MAPPING},
         },
     )
 
 
-resnet50_v2 = published("resnet50_v2", 3, 4, 6, 3, params=25_549_352)
-resnet101_v2 = published("resnet101_v2", 3, 4, 23, 3, params=44_541_480)
-resnet152_v2 = published("resnet152_v2", 3, 8, 36, 3, params=60_185_128)
+resnet50_v2 = make_architecture("resnet50_v2", 3, 4, 6, 3, params=25_549_352)
+resnet101_v2 = make_architecture("resnet101_v2", 3, 4, 23, 3, params=44_541_480)
+resnet152_v2 = make_architecture("resnet152_v2", 3, 8, 36, 3, params=60_185_128)

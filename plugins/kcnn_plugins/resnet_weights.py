@@ -1,4 +1,4 @@
-"""Names for ResNet's layers in torchvision's and Keras' files, and the weights they publish."""
+"""ResNet: layer names in torchvision's and Keras' files, and the weights that they publish."""
 
 from kcnn.architectures.publishers import (
     both_torchvision_weights,
@@ -11,31 +11,33 @@ from kcnn.architectures.publishers import (
 MIT = "MIT, Kaiming He"
 
 
-def unit(layer):
-    """The stage, unit and place of "stage1_unit2_a_bn", and whether it is a normalisation."""
-    stage, number, place, norm = rename_parts(r"stage(\d+)_unit(\d+)_(a|b|c|skip)(_bn)?", layer)
-    return int(stage), int(number), place, bool(norm)
+def split_name(layer):
+    """Return the stage, unit and position of "stage1_unit2_a_bn", and whether it is a normalization."""
+    stage, number, position, norm = rename_parts(r"stage(\d+)_unit(\d+)_(a|b|c|skip)(_bn)?", layer)
+    return int(stage), int(number), position, bool(norm)
 
 
-def in_torchvision(layer):
-    """stage1_unit2_a is layer1.1.conv1, stage2_unit1_skip_bn is layer2.0.downsample.1."""
+def to_torchvision(layer):
+    """Rename stage1_unit2_a to layer1.1.conv1, stage2_unit1_skip_bn to layer2.0.downsample.1."""
     if layer in ("stem", "stem_bn", "logits"):
         return {"stem": "conv1", "stem_bn": "bn1", "logits": "fc"}[layer]
-    stage, number, place, norm = unit(layer)
-    within = f"downsample.{int(norm)}" if place == "skip" else f"{'bn' if norm else 'conv'}{'abc'.index(place) + 1}"
+    stage, number, position, norm = split_name(layer)
+    within = (
+        f"downsample.{int(norm)}" if position == "skip" else f"{'bn' if norm else 'conv'}{'abc'.index(position) + 1}"
+    )
     return f"layer{stage}.{number - 1}.{within}"
 
 
-def in_keras(layer):
-    """stage1_unit2_a is conv2_block2_1_conv; the way round is number 0."""
+def to_keras(layer):
+    """Rename stage1_unit2_a to conv2_block2_1_conv; the shortcut is number 0."""
     if layer in ("stem", "stem_bn", "logits"):
         return {"stem": "conv1_conv", "stem_bn": "conv1_bn", "logits": ("predictions", "probs")}[layer]
-    stage, number, place, norm = unit(layer)
-    return f"conv{stage + 1}_block{number}_{['skip', 'a', 'b', 'c'].index(place)}_{'bn' if norm else 'conv'}"
+    stage, number, position, norm = split_name(layer)
+    return f"conv{stage + 1}_block{number}_{['skip', 'a', 'b', 'c'].index(position)}_{'bn' if norm else 'conv'}"
 
 
-IN_TORCHVISION = {"torchvision": make_mapping(in_torchvision)}
-IN_KERAS = {"keras": make_mapping(in_keras, bgr=True)}
+TORCHVISION_MAPPING = {"torchvision": make_mapping(to_torchvision)}
+KERAS_MAPPING = {"keras": make_mapping(to_keras, bgr=True)}
 TORCHVISION = {
     "resnet18": (torchvision_weights("resnet18-f37072fd.pth", 69.758),),
     "resnet34": (torchvision_weights("resnet34-b627a593.pth", 73.314),),
@@ -56,8 +58,8 @@ TORCHVISION = {
     ),
 }
 KERAS = {  # parameters, weights
-    name: (params, tf_slim_weights(name, whole, headless, accuracy, MIT, folder="resnet"))
-    for name, params, whole, headless, accuracy in (
+    name: (params, tf_slim_weights(name, complete, headless, accuracy, MIT, folder="resnet"))
+    for name, params, complete, headless, accuracy in (
         ("resnet50", 25_583_592, "2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626", 74.9),
         ("resnet101", 44_601_832, "f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21", 76.4),
         ("resnet152", 60_268_520, "100835be76be38e30d865e96f2aaae62", "ee4c566cf9a93f14d82f913c2dc6dd0c", 76.6),

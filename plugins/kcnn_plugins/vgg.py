@@ -1,15 +1,15 @@
-"""VGG (Simonyan & Zisserman, 2014): 3x3 convolutions all the way down."""
+"""VGG (Simonyan & Zisserman, 2014): 3x3 convolutions throughout."""
 
 from functools import partial
 
 from kcnn import Architecture
 from kcnn.blocks import Norm, conv, max_pool, wide_head
 from kcnn.graph.ops import CENTERED, STANDARDIZED, Rescale
-from kcnn_plugins.vgg_weights import FEATURES, IN_KERAS, IN_TORCHVISION, KERAS, TORCHVISION
+from kcnn_plugins.vgg_weights import FEATURES, KERAS, KERAS_MAPPING, TORCHVISION, TORCHVISION_MAPPING
 
 
-def vgg(x, *, repeats: tuple[int, ...], widths: tuple[int, ...] = (64, 128, 256, 512, 512), norm: Norm = False):
-    """Stages of `repeats` convolutions and a pool (arXiv:1409.1556, table 1: columns A, B, D and E)."""
+def backbone(x, *, repeats: tuple[int, ...], widths: tuple[int, ...] = (64, 128, 256, 512, 512), norm: Norm = False):
+    """Apply stages of `repeats` convolutions and a pool (arXiv:1409.1556, table 1: columns A, B, D and E)."""
     for stage, (count, width) in enumerate(zip(repeats, widths, strict=True), 1):
         for unit in range(1, count + 1):
             x = conv(x, width, 3, bias=True, norm=norm, name=f"conv{stage}_{unit}")
@@ -17,24 +17,29 @@ def vgg(x, *, repeats: tuple[int, ...], widths: tuple[int, ...] = (64, 128, 256,
     return x
 
 
-def published(name: str, *repeats: int, params: int) -> Architecture:
+def make_architecture(name: str, *repeats: int, params: int) -> Architecture:
+    """Return the network with its variants."""
     norm = name.endswith("_bn")
     torchvision = {
         "rescale": STANDARDIZED,
         "head": partial(wide_head, pool=7),
-        "weight_mappings": IN_TORCHVISION,
+        "weight_mappings": TORCHVISION_MAPPING,
         "weights": TORCHVISION[name],
     }
     variants = {"torchvision": torchvision}
     if name in KERAS:
-        variants["keras"] = {"rescale": CENTERED, "weight_mappings": IN_KERAS, "weights": KERAS[name]}
-    if name in FEATURES:  # trained from Caffe's, for detectors; with no classifier
-        caffes = Rescale(1.0, (-123.0, -117.0, -104.0))
-        variants["features"] = {"rescale": caffes, "weight_mappings": IN_TORCHVISION, "weights": FEATURES[name]}
+        variants["keras"] = {"rescale": CENTERED, "weight_mappings": KERAS_MAPPING, "weights": KERAS[name]}
+    if name in FEATURES:  # trained from Caffe's, for detectors; without a classifier
+        caffe_rescale = Rescale(1.0, (-123.0, -117.0, -104.0))
+        variants["features"] = {
+            "rescale": caffe_rescale,
+            "weight_mappings": TORCHVISION_MAPPING,
+            "weights": FEATURES[name],
+        }
     return Architecture(
-        backbone=vgg,
+        backbone=backbone,
         head=wide_head,
-        reference="arXiv:1409.1556, table 1" + ("; batch normalisation and biases as in torchvision" if norm else ""),
+        reference="arXiv:1409.1556, table 1" + ("; batch normalization and biases as in torchvision" if norm else ""),
         year=2014,
         options={"repeats": repeats, "norm": norm},
         params=params,
@@ -42,11 +47,11 @@ def published(name: str, *repeats: int, params: int) -> Architecture:
     )
 
 
-vgg11 = published("vgg11", 1, 1, 2, 2, 2, params=132_863_336)
-vgg13 = published("vgg13", 2, 2, 2, 2, 2, params=133_047_848)
-vgg16 = published("vgg16", 2, 2, 3, 3, 3, params=138_357_544)
-vgg19 = published("vgg19", 2, 2, 4, 4, 4, params=143_667_240)
-vgg11_bn = published("vgg11_bn", 1, 1, 2, 2, 2, params=132_868_840)
-vgg13_bn = published("vgg13_bn", 2, 2, 2, 2, 2, params=133_053_736)
-vgg16_bn = published("vgg16_bn", 2, 2, 3, 3, 3, params=138_365_992)
-vgg19_bn = published("vgg19_bn", 2, 2, 4, 4, 4, params=143_678_248)
+vgg11 = make_architecture("vgg11", 1, 1, 2, 2, 2, params=132_863_336)
+vgg13 = make_architecture("vgg13", 2, 2, 2, 2, 2, params=133_047_848)
+vgg16 = make_architecture("vgg16", 2, 2, 3, 3, 3, params=138_357_544)
+vgg19 = make_architecture("vgg19", 2, 2, 4, 4, 4, params=143_667_240)
+vgg11_bn = make_architecture("vgg11_bn", 1, 1, 2, 2, 2, params=132_868_840)
+vgg13_bn = make_architecture("vgg13_bn", 2, 2, 2, 2, 2, params=133_053_736)
+vgg16_bn = make_architecture("vgg16_bn", 2, 2, 3, 3, 3, params=138_365_992)
+vgg19_bn = make_architecture("vgg19_bn", 2, 2, 4, 4, 4, params=143_678_248)

@@ -1,4 +1,4 @@
-"""Names for VGG's layers in torchvision's and Keras' files, and the weights they publish."""
+"""VGG: layer names in torchvision's and Keras' files, and the weights that they publish."""
 
 from kcnn import WeightMapping
 from kcnn.architectures.publishers import make_mapping, tf_slim_weights, torchvision_weights
@@ -7,32 +7,31 @@ OXFORD = "CC-BY-4.0, Visual Geometry Group, Oxford"
 TOP = {"fc6": ("classifier.0", "fc1"), "fc7": ("classifier.3", "fc2"), "logits": ("classifier.6", "predictions")}
 
 
-def in_torchvision(layers):
-    """torchvision numbers convolutions, normalisations, activations and pools in one sequence."""
-    found, index, stage = {}, 0, 1
+def to_torchvision(layers):
+    """Number convolutions, normalizations, activations and pools in one sequence, as torchvision does."""
+    names, index, stage = {}, 0, 1
     for layer in layers:
         if layer in TOP:
-            found[layer] = TOP[layer][0]
+            names[layer] = TOP[layer][0]
             continue
-        here = int(layer[4])
-        index += here - stage  # a pool
-        stage = here
+        index += int(layer[4]) - stage  # a pool
+        stage = int(layer[4])
         if layer.endswith("_bn"):
-            found[layer] = f"features.{index - 1}"
+            names[layer] = f"features.{index - 1}"
             index += 1
         else:
-            found[layer] = f"features.{index}"
+            names[layer] = f"features.{index}"
             index += 2
-    return found
+    return names
 
 
-def in_keras(layer):
-    """conv1_2 is block1_conv2."""
+def to_keras(layer):
+    """Rename conv1_2 to block1_conv2."""
     return TOP[layer][1] if layer in TOP else f"block{layer[4]}_conv{layer[6:]}"
 
 
-IN_TORCHVISION = {"torchvision": WeightMapping(names=in_torchvision)}
-IN_KERAS = {"keras": make_mapping(in_keras, bgr=True)}
+TORCHVISION_MAPPING = {"torchvision": WeightMapping(names=to_torchvision)}
+KERAS_MAPPING = {"keras": make_mapping(to_keras, bgr=True)}
 TORCHVISION = {
     name: (torchvision_weights(f"{name}-{digits}.pth", accuracy),)
     for name, digits, accuracy in (
