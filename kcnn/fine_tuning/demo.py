@@ -9,7 +9,7 @@ from kcnn.data import ImageDataset, load
 from kcnn.data.sources import find_source
 
 SHAPE = (32, 32, 1)
-NETWORK = ModelSpec(network="convnet", options={"act": "relu"}, input_shape=SHAPE, weights="demo")
+NETWORK = ModelSpec(network="convnet", options={"activation": "relu"}, input_shape=SHAPE, weights="demo")
 TRAIN_IMAGES, VALIDATION_IMAGES = 20, 10  # of each class
 
 

@@ -11,6 +11,10 @@ from kcnn.architectures.spec import to_json_value
 from kcnn.graph.graph import Graph
 
 
+class OldFormatError(ValueError):
+    """Raised for a file that an older version of kcnn wrote, in a format that is no longer read."""
+
+
 def make_metadata(graph: Graph) -> dict[str, Any]:
     """Return the metadata of the model that is built from a graph.
 
@@ -50,9 +54,9 @@ def parse_metadata(fields: Mapping[str, Any], path: Any) -> dict[str, Any]:
         The metadata; empty where there is none.
 
     Raises:
-        ValueError: An older version of kcnn wrote the file.
+        OldFormatError: An older version of kcnn wrote the file.
     """
     metadata = json.loads(fields.get("metadata", "{}"))
     if "card" in fields or (metadata and "spec" not in metadata):
-        raise ValueError(f"{path} was written by an older version of kcnn in a format that is no longer read")
+        raise OldFormatError(f"{path} was written by an older version of kcnn in a format that is no longer read")
     return metadata

@@ -5,9 +5,6 @@ from .loading import (
     PartialWeightsWarning as PartialWeightsWarning,
 )
 from .loading import (
-    find_published as find_published,
-)
-from .loading import (
     load_into_graph as load_into_graph,
 )
 from .loading import (
@@ -15,4 +12,13 @@ from .loading import (
 )
 from .loading import (
     save_weights as save_weights,
+)
+from .matching import (
+    LoadReport as LoadReport,
+)
+from .matching import (
+    TensorMatch as TensorMatch,
+)
+from .published import (
+    find_published as find_published,
 )

@@ -1,14 +1,13 @@
-"""Weights: into a file, and out of anybody's file into a model, strictly and with a report."""
+"""Save the weights of a model, and load weights from any file into a model, strictly and with a report."""
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kcnn.architectures.architecture import Weights
 from kcnn.architectures.registry import get_architecture
@@ -16,173 +15,112 @@ from kcnn.architectures.spec import ModelSpec, summary, trace
 from kcnn.atomic_io import replace_atomically
 from kcnn.graph.graph import Graph
 from kcnn.graph.tracing import topological_order
+from kcnn.weights.published import find_published, find_variants
 
-DEMO = "demo"  # the weights that kcnn comes with
+if TYPE_CHECKING:
+    from kcnn.weights.formats import StoredWeights
+    from kcnn.weights.matching import LoadReport, NetworkLayers
 
 
 class PartialWeightsWarning(UserWarning):
-    """Weights were set although something speaks against it: some do not fit, or another network wrote the file."""
+    """Warns that weights were set although some do not fit, or another network wrote the file."""
 
 
 def save_weights(model: Any, path: str | PathLike[str]) -> None:
-    """Write every weight of a flat Keras model, and its card where it has one, to a .safetensors file.
+    """Save every weight of a flat Keras model, and its metadata where it has any, to a .safetensors file.
 
-    One tensor per variable, "layer/variable".
+    Args:
+        model: The model. Each variable becomes one tensor, "layer/variable".
+        path: The file. It is replaced only when it is complete.
+
+    Raises:
+        ValueError: The model is not flat.
     """
     import numpy as np
     from safetensors.numpy import save_file
 
-    card = getattr(model, "metadata", {})
+    metadata = getattr(model, "metadata", {})
+    prefix = metadata.get("spec", {}).get("prefix", "")
     tensors = {
-        f"{layer.name.removeprefix(card.get('spec', {}).get('prefix', ''))}/{variable.name}": np.ascontiguousarray(
-            variable.numpy()
-        )
+        f"{layer.name.removeprefix(prefix)}/{variable.name}": np.ascontiguousarray(variable.numpy())
         for layer in model.layers
         for variable in layer.weights
     }
     if len(tensors) != len(model.weights):
-        raise ValueError(f"{model.name!r} is not flat: some of its weights have no name of their own")
+        raise ValueError(f"{model.name!r} is not flat: some weights have no layer of their own")
     with replace_atomically(path) as temporary:
-        save_file(tensors, temporary, {"metadata": json.dumps(card)})
+        save_file(tensors, temporary, {"metadata": json.dumps(metadata)})
 
 
 def load_weights(
     model: Any, weights: str | PathLike[str] = "imagenet", *, strict: bool | None = None, head: bool = True
-) -> Any:
-    """Set a model's weights from a file, from published ones by name, or "demo", and report what became of each.
+) -> "LoadReport":
+    """Load weights into a model, from a file or pretrained ones by name.
 
-    Files are safetensors, .keras, .weights.h5, .h5 or PyTorch's, of kcnn or of a library whose
-    layout the network's plugin knows. Another number of classes keeps the new head as it was, and
-    `head=False` the classifier even where the number is the same; the first kernel is adapted to
-    another number of input channels. What else does not fit is an error that names it, and nothing is
-    set; in a network that was built with `changes`, or with `strict=False`, what fits is set and a
-    warning names the rest.
+    Files are safetensors, .keras, .weights.h5, .h5 or PyTorch's, of kcnn or of a library whose layer names the
+    network's plugin maps. A classifier for another number of classes keeps its values. The first kernel is adapted to
+    another number of input channels.
 
-    Returns a Report: matched, adapted, missing, unexpected, unused. FileNotFoundError, ValueError
-    (damaged, or of another network), ImportError (torch is needed), NotFetched.
+    Args:
+        model: A flat Keras model.
+        weights: The file, or a name such as "imagenet", or "demo".
+        strict: Whether anything that does not fit is an error, which sets nothing; otherwise what fits is set and a
+            warning names the rest. The default is strict unless the network was built with overrides.
+        head: Whether the classifier is loaded.
+
+    Returns:
+        What happened to each tensor: matched, adapted, missing, unexpected, unused.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged, belongs to another network, or does not fit.
+        ImportError: A file of PyTorch is read without torch.
+        DownloadError: Published weights cannot be downloaded.
     """
     return load_into_graph(model, trace_metadata(getattr(model, "metadata", {})), weights, strict, head)
 
 
 def load_into_graph(
     model: Any,
-    drawing: Graph | None,
+    graph: Graph | None,
     weights: str | PathLike[str] = "imagenet",
     strict: bool | None = None,
     with_head: bool = True,
-) -> Any:
-    """load_weights for a model whose drawing is at hand; without one only files with the model's own names are read."""
-    from kcnn.weights.downloads import download
-    from kcnn.weights.formats import read_weights
-    from kcnn.weights.matching import match_weights
-    from kcnn.weights.packaged import find_packaged
+) -> "LoadReport":
+    """Load weights into the model of a graph; otherwise like `load_weights`.
 
-    plan = drawing.architecture if drawing else None
-    found_for = find_published(drawing, weights)
-    path = download(found_for) if found_for else find_packaged(drawing) if weights == DEMO else Path(weights)
-    stored = read_weights(path)
-    whole = _whole(drawing) if drawing else None
-    layers = _layers(whole)
-    body = {x.name for x in topological_order(whole.features)} if whole else set()
-    head = [layer for layer in layers if layer not in body] if whole else ["logits"]
-    new_head = not with_head or bool(
-        drawing and plan and drawing.spec and drawing.spec.classes not in (None, plan.classes)
-    )
-    try:
-        report, found = match_weights(
-            model, stored, plan.weight_mappings if plan else {}, layers, head, new_head, with_head
-        )
-    except ValueError as error:
-        raise ValueError(f"{path} is of another network: {error}{_readers(drawing, stored)}") from None
-    if not found:
-        raise ValueError(f"{path} is of another network: {_unfit(report)}{_readers(drawing, stored)}")
-    card = getattr(model, "metadata", {})
-    doubts = _doubts(report, stored.metadata, card, drawing, found_for)
-    lenient = bool(card.get("spec", {}).get("overrides")) if strict is None else not strict
-    scaled = stored.metadata.get("rescale", card.get("rescale")) == card.get("rescale")
-    if (report.missing or report.unexpected or not scaled) and not lenient:
-        headless = head and all(name.rpartition("/")[0] in head for name in report.missing) and report.missing
-        hint = "; for a head of your own build with top=False, or with another number of classes" if headless else ""
-        raise ValueError(f"{path}: {'; '.join(doubts)}{hint}")
-    for variable, array in found:
+    Args:
+        model: A flat Keras model.
+        graph: Its graph; without one only files with the model's own layer names are read.
+        weights: The file, or a name.
+        strict: As of `load_weights`.
+        with_head: Whether the classifier is loaded.
+
+    Returns:
+        What happened to each tensor.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError, DownloadError: As from `load_weights`.
+    """
+    file = _resolve(graph, weights)
+    report, assignments = _match(model, graph, file, with_head)
+    _check(model, graph, file, report, strict)
+    for variable, array in assignments:
         variable.assign(array)
-    if doubts:
-        warnings.warn(f"{path}: {'; '.join(doubts)}", PartialWeightsWarning, stacklevel=3)
-    if card:
-        by_file = (w for w in (plan.weights if plan else ()) if w.url.rpartition("/")[2] == path.name)
-        model.update_metadata(**_facts(found_for or next(by_file, None), path, report, stored.metadata, card))
+    _record(model, graph, file, report)
     return report
 
 
-def find_published(drawing: Graph | None, weights: str | PathLike[str]) -> Weights | None:
-    """The published weights that a word means for a network, its options, top and input size; None for a file.
-
-    None too for those that kcnn comes with, "demo".
-
-    ValueError where there are none, with those there are; FileNotFoundError; ImportError where their file takes torch.
-    """
-    if not isinstance(weights, str | PathLike):
-        raise TypeError(f"weights are a file or published ones by name, not {weights!r}")
-    if weights == DEMO:
-        from kcnn.weights.packaged import find_packaged
-
-        find_packaged(drawing)
-        return None
-    if not isinstance(weights, str) or Path(weights).is_file() or Path(weights).suffix or "/" in weights:
-        if not Path(weights).is_file():
-            raise FileNotFoundError(f"there is no weights file {weights}")
-        return None
-    if drawing is None or drawing.architecture is None or drawing.spec is None:
-        raise ValueError(f"{weights!r} is no file, and only a network of kcnn's or of a plugin has weights by name")
-    plan = drawing.architecture
-    if not plan.weights:
-        others = [name for name in _siblings(drawing) if get_architecture(name).weights]
-        have = f"; {' and '.join(others)} {'have' if len(others) > 1 else 'has'}" if others else ""
-        raise ValueError(f"{drawing.name} has no published weights of its own{have}")
-    named = [w for w in plan.weights if w.name == weights]
-    if not named:
-        there = ", ".join(dict.fromkeys(w.name for w in plan.weights))
-        raise ValueError(f"{weights!r} is neither a file nor published weights of {drawing.name}; there are {there}")
-    options = {**plan.defaults(), **drawing.spec.options}
-    fit = [w for w in named if all(options.get(option) == value for option, value in w.options.items())]
-    if not fit:
-        widths = dict.fromkeys(", ".join(f"{o}={v}" for o, v in w.options.items()) for w in named)
-        raise ValueError(f"{weights!r} weights of {drawing.name} are published for {'; '.join(widths)} only")
-    whole = drawing.spec.top and not drawing.spec.outputs
-    best = min(fit, key=lambda w: (w.top is not whole, abs(w.crop - drawing.input.shape[0])))
-    if best.url.endswith((".pth", ".pt", ".bin")) and not find_spec("torch"):
-        raise ImportError(f'{best.url} is a file of PyTorch\'s, which takes torch: pip install "kcnn[torch]"')
-    return best
-
-
-def _siblings(drawing: Graph) -> list[str]:
-    """The network and its variants by name, without the one that was drawn."""
-    if drawing.spec is None or not isinstance(drawing.spec.network, str):
-        return []
-    owner, colon, rest = drawing.spec.network.rpartition(":")
-    bare = owner + colon + rest.partition(".")[0]
-    return [
-        name
-        for name in (bare, *(f"{bare}.{v}" for v in get_architecture(bare).variants))
-        if name != drawing.spec.network
-    ]
-
-
-def _readers(drawing: Graph | None, stored: Any) -> str:
-    """The variants of the network whose layouts know most of a file's layers, in words."""
-    from kcnn.weights.matching import recognize_naming
-
-    found = []
-    for name in _siblings(drawing) if drawing else []:
-        layouts, layers = get_architecture(name).weight_mappings, _layers(trace(name))
-        with suppress(ValueError):
-            if layouts and recognize_naming(stored, layouts, layers, "").hits > len(layers) / 2:
-                found.append(name)
-    return f"; it may be one for {' or '.join(found)}" if found else ""
-
-
 def trace_metadata(metadata: Mapping[str, Any], **changes: Any) -> Graph | None:
-    """Return the graph of a model's metadata, with fields of its spec replaced; None where no plugin publishes it."""
+    """Trace the network of a model's metadata.
+
+    Args:
+        metadata: The metadata.
+        **changes: Fields of its spec to replace.
+
+    Returns:
+        The graph; None where no plugin publishes the network.
+    """
     if not metadata.get("distribution"):
         return None
     spec = ModelSpec.from_json(metadata["spec"])
@@ -192,82 +130,183 @@ def trace_metadata(metadata: Mapping[str, Any], **changes: Any) -> Graph | None:
         return replace(spec, network=name, **changes).trace()
 
 
-def _whole(drawing: Graph) -> Graph:
-    """The same network with its top and, where the size allows, its auxiliary classifiers: all that a file may have."""
-    assert drawing.spec is not None
-    assert drawing.architecture is not None
-    spec = replace(drawing.spec, input_shape=drawing.input.shape, top=True, outputs=(), prefix="")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if drawing.architecture.aux:
-            with suppress(ValueError):  # too small a map for them
-                return replace(spec, aux=True).trace()
-        with suppress(ValueError):  # too small a map for the head
-            return replace(spec, aux=False).trace()
-    return drawing
+@dataclass(frozen=True)
+class _File:
+    """A file of weights: where it is, what it holds, and whose it is where it is published."""
+
+    path: Path
+    stored: "StoredWeights"
+    published: Weights | None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return self.stored.metadata
 
 
-def _layers(drawing: Graph | None) -> list[str]:
-    """The layers that have weights, in order."""
-    return [row.name for row in summary(drawing) if row.params or row.non_trainable_params] if drawing else []
+def _resolve(graph: Graph | None, weights: str | PathLike[str]) -> _File:
+    """Find, download and read the file of some weights."""
+    from kcnn.weights.downloads import download
+    from kcnn.weights.formats import read_weights
+    from kcnn.weights.packaged import DEMO, find_packaged
+
+    published = find_published(graph, weights)
+    path = download(published) if published else find_packaged(graph) if weights == DEMO else Path(weights)
+    return _File(path, read_weights(path), published)
 
 
-def _doubts(
-    report: Any, wrote: Mapping[str, Any], card: Mapping[str, Any], drawing: Graph | None, weights: Weights | None
-) -> list[str]:
-    """What speaks against a file: tensors that do not fit, another scaling of pixels, network, or options."""
-    doubts = [_unfit(report)] if report.missing or report.unexpected else []
-    if wrote and card:
-        if wrote["rescale"] != card["rescale"]:
-            doubts.append(f"its pixels were rescaled by {wrote['rescale']}, here they are by {card['rescale']}")
-        theirs, ours = (one["spec"]["network"].rpartition(":")[2] for one in (wrote, card))
-        if theirs != ours:
-            doubts.append(f"it was written by {theirs}, and this is {ours}")
-    if weights and drawing and drawing.architecture and drawing.spec:
-        usual = drawing.architecture.defaults()
-        harmless = {*weights.options, "dropout", "drop_path"}
-        other = {k: v for k, v in drawing.spec.options.items() if k not in harmless and v != usual[k]}
-        doubts += [f"it was trained with {k}={usual[k]!r}, here it is {value!r}" for k, value in other.items()]
-    return doubts
+def _match(model: Any, graph: Graph | None, file: _File, with_head: bool) -> tuple["LoadReport", list[tuple[Any, Any]]]:
+    """Match the tensors of a file; ValueError where none of them fits."""
+    from kcnn.weights.matching import match_weights
+
+    mappings = graph.architecture.weight_mappings if graph and graph.architecture else {}
+    try:
+        report, assignments = match_weights(model, file.stored, mappings, _find_layers(graph, with_head))
+        problem = "" if assignments else _describe_misfits(report)
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        raise ValueError(f"{file.path} belongs to another network: {problem}{_suggest_variants(graph, file)}") from None
+    return report, assignments
 
 
-def _unfit(report: Any) -> str:
-    """What did not fit, shortly: the first few of each."""
+def _check(model: Any, graph: Graph | None, file: _File, report: "LoadReport", strict: bool | None) -> None:
+    """Raise or warn where a file does not fit, or was trained otherwise."""
+    metadata = getattr(model, "metadata", {})
+    concerns = [*_compare_metadata(file.metadata, metadata), *_compare_options(file.published, graph)]
+    has_misfits = bool(report.missing or report.unexpected)
+    if has_misfits:
+        concerns.insert(0, _describe_misfits(report))
+    is_rescaled_alike = file.metadata.get("rescale", metadata.get("rescale")) == metadata.get("rescale")
+    is_strict = not metadata.get("spec", {}).get("overrides") if strict is None else strict
+    if is_strict and (has_misfits or not is_rescaled_alike):
+        raise ValueError(f"{file.path}: {'; '.join(concerns)}{_suggest_new_head(graph, report)}")
+    if concerns:
+        warnings.warn(f"{file.path}: {'; '.join(concerns)}", PartialWeightsWarning, stacklevel=4)
 
-    def few(names: Any) -> str:
-        return ", ".join(list(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
-    said = [f"{len(report.matched)} tensors fit"]
-    if report.missing:
-        said.append(f"missing are {few([f'{name} ({why})' for name, why in report.missing.items()])}")
-    if report.unexpected:
-        said.append(f"unexpected are {few(report.unexpected)}")
-    return "; ".join(said)
+def _record(model: Any, graph: Graph | None, file: _File, report: "LoadReport") -> None:
+    """Write into a model's metadata whose weights it has and, with their head, their classes and preprocessing."""
+    if not getattr(model, "metadata", {}):
+        return
+    listed = graph.architecture.weights if graph and graph.architecture else ()
+    by_name = (weights for weights in listed if weights.url.rpartition("/")[2] == file.path.name)
+    published = file.published or next(by_name, None)
+    facts: dict[str, Any] = {"weights": _describe_source(published, file.path)}
+    if "logits/kernel" in report.matched:
+        facts |= _describe_classes(published, file.metadata, model.metadata)
+    model.update_metadata(**facts)
 
 
-def _facts(
-    weights: Weights | None, path: Path, report: Any, wrote: Mapping[str, Any], card: Mapping[str, Any]
+def _describe_source(published: Weights | None, path: Path) -> dict[str, str]:
+    if published is None:
+        return {"file": path.name}
+    return {name: getattr(published, name) for name in ("name", "source", "url", "license")}
+
+
+def _describe_classes(
+    published: Weights | None, file_metadata: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a card says of its weights: whose they are and, with their head, how pictures go in and answers come out."""
     from kcnn.architectures.class_names import load_class_names
 
-    facts: dict[str, Any] = {"weights": {"file": path.name}}
-    if weights:
-        facts["weights"] = {
-            "name": weights.name,
-            "source": weights.source,
-            "url": weights.url,
-            "license": weights.license,
-        }
-    if "logits/kernel" not in report.matched:
-        return facts
-    count = len(card["classes"]) if isinstance(card["classes"], list) else card["classes"]
-    facts["classes"] = load_class_names(weights.classes) if weights else wrote.get("classes", count)
-    facts |= {word: wrote.get(word) for word in ("preprocessing", "multi_label", "thresholds")}
-    if weights:
-        facts["preprocessing"] = {
-            "resize": weights.resize,
-            "crop": weights.crop,
-            "interpolation": weights.interpolation,
-        }
-    return facts
+    facts = {name: file_metadata.get(name) for name in ("preprocessing", "multi_label", "thresholds")}
+    if published:
+        facts["preprocessing"] = {name: getattr(published, name) for name in ("resize", "crop", "interpolation")}
+        return {**facts, "classes": load_class_names(published.classes)}
+    count = len(metadata["classes"]) if isinstance(metadata["classes"], list) else metadata["classes"]
+    return {**facts, "classes": file_metadata.get("classes", count)}
+
+
+def _find_layers(graph: Graph | None, with_head: bool) -> "NetworkLayers":
+    """The layers with weights of the complete network."""
+    from kcnn.weights.matching import NetworkLayers
+
+    if graph is None:
+        return NetworkLayers(is_head_new=not with_head, keeps_classifier=not with_head)
+    complete = _trace_complete(graph)
+    names = _weighted_layers(complete)
+    backbone = {x.name for x in topological_order(complete.features)}
+    has_other_classes = bool(
+        graph.architecture and graph.spec and graph.spec.classes not in (None, graph.architecture.classes)
+    )
+    return NetworkLayers(
+        names=names,
+        head=tuple(layer for layer in names if layer not in backbone),
+        is_head_new=not with_head or has_other_classes,
+        keeps_classifier=not with_head,
+    )
+
+
+def _trace_complete(graph: Graph) -> Graph:
+    """The network with its head and, where the size allows, its auxiliary classifiers: all that a file may have."""
+    assert graph.spec is not None
+    assert graph.architecture is not None
+    spec = replace(graph.spec, input_shape=graph.input.shape, top=True, outputs=(), prefix="")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if graph.architecture.aux:
+            with suppress(ValueError):  # the map is too small for them
+                return replace(spec, aux=True).trace()
+        with suppress(ValueError):  # the map is too small for the head
+            return replace(spec, aux=False).trace()
+    return graph
+
+
+def _weighted_layers(graph: Graph) -> tuple[str, ...]:
+    """The layers that have weights, in order."""
+    return tuple(layer.name for layer in summary(graph) if layer.params or layer.non_trainable_params)
+
+
+def _compare_metadata(file: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
+    """How the model that wrote a file differs: its scaling of pixels, its network."""
+    if not file or not model:
+        return
+    if file["rescale"] != model["rescale"]:
+        yield f"its pixels were rescaled by {file['rescale']}, this model rescales by {model['rescale']}"
+    theirs, ours = (metadata["spec"]["network"].rpartition(":")[2] for metadata in (file, model))
+    if theirs != ours:
+        yield f"it was written by {theirs}, this model is {ours}"
+
+
+def _compare_options(published: Weights | None, graph: Graph | None) -> Iterator[str]:
+    """Options of a network that differ from those that published weights were trained with."""
+    if published is None or graph is None or graph.architecture is None or graph.spec is None:
+        return
+    defaults = graph.architecture.defaults()
+    harmless = {*published.options, "dropout", "drop_path"}
+    for option, value in graph.spec.options.items():
+        if option not in harmless and value != defaults[option]:
+            yield f"it was trained with {option}={defaults[option]!r}, this model has {value!r}"
+
+
+def _describe_misfits(report: "LoadReport") -> str:
+    """What does not fit: the first few of each kind."""
+
+    def join_first(names: Any) -> str:
+        return ", ".join(list(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+    texts = [f"{len(report.matched)} tensors match"]
+    if report.missing:
+        texts.append(f"missing {join_first([f'{name} ({reason})' for name, reason in report.missing.items()])}")
+    if report.unexpected:
+        texts.append(f"unexpected {join_first(report.unexpected)}")
+    return "; ".join(texts)
+
+
+def _suggest_new_head(graph: Graph | None, report: "LoadReport") -> str:
+    """Where only the head is missing, how to build a model with a new one."""
+    head = _find_layers(graph, with_head=True).head
+    is_only_head = report.missing and all(name.rpartition("/")[0] in head for name in report.missing)
+    return "; for a new head, build with top=False or with another number of classes" if is_only_head else ""
+
+
+def _suggest_variants(graph: Graph | None, file: _File) -> str:
+    """The variants of the network whose mappings know most of a file's layers."""
+    from kcnn.weights.matching import recognize_naming
+
+    names = []
+    for name in find_variants(graph) if graph else []:
+        mappings, layers = get_architecture(name).weight_mappings, _weighted_layers(trace(name))
+        with suppress(ValueError):
+            if mappings and recognize_naming(file.stored, mappings, layers, "").hits > len(layers) / 2:
+                names.append(name)
+    return f"; it may belong to {' or '.join(names)}" if names else ""

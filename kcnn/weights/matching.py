@@ -1,7 +1,7 @@
-"""Which tensor of a file belongs to which variable of a model, turned round where libraries lay it otherwise."""
+"""Which tensor of a file belongs to which variable of a model, with axes in the order that Keras has them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -9,219 +9,338 @@ import numpy as np
 
 from kcnn.architectures.architecture import WeightMapping
 from kcnn.graph.tracing import topological_order
-from kcnn.keras_bridge.from_keras import producers
-from kcnn.weights.formats import CONVOLUTION, NORMALISATION, TORCH, Arrays, StoredWeights
+from kcnn.keras_bridge.keras_graph import operation, producers
+from kcnn.weights.formats import CONVOLUTION, NORMALIZATION, TORCH, Arrays, StoredWeights
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMatch:
+    """Describe what happened to one variable of a model.
+
+    Attributes:
+        target: "layer/variable" in the model.
+        source: "layer/variable" in the file; None where the file has none.
+        status: "matched" (set as it is), "adapted" (changed or kept on purpose) or "missing" (left as it was).
+        reason: Why it was adapted or is missing.
+    """
+
+    target: str
+    source: str | None
+    status: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor, by name: "layer/variable" as in the model, or as in the file where it is its own."""
+    """Describe what happened to every tensor when weights were loaded. Print it to see a list.
 
-    mapping: str  # whose names the file has: "kcnn", or a key of the architecture's layouts
-    matched: tuple[str, ...]
-    adapted: Mapping[str, str] = field(default_factory=dict)  # on purpose, and how
-    missing: Mapping[str, str] = field(default_factory=dict)  # in the model, without a tensor that fits, and why
-    unexpected: tuple[str, ...] = ()  # in the file, of no layer of the network
-    unused: tuple[str, ...] = ()  # in the file, of layers that the model was built without
+    Attributes:
+        mapping: Whose names the file has: "kcnn", or a key of the architecture's `weight_mappings`.
+        tensors: A record for each variable of the model.
+        unexpected: Tensors of the file that belong to no layer of the network.
+        unused: Tensors of the file of layers that the model was built without.
+    """
+
+    mapping: str
+    tensors: tuple[TensorMatch, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """Variables that were set as they are in the file."""
+        return tuple(match.target for match in self.tensors if match.status == "matched")
+
+    @property
+    def adapted(self) -> dict[str, str]:
+        """Variables that were adapted, or kept, on purpose, and how."""
+        return {match.target: match.reason for match in self.tensors if match.status == "adapted"}
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Variables without a tensor that fits, and why."""
+        return {match.target: match.reason for match in self.tensors if match.status == "missing"}
 
     def __str__(self) -> str:
         lines = [f"{len(self.matched)} tensors match (names as in {self.mapping})"]
-        for word in ("adapted", "missing"):
-            lines += [f"{word} {name}: {why}" for name, why in getattr(self, word).items()]
-        for word in ("unexpected", "unused"):
-            lines += [f"{word} {name}" for name in getattr(self, word)]
+        for status in ("adapted", "missing"):
+            lines += [f"{status} {name}: {reason}" for name, reason in getattr(self, status).items()]
+        for status in ("unexpected", "unused"):
+            lines += [f"{status} {name}" for name in getattr(self, status)]
         return "\n".join(lines)
 
 
-def match_weights(
-    model: Any,
-    stored: StoredWeights,
-    layouts: Mapping[str, WeightMapping],
-    whole: Sequence[str],
-    head: Sequence[str],
-    new_head: bool,
-    classifier: bool = True,
-) -> tuple[LoadReport, list[tuple[Any, np.ndarray]]]:
-    """The report, and each variable with the array it takes.
+@dataclass(frozen=True)
+class NetworkLayers:
+    """The layers with weights of a complete network, which a file of it may have.
 
-    `whole` are the layers with weights of the network in full, in order, and `head` those behind
-    the features. The last of them may differ in its number of classes; all of them keep the values
-    they have where the file has none of them and `new_head` says that they are meant to, and
-    classifiers do without `classifier`.
-    ValueError where the file has no layer of the network.
+    Attributes:
+        names: All of them, in order; none for a model that kcnn did not build.
+        head: Those after the features.
+        is_head_new: Whether the model has a new head, which a file need not have.
+        keeps_classifier: Whether the model's classifier keeps its values although the file has one.
+    """
+
+    names: tuple[str, ...] = ()
+    head: tuple[str, ...] = ("logits",)
+    is_head_new: bool = False
+    keeps_classifier: bool = False
+
+    @property
+    def classifiers(self) -> frozenset[str]:
+        """Layers of the head whose outputs are the classes."""
+        return frozenset(layer for layer in self.head if layer.endswith("logits")) or frozenset(self.head[-1:])
+
+
+def match_weights(
+    model: Any, stored: StoredWeights, mappings: Mapping[str, WeightMapping], network: NetworkLayers
+) -> tuple[LoadReport, list[tuple[Any, np.ndarray]]]:
+    """Match the tensors of a file with the variables of a model; nothing is set yet.
+
+    Args:
+        model: A flat Keras model.
+        stored: The content of the file.
+        mappings: How files of other libraries name the layers.
+        network: The layers of the complete network.
+
+    Returns:
+        The report, and each variable with the array to set.
+
+    Raises:
+        ValueError: The file has no layer of the network, or the model is not flat.
     """
     prefix = getattr(model, "metadata", {}).get("spec", {}).get("prefix", "")
-    made = {layer.name.removeprefix(prefix): layer for layer in _layers(model)}
-    whole = list(whole) or list(made)
-    speech = recognize_naming(stored, layouts, whole, prefix)
-    layout, layers, names = speech.mapping, speech.layers, speech.names
-    first = next((layer for layer in made.values() if hasattr(layer, "kernel_size")), None)
-    found: list[tuple[Any, np.ndarray]] = []
-    matched, adapted, missing = [], {}, {}
-    taken: set[tuple[str, str]] = set()
-    last = {layer for layer in head if layer.endswith("logits")} or {*head[-1:]}  # which bear the classes
-    headless = new_head and not any(names.get(layer, layer) in layers for layer in head)
-    for mine, layer in made.items():
-        theirs = names.get(mine, mine)
-        arrays = layers.get(theirs, {})
+    layers = {layer.name.removeprefix(prefix): layer for layer in _iterate_layers(model)}
+    naming = recognize_naming(stored, mappings, network.names or tuple(layers), prefix)
+    matcher = _Matcher(stored, naming, network, _find_first_kernel(layers))
+    pairs = [pair for name, layer in layers.items() for pair in matcher.match_layer(name, layer)]
+    assignments = [(variable, array) for _, variable, array in pairs if array is not None]
+    return _report(naming, network, tuple(match for match, _, _ in pairs), layers), assignments
+
+
+@dataclass(frozen=True)
+class _Matcher:
+    stored: StoredWeights
+    naming: "LayerNaming"
+    network: NetworkLayers
+    first_kernel: Any  # the variable that sees the channels of the image
+
+    def match_layer(self, name: str, layer: Any) -> Iterator[tuple[TensorMatch, Any, np.ndarray | None]]:
+        """For each variable of a layer: the record, the variable, and the array to set or None."""
+        source = self.naming.names.get(name, name)
+        arrays = self.naming.layers.get(source, {})
         for number, variable in enumerate(layer.weights):
-            address = f"{mine}/{variable.name}"
-            key = _key(stored, arrays, variable.name, number, len(layer.weights))
-            if key is None and headless and mine in head:
-                adapted[address] = "a new head: the file has none"
-                continue
+            target = f"{name}/{variable.name}"
+            key = _find_key(self.stored, arrays, variable.name, number, len(layer.weights))
             if key is None:
-                missing[address] = f"the file has no {theirs!r}" if not arrays else f"{theirs!r} has no {variable.name}"
+                yield self._match_nothing(name, target, source, bool(arrays)), variable, None
                 continue
-            taken.add((theirs, key))
-            if not classifier and mine in last:
-                adapted[address] = "a new head, as asked"
-                continue
-            array = _turned(arrays[key], layer, variable, stored.kind)
-            if layer is first and layout and layout.bgr and variable.name == "kernel":
-                array = array[:, :, ::-1]
-            wanted = tuple(variable.shape)
-            how = ""
-            if array.shape != wanted and layer is first and variable.name == "kernel":
-                array, how = _channels(array, wanted)
-            if array.shape == wanted:
-                found.append((variable, array))
-                if how:
-                    adapted[address] = how
-                else:
-                    matched.append(address)
-            elif mine in last and array.shape[:-1] == wanted[:-1]:
-                adapted[address] = f"a new head: {array.shape[-1]} classes in the file, {wanted[-1]} here"
-            else:
-                missing[address] = f"{array.shape} in the file, {wanted} here"
-    set_aside = {names.get(layer, layer) for layer in whole} - {names.get(layer, layer) for layer in made}
-    rest = [(layer, key) for layer, arrays in layers.items() for key in arrays if (layer, key) not in taken]
-    report = LoadReport(
-        mapping=speech.name,
-        matched=tuple(matched),
-        adapted=adapted,
-        missing=missing,
-        unexpected=tuple(f"{layer}/{key}" for layer, key in rest if layer not in set_aside),
-        unused=tuple(f"{layer}/{key}" for layer, key in rest if layer in set_aside),
+            array = self._to_keras_axes(arrays[key], layer, variable)
+            array, status, reason = self._fit(name, variable, array)
+            yield TensorMatch(target, f"{source}/{key}", status, reason), variable, array
+
+    def _match_nothing(self, name: str, target: str, source: str, has_layer: bool) -> TensorMatch:
+        network, names = self.network, self.naming.names
+        file_has_head = any(names.get(layer, layer) in self.naming.layers for layer in network.head)
+        if network.is_head_new and name in network.head and not file_has_head:
+            return TensorMatch(target, None, "adapted", "a new head: the file has none")
+        variable = target.rpartition("/")[2]
+        reason = f"{source!r} has no {variable}" if has_layer else f"the file has no {source!r}"
+        return TensorMatch(target, None, "missing", reason)
+
+    def _fit(self, name: str, variable: Any, array: np.ndarray) -> tuple[np.ndarray | None, str, str]:
+        """The array to set or None, the status, and its reason."""
+        is_classifier, shape = name in self.network.classifiers, tuple(variable.shape)
+        if is_classifier and self.network.keeps_classifier:
+            return None, "adapted", "a new head, as requested"
+        how = ""
+        if array.shape != shape and variable is self.first_kernel:
+            array, how = adapt_channels(array, shape)
+        if array.shape == shape:
+            return array, "adapted" if how else "matched", how
+        if is_classifier and array.shape[:-1] == shape[:-1]:
+            return None, "adapted", f"a new head: {array.shape[-1]} classes in the file, {shape[-1]} here"
+        return None, "missing", f"{array.shape} in the file, {shape} here"
+
+    def _to_keras_axes(self, array: np.ndarray, layer: Any, variable: Any) -> np.ndarray:
+        array = _transpose(array, layer, variable, self.stored.kind)
+        mapping = self.naming.mapping
+        is_bgr = mapping is not None and mapping.bgr and variable is self.first_kernel
+        return array[:, :, ::-1] if is_bgr else array
+
+
+def _find_first_kernel(layers: Mapping[str, Any]) -> Any:
+    """The kernel of the first convolution."""
+    first = next((layer for layer in layers.values() if hasattr(layer, "kernel_size")), None)
+    return next((variable for variable in first.weights if variable.name == "kernel"), None) if first else None
+
+
+def _report(
+    naming: "LayerNaming", network: NetworkLayers, tensors: tuple[TensorMatch, ...], layers: Mapping[str, Any]
+) -> LoadReport:
+    """The report, with the tensors of the file that no variable takes."""
+    names = naming.names
+    absent = {names.get(layer, layer) for layer in network.names} - {names.get(layer, layer) for layer in layers}
+    taken = {match.source for match in tensors}
+    rest = [
+        (layer, f"{layer}/{key}")
+        for layer, arrays in naming.layers.items()
+        for key in arrays
+        if f"{layer}/{key}" not in taken
+    ]
+    return LoadReport(
+        mapping=naming.name,
+        tensors=tensors,
+        unexpected=tuple(tensor for layer, tensor in rest if layer not in absent),
+        unused=tuple(tensor for layer, tensor in rest if layer in absent),
     )
-    return report, found
 
 
-def _layers(model: Any) -> Iterator[Any]:
+def _iterate_layers(model: Any) -> Iterator[Any]:
     """Layers that have weights, in the order in which the outputs are followed back."""
-    done: set[int] = set()
+    seen: set[int] = set()
     for tensor in topological_order(*model.outputs, sources=producers):
-        layer = tensor._keras_history.operation
-        if id(layer) not in done and getattr(layer, "weights", None):
-            done.add(id(layer))
-            if not hasattr(layer, "_layers") or not getattr(layer, "layers", None):
-                yield layer
-            else:
-                raise ValueError(f"{model.name!r} is not flat: {layer.name!r} is a model inside it")
+        layer = operation(tensor)
+        if id(layer) not in seen and getattr(layer, "weights", None):
+            seen.add(id(layer))
+            if getattr(layer, "layers", None):
+                raise ValueError(f"{model.name!r} is not flat: {layer.name!r} is a nested model")
+            yield layer
 
 
 @dataclass(frozen=True)
 class LayerNaming:
-    """The layout under which a file has the most layers of a network."""
+    """The naming under which a file has the most layers of a network.
+
+    Attributes:
+        name: "kcnn", or a key of the architecture's `weight_mappings`.
+        mapping: The mapping; None for kcnn's own names.
+        layers: Arrays by layer and variable, as in the file.
+        names: Each of the network's layers by its name in the file.
+        hits: Number of layers that the file has.
+    """
 
     name: str
-    mapping: WeightMapping | None  # None for kcnn's own names
-    layers: Mapping[str, Arrays]  # the file's
-    names: Mapping[str, str]  # of each of the network's layers in the file
-    hits: int  # layers that the file has
+    mapping: WeightMapping | None
+    layers: Mapping[str, Arrays]
+    names: Mapping[str, str]
+    hits: int
 
 
 def recognize_naming(
-    stored: StoredWeights, layouts: Mapping[str, WeightMapping], whole: Sequence[str], prefix: str
+    stored: StoredWeights, mappings: Mapping[str, WeightMapping], layers: Sequence[str], prefix: str
 ) -> LayerNaming:
-    """How a file names the layers `whole` of a network; ValueError where it has none of them."""
-    own = {layer: layer if layer in stored.layers else prefix + layer for layer in whole}
-    best = LayerNaming("kcnn", None, stored.layers, own, sum(theirs in stored.layers for theirs in own.values()))
-    for name, layout in layouts.items():
-        try:
-            named = layout.names(whole)
-        except (LookupError, ValueError):  # the network has layers, by its options, that the other library's has not
-            continue
-        layers = stored.counted() if layout.numbered else stored.layers
-        names = {}
-        for layer, theirs in named.items():
-            options = (theirs,) if isinstance(theirs, str) else theirs
-            names[layer] = next((one for one in options if one in layers), options[0])
-        hits = sum(theirs in layers for theirs in names.values())
-        if hits > best.hits:
-            best = LayerNaming(name, layout, layers, names, hits)
+    """Return how a file names the layers of a network.
+
+    Args:
+        stored: The content of the file.
+        mappings: How files of other libraries name the layers.
+        layers: The layers with weights of the network, in order.
+        prefix: Prefix of the model's layers.
+
+    Raises:
+        ValueError: The file has none of the layers.
+    """
+    own = {layer: layer if layer in stored.layers else prefix + layer for layer in layers}
+    best = LayerNaming("kcnn", None, stored.layers, own, sum(name in stored.layers for name in own.values()))
+    for name, mapping in mappings.items():
+        naming = _apply_mapping(name, mapping, stored, layers)
+        if naming and naming.hits > best.hits:
+            best = naming
     if not best.hits:
-        known = ", ".join(["kcnn", *layouts])
-        there = ", ".join(list(stored.layers)[:4]) or "nothing"
+        first = ", ".join(list(stored.layers)[:4]) or "nothing"
         raise ValueError(
-            f"it holds {there} ...: no layer of this network (which has {', '.join(whole[:3])}, ...), "
-            f"under none of the names it is known by ({known})"
+            f"it has {first}, ..., and no layer of this network (which has {', '.join(layers[:3])}, ...) "
+            f"by the names of {', '.join(['kcnn', *mappings])}"
         )
     return best
 
 
-def _key(stored: StoredWeights, arrays: Mapping[str, Any], variable: str, number: int, count: int) -> str | None:
-    """The file's word for a variable of a layer."""
+def _apply_mapping(
+    name: str, mapping: WeightMapping, stored: StoredWeights, layers: Sequence[str]
+) -> LayerNaming | None:
+    """The naming of one mapping; None where it knows no name for a layer that the network has by its options."""
+    try:
+        candidates = mapping.names(layers)
+    except (LookupError, ValueError):
+        return None
+    arrays = stored.count_from_zero() if mapping.numbered else stored.layers
+    names = {}
+    for layer, choices in candidates.items():
+        choices = (choices,) if isinstance(choices, str) else choices
+        names[layer] = next((choice for choice in choices if choice in arrays), choices[0])
+    return LayerNaming(name, mapping, arrays, names, sum(choice in arrays for choice in names.values()))
+
+
+def _find_key(stored: StoredWeights, arrays: Mapping[str, Any], variable: str, number: int, count: int) -> str | None:
+    """The file's name of a variable of a layer; None where it has none."""
     if variable in arrays:
         return variable
     if stored.kind == "torch":
-        for words in (CONVOLUTION, NORMALISATION):
-            if variable in words:
-                word = TORCH[words.index(variable)]
-                return word if word in arrays else None
+        for names in (CONVOLUTION, NORMALIZATION):
+            if variable in names:
+                key = TORCH[names.index(variable)]
+                return key if key in arrays else None
     by_number = f"#{number}"
     return by_number if by_number in arrays and len(arrays) == count else None
 
 
-def _turned(array: np.ndarray, layer: Any, variable: Any, kind: str) -> np.ndarray:
+def _transpose(array: np.ndarray, layer: Any, variable: Any, kind: str) -> np.ndarray:
     """An array with its axes as Keras has them."""
     if variable.name != "kernel":
         return array
     if kind == "torch" and array.ndim == 4:
-        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-        array = array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+        is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        array = array.transpose((2, 3, 0, 1) if is_depthwise else (2, 3, 1, 0))
     elif kind == "torch" and array.ndim == 2:
-        array = _flattened(array, layer).T
-    axes = len(variable.shape)  # a dense layer and a 1x1 convolution are one and the same
+        array = _reorder_flattened(array, layer).T
+    axes = len(variable.shape)  # a dense layer and a 1x1 convolution have the same weights
     if (array.ndim, axes) == (4, 2) and array.shape[:2] == (1, 1):
         return array[0, 0]
     return array[None, None] if (array.ndim, axes) == (2, 4) else array
 
 
-def _flattened(array: np.ndarray, layer: Any) -> np.ndarray:
-    """(units, features) for a map that was flattened rows first, where PyTorch's is channels first."""
-    map_shape = _map_before(layer)
+def _reorder_flattened(array: np.ndarray, layer: Any) -> np.ndarray:
+    """(units, features) for a map that was flattened channels last, where PyTorch flattens channels first."""
+    map_shape = _find_flattened_map(layer)
     if map_shape is None or array.shape[1] != np.prod(map_shape):
         return array
     rows, columns, channels = map_shape
     return array.reshape(-1, channels, rows, columns).transpose(0, 2, 3, 1).reshape(array.shape)
 
 
-def _map_before(layer: Any) -> tuple[int, ...] | None:
-    """The map that a dense layer's input was, where only a Flatten and layers without weights lie between."""
-    before = layer.input
+def _find_flattened_map(layer: Any) -> tuple[int, ...] | None:
+    """The shape that a dense layer's input had, where only a Flatten and layers without weights lie between."""
+    tensor = layer.input
     while True:
-        made_by = before._keras_history.operation
-        if isinstance(made_by, keras.layers.Flatten):
-            return tuple(made_by.input.shape[1:])
-        from_ = producers(before)
-        if len(from_) != 1 or getattr(made_by, "weights", None):
+        source = operation(tensor)
+        if isinstance(source, keras.layers.Flatten):
+            return tuple(source.input.shape[1:])
+        inputs = producers(tensor)
+        if len(inputs) != 1 or getattr(source, "weights", None):
             return None
-        before = from_[0]
+        tensor = inputs[0]
 
 
-def _channels(array: np.ndarray, wanted: tuple[int, ...]) -> tuple[np.ndarray, str]:
-    """The first kernel for another number of input channels, so that a grey picture gives what it gave before.
+def adapt_channels(array: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, str]:
+    """Adapt the first kernel to another number of input channels, so that a gray image gives what it gave before.
 
-    Each of more channels takes a channel of the file's in turn, divided by how often that is taken;
-    each of fewer takes the sum of every so-many-th.
+    Each of more channels takes one of the file's in turn, divided by how often that is taken. Each of fewer takes
+    the sum of every n-th.
+
+    Args:
+        array: (rows, columns, channels in the file, filters).
+        shape: (rows, columns, channels, filters) of the model's kernel.
+
+    Returns:
+        The new kernel and how it was adapted; the old one and "" where more than the channels differ.
     """
-    had, have = array.shape[2], wanted[2]
-    if array.shape[:2] + array.shape[3:] != wanted[:2] + wanted[3:]:
+    before, after = array.shape[2], shape[2]
+    if array.shape[:2] + array.shape[3:] != shape[:2] + shape[3:]:
         return array, ""
-    if have < had:
-        summed = np.stack([array[:, :, i::have].sum(axis=2) for i in range(have)], axis=2)
-        return summed, f"{had} channels summed to {have}"
-    turn = np.arange(have) % had
+    if after < before:
+        summed = np.stack([array[:, :, i::after].sum(axis=2) for i in range(after)], axis=2)
+        return summed, f"{before} channels summed to {after}"
+    turn = np.arange(after) % before
     shares = np.bincount(turn)[turn].astype(array.dtype)
-    return array[:, :, turn] / shares[:, None], f"{had} channels spread over {have}"
+    return array[:, :, turn] / shares[:, None], f"{before} channels spread over {after}"
