@@ -1,17 +1,17 @@
-"""Milliseconds an image of inference: deployed networks by each runtime, beside keras.applications' predict and torch.
+"""Inference latency per image: optimized networks in each runtime, beside keras.applications' predict and PyTorch.
 
-    python benchmarks/infer.py                            # both networks, batches of 1 and 32, 5 rounds
-    python benchmarks/infer.py mobilenet_v2 --batch 1
+    python benchmarks/infer.py                            # both networks, batch sizes 1 and 32, 5 rounds
+    python benchmarks/infer.py mobilenet_v2 --batch-size 1
     python benchmarks/infer.py --torch ~/torch/bin/python # torchvision from another environment
 
-At 224x224, random weights, oneDNN on for both sides of TensorFlow. Within a round every way runs once; figures are
-medians over the rounds. The networks are keras.applications' own, deployed by kcnn.export and exported by
-kcnn.export.formats; LiteRT's and ONNX's runtimes are used if they are installed (kcnn[litert,onnx]).
+At 224x224, random weights, oneDNN on for both sides of TensorFlow. Within a round every runtime runs once; figures are
+medians over the rounds. The networks are keras.applications' own, optimized and exported by kcnn.export; LiteRT and
+ONNX Runtime are used if they are installed (kcnn[litert,onnx]).
 
 One run on 2 cores (AVX2), times as fast as keras.applications' predict; in brackets its milliseconds an image:
 
                          MobileNet v2, 1 (98.6)   32 (21.2)   ResNet-50, 1 (226)   32 (81.9)
-    deployed, predict                   0.74        1.58             0.75            1.05
+    optimized, predict                  0.74        1.58             0.75            1.05
     predict_on_batch                    2.02        2.04             1.40            1.15
     SavedModel                          6.24        1.97             2.98            1.27
     LiteRT                             15.29        3.13             3.88            1.37
@@ -19,12 +19,12 @@ One run on 2 cores (AVX2), times as fast as keras.applications' predict; in brac
     ONNX                               13.97        2.90             3.67            1.43
     torchvision                         3.41        0.86             1.97            0.85
 
-Keras' predict spends 60 to 110 ms on each call before it computes; one image alone is for predict_on_batch or a file.
+Keras' predict spends 60 to 110 ms on each call before it computes; for one image use predict_on_batch or a file.
 There oneDNN's fused kernels are slow for one image where a ReLU6, or an addition and a ReLU, follow a convolution:
 10.3 ms for MobileNet's first expansion, and 0.7 ms with the same two operations apart, as they are in a file, whose
-weights are constants. keras.applications' graph has batch norms in between and is not fused, so for one image a
-deployed model under predict is the slower one. torch (channels last, inference_mode) is ahead of Keras' predict for one
-image, and behind every exported file in all four columns.
+weights are constants. keras.applications' graph has batch norms in between and is not fused, so for one image an
+optimized model under predict is the slower one. PyTorch (channels last, inference_mode) is faster than Keras' predict
+for one image, and slower than every exported file in all four columns.
 """
 
 import json
@@ -49,34 +49,35 @@ from statistics import median
 import keras, numpy as np
 import kcnn
 from kcnn.export.formats import export_model
-from kcnn.export.runtimes import serve
+from kcnn.export.runtimes import load_exported
 name, batches, rounds = json.loads(sys.argv[1])
 threads, folder = os.cpu_count(), Path(tempfile.mkdtemp())
 theirs = getattr(keras.applications, name)(weights=None)
 x = np.random.default_rng(0).uniform(0, 255, (max(batches), 224, 224, 3)).astype("uint8")
-deployed = kcnn.optimize_for_inference(theirs)
-ways = {
+optimized = kcnn.optimize_for_inference(theirs)
+runtimes = {
     "keras.applications, predict": lambda x: theirs.predict(x.astype("float32"), verbose=0),
-    "deployed, predict": lambda x: deployed.predict(x.astype("float32"), verbose=0),
-    "deployed, predict_on_batch": lambda x: deployed.predict_on_batch(x.astype("float32")),
+    "optimized, predict": lambda x: optimized.predict(x.astype("float32"), verbose=0),
+    "optimized, predict_on_batch": lambda x: optimized.predict_on_batch(x.astype("float32")),
 }
-files = {"deployed, saved_model": "saved_model"}
+files = {"optimized, saved_model": "saved_model"}
 if find_spec("ai_edge_litert"):
-    files |= {"deployed, litert": "litert", "deployed, litert-int8": "litert-int8"}
+    files |= {"optimized, litert": "litert", "optimized, litert-int8": "litert-int8"}
 if find_spec("onnxruntime"):
-    files["deployed, onnx"] = "onnx"
-for way, format in files.items():
-    ways[way] = serve(export(theirs, folder / format, format, examples=x[:8]), threads=threads).run
+    files["optimized, onnx"] = "onnx"
+for runtime, format in files.items():
+    path = export_model(theirs, folder / format, format, calibration_images=x[:8])
+    runtimes[runtime] = load_exported(path, threads=threads).run
 for batch in batches:
-    some, taken = x[:batch], {way: [] for way in ways}
+    images, taken = x[:batch], {runtime: [] for runtime in runtimes}
     times = max(1, 16 // batch)
     for number in range(rounds + 1):  # the first warms up
-        for way, run in ways.items():
-            begun = time.perf_counter()
-            for _ in range(times): run(some)
+        for runtime, run in runtimes.items():
+            start = time.perf_counter()
+            for _ in range(times): run(images)
             if number:
-                taken[way].append(1e3 * (time.perf_counter() - begun) / times / batch)
-    print(json.dumps([batch, {way: median(each) for way, each in taken.items()}]), flush=True)
+                taken[runtime].append(1e3 * (time.perf_counter() - start) / times / batch)
+    print(json.dumps([batch, {runtime: median(each) for runtime, each in taken.items()}]), flush=True)
 """
 TORCH = """
 import sys, time, json, os
@@ -89,41 +90,41 @@ for batch in batches:
     taken, times = [], max(1, 16 // batch)
     with torch.inference_mode():
         for number in range(rounds + 1):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             for _ in range(times): model(x)
-            taken.append(1e3 * (time.perf_counter() - begun) / times / batch)
+            taken.append(1e3 * (time.perf_counter() - start) / times / batch)
     print(json.dumps([batch, {"torchvision, channels last": median(taken[1:])}]), flush=True)
 """
 
 
 def run(python: str, code: str, name: str, batches: list[int], rounds: int) -> dict[int, dict[str, float]]:
-    """Milliseconds an image by batch and way, from a fresh process."""
-    asked = json.dumps([name, batches, rounds])
-    done = subprocess.run([python, "-c", code, asked], check=True, capture_output=True, text=True)
+    """Milliseconds an image by batch size and runtime, from a fresh process."""
+    request = json.dumps([name, batches, rounds])
+    done = subprocess.run([python, "-c", code, request], check=True, capture_output=True, text=True)
     return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
 
 
 def main(
     networks: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(NETWORKS)}.")] = None,
-    batch: Annotated[list[int] | None, typer.Option(help="Images together; 1 and 32.")] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(help="Batch sizes; 1 and 32 by default.")] = None,
     rounds: int = 5,
     torch: Annotated[str, typer.Option(help="A Python that has torch and torchvision.")] = sys.executable,
 ) -> None:
-    batches = batch or [1, 32]
+    batches = batch_size or [1, 32]
     with_torch = not subprocess.run([torch, "-c", "import torchvision"], capture_output=True, check=False).returncode
     if not with_torch:
         print(f"torchvision is not installed for {torch}: no figures of it")
-    found = Table("network", "batch", "way", "ms an image", "times as fast")
+    table = Table("network", "batch size", "runtime", "ms an image", "speedup")
     for name in networks or NETWORKS:
         theirs, torchs = NETWORKS[name]
         ours = run(sys.executable, OURS, theirs, batches, rounds)
         others = run(torch, TORCH, torchs, batches, rounds) if with_torch else {}
         for size in batches:
             taken = {**ours[size], **others.get(size, {})}
-            for way, milliseconds in taken.items():
-                found.add_row(name, str(size), way, f"{milliseconds:.1f}", f"{taken[BASE] / milliseconds:.2f}")
+            for runtime, milliseconds in taken.items():
+                table.add_row(name, str(size), runtime, f"{milliseconds:.1f}", f"{taken[BASE] / milliseconds:.2f}")
     Console().print(f"inference at 224x224, {os.cpu_count()} cores")
-    Console().print(found)
+    Console().print(table)
 
 
 if __name__ == "__main__":

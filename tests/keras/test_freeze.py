@@ -1,4 +1,4 @@
-"""What is frozen stands still to the bit, what trains is what was named, and rates per layer outlive a file."""
+"""Freezing: frozen weights stay bit-identical, named layers train, and learning-rate multipliers are saved."""
 
 import keras
 import numpy as np
@@ -51,29 +51,29 @@ def check(name):
     head = {layer for layer, stage in stages.items() if stage is None}
     assert head
     assert moves(freeze(model)) == head
-    behind = feature_cache.build_head(model, feature_cache.find_frozen_output(model)) if head != set(stages) else model
-    assert {layer.name for layer in behind.layers if layer.weights} == head
+    tail = feature_cache.build_head(model, feature_cache.find_frozen_output(model)) if head != set(stages) else model
+    assert {layer.name for layer in tail.layers if layer.weights} == head
     last = max((stage for stage in stages.values() if stage is not None), default=None)
     if last is not None:
-        body = {layer for layer, stage in stages.items() if stage == last}
-        frozen = {layer for layer in body if isinstance(model.get_layer(layer), L.BatchNormalization)}
-        assert moves(unfreeze(model, 1)) == head | (body - frozen)
-        assert moves(freeze(model, 1, batch_norm="adapt")) == head | body
+        backbone = {layer for layer, stage in stages.items() if stage == last}
+        frozen = {layer for layer in backbone if isinstance(model.get_layer(layer), L.BatchNormalization)}
+        assert moves(unfreeze(model, 1)) == head | (backbone - frozen)
+        assert moves(freeze(model, 1, batch_norm="adapt")) == head | backbone
     assert moves(freeze(model, "all", batch_norm="adapt")) == set(stages)
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v2"])
-def test_head_stages_and_all_train_as_named(name):
+def test_freeze_trains_the_head_stages_or_all(name):
     check(name)
 
 
-def test_stages_are_those_of_the_output_stride():
+def test_group_by_stage_goes_by_the_output_stride():
     stages = group_by_stage(kcnn.build("mobilenet_v2", input_shape=(64, 64, 3), width=0.35))
     assert (stages["stem"], stages["stage2_unit1_depthwise"], stages["stage7_unit1_project"]) == (1, 2, 5)
     assert stages["logits"] is None
 
 
-def test_globs_stages_and_words_name_layers_and_a_wrong_one_tells_what_there_is():
+def test_freeze_takes_globs_and_stages_and_suggests_names():
     model = small()
     assert moves(freeze(model, ["stage3_*", "head"])) == {"stage3_unit1_a", "stage3_unit1_b", "logits"}
     assert moves(freeze(model, "stage2")) == {"stage3_unit1_a", "stage3_unit1_b"}
@@ -88,7 +88,7 @@ def test_globs_stages_and_words_name_layers_and_a_wrong_one_tells_what_there_is(
         freeze(model, batch_norm="thaw")
 
 
-def test_frozen_norms_compute_as_they_came_and_adapting_ones_follow_the_images_in_frozen_stages_too():
+def test_freeze_keeps_frozen_batch_norms_and_lets_adapting_ones_follow():
     for norms, follow in (("frozen", False), ("adapt", True)):
         model = freeze(small(), 1, batch_norm=norms)
         with audit_weights(model) as rows:
@@ -103,7 +103,7 @@ def test_frozen_norms_compute_as_they_came_and_adapting_ones_follow_the_images_i
         assert all(row.changed <= row.allowed for row in rows)
 
 
-def test_one_bit_of_a_frozen_tensor_is_a_violation_that_names_it():
+def test_audit_weights_names_a_frozen_tensor_of_which_one_bit_changed():
     model = freeze(small())
     kernel = model.get_layer("stem").kernel
 
@@ -118,11 +118,11 @@ def test_one_bit_of_a_frozen_tensor_is_a_violation_that_names_it():
 
 
 @pytest.mark.parametrize("make", [sgd, adamw])
-def test_multipliers_scale_a_layers_step_decay_included_and_outlive_saving(make, tmp_path):
+def test_lr_multipliers_scale_a_layers_step_with_decay_and_are_saved(make, tmp_path):
     def step(multipliers):
         model = small()
         before = {layer.name: layer.get_weights() for layer in model.layers}
-        fitted(model, make(0.01, weight_decay=0.1, multipliers=multipliers), count=16)
+        fitted(model, make(0.01, weight_decay=0.1, lr_multipliers=multipliers), count=16)
         return model, {
             name: np.abs(model.get_layer(name).get_weights()[0] - old[0]).max() for name, old in before.items() if old
         }
@@ -140,7 +140,7 @@ def test_multipliers_scale_a_layers_step_decay_included_and_outlive_saving(make,
     assert (again.get_layer("logits").get_weights()[0] != before[1]).any()
 
 
-def test_features_are_cut_before_what_trains_is_random_or_adapts():
+def test_find_frozen_output_ends_before_what_trains_is_random_or_adapts():
     model = small()
     assert feature_cache.find_frozen_output(freeze(model)) == "pool"
     assert feature_cache.find_frozen_output(freeze(model, 1)) == "stage2_unit1"
@@ -150,7 +150,7 @@ def test_features_are_cut_before_what_trains_is_random_or_adapts():
     assert feature_cache.find_frozen_output(noisy) == "flatten"
 
 
-def test_a_prepared_network_keeps_its_body_and_has_a_new_head(tmp_path):
+def test_replace_head_keeps_the_backbone_and_has_a_new_head(tmp_path):
     old = fitted(small())
     new = replace_head(old, classes=["ant", "bee"], seed=2)
     assert (new.output_shape, new.metadata["classes"]) == ((None, 2), ["ant", "bee"])
@@ -158,10 +158,9 @@ def test_a_prepared_network_keeps_its_body_and_has_a_new_head(tmp_path):
     for layer in old.layers[:-1]:
         for mine, theirs in zip(new.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
             assert (mine == theirs).all()
-    kcnn.weights.save(old, tmp_path / "old.safetensors")
-    named = replace_head(
-        "resnet20", classes=3, weights=tmp_path / "old.safetensors", units=1, input_shape=(16, 16, 3), freeze=1, seed=2
-    )
+    kcnn.weights.save_weights(old, tmp_path / "old.safetensors")
+    spec = kcnn.ModelSpec(network="resnet20", input_shape=(16, 16, 3), options={"units": 1})
+    named = replace_head(spec, classes=3, weights=tmp_path / "old.safetensors", freeze=1, seed=2)
     assert (named.get_layer("stem").get_weights()[0] == old.get_layer("stem").get_weights()[0]).all()
     assert (named.get_layer("logits").get_weights()[0] != old.get_layer("logits").get_weights()[0]).any()
     assert "stem" not in moves(named)
@@ -169,7 +168,7 @@ def test_a_prepared_network_keeps_its_body_and_has_a_new_head(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"classes": 7}, {"include_top": False}, {"include_top": False, "pooling": "avg"}])
-def test_a_model_of_keras_applications_is_prepared_too_and_stays_as_it_was(options):
+def test_replace_head_takes_keras_applications_and_leaves_them_as_they_were(options):
     theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, **options)
     mine = replace_head(theirs, classes=2)
     assert mine.output_shape == (None, 2)
@@ -178,21 +177,30 @@ def test_a_model_of_keras_applications_is_prepared_too_and_stays_as_it_was(optio
     assert (mine.layers[2].get_weights()[0] == theirs.layers[2].get_weights()[0]).all()
 
 
-def test_what_cannot_be_prepared_is_said_in_a_line():
+def test_replace_head_refuses_nested_models_and_weights_of_built_ones():
     theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, include_top=False)
     nested = keras.Sequential([keras.Input((32, 32, 3)), theirs, L.GlobalAveragePooling2D(), L.Dense(2)])
     with pytest.raises(ValueError, match=r"'sequential.*' is not flat: 'mobilenet_0.25_32' is a model inside it"):
         replace_head(nested, classes=2)
-    with pytest.raises(ValueError, match="is built already; weights are for a network by name"):
+    with pytest.raises(
+        ValueError, match="weights= applies to a network by name; the Keras model 'resnet20' has its own"
+    ):
         replace_head(small(), classes=2, weights="imagenet")
-    with pytest.raises(TypeError, match="a network is a name or a Keras model, not 3"):
+    with pytest.raises(TypeError, match="expects a network name, a ModelSpec or a Keras model, got 3"):
         replace_head(3, classes=2)
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epochs", 0), ("train", ()), ("train", -1), ("learning_rate", 0), ("multipliers", {"a": -1}), ("norms", "off")],
+    [
+        ("epochs", 0),
+        ("trainable", ()),
+        ("trainable", -1),
+        ("learning_rate", 0),
+        ("lr_multipliers", {"a": -1}),
+        ("batch_norm", "off"),
+    ],
 )
-def test_a_phase_that_makes_no_sense_is_refused_with_its_field(field, value):
-    with pytest.raises(ValueError, match=f"a phase's {field} must be"):
+def test_training_phase_names_an_invalid_field(field, value):
+    with pytest.raises(ValueError, match=f"{field} must be"):
         TrainingPhase(**{"epochs": 1, field: value})

@@ -267,7 +267,7 @@ def test_training_statistics_write_rows_and_change_nothing(tmp_path):
     rng = np.random.default_rng(0)
     pictures = rng.uniform(0, 255, (64, 16, 16, 1)).astype("uint8"), np.arange(64) % 2
     served = kcnn.data.load(pictures, input_shape=(16, 16, 1), batch_size=8)
-    options = {"epochs": 2, "seed": 1, "options": {"units": 1}, "adjust": {"batch_size": 8}}
+    options = {"epochs": 2, "seed": 1, "options": {"units": 1}, "recipe_overrides": {"batch_size": 8}}
     path = tmp_path / "statistics.csv"
     watch = TrainingStatistics(pictures[0][:4], pictures[1][:4], path=path, every=5)
     watched = train("resnet20", served, out=tmp_path / "watched", callbacks=[watch], **options)
@@ -345,11 +345,11 @@ def test_inspect_opens_any_keras_model_and_refuses_other_files(small, mobile, tm
     model = tmp_path / "small.keras"
     small.save(model)
     for words, said in (
-        (("nowhere", str(photo)), "there is no file nowhere"),
-        ((str(tmp_path), str(photo)), "holds no model.keras"),
-        ((str(tmp_path / "bad.keras"), str(photo)), "is no .keras file"),
-        ((str(model), str(tmp_path / "no.png")), "there is no file"),
-        ((str(model), str(model)), "cannot be decoded"),
+        (("nowhere", str(photo)), "no such file: nowhere"),
+        ((str(tmp_path), str(photo)), "has no model.keras"),
+        ((str(tmp_path / "bad.keras"), str(photo)), "is not a .keras file"),
+        ((str(model), str(tmp_path / "no.png")), "no such file: "),
+        ((str(model), str(model)), f"cannot decode {model}"),
         ((str(model), str(photo), "--layer", "konv*"), "backbone: no layer matches 'konv*'"),
     ):
         done = command("inspect", *words)

@@ -1,4 +1,4 @@
-"""Keras' own MobileNet weights, 0.25 wide, tell real ants from real bees."""
+"""Keras' pretrained MobileNet weights of width 0.25 separate photos of ants from photos of bees."""
 
 import shutil
 import sys
@@ -27,18 +27,18 @@ def features(model, folder):
 
 
 @pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not beside this checkout")
-def test_a_regression_on_frozen_features_tells_ants_from_bees(tmp_path):
+def test_pretrained_features_separate_ants_from_bees(tmp_path):
     zipfile.ZipFile(PHOTOS).extractall(tmp_path)
     (train,) = tmp_path.rglob("train")
     model = kcnn.build("mobilenet_v1", width=0.25, top=False, weights=FILE)
     x, y = features(model, train)
-    seen, truth = features(model, train.parent / "val")
-    assert (len(y), len(truth)) == (244, 153)
-    assert LogisticRegression(max_iter=2000).fit(x, y).score(seen, truth) >= 0.86
+    photos, labels = features(model, train.parent / "val")
+    assert (len(y), len(labels)) == (244, 153)
+    assert LogisticRegression(max_iter=2000).fit(x, y).score(photos, labels) >= 0.86
 
 
 @pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not beside this checkout")
-def test_the_file_is_the_one_that_the_table_names_and_is_found_by_name(tmp_path, monkeypatch):
+def test_pretrained_weights_by_name_are_those_of_the_file(tmp_path, monkeypatch):
     mirror, cache = tmp_path / "mirror", tmp_path / "cache"
     mirror.mkdir()
     shutil.copy(FILE, mirror)
@@ -48,20 +48,20 @@ def test_the_file_is_the_one_that_the_table_names_and_is_found_by_name(tmp_path,
     given = kcnn.build("mobilenet_v1.keras", width=0.25, top=False, weights=FILE)
     assert all((a == b).all() for a, b in zip(named.get_weights(), given.get_weights(), strict=True))
     assert [f.name for f in (cache / "weights").rglob("*.h5")] == [FILE.name]
-    with pytest.raises(ValueError, match="missing are logits/kernel"):
+    with pytest.raises(ValueError, match="missing logits/kernel"):
         kcnn.build("mobilenet_v1", width=0.25, weights=FILE)
     adapted = kcnn.load_weights(kcnn.build("mobilenet_v1", width=0.25, top=False, input_shape=(224, 224, 1)), FILE)
     assert adapted.adapted == {"stem/kernel": "3 channels summed to 1"}
 
 
-def test_predict_with_published_weights_says_bee_and_not_class_309(tmp_path, monkeypatch, capsys):
+def test_predict_with_pretrained_weights_names_the_class(tmp_path, monkeypatch, capsys):
     import keras
 
     from kcnn.cli import main
 
     theirs = keras.applications.MobileNet(alpha=0.25, weights=None, classifier_activation=None)
     bias = np.zeros(1000, "float32")
-    bias[309] = 1e6  # whatever the picture shows
+    bias[309] = 1e6  # whatever the image shows
     theirs.get_layer("conv_preds").bias.assign(bias)
     (tmp_path / "mirror").mkdir()
     theirs.save_weights(tmp_path / "mirror" / "own.weights.h5")
@@ -69,7 +69,16 @@ def test_predict_with_published_weights_says_bee_and_not_class_309(tmp_path, mon
     monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", str(tmp_path / "mirror"))
     monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
     Image.new("RGB", (300, 400), "yellow").save(tmp_path / "photo.jpg")
-    words = ["kcnn", "predict", "mobilenet_v1", str(tmp_path / "photo.jpg"), "--set", "width=0.25", "--top", "1"]
+    words = [
+        "kcnn",
+        "predict",
+        "mobilenet_v1",
+        str(tmp_path / "photo.jpg"),
+        "--model-option",
+        "width=0.25",
+        "--top",
+        "1",
+    ]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as stopped:
         main()
@@ -81,14 +90,14 @@ def test_predict_with_published_weights_says_bee_and_not_class_309(tmp_path, mon
         main()
     assert not stopped.value.code
     assert "photo.jpg: bee 100.0%" in capsys.readouterr().out.replace("\n", "")
-    (tmp_path / "torn.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:300])
-    words[3:3] = [str(tmp_path / "torn.jpg")]
+    (tmp_path / "truncated.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:300])
+    words[3:3] = [str(tmp_path / "truncated.jpg")]
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 1
     printed = capsys.readouterr()
     assert "photo.jpg: bee 100.0%" in printed.out.replace("\n", "")
-    assert "torn.jpg cannot be decoded" in printed.err.replace("\n", "")
+    assert f"cannot decode {tmp_path / 'truncated.jpg'}" in printed.err.replace("\n", "")
     model = kcnn.build("mobilenet_v1", width=0.25, weights="imagenet")
     assert model.metadata["preprocessing"] == {"resize": 256, "crop": 224, "interpolation": "bilinear"}
     assert model.metadata["classes"][309] == "bee"

@@ -1,4 +1,4 @@
-"""A trained network used: the same answers and figures from a run and its exported files."""
+"""kcnn predict and kcnn evaluate: the same predictions and metrics from a run and its exported files."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def kcnn_command(*words, cwd=None):
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory):
-    """A run, its exported files, and a picture."""
+    """A run, its exported files, and an image."""
     folder = tmp_path_factory.mktemp("used")
     run = train("convnet", "digits", out=folder / "run", input_shape=(28, 28, 1), epochs=2, learning_rate=3e-3)
     model = kcnn.load_model(run.folder / "model.keras")
@@ -34,20 +34,20 @@ def used(tmp_path_factory):
     return folder
 
 
-def test_a_run_and_its_files_say_the_same_of_a_picture(used):
-    said = {}
+def test_predict_of_a_run_and_its_exported_files_agree(used):
+    predictions = {}
     for name in ("run", "litert.tflite", "onnx.onnx", "keras.keras"):
         done = kcnn_command("predict", name, "a digit.png", "--top", "2", "--json", cwd=used)
         assert done.returncode == 0, done.stderr
-        said[name] = json.loads(done.stdout)["a digit.png"]
-    wanted = said.pop("run")
-    assert len(wanted) == 2
-    for best in said.values():
-        assert list(best) == list(wanted)
-        assert list(best.values()) == pytest.approx(list(wanted.values()), abs=1e-5)
+        predictions[name] = json.loads(done.stdout)["a digit.png"]
+    expected = predictions.pop("run")
+    assert len(expected) == 2
+    for best in predictions.values():
+        assert list(best) == list(expected)
+        assert list(best.values()) == pytest.approx(list(expected.values()), abs=1e-5)
 
 
-def test_an_exported_file_runs_without_tensorflow_and_keras(used):
+def test_predict_of_an_exported_file_needs_neither_tensorflow_nor_keras(used):
     code = (
         "import sys; from kcnn.cli import app; app(sys.argv[1:], standalone_mode=False);"
         "assert not {'tensorflow', 'keras'} & set(sys.modules), 'heavy'"
@@ -57,31 +57,34 @@ def test_an_exported_file_runs_without_tensorflow_and_keras(used):
     assert done.returncode == 0, done.stderr
 
 
-def test_evaluating_a_run_or_its_file_gives_the_runs_own_figures(used):
+def test_evaluate_of_a_run_or_its_file_gives_the_metrics_of_the_run(used):
     metrics = json.loads((used / "run" / "metrics.json").read_text())
     for words in (("run",), ("litert.tflite", "--data", "digits")):
         done = kcnn_command("evaluate", *words, "--json", cwd=used)
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
-        assert (told["accuracy"], told["images"]) == (metrics["accuracy"], metrics["test_images"])
-        assert told["confusion"] == metrics["confusion"]
-        assert told["interval"][0] < told["accuracy"] < told["interval"][1]
+        result = json.loads(done.stdout)
+        assert (result["accuracy"], result["images"]) == (metrics["accuracy"], metrics["test_images"])
+        assert result["confusion"] == metrics["confusion"]
+        assert result["interval"][0] < result["accuracy"] < result["interval"][1]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
-        (("predict", "nothing.tflite", "a digit.png"), "there is no file nothing.tflite"),
+        (("predict", "nothing.tflite", "a digit.png"), "no such file: nothing.tflite"),
         (("predict", "broken.tflite", "a digit.png"), "broken.tflite was not exported by kcnn, or is damaged"),
-        (("predict", "litert.tflite", "none.png"), "there is no file none.png"),
-        (("evaluate", "litert.tflite"), "litert.tflite does not say what it learned on; give --data"),
-        (("evaluate", "litert.tflite", "--data", "digits:0-4"), "has the classes 0, 1, 2, 3, 4, and the model 0, 1, 2"),
-        (("evaluate", "run", "--split", "all"), "a split is train, validation or test, not 'all'"),
+        (("predict", "litert.tflite", "none.png"), "no such file: none.png"),
+        (("evaluate", "litert.tflite"), "missing option --data: litert.tflite does not record its dataset"),
+        (
+            ("evaluate", "litert.tflite", "--data", "digits:0-4"),
+            "has the classes 0, 1, 2, 3, 4; expected those of the model: 0, 1, 2",
+        ),
+        (("evaluate", "run", "--split", "all"), "unknown split 'all'; choose from train, validation, test"),
     ],
 )
-def test_a_wrong_use_is_one_line(used, words, said):
+def test_predict_and_evaluate_report_errors_in_one_line(used, arguments, message):
     (used / "broken.tflite").write_bytes(b"TFL3")
-    done = kcnn_command(*words, cwd=used)
+    done = kcnn_command(*arguments, cwd=used)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
