@@ -167,7 +167,7 @@ def _find_weight_errors(entry: CatalogueEntry, weights: Weights) -> Iterator[str
 
 
 def render_catalogue() -> str:
-    """Return the catalogue of kcnn's own networks as a page in Markdown."""
+    """Return the catalogue of the builtin networks as a page in Markdown."""
     lines = [
         "# Catalogue of networks",
         "",
@@ -191,7 +191,7 @@ def render_catalogue() -> str:
 
 
 def _names_by_family() -> list[str]:
-    """kcnn's own networks with their variants, by the first year of their family, then as they are published."""
+    """List the builtin networks and variants, by the first year of their family, then in the published order."""
     builtin = [name for name, points in registry.discover().items() if registry.BUILTIN in points]
     names = [full.partition(":")[2] for name in sorted(builtin) for full in list_variants(f"{registry.BUILTIN}:{name}")]
     order = list(registry.discover())

@@ -1,6 +1,6 @@
-"""What the two libraries publish whose weights kcnn loads: where it lies, and how its layers are named.
+"""Pretrained weights of torchvision and keras.applications: URLs, and how their layers are named.
 
-URLs, hashes and accuracies are theirs. torchvision's file names end in the first eight digits of
+URLs, checksums and accuracies are theirs. torchvision's file names end in the first eight digits of
 the file's SHA-256; Keras states an MD5, or nothing for MobileNet v1 and v2.
 """
 
@@ -15,7 +15,16 @@ KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 
 def torchvision_weights(file: str, accuracy: float | None, **fields: Any) -> Weights:
-    """A state dict of torchvision's; `accuracy` is its own figure (torchvision.models, "acc@1")."""
+    """Return the Weights of a state dict of torchvision.
+
+    Args:
+        file: File name.
+        accuracy: Published top-1 accuracy (torchvision.models, "acc@1").
+        **fields: Further fields of Weights.
+
+    Returns:
+        The weights.
+    """
     digits = file.removesuffix(".pth").rpartition("-")[2]
     return Weights(
         url=PYTORCH + file,
@@ -30,7 +39,16 @@ def torchvision_weights(file: str, accuracy: float | None, **fields: Any) -> Wei
 
 
 def both_torchvision_weights(first: tuple[str, float], second: tuple[str, float], **fields: Any) -> tuple[Weights, ...]:
-    """torchvision's two generations, (file, accuracy): the second, resized to 232, is what "imagenet" means."""
+    """Return the Weights of both generations of torchvision; "imagenet" is the second, with images resized to 232.
+
+    Args:
+        first: File and accuracy of the first generation.
+        second: Of the second.
+        **fields: Further fields of Weights.
+
+    Returns:
+        Weights named "imagenet", "imagenet_v2" and "imagenet_v1".
+    """
     return (
         torchvision_weights(*second, resize=232, **fields),
         torchvision_weights(*second, resize=232, **fields, name="imagenet_v2"),
@@ -41,10 +59,18 @@ def both_torchvision_weights(first: tuple[str, float], second: tuple[str, float]
 def keras_weights(
     file: str, whole: str | None, headless: tuple[str, str | None], accuracy: float | None, license: str, **fields: Any
 ) -> tuple[Weights, ...]:
-    """The two files of keras.applications, with the classifier and without: (file name, MD5) of the latter.
+    """Return the Weights of the two files of keras.applications, with the classifier and without.
 
-    `file` has its folder. The accuracy is the one in the table of keras.io/api/applications
-    unless a `citation` says else.
+    Args:
+        file: File with the classifier, with its folder.
+        whole: Its MD5.
+        headless: Name and MD5 of the file without the classifier.
+        accuracy: From the table of keras.io/api/applications, unless `citation` is given.
+        license: Of the files.
+        **fields: Further fields of Weights.
+
+    Returns:
+        Both weights.
     """
     folder = file.rpartition("/")[0]
     given = {"citation": "keras.io/api/applications", **fields}
@@ -64,19 +90,19 @@ def keras_weights(
 
 
 def tf_slim_weights(network: str, whole: str, headless: str, accuracy: float, license: str, **fields: Any):
-    """keras(...) for the files that are named NETWORK_weights_tf_dim_ordering_tf_kernels."""
+    """Return `keras_weights` for the files that are named NETWORK_weights_tf_dim_ordering_tf_kernels."""
     folder = fields.pop("folder", network)
     stem = f"{network}_weights_tf_dim_ordering_tf_kernels"
     return keras_weights(f"{folder}/{stem}.h5", whole, (f"{stem}_notop.h5", headless), accuracy, license, **fields)
 
 
 def make_mapping(rename: Callable[[str], str | tuple[str, ...]], bgr: bool = False) -> WeightMapping:
-    """The layout of files whose name for a layer, or names they may have for it, follows from kcnn's."""
+    """Return the mapping of files in which the name of a layer, or its possible names, follow from kcnn's name."""
     return WeightMapping(names=lambda layers: {layer: rename(layer) for layer in layers}, bgr=bgr)
 
 
 def rename_normalized(rename: Callable[[str], str]) -> Callable[[str], str]:
-    """PyTorch's names X.conv and X.bn of a convolution and its normalisation, from a function that gives X."""
+    """Return PyTorch's names X.conv and X.bn of a convolution and its normalization, given a function for X."""
 
     def named(layer: str) -> str:
         bare = layer.removesuffix("_bn")
@@ -86,33 +112,33 @@ def rename_normalized(rename: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def rename_parts(pattern: str, layer: str) -> tuple[str, ...]:
-    """What the groups of a pattern find in a layer's name; ValueError for another name."""
-    found = re.fullmatch(pattern, layer)
-    if not found:
-        raise ValueError(f"other libraries have no name for a layer {layer!r}")
-    return found.groups(default="")
+    """Return the groups of a pattern in the name of a layer. Raises ValueError for a name that does not match."""
+    match = re.fullmatch(pattern, layer)
+    if not match:
+        raise ValueError(f"layer {layer!r} has no name in the weight files of other libraries")
+    return match.groups(default="")
 
 
-def rename_branches(ways: Sequence[str], layer: str) -> str:
-    """A way of a block and a place in it, both counted from 0: "double_2" is branch2.1 where double is the third."""
-    way, _, place = layer.partition("_")
-    where = f"branch{ways.index(way)}"
-    if place == "proj":  # behind the pool, which is place 0
-        return f"{where}.1"
-    return f"{where}.{int(place) - 1}" if place else where
+def rename_branches(branches: Sequence[str], layer: str) -> str:
+    """Return the name of a layer by branch and position, counted from 0: "double_2" is branch2.1 if double is third."""
+    branch, _, position = layer.partition("_")
+    name = f"branch{branches.index(branch)}"
+    if position == "proj":  # after the pool, which is at 0
+        return f"{name}.1"
+    return f"{name}.{int(position) - 1}" if position else name
 
 
 def number_layers(
     layers: Sequence[str], named: Mapping[str, str | tuple[str, ...]]
 ) -> dict[str, str | tuple[str, ...]]:
-    """Keras' numbered names in order, but for the layers whose names are given."""
-    found: dict[str, str | tuple[str, ...]] = {}
+    """Return Keras' numbered names in order, except for the layers in `named`."""
+    names: dict[str, str | tuple[str, ...]] = {}
     counts = {"conv2d": 0, "batch_normalization": 0}
     for layer in layers:
         if layer in named:
-            found[layer] = named[layer]
+            names[layer] = named[layer]
             continue
         kind = "batch_normalization" if layer.endswith("_bn") else "conv2d"
-        found[layer] = f"{kind}_{counts[kind]}"
+        names[layer] = f"{kind}_{counts[kind]}"
         counts[kind] += 1
-    return found
+    return names

@@ -380,7 +380,7 @@ def _set(record: Any, **values: Any) -> None:
 
 
 def _check_shape(title: str, value: Any) -> tuple[int | None, ...]:
-    shape = to_builtin(list(value)) if isinstance(value, Iterable) else (value,)
+    shape: tuple[Any, ...] = to_builtin(list(value)) if isinstance(value, Iterable) else (value,)
     sizes = [n for n in shape[:2] if n is not None]
     if len(shape) != 3 or not all(type(n) is int and n >= 1 for n in (*sizes, shape[2])):
         raise ValueError(f"{title}: input_shape must be (rows, columns, channels), got {value!r}")

@@ -9,7 +9,7 @@ import typer
 import kcnn
 from kcnn.architectures.spec import NoEffectWarning
 from kcnn.cli import environment, export, inspect, networks, plugins, predict, report, search, train, transfer
-from kcnn.cli.console import JobStopped, UsageError, fail, show_warning
+from kcnn.cli.console import JobStoppedError, UsageError, fail, show_warning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,7 +75,7 @@ def _run(command: typer.Typer, arguments: list[str], debug: bool) -> None:
             command(arguments, standalone_mode=True)
     except UsageError as error:
         fail(error, 2, debug)
-    except JobStopped as error:
+    except JobStoppedError as error:
         fail(error, 1, debug)
     except BrokenPipeError:
         sys.exit(1)

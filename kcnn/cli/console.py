@@ -23,13 +23,13 @@ class UsageError(ValueError):
     """Raised for an invalid argument of the command line."""
 
 
-class JobStopped(Exception):
+class JobStoppedError(Exception):
     """Raised where a job was interrupted or failed; the message tells how to resume it."""
 
 
 @contextmanager
 def resume_hint(folder: Path) -> Iterator[None]:
-    """Convert Ctrl-C and errors of a job into JobStopped, with how to resume it.
+    """Convert Ctrl-C and errors of a job into JobStoppedError, with how to resume it.
 
     Args:
         folder: Folder of the job.
@@ -37,13 +37,13 @@ def resume_hint(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise JobStopped(
+        raise JobStoppedError(
             f"interrupted; run the same command to resume from the last completed epoch in {folder}"
         ) from None
     except (ArithmeticError, MemoryError, OSError, RuntimeError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        raise JobStopped(str(error)) from error
+        raise JobStoppedError(str(error)) from error
 
 
 def show_warning(

@@ -11,7 +11,7 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import silence, start_backend
-from kcnn.cli.console import JobStopped, UsageError, err, make_table, out
+from kcnn.cli.console import JobStoppedError, UsageError, err, make_table, out
 from kcnn.cli.options import DATA, OUTPUT, AsJson, examples
 from kcnn.graph.names import unknown
 
@@ -105,7 +105,7 @@ def export(
         except ValueError as error:  # of a runtime
             for path in files.values():
                 _remove(path)
-            raise JobStopped(f"{error}; the exported files were removed") from None
+            raise JobStoppedError(f"{error}; the exported files were removed") from None
     drops = {check.name: 100 * (checks[0].accuracy - check.accuracy) for check in checks[1:]}
     rejected = [name for name, drop in drops.items() if drop > max_accuracy_drop]
     for name in rejected:
@@ -113,7 +113,7 @@ def export(
     _print_checks(checks, [path for name, path in files.items() if name not in rejected], as_json)
     if rejected:
         drop = ", ".join(f"{name} {drops[name]:.1f} points" for name in rejected)
-        raise JobStopped(f"accuracy drop exceeds --max-accuracy-drop {max_accuracy_drop:g}; not kept: {drop}")
+        raise JobStoppedError(f"accuracy drop exceeds --max-accuracy-drop {max_accuracy_drop:g}; not kept: {drop}")
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A network as data: ops, tensors without values, and what they cost. Neither NumPy nor Keras is imported here."""
+"""A network as data: ops, tensors without values, and what they cost. Imports neither NumPy nor Keras."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A traced network: its tensors without values, and the spec that traces it again."""
+"""A traced network: its symbolic tensors, and the spec that traces it again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,44 +11,43 @@ if TYPE_CHECKING:
     from kcnn.architectures.architecture import Architecture
     from kcnn.architectures.spec import ModelSpec
 
-FIGURE = "kcnn.plots.network:plot_network"  # by name: the rooms above are not imported here
+FIGURE = "kcnn.plots.network:plot_network"  # by name: a lower room imports no higher one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Graph:
-    """A network as data: its input and output tensors, and what it takes to trace it again."""
+    """Hold a network as data: its input and output tensors, and the spec that traces it again."""
 
     name: str
     input: SymbolicTensor
-    outputs: Mapping[
-        str, SymbolicTensor
-    ]  # "logits" or "features" first, then auxiliary logits, or feature maps by name
-    input_shape: tuple[int | None, ...]  # None where it is open
-    spec: "ModelSpec | None" = None  # what was traced; None where a Keras model was read
+    outputs: Mapping[str, SymbolicTensor]  # "logits" or "features" first, then auxiliary logits; or maps by name
+    input_shape: tuple[int | None, ...]  # None for open rows or columns
+    spec: "ModelSpec | None" = None  # None for a graph that was read from a Keras model
     architecture: "Architecture | None" = None
     unused_overrides: tuple[str, ...] = ()  # overrides that had no effect
 
     @property
     def features(self) -> SymbolicTensor:
-        """The input of the head: the last tensor with rows and columns."""
+        """The input of the head: the last tensor that has rows and columns."""
         return find_features(next(iter(self.outputs.values())))
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Graph":
         """Trace the network again with layers changed by address, or options changed by name.
 
         Args:
-            overrides: New values, such as {"stage3_unit1_a.stride": 1, "width": 0.5}. Earlier overrides are kept.
+            overrides: New values, such as {"stage3_unit1_a.stride": 1, "width": 0.5}; earlier overrides remain.
 
         Returns:
             The new graph; this one is unchanged.
 
         Raises:
-            ValueError: The graph was read from a Keras model, which no function traces again; or as from kcnn.trace.
+            UnknownNameError: No layer or option has this name.
+            ValueError: The graph was read from a Keras model, which has no function to trace; or as from kcnn.trace.
         """
         if self.spec is None:
             raise ValueError(
-                f"{self.name} was read from a Keras model: it has no backbone function to trace again, so it takes no "
-                "overrides; publish its backbone as a kcnn.Architecture"
+                f"{self.name} was read from a Keras model and takes no overrides; to override layers, define its "
+                "backbone as a kcnn.Architecture"
             )
         return self.spec.with_overrides(overrides).trace()
 
@@ -62,5 +61,5 @@ class Graph:
 
 
 def find_features(output: SymbolicTensor) -> SymbolicTensor:
-    """Return the last tensor with rows and columns that leads to an output."""
+    """Return the last tensor that has rows and columns and leads to an output."""
     return [x for x in topological_order(output) if len(x.shape) == 3][-1]

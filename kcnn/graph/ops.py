@@ -1,13 +1,14 @@
-"""Nouns: the layers a network is drawn from, as frozen records of their geometry.
+"""Ops: the layers of a network, as frozen records of their geometry.
 
 A size that may differ by axis (`kernel`, `stride`, `dilation`) is an int or (rows, columns).
 
-`padding` is "same" (TensorFlow's), "valid", "half" (kernel // 2 pixels on every side, what PyTorch
-networks write), "ceil" (a pool that rounds its output size up), or explicit pixels taken literally:
+`padding` is "same" (TensorFlow's), "valid", "half" (kernel // 2 pixels on every side, as in PyTorch
+networks), "ceil" (a pool that rounds its output size up), or explicit pixels taken literally:
 `p` on every side, `(rows, columns)`, or `((top, bottom), (left, right))`.
 
-An op from elsewhere is any record with `shape(*shapes)` and `layer(name)`, and, where they are not
-zero or none, `params`, `state`, `macs` and `window` of the same arguments (see kcnn.graph.shape_inference).
+A custom op is a frozen dataclass with the methods `shape(*shapes)` (output shape) and `layer(name)` (Keras layer), and
+optionally `params`, `non_trainable_params`, `macs` and `window`, with the arguments of `shape`: see
+kcnn.graph.shape_inference.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ Padding = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """Convolution to `filters` maps; `fill` is what its padding holds: zeros, reflect or edge."""
+    """Convolve to `filters` feature maps; `padding_mode` is zeros, reflect or edge."""
 
     filters: int
     kernel: Size = 3
@@ -33,7 +34,7 @@ class Conv:
 
 @dataclass(frozen=True, slots=True)
 class Depthwise:
-    """One convolution per channel, which stays in its channel."""
+    """Convolve each channel by itself."""
 
     kernel: Size = 3
     stride: Size = 1
@@ -46,9 +47,9 @@ class Depthwise:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Sliding "max" or "average"; padding is minus infinity under max, zeros under average.
+    """Pool by "max" or "average"; padding is minus infinity for max, zeros for average.
 
-    `count_padding` says whether padded pixels count in the average; those of "ceil" never do.
+    `count_include_pad` is whether padded pixels count in the average; those of "ceil" never do.
     """
 
     kernel: Size = 2
@@ -60,7 +61,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class AdaptivePool:
-    """Rows and columns averaged to `size` positions, whatever they were, in windows as equal as can be.
+    """Average to `size` positions, in windows as equal as possible.
 
     Window i of n pixels to m positions goes from floor(i n / m) to ceil((i + 1) n / m).
     """
@@ -70,9 +71,9 @@ class AdaptivePool:
 
 @dataclass(frozen=True, slots=True)
 class Pad:
-    """A margin of its own: zeros, reflect, edge, or "lowest" (minus infinity).
+    """Pad with zeros, reflect, edge, or "lowest" (minus infinity).
 
-    `channels` are channels of zeros (before, behind).
+    `channels` are channels of zeros (before, after).
     """
 
     padding: Padding
@@ -82,7 +83,7 @@ class Pad:
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm:
-    """Batch normalisation (arXiv:1502.03167); `momentum` is the share of the old moving average."""
+    """Normalize by batch statistics (arXiv:1502.03167); `momentum` is the weight of the old moving average."""
 
     epsilon: float = 1e-5
     momentum: float = 0.9
@@ -92,7 +93,7 @@ class BatchNorm:
 
 @dataclass(frozen=True, slots=True)
 class LocalResponseNorm:
-    """x / (bias + alpha * sum of squares over `size` neighbouring channels) ** beta.
+    """Compute x / (bias + alpha * sum of squares over `size` neighboring channels) ** beta.
 
     The defaults are AlexNet's: n = 5, k = 2, alpha = 1e-4, beta = 0.75 (NIPS 2012, section 3.3).
     """
@@ -105,16 +106,16 @@ class LocalResponseNorm:
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """An activation function by its Keras name."""
+    """Apply an activation function, by its Keras name."""
 
     function: str = "relu"
 
 
 @dataclass(frozen=True, slots=True)
 class Rescale:
-    """scale * x + offset; a tuple has one value a channel.
+    """Compute scale * x + offset; a tuple has one value for each channel.
 
-    On another number of channels than the tuple's, every channel takes the tuple's mean.
+    For another number of channels, each channel takes the mean of the tuple.
     """
 
     scale: float | tuple[float, ...] = 1 / 127.5
@@ -123,21 +124,21 @@ class Rescale:
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """In training each number is zero at this rate, and scaled up otherwise (arXiv:1207.0580)."""
+    """Set a fraction `rate` of values to zero in training, and scale up the others (arXiv:1207.0580)."""
 
     rate: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class DropPath:
-    """Stochastic depth: in training an image's whole tensor is zero at this rate, and scaled up otherwise."""
+    """Set the tensor of an image to zero at this rate in training, and scale it up otherwise: stochastic depth."""
 
     rate: float
 
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """A fully connected layer on a flat tensor."""
+    """Connect a flat input fully to `units` outputs."""
 
     units: int
     bias: bool = True
@@ -146,7 +147,7 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class GlobalPool:
-    """One number a channel: its "average" or "max" over the whole map; `keepdims` leaves a map of one pixel."""
+    """Reduce each channel to its "average" or "max"; `keepdims` leaves a map of one pixel."""
 
     mode: str = "average"
     keepdims: bool = False
@@ -154,26 +155,26 @@ class GlobalPool:
 
 @dataclass(frozen=True, slots=True)
 class Flatten:
-    """Rows, columns and channels as one axis, channels fastest."""
+    """Flatten rows, columns and channels to one axis, channels fastest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Concat:
-    """Branches side by side on the channel axis."""
+    """Concatenate branches on the channel axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """The sum of tensors of one shape."""
+    """Add tensors of one shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Multiply:
-    """The product of tensors of one shape; a map of one pixel weighs the channels of the other."""
+    """Multiply tensors of one shape; a map of one pixel scales the channels of the other."""
 
 
-# What published weights take for pixels 0..255 RGB, besides Rescale(), which is x / 127.5 - 1.
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, pixels 0..1
+# Input scaling of pretrained weights for pixels 0..255 RGB, besides Rescale(), which is x / 127.5 - 1.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for pixels 0..1
 STANDARDIZED = Rescale(
     tuple(1 / (255 * d) for d in _DEVIATION), tuple(-m / d for m, d in zip(_MEAN, _DEVIATION, strict=True))
 )

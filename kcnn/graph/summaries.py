@@ -31,7 +31,7 @@ class LayerSummary:
 
     @property
     def stage(self) -> int:
-        """k for a stride of 2**k."""
+        """The stage: k for a stride of 2**k."""
         return max(self.stride).bit_length() - 1
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a run, drawn with Matplotlib into files."""
+"""Plots of a run, with Matplotlib."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -14,24 +14,37 @@ STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi"
 
 
 def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
-    """The figure as a whole file, or an error and none; a PNG says in words what is drawn."""
+    """Save a figure to a file atomically; a PNG has a description in its metadata.
+
+    Args:
+        figure: The figure.
+        path: The file; its extension is the format.
+    """
     with replace_atomically(path) as temporary:
-        figure.savefig(temporary, metadata={"Description": _said(figure)} if temporary.suffix == ".png" else None)
+        figure.savefig(temporary, metadata={"Description": _describe(figure)} if temporary.suffix == ".png" else None)
 
 
-def _said(figure: Figure) -> str:
+def _describe(figure: Figure) -> str:
     """Titles, axes and legends."""
-    found = [one.get_suptitle() for one in (figure, *figure.subfigs)]
+    texts = [part.get_suptitle() for part in (figure, *figure.subfigs)]
     for axes in figure.axes:
         across, up = axes.get_xlabel(), axes.get_ylabel()
         legend = axes.get_legend()
         names = [text.get_text() for text in legend.get_texts()] if legend else []
-        found += [axes.get_title(), f"{up} over {across}" if across and up else across or up, ", ".join(names)]
-    return "; ".join(" ".join(one.split()) for one in dict.fromkeys(found) if one)
+        texts += [axes.get_title(), f"{up} over {across}" if across and up else across or up, ", ".join(names)]
+    return "; ".join(" ".join(text.split()) for text in dict.fromkeys(texts) if text)
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
-    """Loss and accuracy over epochs, of training and validation; of several labels average precision."""
+    """Plot loss and accuracy (for multi-label data, average precision) of training and validation over the epochs.
+
+    Args:
+        history: A row for each epoch.
+        title: Of the figure.
+
+    Returns:
+        The figure.
+    """
     measure = "average_precision" if "average_precision" in history[0] else "accuracy"
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
@@ -42,7 +55,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
                 if key not in history[0]:
                     continue
                 values = [row[key] for row in history]
-                axes.plot(epochs, values, marker="o", markersize=3, label=f"{label}, at last {values[-1]:.3g}")
+                axes.plot(epochs, values, marker="o", markersize=3, label=f"{label}, final {values[-1]:.3g}")
             axes.set(xlabel="epoch", ylabel=name.replace("_", " "))
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False)
@@ -50,7 +63,16 @@ def plot_curves(history: Sequence[Mapping[str, float]], title: str) -> Figure:
 
 
 def plot_confusion_matrix(matrix: Any, classes: Sequence[str], title: str) -> Figure:
-    """Which class (rows) was taken for which (columns); mistakes stand out in colour."""
+    """Plot a confusion matrix, rates of each true class as colors.
+
+    Args:
+        matrix: Counts (true, predicted).
+        classes: Class names.
+        title: Of the figure.
+
+    Returns:
+        The figure.
+    """
     matrix = np.asarray(matrix)
     side = min(4 + 0.25 * len(classes), 14)
     with matplotlib.rc_context(STYLE):
@@ -71,13 +93,30 @@ def plot_confusion_matrix(matrix: Any, classes: Sequence[str], title: str) -> Fi
 
 
 def overlay_heatmap(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A picture 0..255 (rows, columns, channels) under the colours of a map (rows, columns) from 0 to 1."""
-    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
-    return 0.5 * np.broadcast_to(pixels, (*pixels.shape[:2], 3)) + 0.5 * colours
+    """Overlay a heatmap on an image.
+
+    Args:
+        pixels: Image 0..255 (rows, columns, channels).
+        heat: Heatmap 0..1 (rows, columns).
+
+    Returns:
+        RGB image 0..255.
+    """
+    colors = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    return 0.5 * np.broadcast_to(pixels, (*pixels.shape[:2], 3)) + 0.5 * colors
 
 
 def plot_grid(panels: Sequence[tuple[np.ndarray, str]], title: str, columns: int = 6) -> Figure:
-    """Pictures 0..255, grey or RGB, each under its text, so many to a row."""
+    """Plot images in a grid.
+
+    Args:
+        panels: Images 0..255, gray or RGB, each with its title.
+        title: Of the figure.
+        columns: Images in a row.
+
+    Returns:
+        The figure.
+    """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     with matplotlib.rc_context({**STYLE, "font.size": 7}):
@@ -91,15 +130,24 @@ def plot_grid(panels: Sequence[tuple[np.ndarray, str]], title: str, columns: int
     return figure
 
 
-def plot_per_class(rows: Mapping[str, Mapping[str, Any]], what: str, title: str) -> Figure:
-    """A bar for each class, the longest first; a class without the figure has none."""
-    there = sorted(((row[what] or 0.0, name) for name, row in rows.items()), reverse=True)
+def plot_per_class(rows: Mapping[str, Mapping[str, Any]], metric: str, title: str) -> Figure:
+    """Plot a metric of each class as bars, the largest first.
+
+    Args:
+        rows: Metrics by class; one that is None has no bar.
+        metric: The metric, such as "recall".
+        title: Of the figure.
+
+    Returns:
+        The figure.
+    """
+    values = sorted(((row[metric] or 0.0, name) for name, row in rows.items()), reverse=True)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6, min(1.2 + 0.22 * len(there), 14)), layout="constrained")
+        figure = Figure(figsize=(6, min(1.2 + 0.22 * len(values), 14)), layout="constrained")
         axes = figure.subplots()
-        bars = axes.barh([name for _, name in there], [value for value, _ in there], color="steelblue")
-        if len(there) <= 60:
+        bars = axes.barh([name for _, name in values], [value for value, _ in values], color="steelblue")
+        if len(values) <= 60:
             axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
-        axes.set(xlim=(0, 1.05), xlabel=what.replace("_", " "), title=title)
+        axes.set(xlim=(0, 1.05), xlabel=metric.replace("_", " "), title=title)
         axes.invert_yaxis()
     return figure

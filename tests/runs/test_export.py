@@ -131,14 +131,14 @@ def test_start_backend_leaves_the_environment_of_child_processes_alone(monkeypat
 
 def test_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, monkeypatch):
     from kcnn.cli import export as command
-    from kcnn.cli.console import JobStopped
+    from kcnn.cli.console import JobStoppedError
 
     def load_worse(path):
         exported = load_exported(path)
         return type(exported)(exported.metadata, lambda pixels: np.roll(exported.run(pixels), 1, axis=-1))
 
     monkeypatch.setattr("kcnn.export.verification.load_exported", load_worse)
-    with pytest.raises(JobStopped, match=r"accuracy drop exceeds --max-accuracy-drop 2; not kept: litert \d"):
+    with pytest.raises(JobStoppedError, match=r"accuracy drop exceeds --max-accuracy-drop 2; not kept: litert \d"):
         command.export(Path(run), ["litert"], tmp_path)
     assert not any(tmp_path.iterdir())
     command.export(Path(run), ["litert"], tmp_path, max_accuracy_drop=100.0)
@@ -147,12 +147,12 @@ def test_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, monke
 
 def test_export_removes_a_file_that_its_runtime_refuses(run, tmp_path, monkeypatch):
     from kcnn.cli import export as command
-    from kcnn.cli.console import JobStopped
+    from kcnn.cli.console import JobStoppedError
 
     def refuse(path):
         raise ValueError(f"LiteRT cannot run {path}")
 
     monkeypatch.setattr("kcnn.export.verification.load_exported", refuse)
-    with pytest.raises(JobStopped, match=r"LiteRT cannot run .*litert\.tflite; the exported files were removed"):
+    with pytest.raises(JobStoppedError, match=r"LiteRT cannot run .*litert\.tflite; the exported files were removed"):
         command.export(Path(run), ["litert"], tmp_path)
     assert not any(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Layers folded into boxes: a convolution with its normalisation and activation is one."""
+"""Boxes of a figure: a convolution with its normalization and activation is one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,15 @@ FOLDED = {Activation, BatchNorm, Dropout, DropPath, Flatten, Rescale}  # behind 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Layers drawn as one; the first says what it is, unless it is a block that is closed."""
+    """Hold layers that are drawn as one box. The first one names it, unless it is a collapsed block."""
 
     rows: tuple[LayerSummary, ...]
     joins: bool  # more than one tensor comes in
-    block: str = ""  # the name of a closed one
+    block: str = ""  # the name of a collapsed one
 
     @property
     def lead(self) -> LayerSummary:
+        """The first layer."""
         return self.rows[0]
 
     @property
@@ -43,35 +44,38 @@ class Box:
 
     @property
     def label(self) -> str:
+        """The text in the box."""
         return self.block or labels.label_layer(self.lead)
 
     @property
     def channels(self) -> int:
-        """Of the layer that names it; of a closed block those that it gives."""
+        """Channels of the layer that names it; of a collapsed block, of its output."""
         return (self.rows[-1 if self.block else 0].shape or (1,))[-1]
 
     @property
     def params(self) -> int:
+        """Number of trainable parameters."""
         return sum(row.params for row in self.rows)
 
     @property
     def macs(self) -> int:
+        """Multiply-accumulates for one image."""
         return sum(row.macs for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class BoxGraph:
-    """Boxes by number, sources before those that take from them, and the lines between them."""
+    """Hold boxes by number, in topological order, and the lines between them."""
 
     boxes: tuple[Box, ...]
     sources: tuple[tuple[int, ...], ...]  # of each box, in the order of its inputs; a box may be there twice
     targets: tuple[tuple[int, ...], ...]  # the same lines from the other side
-    outputs: tuple[int, ...]  # the boxes of the drawing's ends, the first of them first
+    outputs: tuple[int, ...]  # the boxes of the network's ends, the first of them first
 
 
-def build_boxes(drawing: Graph) -> BoxGraph:
-    """The boxes of a drawing."""
-    ends = tuple(drawing.outputs.values())
+def build_boxes(network: Graph) -> BoxGraph:
+    """Return the boxes of a graph, and the lines between them."""
+    ends = tuple(network.outputs.values())
     order, rows = topological_order(*ends), tuple(summarize(*ends))
     uses: dict[int, int] = {}
     for used in (*(source for x in order for source in x.inputs), *ends):

@@ -1,4 +1,4 @@
-"""A network for a page, part by part from top to bottom: blocks that open into their layers, in two colourings."""
+"""A network for a page, in parts from top to bottom: blocks that expand into their layers, in two color schemes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ASIDE = 76  # pixels right of a closed block, for how many layers are in it; or 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the network as SVG: a block closed, with what it opens into, or what always stands open."""
+    """Hold a part of the network as SVG: a collapsed block and its expanded form, or one that is always expanded."""
 
     shown: str
     opened: str = ""
@@ -23,20 +23,27 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """Parts from the image on, the style that their colours take, and what the colours stand for."""
+    """Hold the parts from the image on, the stylesheet of their colors, and the color scales."""
 
     parts: tuple[Part, ...]
     style: str
     scales: Mapping[str, str]
 
 
-def fold_blocks(drawing: Graph) -> Folding:
-    """The network in parts that stand below each other, their axes in the middle; a line leads into each."""
-    made = build_boxes(drawing)
+def fold_blocks(graph: Graph) -> Folding:
+    """Return a network in parts to be placed below each other, their axes in the middle; a line leads into each.
+
+    Args:
+        graph: The network.
+
+    Returns:
+        The parts, their stylesheet and the color scales.
+    """
+    made = build_boxes(graph)
     whole = group_blocks(find_regions(made), made)
     shut, made = collapse_blocks(whole, made, lambda name: False)
     sizes = [render.measure_box(box, False) for box in made.boxes]
-    most = {colour: max(getattr(box, colour) for box in made.boxes) for colour in COLOR_BY}
+    most = {color: max(getattr(box, color) for box in made.boxes) for color in COLOR_BY}
     parts: list[Part] = []
     before, maps = None, made.boxes[0].lead.shape[:2]
     for item, folded in zip(whole, shut, strict=True):
@@ -46,7 +53,7 @@ def fold_blocks(drawing: Graph) -> Folding:
         opened = _svg(item, made, sizes, before, most, note)
         parts.append(Part(_svg(folded, made, sizes, before, most, note), opened) if item != folded else Part(opened))
         before = max(list_boxes(item))
-    scales = {colour: _scale(colour, most[colour]) for colour in COLOR_BY}
+    scales = {color: _scale(color, most[color]) for color in COLOR_BY}
     return Folding(tuple(parts), _style(), scales)
 
 
@@ -64,7 +71,7 @@ def _svg(
     left, middle = (width - figure.width) / 2, figure.width / 2
     name = item.name if isinstance(item, Block) else ""
     inside = ", ".join(made.boxes[number].label for number in sorted(list_boxes(item)) if made.boxes[number].block)
-    said = render.describe_box(shut) if shut else f"{name}, opened" if name else inside or "layers"
+    said = render.describe_box(shut) if shut else f"{name}, expanded" if name else inside or "layers"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure" role="{"img" if shut else "group"}" '
         f'aria-label={quoteattr(said)} width="{render.format_px(width)}" height="{render.format_px(figure.height)}" '
@@ -74,7 +81,8 @@ def _svg(
     ]
     if name:  # out of the frame
         lines.append(
-            f'<path class="line" d="M{render.format_px(middle)} {render.format_px(foot)}V{render.format_px(figure.height)}"/>'
+            f'<path class="line" d="M{render.format_px(middle)} {render.format_px(foot)}'
+            f'V{render.format_px(figure.height)}"/>'
         )
     if note:
         lines.append(f'<text class="map" x="{render.format_px(middle + 7)}" y="{STEP / 2 + 3:g}">{note}</text>')
@@ -87,22 +95,22 @@ def _svg(
 
 
 def _box(box: Box, number: int, figure: Figure, most: Mapping[str, int], focus: bool) -> str:
-    """A box with a class for each colouring; on its own it can be moved to with the keyboard."""
+    """A box with a class for each color scheme; outside a collapsed block it takes the keyboard's focus."""
     classes = f"c{render.cost_level(box.macs, most['macs'])} p{render.cost_level(box.params, most['params'])}"
     return render.draw_box(box, figure.boxes[number], classes, False, ' role="img" tabindex="0"' if focus else "")
 
 
-def _scale(colour: str, most: int) -> str:
-    swatches = "".join(render.draw_legend(colour, most, 14))
+def _scale(color: str, most: int) -> str:
+    swatches = "".join(render.draw_legend(color, most, 14))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure scale-{colour}" role="img" width="340" '
-        f'aria-label="{render.COUNTED[colour]}, at most" height="52" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure scale-{color}" role="img" width="340" '
+        f'aria-label="{render.COUNTED[color]}, at most" height="52" '
         f'viewBox="{render.MARGIN} 0 340 52">{swatches}</svg>'
     )
 
 
 def _style() -> str:
-    """The figure's, and the other colouring in a form whose field says so."""
+    """The figure's stylesheet, and the other color scheme where the form selects it."""
     on = ".kcnn-folding:has(input[value=params]:checked) .kcnn-figure"
     light, dark = (
         ";".join(f"--c{level}:{value}" for level, value in enumerate(scale, 1)) for scale in render.SCALES["params"]

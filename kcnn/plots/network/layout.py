@@ -1,4 +1,4 @@
-"""Where boxes, frames and lines of a figure are, in pixels: rows from top to bottom, branches side by side.
+"""Positions of boxes, frames and lines of a figure, in pixels: rows from top to bottom, branches side by side.
 
 A piece is measured from the inside out, around an axis that its lines come in and go out by; then it is placed from
 the outside in. Lines run in the gaps that the pieces leave, so none goes through a box.
@@ -27,6 +27,8 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Rect:
+    """Hold the top left corner and the size of a box or frame."""
+
     x: float
     y: float
     width: float
@@ -35,7 +37,7 @@ class Rect:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """From one box to another by these corners; `past` where it goes around a block."""
+    """Connect one box to another by these corners; `past` if the line goes around a block."""
 
     source: int
     target: int
@@ -45,7 +47,7 @@ class Line:
 
 @dataclass(slots=True)
 class Figure:
-    """What was placed so far."""
+    """Hold everything that has a position."""
 
     width: float = 0
     height: float = 0
@@ -57,7 +59,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of the graph with its size around its axis, and its parts with where their axes are from its own."""
+    """Hold a part of the graph with its size around its axis, and the offsets of the axes of its parts."""
 
     item: Item | Series
     left: float
@@ -70,7 +72,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Port:
-    """The loose end of a line, with the corners that it has so far; a shortcut may know neither of its boxes yet."""
+    """Hold the loose end of a line with its corners so far; both boxes of a shortcut may still be unknown."""
 
     points: list[Point]
     source: int | None = None
@@ -81,7 +83,17 @@ class Port:
 def lay_out(
     series: Series, graph: BoxGraph, sizes: Sequence[tuple[float, float]], columns: int | None = None
 ) -> Figure:
-    """A row of parts in columns; without a number in as many as make the figure about as wide as a slide."""
+    """Place a series of parts in columns.
+
+    Args:
+        series: The parts.
+        graph: Their boxes.
+        sizes: Width and height of each box.
+        columns: Number of columns; None makes the figure about as wide as a slide.
+
+    Returns:
+        The figure.
+    """
     pieces = [_piece(item, graph, sizes, None) for item in series]
     figure = Figure()
     whole = not any(isinstance(piece.item, Parallel) for piece in pieces)  # ends of several stay in one column
@@ -95,7 +107,17 @@ def lay_out(
 def place_item(
     item: Item, graph: BoxGraph, sizes: Sequence[tuple[float, float]], before: int | None
 ) -> tuple[Figure, float]:
-    """One part with its axis in the middle and the line that comes to it from a box; how far up its own line begins."""
+    """Place one part with its axis in the middle.
+
+    Args:
+        item: The part.
+        graph: Its boxes.
+        sizes: Width and height of each box.
+        before: The box that a line comes from; None for the first part.
+
+    Returns:
+        The figure, and the height at which the line out of the part begins.
+    """
     piece = _piece(item, graph, sizes, None)
     half, top = max(piece.left, piece.right), 0 if before is None else STEP
     figure = Figure(2 * half, top + piece.height)

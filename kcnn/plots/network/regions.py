@@ -1,6 +1,6 @@
-"""The shape of a graph: what stands in a row, what stands side by side between a fork and its join, what is a block.
+"""Structure of a graph: series of boxes, parallel branches between a fork and its join, and blocks.
 
-A box that all ways between two others go through cuts the graph there. Between two cuts, what is not connected is
+A box on every path between two others cuts the graph there. Between two cuts, what is not connected is
 parallel. So a network falls into rows of boxes and parallels of rows; what has no cut and does not fall apart is a
 tangle. Convolutional networks of the literature have few tangles.
 """
@@ -13,7 +13,7 @@ from kcnn.plots.network.boxes import Box, BoxGraph, invert_edges
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """Branches side by side, in the order in which their join takes them; an empty one is a shortcut."""
+    """Hold branches side by side, in the order of the inputs of their join; an empty one is a shortcut."""
 
     branches: tuple["Series", ...]
     last: bool = False  # nothing joins them: they end the network, its first end first
@@ -21,14 +21,14 @@ class Parallel:
 
 @dataclass(frozen=True, slots=True)
 class Tangle:
-    """Boxes that no order of rows and parallels holds."""
+    """Hold boxes that no series and parallels can represent."""
 
     boxes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a row under the name that its layers have in common."""
+    """Hold a part of a series under the common name of its layers."""
 
     name: str
     parts: "Series"
@@ -39,12 +39,12 @@ Series = tuple[Item, ...]
 
 
 def find_regions(graph: BoxGraph) -> Series:
-    """The whole graph as one row, from its image to its ends."""
+    """Return the entire graph as one series, from the image to the outputs."""
     return _row(graph, range(len(graph.boxes)), None, None)
 
 
 def group_blocks(series: Series, graph: BoxGraph) -> Series:
-    """The same row with frames around what belongs together: a fork with its join, or a run of one name."""
+    """Return a series with blocks: a fork with its join, or a run of boxes of one name."""
     units: list[Series] = []
     for item in series:
         if units and isinstance(units[-1][-1], Parallel | Tangle):
@@ -63,7 +63,16 @@ def group_blocks(series: Series, graph: BoxGraph) -> Series:
 
 
 def collapse_blocks(series: Series, graph: BoxGraph, opened: Callable[[str], bool]) -> tuple[Series, BoxGraph]:
-    """The same row where every block that is not to be open is one box, and the graph with these boxes added."""
+    """Return a series in which some blocks are one box each.
+
+    Args:
+        series: The series.
+        graph: Its boxes.
+        opened: Function that returns whether the block of a name stays expanded.
+
+    Returns:
+        The series, and the graph with the new boxes added.
+    """
     found: list[Item] = []
     for item in series:
         if isinstance(item, Parallel) and item.last:
@@ -83,7 +92,7 @@ def collapse_blocks(series: Series, graph: BoxGraph, opened: Callable[[str], boo
 
 
 def expand_layers(series: Series, graph: BoxGraph) -> tuple[Series, BoxGraph]:
-    """The same row with a box for every layer, in the same frames, and the graph of these boxes."""
+    """Return a series with a box for each layer, in the same blocks, and the graph of these boxes."""
     chains: list[range] = []
     boxes: list[Box] = []
     sources: list[tuple[int, ...]] = []
@@ -109,7 +118,7 @@ def expand_layers(series: Series, graph: BoxGraph) -> tuple[Series, BoxGraph]:
 
 
 def list_boxes(item: Item | Series) -> Iterator[int]:
-    """The boxes in a part, in drawing order of its branches."""
+    """Yield the boxes of a part, in the order of its branches."""
     if isinstance(item, int):
         yield item
     elif isinstance(item, Tangle):

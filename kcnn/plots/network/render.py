@@ -1,4 +1,4 @@
-"""The SVG of a figure that is laid out: its text, its colours, its lines with round corners."""
+"""The SVG of a figure with positions: texts, colors, lines with round corners."""
 
 from collections.abc import Iterator, Sequence
 from math import ceil, log2, sqrt
@@ -11,10 +11,10 @@ from kcnn.plots.network import labels
 from kcnn.plots.network.boxes import Box, BoxGraph
 from kcnn.plots.network.layout import Figure, Line, Point, Rect
 
-LEVELS = 6  # of colour, by the square root of a box's share of the largest
+LEVELS = 6  # of color, by the square root of a box's share of the largest
 MARGIN = 28  # around the figure
 TOP = 78  # for the name and what it costs
-FOOT = 70  # for the scale of colours
+FOOT = 70  # for the scale of colors
 ROUND = 6  # radius of a line's corner
 TIP = 5  # length of an arrow's tip
 LETTER = 6.6  # pixels of a label's letter
@@ -48,54 +48,68 @@ def measure_box(box: Box, layers: bool) -> tuple[float, float]:
     return round(max(wide, len(box.label) * LETTER + 16, named + 14)), 36 if layers else 16 if box.bar else 24
 
 
-def render_svg(drawing: Graph, graph: BoxGraph, figure: Figure, colour: str, layers: bool) -> str:
-    """The whole SVG; the same network gives the same letters."""
-    measured = summarize(*drawing.outputs.values(), title=drawing.name)
-    costs = {number: getattr(graph.boxes[number], colour) for number in figure.boxes}
+def render_svg(network: Graph, graph: BoxGraph, figure: Figure, color: str, layers: bool) -> str:
+    """Return the SVG; the same network gives the same text.
+
+    Args:
+        network: The graph.
+        graph: Its boxes.
+        figure: Their positions.
+        color: "macs" or "params".
+        layers: Whether each box is one layer.
+
+    Returns:
+        The SVG as text.
+    """
+    measured = summarize(*network.outputs.values(), title=network.name)
+    costs = {number: getattr(graph.boxes[number], color) for number in figure.boxes}
     most = max(costs.values(), default=0)
     facts = (
         f"{measured.params:,} parameters",
         f"{format_count(measured.macs)} MACs",
         f"{len(measured) - 1} layers",
-        f"input {labels.format_size(drawing.input.shape)}",
+        f"input {labels.format_size(network.input.shape)}",
     )
     width, height = max(figure.width, 440) + 2 * MARGIN, figure.height + TOP + FOOT + 2 * MARGIN
     left = MARGIN + max(0.0, (width - 2 * MARGIN - figure.width) / 2)
-    title = f"{drawing.name}, drawn {'layer by layer' if layers else 'block by block'}"
+    title = f"{network.name}, drawn {'layer by layer' if layers else 'block by block'}"
     description = (
         f"{', '.join(facts)}. Lines go from top to bottom and on from column to column. Boxes are as wide as they "
-        f"have channels, and darker, or in dark figures lighter, for more {COUNTED[colour]}."
+        f"have channels, and darker, or in dark figures lighter, for more {COUNTED[color]}."
     )
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure" role="img" '
-        f'width="{format_px(width)}" height="{format_px(height)}" viewBox="0 0 {format_px(width)} {format_px(height)}">',
+        f'width="{format_px(width)}" height="{format_px(height)}" '
+        f'viewBox="0 0 {format_px(width)} {format_px(height)}">',
         f"<title>{escape(title)}</title>",
         f"<desc>{escape(description)}</desc>",
-        f"<style>{build_stylesheet(colour)}</style>",
+        f"<style>{build_stylesheet(color)}</style>",
         f'<rect class="page" width="{format_px(width)}" height="{format_px(height)}"/>',
-        f'<text class="name" x="{MARGIN}" y="{MARGIN + 18}">{escape(drawing.name)}</text>',
+        f'<text class="name" x="{MARGIN}" y="{MARGIN + 18}">{escape(network.name)}</text>',
         f'<text class="facts" x="{MARGIN}" y="{MARGIN + 38}">{escape("  ·  ".join(facts))}</text>',
         f'<g transform="translate({format_px(left)} {MARGIN + TOP})">',
         *(draw_frame(name, rect) for name, rect in figure.frames),
         *draw_edges(figure.lines, graph),
         *(
-            f'<text class="map {"right" if side > 0 else "left"}" x="{format_px(x)}" y="{format_px(y + 4)}">{said}</text>'
-            for x, y, side, said in figure.notes
+            f'<text class="map {"right" if side > 0 else "left"}" x="{format_px(x)}" y="{format_px(y + 4)}">'
+            f"{note}</text>"
+            for x, y, side, note in figure.notes
         ),
     ]
     for number in sorted(figure.boxes):
         classes = f"c{cost_level(costs[number], most)}"
         lines.append(draw_box(graph.boxes[number], figure.boxes[number], classes, layers))
-    lines += ["</g>", *draw_legend(colour, most, height - MARGIN - 30), "</svg>"]
+    lines += ["</g>", *draw_legend(color, most, height - MARGIN - 30), "</svg>"]
     return "\n".join(lines) + "\n"
 
 
 def cost_level(cost: int, most: int) -> int:
-    """Which of the colours a cost has; 0 where there is none."""
+    """Return the index of the color of a cost, by the square root of its share; 0 for no cost."""
     return ceil(LEVELS * sqrt(cost / most)) if cost else 0
 
 
 def draw_frame(name: str, rect: Rect) -> str:
+    """Return the frame of a block with its name."""
     return (
         f'<g class="block" data-block={quoteattr(name)}><rect class="frame" {_at(rect)} rx="8"/>'
         f'<text class="block-name" x="{format_px(rect.x + 9)}" y="{format_px(rect.y + 14)}">{escape(name)}</text></g>'
@@ -103,6 +117,7 @@ def draw_frame(name: str, rect: Rect) -> str:
 
 
 def draw_box(box: Box, rect: Rect, classes: str, layers: bool, more: str = "") -> str:
+    """Return a box with its label and hover text; `more` are further attributes of the element."""
     kind = "circle" if box.circle else "bar" if box.bar else "box"
     names = " ".join(row.name for row in box.rows)
     x, middle = rect.x + rect.width / 2, rect.y + rect.height / 2
@@ -122,7 +137,7 @@ def draw_box(box: Box, rect: Rect, classes: str, layers: bool, more: str = "") -
 
 
 def describe_box(box: Box) -> str:
-    """All that is in a box, layer by layer; of a closed block what it costs and gives."""
+    """Return the hover text of a box: its layers, or the totals of a collapsed block."""
     if not box.block:
         return "\n".join(labels.describe_layer(row) for row in box.rows)
     last = box.rows[-1]
@@ -134,10 +149,10 @@ def describe_box(box: Box) -> str:
 
 
 def draw_edges(lines: Sequence[Line], graph: BoxGraph) -> Iterator[str]:
-    """A path for all lines from a box, so that what they share is drawn once, one for its shortcuts, and their tips."""
+    """Yield a path for all lines from a box, so that what they share is drawn once, one for its shortcuts, and tips."""
     shared = {line.source for line in lines if not line.past}
     paths: dict[tuple[int, str], list[tuple[str, str]]] = {}
-    tips: dict[tuple[Point, int], str] = {}  # by place and direction; a shortcut's colour before another
+    tips: dict[tuple[Point, int], str] = {}  # by place and direction; a shortcut's color before another
     for line in lines:
         points = _corners(line.points)
         shortcut = line.past and graph.boxes[line.target].sums
@@ -171,15 +186,13 @@ def _corners(points: Sequence[Point]) -> list[Point]:
 
 def _rounded(points: Sequence[Point]) -> str:
     """A path along horizontal and vertical lines with round corners."""
-    said = [f"M{format_px(points[0][0])} {format_px(points[0][1])}"]
+    path = [f"M{_at_point(points[0])}"]
     for place in range(1, len(points) - 1):
         corner = points[place]
         into = _toward(corner, points[place - 1], whole=place == 1)
         out = _toward(corner, points[place + 1], whole=place == len(points) - 2)
-        said.append(
-            f"L{format_px(into[0])} {format_px(into[1])}Q{format_px(corner[0])} {format_px(corner[1])} {format_px(out[0])} {format_px(out[1])}"
-        )
-    return "".join([*said, f"L{format_px(points[-1][0])} {format_px(points[-1][1])}"])
+        path.append(f"L{_at_point(into)}Q{_at_point(corner)} {_at_point(out)}")
+    return "".join([*path, f"L{_at_point(points[-1])}"])
 
 
 def _toward(corner: Point, other: Point, whole: bool) -> Point:
@@ -189,10 +202,10 @@ def _toward(corner: Point, other: Point, whole: bool) -> Point:
     return corner[0] + (other[0] - corner[0]) * share, corner[1] + (other[1] - corner[1]) * share
 
 
-def draw_legend(colour: str, most: int, y: float) -> Iterator[str]:
-    """What the colours stand for: swatches with the most that each has."""
+def draw_legend(color: str, most: int, y: float) -> Iterator[str]:
+    """Yield the color scale: swatches with the maximum of each."""
     yield f'<g class="scale" transform="translate({MARGIN} {format_px(y)})">'
-    yield f'<text class="facts" x="0" y="0">{COUNTED[colour]}, at most</text>'
+    yield f'<text class="facts" x="0" y="0">{COUNTED[color]}, at most</text>'
     for level in range(LEVELS + 1):
         x = level * 46
         said = format_count(most * level**2 / LEVELS**2)
@@ -201,8 +214,8 @@ def draw_legend(colour: str, most: int, y: float) -> Iterator[str]:
     yield "</g>"
 
 
-def build_stylesheet(colour: str) -> str:
-    """Every rule begins with the figure's class: inside a page the figure keeps its style to itself."""
+def build_stylesheet(color: str) -> str:
+    """Return the stylesheet. Each rule begins with the figure's class, so that it does not affect a page around it."""
     names = ("page", "ink", "faint", "frame", "edge", "none", "rim", "line", "short")
     light, dark = (
         ";".join(
@@ -212,7 +225,7 @@ def build_stylesheet(colour: str) -> str:
                 f"--on:{on}",
             ]
         )
-        for plain, scale, on in zip(PLAIN, SCALES[colour], ("#ffffff", "#0b1420"), strict=True)
+        for plain, scale, on in zip(PLAIN, SCALES[color], ("#ffffff", "#0b1420"), strict=True)
     )
     rules = {
         "text": "fill:var(--ink);font:500 11.5px system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif",
@@ -246,9 +259,14 @@ def build_stylesheet(colour: str) -> str:
 
 
 def _at(rect: Rect) -> str:
-    return f'x="{format_px(rect.x)}" y="{format_px(rect.y)}" width="{format_px(rect.width)}" height="{format_px(rect.height)}"'
+    x, y, width, height = map(format_px, (rect.x, rect.y, rect.width, rect.height))
+    return f'x="{x}" y="{y}" width="{width}" height="{height}"'
+
+
+def _at_point(point: Point) -> str:
+    return f"{format_px(point[0])} {format_px(point[1])}"
 
 
 def format_px(number: float) -> str:
-    """At most two digits behind the point, so that the last bit of a float is not in the file."""
+    """Return a number with at most two decimals, so that rounding errors do not change the file."""
     return f"{number:.2f}".rstrip("0").rstrip(".")

@@ -21,7 +21,7 @@ Neighbours = Mapping[int, Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Boxes by (left, top, width, height) and lines by their corners; None is the box before, or behind, the part."""
+    """Hold boxes by (left, top, width, height) and lines by their corners; None is the box before or after the part."""
 
     width: float
     height: float
@@ -30,7 +30,7 @@ class Layers:
 
 
 def arrange_layers(boxes: Sequence[int], graph: BoxGraph, sizes: Sequence[tuple[float, float]]) -> Layers:
-    """The boxes of a tangle and its lines; those from outside begin at its top, those that leave end at its bottom."""
+    """Place the boxes of a tangle in layers; lines from outside begin at the top, and others end at the bottom."""
     links = _links(boxes, graph)
     rows, chains = _rows(boxes, links)
     below, above = _neighbours(chains)
