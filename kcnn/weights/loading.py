@@ -14,6 +14,7 @@ from kcnn.architectures.registry import get_architecture
 from kcnn.architectures.spec import ModelSpec, summary, trace
 from kcnn.atomic_io import replace_atomically
 from kcnn.graph.graph import Graph
+from kcnn.graph.names import UnknownNameError
 from kcnn.graph.tracing import topological_order
 from kcnn.weights.published import find_published, find_variants
 
@@ -123,7 +124,12 @@ def trace_metadata(metadata: Mapping[str, Any], **changes: Any) -> Graph | None:
     """
     if not metadata.get("distribution"):
         return None
-    spec = ModelSpec.from_json(metadata["spec"])
+    try:
+        spec = ModelSpec.from_json(metadata["spec"])
+    except UnknownNameError as error:  # such as an op of a plugin
+        raise ValueError(
+            f"cannot read the spec of the model: {error}; pass weights= to kcnn.build instead"
+        ) from None
     name = f"{metadata['distribution']}:{spec.title.rpartition(':')[2]}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an override without effect was reported when the model was built

@@ -1,4 +1,4 @@
-"""kcnn.build and kcnn.load, with all they take."""
+"""Build networks, save them and load them."""
 
 import json
 import subprocess
@@ -10,42 +10,42 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn import weights
+from kcnn import ModelSpec, weights
 
 
 def pixels(side, channels=3, count=2):
     return np.random.default_rng(0).uniform(0, 255, (count, side, side, channels)).astype("float32")
 
 
-def test_a_seed_fixes_the_initial_weights_and_nothing_else():
+def test_build_with_a_seed_fixes_the_initial_weights_and_nothing_else():
     import random
 
     random.seed(5)
-    wanted = random.random()
+    expected = random.random()
     random.seed(5)
     one, same = (kcnn.build("convnet", seed=3).get_weights() for _ in range(2))
-    assert random.random() == wanted
+    assert random.random() == expected
     other = kcnn.build("convnet", seed=4).get_weights()
     assert all((a == b).all() for a, b in zip(one, same, strict=True))
     assert not (one[0] == other[0]).all()
 
 
-def test_without_a_top_a_network_ends_in_its_features():
+def test_build_without_a_top_ends_in_the_features():
     assert kcnn.build("vgg11", top=False, input_shape=(64, 64, 3)).output_shape == (None, 2, 2, 512)
 
 
-def test_taps_give_stages_and_layers_as_outputs():
+def test_build_with_outputs_ends_in_stages_and_layers():
     model = kcnn.build("googlenet", outputs=["stage3", "inception_4a"])
     assert [t.shape[1:] for t in model.outputs] == [(28, 28, 480), (14, 14, 512)]
     stage2, stage4 = kcnn.build("resnet18", outputs=["stage2", "stage4"]).outputs
     assert (stage2.shape[1:], stage4.shape[1:]) == ((56, 56, 64), (14, 14, 256))
-    with pytest.raises(ValueError, match="there is no stage9; there are stage0, stage1"):
+    with pytest.raises(ValueError, match=r"unknown stage 'stage9'. Did you mean 'stage.'"):
         kcnn.build("resnet18", outputs=["stage9"])
-    with pytest.raises(ValueError, match="no layer is named 'inception_4z'; the nearest are inception_4"):
+    with pytest.raises(ValueError, match=r"no layer matches 'inception_4z'. Did you mean 'inception_4.'"):
         kcnn.build("googlenet", outputs=["inception_4z"])
 
 
-def test_open_rows_and_columns_take_any_image_where_the_head_allows():
+def test_build_with_an_open_size_takes_any_image_where_the_head_allows():
     model = kcnn.build("resnet18", input_shape=(None, None, 3), classes=4)
     assert model.predict(pixels(64), verbose=0).shape == (2, 4)
     assert model.predict(pixels(50), verbose=0).shape == (2, 4)
@@ -54,7 +54,7 @@ def test_open_rows_and_columns_take_any_image_where_the_head_allows():
     assert kcnn.build("vgg11", input_shape=(None, None, 3), top=False).output_shape == (None, None, None, 512)
 
 
-def test_an_open_network_equals_the_fixed_one():
+def test_build_with_an_open_size_equals_the_fixed_network():
     fixed = kcnn.build("resnet50.torchvision", input_shape=(65, 65, 3), classes=4, seed=1)
     opened = kcnn.build("resnet50.torchvision", input_shape=(None, None, 3), classes=4, seed=1)
     np.testing.assert_allclose(
@@ -62,45 +62,48 @@ def test_an_open_network_equals_the_fixed_one():
     )
 
 
-def test_two_copies_live_in_one_graph_by_their_prefixes():
+def test_build_with_prefixes_gives_two_copies_in_one_graph():
     left, right = (kcnn.build("convnet", prefix=prefix, classes=2) for prefix in ("left_", "right_"))
     both = keras.Model([left.input, right.input], keras.layers.concatenate([left.output, right.output]))
     assert both.count_params() == 2 * left.count_params()
     assert {"left_conv1", "right_conv1"} <= {layer.name for layer in both.layers}
 
 
-def test_changes_and_options_are_built():
+def test_build_takes_overrides_and_options():
     model = kcnn.build("mobilenet_v2", width=0.35, classes=2, input_shape=(64, 64, 3), overrides={"stem.kernel": 5})
     assert model.get_layer("stem").kernel_size == (5, 5)
     assert model.get_layer("stem").filters == 16
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        ({"network": "gogglenet"}, "nearest are googlenet"),
-        ({"network": "convnet", "classes": 0}, "classes must be"),
-        ({"network": "convnet", "input_shape": (28, 28)}, "input_shape is"),
+        ({"network": "gogglenet"}, r"unknown network 'gogglenet'. Did you mean 'googlenet'"),
+        ({"network": "convnet", "classes": 0}, "classes must be a positive integer, got 0"),
+        (
+            {"network": "convnet", "input_shape": (28, 28)},
+            r"must be \(rows, columns, channels\), got \(28, 28\)",
+        ),
         ({"network": "convnet", "input_shape": (5, 5, 1)}, "smallest input that fits is 12x12"),
         ({"network": "convnet", "aux": True}, "no auxiliary"),
-        ({"network": "googlenet", "aux": True, "top": False}, "auxiliary classifiers belong"),
-        ({"network": "convnet", "outputs": "conv1"}, "taps is a list"),
-        ({"network": "convnet", "depth": 3}, "no option 'depth'"),
+        ({"network": "googlenet", "aux": True, "top": False}, "auxiliary classifiers need the complete network"),
+        ({"network": "convnet", "outputs": "conv1"}, r"write \['conv1'\]"),
+        ({"network": "convnet", "depth": 3}, "unknown option 'depth'"),
     ],
 )
-def test_a_wrong_argument_is_a_clear_error(arguments, says):
-    with pytest.raises(ValueError, match=says):
+def test_build_refuses_a_wrong_argument(arguments, message):
+    with pytest.raises(ValueError, match=message):
         kcnn.build(arguments.pop("network"), **arguments)
 
 
-def test_a_drawing_is_built_as_it_was_drawn_and_takes_no_more_arguments():
-    drawing = kcnn.trace("convnet", classes=3)
-    assert kcnn.build(drawing, seed=1).output_shape == (None, 3)
-    with pytest.raises(ValueError, match=r"drawn already; give classes, width to kcnn.draw"):
-        kcnn.build(drawing, classes=5, width=2)
+def test_build_of_a_graph_takes_no_more_arguments():
+    graph = kcnn.trace("convnet", classes=3)
+    assert kcnn.build(graph, seed=1).output_shape == (None, 3)
+    with pytest.raises(ValueError, match=r"traced already; pass classes, width to kcnn.trace"):
+        kcnn.build(graph, classes=5, width=2)
 
 
-def test_weights_go_to_a_file_and_back(tmp_path):
+def test_save_weights_writes_what_build_reads(tmp_path):
     one = kcnn.build("lenet5.modern", seed=1)
     weights.save_weights(one, tmp_path / "w.safetensors")
     two = kcnn.build("lenet5.modern", weights=tmp_path / "w.safetensors", prefix="other_")
@@ -109,7 +112,7 @@ def test_weights_go_to_a_file_and_back(tmp_path):
     assert (features.get_layer("c1").get_weights()[0] == one.get_layer("c1").get_weights()[0]).all()
 
 
-def test_weights_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_save_weights_replaces_a_file_only_when_complete(tmp_path, monkeypatch):
     import safetensors.numpy
 
     target = tmp_path / "w.safetensors"
@@ -128,47 +131,81 @@ def test_weights_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["lenet5", "googlenet.bn", pytest.param("resnet18", marks=pytest.mark.every)])
-def test_a_saved_model_predicts_the_same_in_a_new_process(name, tmp_path):
+def test_load_model_predicts_the_same_in_a_new_process(name, tmp_path):
     side = max(32, kcnn.min_input_size(name))
     model = kcnn.build(name, classes=4, input_shape=(side, side, 1), seed=2)
     x = pixels(side, 1)
     np.save(tmp_path / "x.npy", x)
     model.save(tmp_path / "m.keras")
     code = (
-        "import kcnn, numpy as np, sys; m = kcnn.load(sys.argv[1] + '/m.keras');"
+        "import kcnn, numpy as np, sys; m = kcnn.load_model(sys.argv[1] + '/m.keras');"
         "np.save(sys.argv[1] + '/y.npy', m.predict(np.load(sys.argv[1] + '/x.npy'), verbose=0))"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.predict(x, verbose=0), atol=1e-5)
 
 
-def test_the_card_says_what_was_built(tmp_path):
+def test_build_records_the_spec_in_the_metadata(tmp_path):
     model = kcnn.build("mobilenet_v2", width=0.35, classes=7, input_shape=(32, 32, 1), overrides={"stem.kernel": 5})
     model.save(tmp_path / "m.keras")
     with zipfile.ZipFile(tmp_path / "m.keras") as archive:
-        card = json.loads(json.loads(archive.read("config.json"))["config"]["metadata"])
-    assert card == kcnn.load_model(tmp_path / "m.keras").metadata
-    assert card["network"] == "mobilenet_v2"
-    assert card["distribution"] == "kcnn"
-    assert card["options"] == {"width": 0.35}
-    assert card["overrides"] == {"stem.kernel": 5}
-    assert (card["classes"], card["input_shape"]) == (7, [32, 32, 1])
-    assert card["rescale"]["offset"] == -1.0
+        metadata = json.loads(json.loads(archive.read("config.json"))["config"]["metadata"])
+    loaded = kcnn.load_model(tmp_path / "m.keras")
+    assert metadata == loaded.metadata
+    assert metadata["distribution"] == "kcnn"
+    assert (metadata["classes"], metadata["input_shape"]) == (7, [32, 32, 1])
+    assert metadata["rescale"]["offset"] == -1.0
+    spec = ModelSpec(
+        network="mobilenet_v2",
+        classes=7,
+        input_shape=(32, 32, 1),
+        options={"width": 0.35},
+        overrides={"stem.kernel": 5},
+    )
+    assert loaded.spec == model.spec == spec
+    assert kcnn.build(loaded.spec).count_params() == model.count_params()
 
 
-def test_a_file_that_is_no_model_of_kcnns_is_refused_clearly(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+def rewrite_config(path, change):
+    """Change the config in a .keras file."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    change(config["config"])
+    members["config.json"] = json.dumps(config)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("field", ["card", "metadata"])
+def test_load_model_refuses_a_file_of_the_old_format(field, tmp_path):
+    model = kcnn.build("convnet")
+    model.save(tmp_path / "old.keras")
+
+    def make_old(config):
+        metadata = json.loads(config.pop("metadata"))
+        config[field] = json.dumps({**metadata.pop("spec"), **metadata})
+
+    rewrite_config(tmp_path / "old.keras", make_old)
+    for read in (kcnn.load_model, lambda path: kcnn.load_weights(model, path)):
+        with pytest.raises(ValueError, match=r"^\S+old.keras was written by an older version of kcnn in a format"):
+            read(tmp_path / "old.keras")
+
+
+def test_load_model_refuses_other_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="file not found: "):
         kcnn.load_model(tmp_path / "none.keras")
     (tmp_path / "torn.keras").write_bytes(b"PK\x03\x04 torn")
-    with pytest.raises(ValueError, match="no Keras model, or is damaged"):
+    with pytest.raises(ValueError, match="is not a Keras model, or is damaged"):
         kcnn.load_model(tmp_path / "torn.keras")
     image = keras.Input((3,))
     keras.Model(image, keras.layers.Dense(2)(image)).save(tmp_path / "plain.keras")
-    with pytest.raises(ValueError, match="not one of kcnn's"):
+    with pytest.raises(ValueError, match="is a Keras model but not one of kcnn"):
         kcnn.load_model(tmp_path / "plain.keras")
 
 
-def test_a_model_of_a_plugin_that_is_gone_names_the_distribution(tmp_path):
+def test_load_model_names_the_distribution_that_is_missing(tmp_path):
     model = kcnn.build("convnet")
     model.update_metadata(distribution="kcnn-gone", distribution_version="2.0")
     model.save(tmp_path / "m.keras")
@@ -176,7 +213,7 @@ def test_a_model_of_a_plugin_that_is_gone_names_the_distribution(tmp_path):
         kcnn.load_model(tmp_path / "m.keras")
 
 
-def test_a_file_may_not_name_any_module_to_import(tmp_path):
+def test_load_model_imports_no_foreign_module(tmp_path):
     model = kcnn.build("convnet")
     model.update_metadata(modules=["this"])
     model.save(tmp_path / "m.keras")
@@ -187,7 +224,7 @@ def test_a_file_may_not_name_any_module_to_import(tmp_path):
 
 @pytest.mark.parametrize("name", ["convnet", "lenet5", "googlenet.bn", "mobilenet_v2"])
 @pytest.mark.parametrize("policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.every), "mixed_float16"])
-def test_logits_are_float32_under_mixed_precision(name, policy):
+def test_build_under_mixed_precision_has_float32_logits(name, policy):
     keras.config.set_dtype_policy(policy)
     try:
         side = max(32, kcnn.min_input_size(name))
@@ -206,7 +243,7 @@ def test_logits_are_float32_under_mixed_precision(name, policy):
 
 @pytest.mark.every
 @pytest.mark.parametrize("alpha", [0.35, 0.5, 0.75, 1.3, 1.4])
-def test_mobilenet_v2_counts_equal_kerass_at_every_width(alpha):
+def test_build_counts_of_mobilenet_v2_equal_those_of_keras_at_every_width(alpha):
     theirs = keras.applications.MobileNetV2(alpha=alpha, weights=None, input_shape=(96, 96, 3)).count_params()
     measured = kcnn.summary(kcnn.trace("mobilenet_v2", width=alpha))
     assert measured.params + measured.non_trainable_params == theirs
@@ -214,7 +251,7 @@ def test_mobilenet_v2_counts_equal_kerass_at_every_width(alpha):
 
 @pytest.mark.every
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 0.75])
-def test_mobilenet_v1_counts_equal_kerass_at_every_width(alpha):
+def test_build_counts_of_mobilenet_v1_equal_those_of_keras_at_every_width(alpha):
     theirs = keras.applications.MobileNet(alpha=alpha, weights=None).count_params()
     measured = kcnn.summary(kcnn.trace("mobilenet_v1", width=alpha))
     assert measured.params + measured.non_trainable_params == theirs

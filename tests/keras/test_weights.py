@@ -1,4 +1,4 @@
-"""Weights out of files into models: strictly, adapted only on purpose, and reported by name."""
+"""Load weights from files: strictly, adapted only on purpose, and reported by name."""
 
 import json
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 import kcnn
 from kcnn import Architecture, WeightMapping, Weights, blocks, weights
 from kcnn.graph.ops import BatchNorm
-from kcnn.weights import PartialWeightsWarning, find_published
+from kcnn.weights import PartialWeightsWarning, TensorMatch, find_published, published
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def file(convnet, tmp_path):
     return tmp_path / "convnet.safetensors"
 
 
-def written(model, path):
-    """The model in a file of the kind that the path's ending says."""
+def write(model, path):
+    """Write the model to a file of the format of the path's suffix."""
     if path.suffix == ".safetensors":
         weights.save_weights(model, path)
     elif path.name.endswith(".weights.h5"):
@@ -42,27 +42,27 @@ def same(a, b):
 
 @pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5", "h5"])
 @pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
-def test_kcnns_own_files_of_every_format_are_read_back(convnet, ending, tmp_path):
-    path = written(convnet, tmp_path / f"convnet.{ending}")
-    found = kcnn.build("convnet", seed=2, weights=path)
-    assert same(found, convnet)
-    assert kcnn.load_weights(found, path).layout == "kcnn"
+def test_load_weights_reads_every_format_of_kcnn(convnet, ending, tmp_path):
+    path = write(convnet, tmp_path / f"convnet.{ending}")
+    loaded = kcnn.build("convnet", seed=2, weights=path)
+    assert same(loaded, convnet)
+    assert kcnn.load_weights(loaded, path).mapping == "kcnn"
 
 
-def test_a_trained_model_with_its_optimizer_is_read_too(convnet, tmp_path):
-    asked = {"classes": 3, "input_shape": (16, 16, 1), "units": 1}
-    model = kcnn.build("resnet20", **asked)
+def test_load_weights_reads_a_trained_model_with_its_optimizer(convnet, tmp_path):
+    options = {"classes": 3, "input_shape": (16, 16, 1), "units": 1}
+    model = kcnn.build("resnet20", **options)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.fit(np.zeros((4, 16, 16, 1)), np.zeros(4), verbose=0)
     model.save(tmp_path / "trained.keras")
-    assert same(kcnn.build("resnet20", weights=tmp_path / "trained.keras", **asked), model)
+    assert same(kcnn.build("resnet20", weights=tmp_path / "trained.keras", **options), model)
 
 
-def test_a_prefix_is_no_part_of_a_name(file, convnet):
+def test_load_weights_ignores_the_prefix(file, convnet):
     assert same(kcnn.build("convnet", prefix="left_", weights=file), convnet)
 
 
-def test_another_number_of_classes_keeps_the_new_head(file, convnet):
+def test_load_weights_keeps_the_head_of_another_number_of_classes(file, convnet):
     model = kcnn.build("convnet", classes=3, seed=2)
     before = model.get_layer("logits").get_weights()
     report = kcnn.load_weights(model, file)
@@ -75,19 +75,19 @@ def test_another_number_of_classes_keeps_the_new_head(file, convnet):
 
 
 @pytest.mark.parametrize(("had", "have"), [(1, 3), (1, 7), (3, 1), (3, 2), (3, 7), (7, 3), (2, 3)])
-def test_a_grey_picture_gives_the_same_logits_through_any_number_of_channels(had, have, tmp_path):
+def test_load_weights_adapts_the_first_kernel_so_that_gray_images_give_the_same_logits(had, have, tmp_path):
     model = kcnn.build("convnet", input_shape=(28, 28, had), seed=1)
     weights.save_weights(model, tmp_path / "w.safetensors")
     other = kcnn.build("convnet", input_shape=(28, 28, have))
     report = kcnn.load_weights(other, tmp_path / "w.safetensors")
-    word = "spread over" if have > had else "summed to"
-    assert report.adapted == {"conv1/kernel": f"{had} channels {word} {have}"}
-    grey = np.random.default_rng(0).uniform(0, 255, (2, 28, 28, 1)).astype("float32")
-    a, b = (m.predict(np.repeat(grey, n, -1), verbose=0) for m, n in ((model, had), (other, have)))
+    how = "spread over" if have > had else "summed to"
+    assert report.adapted == {"conv1/kernel": f"{had} channels {how} {have}"}
+    gray = np.random.default_rng(0).uniform(0, 255, (2, 28, 28, 1)).astype("float32")
+    a, b = (m.predict(np.repeat(gray, n, -1), verbose=0) for m, n in ((model, had), (other, have)))
     np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_without_a_head_gives_a_network_of_other_classes_its_body(tmp_path):
+def test_load_weights_without_a_head_sets_the_backbone_of_a_network_of_other_classes(tmp_path):
     theirs = keras.applications.MobileNetV3Small(weights=None, include_top=False, input_shape=(96, 96, 3))
     theirs.save_weights(tmp_path / "theirs.weights.h5")
     model = kcnn.build("mobilenet_v3_small", classes=5, seed=1)
@@ -95,23 +95,23 @@ def test_a_file_without_a_head_gives_a_network_of_other_classes_its_body(tmp_pat
     assert report.adapted == dict.fromkeys(
         ("fc/kernel", "fc/bias", "logits/kernel", "logits/bias"), "a new head: the file has none"
     )
-    with pytest.raises(ValueError, match=r"missing are fc/kernel .*build with top=False, or with another number"):
+    with pytest.raises(ValueError, match=r"missing fc/kernel .*build with top=False or with another number"):
         kcnn.build("mobilenet_v3_small", weights=tmp_path / "theirs.weights.h5")
 
 
-def test_numbers_may_be_numpys():
+def test_build_takes_numbers_of_numpy():
     model = kcnn.build("resnet20", classes=np.int64(5), drop_path=np.float32(0.5), input_shape=np.array([32, 32, 3]))
     assert model.output_shape == (None, 5)
-    assert model.metadata["options"] == {"drop_path": 0.5}
+    assert model.spec.options == {"drop_path": 0.5}
 
 
-def test_without_a_top_the_files_own_is_unused(file, convnet):
+def test_load_weights_without_a_top_reports_the_head_as_unused(file, convnet):
     report = kcnn.load_weights(kcnn.build("convnet", top=False), file)
     assert set(report.unused) == {"logits/kernel", "logits/bias"}
     assert not report.unexpected
 
 
-def test_a_tap_inside_a_numbered_network_still_finds_its_layers(tmp_path):
+def test_load_weights_finds_the_layers_of_a_part_of_a_numbered_network(tmp_path):
     theirs = keras.applications.InceptionV3(weights=None, input_shape=(75, 75, 3), classes=4)
     theirs.save_weights(tmp_path / "theirs.weights.h5")
     whole = kcnn.build("inception_v3.keras", classes=4, input_shape=(75, 75, 3), weights=tmp_path / "theirs.weights.h5")
@@ -123,42 +123,47 @@ def test_a_tap_inside_a_numbered_network_still_finds_its_layers(tmp_path):
             assert (a == b).all(), layer.name
 
 
-def test_what_is_missing_or_unexpected_is_an_error_that_names_it_and_sets_nothing(file, convnet):
+def test_load_weights_refuses_missing_and_unexpected_tensors_and_sets_nothing(file, convnet):
     tensors = load_file(file)
     kernel = tensors.pop("conv2/kernel")
     save_file(tensors | {"conv9/kernel": kernel}, file)
     model = kcnn.build("convnet", seed=2)
     before = model.get_weights()
-    with pytest.raises(ValueError, match=r"missing are conv2/kernel \('conv2' has no kernel\); unexpected are conv9"):
+    with pytest.raises(ValueError, match=r"missing conv2/kernel \('conv2' has no kernel\); unexpected conv9"):
         kcnn.load_weights(model, file)
     assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
-    with pytest.warns(PartialWeightsWarning, match="unexpected are conv9/kernel"):
+    with pytest.warns(PartialWeightsWarning, match="unexpected conv9/kernel"):
         report = kcnn.load_weights(model, file, strict=False)
     assert set(report.missing) == {"conv2/kernel"}
+    records = {record.target: record for record in report.tensors}
+    assert records["conv2/kernel"] == TensorMatch("conv2/kernel", None, "missing", "'conv2' has no kernel")
+    assert records["conv1/bias"] == TensorMatch("conv1/bias", "conv1/bias", "matched")
     assert report.unexpected == ("conv9/kernel",)
     assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
 
 
-def test_a_patched_network_keeps_what_fits_and_says_what_does_not(file, convnet):
+def test_load_weights_into_a_network_with_overrides_sets_what_fits_and_warns(file, convnet):
     with pytest.warns(
-        PartialWeightsWarning, match=r"missing are conv2/kernel \(\(3, 3, 16, 32\) in the file, \(5, 5, 16, 32\)"
+        PartialWeightsWarning, match=r"missing conv2/kernel \(\(3, 3, 16, 32\) in the file, \(5, 5, 16, 32\)"
     ):
         model = kcnn.build("convnet", overrides={"conv2.kernel": 5, "conv2.padding": 1}, weights=file)
     assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
 
 
-def test_another_networks_file_is_refused_with_what_it_holds(file):
-    with pytest.raises(ValueError, match=r"of another network: 0 tensors fit; missing are stem/kernel"):
+def test_load_weights_refuses_the_file_of_another_network(file):
+    with pytest.raises(ValueError, match=r"belongs to another network: 0 tensors match; missing stem/kernel"):
         kcnn.build("resnet18", weights=file)
     save_file({"conv3/kernel": np.zeros(3, "float32")}, file)
-    with pytest.raises(ValueError, match=r"of another network: it holds conv3 \.\.\.: no layer of this network"):
+    with pytest.raises(
+        ValueError, match=r"another network: it has conv3, \.\.\., and no layer of this network"
+    ):
         kcnn.build("vgg11", input_shape=(32, 32, 3), weights=file)
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5", "h5"])
 @pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
-def test_a_file_cut_short_is_said_to_be_damaged(convnet, ending, tmp_path):
-    path = written(convnet, tmp_path / f"convnet.{ending}")
+def test_load_weights_refuses_a_truncated_file(convnet, ending, tmp_path):
+    path = write(convnet, tmp_path / f"convnet.{ending}")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     model = kcnn.build("convnet", seed=3)
     before = model.get_weights()
@@ -167,15 +172,15 @@ def test_a_file_cut_short_is_said_to_be_damaged(convnet, ending, tmp_path):
     assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
 
 
-def test_what_is_no_file_of_weights_is_said_to_be_none(convnet, tmp_path):
+def test_load_weights_refuses_what_is_not_a_weights_file(convnet, tmp_path):
     (tmp_path / "photo.png").write_bytes(b"\x89PNG and more")
-    with pytest.raises(ValueError, match="no file of weights"):
+    with pytest.raises(ValueError, match="is damaged or not a weights file"):
         kcnn.load_weights(convnet, tmp_path / "photo.png")
-    with pytest.raises(FileNotFoundError, match=r"there is no weights file .*nowhere\.h5"):
+    with pytest.raises(FileNotFoundError, match=r"weights file not found: nowhere\.h5"):
         kcnn.load_weights(convnet, "nowhere.h5")
 
 
-def test_a_model_inside_a_model_is_refused(file):
+def test_load_weights_refuses_a_nested_model(file):
     image = keras.Input((28, 28, 1))
     nested = keras.Model(image, keras.layers.Dense(2)(kcnn.build("convnet")(image)))
     with pytest.raises(ValueError, match="not flat"):
@@ -183,7 +188,7 @@ def test_a_model_inside_a_model_is_refused(file):
 
 
 @pytest.mark.parametrize(
-    ("network", "options", "name", "says"),
+    ("network", "options", "name", "message"),
     [
         (
             "resnet50",
@@ -192,80 +197,80 @@ def test_a_model_inside_a_model_is_refused(file):
             "resnet50 has no published weights of its own; resnet50.torchvision and resnet50.keras",
         ),
         ("convnet", {}, "imagenet", "convnet has no published weights of its own"),
-        ("resnet18.torchvision", {}, "coco", "there are imagenet"),
+        ("resnet18.torchvision", {}, "coco", "unknown weights 'coco'; choose from imagenet"),
         ("mobilenet_v2", {"width": 0.4}, "imagenet", "published for width=1.0; width=1.4"),
     ],
 )
-def test_weights_that_are_not_published_are_answered_with_those_that_are(network, options, name, says):
-    with pytest.raises(ValueError, match=says):
+def test_find_published_lists_the_weights_that_exist(network, options, name, message):
+    with pytest.raises(ValueError, match=message):
         kcnn.build(network, weights=name, **options)
 
 
-def test_the_weights_of_the_right_width_size_and_top_are_picked(monkeypatch):
-    monkeypatch.setattr(weights, "find_spec", lambda name: True)  # as if torch were there
+def test_find_published_chooses_by_width_size_and_top(monkeypatch):
+    monkeypatch.setattr(published, "find_spec", lambda name: True)  # as if torch were installed
 
-    def picked(network, **asked):
-        return find_published(kcnn.trace(network, **asked), "imagenet").url.rpartition("/")[2]
+    def choose(network, **options):
+        return find_published(kcnn.trace(network, **options), "imagenet").url.rpartition("/")[2]
 
-    assert picked("mobilenet_v2", width=0.35, input_shape=(96, 96, 3)).endswith("kernels_0.35_96.h5")
-    assert picked("mobilenet_v2", width=0.35, top=False).endswith("kernels_0.35_224_no_top.h5")
-    assert picked("mobilenet_v2", width=0.35, input_shape=(None, None, 3)).endswith("0.35_224.h5")
-    assert picked("mobilenet_v3_small.minimalistic").endswith("small_minimalistic_224_1.0_float.h5")
-    assert picked("resnet18.torchvision", classes=2) == "resnet18-f37072fd.pth"
+    assert choose("mobilenet_v2", width=0.35, input_shape=(96, 96, 3)).endswith("kernels_0.35_96.h5")
+    assert choose("mobilenet_v2", width=0.35, top=False).endswith("kernels_0.35_224_no_top.h5")
+    assert choose("mobilenet_v2", width=0.35, input_shape=(None, None, 3)).endswith("0.35_224.h5")
+    assert choose("mobilenet_v3_small.minimalistic").endswith("small_minimalistic_224_1.0_float.h5")
+    assert choose("resnet18.torchvision", classes=2) == "resnet18-f37072fd.pth"
 
 
 @pytest.mark.skipif(bool(find_spec("torch")), reason="torch is installed")
-def test_weights_that_take_torch_say_so_before_anything_is_fetched():
+def test_find_published_requires_torch_before_a_download():
     with pytest.raises(ImportError, match=r'resnet18-f37072fd.pth .* pip install "kcnn\[torch\]"'):
         kcnn.build("resnet18.torchvision", weights="imagenet")
 
 
-def test_a_folder_named_like_the_weights_is_no_file_of_them(tmp_path, monkeypatch):
+def test_find_published_ignores_a_folder_of_the_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "imagenet").mkdir()
     with pytest.raises(ValueError, match="resnet50 has no published weights of its own"):
         kcnn.build("resnet50", weights="imagenet")
 
 
-def test_what_is_neither_name_nor_file_is_refused():
-    with pytest.raises(TypeError, match="weights are a file or published ones by name, not 3"):
+def test_find_published_refuses_a_number():
+    with pytest.raises(TypeError, match="weights must be a file or a name, got 3"):
         kcnn.build("convnet", weights=3)
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5"])
-def test_a_model_with_a_prefix_reads_its_own_file(ending, tmp_path):
+def test_load_weights_reads_the_file_of_a_model_with_a_prefix(ending, tmp_path):
     model = kcnn.build("convnet", prefix="left_", seed=1)
-    path = written(model, tmp_path / f"left.{ending}")
+    path = write(model, tmp_path / f"left.{ending}")
     again = kcnn.build("convnet", prefix="left_", seed=2, weights=path)
     assert same(again, model)
 
 
-def test_a_change_that_leaves_no_room_for_auxiliary_classifiers_is_no_hindrance(tmp_path):
-    asked = {"overrides": {"stem2.stride": 2}, "input_shape": (150, 150, 3), "classes": 3}
-    model = kcnn.build("inception_v3", seed=1, **asked)
+def test_load_weights_needs_no_room_for_auxiliary_classifiers(tmp_path):
+    options = {"overrides": {"stem2.stride": 2}, "input_shape": (150, 150, 3), "classes": 3}
+    model = kcnn.build("inception_v3", seed=1, **options)
     weights.save_weights(model, tmp_path / "w.safetensors")
-    assert same(kcnn.build("inception_v3", weights=tmp_path / "w.safetensors", **asked), model)
+    assert same(kcnn.build("inception_v3", weights=tmp_path / "w.safetensors", **options), model)
 
 
-def test_an_architecture_without_a_name_loads_its_own_weights_into_a_part(tmp_path):
-    def body(x):
+def test_load_weights_into_a_part_of_an_architecture_without_a_name(tmp_path):
+    def backbone(x):
         return blocks.conv(x, 4, 3, name="conv2d_1")
 
-    mine = Architecture(backbone=body, reference="none", input_shape=(9, 9, 1), classes=2)
+    mine = Architecture(backbone=backbone, reference="none", input_shape=(9, 9, 1), classes=2)
     model = kcnn.build(mine, seed=1)
     model.save_weights(tmp_path / "w.weights.h5")
     part = kcnn.build(mine, top=False, weights=tmp_path / "w.weights.h5")
     assert (part.get_layer("conv2d_1").kernel.numpy() == model.get_layer("conv2d_1").kernel.numpy()).all()
 
 
-def test_batch_normalisation_without_an_offset_is_read_as_such(tmp_path):
+def test_load_weights_reads_batch_normalization_without_an_offset(tmp_path):
     norm = BatchNorm(center=False)
     model = kcnn.build("resnet20", norm=norm, seed=1)
     model.save_weights(tmp_path / "w.weights.h5")
     assert same(kcnn.build("resnet20", norm=norm, weights=tmp_path / "w.weights.h5"), model)
 
 
-def test_weights_of_another_scaling_of_pixels_are_refused(tmp_path):
+def test_load_weights_refuses_another_scaling_of_pixels(tmp_path):
     weights.save_weights(
         kcnn.build("resnet18.torchvision", classes=2, input_shape=(32, 32, 3)), tmp_path / "w.safetensors"
     )
@@ -276,21 +281,21 @@ def test_weights_of_another_scaling_of_pixels_are_refused(tmp_path):
         kcnn.load_weights(bare, tmp_path / "w.safetensors", strict=False)
 
 
-def test_a_file_of_another_variant_is_refused_with_the_variant_that_reads_it(tmp_path):
+def test_load_weights_suggests_the_variant_that_reads_a_file(tmp_path):
     theirs = keras.applications.MobileNetV2(weights=None, input_shape=(96, 96, 3), classes=4)
     theirs.save_weights(tmp_path / "theirs.weights.h5")
-    with pytest.raises(ValueError, match=r"of another network.*; it may be one for mobilenet_v2"):
+    with pytest.raises(ValueError, match=r"belongs to another network.*; it may belong to mobilenet_v2"):
         kcnn.build("mobilenet_v2.torchvision", classes=4, weights=tmp_path / "theirs.weights.h5")
 
 
-def test_options_that_change_the_networks_layers_still_read_its_own_files(tmp_path):
+def test_load_weights_reads_the_file_of_options_that_change_layers(tmp_path):
     table = ((8, 3, 2, "valid", 1, False, False),) * 6
     model = kcnn.build("alexnet.torchvision", table=table, classes=2, seed=1)
     weights.save_weights(model, tmp_path / "w.safetensors")
     assert same(kcnn.build("alexnet.torchvision", table=table, classes=2, weights=tmp_path / "w.safetensors"), model)
 
 
-def test_the_card_says_where_the_weights_are_from_now(file):
+def test_load_weights_records_the_source(file):
     model = kcnn.build("convnet")
     model.update_metadata(
         weights={"name": "imagenet"}, preprocessing={"resize": 256}, classes=[str(n) for n in range(10)]
@@ -301,8 +306,8 @@ def test_the_card_says_where_the_weights_are_from_now(file):
     assert model.metadata["preprocessing"] is None
 
 
-def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_path, monkeypatch):
-    def body(x, *, width: int = 4):
+def test_load_weights_of_a_plugin_by_name_brings_its_class_names(tmp_path, monkeypatch):
+    def backbone(x, *, width: int = 4):
         return blocks.conv(x, width, 3, name="one")
 
     theirs = keras.Sequential([keras.Input((9, 9, 1)), keras.layers.Conv2D(4, 3, name="eins")])
@@ -310,7 +315,7 @@ def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_pa
     theirs.add(keras.layers.Dense(2, name="zwei"))
     theirs.save_weights(tmp_path / "mine.weights.h5")
     mine = Architecture(
-        backbone=body,
+        backbone=backbone,
         reference="none",
         input_shape=(9, 9, 1),
         classes=2,
@@ -340,7 +345,7 @@ def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_pa
         load=lambda: mine,
         dist=type("Dist", (), {"name": "my-plugin", "version": "1", "requires": None})(),
     )
-    monkeypatch.setattr(registry, "published", lambda: {"mine": {"my-plugin": point}})
+    monkeypatch.setattr(registry, "discover", lambda: {"mine": {"my-plugin": point}})
     monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
     model = kcnn.build("mine", weights="imagenet")
     assert (model.get_layer("one").kernel.numpy() == theirs.get_layer("eins").kernel.numpy()).all()
@@ -349,8 +354,17 @@ def test_a_plugins_own_weights_load_by_name_with_the_names_of_its_classes(tmp_pa
     json.dumps(model.metadata)
 
 
-def test_an_op_of_a_plugins_own_on_the_card_is_one_clear_error(file):
+def test_load_weights_refuses_an_op_of_a_plugin_in_the_metadata(file):
     model = kcnn.build("convnet")
-    model.update_metadata(options={"act": {"op": "Own", "slope": 1}})
-    with pytest.raises(ValueError, match=r"an op of a plugin's own, Own; load with kcnn.build\(..., weights=...\)"):
+    spec = {**model.metadata["spec"], "options": {"activation": {"op": "Own", "slope": 1}}}
+    model.update_metadata(spec=spec)
+    with pytest.raises(ValueError, match=r"unknown op 'Own'.*; pass weights= to kcnn.build instead"):
         kcnn.load_weights(model, file)
+
+
+def test_load_weights_refuses_a_file_of_the_old_format(file, convnet):
+    save_file(load_file(file), file, {"card": json.dumps({"network": "convnet"})})
+    with pytest.raises(
+        ValueError, match=r"^\S+convnet.safetensors was written by an older version of kcnn in"
+    ):
+        kcnn.load_weights(convnet, file)
