@@ -53,6 +53,24 @@ def t_interval(values: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def t_test(values: Sequence[float]) -> float:
+    """Return the two-sided p-value of a mean being zero, by Student's t-test; of differences it is the paired test.
+
+    Args:
+        values: Independent measurements, at least two.
+
+    Returns:
+        The p-value, below 0.05 exactly where `t_interval` does not contain zero.
+
+    Raises:
+        ValueError: There are fewer than two values.
+    """
+    low, high = t_interval(values)
+    if low == high:  # no spread
+        return 0.0 if low else 1.0
+    return float(stats.ttest_1samp(values, 0).pvalue)
+
+
 def to_probabilities(logits: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
     """Logits (images, classes) as probabilities: of one class among all, or of each class by itself."""
     logits = np.asarray(logits, "float64")
