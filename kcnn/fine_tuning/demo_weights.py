@@ -1,7 +1,9 @@
-"""Package the weights of a run as those of the demo.
+r"""Package the weights of a run as those of the demo.
 
-    kcnn train convnet --model-option activation=relu --data digits:0-4 --input-size 32x32x1 --epochs 30 \\
-        --learning-rate 2e-3 --recipe-option shift=0.1 --recipe-option rotate=15 --recipe-option zoom=0.1 \\
+The weights that come with kcnn are those of these commands:
+
+    kcnn train convnet --model-option activation=relu --data digits:0-4 --input-size 32x32x1 --epochs 30 \
+        --learning-rate 2e-3 --recipe-option shift=0.1 --recipe-option rotate=15 --recipe-option zoom=0.1 \
         --out runs/digits
     python -m kcnn.fine_tuning.demo_weights runs/digits
 """
