@@ -203,11 +203,11 @@ def test_a_drawing_prints_in_a_line_although_its_layers_stand_on_one_another():
     [
         ("mobilenet_v2", {"width": "wide"}, r"mobilenet_v2: option width must be a number \(default 1.0\), got 'wide'"),
         ("mobilenet_v2", {"width": -1}, "width must be a number"),
-        ("mobilenet_v3_small", {"width": 0}, "a width is more than 0"),
+        ("mobilenet_v3_small", {"width": 0}, "filters must be positive, got 0"),
         ("resnet20", {"units": -3}, r"units must be a number \(default 3\), got -3"),
         ("resnet50", {"repeats": 3}, r"repeats must be a list \(default \[3, 4, 6, 3\]\), got 3"),
         ("resnet50", {"norm": "batch"}, "resnet50 cannot be built with {'norm': 'batch'}"),
-        ("resnet50", {"drop_path": 1.5}, r"drop_path lies in \[0, 1\), not 1.5"),
+        ("resnet50", {"drop_path": 1.5}, r"drop_path must be in \[0, 1\), got 1.5"),
         ("plain20", {"drop_path": 0.5}, "a plain network has none"),
     ],
 )
