@@ -17,9 +17,9 @@ from kcnn.blocks.basic import (
     norm_act,
 )
 from kcnn.blocks.heads import aux_classifier, head, lenet_head, wide_head
-from kcnn.blocks.inception import Branches, branches, inception, sequential
+from kcnn.blocks.inception_modules import Branches, branches, inception, sequential
 from kcnn.blocks.mobilenet import inverted_residual, make_divisible, separable, squeeze_excite
-from kcnn.blocks.residual import bottleneck, drop_path_rates, preactivation, residual, residual_add
+from kcnn.blocks.residual_units import bottleneck, drop_path_rates, preactivation, residual, residual_add
 from kcnn.graph.tracing import apply
 
 __all__ = [

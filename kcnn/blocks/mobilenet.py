@@ -1,7 +1,7 @@
 """Blocks of depthwise convolutions, and squeeze-and-excitation."""
 
 from kcnn.blocks.basic import Norm, conv, depthwise
-from kcnn.blocks.residual import projection_strides, residual_add
+from kcnn.blocks.residual_units import projection_strides, residual_add
 from kcnn.graph.ops import GlobalPool, Multiply, Size
 from kcnn.graph.tracing import apply
 
