@@ -1,4 +1,4 @@
-"""kcnn's batch normalisation is Keras', only faster."""
+"""Batch normalization of kcnn computes what that of Keras does, faster."""
 
 import keras
 import numpy as np
@@ -11,16 +11,16 @@ SHAPE = (6, 9, 7, 5)
 
 
 def pair_of_layers(**options):
-    made = []
-    for kind in (keras.layers.BatchNormalization, layers.BatchNormalization):
-        layer = kind(momentum=0.9, **options)
+    built = []
+    for layer_class in (keras.layers.BatchNormalization, layers.BatchNormalization):
+        layer = layer_class(momentum=0.9, **options)
         layer.build(SHAPE)
         if layer.scale:
             layer.gamma.assign(np.linspace(0.5, 2, SHAPE[-1]))
         if layer.center:
             layer.beta.assign(np.linspace(-1, 1, SHAPE[-1]))
-        made.append(layer)
-    return made
+        built.append(layer)
+    return built
 
 
 def results(layer, x, weight, training):
@@ -31,13 +31,13 @@ def results(layer, x, weight, training):
         tape.watch([x, *variables])
         y = layer(x, training=training)
         loss = tf.reduce_sum(tf.cast(y, "float32") * weight)
-    found = [y, *tape.gradient(loss, [x, *variables]), layer.moving_mean.value, layer.moving_variance.value]
-    return [np.asarray(one, "float32") for one in found]
+    arrays = [y, *tape.gradient(loss, [x, *variables]), layer.moving_mean.value, layer.moving_variance.value]
+    return [np.asarray(one, "float32") for one in arrays]
 
 
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}, {"epsilon": 1e-5}])
 @pytest.mark.parametrize("training", [True, False])
-def test_it_equals_kerass_in_output_gradients_and_statistics(options, training):
+def test_batch_normalization_equals_keras_in_output_gradients_and_statistics(options, training):
     rng = np.random.default_rng(0)
     x, weight = (rng.normal(1, 3, SHAPE).astype("float32") for _ in range(2))
     theirs, ours = pair_of_layers(**options)
@@ -48,18 +48,18 @@ def test_it_equals_kerass_in_output_gradients_and_statistics(options, training):
 
 @pytest.mark.parametrize(("policy", "rounding"), [("mixed_bfloat16", 2**-8), ("mixed_float16", 2**-10)])
 @pytest.mark.parametrize("training", [True, False])
-def test_it_equals_kerass_under_mixed_precision_but_for_the_last_rounding(policy, rounding, training):
+def test_batch_normalization_equals_keras_under_mixed_precision_up_to_rounding(policy, rounding, training):
     rng = np.random.default_rng(0)
     x, weight = (rng.normal(1, 3, SHAPE).astype("float32") for _ in range(2))
     theirs, ours = pair_of_layers(dtype=policy)
-    found = list(zip(results(theirs, x, weight, training), results(ours, x, weight, training), strict=True))
-    for a, b in found[:2]:  # output and its gradient by the input are of 16 bits: one rounding apart at most
+    pairs = list(zip(results(theirs, x, weight, training), results(ours, x, weight, training), strict=True))
+    for a, b in pairs[:2]:  # output and its gradient by the input are of 16 bits: one rounding apart at most
         np.testing.assert_allclose(b, a, rtol=rounding, atol=rounding)
-    for a, b in found[2:]:
+    for a, b in pairs[2:]:
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 * max(1, np.abs(a).max()))
 
 
-def test_frozen_it_neither_moves_nor_looks_at_the_batch():
+def test_batch_normalization_when_frozen_ignores_the_batch():
     theirs, ours = pair_of_layers()
     x = np.random.default_rng(0).normal(4, 2, SHAPE).astype("float32")
     theirs.trainable = ours.trainable = False
@@ -68,20 +68,20 @@ def test_frozen_it_neither_moves_nor_looks_at_the_batch():
     assert (np.asarray(ours.moving_mean) == 0).all()
 
 
-def test_the_fused_kernel_is_really_used():
+def test_batch_normalization_uses_the_fused_kernel():
     _, ours = pair_of_layers()
     graph = tf.function(lambda x: ours(x, training=True)).get_concrete_function(tf.TensorSpec(SHAPE)).graph
     assert any(op.type == "FusedBatchNormV3" for op in graph.get_operations())
 
 
-def test_other_ranks_and_masks_are_kerass_own():
+def test_batch_normalization_of_other_ranks_is_that_of_keras():
     _, ours = layers.BatchNormalization(), layers.BatchNormalization()
     x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
-    wanted = keras.layers.BatchNormalization()(x, training=True)
-    np.testing.assert_allclose(ours(x, training=True), wanted, atol=1e-6)
+    expected = keras.layers.BatchNormalization()(x, training=True)
+    np.testing.assert_allclose(ours(x, training=True), expected, atol=1e-6)
 
 
-def test_it_has_kerass_variables_and_config():
+def test_batch_normalization_has_the_variables_and_config_of_keras():
     theirs, ours = pair_of_layers()
     assert [v.name for v in ours.variables] == [v.name for v in theirs.variables]
     again = layers.BatchNormalization.from_config(ours.get_config())
@@ -89,20 +89,20 @@ def test_it_has_kerass_variables_and_config():
 
 
 @pytest.mark.parametrize("synchronized", [False, True])
-def test_it_equals_kerass_inside_a_mirrored_strategy(synchronized, strategy):
+def test_batch_normalization_equals_keras_in_a_mirrored_strategy(synchronized, strategy):
     rng = np.random.default_rng(0)
     x, y = rng.normal(2, 3, (8, 6, 6, 3)).astype("float32"), rng.integers(0, 4, 8)
 
-    def trained(kind):
+    def train(layer_class):
         keras.utils.set_random_seed(1)
         with strategy.scope():
             image = keras.Input((6, 6, 3))
             h = keras.layers.Conv2D(4, 3)(image)
-            h = kind(momentum=0.9, synchronized=synchronized, name="bn")(h)
+            h = layer_class(momentum=0.9, synchronized=synchronized, name="bn")(h)
             model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(h))
             model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0)
         return model.get_weights()
 
-    for a, b in zip(trained(keras.layers.BatchNormalization), trained(layers.BatchNormalization), strict=True):
+    for a, b in zip(train(keras.layers.BatchNormalization), train(layers.BatchNormalization), strict=True):
         np.testing.assert_allclose(b, a, atol=1e-5)

@@ -1,4 +1,4 @@
-"""A sketch and the Keras model made from it are one network."""
+"""Ops and the Keras layers made from them compute the same."""
 
 import keras
 import numpy as np
@@ -24,80 +24,80 @@ def numpy_sides(op, shape):
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("fill", ["zeros", "reflect", "edge"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "edge"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_convolution_pads_as_numpy_does(padding, fill, stride):
-    op = ops.Conv(2, (3, 5), stride, padding, padding_mode=fill)
+def test_conv_pads_as_numpy_does(padding, padding_mode, stride):
+    op = ops.Conv(2, (3, 5), stride, padding, padding_mode=padding_mode)
     shape = (9, 10, 3)
     x = np.random.default_rng(1).normal(size=(2, *shape)).astype("float32")
     model = one_layer(op, shape)
     kernel, bias = model.get_layer("op").get_weights()
-    mode = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}[fill]
+    mode = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}[padding_mode]
     padded = np.pad(x, ((0, 0), *numpy_sides(op, shape), (0, 0)), mode=mode)
-    wanted = keras.ops.conv(padded, kernel, stride, "valid", data_format="channels_last") + bias
-    found = model.predict(x, verbose=0)
-    assert found.shape[1:] == kcnn.graph.shape_inference.shape(op, shape)
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    expected = keras.ops.conv(padded, kernel, stride, "valid", data_format="channels_last") + bias
+    result = model.predict(x, verbose=0)
+    assert result.shape[1:] == kcnn.graph.shape_inference.output_shape(op, shape)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid", "half", "ceil", 1, ((1, 0), (0, 1))])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kind", ["max", "average"])
+@pytest.mark.parametrize("mode", ["max", "average"])
 @pytest.mark.parametrize("count_include_pad", [False, True])
-def test_a_pool_pads_as_numpy_does(padding, stride, kind, count_padding):
-    op = ops.Pool(3, stride, padding, kind, count_padding)
+def test_pool_pads_as_numpy_does(padding, stride, mode, count_include_pad):
+    op = ops.Pool(3, stride, padding, mode, count_include_pad)
     shape = (8, 9, 2)
     x = np.random.default_rng(2).normal(size=(1, *shape)).astype("float32") - 5  # negative: zeros would win a max
-    found = one_layer(op, shape).predict(x, verbose=0)
-    assert found.shape[1:] == kcnn.graph.shape_inference.shape(op, shape)
+    result = one_layer(op, shape).predict(x, verbose=0)
+    assert result.shape[1:] == kcnn.graph.shape_inference.output_shape(op, shape)
     sides = numpy_sides(op, shape)
-    counted = count_padding and padding != "ceil"
-    values = np.pad(x, ((0, 0), *sides, (0, 0)), constant_values=0.0 if counted else np.nan)
-    reduce = np.nanmax if kind == "max" else np.nanmean
-    if kind == "max":
+    is_counted = count_include_pad and padding != "ceil"
+    values = np.pad(x, ((0, 0), *sides, (0, 0)), constant_values=0.0 if is_counted else np.nan)
+    reduce = np.nanmax if mode == "max" else np.nanmean
+    if mode == "max":
         values = np.pad(x, ((0, 0), *sides, (0, 0)), constant_values=np.nan)
-    wanted = np.empty_like(found)
-    for r, c in np.ndindex(found.shape[1:3]):
-        wanted[:, r, c] = reduce(values[:, r * stride : r * stride + 3, c * stride : c * stride + 3], axis=(1, 2))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    expected = np.empty_like(result)
+    for r, c in np.ndindex(result.shape[1:3]):
+        expected[:, r, c] = reduce(values[:, r * stride : r * stride + 3, c * stride : c * stride + 3], axis=(1, 2))
+    np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (6, 6), (7, 11), (14, 13), (3, 2)])
 @pytest.mark.parametrize("is_open", [False, True])
-def test_an_adaptive_pool_averages_windows_as_equal_as_can_be(shape, is_open):
+def test_adaptive_pool_averages_windows_of_nearly_equal_size(shape, is_open):
     x = np.random.default_rng(2).normal(size=(2, *shape, 3)).astype("float32")
     model = one_layer(ops.AdaptivePool((6, 4)), (None, None, 3) if is_open else (*shape, 3))
-    found = model.predict(x, verbose=0)
-    assert found.shape[1:] == (6, 4, 3)
+    result = model.predict(x, verbose=0)
+    assert result.shape[1:] == (6, 4, 3)
     (n, m), (i, j) = shape, (6, 4)
     for r, c in np.ndindex(i, j):
         rows = slice(r * n // i, -(-(r + 1) * n // i))
         columns = slice(c * m // j, -(-(c + 1) * m // j))
-        np.testing.assert_allclose(found[:, r, c], x[:, rows, columns].mean((1, 2)), atol=1e-5)
+        np.testing.assert_allclose(result[:, r, c], x[:, rows, columns].mean((1, 2)), atol=1e-5)
 
 
-def test_an_adaptive_pool_lets_a_flat_head_take_any_size():
+def test_adaptive_pool_lets_a_flat_head_take_any_size():
     model = kcnn.build("alexnet.torchvision", input_shape=(None, None, 3), classes=2)
     for side in (63, 100):
         assert model.predict(np.zeros((1, side, side + 7, 3), "float32"), verbose=0).shape == (1, 2)
 
 
-def test_groups_and_dilation_reach_keras():
+def test_conv_passes_groups_and_dilation_to_keras():
     model = one_layer(ops.Conv(4, 3, dilation=2, groups=2, bias=False), (9, 9, 6))
     layer = model.get_layer("op")
     assert (layer.groups, layer.dilation_rate, layer.use_bias) == (2, (2, 2), False)
 
 
-def test_local_response_normalisation_is_the_papers_formula():
+def test_local_response_norm_is_the_formula_of_the_paper():
     x = np.random.default_rng(3).normal(size=(2, 3, 3, 7)).astype("float32") * 40
-    found = one_layer(ops.LocalResponseNorm(), (3, 3, 7)).predict(x, verbose=0)
+    result = one_layer(ops.LocalResponseNorm(), (3, 3, 7)).predict(x, verbose=0)
     for channel in range(7):
         near = x[..., max(0, channel - 2) : channel + 3]
-        wanted = x[..., channel] / (2 + 1e-4 * (near**2).sum(-1)) ** 0.75
-        np.testing.assert_allclose(found[..., channel], wanted, rtol=1e-4)
+        expected = x[..., channel] / (2 + 1e-4 * (near**2).sum(-1)) ** 0.75
+        np.testing.assert_allclose(result[..., channel], expected, rtol=1e-4)
 
 
-def test_blocks_work_on_a_plain_keras_input():
+def test_blocks_apply_to_a_keras_input():
     image = keras.Input((None, None, 8))
     x = blocks.conv(image, 16, 3, stride=2, padding="half", norm=True, name="a")
     x = blocks.residual(x, 16, name="b")
@@ -110,12 +110,12 @@ def test_blocks_work_on_a_plain_keras_input():
     assert "b_skip" not in {layer.name for layer in model.layers}
 
 
-def test_a_rescale_per_channel_becomes_its_mean_on_other_channels():
-    grey = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 1), classes=2)
-    assert grey.get_layer("rescale").scale == pytest.approx(
+def test_rescale_per_channel_becomes_its_mean_for_other_channels():
+    gray = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 1), classes=2)
+    assert gray.get_layer("rescale").scale == pytest.approx(
         np.mean(kcnn.get_architecture("resnet18.torchvision").rescale.scale)
     )
     rgb = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 3), classes=2, outputs=["rescale"])
     pixel = np.full((1, 32, 32, 3), 255, "float32")
-    wanted = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    np.testing.assert_allclose(rgb.predict(pixel, verbose=0)[0, 0, 0], wanted, rtol=1e-5)
+    expected = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(rgb.predict(pixel, verbose=0)[0, 0, 0], expected, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The same weights give the same logits in kcnn's networks as in keras.applications'."""
+"""The same weights give the same logits in networks of kcnn and of keras.applications."""
 
 import keras
 import numpy as np
@@ -40,7 +40,7 @@ MARKED = [
 ]
 
 
-def randomised(model, seed=0):
+def randomize(model, seed=0):
     """Random weights, and random statistics of batch normalisation, under which signals neither vanish nor explode."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
@@ -55,7 +55,7 @@ def randomised(model, seed=0):
         variable.assign(value.astype("float32"))
 
 
-def theirs_of(path, side, **arguments):
+def build_theirs(path, side, **arguments):
     """The model of keras.applications with logits as outputs, and what prepares pixels for it."""
     module, _, factory = path.rpartition(".")
     home = getattr(keras.applications, module) if module else keras.applications
@@ -69,35 +69,35 @@ def pixels(side, count=2):
     return np.random.default_rng(1).uniform(0, 255, (count, side, side, 3)).astype("float32")
 
 
-def apart(a, b):
+def relative_difference(a, b):
     """The largest difference, relative to the largest value."""
     return np.abs(a - b).max() / np.abs(b).max()
 
 
 @pytest.mark.parametrize(("name", "options", "path", "arguments", "side"), MARKED)
-def test_a_file_of_keras_applications_gives_the_same_logits(name, options, path, arguments, side, tmp_path):
-    theirs, prepare = theirs_of(path, side, **arguments)
-    randomised(theirs)
+def test_load_weights_of_keras_applications_gives_the_same_logits(name, options, path, arguments, side, tmp_path):
+    theirs, prepare = build_theirs(path, side, **arguments)
+    randomize(theirs)
     file = tmp_path / "theirs.weights.h5"
     theirs.save_weights(file)
     ours = kcnn.build(name, classes=10, input_shape=(side, side, 3), weights=file, **options)
     assert ours.count_params() == theirs.count_params()
     assert kcnn.summary(kcnn.from_keras(ours)).macs == kcnn.summary(kcnn.from_keras(theirs)).macs
     x = pixels(side)
-    assert apart(ours.predict(x, verbose=0), theirs.predict(prepare(x.copy()), verbose=0)) <= 1e-4
+    assert relative_difference(ours.predict(x, verbose=0), theirs.predict(prepare(x.copy()), verbose=0)) <= 1e-4
 
 
 @pytest.mark.parametrize("ending", ["h5", pytest.param("keras", marks=pytest.mark.every)])
 @pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
-def test_whole_models_of_keras_are_read_wherever_its_counting_of_layers_began(ending, tmp_path):
+def test_load_weights_reads_models_of_keras_wherever_their_layer_numbers_start(ending, tmp_path):
     keras.layers.Conv2D(1, 1)  # the first numbered layer of the model below is not the first of this process
-    theirs, prepare = theirs_of("inception_v3.InceptionV3", 75)
-    randomised(theirs)
+    theirs, prepare = build_theirs("inception_v3.InceptionV3", 75)
+    randomize(theirs)
     file = tmp_path / f"theirs.{ending}"
     theirs.save(file)
     ours = kcnn.build("inception_v3.keras", classes=10, input_shape=(75, 75, 3))
     report = kcnn.load_weights(ours, file)
     assert len(report.matched) == len(ours.weights)
-    assert report.layout == "keras"
+    assert report.mapping == "keras"
     x = pixels(75)
-    assert apart(ours.predict(x, verbose=0), theirs.predict(prepare(x.copy()), verbose=0)) <= 1e-4
+    assert relative_difference(ours.predict(x, verbose=0), theirs.predict(prepare(x.copy()), verbose=0)) <= 1e-4

@@ -1,4 +1,4 @@
-"""Sketches read back from Keras graphs."""
+"""Graphs read from Keras models."""
 
 import keras
 import numpy as np
@@ -8,12 +8,16 @@ import kcnn
 from kcnn.plots.network import plot_network
 
 
-def test_kerass_resnet50_is_measured_right():
+def test_from_keras_of_resnet50_gives_the_counts_of_keras():
     model = keras.applications.ResNet50(weights=None)
-    found, ours = kcnn.summary(kcnn.from_keras(model)), kcnn.summary("resnet50.keras")
-    assert found.params + found.non_trainable_params == model.count_params()
-    assert (found.params, found.non_trainable_params, found.macs) == (ours.params, ours.non_trainable_params, ours.macs)
-    assert found.receptive_field == (483, 483)
+    theirs, ours = kcnn.summary(kcnn.from_keras(model)), kcnn.summary("resnet50.keras")
+    assert theirs.params + theirs.non_trainable_params == model.count_params()
+    assert (theirs.params, theirs.non_trainable_params, theirs.macs) == (
+        ours.params,
+        ours.non_trainable_params,
+        ours.macs,
+    )
+    assert theirs.receptive_field == (483, 483)
 
 
 @pytest.mark.every
@@ -28,16 +32,16 @@ def test_kerass_resnet50_is_measured_right():
         ("EfficientNetB0", None),
     ],
 )
-def test_keras_applications_are_measured_right(model, gmacs):
+def test_from_keras_of_keras_applications_gives_their_counts(model, gmacs):
     built = getattr(keras.applications, model)(weights=None)
-    found = kcnn.summary(kcnn.from_keras(built))
-    assert found.params + found.non_trainable_params == built.count_params()
-    assert found.params == sum(int(np.prod(w.shape)) for w in built.trainable_weights)
+    theirs = kcnn.summary(kcnn.from_keras(built))
+    assert theirs.params + theirs.non_trainable_params == built.count_params()
+    assert theirs.params == sum(int(np.prod(w.shape)) for w in built.trainable_weights)
     if gmacs:
-        assert found.macs / 1e9 == pytest.approx(gmacs, abs=6e-5)
+        assert theirs.macs / 1e9 == pytest.approx(gmacs, abs=6e-5)
 
 
-def test_padding_before_a_window_is_folded_into_it_where_that_is_the_same():
+def test_from_keras_folds_padding_into_the_next_window_where_that_is_the_same():
     image = keras.Input((9, 9, 2))
     x = keras.layers.ZeroPadding2D(((1, 0), (2, 2)))(image)
     x = keras.layers.Conv2D(3, 3, name="conv")(x)
@@ -49,7 +53,7 @@ def test_padding_before_a_window_is_folded_into_it_where_that_is_the_same():
     assert rows["pool"].offset == (-2, -3)
 
 
-def test_cropping_moves_what_is_seen_and_costs_nothing():
+def test_from_keras_of_cropping_moves_receptive_fields_and_costs_nothing():
     image = keras.Input((20, 20, 2))
     x = keras.layers.Conv2D(3, 3, strides=2, name="conv")(image)
     x = keras.layers.Cropping2D(((1, 2), (3, 0)), name="crop")(x)
@@ -59,13 +63,13 @@ def test_cropping_moves_what_is_seen_and_costs_nothing():
     assert rows["crop"].offset == (2, 6)
     assert rows["last"].receptive_field == (7, 7)
     for position in ((0, 0), (3, 3), (1, 2)):
-        field = kcnn.explain.measured_field(model, "last", position)
+        field = kcnn.explain.measure_receptive_field(model, "last", position)
         assert field.agrees
         assert field.rows[0] == 2 + 2 * position[0]
     assert "crop" in plot_network(kcnn.from_keras(model))
 
 
-def test_an_unknown_layer_is_opaque_but_counted():
+def test_from_keras_counts_unknown_layers():
     image = keras.Input((8, 8, 4))
     x = keras.layers.LayerNormalization(name="norm")(image)
     x = keras.layers.Conv2D(2, 3, name="conv", activation="relu")(x * 2.0)
@@ -75,43 +79,43 @@ def test_an_unknown_layer_is_opaque_but_counted():
     assert rows["conv_relu"].op == kcnn.graph.ops.Activation("relu")
 
 
-def test_a_layer_used_twice_has_its_parameters_once():
+def test_from_keras_counts_a_shared_layer_once():
     image = keras.Input((8, 8, 4))
     conv = keras.layers.Conv2D(4, 3, padding="same", name="conv")
     model = keras.Model(image, conv(conv(image)))
     assert kcnn.summary(kcnn.from_keras(model)).params == model.count_params()
 
 
-def test_two_outputs_of_one_layer_are_two_ends():
+def test_from_keras_gives_two_outputs_for_two_calls_of_a_layer():
     image, other = keras.Input((4,)), keras.Input((4,))
     dense = keras.layers.Dense(2, name="dense")
     assert len(kcnn.from_keras(keras.Model([image, other], [dense(image), dense(other)])).outputs) == 2
 
 
-def test_frozen_layers_keep_their_parameters():
+def test_from_keras_counts_frozen_layers():
     model = kcnn.build("convnet")
     model.trainable = False
     assert kcnn.summary(kcnn.from_keras(model)).params == 13_066
 
 
-def test_an_open_model_is_read_at_a_given_size():
+def test_from_keras_reads_an_open_model_at_a_given_size():
     model = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(None, None, 3))
-    with pytest.raises(ValueError, match=r"is open.*an input_shape"):
+    with pytest.raises(ValueError, match=r"has an open input .*an input_shape"):
         kcnn.from_keras(model)
     assert kcnn.summary(kcnn.from_keras(model, (224, 224, 3))).macs > 2.9e8
 
 
-def test_a_read_sketch_is_not_patched_and_says_why():
-    with pytest.raises(ValueError, match="has no body that could be drawn again"):
+def test_from_keras_graph_takes_no_overrides():
+    with pytest.raises(ValueError, match="was read from a Keras model and takes no overrides"):
         kcnn.from_keras(kcnn.build("convnet")).with_overrides({"conv1.kernel": 3})
 
 
-def test_what_is_no_graph_is_refused():
-    with pytest.raises(TypeError, match="takes a Keras model"):
+def test_from_keras_refuses_what_has_no_graph():
+    with pytest.raises(TypeError, match="expects a Keras model"):
         kcnn.from_keras("googlenet")
 
     class Own(keras.Model):
         pass
 
-    with pytest.raises(TypeError, match="no graph to read"):
+    with pytest.raises(TypeError, match="without a graph"):
         kcnn.from_keras(Own())

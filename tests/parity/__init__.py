@@ -1,1 +1,1 @@
-"""What other libraries make of seeded weights, recorded, and the script that recorded it."""
+"""Outputs of other libraries for seeded weights, and the script that recorded them."""

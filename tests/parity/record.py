@@ -1,7 +1,7 @@
-"""Records what torchvision's and timm's networks make of seeded weights: python -m tests.parity.record
+"""Record the outputs of torchvision's and timm's networks for seeded weights: python -m tests.parity.record
 
-Needs torch, torchvision and timm. Writes torch.json.gz beside itself: per network the state dict's
-names and shapes, and the logits for the seeded pictures. kcnn has no part in it.
+Needs torch, torchvision and timm. Writes torch.json.gz beside itself: for each network the names and shapes of its
+state dict, and the logits for seeded images. kcnn takes no part.
 """
 
 import gzip
@@ -12,10 +12,10 @@ import timm
 import torch
 import torchvision
 
-from tests.parity.seeded import CLASSES, pixels, seeded
+from tests.parity.seeded import CLASSES, pixels, seeded_tensor
 
 MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-AUXILIARY = {  # classifiers on the side, and the blocks that they stand on
+AUXILIARY = {  # auxiliary classifiers, and the blocks that they take
     "googlenet": {"aux1": "inception4a", "aux2": "inception4d"},
     "inception_v3": {"AuxLogits": "Mixed_6e"},
 }
@@ -38,35 +38,37 @@ NETWORKS = (  # library, its name for the network, kcnn's, pixels a side
 )
 
 
-def made(library, name):
+def create_model(library, name):
     if library == "timm":
         return timm.create_model(name, num_classes=CLASSES)
     extra = {"init_weights": False, "aux_logits": True, "transform_input": True} if name in AUXILIARY else {}
     return torchvision.models.get_model(name, num_classes=CLASSES, **extra)
 
 
-def recorded(library, name, side):
-    model = made(library, name).eval()
+def record_network(library, name, side):
+    model = create_model(library, name).eval()
     state = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if tensor.dtype == torch.float32}
-    model.load_state_dict({key: torch.from_numpy(seeded(key, shape)) for key, shape in state.items()}, strict=False)
-    kept = {}
+    model.load_state_dict(
+        {key: torch.from_numpy(seeded_tensor(key, shape)) for key, shape in state.items()}, strict=False
+    )
+    maps = {}
     for head, block in AUXILIARY.get(name, {}).items():
         module = model.get_submodule(block)
-        module.register_forward_hook(lambda _, __, output, head=head: kept.__setitem__(head, output))
+        module.register_forward_hook(lambda _, __, output, head=head: maps.__setitem__(head, output))
     x = torch.from_numpy(pixels(side))
     x = (x / 255 - MEAN) / DEVIATION if library == "torchvision" else x / 127.5 - 1
     with torch.no_grad():
         logits = model(x.permute(0, 3, 1, 2))
-        sides = [model.get_submodule(head)(map_) for head, map_ in kept.items()]
+        sides = [model.get_submodule(head)(map_) for head, map_ in maps.items()]
     return {"state": state, "side": side, "logits": logits.tolist(), "sides": [one.tolist() for one in sides]}
 
 
 def main():
-    found = {
+    record = {
         "versions": {m.__name__: m.__version__ for m in (torch, torchvision, timm)},
-        "networks": {ours: recorded(library, name, side) for library, name, ours, side in NETWORKS},
+        "networks": {ours: record_network(library, name, side) for library, name, ours, side in NETWORKS},
     }
-    text = json.dumps(found, separators=(",", ":")).encode()
+    text = json.dumps(record, separators=(",", ":")).encode()
     with gzip.GzipFile(Path(__file__).with_name("torch.json.gz"), "wb", mtime=0) as file:
         file.write(text)
     print(f"{len(NETWORKS)} networks, {len(text):,} bytes before compression")

@@ -1,4 +1,4 @@
-"""Weights and pictures that follow from names and sizes alone, by numpy's frozen generator."""
+"""Weights and images computed from names and sizes alone, by NumPy's frozen generator."""
 
 from zlib import crc32
 
@@ -7,18 +7,18 @@ import numpy as np
 CLASSES = 10
 
 
-def seeded(name, shape):
-    """A tensor of a PyTorch state dict: signals neither vanish nor explode, and statistics are not trivial."""
+def seeded_tensor(name, shape):
+    """Return a tensor of a PyTorch state dict: signals neither vanish nor explode, statistics are not trivial."""
     random = np.random.RandomState(crc32(name.encode()))
     even = random.random_sample(shape).astype("float32")
     if len(shape) > 1:
         limit = np.sqrt(6 / np.prod(shape[1:]))  # He's variance
         return (even * 2 - 1) * np.float32(limit)
-    if name.endswith(("running_var", "weight")):  # of batch normalisation
+    if name.endswith(("running_var", "weight")):  # of batch normalization
         return even * np.float32(0.8) + np.float32(0.6)
     return (even - np.float32(0.5)) * np.float32(0.4)
 
 
 def pixels(side, count=2):
-    """Pictures 0..255, (count, rows, columns, 3)."""
+    """Return images 0..255, (count, rows, columns, 3)."""
     return (np.random.RandomState(side).random_sample((count, side, side, 3)) * 255).astype("float32")
