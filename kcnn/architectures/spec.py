@@ -307,7 +307,7 @@ class _Tracer:
             )
         if architecture.keras is not None and (spec.overrides or spec.prefix):
             options = ", ".join(architecture.defaults()) or "none"
-            refused = "overrides by address" if spec.overrides else "a prefix"
+            refused = "overrides by address" if spec.overrides else "prefix"
             raise ValueError(f"{spec.title} exists only as Keras code and takes no {refused}; its options: {options}")
 
     def at_own_size(self) -> Graph:
