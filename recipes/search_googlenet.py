@@ -17,7 +17,7 @@ import typer
 
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import parse_shape
+from kcnn.cli.options import parse_input_size
 from kcnn.search.space import Range, analyze_feasibility, default_space
 
 NETWORK = "googlenet.bn"  # at 224 pixels its first layers divide by 8 what 32 pixels do not have
@@ -39,7 +39,7 @@ def main(
     from kcnn.reports.search_page import write_search_report
     from kcnn.search import search
 
-    size = parse_shape(input)
+    size = parse_input_size(input, NETWORK)
     if smoke:
         data, images = "digits", 200
     served = load(data, input_shape=size, seed=seed).subset(train=images, validation=images // 3)

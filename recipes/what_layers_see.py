@@ -37,7 +37,7 @@ from matplotlib.patches import Rectangle
 import kcnn
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import parse_shape
+from kcnn.cli.options import parse_input_size
 from kcnn.statistics import t_interval
 from kcnn.training import Recipe
 
@@ -348,7 +348,7 @@ def main(
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     accuracy, chances, every = [], [], []
     for seed in range(seeds):
-        found = served(data, parse_shape(input), seed).fewer(train=images)
+        found = served(data, parse_input_size(input, NETWORK), seed).fewer(train=images)
         if len(found.splits["test"]) < TOP:
             raise typer.BadParameter(
                 f"{data} has {len(found.splits['test'])} test pictures, and a channel's top are {TOP}"

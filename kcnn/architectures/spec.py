@@ -98,9 +98,25 @@ class ModelSpec:
             ValueError: The input is too small; the message has the first layer that does not fit and the smallest
                 input that fits.
         """
+        graph = self._trace()
+        if graph.unused_overrides:
+            unused = ", ".join(graph.unused_overrides)
+            text = f"{self.title}: override has no effect: the layers already have these values ({unused})"
+            warnings.warn(text, NoEffectWarning, stacklevel=3)
+        return graph
+
+    def check(self) -> None:
+        """Check names, values and the input size, before anything slow is started.
+
+        Raises:
+            UnknownNameError, ValueError: As from `trace`.
+        """
+        self._trace()
+
+    def _trace(self) -> Graph:
         tracer = _Tracer(self)
         try:
-            graph = tracer.at_own_size()
+            return tracer.at_own_size()
         except InputTooSmallError as error:
             least = tracer.min_input_size()
             fits = f"the smallest input that fits is {least}x{least}" if least else "no input fits"
@@ -112,11 +128,6 @@ class ModelSpec:
             if not self.options:
                 raise
             raise ValueError(f"{self.title} cannot be built with {dict(self.options)}: {error}") from error
-        if graph.unused_overrides:
-            unused = ", ".join(graph.unused_overrides)
-            text = f"{self.title}: override has no effect: the layers already have these values ({unused})"
-            warnings.warn(text, NoEffectWarning, stacklevel=3)
-        return graph
 
     def trace_candidate(self) -> Graph:
         """Trace one of many candidates, without a word on overrides that change nothing or match no layer.

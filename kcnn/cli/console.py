@@ -135,18 +135,6 @@ def parse_count(text: str) -> float:
         raise UsageError(f"invalid number {text!r}; write 5000000, 5M or 1.5G") from None
 
 
-def parse_shape(text: str) -> tuple[int, int, int]:
-    """96x96x1 as (96, 96, 1); 96x96 has three channels."""
-    try:
-        sizes = [int(part) for part in text.lower().split("x")]
-        if len(sizes) == 2:
-            sizes.append(3)
-        rows, columns, channels = sizes
-    except ValueError:
-        raise UsageError(f"{text!r} is no input size such as 224x224 or 96x96x1 (rows x columns x channels)") from None
-    return rows, columns, channels
-
-
 def parse_assignments(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
     """Parse the values of an option that may be repeated.
 

@@ -14,6 +14,7 @@ from kcnn import atomic_io
 from kcnn.architectures import catalogue, doctor, registry
 from kcnn.architectures.descriptions import describe_weights
 from kcnn.architectures.spec import to_json_value
+from kcnn.cli.backend import start_backend
 from kcnn.cli.console import (
     UsageError,
     err,
@@ -39,8 +40,6 @@ from kcnn.cli.options import (
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.plots.network import plot_network
-
-Changes, Options, Input, _examples = Overrides, ModelOptions, InputSize, examples  # until the other commands have moved
 
 
 def add(app: typer.Typer) -> None:
@@ -239,6 +238,7 @@ def _verify(names: Sequence[str], build: bool, failed: bool = False) -> None:
             entry = catalogue.make_entry(name)
             problems = list(catalogue.find_discrepancies(entry))
             if build:
+                start_backend()
                 from kcnn.building import find_build_discrepancies
 
                 problems += find_build_discrepancies(name, entry.summary, bool(entry.architecture.keras))

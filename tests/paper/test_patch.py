@@ -227,3 +227,39 @@ def test_an_option_with_a_bad_value_is_an_error_that_names_it(network, options, 
 def test_an_argument_of_the_wrong_kind_is_told_so(asked, says):
     with pytest.raises(ValueError, match=says):
         kcnn.trace("resnet20", **asked)
+
+
+def test_check_raises_what_trace_raises_and_warns_of_nothing():
+    kcnn.ModelSpec(network="vgg11", overrides={"conv1_1.kernel": 3}).check()
+    with pytest.raises(ValueError, match="smallest input that fits is 32x32"):
+        kcnn.ModelSpec(network="vgg11", input_shape=(16, 16, 3)).check()
+    with pytest.raises(kcnn.UnknownNameError, match="no layer matches 'conv9_9'"):
+        kcnn.ModelSpec(network="vgg11", overrides={"conv9_9.kernel": 3}).check()
+
+
+@pytest.mark.parametrize(
+    ("function", "keywords"),
+    [
+        (kcnn.trace, {"network": "gogglenet"}),
+        (kcnn.trace, {"network": "googlenet.torch"}),
+        (kcnn.trace, {"network": "nobody:vgg11"}),
+        (kcnn.trace, {"network": "mobilenet_v2", "widht": 0.5}),
+        (kcnn.trace, {"network": "vgg11", "overrides": {"conv9_9.kernel": 3}}),
+        (kcnn.trace, {"network": "vgg11", "overrides": {"conv1_1.kernl": 3}}),
+        (kcnn.trace, {"network": "vgg11", "overrides": {"conv1_1_relu.function": "rellu"}}),
+        (kcnn.trace, {"network": "vgg11", "outputs": ["conv9_9"]}),
+        (kcnn.trace, {"network": "vgg11", "outputs": ["stage9"]}),
+        (kcnn.ModelSpec.from_json, {"values": {"network": "vgg11", "colour": 3}}),
+    ],
+)
+def test_unknown_names_are_one_kind_of_error(function, keywords):
+    with pytest.raises(kcnn.UnknownNameError) as error:
+        function(**keywords)
+    assert isinstance(error.value, LookupError)
+    assert isinstance(error.value, ValueError)
+    assert "Did you mean" in str(error.value) or "choose from" in str(error.value)
+
+
+def test_summary_of_an_unknown_layer_suggests_the_nearest():
+    with pytest.raises(kcnn.UnknownNameError, match=r"vgg11: no layer matches 'conv1_2'. Did you mean 'conv.*'conv1_1'"):
+        kcnn.summary("vgg11")["conv1_2"]

@@ -1,10 +1,10 @@
 """Confidence intervals against values worked out by hand, from tables of quantiles."""
 
-from math import sqrt
+from math import atan, pi, sqrt
 
 import pytest
 
-from kcnn.statistics import t_interval, wilson_interval
+from kcnn.statistics import t_interval, t_test, wilson_interval
 
 T_95 = {1: 12.706205, 2: 4.302653, 4: 2.776445, 9: 2.262157}  # two-sided quantiles by degrees of freedom
 Z_95 = 1.959964
@@ -45,6 +45,23 @@ def test_t_interval_of_equal_values_is_their_mean():
 def test_t_interval_needs_two_values(values):
     with pytest.raises(ValueError, match=f"at least 2 values, got {len(values)}"):
         t_interval(values)
+
+
+def test_t_test_by_hand():
+    assert t_test([1.0, 3.0]) == pytest.approx(2 * (0.5 - atan(2.0) / pi))  # t = 2, one degree of freedom: Cauchy
+    assert t_test([-1.0, 1.0]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("shift", "significant"), [(-1e-6, False), (1e-6, True)])
+def test_t_test_is_significant_where_the_interval_excludes_zero(shift, significant):
+    values = [T_95[2] * 0.02 / sqrt(3) + shift + deviation for deviation in (-0.02, 0.0, 0.02)]
+    assert (t_interval(values)[0] > 0) is significant
+    assert (t_test(values) < 0.05) is significant
+
+
+@pytest.mark.parametrize(("value", "p"), [(0.5, 0.0), (0.0, 1.0)])
+def test_t_test_of_equal_values(value, p):
+    assert t_test([value] * 3) == p
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 10), (5, 10), (9, 10), (10, 10), (970, 1000)])
