@@ -1,7 +1,7 @@
-"""Confidence intervals, and what a classifier's scores say: predictions, thresholds, metrics per class.
+"""Confidence intervals, tests of significance, and the predictions and metrics of classifiers.
 
-With one class an image, labels and predictions are class indices (images,). With several labels they are 0 and 1
-(images, classes), and a class is predicted where its probability reaches its threshold.
+With one label per image, labels and predictions are class indices (images,). With several labels they are 0 and 1
+(images, classes), and a class is predicted if its probability reaches its threshold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.special import expit, softmax
 
 CONFIDENCE = 0.95
-THRESHOLD = 0.5  # where none was measured
+THRESHOLD = 0.5  # for a class without a measured one
 
 
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
@@ -71,73 +71,122 @@ def t_test(values: Sequence[float]) -> float:
     return float(stats.ttest_1samp(values, 0).pvalue)
 
 
-def to_probabilities(logits: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
-    """Logits (images, classes) as probabilities: of one class among all, or of each class by itself."""
-    logits = np.asarray(logits, "float64")
-    return expit(logits) if card.get("multi_label") else softmax(logits, axis=-1)
+def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndarray:
+    """Return logits as probabilities: by softmax, or for several labels per image by sigmoid.
 
+    Args:
+        logits: (images, classes).
+        metadata: Of the model.
 
-def predict_labels(found: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
-    """What probabilities (images, classes) say, by the thresholds on the model's card."""
-    if not card.get("multi_label"):
-        return found.argmax(axis=-1)
-    return (found >= np.asarray(card.get("thresholds") or THRESHOLD)).astype("int64")
-
-
-def is_correct(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Whether each picture's answer is all right, bool (images,)."""
-    return (said == truth) if said.ndim == 1 else (said == truth).all(axis=-1)
-
-
-def choose_thresholds(found: np.ndarray, truth: np.ndarray) -> list[float]:
-    """For each class the threshold of the highest F1, midway between the scores around it; 0.5 for a class not there.
-
-    `found` are probabilities (images, classes).
+    Returns:
+        Probabilities (images, classes).
     """
-    return [_threshold(scores, there) for scores, there in zip(found.T, truth.T, strict=True)]
+    logits = np.asarray(logits, "float64")
+    return expit(logits) if metadata.get("multi_label") else softmax(logits, axis=-1)
 
 
-def _threshold(scores: np.ndarray, there: np.ndarray) -> float:
-    if not there.any():
+def predict_labels(probabilities: np.ndarray, metadata: Mapping[str, Any]) -> np.ndarray:
+    """Return the predicted labels: the most probable class, or the classes that reach their threshold.
+
+    Args:
+        probabilities: (images, classes).
+        metadata: Of the model; it has the thresholds.
+
+    Returns:
+        Class indices (images,), or 0 and 1 (images, classes).
+    """
+    if not metadata.get("multi_label"):
+        return probabilities.argmax(axis=-1)
+    return (probabilities >= np.asarray(metadata.get("thresholds") or THRESHOLD)).astype("int64")
+
+
+def is_correct(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return whether each image is predicted correctly, with all its labels.
+
+    Args:
+        predictions: Class indices (images,), or 0 and 1 (images, classes).
+        labels: The true ones, alike.
+
+    Returns:
+        bool (images,).
+    """
+    return (predictions == labels) if predictions.ndim == 1 else (predictions == labels).all(axis=-1)
+
+
+def choose_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Return the threshold of the highest F1 for each class, midway between the scores around it.
+
+    Args:
+        probabilities: (images, classes).
+        labels: 0 and 1 (images, classes).
+
+    Returns:
+        A threshold for each class; 0.5 for a class without images.
+    """
+    return [_threshold(scores, truth) for scores, truth in zip(probabilities.T, labels.T, strict=True)]
+
+
+def _threshold(scores: np.ndarray, truth: np.ndarray) -> float:
+    if not truth.any():
         return THRESHOLD
     from sklearn.metrics import precision_recall_curve
 
-    precision, recall, steps = precision_recall_curve(there, scores)  # steps are scores, rising
+    precision, recall, steps = precision_recall_curve(truth, scores)  # steps are scores, rising
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     best = int(f1[:-1].argmax())
     below = steps[best - 1] if best else 0.0
     return float((steps[best] + below) / 2)
 
 
-def average_precision(found: np.ndarray, truth: np.ndarray) -> list[float | None]:
-    """Of each class, from its scores (images, classes); None for a class that no picture has."""
+def average_precision(scores: np.ndarray, labels: np.ndarray) -> list[float | None]:
+    """Return the average precision of each class.
+
+    Args:
+        scores: (images, classes).
+        labels: 0 and 1 (images, classes).
+
+    Returns:
+        A value for each class; None for a class without images.
+    """
     from sklearn.metrics import average_precision_score
 
-    pairs = zip(found.T, truth.T, strict=True)
-    return [float(average_precision_score(there, scores)) if there.any() else None for scores, there in pairs]
+    pairs = zip(scores.T, labels.T, strict=True)
+    return [float(average_precision_score(truth, values)) if truth.any() else None for values, truth in pairs]
 
 
 def classification_report(
-    said: np.ndarray, found: np.ndarray, truth: np.ndarray, classes: Sequence[str], card: Mapping[str, Any]
+    predictions: np.ndarray,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    metadata: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """By class precision, recall and F1 of answers and the images it has; and the confusion of classes (true, said).
+    """Return precision, recall and F1 of each class, and the confusion matrix.
 
-    Instead of confusion, with any number of labels, each class's average precision and threshold, and the
-    mean_average_precision of the classes that some picture has.
+    Args:
+        predictions: Class indices (images,), or 0 and 1 (images, classes).
+        probabilities: (images, classes).
+        labels: The true ones, like the predictions.
+        classes: Class names.
+        metadata: Of the model.
+
+    Returns:
+        "per_class" by name, and "confusion" (true, predicted). For several labels per image, instead of confusion,
+        average precision and threshold of each class, and "mean_average_precision" over the classes with images.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    numbers = range(len(classes))
-    each = precision_recall_fscore_support(truth, said, labels=numbers, zero_division=0.0)
+    indices = range(len(classes))
+    metrics = precision_recall_fscore_support(labels, predictions, labels=indices, zero_division=0.0)
     rows: dict[str, dict[str, Any]] = {
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
-        for name, p, r, f, n in zip(classes, *each, strict=True)
+        for name, p, r, f, n in zip(classes, *metrics, strict=True)
     }
-    if not card.get("multi_label"):
-        return {"per_class": rows, "confusion": confusion_matrix(truth, said, labels=numbers).tolist()}
-    precisions = average_precision(found, truth)
-    steps = card.get("thresholds") or [THRESHOLD] * len(classes)
-    for row, precision, step in zip(rows.values(), precisions, steps, strict=True):
-        row.update(average_precision=precision, threshold=step)
-    there = [one for one in precisions if one is not None]
-    return {"mean_average_precision": float(np.mean(there)) if there else None, "per_class": rows}
+    if not metadata.get("multi_label"):
+        return {"per_class": rows, "confusion": confusion_matrix(labels, predictions, labels=indices).tolist()}
+    precisions = average_precision(probabilities, labels)
+    thresholds = metadata.get("thresholds") or [THRESHOLD] * len(classes)
+    for row, precision, threshold in zip(rows.values(), precisions, thresholds, strict=True):
+        row.update(average_precision=precision, threshold=threshold)
+    known = [precision for precision in precisions if precision is not None]
+    return {"mean_average_precision": float(np.mean(known)) if known else None, "per_class": rows}
