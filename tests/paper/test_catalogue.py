@@ -20,7 +20,7 @@ def smallest(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_has_the_parameters_it_declares(name):
+def test_network_has_its_declared_parameters(name):
     plan = kcnn.get_architecture(name)
     assert plan.params is not None
     assert plan.reference
@@ -28,14 +28,14 @@ def test_a_network_has_the_parameters_it_declares(name):
 
 
 @pytest.mark.parametrize("row", COUNTS, ids=lambda row: row["name"] + row["aux"])
-def test_a_network_has_the_published_counts(row):
+def test_network_has_the_published_counts(row):
     found = kcnn.summary(kcnn.trace(row["name"], aux=bool(row["aux"])))
     assert found.params == int(row["trained"])
     assert found.non_trainable_params == int(row["moving"])
     assert found.macs == int(row["macs"])
 
 
-def test_the_published_counts_are_those_of_the_reference_table():
+def test_counts_csv_agrees_with_the_reference_table():
     if not REFERENCE.exists():
         pytest.skip(f"the reference table is not beside this checkout ({REFERENCE.name})")
     rows = {}
@@ -74,12 +74,12 @@ def test_convnet_has_800_features_and_13066_parameters():
         ("lenet5", 32),
     ],
 )
-def test_the_features_see_the_published_receptive_field(name, field):
+def test_receptive_field_is_the_published_one(name, field):
     assert kcnn.summary(name).receptive_field == (field, field)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_smallest_input_is_the_smallest_that_draws(name):
+def test_min_input_size_is_the_smallest_that_fits(name):
     least = smallest(name)
     for side in {1, least // 2, least - 1} - {0, least}:
         with pytest.raises(ValueError, match=f"the smallest input that fits is {least}x{least}"):
@@ -90,7 +90,7 @@ def test_the_smallest_input_is_the_smallest_that_draws(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("channels", [1, 3, 7])
-def test_a_network_draws_at_its_smallest_input_with_any_channels(name, channels):
+def test_trace_at_the_minimum_input_size_with_any_channels(name, channels):
     least = smallest(name)
     assert kcnn.summary(kcnn.trace(name, input_shape=(least, least, channels), classes=5)).layers[-1].shape == (5,)
 
@@ -102,25 +102,25 @@ def test_layer_names_are_unique_snake_case_addresses(name):
     assert all(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", one) for one in names)
 
 
-def test_auxiliary_classifiers_need_65_pixels_and_say_so():
+def test_trace_with_auxiliary_classifiers_needs_65_pixels():
     assert kcnn.min_input_size("googlenet", aux=True) == 65
     with pytest.raises(ValueError, match=r"aux1_pool.*smallest input that fits is 65x65"):
         kcnn.trace("googlenet", input_shape=(64, 64, 3), aux=True)
 
 
-def test_the_smallest_input_is_found_where_a_change_makes_the_nominal_one_too_small():
+def test_min_input_size_where_an_override_makes_the_nominal_one_too_small():
     changes = {"conv1.padding": "valid", "conv2.kernel": 15}
     with pytest.raises(ValueError, match="smallest input that fits is 36x36"):
         kcnn.trace("convnet", overrides=changes)
     assert kcnn.min_input_size("convnet", overrides=changes) == 36
 
 
-def test_no_input_at_all_is_an_error_that_says_so():
+def test_min_input_size_raises_if_no_input_fits():
     with pytest.raises(ValueError, match="no input fits"):
         kcnn.min_input_size("convnet", overrides={"conv2.kernel": 5000})
 
 
-def test_an_input_too_small_names_the_first_layer_that_does_not_fit():
+def test_trace_of_a_too_small_input_names_the_first_layer_that_does_not_fit():
     with pytest.raises(
         ValueError,
         match=r"28x28x1 is too small: layer 'c5': kernel size 5 exceeds the padded input height of 4; .*32x32",
@@ -129,6 +129,6 @@ def test_an_input_too_small_names_the_first_layer_that_does_not_fit():
 
 
 @pytest.mark.parametrize("width", [0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4])
-def test_mobilenets_draw_at_any_width(width):
+def test_trace_mobilenets_at_any_width(width):
     for name in ("mobilenet_v1", "mobilenet_v2"):
         assert kcnn.summary(kcnn.trace(name, width=width)).params > 0

@@ -26,7 +26,7 @@ def test_list_keeps_to_a_pattern_and_limits(command):
     assert names == ["mobilenet_v2"]
 
 
-def test_list_of_nothing_says_so(command):
+def test_list_without_a_match_is_an_error(command):
     done = command("list", "--max-params", "3")
     assert done.returncode == 2
     assert "none of the" in done.stderr
@@ -40,7 +40,7 @@ def test_list_shows_variants_and_cited_weights(command):
     assert "imagenet" not in rows["resnet50"]
 
 
-def test_a_variant_asked_for_by_name_is_listed(command):
+def test_list_shows_a_variant_by_name(command):
     assert command("list", "googlenet.bn").stdout.splitlines()[1].startswith("googlenet.bn")
 
 
@@ -54,7 +54,7 @@ def test_a_variant_asked_for_by_name_is_listed(command):
         ("bias=None", "None"),
     ],
 )
-def test_options_are_read_as_python_or_json_writes_them(command, word, value):
+def test_model_option_takes_python_or_json(command, word, value):
     found = json.loads(command("summary", "resnet50", "--model-option", word, "--json").stdout)
     assert found["options"][word.partition("=")[0]] == value
 
@@ -83,7 +83,7 @@ net = Architecture(
 """
 
 
-def test_verify_tells_everything_that_a_plugin_declares_wrongly(command, install):
+def test_verify_reports_every_wrong_declaration(command, install):
     install("kcnn-wrong", "wrong_plugin", LIAR, liar="net")
     install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
     done = command("verify", "liar")
@@ -107,7 +107,7 @@ def test_verify_tells_everything_that_a_plugin_declares_wrongly(command, install
     assert "RuntimeError: boom" in broken.stdout
 
 
-def test_the_catalogue_page_is_current():
+def test_catalogue_page_is_current():
     from kcnn.architectures import catalogue
 
     page = Path(__file__).parents[2] / "docs" / "catalogue.md"
@@ -121,7 +121,7 @@ def test_summary_prints_layers_totals_and_addresses(command):
         assert word in done.stdout
 
 
-def test_describe_as_json_is_json_with_every_layer(command):
+def test_summary_as_json_has_every_layer(command):
     done = command("summary", "mobilenet_v2", "--model-option", "width=0.5", "--json")
     found = json.loads(done.stdout)
     assert found["params"] == 1_968_680
@@ -138,12 +138,12 @@ def test_describe_as_json_is_json_with_every_layer(command):
     }
 
 
-def test_describe_applies_changes(command):
+def test_summary_applies_overrides(command):
     done = command("summary", "resnet18", "--override", "stage3_unit1_{a,skip}.stride=1", "--json")
     assert json.loads(done.stdout)["stride"] == [16, 16]
 
 
-def test_a_change_that_alters_nothing_is_a_line_for_a_person(command):
+def test_summary_notes_an_override_without_effect(command):
     done = command("summary", "vgg11", "--override", "conv1_1.kernel=3")
     assert done.returncode == 0
     assert done.stderr.strip() == (
@@ -151,7 +151,7 @@ def test_a_change_that_alters_nothing_is_a_line_for_a_person(command):
     )
 
 
-def test_diff_says_what_changes_and_what_it_costs(command):
+def test_diff_prints_changes_and_costs(command):
     done = command("diff", "googlenet", "googlenet.torchvision")
     assert "~ inception_*_5x5: kernel 3 instead of 5 in 9 layers, minus 380,928 weights" in done.stdout
     assert "receptive field 715 -> 379" in done.stdout
@@ -183,7 +183,7 @@ def test_diff_says_what_changes_and_what_it_costs(command):
         (["diff", "vgg11", "vgg99"], "Did you mean 'vgg"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(command, words, says):
+def test_command_reports_a_mistake_in_one_line_with_exit_code_2(command, words, says):
     done = command(*words)
     assert done.returncode == 2
     assert says in done.stderr
@@ -205,7 +205,7 @@ def test_help_shows_examples(command):
         assert f"kcnn {word}" in done.stdout
 
 
-def test_a_space_is_shown_before_anything_is_tried(command):
+def test_search_dry_run_shows_the_space(command):
     done = command("search", "convnet", "--dry-run", "--max-macs", "1M")
     assert done.returncode == 0, done.stderr
     assert "points, " in done.stdout
@@ -224,14 +224,14 @@ def test_a_space_is_shown_before_anything_is_tried(command):
         ((), "missing option --data"),
     ],
 )
-def test_a_search_that_cannot_be_is_one_line(command, words, said):
+def test_search_reports_an_invalid_request_in_one_line(command, words, said):
     done = command("search", "convnet", *words, *(["--dry-run"] if words else []))
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_values_are_read_as_they_are_written():
+def test_search_choices_are_parsed():
     from kcnn.cli.search import _choices
     from kcnn.search.space import Range
 

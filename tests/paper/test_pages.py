@@ -25,7 +25,7 @@ def lines(page: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_command_line_takes_every_command_of_a_page(page):
+def test_pages_have_valid_commands(page):
     group = typer.main.get_command(app)
     for words in lines(page.read_text()):
         top = group.make_context("kcnn", list(words))
@@ -34,10 +34,10 @@ def test_the_command_line_takes_every_command_of_a_page(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_file_that_a_page_names_is_there(page):
+def test_pages_name_existing_files(page):
     named = set(re.findall(r"\b(?:recipes|benchmarks|tests)/[\w/]+\.py\b", page.read_text()))
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
-def test_commands_are_found_in_pages():
+def test_lines_finds_commands():
     assert ["list", "--max-params", "5M"] in lines((ROOT / "docs" / "guides" / "change-networks.md").read_text())

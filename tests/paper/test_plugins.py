@@ -45,7 +45,7 @@ def broken(install):
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_name_that_does_not_load_says_why_and_no_other_is_hurt(broken, how):
+def test_load_plugin_isolates_a_broken_plugin(broken, how):
     if how == "stops":
         plugins.load_within(
             5, registry.find_entry_point("net_stops")[0], "kcnn-stops"
@@ -58,7 +58,7 @@ def test_a_name_that_does_not_load_says_why_and_no_other_is_hurt(broken, how):
     assert kcnn.summary("vgg11").params == 132_863_336
 
 
-def test_lists_with_filters_tell_of_each_broken_plugin_and_show_the_rest(broken, command):
+def test_list_reports_broken_plugins_and_shows_the_rest(broken, command):
     said = command("list", "net_*", "--weights")
     assert "net_good" in said.stdout
     for how, (_, words) in BROKEN.items():
@@ -66,7 +66,7 @@ def test_lists_with_filters_tell_of_each_broken_plugin_and_show_the_rest(broken,
         assert words in line
 
 
-def test_a_plain_list_runs_no_code_of_others(install, tmp_path, command):
+def test_list_without_filters_runs_no_foreign_code(install, tmp_path, command):
     mark = tmp_path / "ran"
     install("kcnn-nosy", "kcnn_nosy", f"open({str(mark)!r}, 'w')\n{GOOD}", nosy="net")
     for words in (("list",), ("plugins",), ("list", "vgg"), ("summary", "vgg11"), ("verify", "lenet5")):
@@ -78,7 +78,7 @@ def test_a_plain_list_runs_no_code_of_others(install, tmp_path, command):
     assert mark.exists(), "it was asked for"
 
 
-def test_a_plugin_that_hangs_is_given_up_among_others_and_named(install, monkeypatch):
+def test_load_within_gives_up_a_hanging_import(install, monkeypatch):
     install("kcnn-slow", "kcnn_slow", f"import time; time.sleep(60)\n{GOOD}", slow="net")
     monkeypatch.setattr(catalogue, "IMPORT_TIMEOUT", 0.3)
     out, begun = sys.stdout, time.monotonic()
@@ -90,7 +90,7 @@ def test_a_plugin_that_hangs_is_given_up_among_others_and_named(install, monkeyp
         kcnn.get_architecture("slow")
 
 
-def test_after_a_refresh_an_import_that_hangs_is_not_waited_for_again(install, monkeypatch):
+def test_refresh_plugins_does_not_wait_again_for_a_hanging_import(install, monkeypatch):
     install("kcnn-slow", "kcnn_slow", f"import time; time.sleep(20)\n{GOOD}", slow="net")
     monkeypatch.setattr(catalogue, "IMPORT_TIMEOUT", 0.3)
     begun = time.monotonic()
@@ -101,7 +101,7 @@ def test_after_a_refresh_an_import_that_hangs_is_not_waited_for_again(install, m
     assert time.monotonic() - begun < 10
 
 
-def test_code_that_fails_runs_once_whoever_asks(install, tmp_path):
+def test_load_plugin_runs_failing_code_once(install, tmp_path):
     count = tmp_path / "count"
     code = f"open({str(count)!r}, 'a').write('.')\nraise RuntimeError"
     install("kcnn-twice", "kcnn_twice", code, one_of_two="net", two_of_two="net")
@@ -126,7 +126,7 @@ def test_code_that_fails_runs_once_whoever_asks(install, tmp_path):
         ("METADATA", b"Metadata-Version: 2.1\nName: kcnn-odd\nVersion: 1\nRequires-Dist: ???\n"),
     ],
 )
-def test_metadata_that_cannot_be_read_hurts_nobody_else(install, tmp_path, command, monkeypatch, file, content):
+def test_discover_skips_unreadable_metadata(install, tmp_path, command, monkeypatch, file, content):
     install("kcnn-odd", "kcnn_odd", GOOD, oddity="net")
     (tmp_path / "kcnn_odd-1.0.dist-info" / file).write_bytes(content)
     kcnn.refresh_plugins()
@@ -137,7 +137,7 @@ def test_metadata_that_cannot_be_read_hurts_nobody_else(install, tmp_path, comma
     assert command("list", "vgg11").returncode == 0
 
 
-def test_what_a_plugin_prints_and_does_to_logging_stays_its_own(install, capsys):
+def test_load_plugin_isolates_printing_and_logging(install, capsys):
     code = "import logging; print('hello'); logging.basicConfig(level=0); logging.disable(50)\n"
     code += "import logging.config; logging.config.dictConfig({'version': 1})\n"
     install("kcnn-loud", "kcnn_loud", code + GOOD, loud="net")
@@ -157,7 +157,7 @@ def test_what_a_plugin_prints_and_does_to_logging_stays_its_own(install, capsys)
         ("kcnn<0.1", f"requires kcnn<0.1, found {kcnn.__version__}"),
     ],
 )
-def test_a_plugin_for_another_kcnn_says_so_before_it_runs(install, tmp_path, needs, says):
+def test_load_plugin_checks_the_required_kcnn_before_it_runs(install, tmp_path, needs, says):
     mark = tmp_path / "ran"
     install("kcnn-late", "kcnn_late", f"open({str(mark)!r}, 'w')\n{GOOD}", needs=[needs], late="net")
     with pytest.raises(ImportError) as error:
@@ -168,12 +168,12 @@ def test_a_plugin_for_another_kcnn_says_so_before_it_runs(install, tmp_path, nee
     assert (one.state, one.reason) == ("unmet requirements", says)
 
 
-def test_a_plugin_for_this_kcnn_loads(install):
+def test_load_plugin_accepts_this_kcnn(install):
     install("kcnn-fits", "kcnn_fits", GOOD, needs=[f"kcnn>={kcnn.__version__}", "numpy", "x; extra == 'y'"], fits="net")
     assert kcnn.get_architecture("fits").params == 5112
 
 
-def test_a_missing_dependency_is_named_with_how_to_get_it(install):
+def test_load_plugin_names_a_missing_dependency(install):
     install("kcnn-needy", "kcnn_needy", "import surely_not_there", needs=["surely-not-there>=2"], needy="net")
     wanted = "requires surely-not-there, which is not installed: pip install 'surely-not-there>=2'"
     with pytest.raises(ImportError, match=wanted):
@@ -182,7 +182,7 @@ def test_a_missing_dependency_is_named_with_how_to_get_it(install):
     assert (one.state, one.reason) == ("unmet requirements", wanted)
 
 
-def test_the_doctor_loads_each_plugin_by_itself_and_finds_what_ails_it(broken, install, command):
+def test_doctor_loads_each_plugin_in_its_own_process(broken, install, command):
     install("kcnn-gone", "kcnn_gone", "import os; os._exit(7)", gone="net")
     install("kcnn-slow", "kcnn_slow", "import time; time.sleep(60)", slow="net")
     install("kcnn-chatty", "kcnn_chatty", f"import os\nprint('{{}}')\nos.write(1, b'\\xff')\n{GOOD}", chatty="net")
@@ -200,7 +200,7 @@ def test_the_doctor_loads_each_plugin_by_itself_and_finds_what_ails_it(broken, i
     assert all(rows[name].endswith(" ok") for name in ("kcnn", "kcnn-good", "kcnn-chatty", "kcnn-parent"))
 
 
-def test_two_of_one_name_are_shown_and_each_is_had_by_its_distribution(install):
+def test_plugins_with_one_name_are_addressed_by_distribution(install):
     install("kcnn-one", "kcnn_one", GOOD, twin="net")
     install("kcnn-two", "kcnn_two", GOOD.replace("4, name", "8, name"), twin="net")
     with pytest.raises(ValueError, match='published by kcnn-one and kcnn-two; use "kcnn-one:twin"'):
@@ -211,7 +211,7 @@ def test_two_of_one_name_are_shown_and_each_is_had_by_its_distribution(install):
 
 
 @pytest.mark.parametrize("limit", ["none", "", "kcnn-other", "KCNN_Allowed , other"])
-def test_only_those_that_are_named_may_load(install, monkeypatch, limit):
+def test_kcnn_plugins_variable_restricts_plugins(install, monkeypatch, limit):
     install("kcnn-allowed", "kcnn_allowed", GOOD, allowed="net")
     monkeypatch.setenv("KCNN_PLUGINS", limit)
     may = "llowed" in limit
@@ -227,7 +227,7 @@ def test_only_those_that_are_named_may_load(install, monkeypatch, limit):
     assert one.state == "blocked"
 
 
-def test_the_page_of_kcnns_own_networks_is_of_no_other(install, tmp_path):
+def test_render_catalogue_has_builtin_networks_only(install, tmp_path):
     before = catalogue.render_catalogue()
     mark = tmp_path / "ran"
     install("kcnn-rival", "rival_plugin", f"open({str(mark)!r}, 'w')\n{GOOD}", vgg11="net", alone="net")
@@ -235,7 +235,7 @@ def test_the_page_of_kcnns_own_networks_is_of_no_other(install, tmp_path):
     assert not mark.exists()
 
 
-def test_a_rival_that_may_not_load_is_none(install, monkeypatch, command):
+def test_kcnn_plugins_variable_hides_a_rival(install, monkeypatch, command):
     install("kcnn-rival", "rival_plugin", GOOD, vgg11="net")
     monkeypatch.setenv("KCNN_PLUGINS", "none")
     assert kcnn.summary("vgg11").params == 132_863_336
@@ -243,7 +243,7 @@ def test_a_rival_that_may_not_load_is_none(install, monkeypatch, command):
     assert "132,863,336" in line
 
 
-def test_what_is_installed_later_is_there_after_a_refresh(tmp_path, monkeypatch):
+def test_refresh_plugins_finds_later_installations(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "later" not in kcnn.list_models()
     (tmp_path / "kcnn_later.py").write_text(GOOD)
@@ -259,7 +259,7 @@ def test_what_is_installed_later_is_there_after_a_refresh(tmp_path, monkeypatch)
     assert "later" not in kcnn.list_models()
 
 
-def test_names_of_a_thousand_distributions_come_from_one_look_at_their_metadata(tmp_path):
+def test_list_models_reads_metadata_once(tmp_path):
     """How long that takes is in benchmarks/names.py; here it is counted what is read."""
     many(tmp_path)
     code = (
@@ -288,7 +288,7 @@ def run(code, path):
     return done.stdout
 
 
-def test_a_checkout_is_verified_before_it_is_published(tmp_path, command):
+def test_verify_path_checks_a_source_folder(tmp_path, command):
     (tmp_path / "kcnn_draft.py").write_text(GOOD.replace("4 * 28", "4 * 2_9"))
     project = '[project]\nname = "kcnn-draft"\nversion = "0.1"\ndependencies = [{}]\n'
     points = '[project.entry-points."kcnn.architectures"]\ndraft = "kcnn_draft:net"\n'
@@ -311,7 +311,7 @@ def test_a_checkout_is_verified_before_it_is_published(tmp_path, command):
     assert "has no pyproject.toml" in command("verify", "--path", str(tmp_path)).stderr
 
 
-def test_the_requirements_of_kcnn_itself_are_met():
+def test_find_unmet_requirements_of_kcnn_is_empty():
     assert version("kcnn") == kcnn.__version__
     own = next(iter(registry.discover()["vgg11"].values()))
     assert plugins.find_unmet_requirements(own.dist, only="kcnn") == []

@@ -14,21 +14,21 @@ net = Architecture(backbone=lambda x: conv(x, 4, name="one"), reference="none", 
 """
 
 
-def test_every_name_is_sorted_and_listed_without_importing_a_plugin(install):
+def test_list_models_is_sorted_and_imports_no_plugin(install):
     install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
     assert "shattered" in kcnn.list_models()
     assert kcnn.list_models() == sorted(kcnn.list_models())
     assert "broken_plugin" not in sys.modules
 
 
-def test_a_broken_plugin_hurts_only_its_own_name(install):
+def test_get_architecture_of_a_broken_plugin_raises(install):
     install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
     with pytest.raises(ImportError, match=r"'shattered' of distribution kcnn-broken does not load: RuntimeError: boom"):
         kcnn.get_architecture("shattered")
     assert kcnn.summary("vgg11").params == 132_863_336
 
 
-def test_a_plugin_that_publishes_the_wrong_thing_is_told_so(install):
+def test_get_architecture_refuses_another_type(install):
     install("kcnn-wrong", "wrong_plugin", "net = 3", wrong="net")
     with pytest.raises(
         TypeError, match=r"wrong_plugin:net of distribution kcnn-wrong must be a kcnn.Architecture, got int"
@@ -36,12 +36,12 @@ def test_a_plugin_that_publishes_the_wrong_thing_is_told_so(install):
         kcnn.get_architecture("wrong")
 
 
-def test_a_foreign_architecture_is_found_by_name(install):
+def test_get_architecture_finds_a_foreign_plugin(install):
     install("kcnn-rival", "rival_plugin", GOOD, tinynet="net")
     assert kcnn.summary("tinynet").params == kcnn.get_architecture("tinynet").params
 
 
-def test_two_distributions_of_one_name_are_an_error_and_a_prefix_picks_one(install):
+def test_get_architecture_of_an_ambiguous_name_needs_a_prefix(install):
     install("kcnn-rival", "rival_plugin", GOOD, vgg11="net")
     with pytest.raises(ValueError, match=r"'vgg11' is published by kcnn and kcnn-rival; use \"kcnn:vgg11\""):
         kcnn.trace("vgg11")
@@ -51,24 +51,24 @@ def test_two_distributions_of_one_name_are_an_error_and_a_prefix_picks_one(insta
         kcnn.trace("nobody:vgg11")
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_get_architecture_of_an_unknown_name_suggests_names():
     with pytest.raises(ValueError, match=r"unknown network 'gogglenet'. Did you mean 'googlenet'"):
         kcnn.trace("gogglenet")
 
 
-def test_an_unknown_variant_is_answered_with_those_there_are():
+def test_get_architecture_of_an_unknown_variant_suggests_names():
     with pytest.raises(ValueError, match=r"googlenet: unknown variant 'torch'. Did you mean 'torchvision'"):
         kcnn.trace("googlenet.torch")
     with pytest.raises(ValueError, match=r"inception_v2: unknown variant 'keras'; there are none"):
         kcnn.trace("inception_v2.keras")
 
 
-def test_an_empty_registry_says_how_to_install(monkeypatch):
+def test_get_architecture_without_any_network_says_how_to_install(monkeypatch):
     monkeypatch.setattr(registry, "discover", dict)
     with pytest.raises(LookupError, match=r"pip install"):
         kcnn.get_architecture("vgg11")
 
 
-def test_a_name_that_is_no_word_is_refused():
+def test_trace_refuses_a_network_that_is_not_a_name():
     with pytest.raises(TypeError, match=r"network must be a name or a kcnn.Architecture, got 16"):
         kcnn.trace(16)

@@ -27,12 +27,12 @@ PADDINGS = st.one_of(st.sampled_from(["same", "valid", "half", "ceil"]), st.inte
         (28, 2, 1, "half", 29),
     ],
 )
-def test_a_window_takes_the_positions_counted_by_hand(size, kernel, stride, padding, positions):
+def test_output_size_by_hand(size, kernel, stride, padding, positions):
     assert output_size(size, kernel, stride, padding) == positions
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), PADDINGS)
-def test_a_window_takes_as_many_positions_as_fit_one_by_one(size, kernel, stride, padding):
+def test_output_size_counts_every_position_that_fits(size, kernel, stride, padding):
     before, after = padding_amounts(size, kernel, stride, padding, 0)
     room = size + before + after
     starts = [i for i in range(0, room, stride) if i + kernel <= room]
@@ -44,14 +44,14 @@ def test_a_window_takes_as_many_positions_as_fit_one_by_one(size, kernel, stride
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5))
-def test_same_padding_gives_one_position_per_stride_begun(size, kernel, stride):
+def test_output_size_of_same_padding_rounds_up(size, kernel, stride):
     before, after = padding_amounts(size, kernel, stride, "same", 0)
     assert output_size(size, kernel, stride, "same") == -(-size // stride)
     assert 0 <= after - before <= 1
 
 
 @given(st.integers(2, 40), st.integers(1, 9), st.integers(1, 5))
-def test_ceil_rounds_up_but_no_window_begins_outside(size, kernel, stride):
+def test_output_size_of_ceil_padding_begins_no_window_outside(size, kernel, stride):
     rounded = -(-(size - kernel) // stride) + 1
     if (rounded - 1) * stride >= size:
         rounded -= 1
@@ -59,13 +59,13 @@ def test_ceil_rounds_up_but_no_window_begins_outside(size, kernel, stride):
         assert output_size(size, kernel, stride, "ceil") == rounded
 
 
-def test_explicit_padding_is_taken_literally_on_each_side():
+def test_output_shape_takes_explicit_padding_literally():
     op = ops.Conv(4, (3, 5), padding=((1, 0), (2, 3)))
     assert shape_inference.output_shape(op, (10, 10, 2)) == (10 + 1 - 2, 10 + 5 - 4, 4)
     assert shape_inference.output_shape(ops.Conv(4, 3, padding=(1, 0)), (10, 10, 2)) == (10, 8, 4)
 
 
-def test_parameters_and_macs_of_a_grouped_non_square_convolution_by_hand():
+def test_count_params_and_macs_of_a_grouped_convolution_by_hand():
     op, x = ops.Conv(8, (3, 5), groups=2, stride=(1, 2)), (10, 12, 6)
     out = shape_inference.output_shape(op, x)
     assert out == (10, 6, 8)
@@ -104,7 +104,7 @@ def test_parameters_and_macs_of_a_grouped_non_square_convolution_by_hand():
         (ops.Dropout(1.0), (9,), r"rate must be in \[0, 1\), got 1.0"),
     ],
 )
-def test_an_op_that_cannot_stand_there_says_why(op, x, says):
+def test_output_shape_refuses_an_invalid_op(op, x, says):
     with pytest.raises(ValueError, match=says):
         shape_inference.output_shape(op, x)
 
@@ -119,7 +119,7 @@ windows = st.builds(
 
 
 @given(st.lists(windows, min_size=1, max_size=4))
-def test_the_receptive_field_is_what_counting_pixels_finds(stack):
+def test_receptive_field_is_what_counting_pixels_finds(stack):
     x = image = SymbolicTensor((40, 37, 1), "image")
     try:
         for i, op in enumerate(stack):
@@ -146,7 +146,7 @@ def _sizes(stack, size, axis):
     return sizes
 
 
-def test_branches_that_meet_see_the_union_of_what_each_sees():
+def test_receptive_field_of_joined_branches_is_their_union():
     x = SymbolicTensor((32, 32, 3), "image")
     left = apply(ops.Conv(4, 3, padding=((0, 2), (1, 1))), x, name="left")
     right = apply(ops.Conv(4, 3, padding=((2, 0), (1, 1))), x, name="right")

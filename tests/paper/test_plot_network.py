@@ -100,7 +100,7 @@ def faults(made, placed):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_layer_of_every_network_is_in_its_figure(name):
+def test_plot_network_has_every_layer(name):
     drawing = kcnn.trace(name)
     root = ElementTree.fromstring(plot_network(drawing, layers=True))
     there = [layer for group in root.iter(f"{SVG}g") for layer in group.get("data-layers", "").split()]
@@ -110,7 +110,7 @@ def test_every_layer_of_every_network_is_in_its_figure(name):
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "." not in name])
-def test_no_box_is_in_the_way_of_another_or_of_a_line(name):
+def test_plot_network_overlaps_no_boxes_and_lines(name):
     made, placed = figure(kcnn.trace(name))
     assert not list(faults(made, placed))
     assert not any(isinstance(item, Tangle) for item in find_regions(made))
@@ -119,12 +119,12 @@ def test_no_box_is_in_the_way_of_another_or_of_a_line(name):
 @pytest.mark.parametrize(
     ("name", "keywords"), [("googlenet", {"aux": True}), ("resnet18", {"outputs": ["stage2", "stage3", "stage5"]})]
 )
-def test_a_network_of_several_ends_is_drawn_whole(name, keywords):
+def test_plot_network_with_several_outputs(name, keywords):
     made, placed = figure(kcnn.trace(name, **keywords))
     assert not list(faults(made, placed))
 
 
-def test_a_module_of_googlenet_has_four_branches_side_by_side_over_their_concatenation():
+def test_plot_network_places_four_inception_branches_side_by_side():
     root = ElementTree.fromstring(plot_network(kcnn.trace("googlenet")))
     ways = [box(root, f"inception_4a_{way}") for way in ("1x1", "3x3", "5x5", "proj")]
     assert len({y for _, y, _, _ in ways}) == 1
@@ -137,7 +137,7 @@ def test_a_module_of_googlenet_has_four_branches_side_by_side_over_their_concate
 
 
 @pytest.mark.parametrize(("name", "count"), [("resnet18", 5), ("resnet50", 12), ("mobilenet_v2", 10)])
-def test_shortcuts_go_around_their_blocks(name, count):
+def test_plot_network_routes_shortcuts_around_blocks(name, count):
     made, placed = figure(kcnn.trace(name))
     past = [line for line in placed.lines if line.past and made.boxes[line.target].sums]
     assert len(past) == count
@@ -148,14 +148,14 @@ def test_shortcuts_go_around_their_blocks(name, count):
         assert all(line.points[-4][1] < rect.y < line.points[-1][1] for rect in beside)
 
 
-def test_projections_stand_beside_their_blocks():
+def test_plot_network_places_projections_beside_blocks():
     root = ElementTree.fromstring(plot_network(kcnn.trace("resnet18")))
     main, skip = box(root, "stage3_unit1_a"), box(root, "stage3_unit1_skip")
     assert main[0] + main[2] < skip[0]
     assert not {line.get("data-to") for line in drawn(root, "shortcut")} & {"stage3_unit1_add"}
 
 
-def test_convolutions_are_one_box_with_what_normalizes_and_activates_them():
+def test_build_boxes_merges_normalization_and_activation():
     made = build_boxes(kcnn.trace("resnet18"))
     folded = [[row.name for row in box.rows] for box in made.boxes]
     assert ["stage1_unit1_a", "stage1_unit1_a_bn", "stage1_unit1_a_relu"] in folded
@@ -163,7 +163,7 @@ def test_convolutions_are_one_box_with_what_normalizes_and_activates_them():
     assert ["c1", "c1_tanh"] in [[row.name for row in box.rows] for box in build_boxes(kcnn.trace("lenet5")).boxes]
 
 
-def test_blocks_have_the_name_that_their_layers_share():
+def test_group_blocks_names_a_block_by_its_layers():
     for name, some in (
         ("resnet18", {"stem", "stage1_unit1", "stage4_unit2"}),
         ("resnet50_v2", {"stage1_unit2", "stage2_unit1"}),
@@ -178,7 +178,7 @@ def test_blocks_have_the_name_that_their_layers_share():
             assert len(frames) == len(set(frames))
 
 
-def test_a_block_that_is_closed_is_one_box_with_its_costs():
+def test_collapse_blocks_makes_one_box_with_costs():
     root = ElementTree.fromstring(plot_network(kcnn.trace("googlenet"), expand="inception_3*"))
     assert [one.get("data-block") for one in drawn(root, "block")] == ["inception_3a", "inception_3b"]
     assert box(root, "inception_4a_1x1") == box(root, "inception_4a_proj") != box(root, "inception_4b")
@@ -188,7 +188,7 @@ def test_a_block_that_is_closed_is_one_box_with_its_costs():
     assert f"{sum(row.params for row in rows):,} parameters, {sum(row.macs for row in rows):,} MACs" in hover[0]
 
 
-def test_hovering_tells_shape_costs_and_receptive_field():
+def test_plot_network_has_hover_texts():
     root = ElementTree.fromstring(plot_network(kcnn.trace("resnet18")))
     said = next(title.text for title in root.iter(f"{SVG}title") if title.text.startswith("stage2_unit1_a:"))
     row = kcnn.summary("resnet18")["stage2_unit1_a"]
@@ -200,7 +200,7 @@ def test_hovering_tells_shape_costs_and_receptive_field():
     assert "stage2_unit1_a_bn: BatchNorm" in said
 
 
-def test_the_figure_has_a_title_a_description_and_scales():
+def test_plot_network_has_title_description_and_scales():
     root = ElementTree.fromstring(plot_network(kcnn.trace("vgg16")))
     assert (root.get("role"), root[0].tag, root[1].tag) == ("img", f"{SVG}title", f"{SVG}desc")
     assert "vgg16" in root[0].text
@@ -209,7 +209,7 @@ def test_the_figure_has_a_title_a_description_and_scales():
     assert "prefers-color-scheme:dark" in root.find(f"{SVG}style").text
 
 
-def test_a_figure_in_a_page_keeps_its_style_to_itself():
+def test_plot_network_keeps_its_style_to_itself():
     style = ElementTree.fromstring(plot_network(kcnn.trace("vgg16"))).find(f"{SVG}style").text
     plain = style.replace("@media (prefers-color-scheme:dark){", "")
     assert all(rule.strip("}\n").startswith(".kcnn-figure") for rule in re.findall(r"[^{}]+(?=\{)", plain))
@@ -223,7 +223,7 @@ def luminance(color):
 
 
 @pytest.mark.parametrize("color", ["macs", "params"])
-def test_letters_stand_out_against_every_box(color):
+def test_plot_network_has_readable_contrast(color):
     style = ElementTree.fromstring(plot_network(kcnn.trace("mlp"), color_by=color)).find(f"{SVG}style").text
     for scheme in re.findall(r"\.kcnn-figure\{(--[^}]*)\}", style):
         value = dict(pair[2:].split(":") for pair in scheme.split(";"))
@@ -234,7 +234,7 @@ def test_letters_stand_out_against_every_box(color):
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (letters, ground)
 
 
-def test_colors_stand_for_macs_or_parameters():
+def test_plot_network_colors_by_macs_or_params():
     drawing = kcnn.trace("vgg16")
 
     def level(color, layer):
@@ -248,12 +248,12 @@ def test_colors_stand_for_macs_or_parameters():
         plot_network(drawing, color_by="layers")
 
 
-def test_a_figure_is_the_same_twice():
+def test_plot_network_is_deterministic():
     assert plot_network(kcnn.trace("inception_v3")) == plot_network(kcnn.trace("inception_v3"))
 
 
 @pytest.mark.parametrize("columns", [1, 2, 5])
-def test_a_figure_has_as_many_columns_as_are_asked_for_at_most(columns):
+def test_lay_out_has_at_most_the_requested_columns(columns):
     made = build_boxes(kcnn.trace("resnet50"))
     placed = lay_out(
         group_blocks(find_regions(made), made), made, [measure_box(box, False) for box in made.boxes], columns
@@ -285,7 +285,7 @@ def networks(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(networks(), st.booleans())
-def test_any_graph_is_drawn_with_every_line_and_no_box_in_the_way(drawing, fold):
+def test_plot_network_of_any_graph_has_every_line(drawing, fold):
     made, placed = figure(drawing, fold)
     assert not list(faults(made, placed))
     assert sorted(placed.boxes) == list(range(len(made.boxes)))
@@ -294,7 +294,7 @@ def test_any_graph_is_drawn_with_every_line_and_no_box_in_the_way(drawing, fold)
 
 @settings(max_examples=60, deadline=None)
 @given(networks())
-def test_what_stands_side_by_side_is_not_connected(drawing):
+def test_find_regions_separates_unconnected_branches(drawing):
     made = build_boxes(drawing)
 
     def check(series):
@@ -348,7 +348,7 @@ def test_plot_reports_an_invalid_request_in_one_line(command, words, says):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_parts_of_a_page_have_every_layer_once_and_stay_small(name):
+def test_fold_blocks_has_every_layer_once_and_stays_small(name):
     drawing = kcnn.trace(name)
     parts = fold_blocks(drawing).parts
     open_ones = [ElementTree.fromstring(part.opened or part.shown) for part in parts]
@@ -366,7 +366,7 @@ def test_the_parts_of_a_page_have_every_layer_once_and_stay_small(name):
     assert sum(len(part.shown) + len(part.opened) for part in parts) < 500_000
 
 
-def test_a_line_comes_into_each_part_in_its_middle():
+def test_fold_blocks_connects_parts_in_the_middle():
     for part in fold_blocks(kcnn.trace("googlenet")).parts[1:]:
         for text in filter(None, (part.shown, part.opened)):
             root = ElementTree.fromstring(text)
@@ -376,7 +376,7 @@ def test_a_line_comes_into_each_part_in_its_middle():
             assert not part.opened or text == part.shown or f"V{height:g}" in paths, "and out of a frame again"
 
 
-def test_a_part_of_several_closed_blocks_says_which_they_are():
+def test_fold_blocks_names_collapsed_blocks():
     parts = fold_blocks(kcnn.trace("googlenet", aux=True)).parts
     said = [ElementTree.fromstring(part.shown).get("aria-label") for part in parts]
     assert "inception_4b, inception_4c, inception_4d, inception_4e, inception_5a, inception_5b" in said[-1]

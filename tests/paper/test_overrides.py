@@ -10,7 +10,7 @@ from kcnn.graph import ops
 from kcnn.graph.shape_inference import InputTooSmallError, output_size
 
 
-def test_a_glob_changes_every_layer_it_names_and_no_other():
+def test_override_with_a_glob_changes_matching_layers_only():
     before = kcnn.summary("googlenet")
     after = kcnn.summary(kcnn.trace("googlenet", overrides={"inception_*_5x5.kernel": 3}))
     changed = {a.name for a, b in zip(before, after, strict=True) if a.op != b.op}
@@ -20,7 +20,7 @@ def test_a_glob_changes_every_layer_it_names_and_no_other():
     )
 
 
-def test_the_torchvision_variant_is_a_patch_of_the_batch_norm_one():
+def test_with_overrides_makes_the_torchvision_variant():
     changes = {
         "inception_*_5x5.kernel": 3,
         "stem.padding": "half",
@@ -31,13 +31,13 @@ def test_the_torchvision_variant_is_a_patch_of_the_batch_norm_one():
     assert not kcnn.diff(kcnn.trace("googlenet.bn").with_overrides(changes), "googlenet.torchvision")
 
 
-def test_a_patch_keeps_the_patches_before_it():
+def test_with_overrides_keeps_earlier_overrides():
     drawing = kcnn.trace("vgg11").with_overrides({"conv1_1.kernel": 5}).with_overrides({"conv2_1.kernel": 7})
     rows = kcnn.summary(drawing)
     assert (rows["conv1_1"].op.kernel, rows["conv2_1"].op.kernel) == (5, 7)
 
 
-def test_options_of_body_and_head_are_patched_like_layers():
+def test_with_overrides_takes_options_too():
     drawing = kcnn.trace("mobilenet_v2").with_overrides({"width": 0.5, "dropout": 0.4, "stem.kernel": 5})
     rows = kcnn.summary(drawing)
     assert rows["stem"].shape[2] == 16
@@ -46,7 +46,7 @@ def test_options_of_body_and_head_are_patched_like_layers():
     assert not kcnn.diff(drawing, kcnn.trace("mobilenet_v2", width=0.5, dropout=0.4, overrides={"stem.kernel": 5}))
 
 
-def test_a_new_stride_makes_the_body_decide_its_projection_anew():
+def test_override_of_a_stride_adds_a_projection():
     rows = kcnn.summary(kcnn.trace("resnet18", overrides={"stage1_unit1_a.stride": 2}))
     assert rows["stage1_unit1_skip"].op.stride == 2
     assert rows["stage1_unit1_skip"].shape == (28, 28, 64)
@@ -54,7 +54,7 @@ def test_a_new_stride_makes_the_body_decide_its_projection_anew():
     assert rows["stage3_unit1"].shape == (28, 28, 256)
 
 
-def test_an_inverted_residual_is_added_back_where_a_new_stride_lets_it():
+def test_override_of_a_stride_removes_a_shortcut():
     names = {
         row.name for row in kcnn.summary(kcnn.trace("mobilenet_v2", overrides={"stage2_unit2_depthwise.stride": 2}))
     }
@@ -62,7 +62,7 @@ def test_an_inverted_residual_is_added_back_where_a_new_stride_lets_it():
 
 
 @pytest.mark.filterwarnings("ignore:.*has no effect")  # a random choice may be what is there already
-def test_every_choice_that_geometry_allows_works_on_resnet18():
+def test_override_works_wherever_geometry_allows():
     draw = random.Random(0)
     worked = refused = 0
     for _ in range(300):
@@ -118,26 +118,26 @@ def _axis(kernel, axis):
     return kernel[axis] if isinstance(kernel, tuple) else kernel
 
 
-def test_ways_that_cannot_meet_are_refused_by_the_layer_that_adds_them():
+def test_trace_refuses_branches_of_different_shapes():
     with pytest.raises(ValueError, match=r"layer 'stage1_unit1_add': cannot add \(56, 56, 64\) and \(55, 55, 64\)"):
         kcnn.trace("resnet18", overrides={"stage1_unit1_b.kernel": 2, "stage1_unit1_b.padding": "valid"})
 
 
-def test_an_address_that_nothing_answers_to_shows_the_nearest_layers():
+def test_override_of_an_unknown_layer_or_attribute_suggests_names():
     with pytest.raises(ValueError, match=r"no layer matches 'inception_3a_5x6'. Did you mean 'inception_3a_5x5'"):
         kcnn.trace("googlenet", overrides={"inception_3a_5x6.kernel": 3})
     with pytest.raises(ValueError, match=r"layer 'stem' \(Conv\) has no attribute 'kernl'. Did you mean 'kernel'\?"):
         kcnn.trace("googlenet", overrides={"stem.kernl": 3})
 
 
-def test_an_option_that_does_not_exist_shows_the_nearest():
+def test_trace_with_an_unknown_option_suggests_names():
     with pytest.raises(ValueError, match=r"unknown option 'widht'. Did you mean 'width'"):
         kcnn.trace("mobilenet_v2", widht=0.5)
     with pytest.raises(ValueError, match=r"unknown option 'top_k'"):
         kcnn.trace("mobilenet_v2").with_overrides({"top_k": 3})
 
 
-def test_a_change_that_alters_nothing_is_reported():
+def test_override_without_effect_warns():
     with pytest.warns(
         UserWarning, match=r"override has no effect: the layers already have these values \(stem.kernel\)"
     ):
@@ -145,12 +145,12 @@ def test_a_change_that_alters_nothing_is_reported():
     assert drawing.unused_overrides == ("stem.kernel",)
 
 
-def test_a_field_given_a_bad_value_is_an_error_of_the_layer():
+def test_override_with_an_invalid_value_names_the_layer():
     with pytest.raises(ValueError, match=r"layer 'stem': kernel must be a positive integer"):
         kcnn.trace("googlenet", overrides={"stem.kernel": "large"})
 
 
-def test_a_name_used_twice_is_an_error_of_the_drawing():
+def test_trace_refuses_a_layer_name_used_twice():
     def body(x):
         return blocks.conv(blocks.conv(x, 4, name="one"), 4, name="one")
 
@@ -158,7 +158,7 @@ def test_a_name_used_twice_is_an_error_of_the_drawing():
         kcnn.trace(Architecture(backbone=body, reference="none"))
 
 
-def test_an_architecture_without_a_name_is_drawn_and_patched_too():
+def test_trace_takes_an_unpublished_architecture():
     def body(x, *, filters=4):
         return blocks.conv(x, filters, 3, stride=2, name="one")
 
@@ -167,19 +167,19 @@ def test_an_architecture_without_a_name_is_drawn_and_patched_too():
     assert kcnn.summary(patched)["one"].params == (25 + 1) * 6
 
 
-def test_an_op_from_elsewhere_is_measured_and_patched_like_kcnns_own():
+def test_override_reaches_custom_ops():
     rows = kcnn.summary(kcnn.trace("lenet5").with_overrides({"c3.kernel": 3, "c5.kernel": 6}))
     assert rows["c3"].op.kernel == 3
     assert rows["c3"].params == 9 * 60 + 16
     assert rows["c3"].receptive_field == (5 + 1 + 2 * 2, 5 + 1 + 2 * 2)
 
 
-def test_a_variants_options_are_explicit_keywords():
+def test_architecture_refuses_kwargs():
     with pytest.raises(TypeError, match=r"\*\*kwargs"):
         Architecture(backbone=lambda x, **kwargs: x, reference="none")
 
 
-def test_blocks_work_on_a_bare_sketch():
+def test_blocks_work_on_a_symbolic_tensor():
     from kcnn.graph.tracing import SymbolicTensor
 
     x = blocks.inception(SymbolicTensor((28, 28, 192), "image"), 64, 96, 128, 16, 32, 32, name="3a")
@@ -192,7 +192,7 @@ def test_ops_are_values():
     assert hash(ops.Pool()) == hash(ops.Pool())
 
 
-def test_a_drawing_prints_in_a_line_although_its_layers_stand_on_one_another():
+def test_graph_and_symbolic_tensor_repr_are_short():
     drawing = kcnn.trace("inception_v4")
     assert len(repr(drawing.outputs["logits"])) < 100
     assert len(repr(drawing)) < 100
@@ -211,7 +211,7 @@ def test_a_drawing_prints_in_a_line_although_its_layers_stand_on_one_another():
         ("plain20", {"drop_path": 0.5}, "a plain network has none"),
     ],
 )
-def test_an_option_with_a_bad_value_is_an_error_that_names_it(network, options, says):
+def test_trace_with_an_invalid_option_names_it(network, options, says):
     with pytest.raises(ValueError, match=says):
         kcnn.trace(network, **options)
 
@@ -224,7 +224,7 @@ def test_an_option_with_a_bad_value_is_an_error_that_names_it(network, options, 
         ({"top": "no"}, "top must be True or False, got 'no'"),
     ],
 )
-def test_an_argument_of_the_wrong_kind_is_told_so(asked, says):
+def test_trace_refuses_arguments_of_the_wrong_type(asked, says):
     with pytest.raises(ValueError, match=says):
         kcnn.trace("resnet20", **asked)
 
@@ -261,5 +261,7 @@ def test_unknown_names_are_one_kind_of_error(function, keywords):
 
 
 def test_summary_of_an_unknown_layer_suggests_the_nearest():
-    with pytest.raises(kcnn.UnknownNameError, match=r"vgg11: no layer matches 'conv1_2'. Did you mean 'conv.*'conv1_1'"):
+    with pytest.raises(
+        kcnn.UnknownNameError, match=r"vgg11: no layer matches 'conv1_2'. Did you mean 'conv.*'conv1_1'"
+    ):
         kcnn.summary("vgg11")["conv1_2"]
