@@ -1,19 +1,20 @@
-"""A test suite for whoever publishes an architecture: name it, and everything that kcnn relies on is checked.
+"""Tests for authors of plugins: name an architecture, and pytest checks all that kcnn requires of it.
 
     from kcnn.testing import Suite
 
     class TestDenseNet121(Suite):
         name = "densenet121"
 
-What an architecture does not claim is skipped, and the reason says so.
+A test is skipped, with the reason, where the architecture does not support a feature.
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 try:
     import pytest
 except ImportError:
-    raise ImportError('kcnn.testing runs under pytest: pip install "kcnn[testing]"') from None
+    raise ImportError('kcnn.testing needs pytest: pip install "kcnn[testing]"') from None
 
 from kcnn.testing import checks
 
@@ -21,56 +22,74 @@ __all__ = ["Suite"]
 
 
 class Suite:
-    """What every architecture must do, for the one that `name` says; subclass it as Test..."""
+    """Test an architecture: subclass this as Test... and set `name`.
+
+    Attributes:
+        name: Name of the network, such as "densenet121" or "densenet121.keras".
+    """
 
     name: ClassVar[str]
 
-    def _holds(self, check, *asked):
+    def _run(self, check: Callable[..., None], *arguments: Any) -> None:
         try:
-            check(self.name, *asked)
-        except checks.Skip as reason:
+            check(self.name, *arguments)
+        except checks.CheckSkippedError as reason:
             pytest.skip(str(reason))
 
     @classmethod
-    def teardown_class(cls):
+    def teardown_class(cls) -> None:
+        """Free the memory of the models."""
         checks.clear_cache()
 
-    def test_what_it_declares_is_so(self):
-        self._holds(checks.check_declared)
+    def test_declared_values_are_right(self) -> None:
+        """Compare declared parameters, MACs, receptive field, minimum input and weights with the network."""
+        self._run(checks.check_declared)
 
-    def test_layers_have_names_that_addresses_reach(self):
-        self._holds(checks.check_names)
+    def test_layer_names_are_addresses(self) -> None:
+        """Check that each layer has a unique name of lowercase letters, digits and "_"."""
+        self._run(checks.check_names)
 
-    def test_the_sketch_is_the_keras_model_layer_by_layer(self):
-        self._holds(checks.check_matches_keras)
+    def test_keras_model_matches_the_graph(self) -> None:
+        """Compare the Keras model with the graph, layer by layer, at the standard size."""
+        self._run(checks.check_matches_keras)
 
-    def test_the_sketch_is_read_back_from_keras(self):
-        self._holds(checks.check_from_keras)
+    def test_graph_is_read_back_from_keras(self) -> None:
+        """Compare the graph that is read from the Keras model with the traced one."""
+        self._run(checks.check_from_keras)
 
     @pytest.mark.parametrize("channels", [1, 7])
-    def test_it_is_built_at_its_smallest_size_with_any_channels_and_classes(self, channels):
-        self._holds(checks.check_small_input, channels)
+    def test_builds_at_the_minimum_size(self, channels: int) -> None:
+        """Build at the minimum input size, with other channels and classes."""
+        self._run(checks.check_small_input, channels)
 
-    def test_windows_are_changed_by_their_addresses(self):
-        self._holds(checks.check_overrides)
+    def test_overrides_change_one_layer(self) -> None:
+        """Override kernels by address."""
+        self._run(checks.check_overrides)
 
-    def test_a_gradient_reaches_every_weight(self):
-        self._holds(checks.check_gradients)
+    def test_gradients_reach_every_weight(self) -> None:
+        """Take one training step."""
+        self._run(checks.check_gradients)
 
-    def test_it_is_saved_and_loaded(self):
-        self._holds(checks.check_saved)
+    def test_saved_model_loads(self) -> None:
+        """Save the model, load it, and compare its logits."""
+        self._run(checks.check_saved)
 
-    def test_it_computes_in_mixed_precision(self):
-        self._holds(checks.check_mixed_precision)
+    def test_mixed_precision(self) -> None:
+        """Compute in bfloat16 with float32 weights and logits."""
+        self._run(checks.check_mixed_precision)
 
-    def test_the_deployed_model_gives_the_same_logits(self):
-        self._holds(checks.check_inference_model)
+    def test_inference_model_gives_the_same_logits(self) -> None:
+        """Compare the model optimized for inference with the original."""
+        self._run(checks.check_inference_model)
 
-    def test_two_copies_stand_in_one_graph(self):
-        self._holds(checks.check_two_copies)
+    def test_two_copies_in_one_graph(self) -> None:
+        """Build two copies with prefixes in one model."""
+        self._run(checks.check_two_copies)
 
-    def test_it_trains_in_the_scope_of_a_mirrored_strategy(self):
-        self._holds(checks.check_mirrored)
+    def test_trains_in_a_mirrored_strategy(self) -> None:
+        """Take one training step in the scope of a MirroredStrategy."""
+        self._run(checks.check_mirrored)
 
-    def test_it_freezes_by_stage(self):
-        self._holds(checks.check_freezing)
+    def test_freezes_by_stage(self) -> None:
+        """Freeze all but the head, then thaw the last stage, then everything."""
+        self._run(checks.check_freezing)

@@ -1,6 +1,6 @@
-"""What must hold of any published architecture: each check a function of its name, failing in a sentence.
+"""Checks of a published architecture, by its name; each raises an AssertionError with one sentence.
 
-Networks are built no larger than they must be: at the standard size once, else at the smallest input or 32 pixels.
+Networks are built as small as possible: at the standard size once, otherwise at the minimum input size or 32 pixels.
 """
 
 import gc
@@ -9,203 +9,204 @@ import tempfile
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
 
 import kcnn
+from kcnn import ModelSpec
 from kcnn.architectures import catalogue
+from kcnn.graph.graph import Graph
+from kcnn.keras_bridge.keras_graph import flatten_layers, operation
 from kcnn.keras_bridge.layers import BatchNormalization
 from kcnn.training import freeze, group_by_stage, unfreeze
 from kcnn.training.precision import apply_policy
 
 ADDRESS = re.compile(r"[a-z][a-z0-9_]*")
-CLASSES, SIDE, IMAGES = 3, 32, 8  # images: norms over a few single pixels have gradients that overflow
+CLASSES, SIZE, IMAGES = 3, 32, 8  # fewer images: norms over a few single pixels have gradients that overflow
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-PATCHED = 3  # layers whose change is built and looked at
+MAX_OVERRIDES = 3  # layers whose override is built
 
 
-class Skip(Exception):
-    """A check for what an architecture does not claim, and why it does not."""
+class CheckSkippedError(Exception):
+    """Raised by a check that does not apply to an architecture; the message has the reason."""
 
 
-def fail(text: str) -> None:
+def fail(text: str) -> NoReturn:
+    """Raise an AssertionError."""
     raise AssertionError(text)
 
 
 def check_declared(name: str) -> None:
-    """Parameters, MACs, receptive field, smallest input, weights and layouts are what the architecture says."""
-    wrong = list(catalogue.find_discrepancies(catalogue.make_entry(name)))
-    if wrong:
-        fail(f"{name}: {'; '.join(wrong)}")
-    plan = kcnn.get_architecture(name)
-    if plan.params is None:
-        fail(
-            f"{name} declares no params, so nobody can see that it is the paper's network; it has "
-            f"{kcnn.summary(name).params:,}"
-        )
+    """Check declared parameters, MACs, receptive field, minimum input, weights and their mappings."""
+    problems = list(catalogue.find_discrepancies(catalogue.make_entry(name)))
+    if problems:
+        fail(f"{name}: {'; '.join(problems)}")
+    if kcnn.get_architecture(name).params is None:
+        fail(f"{name} does not declare params, for comparison with the paper; it has {kcnn.summary(name).params:,}")
 
 
 def check_names(name: str) -> None:
-    """Layers have names of their own, in small letters, digits and _, so that an address reaches each."""
+    """Check that layers have unique names of lowercase letters, digits and "_", which addresses can match."""
     names = [row.name for row in kcnn.summary(name)]
-    twice = {one for one in names if names.count(one) > 1}
-    if twice:
-        fail(f"{name} has two layers {min(twice)!r}")
-    odd = [one for one in names if not ADDRESS.fullmatch(one)]
-    if odd:
-        fail(f"{name} has a layer {odd[0]!r}: a name is small letters, digits and _, so that an address can reach it")
+    duplicates = {layer for layer in names if names.count(layer) > 1}
+    if duplicates:
+        fail(f"{name} has two layers {min(duplicates)!r}")
+    invalid = [layer for layer in names if not ADDRESS.fullmatch(layer)]
+    if invalid:
+        fail(f"{name} has a layer {invalid[0]!r}; use lowercase letters, digits and _, which addresses can match")
 
 
 def check_matches_keras(name: str) -> None:
-    """At the standard size, every Keras layer has the shape, parameters and state that the sketch says."""
-    _equal(name, kcnn.build(name))
+    """Check that every Keras layer has the shape and parameters of the graph at the standard size."""
+    _compare_layers(name, kcnn.build(name))
 
 
 def check_small_input(name: str, channels: int) -> None:
-    """At its smallest input, with other channels and classes, it is as drawn and predicts finite numbers."""
-    side = smallest(name)
-    asked: dict[str, Any] = {"classes": CLASSES, "input_shape": (side, side, channels)}
-    model = kcnn.build(name, seed=0, **asked)
-    _equal(name, model, **asked)
-    found = logits(model, pixels(model, 2))
-    if found.shape != (2, CLASSES) or not np.isfinite(found).all():
-        fail(f"{name} at {side}x{side}x{channels} gives {found.shape} for 2 images and {CLASSES} classes: {found}")
+    """Check the model at the minimum input size with other channels and classes: layers, and finite logits."""
+    size = kcnn.min_input_size(name)
+    spec = ModelSpec(network=name, classes=CLASSES, input_shape=(size, size, channels))
+    model = kcnn.build(spec, seed=0)
+    _compare_layers(name, model, spec.trace())
+    outputs = compute_logits(model, make_pixels(model, 2))
+    if outputs.shape != (2, CLASSES) or not np.isfinite(outputs).all():
+        fail(f"{name} at {size}x{size}x{channels} gives {outputs.shape} for 2 images and {CLASSES} classes: {outputs}")
 
 
 def check_overrides(name: str) -> None:
-    """A convolution's kernel, and any window's, is changed by address, on paper and in Keras, and nothing else is."""
+    """Check that overrides change the kernel of one layer, in the graph and in Keras, and nothing else."""
     if kcnn.get_architecture(name).keras is not None:
-        raise Skip(f"{name} exists only as Keras code, which no address reaches")
-    model = small(name)
-    shape = model.input_shape[1:]
+        raise CheckSkippedError(f"{name} exists only as Keras code, which takes no overrides")
+    shape = build_cached(name).input_shape[1:]
     before = {row.name: row for row in kcnn.summary(kcnn.trace(name, input_shape=shape, classes=CLASSES))}
-    windows = [one for one, row in before.items() if hasattr(row.op, "kernel") and hasattr(row.op, "padding")]
-    tried = 0
+    windows = [layer for layer, row in before.items() if hasattr(row.op, "kernel") and hasattr(row.op, "padding")]
+    count = 0
     for layer in windows:
         op = before[layer].op
         kernel = 3 if op.kernel in (1, (1, 1)) else 1
-        changes = {f"{layer}.kernel": kernel, **({} if op.padding == "same" else {f"{layer}.padding": "same"})}
+        overrides = {f"{layer}.kernel": kernel, **({} if op.padding == "same" else {f"{layer}.padding": "same"})}
         if getattr(op, "stride", 1) not in (1, (1, 1)) and kernel == 1 and not hasattr(op, "filters"):
             continue
         try:
-            drawing = kcnn.trace(name, input_shape=shape, classes=CLASSES, overrides=changes)
+            graph = kcnn.trace(name, input_shape=shape, classes=CLASSES, overrides=overrides)
         except ValueError:
-            continue  # another branch would no longer fit: arithmetic refuses that change, rightly
-        after = {row.name: row for row in kcnn.summary(drawing)}
+            continue  # another branch would no longer fit
+        after = {row.name: row for row in kcnn.summary(graph)}
         if after[layer].op.kernel != kernel:
-            fail(f"{name}: {layer}.kernel={kernel} leaves it {after[layer].op.kernel}")
-        other = [one for one in before if one != layer and after[one].op != before[one].op]
-        if other:
-            fail(f"{name}: {layer}.kernel={kernel} changes {other[0]} too")
-        _equal(name, kcnn.build(drawing), drawing=drawing)
-        tried += 1
-        if tried == PATCHED:
+            fail(f"{name}: override {layer}.kernel={kernel} leaves {after[layer].op.kernel}")
+        others = [other for other in before if other != layer and after[other].op != before[other].op]
+        if others:
+            fail(f"{name}: override {layer}.kernel={kernel} also changes {others[0]}")
+        _compare_layers(name, kcnn.build(graph), graph)
+        count += 1
+        if count == MAX_OVERRIDES:
             break
-    if windows and not tried:
-        fail(f"{name}: no window takes another kernel by its address")
+    if windows and not count:
+        fail(f"{name}: no layer takes another kernel by override")
 
 
 def check_gradients(name: str) -> None:
-    """One step of SGD gives finite numbers and reaches every trainable weight."""
-    model = fresh(name)
-    x = pixels(model, IMAGES)
+    """Check that one step of SGD changes every trainable weight, to finite values."""
+    model = build_small(name)
+    x = make_pixels(model, IMAGES)
     y = np.arange(IMAGES) % CLASSES
-    before = logits(model, x)
+    before = compute_logits(model, x)
     if not np.isfinite(before).all():
-        fail(f"{name} gives logits that are no numbers before any training")
+        fail(f"{name} gives logits that are not finite before training")
     weights = [keras.ops.convert_to_numpy(w) for w in model.trainable_weights]
     # A rate so high that a gradient of 1e-9 moves a weight of 1.
     model.compile(keras.optimizers.SGD(1e3), LOSS, run_eagerly=True)
     loss = model.train_on_batch(x, y)
     if not np.isfinite(loss):
         fail(f"{name} has a loss of {loss} in its first step")
-    for variable, was in zip(model.trainable_weights, weights, strict=True):
-        now = keras.ops.convert_to_numpy(variable)
-        if not np.isfinite(now).all():
+    for variable, old in zip(model.trainable_weights, weights, strict=True):
+        new = keras.ops.convert_to_numpy(variable)
+        if not np.isfinite(new).all():
             fail(f"{name}: the gradient of {variable.path} is not finite")
-        if (now == was).all():
-            fail(f"{name}: no gradient reaches {variable.path}: that branch learns nothing")
+        if (new == old).all():
+            fail(f"{name}: no gradient reaches {variable.path}, so it is never trained")
 
 
 def check_saved(name: str) -> None:
-    """A saved model is loaded by kcnn.load, without running code from the file, and gives the same numbers."""
-    model = small(name)
-    x = pixels(model, 2)
+    """Check that kcnn.load_model reads the saved model, and that it gives the same logits."""
+    model = build_cached(name)
+    x = make_pixels(model, 2)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        again = kcnn.load_model(path)
-    if again.metadata != model.metadata:
-        fail(f"{name}: the card of the loaded model is another")
-    _same(name, "the loaded model", logits(again, x), logits(model, x), 0.0)
+        loaded = kcnn.load_model(path)
+    if loaded.metadata != model.metadata:
+        fail(f"{name}: the loaded model has other metadata")
+    _compare_outputs(name, "the loaded model", compute_logits(loaded, x), compute_logits(model, x), 0.0)
 
 
 def check_mixed_precision(name: str) -> None:
-    """Under mixed_bfloat16 every layer computes in bfloat16, weights are float32, and logits are float32."""
+    """Check that layers compute in bfloat16 under mixed_bfloat16, with float32 weights and logits."""
     with apply_policy("mixed_bfloat16"):
-        model = fresh(name)
-    ends = {tensor._keras_history.operation for tensor in model.outputs}
+        model = build_small(name)
+    ends = {operation(tensor) for tensor in model.outputs}
     for layer in model.layers:
-        leaks = getattr(layer, "compute_dtype", "bfloat16") == "float32" or _float32(layer)
-        if leaks and layer not in ends and not isinstance(layer, keras.layers.InputLayer):
+        is_float32 = getattr(layer, "compute_dtype", "bfloat16") == "float32" or _returns_float32(layer)
+        if is_float32 and layer not in ends and not isinstance(layer, keras.layers.InputLayer):
             fail(f"{name}: {layer.name} ({type(layer).__name__}) computes in float32 under mixed_bfloat16")
-    wide = [variable.path for variable in model.trainable_weights if variable.dtype != "float32"]
-    if wide:
-        fail(f"{name}: {wide[0]} is {model.trainable_weights[0].dtype}; weights are float32 under a mixed policy")
+    others = [variable for variable in model.trainable_weights if variable.dtype != "float32"]
+    if others:
+        fail(f"{name}: {others[0].path} is {others[0].dtype} under mixed_bfloat16; weights must be float32")
     if model.output.dtype != "float32":
-        fail(f"{name}: logits are {model.output.dtype} under mixed_bfloat16, float32 is wanted")
-    if not np.isfinite(logits(model, pixels(model, 2))).all():
-        fail(f"{name} gives logits that are no numbers under mixed_bfloat16")
+        fail(f"{name}: logits are {model.output.dtype} under mixed_bfloat16; they must be float32")
+    if not np.isfinite(compute_logits(model, make_pixels(model, 2))).all():
+        fail(f"{name} gives logits that are not finite under mixed_bfloat16")
 
 
-def _float32(layer: Any) -> bool:
-    """Whether a layer gives float32 whatever its policy says."""
-    found = keras.tree.flatten(layer.output)
-    return any(tensor.dtype == "float32" for tensor in found) and layer.compute_dtype != "float32"
+def _returns_float32(layer: Any) -> bool:
+    """Whether a layer returns float32 whatever its policy."""
+    outputs = keras.tree.flatten(layer.output)
+    return any(tensor.dtype == "float32" for tensor in outputs) and layer.compute_dtype != "float32"
 
 
 def check_inference_model(name: str) -> None:
-    """The deployed model is of Keras' own layers alone, and gives the same logits."""
-    model = fresh(name)
-    _learned(model)
-    plain = kcnn.optimize_for_inference(model)
-    x = pixels(model, IMAGES)
-    _same(name, "the deployed model", logits(plain, x), logits(model, x), 1e-4)
+    """Check that the model optimized for inference has only Keras' own layers and gives the same logits."""
+    model = build_small(name)
+    _randomize_norms(model)
+    optimized = kcnn.optimize_for_inference(model)
+    x = make_pixels(model, IMAGES)
+    _compare_outputs(name, "the inference model", compute_logits(optimized, x), compute_logits(model, x), 1e-4)
 
 
 def check_two_copies(name: str) -> None:
-    """Two copies with prefixes stand in one graph."""
+    """Check that two copies with prefixes can be part of one model."""
     if kcnn.get_architecture(name).keras is not None:
-        raise Skip(f"{name} exists only as Keras code, whose layers have the names that it gives them")
-    shape = small(name).input_shape[1:]
+        raise CheckSkippedError(f"{name} exists only as Keras code, which takes no prefix")
+    shape = build_cached(name).input_shape[1:]
     image = keras.Input(shape)
     copies = [kcnn.build(name, prefix=prefix, classes=CLASSES, input_shape=shape) for prefix in ("left_", "right_")]
     both = keras.Model(image, [copy(image) for copy in copies])
     flat = [layer.name for copy in copies for layer in copy.layers]
     if len(set(flat)) < len(flat):
-        fail(f"{name}: two copies share the layer name {next(one for one in flat if flat.count(one) > 1)!r}")
-    if both.count_params() != 2 * small(name).count_params():
-        fail(f"{name}: two copies have {both.count_params():,} parameters, not twice {small(name).count_params():,}")
+        fail(f"{name}: two copies share the layer name {next(layer for layer in flat if flat.count(layer) > 1)!r}")
+    if both.count_params() != 2 * build_cached(name).count_params():
+        single = build_cached(name).count_params()
+        fail(f"{name}: two copies have {both.count_params():,} parameters, one has {single:,}")
 
 
 def check_mirrored(name: str) -> None:
-    """It is built and takes a step inside the scope of tf.distribute.MirroredStrategy."""
+    """Check that it is built, and takes a training step, in the scope of a tf.distribute.MirroredStrategy."""
     if keras.backend.backend() != "tensorflow":
-        raise Skip("MirroredStrategy is TensorFlow's alone")
-    strategy = _mirrored()
+        raise CheckSkippedError("MirroredStrategy needs the TensorFlow backend")
+    strategy = _mirrored_strategy()
     with strategy.scope():
-        model = fresh(name)
+        model = build_small(name)
         model.compile(keras.optimizers.SGD(1e-4), LOSS, run_eagerly=True)
-    loss = model.fit(pixels(model, IMAGES), np.arange(IMAGES) % CLASSES, batch_size=IMAGES, verbose=0).history["loss"]
-    if not np.isfinite(loss[0]):
-        fail(f"{name} has a loss of {loss[0]} under {type(strategy).__name__}")
+    labels = np.arange(IMAGES) % CLASSES
+    (loss,) = model.fit(make_pixels(model, IMAGES), labels, batch_size=IMAGES, verbose=0).history["loss"]
+    if not np.isfinite(loss):
+        fail(f"{name} has a loss of {loss} under {type(strategy).__name__}")
 
 
 @lru_cache(maxsize=1)
-def _mirrored() -> Any:
-    """Over two CPU devices where a conftest has made them, else over one."""
+def _mirrored_strategy() -> Any:
+    """A strategy of two CPU devices where a conftest configures them, otherwise of one."""
     import tensorflow as tf
 
     devices = [device.name.partition("device:")[2] for device in tf.config.list_logical_devices("CPU")][:2]
@@ -215,101 +216,101 @@ def _mirrored() -> Any:
 
 
 def check_freezing(name: str) -> None:
-    """The head alone trains, then the last stage with it, then everything; what is frozen is out of reach."""
-    model = fresh(name)
+    """Check that freezing leaves the head trainable, then also the last stage, then everything."""
+    model = build_small(name)
     stages = group_by_stage(model)
     head = {layer for layer, stage in stages.items() if stage is None}
     if not head:
-        fail(f"{name} has no head: a layer with weights behind the last features")
-    _moves(name, freeze(model), head, "with the body frozen")
+        fail(f"{name} has no head, that is no layer with weights after the features")
+    _check_trainable(name, freeze(model), head, "with a frozen backbone")
     last = max((stage for stage in stages.values() if stage is not None), default=None)
     if last is not None:
-        body = {layer for layer, stage in stages.items() if stage == last}
-        still = {one for one in body if isinstance(model.get_layer(one), keras.layers.BatchNormalization)}
-        _moves(name, unfreeze(model, 1), head | (body - still), "with the last stage thawed")
-    _moves(name, freeze(model, "all", batch_norm="adapt"), set(stages), "with everything thawed")
+        thawed = {layer for layer, stage in stages.items() if stage == last}
+        norms = {layer for layer in thawed if isinstance(model.get_layer(layer), keras.layers.BatchNormalization)}
+        _check_trainable(name, unfreeze(model, 1), head | (thawed - norms), "with the last stage thawed")
+    _check_trainable(name, freeze(model, "all", batch_norm="adapt"), set(stages), "with everything thawed")
 
 
-def _moves(name: str, model: Any, wanted: set[str], when: str) -> None:
-    there = {layer.name for layer in model.layers if layer.trainable_weights}
-    if there != wanted:
-        fail(f"{name} {when}: {min(there ^ wanted)} {'trains' if there - wanted else 'does not train'}")
+def _check_trainable(name: str, model: Any, expected: set[str], when: str) -> None:
+    actual = {layer.name for layer in model.layers if layer.trainable_weights}
+    if actual != expected:
+        fail(f"{name} {when}: {min(actual ^ expected)} is {'' if actual - expected else 'not '}trainable")
 
 
 def check_from_keras(name: str) -> None:
-    """The sketch read back from the Keras graph is the one that was drawn."""
+    """Check that the graph read from the Keras model is the traced one."""
     if kcnn.get_architecture(name).keras is not None:
-        raise Skip(f"the sketch of {name} is read from its Keras graph")
-    model = small(name)
-    drawing = kcnn.trace(name, classes=CLASSES, input_shape=model.input_shape[1:])
-    difference = str(kcnn.diff(drawing, kcnn.from_keras(model)))
-    if difference != "the same, layer by layer":
-        fail(f"{name}, read back from Keras, differs from its sketch: {difference}")
+        raise CheckSkippedError(f"the graph of {name} is read from its Keras code")
+    model = build_cached(name)
+    difference = kcnn.diff(model.spec, kcnn.from_keras(model))
+    if difference:
+        fail(f"the graph of {name} that is read from Keras differs from the traced one: {difference}")
 
 
-def smallest(name: str) -> int:
-    return kcnn.min_input_size(name)
-
-
-def fresh(name: str, **asked: Any) -> Any:
-    side = max(smallest(name), SIDE)
-    shape = (side, side, kcnn.get_architecture(name).input_shape[2])
-    return kcnn.build(name, classes=CLASSES, input_shape=shape, seed=0, **asked)
+def build_small(name: str) -> Any:
+    """Build a model of three classes at a small size."""
+    size = max(kcnn.min_input_size(name), SIZE)
+    shape = (size, size, kcnn.get_architecture(name).input_shape[2])
+    return kcnn.build(name, classes=CLASSES, input_shape=shape, seed=0)
 
 
 @lru_cache(maxsize=1)
-def small(name: str) -> Any:
-    """A model of three classes at a small size, for checks that leave it as it is."""
-    return fresh(name)
+def build_cached(name: str) -> Any:
+    """Return a model from `build_small` for checks that leave it unchanged."""
+    return build_small(name)
 
 
 def clear_cache() -> None:
-    """Let go of the model that is kept, and of what Keras keeps of all."""
-    small.cache_clear()
+    """Free the cached model, and what Keras keeps of all models."""
+    build_cached.cache_clear()
     keras.utils.clear_session()
     gc.collect()
 
 
-def logits(model: Any, x: np.ndarray) -> np.ndarray:
-    """In inference, op by op: tracing a large graph would take longer than all that it computes."""
+def compute_logits(model: Any, x: np.ndarray) -> np.ndarray:
+    """Compute logits in inference mode, eagerly: tracing a large graph takes longer than running it."""
     return keras.ops.convert_to_numpy(model(x, training=False))
 
 
-def pixels(model: Any, count: int) -> np.ndarray:
+def make_pixels(model: Any, count: int) -> np.ndarray:
+    """Return random images 0..255 (count, rows, columns, channels) for a model."""
     return np.random.default_rng(0).uniform(0, 255, (count, *model.input_shape[1:])).astype("float32")
 
 
-def _learned(model: Any) -> None:
-    """Give norms numbers that are not what they begin as."""
+def _randomize_norms(model: Any) -> None:
+    """Set the weights of norms to values other than the initial ones."""
     rng = np.random.default_rng(0)
-    spread = {"gamma": (0.5, 1.5), "moving_variance": (0.5, 1.5)}
-    for layer in model._flatten_layers():
+    ranges = {"gamma": (0.5, 1.5), "moving_variance": (0.5, 1.5)}
+    for layer in flatten_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization | BatchNormalization):
-            layer.set_weights([rng.uniform(*spread.get(w.name, (-0.2, 0.2)), w.shape) for w in layer.weights])
+            layer.set_weights([rng.uniform(*ranges.get(w.name, (-0.2, 0.2)), w.shape) for w in layer.weights])
 
 
-def _same(name: str, what: str, found: np.ndarray, wanted: np.ndarray, most: float) -> None:
-    away = np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-12)
-    if not away <= most:
-        fail(f"{name}: {what} gives other numbers, off by {away:.2g} of the largest")
+def _compare_outputs(name: str, what: str, actual: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    difference = np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-12)
+    if not difference <= tolerance:
+        fail(f"{name}: {what} gives other logits, which differ by {difference:.2g} of the largest")
 
 
-def _equal(name: str, model: Any, drawing: Any = None, **asked: Any) -> None:
+def _compare_layers(name: str, model: Any, graph: Graph | None = None) -> None:
+    """Compare shapes and parameters of a model's layers with those of a graph, by default the network's own."""
     layers = {layer.name: layer for layer in model.layers}
-    measured = kcnn.summary(drawing or kcnn.trace(name, **asked))
-    for row in measured:
+    summary = kcnn.summary(graph or name)
+    for row in summary:
         if row.name not in layers and kcnn.get_architecture(name).keras and not row.params:
-            continue  # an activation inside a layer, or an operator, which is none
+            continue  # an activation inside a layer, or an operator without a layer
         if row.name not in layers:
-            fail(f"{name}: the sketch has a layer {row.name!r}, and the Keras model none of that name")
+            fail(f"{name}: the graph has a layer {row.name!r}, which the Keras model lacks")
         layer = layers[row.name]
-        have = (*(sum(prod(w.shape) for w in ws) for ws in (layer.trainable_weights, layer.non_trainable_weights)),)
-        if tuple(layer.output.shape[1:]) != row.shape or have != (row.params, row.non_trainable_params):
-            fail(
-                f"{name}: {row.name} is {row.shape} with {row.params} parameters and {row.non_trainable_params} others on paper, "
-                f"in Keras {tuple(layer.output.shape[1:])} with {have[0]} and {have[1]}"
-            )
-    if model.count_params() != measured.params + measured.non_trainable_params:
-        fail(
-            f"{name}: Keras counts {model.count_params():,} numbers, the sketch {measured.params + measured.non_trainable_params:,}"
+        params, other = (
+            sum(prod(w.shape) for w in weights) for weights in (layer.trainable_weights, layer.non_trainable_weights)
         )
+        shape = tuple(layer.output.shape[1:])
+        if shape != row.shape or (params, other) != (row.params, row.non_trainable_params):
+            fail(
+                f"{name}: {row.name} is {row.shape} with {row.params} and {row.non_trainable_params} parameters in the "
+                f"graph, {shape} with {params} and {other} in Keras"
+            )
+    total = summary.params + summary.non_trainable_params
+    if model.count_params() != total:
+        fail(f"{name}: the Keras model has {model.count_params():,} parameters, the graph {total:,}")

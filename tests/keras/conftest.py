@@ -1,4 +1,4 @@
-"""Two CPU devices for the tests of distribution; they must be there before TensorFlow makes its first tensor."""
+"""Configure two CPU devices for tests of strategies, before TensorFlow creates its first tensor."""
 
 import pytest
 import tensorflow as tf
@@ -10,5 +10,5 @@ tf.config.set_logical_device_configuration(
 
 @pytest.fixture(scope="session")
 def strategy():
-    """The one MirroredStrategy of this process: a second one breaks Keras' fit."""
+    """Return the only MirroredStrategy of this process: a second one breaks Keras' fit."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

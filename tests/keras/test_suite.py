@@ -1,4 +1,4 @@
-"""kcnn's own networks pass the suite that authors of plugins are given, through the same door."""
+"""Networks of kcnn pass the suite for authors of plugins."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.catalogue import ONE_PER_FAMILY, REST
 
 
 def suites(names, *marks):
-    """A class of tests for each network."""
+    """Return a class of tests for each network."""
     return {f"Test_{name}": type(f"Test_{name}", (Suite,), {"name": name, "pytestmark": [*marks]}) for name in names}
 
 

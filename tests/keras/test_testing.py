@@ -1,4 +1,4 @@
-"""The suite for authors finds what it is for: each check, shown a network with the mistake that it looks for."""
+"""Each check of the suite for authors finds the mistake that it is for."""
 
 import pytest
 
@@ -9,7 +9,7 @@ OWN = '''
 from dataclasses import dataclass
 from kcnn import Architecture
 from kcnn.blocks import apply, conv
-from kcnn.graph.ops import Act, Add
+from kcnn.graph.ops import Activation, Add
 
 @dataclass(frozen=True)
 class Gain:
@@ -53,22 +53,22 @@ def layer():
 
 def backbone(x):
     x = conv(x, 8, 3, stride=2, norm=True, name="stem")
-    y = conv(x, 8, 3, norm=True, name="way")
-    x = apply(Act("relu"), apply(Add(), x, y, name="add"), name="relu")
+    y = conv(x, 8, 3, norm=True, name="conv")
+    x = apply(Activation("relu"), apply(Add(), x, y, name="add"), name="relu")
     return apply(Gain(2.0), x, name="gain")
 
 net = Architecture(
     backbone=backbone, reference="none", input_shape=(32, 32, 3), classes=10, params=216 + 16 + 576 + 16 + 8 + 90
 )
 '''
-MUTANTS = {  # what is wrong: what is put for what, the check that finds it, and what it says
-    "a wrong count": ("+ 90", "+ 91", checks.check_declared, "parameters are 922, not 923"),
-    "no count": ("params=", "params=None and ", checks.check_declared, "declares no params"),
+MUTANTS = {  # mistake: code, its replacement, the check that finds it, part of its message
+    "a wrong count": ("+ 90", "+ 91", checks.check_declared, "params are 922, declared 923"),
+    "no count": ("params=", "params=None and ", checks.check_declared, "does not declare params"),
     "same for valid": (
         "        return layer()(self.start, name=name)",
         "        import keras\n        return keras.layers.Conv2D(8, 3, use_bias=False, name=name)",
         checks.check_matches_keras,
-        "gain is (16, 16, 8) with 8 parameters and 0 others on paper, in Keras (14, 14, 8) with 576",
+        "gain is (16, 16, 8) with 8 and 0 parameters in the graph, (14, 14, 8) with 576 and 0 in Keras",
     ),
     "a dead branch": (
         "return x * self.gain",
@@ -76,14 +76,14 @@ MUTANTS = {  # what is wrong: what is put for what, the check that finds it, and
         checks.check_gradients,
         "no gradient reaches",
     ),
-    "a gradient that is no number": (
+    "a gradient that is not finite": (
         "return x * self.gain",
         "return x * self.gain + keras.ops.sqrt(0.0 * keras.ops.abs(x))",
         checks.check_gradients,
         "is not finite",
     ),
-    "a duplicate name": ('name="way"', 'name="stem"', checks.check_names, "used twice"),
-    "a name that no address reaches": ('name="way"', 'name="Way.1"', checks.check_names, "an address can reach it"),
+    "a duplicate name": ('name="conv"', 'name="stem"', checks.check_names, "used twice"),
+    "a name that no address matches": ('name="conv"', 'name="Way.1"', checks.check_names, "which addresses can match"),
     "a layer that cannot be saved": (
         'return {**super().get_config(), "start": self.start}',
         "return super().get_config() | {'begin': 1}",
@@ -94,7 +94,7 @@ MUTANTS = {  # what is wrong: what is put for what, the check that finds it, and
         "def call(self, x):\n",
         "def call(self, x):\n            x = x + id(self) % 1000 / 1e3\n",
         checks.check_saved,
-        "the loaded model gives other numbers",
+        "the loaded model gives other logits",
     ),
     "a dtype leak": (
         "return x * self.gain",
@@ -103,44 +103,47 @@ MUTANTS = {  # what is wrong: what is put for what, the check that finds it, and
         "gain (Layer) computes in float32 under mixed_bfloat16",
     ),
     "another op than it is": ("return Gain(self.start)", "return Gain(3.0)", checks.check_from_keras, "differs"),
-    "a plain layer that computes something else": (
+    "an inference layer that computes something else": (
         "return x * keras.ops.convert_to_numpy(self.gain)",
         "return x * (1.1 * keras.ops.convert_to_numpy(self.gain))",
         checks.check_inference_model,
-        "the deployed model gives other numbers",
+        "the inference model gives other logits",
     ),
-    "no plain layer": ("def to_inference_layer", "def plainly", checks.check_inference_model, "not Keras' own"),
+    "no inference layer": ("def to_inference_layer", "def other", checks.check_inference_model, "not Keras' own"),
 }
-EVERY = [getattr(checks, name) for name in ("declared", "named", "drawn_as_built", "read_back", "patched", "learns")]
-EVERY += [getattr(checks, name) for name in ("saved", "mixed", "deployed", "twice", "replicated", "frozen")]
+CHECKS = (
+    *(checks.check_declared, checks.check_names, checks.check_matches_keras, checks.check_from_keras),
+    *(checks.check_overrides, checks.check_gradients, checks.check_saved, checks.check_mixed_precision),
+    *(checks.check_inference_model, checks.check_two_copies, checks.check_mirrored, checks.check_freezing),
+)
 
 
 @pytest.fixture(autouse=True)
-def forgotten():
-    checks.small.cache_clear()
+def clear_cache():
+    checks.build_cached.cache_clear()
     yield
-    checks.small.cache_clear()
+    checks.build_cached.cache_clear()
 
 
-def test_a_network_that_is_right_passes_every_check(install):
+def test_checks_pass_a_network_without_mistakes(install):
     install("kcnn-mutant", "mutant", OWN, mutant="net")
-    for check in EVERY:
+    for check in CHECKS:
         check("mutant")
     for channels in (1, 7):
         checks.check_small_input("mutant", channels)
 
 
 @pytest.mark.parametrize("mistake", MUTANTS)
-def test_a_mistake_is_found_and_named(install, mistake):
-    right, wrong, check, says = MUTANTS[mistake]
+def test_check_finds_and_names_a_mistake(install, mistake):
+    right, wrong, check, message = MUTANTS[mistake]
     assert OWN.count(right) == 1
     install("kcnn-mutant", "mutant", OWN.replace(right, wrong), mutant="net")
     with pytest.raises(Exception) as error:
         check("mutant")
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
-def test_what_is_not_claimed_is_skipped_and_the_reason_says_so(install):
+def test_suite_skips_what_a_network_does_not_support(install):
     code = """
 from kcnn import Architecture
 def model(input_shape, classes):
@@ -152,12 +155,12 @@ def model(input_shape, classes):
 net = Architecture(keras=model, reference="none", input_shape=(32, 32, 3), classes=10, params=112 + 50)
 """
     install("kcnn-mutant", "mutant", code, mutant="net")
-    with pytest.raises(checks.Skip, match="exists only as Keras code"):
+    with pytest.raises(checks.CheckSkippedError, match="exists only as Keras code"):
         checks.check_overrides("mutant")
 
     class Own(Suite):
         name = "mutant"
 
     with pytest.raises(pytest.skip.Exception, match="exists only as Keras code"):
-        Own().test_two_copies_stand_in_one_graph()
-    Own().test_a_gradient_reaches_every_weight()
+        Own().test_two_copies_in_one_graph()
+    Own().test_gradients_reach_every_weight()
