@@ -96,6 +96,7 @@ def v3_head(
 
 
 def make_architecture(size: str, table: tuple, number: int, units: int, params: int, minimalistic: int) -> Architecture:
+    """Return the network with its variants."""
     return Architecture(
         backbone=v3,
         head=partial(v3_head, units=units),

@@ -67,6 +67,7 @@ def deep(
 def make_architecture(
     name: str, *repeats: int, params: int, backbone=deep, reference=PAPER, year=2015, **options
 ) -> Architecture:
+    """Return the network with its variants."""
     variants: dict[str, dict[str, Any]] = {}
     if name in TORCHVISION:
         moved = {"stride_on": "3x3"} if backbone is deep else {}
@@ -96,16 +97,19 @@ def make_architecture(
 
 
 def plain(*repeats: int, params: int) -> Architecture:
+    """Return a plain twin: the same convolutions without shortcuts."""
     return make_architecture("plain", *repeats, params=params, backbone=basic, shortcut="none")
 
 
 def resnext(name: str, *repeats: int, params: int, groups: int, group_width: int) -> Architecture:
+    """Return a ResNeXt (arXiv:1611.05431)."""
     table = "arXiv:1611.05431, tables 1 and 7"
     options = {"groups": groups, "group_width": group_width, "stride_on": "3x3"}
     return make_architecture(name, *repeats, params=params, reference=table, year=2016, **options)
 
 
 def wide_resnet(name: str, *repeats: int, params: int) -> Architecture:
+    """Return a wide ResNet (arXiv:1605.07146)."""
     options = {"group_width": 128, "stride_on": "3x3"}
     return make_architecture(name, *repeats, params=params, reference="arXiv:1605.07146, table 8", year=2016, **options)
 

@@ -1,4 +1,4 @@
-"""An environment of its own that sees the packages of this one, and into which plugins are really installed."""
+"""A virtual environment that sees the packages of this one, into which plugins are installed."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 MAIN = "from kcnn.cli import main; main()"
 
 
-class Place:
-    """A virtual environment, and how to install, remove and run in it."""
+class Environment:
+    """A virtual environment: install, uninstall and run in it."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -25,8 +25,8 @@ class Place:
         here = sysconfig.get_path("purelib")
         Path(own, "parent.pth").write_text(f"import site; site.addsitedir({here!r})\n")
 
-    def pip(self, *words):
-        command = [sys.executable, "-m", "pip", "--python", str(self.python), *words]
+    def pip(self, *arguments):
+        command = [sys.executable, "-m", "pip", "--python", str(self.python), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
 
@@ -41,7 +41,7 @@ class Place:
         self.pip("uninstall", "-q", "-y", distribution)
 
     def run(self, *command, code=0, cwd=None, **variables):
-        """Standard output and error of a Python process of that environment."""
+        """Return standard output and error of a Python process of this environment."""
         done = subprocess.run(
             [str(self.python), *command],
             cwd=cwd or self.folder,
@@ -53,11 +53,11 @@ class Place:
         assert done.returncode == code, f"exit {done.returncode}: {done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         return done.stdout + done.stderr
 
-    def kcnn(self, *words, **asked):
-        """What the command line prints."""
-        return self.run("-c", MAIN, *words, **asked)
+    def kcnn(self, *arguments, **options):
+        """Return what the command line prints."""
+        return self.run("-c", MAIN, *arguments, **options)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return Place(tmp_path_factory.mktemp("place"))
+def environment(tmp_path_factory):
+    return Environment(tmp_path_factory.mktemp("environment"))

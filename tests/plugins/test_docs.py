@@ -1,4 +1,4 @@
-"""The page for authors of plugins: every command in it runs, and its code is what the commands run on."""
+"""Every command of the page for authors of plugins runs, on the code of the page."""
 
 import os
 import re
@@ -13,18 +13,18 @@ PAGE = (ROOT / "docs" / "plugins.md").read_text()
 
 
 @pytest.fixture
-def commands(place, tmp_path):
-    """A folder with `kcnn`, `pytest` and `pip` as that environment has them; pip without a network."""
+def commands(environment, tmp_path):
+    """Return a folder with `kcnn`, `pytest` and `pip` of the environment; pip runs offline."""
     folder = tmp_path / "bin"
     folder.mkdir()
     offline = "--no-build-isolation --no-index"
     for name, line in {
-        "kcnn": f'exec {place.python} -c "{MAIN}" "$@"',
-        "pytest": f'exec {place.python} -m pytest -q -p no:cacheprovider "$@"',
+        "kcnn": f'exec {environment.python} -c "{MAIN}" "$@"',
+        "pytest": f'exec {environment.python} -m pytest -q -p no:cacheprovider "$@"',
         "pip": f"""case "$1" in
-install) exec {sys.executable} -m pip --python {place.python} install -q --no-deps {offline} "${{@:2}}" ;;
-wheel) exec {place.python} -m pip wheel -q {offline} "${{@:2}}" ;;
-*) exec {sys.executable} -m pip --python {place.python} "$@" ;;
+install) exec {sys.executable} -m pip --python {environment.python} install -q --no-deps {offline} "${{@:2}}" ;;
+wheel) exec {environment.python} -m pip wheel -q {offline} "${{@:2}}" ;;
+*) exec {sys.executable} -m pip --python {environment.python} "$@" ;;
 esac""",
     }.items():
         (folder / name).write_text(f"#!/bin/bash\n{line}\n")
@@ -33,7 +33,7 @@ esac""",
 
 
 @pytest.mark.every
-def test_every_command_of_the_page_runs(commands, place, tmp_path):
+def test_commands_of_the_page_run(commands, environment, tmp_path):
     script = ["set -e"]
     for kind, text in re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL):
         named = re.match(r"# (\S+\.py)\n", text)
@@ -51,4 +51,4 @@ def test_every_command_of_the_page_runs(commands, place, tmp_path):
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     assert "2 of 2 are as declared" in done.stdout
-    place.uninstall("kcnn-my-net")
+    environment.uninstall("kcnn-my-net")

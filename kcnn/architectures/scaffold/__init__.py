@@ -1,4 +1,4 @@
-"""A start for a plugin: a complete distribution with one small network, written into a folder of its own."""
+"""Create a plugin: a complete distribution with one small network, in a folder of its own."""
 
 import keyword
 import tempfile
@@ -9,35 +9,43 @@ import kcnn
 from kcnn.architectures import registry
 from kcnn.architectures.doctor import NAME
 
-FILES = {  # file of the distribution, with its names filled in: template
+FILES = {  # file of the distribution, before its names are filled in: template
     "pyproject.toml": "pyproject.txt",
     "$module.py": "module.txt",
     "tests/test_$network.py": "test.txt",
     "README.md": "readme.txt",
     ".github/workflows/ci.yml": "ci.txt",
 }
-TAKEN = ("backbone", "conv", "max_pool", "plugins")  # in the template; kcnn_plugins is a package of kcnn's
+RESERVED = ("backbone", "conv", "max_pool", "plugins")  # in the template; kcnn has a package kcnn_plugins
 
 
 def new_plugin(name: str, into: str | Path = ".") -> Path:
-    """Write the distribution `kcnn-NAME`, which publishes a network NAME, and return its folder.
+    """Write the distribution kcnn-NAME, which publishes a network NAME.
 
-    ValueError for a name that is no word of small letters, digits and _, or that is published here already;
-    FileExistsError where the folder is there.
+    Args:
+        name: Name of the network: lowercase letters, digits and "_".
+        into: Folder to write into.
+
+    Returns:
+        The folder of the distribution.
+
+    Raises:
+        ValueError: The name is invalid, reserved, or published already.
+        FileExistsError: The folder exists.
     """
     network = name.removeprefix("kcnn-").replace("-", "_")
     if not NAME.fullmatch(network) or network.endswith("_") or keyword.iskeyword(network):
-        raise ValueError(f"a network's name is a word of small letters, digits and _, such as my_net, not {name!r}")
-    if network in TAKEN:
-        raise ValueError(f"{network!r} is a name that the plugin's own code needs; give the network another")
+        raise ValueError(f"a name must have lowercase letters, digits and _ only, such as my_net, got {name!r}")
+    if network in RESERVED:
+        raise ValueError(f"the name {network!r} is reserved for the plugin's own code; choose another")
     if network in registry.discover():
         owners = " and ".join(registry.discover()[network])
-        raise ValueError(f"{network!r} is published by {owners}; give yours another name")
+        raise ValueError(f"{network!r} is already published by {owners}; choose another name")
     distribution = f"kcnn-{network.replace('_', '-')}"
     folder = Path(into) / distribution
     if folder.exists():
-        raise FileExistsError(f"{folder} is there already; remove it, or write elsewhere with --into")
-    words = {
+        raise FileExistsError(f"{folder} exists already; remove it, or choose another folder with --into")
+    names = {
         "network": network,
         "Network": "".join(part.capitalize() for part in network.split("_")),
         "distribution": distribution,
@@ -45,12 +53,12 @@ def new_plugin(name: str, into: str | Path = ".") -> Path:
         "version": ".".join(kcnn.__version__.split(".")[:2]),
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{distribution}-", dir=folder.parent) as beside:
-        whole = Path(beside) / distribution
+    with tempfile.TemporaryDirectory(prefix=f".{distribution}-", dir=folder.parent) as temporary:
+        written = Path(temporary) / distribution
         for target, source in FILES.items():
-            file = whole / Template(target).substitute(words)
+            file = written / Template(target).substitute(names)
             file.parent.mkdir(parents=True, exist_ok=True)
             text = Path(__file__).with_name("template").joinpath(source).read_text()
-            file.write_text(Template(text).substitute(words))
-        whole.rename(folder)
+            file.write_text(Template(text).substitute(names))
+        written.rename(folder)
     return folder
