@@ -1,4 +1,4 @@
-"""The few Keras layers that Keras lacks. Importing this registers them for loading."""
+"""Layers that Keras lacks. Importing this module registers them for loading."""
 
 import keras
 from keras import ops
@@ -8,15 +8,15 @@ if keras.backend.backend() == "tensorflow":
 
     @tf.custom_gradient
     def total_over_replicas(x):
-        """The sum of every replica's `x`; its gradient is the sum of theirs."""
+        """Sum `x` over all replicas; the gradient is summed likewise."""
 
         def merged(strategy, value):
             return strategy.extended.reduce_to(tf.distribute.ReduceOp.SUM, value, destinations=value)
 
         context = tf.distribute.get_replica_context()
         if isinstance(context.strategy, tf.distribute.MirroredStrategy):
-            # all_reduce looks for variables through the other replicas' whole graph, at every call:
-            # GoogLeNet took seven minutes to trace. A stopped gradient ends that search.
+            # all_reduce searches the complete graph of the other replicas for variables, at every call:
+            # tracing GoogLeNet took seven minutes. A stopped gradient ends that search.
             total = tf.stop_gradient(context.merge_call(merged, args=(x,)))
         else:
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, x)
@@ -28,14 +28,14 @@ registered = keras.saving.register_keras_serializable("kcnn")
 
 @registered
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras' batch normalisation, with TensorFlow's fused kernel where there is one.
+    """Normalize batches as Keras does, with TensorFlow's fused kernel where there is one.
 
-    The same arguments, variables and results; on other backends, masked, or on anything but
-    (batch, rows, columns, channels), it is Keras' own code, and so it is when synchronised over
-    replicas, but for how their sums are added up.
+    Arguments, variables and results are those of Keras. On other backends, with a mask, or on anything but (batch,
+    rows, columns, channels), Keras' own code runs; it also runs when synchronized over replicas, with another sum.
     """
 
     def call(self, inputs, training=None, mask=None):
+        """Compute the output."""
         learning = bool(training and self.trainable)
         if not self._fusable(inputs, learning, mask):
             return super().call(inputs, training=training, mask=mask)
@@ -92,10 +92,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @registered
 class Pad2D(keras.layers.Layer):
-    """A margin of zeros, reflected or repeated pixels, or of minus infinity ("lowest") before max pooling.
+    """Pad rows and columns: (batch, rows, columns, channels) in and out.
 
-    `padding` is ((top, bottom), (left, right)), `channels` (before, behind) are of zeros;
-    (batch, rows, columns, channels) in and out.
+    Args:
+        padding: Pixels ((top, bottom), (left, right)).
+        padding_mode: "zeros", "reflect", "edge", or "lowest" (minus infinity, before max pooling).
+        channels: Number of channels of zeros (before, after).
+        **kwargs: As of keras.layers.Layer.
     """
 
     def __init__(self, padding, padding_mode, channels=(0, 0), **kwargs):
@@ -105,15 +108,16 @@ class Pad2D(keras.layers.Layer):
         self.channels = tuple(channels)
 
     def call(self, inputs):
+        """Compute the output."""
         if any(self.channels):
             inputs = ops.pad(inputs, ((0, 0), (0, 0), (0, 0), self.channels))
-        around = ((0, 0), *self.padding, (0, 0))
+        amounts = ((0, 0), *self.padding, (0, 0))
         if self.padding_mode == "zeros":
-            return ops.pad(inputs, around)
+            return ops.pad(inputs, amounts)
         if self.padding_mode == "lowest":
-            return ops.pad(inputs, around, constant_values=-float("inf"))
+            return ops.pad(inputs, amounts, constant_values=-float("inf"))
         if self.padding_mode == "reflect":
-            return ops.pad(inputs, around, mode="reflect")
+            return ops.pad(inputs, amounts, mode="reflect")
         x = inputs
         for axis, (before, after) in enumerate(self.padding, 1):
             first, last = ((slice(None),) * axis + (s,) for s in (slice(0, 1), slice(-1, None)))
@@ -121,19 +125,25 @@ class Pad2D(keras.layers.Layer):
         return x
 
     def compute_output_shape(self, input_shape):
+        """Return the output shape for an input shape."""
         sizes = [n and n + sum(side) for n, side in zip(input_shape[1:3], self.padding, strict=True)]
         return (input_shape[0], *sizes, input_shape[3] + sum(self.channels))
 
     def get_config(self):
+        """Return the config."""
         own = {"padding": self.padding, "padding_mode": self.padding_mode, "channels": self.channels}
         return {**super().get_config(), **own}
 
 
 @registered
 class AveragePooling2D(keras.layers.Layer):
-    """Average pooling with explicit padding that does not count in the mean.
+    """Average windows, with explicit padding that does not count: (batch, rows, columns, channels) in and out.
 
-    `padding` is ((top, bottom), (left, right)); (batch, rows, columns, channels) in and out.
+    Args:
+        pool_size: (rows, columns).
+        strides: (rows, columns).
+        padding: Pixels ((top, bottom), (left, right)).
+        **kwargs: As of keras.layers.Layer.
     """
 
     def __init__(self, pool_size, strides, padding, **kwargs):
@@ -142,15 +152,17 @@ class AveragePooling2D(keras.layers.Layer):
         self.padding = tuple(map(tuple, padding))
 
     def call(self, inputs):
-        around = ((0, 0), *self.padding, (0, 0))
+        """Compute the output."""
+        amounts = ((0, 0), *self.padding, (0, 0))
 
         def mean(x):
-            padded = ops.pad(x, around)
+            padded = ops.pad(x, amounts)
             return ops.average_pool(padded, self.pool_size, self.strides, "valid", data_format="channels_last")
 
         return mean(inputs) / mean(ops.ones_like(inputs[:1, :, :, :1]))
 
     def compute_output_shape(self, input_shape):
+        """Return the output shape for an input shape."""
         sizes = [
             n and (n + sum(side) - window) // stride + 1
             for n, side, window, stride in zip(
@@ -160,16 +172,21 @@ class AveragePooling2D(keras.layers.Layer):
         return (input_shape[0], *sizes, input_shape[3])
 
     def get_config(self):
+        """Return the config."""
         own = {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
         return {**super().get_config(), **own}
 
 
 @registered
 class AdaptiveAveragePooling2D(keras.layers.Layer):
-    """Rows and columns averaged to `output_size` positions, whatever they were.
+    """Average rows and columns of any number to a fixed number of positions.
 
-    Window i of n pixels to m positions goes from floor(i n / m) to ceil((i + 1) n / m). Keras' own
-    layer of the name fails on maps of one row or column, and on sizes that are open.
+    Window i of n pixels to m positions goes from floor(i n / m) to ceil((i + 1) n / m). Keras' own layer of this name
+    fails on maps of one row or column, and on open sizes.
+
+    Args:
+        output_size: (rows, columns).
+        **kwargs: As of keras.layers.Layer.
     """
 
     def __init__(self, output_size, **kwargs):
@@ -177,6 +194,7 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
         self.output_size = tuple(output_size)
 
     def call(self, inputs):
+        """Compute the output."""
         rows, columns = (self._means(n, m) for n, m in zip(ops.shape(inputs)[1:3], self.output_size, strict=True))
         return ops.einsum("ik,jl,bklc->bijc", rows, columns, inputs)
 
@@ -188,21 +206,32 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
         return inside / ops.cast(end - start, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
+        """Return the output shape for an input shape."""
         return (input_shape[0], *self.output_size, input_shape[3])
 
     def get_config(self):
+        """Return the config."""
         return {**super().get_config(), "output_size": self.output_size}
 
 
 @registered
 class LocalResponseNormalization(keras.layers.Layer):
-    """x / (bias + alpha * sum of squares over `size` neighbouring channels) ** beta."""
+    """Compute x / (bias + alpha * sum of squares over `size` neighboring channels) ** beta.
+
+    Args:
+        size: Number of channels.
+        bias: Added to the sum.
+        alpha: Factor of the sum.
+        beta: Exponent.
+        **kwargs: As of keras.layers.Layer.
+    """
 
     def __init__(self, size=5, bias=2.0, alpha=1e-4, beta=0.75, **kwargs):
         super().__init__(**kwargs)
         self.size, self.bias, self.alpha, self.beta = size, bias, alpha, beta
 
     def call(self, inputs):
+        """Compute the output."""
         x = ops.cast(inputs, "float32")  # squares of activations overflow float16
         before, channels = (self.size - 1) // 2, x.shape[-1]
         squares = ops.pad(ops.square(x), ((0, 0),) * (len(x.shape) - 1) + ((before, self.size - 1 - before),))
@@ -210,8 +239,10 @@ class LocalResponseNormalization(keras.layers.Layer):
         return ops.cast(x * ops.power(self.bias + self.alpha * total, -self.beta), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
+        """Return the output shape for an input shape."""
         return input_shape
 
     def get_config(self):
+        """Return the config."""
         own = {"size": self.size, "bias": self.bias, "alpha": self.alpha, "beta": self.beta}
         return {**super().get_config(), **own}
