@@ -82,7 +82,7 @@ def export(
         data or request["data"],
         input_shape=(rows, columns, channels),
         batch_size=config["batch_size"],
-        seed=request.get("data_seed", request["seed"]),
+        seed=request.get("data_seed", request["config"]["seed"]),
         multi_label=bool(metadata.get("multi_label")),
     )
     if list(dataset.classes) != metadata["classes"]:

@@ -74,7 +74,7 @@ def inspect(
 def _find_file(run: str) -> Path:
     path = Path(run)
     if not path.exists():
-        raise UsageError(f"no such file: {path}; expected the folder of a run, or a .keras file")
+        raise UsageError(f"file not found: {path}; expected the folder of a run, or a .keras file")
     if path.is_dir() and (path / "model.keras").exists():
         path = path / "model.keras"
     if path.is_dir():

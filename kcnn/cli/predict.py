@@ -94,7 +94,7 @@ def open_model(name: str, weights: str = PUBLISHED, options: Mapping[str, Any] |
     path = Path(name)
     if not path.exists():
         if len(path.parts) > 1 or (path.suffix in SUFFIXES and name.partition(".")[0] not in kcnn.list_models()):
-            raise UsageError(f"no such file: {path}")
+            raise UsageError(f"file not found: {path}")
         return _open_pretrained(name, weights, options or {})
     if options or weights != PUBLISHED:
         raise UsageError(f"--model-option and --weights apply to a network by name; {path} has its own")
@@ -221,7 +221,7 @@ def decode_images(images: Sequence[Path], opened: OpenedModel) -> tuple[list[Any
             pixels.append(decode(image, shape, **options))
             files.append(image)
         except ImageDecodeError as error:
-            message = f"cannot decode {image}: {error}" if image.exists() else f"no such file: {image}"
+            message = f"cannot decode {image}: {error}" if image.exists() else f"file not found: {image}"
             if len(images) == 1:
                 raise UsageError(message) from None
             err.print(message, style="yellow", markup=False)
@@ -264,7 +264,7 @@ def evaluate(
     opened = open_model(model, weights, parse_assignments(model_option, "--model-option"))
     from kcnn.data import load
 
-    seeds = (seed, request.get("data_seed"), request.get("seed"), 0)
+    seeds = (seed, request.get("data_seed"), request.get("config", {}).get("seed"), 0)
     dataset = load(
         source,
         input_shape=opened.input_shape,

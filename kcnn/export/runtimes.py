@@ -52,7 +52,7 @@ def load_exported(path: str | PathLike[str], *, threads: int | None = None) -> E
     """
     file = Path(path)
     if not file.exists():
-        raise FileNotFoundError(f"no such file: {file}")
+        raise FileNotFoundError(f"file not found: {file}")
     if file.is_dir():
         return ExportedModel(_read_metadata(file), _open_saved_model(file))
     open_runtime = {".tflite": _open_litert, ".onnx": _open_onnx, ".keras": _open_keras}.get(file.suffix)

@@ -41,7 +41,7 @@ def package_weights(run: Path) -> Path:
         command=metrics["command"],
         data=f"{request['data']} of {DATASET}",
         license=LICENSE,
-        seed=request["seed"],
+        seed=request["config"]["seed"],
         accuracy=metrics["accuracy"],
         test_images=metrics["test_images"],
     )

@@ -1,47 +1,75 @@
-"""What transfer buys: a network from scratch, with a new head alone, and fine-tuned, on several seeds."""
+"""Compare training protocols on several seeds: from scratch, a new head alone, and fine-tuned."""
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kcnn import statistics
-from kcnn.architectures.spec import summary, trace
+from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
+from kcnn.graph.formatting import format_table
+from kcnn.graph.names import unknown
 from kcnn.graph.ops import BatchNorm
+from kcnn.graph.summaries import summarize
 from kcnn.keras_bridge.saved_models import load_model
-from kcnn.statistics import t_interval, wilson_interval
-from kcnn.training import Recipe, TrainingPhase, get_recipe, train
+from kcnn.statistics import t_interval, t_test, wilson_interval
+from kcnn.training import TrainConfig, TrainingPhase, train
 from kcnn.training.evaluation import compute_scores
-from kcnn.training.run_directory import to_csv
+from kcnn.training.run_directory import AUDIT, to_csv
 
-MOMENTUM = 0.9
+SCRATCH_MOMENTUM = 0.9  # of batch norms trained from scratch on few images
 SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
+COMPARISON, TABLE = "transfer.json", "transfer.csv"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """One way to a trained network: phases after each other from the given weights, or a recipe from none.
+    """One way of training a network, to be compared with others.
 
-    It goes on from where the way `after` ended; then it brings its own phases alone.
+    Attributes:
+        name: Its name, also of its folder.
+        config: How it trains; its phase says which layers, and without one everything trains.
+        weights: Pretrained weights to start from, by name or a file; their classifier is left out. None starts from
+            random weights.
+        after: The protocol whose result it starts from, classifier included, instead of `weights`.
     """
 
     name: str
-    phase: TrainingPhase | None
-    recipe: Recipe
+    config: TrainConfig
+    weights: str | None = None
     after: str | None = None
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Return whether it starts from weights."""
+        return self.weights is not None or self.after is not None
 
-@dataclass(frozen=True)
+    def to_json(self) -> dict[str, Any]:
+        """Return the protocol as JSON values."""
+        return {"name": self.name, "config": self.config.to_json(), "weights": self.weights, "after": self.after}
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProtocolResult:
-    """What a way came to: accuracies of the test split by seed, their mean and its confidence interval.
+    """The test accuracy of a protocol. With several labels an image it is subset accuracy.
 
-    Where a picture may have several labels, an accuracy is the share of pictures with every label right.
+    Attributes:
+        protocol: The protocol's name.
+        accuracies: Test accuracy of each seed.
+        accuracy: Their mean.
+        low: Lower end of its 95 % interval.
+        high: Upper end of its 95 % interval.
+        images: Images of the test split.
+        seconds: Of training, the mean over seeds, with the protocol that it starts from.
+        parameters: Trainable parameters.
+        average_precision: With several labels an image, the mean over classes and seeds.
     """
 
     protocol: str
@@ -49,161 +77,282 @@ class ProtocolResult:
     accuracy: float
     low: float
     high: float
-    images: int  # of the test split
-    seconds: float  # of training, the mean over seeds, with the way that it goes on from
-    parameters: int  # that train
-    average_precision: float | None = None  # where a picture may have several labels: mean of classes and seeds
+    images: int
+    seconds: float
+    parameters: int
+    average_precision: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProtocolDifference:
-    """By how much one way is better than another on the same test images, in points, and its confidence interval."""
+    """The difference of test accuracy of two protocols, paired by seed, or by test image with one seed.
 
-    better: str
-    worse: str
+    Attributes:
+        protocol: A protocol.
+        baseline: The one it is compared with.
+        points: Percentage points by which `protocol` is better.
+        low: Lower end of the 95 % interval (Student's t).
+        high: Upper end of the 95 % interval.
+        p: Two-sided p-value of the paired t-test.
+        significant: Whether p is below 0.05.
+    """
+
+    protocol: str
+    baseline: str
     points: float
     low: float
     high: float
-    significant: bool  # whether the interval leaves out 0
+    p: float
+    significant: bool
+
+    def __str__(self) -> str:
+        verdict = "significant" if self.significant else "not significant"
+        return (
+            f"{self.protocol} vs. {self.baseline}: {self.points:+.2f} points (95 % interval {self.low:+.2f} to "
+            f"{self.high:+.2f}, paired), {verdict} (p = {self.p:.2g})"
+        )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows and differences, the best way that starts from weights, and the folder of the runs, seed-N/way in it."""
+    """The result of `compare_protocols`. Print it for a table.
+
+    Attributes:
+        folder: Its folder, with a run in seed-N/PROTOCOL for each seed and protocol.
+        results: A row for each protocol.
+        differences: Of each protocol to each of the earlier ones.
+        best: The pretrained protocol of the highest accuracy; with several labels an image, of average precision.
+        seeds: The seeds.
+    """
 
     folder: Path
     results: tuple[ProtocolResult, ...]
     differences: tuple[ProtocolDifference, ...]
     best: str
+    seeds: tuple[int, ...]
 
-    def run(self, seed: int, way: str) -> Path:
-        """The folder of a run."""
-        return _place(self.folder, seed, way)
+    def run_folder(self, seed: int, protocol: str) -> Path:
+        """Return the folder of a run."""
+        return _run_folder(self.folder, seed, protocol)
+
+    def __str__(self) -> str:
+        """Return the table of results, and the differences below it."""
+        return "\n".join([format_table(self._columns, list(self._rows()), ("protocol",)), *self._notes()])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(column)}</th>" for column in self._columns)
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._rows())
+        notes = "<br>".join(escape(note) for note in self._notes())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{notes}</p>"
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        measure = ("test accuracy",) if self.results[0].average_precision is None else ("mean AP", "subset accuracy")
+        return ("protocol", *measure, "95 % interval", "range over seeds", "training", "trainable parameters")
+
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        for result in self.results:
+            yield (
+                result.protocol,
+                *(() if result.average_precision is None else (f"{result.average_precision:.2%}",)),
+                f"{result.accuracy:.2%}",
+                f"{result.low:.2%} to {result.high:.2%}",
+                f"{100 * min(result.accuracies):.2f} to {100 * max(result.accuracies):.2f}",
+                f"{result.seconds:.1f} s",
+                f"{result.parameters:,}",
+            )
+
+    def _notes(self) -> list[str]:
+        source = f"{len(self.seeds)} seeds (Student's t)" if len(self.seeds) > 1 else "test images (Wilson)"
+        images = self.results[0].images
+        note = f"intervals over {source}; {images} test images, one of which is {100 / images:.2f} points"
+        return [note, *map(str, self.differences)]
 
 
 def default_protocols(
-    head: TrainingPhase,
-    fine: TrainingPhase,
-    *,
-    base: Recipe | None = None,
-    fine_base: Recipe | None = None,
+    weights: str | None = "imagenet",
+    head: TrainConfig | None = None,
+    fine: TrainConfig | None = None,
 ) -> tuple[Protocol, ...]:
-    """The three that are usually compared: from scratch, the head alone, and after that fine-tuned.
+    """Return the three protocols that are usually compared: from scratch, head only, and after that fine-tuned.
 
-    `base` has what a phase does not say, such as optimizer and augmentation, and `fine_base` for the
-    second phase; from scratch everything trains for as many epochs as both together.
+    Args:
+        weights: Pretrained weights by name, or a file.
+        head: Trains the head; by default for 10 epochs at a learning rate of 1e-2.
+        fine: Fine-tunes after that; by default the last stage and the head for 10 epochs at 1e-4. From scratch
+            everything trains with this configuration, without its phase, for as many epochs as both together.
+
+    Raises:
+        ValueError: A configuration has no phase.
     """
-    base = base or Recipe()
-    fine_base = fine_base or base
-    scratch = get_recipe(fine_base, {"epochs": head.epochs + fine.epochs})
-    return (Protocol(SCRATCH, None, scratch), Protocol(HEAD, head, base), Protocol(TUNED, fine, fine_base, after=HEAD))
+    head = head or TrainConfig(phase=TrainingPhase(10, "head", 1e-2))
+    fine = fine or TrainConfig(phase=TrainingPhase(10, 1, 1e-4))
+    if head.phase is None or fine.phase is None:
+        raise ValueError("default_protocols expects configurations with a phase, which says what trains")
+    scratch = replace(fine, phase=None, epochs=head.phase.epochs + fine.phase.epochs)
+    return (
+        Protocol(name=SCRATCH, config=scratch),
+        Protocol(name=HEAD, config=head, weights=weights),
+        Protocol(name=TUNED, config=fine, after=HEAD),
+    )
 
 
 def compare_protocols(
-    network: str,
+    network: str | ModelSpec,
     data: Callable[[int], ImageDataset],
+    protocols: Sequence[Protocol] | None = None,
     *,
     out: str | Path,
-    weights: str | Path,
-    protocols: Sequence[Protocol],
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
-    options: Mapping[str, Any] | None = None,
     callbacks: Sequence[Any] = (),
     log: Callable[[str], None] = print,
 ) -> Comparison:
-    """Train every way on every seed, `data(seed)` each, and compare them on the test splits.
+    """Train a network by several protocols on several seeds, and compare them on the test split.
 
-    From scratch, batch norms take moving averages over 10 steps where the network has longer ones, or
-    they would lag behind in so short a training.
+    An interrupted comparison is resumed by the same call. From scratch, batch norms average over 10 steps where the
+    network has longer averages, which would lag behind on few images. With several seeds the intervals are Student's t
+    over seeds; with one they are those of the test images, Wilson's for an accuracy.
 
-    Runs lie in `out`/seed-N, so that a comparison that was stopped goes on where it was. With several
-    seeds the confidence intervals are Student's over seeds, with one they are of the test images:
-    Wilson's for an accuracy, and of the paired answers for a difference. Also written:
-    transfer.json and transfer.csv. Errors are those of kcnn.training.train.
+    Args:
+        network: A name, or a ModelSpec.
+        data: Returns the dataset of a seed.
+        protocols: The protocols, each after the one it starts from; by default those of `default_protocols` with the
+            weights of the ModelSpec, or "imagenet".
+        out: Folder of the runs (seed-N/PROTOCOL), transfer.json and transfer.csv.
+        seeds: Each replaces that of the configurations.
+        callbacks: Keras callbacks of every run.
+        log: Takes progress as lines of text.
+
+    Returns:
+        The results and their differences.
+
+    Raises:
+        ValueError: `out` holds another comparison, or one that an older version of kcnn wrote.
+        UnknownNameError: A protocol starts from one that is not before it.
     """
-    root, found = Path(out), {way.name: _Found() for way in protocols}
-    quick = _quick_norms(network, options or {})
+    spec, root = to_spec(network), Path(out)
+    if protocols is None:
+        protocols = default_protocols(spec.weights or "imagenet")
+    _check_order(protocols)
+    _check_folder(root)
+    spec = replace(spec, weights=None)
+    scratch = spec.with_overrides(_shorten_averages(spec))
+    collected = {protocol.name: _Collected() for protocol in protocols}
     for seed in seeds:
-        served = data(seed)
-        for way in protocols:
-            folder = _place(root, seed, way.name)
-            start: Any = _place(root, seed, way.after) / "model.keras" if way.after else weights
-            run = train(
-                network,
-                served,
+        dataset = data(seed)
+        for protocol in protocols:
+            folder = _run_folder(root, seed, protocol.name)
+            start = str(_run_folder(root, seed, protocol.after) / "model.keras") if protocol.after else protocol.weights
+            result = train(
+                replace(spec, weights=start) if protocol.is_pretrained else scratch,
+                dataset,
+                replace(protocol.config, seed=seed, load_head=protocol.after is not None),
                 out=folder,
-                recipe=way.recipe,
-                weights=None if way.phase is None else start,
-                head=way.after is not None,
-                phase=way.phase,
-                overrides=None if way.phase else quick,
-                seed=seed,
-                options=options,
                 callbacks=callbacks,
-                log=_prefixed(log, f"{way.name}, seed {seed}"),
+                log=_prefix(log, f"{protocol.name}, seed {seed}"),
             )
-            spent = run.metrics["training_seconds"] + (found[way.after].seconds[-1] if way.after else 0.0)
-            found[way.name].add(run.metrics, spent, _trained(folder, run.metrics))
-            log(f"{way.name}, seed {seed}: {run.metrics['accuracy']:.2%} of {run.metrics['test_images']} test images")
+            metrics = result.metrics
+            before = collected[protocol.after].seconds[-1] if protocol.after else 0.0
+            parameters = _count_trainable(folder, metrics)
+            collected[protocol.name].add(metrics, metrics["training_seconds"] + before, parameters)
+            log(f"{protocol.name}, seed {seed}: {metrics['accuracy']:.2%} of {metrics['test_images']} test images")
         if len(seeds) == 1:
-            for way in protocols:
-                model = load_model(_place(root, seed, way.name) / "model.keras")
-                logits, truth = compute_scores(model, served.test)
-                said = statistics.predict_labels(statistics.to_probabilities(logits, model.metadata), model.metadata)
-                found[way.name].right = statistics.is_correct(said, truth)
-    rows = tuple(found[way.name].row(way.name) for way in protocols)
-    pairs = [(later.name, earlier.name) for i, later in enumerate(protocols) for earlier in protocols[:i]]
-    differences = tuple(_difference(better, found[better], worse, found[worse]) for better, worse in pairs)
-    write_text(
-        root / "transfer.csv",
-        to_csv([{**asdict(row), "accuracies": " ".join(map(str, row.accuracies))} for row in rows]),
+            for protocol in protocols:
+                model = load_model(_run_folder(root, seed, protocol.name) / "model.keras")
+                logits, labels = compute_scores(model, dataset.test)
+                probabilities = statistics.to_probabilities(logits, model.metadata)
+                predictions = statistics.predict_labels(probabilities, model.metadata)
+                collected[protocol.name].is_correct = statistics.is_correct(predictions, labels)
+    comparison = Comparison(
+        folder=root,
+        results=(results := tuple(collected[protocol.name].to_result(protocol.name) for protocol in protocols)),
+        differences=tuple(
+            _compare(later.name, collected[later.name], earlier.name, collected[earlier.name])
+            for i, later in enumerate(protocols)
+            for earlier in protocols[:i]
+        ),
+        best=_find_best(protocols, results),
+        seeds=tuple(seeds),
     )
-    best = _best(protocols, rows)
-    told = {
-        "seeds": list(seeds),
-        "rows": [asdict(row) for row in rows],
-        "differences": [asdict(one) for one in differences],
-        "best": _place(root, seeds[0], best).relative_to(root).as_posix(),  # the run that a page shows
+    _write(comparison, spec, protocols)
+    return comparison
+
+
+def _check_order(protocols: Sequence[Protocol]) -> None:
+    for i, protocol in enumerate(protocols):
+        earlier = [one.name for one in protocols[:i]]
+        if protocol.after is not None and protocol.after not in earlier:
+            raise unknown("protocol", protocol.after, earlier, f"{protocol.name!r} starts after it")
+
+
+def _check_folder(root: Path) -> None:
+    """Refuse the result of an older version, which recorded no protocols."""
+    path = root / COMPARISON
+    if not path.exists():
+        return
+    try:
+        current = "protocols" in json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError):
+        current = True  # damaged: it is written again
+    if not current:
+        raise ValueError(f"{path} was written by an older version of kcnn; choose another folder")
+
+
+def _write(comparison: Comparison, spec: ModelSpec, protocols: Sequence[Protocol]) -> None:
+    rows = [{**asdict(one), "accuracies": " ".join(map(str, one.accuracies))} for one in comparison.results]
+    write_text(comparison.folder / TABLE, to_csv(rows))
+    best = comparison.run_folder(comparison.seeds[0], comparison.best)
+    values = {
+        "network": spec.to_json(),
+        "protocols": [protocol.to_json() for protocol in protocols],
+        "seeds": list(comparison.seeds),
+        "results": [asdict(result) for result in comparison.results],
+        "differences": [asdict(difference) for difference in comparison.differences],
+        "best": best.relative_to(comparison.folder).as_posix(),  # the run that the report shows
     }
-    write_text(root / "transfer.json", json.dumps(told, indent=1))
-    return Comparison(root, rows, differences, best)
+    write_text(comparison.folder / COMPARISON, json.dumps(values, indent=1))
 
 
-def _best(ways: Sequence[Protocol], rows: Sequence[ProtocolResult]) -> str:
-    """By test accuracy, or where a picture may have several labels by average precision."""
-    moved = [row for way, row in zip(ways, rows, strict=True) if way.phase is not None] or rows
-    return max(moved, key=lambda row: row.accuracy if row.average_precision is None else row.average_precision).protocol
+def _find_best(protocols: Sequence[Protocol], results: Sequence[ProtocolResult]) -> str:
+    pairs = zip(protocols, results, strict=True)
+    pretrained = [result for protocol, result in pairs if protocol.is_pretrained] or results
+
+    def score(result: ProtocolResult) -> float:
+        return result.accuracy if result.average_precision is None else result.average_precision
+
+    return max(pretrained, key=score).protocol
 
 
-def _quick_norms(network: str, options: Mapping[str, Any]) -> dict[str, float]:
-    """Changes by which batch norms trained from scratch average over tens of steps: few photos make no thousands."""
-    drawn = trace(network, **options)
-    if drawn.architecture is None or drawn.architecture.keras is not None:
-        return {}  # no address reaches its layers
+def _shorten_averages(spec: ModelSpec) -> dict[str, float]:
+    """Overrides by which batch norms average over tens of steps: few images make no thousands."""
+    if spec.architecture.keras is not None:
+        return {}  # Keras code has no addresses
     return {
-        f"{row.name}.momentum": MOMENTUM
-        for row in summary(drawn)
-        if isinstance(row.op, BatchNorm) and row.op.momentum > MOMENTUM
+        f"{layer.name}.momentum": SCRATCH_MOMENTUM
+        for layer in summarize(*spec.trace().outputs.values())
+        if isinstance(layer.op, BatchNorm) and layer.op.momentum > SCRATCH_MOMENTUM
     }
 
 
-def _prefixed(say: Callable[[str], None], words: str) -> Callable[[str], None]:
-    return lambda text: say(f"{words}: {text}")
+def _prefix(log: Callable[[str], None], prefix: str) -> Callable[[str], None]:
+    return lambda text: log(f"{prefix}: {text}")
 
 
-def _place(root: Path, seed: int, way: str) -> Path:
-    return root / f"seed-{seed}" / way.replace(" ", "-")
+def _run_folder(root: Path, seed: int, protocol: str) -> Path:
+    return root / f"seed-{seed}" / protocol.replace(" ", "-")
 
 
-class _Found:
-    """What the seeds of one way came to, while they come in."""
+@dataclass
+class _Collected:
+    """The results of one protocol, seed by seed."""
 
-    def __init__(self) -> None:
-        self.accuracies: list[float] = []
-        self.seconds: list[float] = []
-        self.precisions: list[float] = []
-        self.images = self.correct = self.parameters = 0
-        self.right: np.ndarray | None = None  # by test image, where there is one seed
+    accuracies: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    precisions: list[float] = field(default_factory=list)
+    images: int = 0
+    correct: int = 0
+    parameters: int = 0
+    is_correct: np.ndarray | None = None  # by test image, with one seed
 
     def add(self, metrics: Mapping[str, Any], seconds: float, parameters: int) -> None:
         self.accuracies.append(metrics["accuracy"])
@@ -212,33 +361,42 @@ class _Found:
             self.precisions.append(metrics["mean_average_precision"])
         self.images, self.correct, self.parameters = metrics["test_images"], metrics["correct"], parameters
 
-    def row(self, way: str) -> ProtocolResult:
-        mean = float(np.mean(self.accuracies))
-        if self.right is not None:
-            low, high = wilson_interval(self.correct, self.images)
-        else:
-            low, high = t_interval(self.accuracies)
-        seconds = float(np.mean(self.seconds))
-        precision = float(np.mean(self.precisions)) if self.precisions else None
-        accuracies = tuple(self.accuracies)
+    def to_result(self, protocol: str) -> ProtocolResult:
+        one_seed = self.is_correct is not None
+        low, high = wilson_interval(self.correct, self.images) if one_seed else t_interval(self.accuracies)
         return ProtocolResult(
-            way, accuracies, mean, low, high, self.images, round(seconds, 1), self.parameters, precision
+            protocol=protocol,
+            accuracies=tuple(self.accuracies),
+            accuracy=float(np.mean(self.accuracies)),
+            low=low,
+            high=high,
+            images=self.images,
+            seconds=round(float(np.mean(self.seconds)), 1),
+            parameters=self.parameters,
+            average_precision=float(np.mean(self.precisions)) if self.precisions else None,
         )
 
 
-def _difference(better: str, ours: _Found, worse: str, theirs: _Found) -> ProtocolDifference:
-    """Paired: by seed, or by test image where there is one seed."""
-    if ours.right is not None and theirs.right is not None:
-        each = ours.right.astype("float64") - theirs.right
+def _compare(name: str, collected: _Collected, baseline: str, other: _Collected) -> ProtocolDifference:
+    if collected.is_correct is not None and other.is_correct is not None:
+        pairs = 100 * (collected.is_correct.astype("float64") - other.is_correct)
     else:
-        each = np.subtract(ours.accuracies, theirs.accuracies)
-    low, high = (100 * bound for bound in t_interval(each.tolist()))
-    return ProtocolDifference(better, worse, float(100 * each.mean()), low, high, low > 0 or high < 0)
+        pairs = 100 * np.subtract(collected.accuracies, other.accuracies)
+    low, high = t_interval(pairs.tolist())
+    return ProtocolDifference(
+        protocol=name,
+        baseline=baseline,
+        points=float(pairs.mean()),
+        low=low,
+        high=high,
+        p=t_test(pairs.tolist()),
+        significant=low > 0 or high < 0,
+    )
 
 
-def _trained(folder: Path, metrics: Mapping[str, Any]) -> int:
-    """How many parameters were allowed to move."""
-    path = folder / "ledger.csv"
+def _count_trainable(folder: Path, metrics: Mapping[str, Any]) -> int:
+    """Trainable parameters: those of the weight audit, or all where everything trained."""
+    path = folder / AUDIT
     if not path.exists():
         return metrics["params"]
     with path.open() as file:

@@ -82,20 +82,25 @@ def render_calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]
         return _svg(figure, f"Calibration: expected calibration error {error:.2%}"), error
 
 
-def render_protocols(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Test accuracy of the ways that a transfer compares: the mean with its 95 % interval, and the seeds behind it."""
+def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the test accuracy of compared protocols as an SVG: mean, 95 % interval and seeds.
+
+    Args:
+        results: Fields of kcnn.fine_tuning.protocols.ProtocolResult.
+    """
     with matplotlib.rc_context(LOOK):
-        figure = Figure(figsize=(6, 0.7 + 0.45 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(6, 0.7 + 0.45 * len(results)), layout="constrained")
         axes = figure.subplots()
-        for place, row in enumerate(rows):
-            axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color=BLUE, linewidth=2)
-            axes.plot(100 * row["accuracy"], place, "o", color=BLUE)
-            if len(row["accuracies"]) > 1:
-                axes.plot(np.multiply(row["accuracies"], 100), [place + 0.25] * len(row["accuracies"]), ".", color=INK)
-        axes.set_yticks(range(len(rows)), [row["way"] for row in rows])
-        axes.set(xlabel="test accuracy, %", ylim=(len(rows) - 0.4, -0.5))
-        said = ", ".join(f"{row['way']} {row['accuracy']:.2%}" for row in rows)
-        return _svg(figure, f"Test accuracy with 95 % intervals: {said}")
+        for y, result in enumerate(results):
+            axes.plot([100 * result["low"], 100 * result["high"]], [y, y], color=BLUE, linewidth=2)
+            axes.plot(100 * result["accuracy"], y, "o", color=BLUE)
+            accuracies = np.multiply(result["accuracies"], 100)
+            if len(accuracies) > 1:
+                axes.plot(accuracies, [y + 0.25] * len(accuracies), ".", color=INK)
+        axes.set_yticks(range(len(results)), [result["protocol"] for result in results])
+        axes.set(xlabel="test accuracy, %", ylim=(len(results) - 0.4, -0.5))
+        text = ", ".join(f"{result['protocol']} {result['accuracy']:.2%}" for result in results)
+        return _svg(figure, f"Test accuracy with 95 % intervals: {text}")
 
 
 def _svg(figure: Figure, alt: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def _run(where: Path, **words: Any) -> str:
     classes = list(metrics["per_class"])
     matrix = _matrix(metrics, classes)
     told = {
-        "title": f"{metrics['request']['network']} on {metrics['request']['data']}",
+        "title": f"{metrics['request']['spec']['network']} on {metrics['request']['data']}",
         "metrics": metrics,
         "request": metrics["request"],
         "accuracy": _share(metrics["correct"], metrics["test_images"]),
@@ -83,26 +84,25 @@ def _run(where: Path, **words: Any) -> str:
 
 
 def _transfer(where: Path) -> str:
-    """The page of the run that a transfer is for, with the ways that were compared above it."""
+    """The page of the best run of a comparison of protocols, with their results above it."""
     path = where / TRANSFER
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        best, seeds = where / told["best"], len(told["seeds"])
-        ways = [{**row, "least": min(row["accuracies"]), "most": max(row["accuracies"])} for row in told["rows"]]
-        differences = told["differences"]
+        comparison = json.loads(path.read_text(encoding="utf-8"))
+        best, seeds = where / comparison["best"], len(comparison["seeds"])
+        protocols, differences = comparison["results"], comparison["differences"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is damaged, or of an older kcnn; run the transfer again") from None
+        raise ValueError(f"{path} is damaged, or of an older version of kcnn; run kcnn transfer again") from None
     request = run_directory.read_metrics(best)["request"]
-    looked = where / "grad_cam.png"
+    grad_cam = where / "grad_cam.png"
     return _run(
         best,
-        title=f"{request['network']} moved to {request['data']}",
-        ways=ways,
+        title=f"{request['spec']['network']} fine-tuned on {request['data']}",
+        protocols=protocols,
         seeds=seeds,
         differences=differences,
-        best=told["best"],
-        chart=charts.render_protocols(ways),
-        looked=experiments.embed_image(looked) if looked.exists() else None,
+        best=comparison["best"],
+        chart=charts.render_protocols(protocols),
+        grad_cam=experiments.embed_image(grad_cam) if grad_cam.exists() else None,
         run_directory=experiments.list_rows(experiments.find_runs(where), where),
     )
 
@@ -161,13 +161,8 @@ def _mistakes(held: TestEvidence, classes: Sequence[str]) -> list[dict[str, Any]
 def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """The network as it was trained, drawn; why not, where its plugin is not here any more."""
     try:
-        drawing = kcnn.trace(
-            request["network"],
-            input_shape=request["input_shape"],
-            classes=len(classes),
-            overrides=request["overrides"],
-            **request["options"],
-        )
+        spec = kcnn.ModelSpec.from_json({k: v for k, v in request["spec"].items() if k not in ("aux", "weights")})
+        drawing = replace(spec, input_shape=request["input_shape"], classes=len(classes)).trace()
     except (ValueError, ImportError) as error:
         return {"undrawn": str(error)}
     return {"drawing": fold_blocks(drawing)}

@@ -74,7 +74,7 @@ def test_load_exported_refuses_foreign_and_damaged_files(small, tmp_path):
         (tmp_path / name).write_bytes(b"no model")
         with pytest.raises(ValueError, match=rf"(cannot run .*{name}|{name} was not exported)"):
             load_exported(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match=r"no such file: .*b\.tflite"):
+    with pytest.raises(FileNotFoundError, match=r"file not found: .*b\.tflite"):
         load_exported(tmp_path / "b.tflite")
     truncated = export_model(small[0], tmp_path / "truncated")
     truncated.write_bytes(truncated.read_bytes()[:5000])

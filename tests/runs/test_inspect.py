@@ -12,8 +12,8 @@ import kcnn
 from kcnn.explain import TrainingStatistics, activations, filters, grad_cam, measure_receptive_field, occlusion
 from kcnn.fine_tuning import replace_head
 from kcnn.graph.names import UnknownNameError
-from kcnn.training import train
 from tests.catalogue import NETWORKS, ONE_PER_FAMILY
+from tests.runs.training import train_with as train
 
 SIDE = 24
 
@@ -345,10 +345,10 @@ def test_inspect_opens_any_keras_model_and_refuses_other_files(small, mobile, tm
     model = tmp_path / "small.keras"
     small.save(model)
     for words, said in (
-        (("nowhere", str(photo)), "no such file: nowhere"),
+        (("nowhere", str(photo)), "file not found: nowhere"),
         ((str(tmp_path), str(photo)), "has no model.keras"),
         ((str(tmp_path / "bad.keras"), str(photo)), "is not a .keras file"),
-        ((str(model), str(tmp_path / "no.png")), "no such file: "),
+        ((str(model), str(tmp_path / "no.png")), "file not found: "),
         ((str(model), str(model)), f"cannot decode {model}"),
         ((str(model), str(photo), "--layer", "konv*"), "backbone: no layer matches 'konv*'"),
     ):

@@ -10,7 +10,7 @@ from PIL import Image
 
 import kcnn
 from kcnn.export.formats import export_model
-from kcnn.training import train
+from tests.runs.training import train_with as train
 
 CODE = "from kcnn.cli import main; main()"
 
@@ -71,9 +71,9 @@ def test_evaluate_of_a_run_or_its_file_gives_the_metrics_of_the_run(used):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("predict", "nothing.tflite", "a digit.png"), "no such file: nothing.tflite"),
+        (("predict", "nothing.tflite", "a digit.png"), "file not found: nothing.tflite"),
         (("predict", "broken.tflite", "a digit.png"), "broken.tflite was not exported by kcnn, or is damaged"),
-        (("predict", "litert.tflite", "none.png"), "no such file: none.png"),
+        (("predict", "litert.tflite", "none.png"), "file not found: none.png"),
         (("evaluate", "litert.tflite"), "missing option --data: litert.tflite does not record its dataset"),
         (
             ("evaluate", "litert.tflite", "--data", "digits:0-4"),
