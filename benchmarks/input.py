@@ -48,7 +48,7 @@ def photos(root, size=(500, 375), count=6 * 64):
     return root
 
 
-def ours(folder, *, kept, oversize=1.0):
+def ours(folder, *, kept, resize_factor=1.0):
     """The data, whose pictures are kept once decoded or never."""
     loading = sys.modules["kcnn.data.load"]
     share, ahead = loading.MEMORY_SHARE, loading.AHEAD
@@ -121,7 +121,7 @@ def keras_layers():
 
 def strong(folder, runs=2):
     """With strong augmentation: both read from disk, and the changes alone on images in memory."""
-    fresh, kept = (ours(folder, kept=one, oversize=8 / 7) for one in (False, True))
+    fresh, kept = (ours(folder, kept=one, resize_factor=8 / 7) for one in (False, True))
     change, read = keras_layers(), theirs(folder)
     memory = theirs(folder).cache()
 

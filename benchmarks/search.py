@@ -66,7 +66,7 @@ def overhead(epochs: int = 2, pixels: int = 32, trials: int = 4) -> None:
             out=out,
             trials=trials,
             epochs=epochs,
-            halving=0,
+            reduction_factor=0,
             seeds=0,
             on_survey=lambda _: ended.__setitem__(0, time.perf_counter()),
             on_trial_end=lambda _: ended.append(time.perf_counter()),

@@ -27,7 +27,7 @@ QUICK = {  # few epochs want a rate that rises first, falls along a cosine, and 
     "learning_rate": 0.1,
     "nesterov": True,
     "weight_decay": 5e-4,
-    "ema": 0.995,
+    "ema_momentum": 0.995,
 }
 
 

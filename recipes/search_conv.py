@@ -52,7 +52,7 @@ def main(
         trials=3 if smoke else 20,
         epochs=1 if smoke else epochs,
         batch_size=16,
-        halving=0,  # each is trained to its end: this is a question, not a race
+        reduction_factor=0,  # each is trained to its end: this is a question, not a race
         seeds=2 if smoke else seeds,
         seed=seed,
         on_trial_end=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),

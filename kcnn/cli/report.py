@@ -1,4 +1,4 @@
-"""Commands that show runs: a page of one, several side by side."""
+"""Commands that show runs: the report of one, several side by side."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,11 +7,11 @@ import typer
 
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import err, format_count, make_table, out
-from kcnn.cli.search import search_report
 from kcnn.search.result import CONFIG
 
 
 def add(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
     app.command("report")(report)
     app.command("compare")(compare)
 
@@ -20,12 +20,14 @@ def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, a transfer, a search, an experiment, several runs.")],
     to: Annotated[Path | None, typer.Option("--out", "-o", help="File; report.html in the folder.")] = None,
 ) -> None:
-    """Write one page that shows a run, or what several came to: one file, for anywhere.
+    """Write a report of a run, a transfer, a search, an experiment or several runs as one HTML file.
 
-    Of a run it has curves, mistakes, classes, calibration and the network.
+    The report of a run has curves, the confusion matrix, errors, per-class metrics, calibration and the network.
     """
     if (run / CONFIG).exists():
-        search_report(run, to)
+        from kcnn.reports.search_page import write_search_report
+
+        out.print(f"{write_search_report(run, to)}")
         return
     with err.status("loading Keras"):
         start_backend()
@@ -36,7 +38,7 @@ def report(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, two or more.")],
 ) -> None:
-    """Show runs side by side, and which differences between them are more than noise."""
+    """Compare runs: metrics side by side, and differences with their intervals and p-values."""
     with err.status("loading Keras"):
         start_backend()
         from kcnn.reports import compare_runs as compared

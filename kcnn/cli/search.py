@@ -15,29 +15,41 @@ from kcnn.cli.console import (
     out,
     parse_assignments,
     parse_count,
-    parse_shape,
     resume_hint,
 )
-from kcnn.cli.networks import Changes, Input, Options, _examples
+from kcnn.cli.options import (
+    DATA,
+    HARDWARE,
+    OUTPUT,
+    TRAINING,
+    InputSize,
+    ModelOptions,
+    Overrides,
+    examples,
+    parse_input_size,
+)
 from kcnn.cli.train import Precision, Strategy
-from kcnn.search.space import Range, Space, analyze_feasibility, conditional, default_space, per_layer, stack_space
+from kcnn.search.space import Range, Space, analyze_feasibility, default_space, per_layer, stack_space
 from kcnn.search.space.choices import format_value
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid"]
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+SEARCH = "Search"  # group of options in --help
+
+
 def add(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
     app.command(
-        epilog=_examples(
-            "kcnn search stack --data digits --input 8x8x1 --trials 20",
-            "kcnn search googlenet --data photos/ --try stem.kernel=3,5,7 --try 'inception_*_5x5.kernel=3,5,3x5'",
-            "kcnn search resnet20 --data cifar/ --tune learning_rate=1e-4..1e-1,log --tuner bayesian --time 2h",
-            "kcnn search googlenet --input 64x64x1 --dry-run",
+        epilog=examples(
+            "kcnn search stack --data digits --input-size 8x8x1 --trials 20",
+            "kcnn search googlenet --data photos/ --choice stem.kernel=3,5,7 --choice 'inception_*_5x5.kernel=3,5,3x5'",
+            "kcnn search resnet20 --data cifar/ --recipe-choice learning_rate=1e-4..1e-1,log --tuner bayesian --time-budget 2h",
+            "kcnn search googlenet --input-size 64x64x1 --dry-run",
         )
     )(search)
-    app.command("search-report", epilog=_examples("kcnn search-report runs/search-stack"))(search_report)
-    app.command(epilog=_examples("kcnn replay runs/search-stack 3"))(replay)
+    app.command("rerun-trial", epilog=examples("kcnn rerun-trial runs/search-stack 3 --data digits"))(rerun_trial)
 
 
 def search(
@@ -45,59 +57,155 @@ def search(
         str, typer.Argument(help='A network, or a variant: "googlenet.bn"; "stack" is built from nothing.')
     ],
     data: Annotated[
-        str | None, typer.Option("--data", "-d", help='"digits", "tfds:NAME", a folder of class folders, a CSV.')
-    ] = None,
-    attempt: Annotated[
-        list[str] | None,
+        str | None,
         typer.Option(
-            "--try", help="Values of layers or an option: stem.kernel=3,5,3x5; depth=2,3; by default a space."
+            "--data",
+            "-d",
+            help='"digits", "tfds:NAME", a folder with a folder per class, or a CSV.',
+            rich_help_panel=DATA,
         ),
     ] = None,
-    try_each: Annotated[
-        list[str] | None, typer.Option("--try-each", help="The same, with a choice for every layer of the address.")
-    ] = None,
-    tune: Annotated[
+    choice: Annotated[
         list[str] | None,
-        typer.Option("--tune", help="Values of the training: learning_rate=1e-4..1e-2,log; optimizer=sgd,adamw."),
+        typer.Option(
+            "--choice",
+            metavar="ADDRESS=VALUES",
+            help="Values of layers or an option, such as stem.kernel=3,5,3x5 or depth=2,3; a default space without.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
-    tuner: Annotated[TunerName, typer.Option(help="keras-tuner's ways to propose trials.")] = "random",
-    trials: Annotated[int | None, typer.Option("--trials", "-t", min=1, help="Budget; 20 by default.")] = None,
-    time: Annotated[str | None, typer.Option("--time", help="Budget: 90s, 30m, 2h.")] = None,
-    total_epochs: Annotated[int | None, typer.Option(min=1, help="Budget: epochs of all trials together.")] = None,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help='"quick", "paper" or "strong".')] = "quick",
-    epochs: Annotated[int | None, typer.Option("--epochs", "-e", min=1, help="Of a whole trial.")] = None,
-    to: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; runs/search-NAME by default.")] = None,
-    input: Input = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", min=1, help="Images a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", "-l", help="At its highest.")] = None,
-    adjust: Annotated[list[str] | None, typer.Option("--adjust", "-a", help="Any other field of the recipe.")] = None,
-    multi_label: Annotated[bool, typer.Option("--multi-label", help="Any number of labels a picture.")] = False,
-    max_params: Annotated[str | None, typer.Option(help="Most trained parameters, such as 5M.")] = None,
-    max_macs: Annotated[str | None, typer.Option(help="Most multiply-accumulates an image, such as 300M.")] = None,
-    max_activation_bytes: Annotated[str | None, typer.Option(help="Most bytes of all layers' outputs.")] = None,
-    min_receptive_field: Annotated[int, typer.Option(help="Least receptive field of the features, pixels.")] = 0,
-    halving: Annotated[int, typer.Option(help="Stop trials that are not in the best 1/N so far; 0 stops none.")] = 3,
-    keep: Annotated[int, typer.Option(min=0, help="Checkpoints that stay, of the best trials.")] = 3,
-    seeds: Annotated[int, typer.Option(min=0, help="Of the last training of the best and the default; 0: none.")] = 3,
-    seed: Annotated[int, typer.Option(help="Fixes proposals, initial weights, splits and order.")] = 0,
-    workers: Annotated[int, typer.Option("--workers", "-n", min=1, help="Processes that try side by side.")] = 1,
-    isolate: Annotated[bool, typer.Option("--isolate", help="A process for each trial.")] = False,
-    chief: Annotated[str | None, typer.Option(help="HOST:PORT of a search that this machine joins.")] = None,
-    port: Annotated[int | None, typer.Option(help="Where workers of other machines join this search.")] = None,
-    precision: Annotated[Precision, typer.Option("--precision", "-p", help="Numbers it computes in.")] = "auto",
-    strategy: Annotated[Strategy, typer.Option("--strategy", help="Devices inside a trial.")] = "auto",
-    set: Options = None,
-    change: Changes = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the space, and try nothing.")] = False,
+    choice_per_layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--choice-per-layer",
+            metavar="ADDRESS=VALUES",
+            help="The same, with a choice for every layer that the address matches.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    recipe_choice: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe-choice",
+            metavar="FIELD=VALUES",
+            help="Values of the recipe, such as learning_rate=1e-4..1e-2,log or optimizer=sgd,adamw.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    tuner: Annotated[
+        TunerName, typer.Option(help="keras-tuner's algorithm that proposes trials.", rich_help_panel=SEARCH)
+    ] = "random",
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", "-t", min=1, help="Budget of trials; 20 by default.", rich_help_panel=SEARCH),
+    ] = None,
+    time_budget: Annotated[
+        str | None, typer.Option("--time-budget", help="Budget of time: 90s, 30m, 2h.", rich_help_panel=SEARCH)
+    ] = None,
+    total_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Budget of epochs over all trials.", rich_help_panel=SEARCH)
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help='"quick", "paper" or "strong".', rich_help_panel=TRAINING)
+    ] = "quick",
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", "-e", min=1, help="Epochs of a complete trial.", rich_help_panel=TRAINING),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder; runs/search-NAME by default.", rich_help_panel=OUTPUT),
+    ] = None,
+    input_size: InputSize = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", "-b", min=1, help="Images per step.", rich_help_panel=TRAINING)
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", "--lr", help="Peak learning rate of the schedule.", rich_help_panel=TRAINING),
+    ] = None,
+    recipe_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe-option",
+            metavar="FIELD=VALUE",
+            help="Set any other field of the recipe; may be repeated.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="Any number of labels per image.", rich_help_panel=DATA)
+    ] = False,
+    max_params: Annotated[
+        str | None, typer.Option(help="Maximum of trainable parameters, such as 5M.", rich_help_panel=SEARCH)
+    ] = None,
+    max_macs: Annotated[
+        str | None,
+        typer.Option(help="Maximum of multiply-accumulates per image, such as 300M.", rich_help_panel=SEARCH),
+    ] = None,
+    max_activation_bytes: Annotated[
+        str | None, typer.Option(help="Maximum of bytes of all layers' outputs.", rich_help_panel=SEARCH)
+    ] = None,
+    min_receptive_field: Annotated[
+        int, typer.Option(help="Minimum receptive field of the features, in pixels.", rich_help_panel=SEARCH)
+    ] = 0,
+    reduction_factor: Annotated[
+        int,
+        typer.Option(
+            help="Successive halving: stop trials outside the best 1/N so far; 0 stops none.", rich_help_panel=SEARCH
+        ),
+    ] = 3,
+    keep_checkpoints: Annotated[
+        int, typer.Option(min=0, help="Number of best trials whose checkpoints are kept.", rich_help_panel=OUTPUT)
+    ] = 3,
+    final_seeds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Seeds of the final training of the best and the default network; 0 skips it.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = 3,
+    seed: Annotated[
+        int, typer.Option(help="Seed of proposals, initial weights, splits and order.", rich_help_panel=TRAINING)
+    ] = 0,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", "-n", min=1, help="Processes that run trials in parallel.", rich_help_panel=HARDWARE),
+    ] = 1,
+    process_per_trial: Annotated[
+        bool, typer.Option("--process-per-trial", help="Run each trial in a new process.", rich_help_panel=HARDWARE)
+    ] = False,
+    chief: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a search that this machine joins.", rich_help_panel=HARDWARE)
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port on which workers of other machines join this search.", rich_help_panel=HARDWARE),
+    ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option("--precision", "-p", help="Mixed precision policy of Keras.", rich_help_panel=HARDWARE),
+    ] = "auto",
+    strategy: Annotated[
+        Strategy, typer.Option("--strategy", help="Devices inside each trial.", rich_help_panel=HARDWARE)
+    ] = "auto",
+    model_option: ModelOptions = None,
+    override: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the space and run nothing.", rich_help_panel=SEARCH)
+    ] = False,
 ) -> None:
-    """Search kernel, stride, padding or anything else of a network, and test the best once on unseen pictures.
+    """Search hyperparameters of a network (kernel, stride, padding, ...) and test the best network once.
 
-    Without --try a space is derived from the network's own layers. What cannot be built is never tried. Killed at
-    any moment, the same command goes on; a larger budget goes on with a search that has ended.
+    Without --choice the space is derived from the network's own layers. Networks that cannot be built are never
+    tried. Interrupted or killed, the same command resumes; a larger budget continues a finished search.
     """
-    wanted = parse_shape(input) if input else None
-    if wanted is None and (data or "").partition(":")[0] == "digits":
-        wanted = (*kcnn.trace(name, **parse_assignments(set or [], "option")).input.shape[:2], 1)
+    options = parse_assignments(model_option, "--model-option")
+    overrides = parse_assignments(override, "--override")
+    input_shape = parse_input_size(input_size, name)
+    if input_shape is None and (data or "").partition(":")[0] == "digits":
+        input_shape = (*kcnn.trace(name, **options).input.shape[:2], 1)
     limits: dict[str, Any] = {
         word: parse_count(text)
         for word, text in (
@@ -108,23 +216,23 @@ def search(
         if text is not None
     }
     limits["min_receptive_field"] = min_receptive_field
-    asked: dict[str, Any] = {"input_shape": wanted, **limits}
-    options, changes = parse_assignments(set or [], "option"), parse_assignments(change or [], "change")
-    training = _choices(tune or [])
-    own = {**_choices(attempt or []), **{word: per_layer(*_values(text)) for word, text in _split(try_each or [])}}
-    if own or (training and name == "mlp"):
-        space = Space(name, own, training=training, options=options, overrides=changes, **asked)
+    request: dict[str, Any] = {"input_shape": input_shape, **limits}
+    training = _choices(recipe_choice or [])
+    per_layer_choices = {name: per_layer(*_values(text)) for name, text in _split(choice_per_layer or [])}
+    choices = {**_choices(choice or []), **per_layer_choices}
+    if choices or (training and name == "mlp"):
+        space = Space(name, choices, training=training, options=options, overrides=overrides, **request)
     else:
-        base = stack_space(**asked) if name == "stack" and not (options or changes) else None
-        base = base or default_space(name, options=options, overrides=changes, **asked)
+        base = stack_space(**request) if name == "stack" and not (options or overrides) else None
+        base = base or default_space(name, options=options, overrides=overrides, **request)
         space = _with(base, training)
     if dry_run:
         out.print(str(analyze_feasibility(space, seed=seed)), markup=False, soft_wrap=True)
-        for choice in space.all_choices:
-            out.print(f"  {choice.name}: {_range(choice.values)}{_when(choice)}", markup=False, soft_wrap=True)
+        for one in space.all_choices:
+            out.print(f"  {one.name}: {_range(one.values)}{_when(one)}", markup=False, soft_wrap=True)
         return
     if data is None:
-        raise UsageError("which pictures? give --data, such as --data digits or a folder of class folders")
+        raise UsageError("missing option --data, such as --data digits or a folder with a folder per class")
     folder = to or Path("runs") / f"search-{name}"
     out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
     with err.status("loading Keras"):
@@ -152,22 +260,22 @@ def search(
             out=folder,
             tuner=tuner,
             trials=trials,
-            seconds=None if time is None else _seconds(time),
+            seconds=None if time_budget is None else _seconds(time_budget),
             total_epochs=total_epochs,
             recipe=recipe,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
-            recipe_overrides=parse_assignments(adjust or [], "field of a recipe"),
+            recipe_overrides=parse_assignments(recipe_option, "--recipe-option"),
             multi_label=multi_label,
-            halving=halving,
-            keep=keep,
-            seeds=seeds,
+            reduction_factor=reduction_factor,
+            keep_checkpoints=keep_checkpoints,
+            final_seeds=final_seeds,
             seed=seed,
             precision=precision,
             strategy=strategy,
             workers=workers,
-            process_per_trial=isolate,
+            process_per_trial=process_per_trial,
             chief=chief,
             port=port,
             callbacks=[heard],
@@ -181,29 +289,19 @@ def search(
     _report(found)
 
 
-def search_report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a search.")],
-    to: Annotated[Path | None, typer.Option("--out", "-o", help="File; report.html in the folder by default.")] = None,
-) -> None:
-    """Write one page of a search: leaderboard, curves, importance of each choice, Pareto front, the best network."""
-    from kcnn.reports.search_page import write_search_report
-
-    out.print(f"{write_search_report(folder, to)}")
-
-
-def replay(
+def rerun_trial(
     folder: Annotated[Path, typer.Argument(help="Folder of a search.")],
     trial: Annotated[int, typer.Argument(help="Number of a trial.")],
-    data: Annotated[str, typer.Option("--data", "-d", help="The data that was searched with.")],
+    data: Annotated[str, typer.Option("--data", "-d", help="The data of the search.", rich_help_panel=DATA)],
 ) -> None:
-    """Train one trial of a search again, and compare its score with the journal's."""
+    """Train one trial of a search again and compare its score with the recorded one."""
     with err.status("loading Keras"):
         start_backend()
-        from kcnn.search.rerun import rerun_trial as again
-    found = again(folder, trial, data)
-    said = "the same" if found.same else "NOT the same"
-    out.print(f"trial {trial}: {found.score:.6f} now, {found.recorded:.6f} in the journal: {said}")
-    if not found.same:
+        from kcnn.search import rerun
+    result = rerun.rerun_trial(folder, trial, data)
+    verdict = "the same" if result.same else "NOT the same"
+    out.print(f"trial {trial}: {result.score:.6f} now, {result.recorded:.6f} in the journal: {verdict}")
+    if not result.same:
         raise typer.Exit(1)
 
 
@@ -222,7 +320,7 @@ def _report(found: Any) -> None:
     out.print(f"trials.csv, trials.jsonl, trials/, final/ in [bold]{found.folder}[/]")
     from kcnn.reports.search_page import write_search_report
 
-    out.print(f"to look at: {write_search_report(found.folder)}", soft_wrap=True)
+    out.print(f"report: {write_search_report(found.folder)}", soft_wrap=True)
 
 
 def _with(space: Space, training: dict[str, Any]) -> Space:
@@ -234,21 +332,16 @@ def _with(space: Space, training: dict[str, Any]) -> Space:
 def _split(words: list[str]) -> list[tuple[str, str]]:
     for word in words:
         if not word.partition("=")[0] or not word.partition("=")[2]:
-            raise UsageError(f"{word!r} names no values; write stem.kernel=3,5,7")
+            raise UsageError(f"{word!r} has no values; write stem.kernel=3,5,7")
     return [(word.partition("=")[0], word.partition("=")[2]) for word in words]
 
 
 def _choices(words: list[str]) -> dict[str, Any]:
-    """["stem.kernel=3,5,3x5", "conv3.kernel=3,5 if depth=3,4", "learning_rate=1e-4..1e-2,log"] as choices."""
-    found: dict[str, Any] = {}
-    for name, text in _split(words):
-        values, _, condition = text.partition(" if ")
-        parsed: Any = _range_of(values) or _values(values)
-        if condition:
-            ((other, when),) = _split([condition])
-            parsed = conditional(other.strip(), _values(when), parsed)
-        found[name] = parsed
-    return found
+    """["stem.kernel=3,5,3x5", "learning_rate=1e-4..1e-2,log"] as choices."""
+    for _, text in _split(words):
+        if " if " in text:
+            raise UsageError(f"{text!r} has a condition; write it in Python with kcnn.search.space.conditional")
+    return {name: _range_of(text) or _values(text) for name, text in _split(words)}
 
 
 def _range_of(text: str) -> Range | None:
@@ -257,7 +350,7 @@ def _range_of(text: str) -> Range | None:
         return None
     low, high = (_value(end) for end in found.groups()[:2])
     if not all(isinstance(end, int | float) for end in (low, high)):
-        raise UsageError(f"{text!r} is no range; write 1e-4..1e-2 or 1e-4..1e-2,log")
+        raise UsageError(f"invalid range {text!r}; write 1e-4..1e-2 or 1e-4..1e-2,log")
     return Range(low, high, log=bool(found[3]))
 
 
@@ -268,7 +361,7 @@ def _values(text: str) -> tuple[Any, ...]:
         try:
             return tuple(json.loads(text))
         except ValueError as error:
-            raise UsageError(f"{text!r} is no JSON list: {error}") from None
+            raise UsageError(f"invalid JSON list {text!r}: {error}") from None
     return tuple(_value(part) for part in text.split(","))
 
 
@@ -288,7 +381,7 @@ def _value(text: str) -> Any:
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if not found:
-        raise UsageError(f"{text!r} is no time; write 90s, 30m or 2h")
+        raise UsageError(f"invalid time {text!r}; write 90s, 30m or 2h")
     return float(found[1]) * UNITS[found[2] or "s"]
 
 
@@ -300,5 +393,7 @@ def _range(values: Any) -> str:
 
 def _when(choice: Any) -> str:
     return (
-        f" (only with {choice.only_if[0]} {', '.join(map(format_value, choice.only_if[1]))})" if choice.only_if else ""
+        f" (only with {choice.condition[0]} {', '.join(map(format_value, choice.condition[1]))})"
+        if choice.condition
+        else ""
     )

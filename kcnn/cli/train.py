@@ -16,80 +16,161 @@ from kcnn.cli.console import (
     make_table,
     out,
     parse_assignments,
-    parse_shape,
     per_class_table,
     resume_hint,
 )
-from kcnn.cli.networks import Changes, Input, Options, _examples
+from kcnn.cli.options import (
+    DATA,
+    HARDWARE,
+    MODEL,
+    OUTPUT,
+    TRAINING,
+    AuxHeads,
+    InputSize,
+    ModelOptions,
+    Network,
+    Overrides,
+    examples,
+    parse_input_size,
+)
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 Strategy = Literal["auto", "single", "mirrored", "multiworker"]
 
 
 def add(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
     app.command(
-        epilog=_examples(
-            "kcnn train googlenet.bn --data digits --input 64x64x1 --epochs 8",
-            "kcnn train mobilenet_v2 --data photos/ --input 160x160 --recipe strong --epochs 30",
+        epilog=examples(
+            "kcnn train googlenet.bn --data digits --input-size 64x64x1 --epochs 8",
+            "kcnn train mobilenet_v2 --data photos/ --input-size 160 --recipe strong --epochs 30",
             "kcnn train mobilenet_v2 --data labels.csv --multi-label",
-            "kcnn train resnet20 --data cifar/ --recipe paper --adjust crop=4 --adjust label_smoothing=0.1",
+            "kcnn train resnet20 --data cifar/ --recipe paper --recipe-option label_smoothing=0.1",
             "kcnn train convnet --data tfds:fashion_mnist --epochs 2 --learning-rate 2e-3",
         )
     )(train)
     app.command(
         context_settings={"allow_interspersed_args": False},
-        epilog=_examples("kcnn launch --workers 2 kcnn train convnet --data digits --strategy multiworker"),
+        epilog=examples("kcnn launch --workers 2 kcnn train convnet --data digits --strategy multiworker"),
     )(launch)
-    app.command(epilog=_examples("kcnn runs", "kcnn runs runs/ --sort test --json"))(runs)
+    app.command(epilog=examples("kcnn runs", "kcnn runs runs/ --sort test --json"))(runs)
 
 
 def train(
-    name: Annotated[str, typer.Argument(help='A network, or a variant: "googlenet.bn".')],
-    data: Annotated[str, typer.Option("--data", "-d", help='"digits", "tfds:NAME", a folder of class folders, a CSV.')],
+    name: Network,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            "-d",
+            help='"digits", "tfds:NAME", a folder with a folder per class, or a CSV.',
+            rich_help_panel=DATA,
+        ),
+    ],
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help='"quick", "paper" (ResNet on CIFAR-10) or "strong"; printed in full.')
+        str,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help='"quick", "paper" (ResNet on CIFAR-10) or "strong"; printed in full.',
+            rich_help_panel=TRAINING,
+        ),
     ] = "quick",
-    epochs: Annotated[int | None, typer.Option("--epochs", "-e", min=1, help="Times through the images.")] = None,
-    to: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/NAME by default.")] = None,
-    input: Input = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", min=1, help="Images a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", "-l", help="At its highest.")] = None,
-    adjust: Annotated[
-        list[str] | None, typer.Option("--adjust", "-a", help="Any other field of the recipe: flip=false, ema=0.999.")
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", "-e", min=1, help="Number of epochs.", rich_help_panel=TRAINING)
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the run; runs/NAME by default.", rich_help_panel=OUTPUT),
+    ] = None,
+    input_size: InputSize = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", "-b", min=1, help="Images per step.", rich_help_panel=TRAINING)
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", "--lr", help="Peak learning rate of the schedule.", rich_help_panel=TRAINING),
+    ] = None,
+    recipe_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe-option",
+            metavar="FIELD=VALUE",
+            help="Set any other field of the recipe, such as flip=false or ema_momentum=0.999; may be repeated.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     multi_label: Annotated[
-        bool, typer.Option("--multi-label", help="Any number of labels a picture: a CSV, or one name in many folders.")
+        bool,
+        typer.Option(
+            "--multi-label",
+            help="Any number of labels per image: from a CSV, or a file name in several class folders.",
+            rich_help_panel=DATA,
+        ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Fixes initial weights, splits, order and augmentation.")] = 0,
-    precision: Annotated[Precision, typer.Option("--precision", "-p", help="Numbers it computes in.")] = "auto",
-    strategy: Annotated[Strategy, typer.Option("--strategy", help="One device, all GPUs, several machines.")] = "auto",
-    auto_batch: Annotated[bool, typer.Option("--auto-batch", help="Halve a batch that memory does not hold.")] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
-    aux: Annotated[bool, typer.Option("--aux", help="With the network's auxiliary classifiers.")] = False,
+    seed: Annotated[
+        int,
+        typer.Option(help="Seed of initial weights, splits, order and augmentation.", rich_help_panel=TRAINING),
+    ] = 0,
+    precision: Annotated[
+        Precision,
+        typer.Option("--precision", "-p", help="Mixed precision policy of Keras.", rich_help_panel=HARDWARE),
+    ] = "auto",
+    strategy: Annotated[
+        Strategy,
+        typer.Option("--strategy", help="One device, all GPUs, or several machines.", rich_help_panel=HARDWARE),
+    ] = "auto",
+    auto_batch_size: Annotated[
+        bool,
+        typer.Option(
+            "--auto-batch-size", help="Halve the batch size until it fits in memory.", rich_help_panel=HARDWARE
+        ),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.", rich_help_panel=OUTPUT)
+    ] = False,
+    aux_heads: AuxHeads = False,
     weights: Annotated[
-        str | None, typer.Option("--weights", "-w", help="To start from: published ones by name, or a file.")
+        str | None,
+        typer.Option("--weights", "-w", help="Pretrained weights by name, or a file.", rich_help_panel=MODEL),
     ] = None,
-    set: Options = None,
-    change: Changes = None,
+    model_option: ModelOptions = None,
+    override: Overrides = None,
 ) -> None:
-    """Train a network on pictures, test it once, and leave model and pictures in a folder.
+    """Train a network on your images, test it once, and write the model, metrics and plots to a folder.
 
-    Stopped with Ctrl-C or killed, the same command goes on after the last whole epoch.
+    Interrupted or killed, the same command resumes from the last completed epoch.
     """
-    from kcnn.training import get_recipe as planned
+    from kcnn.training import TrainConfig
 
     folder = to or Path("runs") / name
-    options, changes = parse_assignments(set or [], "option"), parse_assignments(change or [], "change")
-    adjusted = parse_assignments(adjust or [], "field of a recipe")
-    wanted = parse_shape(input) if input else None
-    drawing = kcnn.trace(name, input_shape=wanted, overrides=changes, aux=aux, **options)  # mistakes, before the wait
-    if wanted is None and data.partition(":")[0] == "digits":
-        wanted = (*drawing.input.shape[:2], 1)
-    words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    adjusted |= {name: value for name, value in words.items() if value is not None}
-    plan = planned(recipe, adjusted)
+    input_shape = parse_input_size(input_size, name)
+    if input_shape is None and data.partition(":")[0] == "digits":
+        input_shape = (*kcnn.get_architecture(name).input_shape[:2], 1)
+    spec = kcnn.ModelSpec(
+        network=name,
+        input_shape=input_shape,
+        options=parse_assignments(model_option, "--model-option"),
+        overrides=parse_assignments(override, "--override"),
+        aux=aux_heads,
+        weights=weights,
+    )
+    spec.check()  # mistakes are reported before anything is loaded
+    config = TrainConfig(
+        recipe=recipe,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        recipe_overrides=parse_assignments(recipe_option, "--recipe-option"),
+        multi_label=multi_label,
+        seed=seed,
+        precision=precision,
+        strategy=strategy,
+        auto_batch_size=auto_batch_size,
+        tensorboard=tensorboard,
+    )
     out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
-    out.print(f"recipe {recipe}: {_spoken(plan.asdict())}", markup=False, soft_wrap=True)
+    out.print(f"recipe {recipe}: {_format_recipe(config.resolved_recipe.asdict())}", markup=False, soft_wrap=True)
     with err.status("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import EpochBars, Interruptible
@@ -107,23 +188,11 @@ def train(
             bars.console.print(text, style="yellow", markup=False, soft_wrap=True)
 
         found = run(
-            name,
+            spec,
             data,
+            config,
             out=folder,
-            recipe=recipe,
-            recipe_overrides=adjusted,
-            input_shape=wanted,
-            multi_label=multi_label,
-            seed=seed,
-            precision=precision,
-            strategy=strategy,
-            auto_batch_size=auto_batch,
-            tensorboard=tensorboard,
-            aux=aux,
-            overrides=changes,
-            weights=weights,
-            options=options,
-            callbacks=[EpochBars(bars, plan.epochs), heard],
+            callbacks=[EpochBars(bars, config.resolved_recipe.epochs), heard],
             progress=progress,
             log=say,
         )
@@ -143,7 +212,7 @@ def launch(
     raise typer.Exit(started(workers, command))
 
 
-def _spoken(fields: dict[str, Any]) -> str:
+def _format_recipe(fields: dict[str, Any]) -> str:
     """A recipe's fields on one line; what an augmentation leaves off is left out."""
     inner = fields.pop("augmentation")
     on = {name: value for name, value in inner.items() if value}
@@ -159,8 +228,8 @@ def _value(value: Any) -> str:
 
 def _report(found: Any) -> None:
     metrics = found.metrics
-    if found.resumed == metrics["epochs"]:
-        out.print(f"all {found.resumed} epochs were there already")
+    if found.resumed_epochs == metrics["epochs"]:
+        out.print(f"all {found.resumed_epochs} epochs were there already")
     out.print(per_class_table(metrics["per_class"]))
     many = "mean_average_precision" in metrics
     measure = "mean average precision" if many else "accuracy"

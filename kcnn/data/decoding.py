@@ -68,7 +68,7 @@ def decode(
                 pixels = np.asarray(_flat(picture, shape[2]))
         return resize(pixels, shape)
     except UnidentifiedImageError:
-        raise ImageDecodeError("it is no picture" if content else "it is empty") from None
+        raise ImageDecodeError("not an image file" if content else "file is empty") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageDecodeError(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
 

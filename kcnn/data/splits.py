@@ -63,7 +63,7 @@ class Split:
                     pixels[bad], places[bad] = one[0], place
                     break
             else:
-                raise ImageDecodeError(f"none of {len(self)} pictures can be decoded, such as {self.names[0]}")
+                raise ImageDecodeError(f"cannot decode any of {len(self)} images, such as {self.names[0]}")
         return pixels, self.labels[places]
 
     def decode(self, places: np.ndarray) -> np.ndarray:

@@ -228,7 +228,7 @@ def _sides(space: Space, winner: Trial) -> Mapping[str, Any] | None:
     names = [*before, *(name for name in after if name not in before)]
     rows = [(name, _cell(before.get(name)), _cell(after.get(name))) for name in names]
     return {
-        "diff": diff(usual, found).text,
+        "diff": str(diff(usual, found)),
         "rows": [(*row, row[1] != row[2]) for row in rows],
         "totals": [_totals(one) for one in (usual, found)],
     }

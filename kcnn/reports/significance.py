@@ -80,7 +80,7 @@ def read_run(folder: Path) -> RunRow:
     low, high = wilson_interval(metrics["correct"], metrics["test_images"])
     return RunRow(
         str(folder),
-        metrics["request"]["network"],
+        metrics["request"]["spec"]["network"],
         metrics["request"]["data"],
         metrics["accuracy"],
         low,
@@ -100,7 +100,7 @@ def _run(folder: Path) -> dict[str, Any]:
         right = statistics.is_correct(
             statistics.predict_labels(statistics.to_probabilities(held.logits, {}), {}), held.truth
         )
-    pictures = (request["fingerprint"], request.get("data_seed", request["seed"]))
+    pictures = (request["fingerprint"], request.get("data_seed", request["config"]["seed"]))
     return {"side": mine, "metrics": metrics, "right": right, "pictures": pictures}
 
 

@@ -16,7 +16,7 @@ from kcnn.search.space import Candidate, Space
 from kcnn.search.space.costs import estimate_costs
 from kcnn.search.trial import TrialSettings
 from kcnn.statistics import t_interval
-from kcnn.training import Recipe, train
+from kcnn.training import Recipe, TrainConfig, train
 from kcnn.training import get_recipe as planned
 
 
@@ -57,22 +57,16 @@ def _side(name: str, folder: str, one: Candidate, setting: TrialSettings, seeds:
     recipe = planned(setting.recipe, one.training)
     spec = one.graph.spec
     assert spec is not None
-    network: Any = spec.network
     metrics: list[Mapping[str, Any]] = []
     folders: list[str] = []
     for seed in range(setting.seed, setting.seed + seeds):
         place = Path("final") / folder / f"seed-{seed}"  # a larger budget may find another best
         setting.log(f"{name}: training from scratch on train and validation pictures, seed {seed}")
         run = train(
-            network,
+            dataclasses.replace(spec, classes=None, input_shape=None),
             dataclasses.replace(setting.data.train_and_validation, batch_size=recipe.batch_size, seed=seed),
+            TrainConfig(recipe=recipe, seed=seed, precision=setting.policy, strategy=setting.word),
             out=setting.out / place,
-            recipe=recipe,
-            overrides=spec.overrides,
-            options=spec.options,
-            seed=seed,
-            precision=setting.policy,
-            strategy=setting.word,
             callbacks=setting.callbacks,
             log=setting.log,
         )

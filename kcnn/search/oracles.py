@@ -155,7 +155,7 @@ class _Judging:
             receptive_field=min(paper.receptive_field),
             seconds=round(seconds, 2),
             worker=owner,
-            after=None if after is None else int(after),
+            continues=None if after is None else int(after),
             starts=book.journal.starts(number),
         )
         self.closed(trial, scores[-1] if alive else None, max(kept, default=0))

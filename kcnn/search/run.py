@@ -113,7 +113,9 @@ def prepare_search(
         if value is not None and value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
     if reduction_factor not in (0, *range(2, 11)):
-        raise ValueError(f"halving is the factor of successive halving, 2 to 10, or 0 for none, not {reduction_factor}")
+        raise ValueError(
+            f"reduction_factor is the factor of successive halving, 2 to 10, or 0 for none, not {reduction_factor}"
+        )
     words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     plan = planned(
         recipe, {**(recipe_overrides or {}), **{name: value for name, value in words.items() if value is not None}}

@@ -13,6 +13,9 @@ from .audit import (
 from .callbacks import (
     NonFiniteLossError as NonFiniteLossError,
 )
+from .config import (
+    TrainConfig as TrainConfig,
+)
 from .freezing import (
     freeze as freeze,
 )

@@ -90,7 +90,7 @@ def write_results(
         if found:
             write_text(out / f"{name}.csv", folder.to_csv([asdict(one) for one in found]))
     evidence.save_evidence(out, tested)
-    title = f"{metrics['request']['network']} on {data.name}"
+    title = f"{metrics['request']['spec']['network']} on {data.name}"
     figures.save_figure(figures.plot_curves(rows, title), out / "curves.png")
     if data.multi_label:
         said = f"{title}: mean average precision {metrics['mean_average_precision']:.2%}"

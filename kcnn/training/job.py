@@ -134,9 +134,9 @@ def compile_model(model: Any, job: TrainJob, factors: Mapping[str, float] | None
     rate = job.schedule
     shared: dict[str, Any] = {
         "weight_decay": recipe.weight_decay,
-        "clip": recipe.clip_global_norm,
-        "ema": recipe.ema_momentum,
-        "multipliers": factors,
+        "clip_global_norm": recipe.clip_global_norm,
+        "ema_momentum": recipe.ema_momentum,
+        "lr_multipliers": factors,
     }
     if recipe.optimizer == "sgd":
         optimizer = optimizers.sgd(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)

@@ -29,24 +29,24 @@ class TrainingPhase:
 
     def __post_init__(self) -> None:
         if not isinstance(self.trainable, str | int):
-            object.__setattr__(self, "train", tuple(self.trainable))
+            object.__setattr__(self, "trainable", tuple(self.trainable))
         words = (self.trainable,) if isinstance(self.trainable, str) else self.trainable
         rates = isinstance(self.lr_multipliers, Mapping)
         wants = (
             ("epochs", type(self.epochs) is int and self.epochs >= 1, "a whole number of at least 1"),
             (
-                "train",
+                "trainable",
                 (type(words) is int and words >= 0)
                 or (isinstance(words, tuple) and words and all(isinstance(one, str) for one in words)),
                 '"head", "all", a number of stages, or globs of layers such as ["stage4_*", "head"]',
             ),
             ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
             (
-                "multipliers",
+                "lr_multipliers",
                 rates and all(isinstance(k, str) and 0 <= v < math.inf for k, v in self.lr_multipliers.items()),
                 'factors of at least 0 by globs of layers, such as {"stage1_*": 0.1}',
             ),
-            ("norms", self.batch_norm in BATCH_NORM_MODES, f"one of {', '.join(BATCH_NORM_MODES)}"),
+            ("batch_norm", self.batch_norm in BATCH_NORM_MODES, f"one of {', '.join(BATCH_NORM_MODES)}"),
         )
         for name, holds, wanted in wants:
             if not holds:

@@ -42,22 +42,22 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "drops", tuple(self.milestones))
+        object.__setattr__(self, "milestones", tuple(self.milestones))
         wants = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
             ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
-            ("warm_up", 0 <= self.warmup < 1, "a share of all steps, from 0 up to 1"),
-            ("drops", all(0 < share < 1 for share in self.milestones), "shares of all steps between 0 and 1"),
-            ("drops", list(self.milestones) == sorted(set(self.milestones)), "in rising order"),
+            ("warmup", 0 <= self.warmup < 1, "a share of all steps, from 0 up to 1"),
+            ("milestones", all(0 < share < 1 for share in self.milestones), "shares of all steps between 0 and 1"),
+            ("milestones", list(self.milestones) == sorted(set(self.milestones)), "in rising order"),
             ("momentum", 0 <= self.momentum < 1, "from 0 up to 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0"),
-            ("clip", self.clip_global_norm >= 0, "at least 0"),
+            ("clip_global_norm", self.clip_global_norm >= 0, "at least 0"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 up to 1"),
             ("class_weights", self.class_weights in (None, "balanced"), '"balanced" or None'),
-            ("ema", 0 <= self.ema_momentum < 1, "from 0 up to 1"),
+            ("ema_momentum", 0 <= self.ema_momentum < 1, "from 0 up to 1"),
             ("patience", self.patience >= 0, "at least 0"),
         )
         for name, holds, wanted in wants:
@@ -67,6 +67,12 @@ class Recipe:
     def asdict(self) -> dict[str, Any]:
         """Every choice by name, as JSON has it; those of the augmentation under its name."""
         return dataclasses.asdict(self)
+
+    def diff(self, other: "Recipe") -> dict[str, Any]:
+        """Return the fields of this recipe and its augmentation that differ from another's."""
+        pairs = ((self, other), (self.augmentation, other.augmentation))
+        values = ((f.name, getattr(a, f.name), getattr(b, f.name)) for a, b in pairs for f in dataclasses.fields(a))
+        return {name: here for name, here, there in values if here != there and name != "augmentation"}
 
     @classmethod
     def fromdict(cls, told: Mapping[str, Any]) -> "Recipe":
@@ -135,7 +141,9 @@ def _check(name: str, value: Any) -> None:
     """Refuse a value of another kind than a recipe's field has; those of an augmentation are checked by it."""
     if name == "augmentation" and not isinstance(value, Augmentation):
         raise ValueError(f"augmentation is a kcnn.augment.Augmentation, or its fields by name, not {value!r}")
-    if name == "drops" and not (isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)):
+    if name == "milestones" and not (
+        isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
+    ):
         raise ValueError(f"drops is a list of shares of all steps such as [0.5, 0.75], not {value!r}")
     kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
     kind = next((f.type for f in dataclasses.fields(Recipe) if f.name == name), None)

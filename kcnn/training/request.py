@@ -1,11 +1,16 @@
 """What tells one training from another, and what no training is asked for."""
 
 import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from kcnn.architectures.spec import ModelSpec
 from kcnn.data import ImageDataset
+from kcnn.training.config import TrainConfig
 from kcnn.training.recipes import Recipe
 
 
@@ -18,6 +23,22 @@ def check_request(data: ImageDataset, multi_label: bool, aux: bool, plan: Recipe
     one = "auxiliary classifiers" if aux else "class_weights" if plan.class_weights else ""
     if data.multi_label and one:
         raise ValueError(f"{one} are for pictures of one label each; leave them out")
+
+
+def make_request(spec: ModelSpec, config: TrainConfig, data: ImageDataset) -> dict[str, Any]:
+    """Return what tells a run from others, as JSON values: spec, config, and facts of the data."""
+    weights = {"weights": describe_weights(spec.weights)} if spec.weights is not None else {}
+    request = {
+        "spec": {**replace(spec, input_shape=None, classes=None, weights=None).to_json(), **weights},
+        "config": replace(config, multi_label=data.multi_label).describe(),
+        "data": data.name,
+        "images": {name: len(split) for name, split in data.splits.items()},
+        "fingerprint": fingerprint_data(data),
+        "input_shape": data.input_shape,
+        **({"data_seed": data.seed} if data.seed != config.seed else {}),
+        "multi_label": data.multi_label,
+    }
+    return json.loads(json.dumps(request))
 
 
 def describe_weights(weights: str | Path) -> str:

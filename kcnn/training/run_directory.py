@@ -19,6 +19,7 @@ import kcnn
 from kcnn.atomic_io import write_text
 
 CONFIG, METRICS, HISTORY, CHECKPOINTS = "config.json", "metrics.json", "history.csv", "checkpoints"
+AUDIT = "audit.csv"  # of every tensor that a phase may or may not change
 RESULTS = {  # what pages and tables take from metrics.json
     *("request", "accuracy", "correct", "test_images", "per_class", "epochs", "best_epoch", "training_seconds"),
     *("params", "macs", "command", "versions"),
@@ -58,16 +59,16 @@ def claim_folder(folder: Path, request: Mapping[str, Any]) -> int:
     path = folder / CONFIG
     there = read_config(folder)
     if there is None and path.exists():
-        raise ValueError(f"{path} is not of a run of kcnn's; give another folder")
+        raise ValueError(f"{path} was not written by this version of kcnn; choose another folder, or remove {folder}")
     if there and hash_request(there["request"]) != hash_request(request):
         if (folder / HISTORY).exists() or (folder / METRICS).exists():
             found = diff_requests(there["request"], request)
-            differ = [f"{name} {a!r}, not {b!r}" for name, a, b in found if name != "fingerprint"]
-            differ = differ or ["other pictures or labels"]
+            differ = [f"{name} {a!r}, not {b!r}" for name, a, b in found if name not in ("fingerprint", "multi_label")]
+            differ = differ or ["other images or labels"]
             raise ValueError(f"{folder} holds another run ({'; '.join(differ)}); give another folder, or remove it")
         there = None
     if there is None:
-        size = request["recipe"]["batch_size"]
+        size = request["config"]["recipe"]["batch_size"]
         there = {"request": request, "batch_size": size, "command": command_line(), "versions": library_versions()}
         write_text(path, json.dumps(there, indent=1))
     return there["batch_size"]
@@ -77,7 +78,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     """What made the run in a folder; None where its config.json is another program's, or is not there."""
     try:
         found = json.loads((folder / CONFIG).read_text())
-        whole = {"network", "data", "recipe", "recipe_name", "seed"} <= set(found["request"]) and found["batch_size"]
+        whole = {"spec", "config", "data"} <= set(found["request"]) and found["batch_size"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return found if whole else None
@@ -196,11 +197,11 @@ def _summary(folder: Path, root: Path) -> RunSummary:
     word = "val_average_precision" if request.get("multi_label") else "val_accuracy"
     return RunSummary(
         name=str(folder.relative_to(root)) if folder != root else folder.name,
-        network=request["network"],
+        network=request["spec"]["network"],
         data=request["data"],
-        recipe=request["recipe_name"],
-        seed=request["seed"],
-        epochs=request["recipe"]["epochs"],
+        recipe=request["config"]["recipe_name"],
+        seed=request["config"]["seed"],
+        epochs=request["config"]["recipe"]["epochs"],
         done=len(rows),
         finished=finished,
         validation=max((row[word] for row in rows if word in row), default=None),

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import gc
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,8 @@ from typing import Any
 
 import keras
 
-from kcnn.architectures.spec import trace
+from kcnn.architectures.architecture import Architecture
+from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
@@ -22,6 +22,7 @@ from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, ev
 from kcnn.training import callbacks as watch
 from kcnn.training import precision as precisions
 from kcnn.training import run_directory as folder
+from kcnn.training.config import TrainConfig
 from kcnn.training.job import (
     TrainJob,
     averaged_weights,
@@ -31,9 +32,6 @@ from kcnn.training.job import (
     initialize_model,
     set_step,
 )
-from kcnn.training.phases import TrainingPhase
-from kcnn.training.recipes import Recipe
-from kcnn.training.recipes import get_recipe as chosen
 
 log = logging.getLogger("kcnn.training")
 CROP_RESIZE_FACTOR = 8 / 7  # of pictures that are cropped at random: 256 pixels for 224, as is customary
@@ -54,131 +52,94 @@ class OutOfMemoryError(MemoryError):
 
 
 def train(
-    network: str,
+    network: "str | Architecture | ModelSpec",
     data: Any,
+    config: TrainConfig | None = None,
     *,
     out: str | Path,
-    recipe: str | Recipe = "quick",
     epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    recipe_overrides: Mapping[str, Any] | None = None,
-    input_shape: tuple[int, int, int] | None = None,
-    multi_label: bool = False,
-    seed: int = 0,
-    precision: str = "auto",
-    strategy: str = "auto",
-    auto_batch_size: bool = False,
-    tensorboard: bool = False,
-    aux: bool = False,
-    weights: str | Path | None = None,
-    head: bool = True,
-    phase: TrainingPhase | None = None,
-    cache: bool = True,
-    overrides: Mapping[str, Any] | None = None,
-    options: Mapping[str, Any] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    progress: Any = None,
+    progress: Callable[[int, int, int], None] | None = None,
     log: Callable[[str], None] = log.info,
 ) -> TrainResult:
-    """Train a network by name on what kcnn.data.load takes, or on a Data, by a recipe, into the folder `out`.
+    """Train a network on data into a folder, by a recipe, and test it once at the end.
 
-    `epochs`, `batch_size` (images a step), `learning_rate` and `adjust` change fields of the recipe,
-    whose batch size counts also where a Data was loaded with another. A folder with an unfinished run
-    of the same request is gone on with after its last whole epoch; one with a finished run is answered
-    from; one with another run is refused. `strategy` is one of kcnn.distribute.strategy's words; of
-    several workers the chief alone writes, and the others' Run has no metrics. `auto_batch` halves a
-    batch that does not fit into memory. With `multi_label` a picture may have any number of labels (see
-    kcnn.data.load), and each class is a question of its own, with a threshold chosen on the validation split.
+    A folder with an unfinished run of the same request is resumed after its last completed epoch; a finished run is
+    returned as it is. On a CPU with TensorFlow, deterministic kernels are switched on for the whole process, so that a
+    seed fixes the history to its last digit. What is frozen by a phase is verified not to have changed by one bit.
 
-    `weights` to start from are a file or published ones by name (see kcnn.load_weights), without their
-    classifier where `head` is False. With a kcnn.fine_tuning.Phase only what it names trains, for its epochs
-    at its rate; that nothing else changed by one bit is verified, or a kcnn.fine_tuning.Violation, and
-    ledger.csv tells. What a frozen part gives for each picture is computed once where nothing augments
-    pictures, unless `cache` is False.
+    Args:
+        network: A name, an Architecture, or a ModelSpec (options, overrides, input_shape, aux, pretrained weights).
+        data: What kcnn.data.load takes, or an ImageDataset.
+        config: How to train; TrainConfig() where it is None.
+        out: Folder of the run.
+        epochs: Number of epochs, in place of the config's.
+        callbacks: Keras callbacks of your own.
+        progress: Called with (images before, total, done) while images are read.
+        log: Called with each message for a person.
 
-    On a CPU with TensorFlow, deterministic kernels are switched on for the whole process, so that a
-    seed fixes the history to its last digit. `say` is told what a person should know.
+    Returns:
+        Folder, metrics and history. Of several workers, only worker 0 (the chief) writes and returns metrics.
 
-    ValueError, LookupError and FileNotFoundError as from kcnn.build and kcnn.data.load; OSError
-    where the disk is full; kcnn.training.NotFinite, a FloatingPointError, where the loss is no number;
-    kcnn.training.OutOfMemory, a MemoryError; RuntimeError where a worker is gone or replicas disagree.
+    Raises:
+        UnknownNameError, ValueError, FileNotFoundError: As from kcnn.build and kcnn.data.load; the folder holds
+            another run, or one that an older version of kcnn wrote.
+        OSError: The disk is full.
+        NonFiniteLossError: The loss is not finite.
+        OutOfMemoryError: A step does not fit in memory.
+        RuntimeError: A worker is gone, or replicas disagree.
     """
-    if phase:
-        if epochs is not None or learning_rate is not None:
-            raise ValueError("a phase brings its own epochs and learning rate; give them there")
-        epochs, learning_rate = phase.epochs, phase.learning_rate
-    words = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    plan = chosen(
-        recipe, {**(recipe_overrides or {}), **{name: value for name, value in words.items() if value is not None}}
-    )
-    several = devices.make_strategy(strategy)  # first of all: workers are joined before TensorFlow does anything
-    policy = precisions.resolve_policy(precision)
-    where = Path(out)
-    if plan.augmentation != Augmentation():
+    config = config or TrainConfig()
+    if epochs is not None:
+        config = dataclasses.replace(config, epochs=epochs)
+    spec, recipe = to_spec(network), config.resolved_recipe
+    several = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
+    policy = precisions.resolve_policy(config.precision)
+    root = Path(out)
+    if recipe.augmentation != Augmentation():
         _takes_tensorflow("augmentation, which runs in tf.data,")
     number, workers = devices.worker_position(several)
-    if tensorboard and not number:
-        callbacks = [*callbacks, _tensorboard(where)]
-    if auto_batch_size and workers > 1:
-        raise ValueError("auto_batch is for one machine: a worker out of memory cannot tell the others; leave it out")
-    drawn = {"overrides": overrides, "aux": aux, **(options or {})}
-    nominal = trace(network, input_shape=input_shape, **drawn).input.shape  # a wrong word is told before data is read
-    shape: Any = input_shape or nominal
-    if isinstance(data, ImageDataset):
-        if input_shape and tuple(input_shape) != tuple(data.input_shape):
-            raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(input_shape)}")
-        data = with_batch_size(data, plan.batch_size)
-    else:
-        oversize = CROP_RESIZE_FACTOR if plan.augmentation.resized_crop else 1.0
+    if config.tensorboard and not number:
+        callbacks = [*callbacks, _tensorboard(root)]
+    if config.auto_batch_size and workers > 1:
+        raise ValueError(
+            "auto_batch_size is for one machine: a worker out of memory cannot tell the others; leave it out"
+        )
+    if not isinstance(data, ImageDataset):
+        spec.check()  # a mistake is reported before data is read
         data = load(
             data,
-            input_shape=shape,
-            batch_size=plan.batch_size,
-            seed=seed,
-            multi_label=multi_label,
-            resize_factor=oversize,
+            input_shape=spec.nominal_shape,
+            batch_size=recipe.batch_size,
+            seed=config.seed,
+            multi_label=config.multi_label,
+            resize_factor=CROP_RESIZE_FACTOR if recipe.augmentation.resized_crop else 1.0,
             progress=progress,
         )
-    request.check_request(data, multi_label, aux, plan)
+    elif spec.input_shape and tuple(spec.input_shape) != tuple(data.input_shape):
+        raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(spec.input_shape)}")
+    else:
+        data = with_batch_size(data, recipe.batch_size)
+    request.check_request(data, config.multi_label, spec.aux, recipe)
     devices.check_divisible(several, data)
-    drawing = trace(network, input_shape=data.input_shape, classes=len(data.classes), **drawn)
-    asked = {
-        "network": network,
-        "data": data.name,
-        "images": {word: len(split) for word, split in data.splits.items()},
-        "fingerprint": request.fingerprint_data(data),
-        "input_shape": data.input_shape,
-        "recipe_name": recipe if isinstance(recipe, str) else "own",
-        "recipe": plan.asdict(),
-        "seed": seed,
-        **({"data_seed": data.seed} if data.seed != seed else {}),
-        **({"multi_label": True} if data.multi_label else {}),
-        "precision": policy,
-        "strategy": strategy,
-        "aux": aux,
-        "overrides": overrides or {},
-        "options": options or {},
-        **({"weights": request.describe_weights(weights), "head": head} if weights is not None else {}),
-        **({"phase": phase.asdict()} if phase else {}),
-    }
+    graph = dataclasses.replace(spec, input_shape=data.input_shape, classes=len(data.classes)).trace()
     job = TrainJob(
-        out=where,
-        request=json.loads(json.dumps(asked)),
-        graph=drawing,
+        out=root,
+        request=request.make_request(spec, dataclasses.replace(config, precision=policy), data),
+        graph=graph,
         data=data,
-        recipe=plan,
+        recipe=recipe,
         policy=policy,
         strategy=several,
-        seed=seed,
+        seed=config.seed,
         callbacks=callbacks,
         log=log,
-        weights=None if weights is None else str(weights),
-        head=head,
-        phase=phase,
+        weights=spec.weights,
+        head=config.load_head,
+        phase=config.phase,
     )
     with devices.join_workers(several), devices.release_functions():
-        return _claimed(job, auto_batch_size, cache)
+        return _claimed(job, config.auto_batch_size, config.cache_features)
 
 
 def _claimed(job: TrainJob, auto_batch: bool, cache: bool) -> TrainResult:
@@ -203,9 +164,9 @@ def _claimed(job: TrainJob, auto_batch: bool, cache: bool) -> TrainResult:
                 smaller = size // 2 // replicas * replicas
                 said = f"{size} images of {'x'.join(map(str, job.data.input_shape))} a step do not fit into memory"
                 if not auto_batch or not smaller:
-                    advice = f"; give --batch-size {smaller}, or --auto-batch to have it halved until it fits"
+                    advice = f"; give --batch-size {smaller}, or --auto-batch-size to have it halved until it fits"
                     raise OutOfMemoryError(said + (advice if smaller else "")) from None
-            job.log(f"{said}: going on with {smaller}")
+            job.log(f"{said}: continuing with {smaller}")
             folder.record_batch_size(out, smaller)
             job = dataclasses.replace(job, data=with_batch_size(job.data, smaller))
             gc.collect()
@@ -227,7 +188,7 @@ def _run(job: TrainJob, cache: bool) -> TrainResult:
     rows = found.history if found else []
     done = len(rows)
     if found:
-        job.log(f"going on after epoch {done} of {recipe.epochs}")
+        job.log(f"resuming from epoch {done} of {recipe.epochs}")
         if found.versions != folder.library_versions():
             job.log(f"written by other versions than these: {dict(found.versions)}")
     plain.update_metadata(classes=list(data.classes), multi_label=data.multi_label, thresholds=None)
@@ -267,7 +228,7 @@ def _run(job: TrainJob, cache: bool) -> TrainResult:
     metrics = evaluation.compute_metrics(plain, whole, rows, tested)
     with checkpoints.report_full_disk(job.checkpoint_folder, "the results"):
         if entries:
-            write_text(out / "ledger.csv", folder.to_csv([dataclasses.asdict(one) for one in entries]))
+            write_text(out / folder.AUDIT, folder.to_csv([dataclasses.asdict(one) for one in entries]))
         evaluation.write_results(out, plain, whole, metrics, rows, tested)
     devices.all_gather(job.strategy, 0)
     _leave(job)

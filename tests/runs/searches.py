@@ -17,7 +17,7 @@ SPACE = Space(
     input_shape=(8, 8, 1),
     training={"learning_rate": Range(1e-3, 1e-2, log=True)},
 )
-FEW = {"epochs": 2, "seeds": 0, "say": lambda text: None}
+FEW = {"epochs": 2, "final_seeds": 0, "log": lambda text: None}
 UNLIKE = ("seconds", "starts", "worker")
 
 

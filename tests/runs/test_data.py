@@ -15,7 +15,7 @@ from kcnn.data.image_cache import bytes_per_image
 from tests.runs.photos import sizes
 
 LOAD, RAW = (
-    sys.modules["kcnn.data.load"],
+    sys.modules["kcnn.data.loading"],
     sys.modules["kcnn.data.readers"],
 )  # the function hides the module of its name
 SHARED = Path(__file__).parents[3] / "shared"

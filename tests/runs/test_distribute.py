@@ -99,7 +99,7 @@ def test_two_replicas_train_as_one_device_with_batch_norm_averages_and_a_partial
 
 
 def test_batches_are_on_a_gpu_before_they_are_asked_for_and_train_alike(monkeypatch):
-    monkeypatch.setattr(batches, "gpus", lambda: ("CPU:1",))  # stands for a GPU
+    monkeypatch.setattr(batches, "list_gpus", lambda: ("CPU:1",))  # stands for a GPU
     images, labels = next(iter(distribute.prefetch(training((0, 1)))))
     assert images.device.endswith("CPU:1")
     assert labels.device.endswith("CPU:1")
@@ -138,7 +138,7 @@ def test_broken_pictures_met_late_are_left_out_of_validation_as_on_one_device(tw
         path = tmp_path / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(RNG.integers(0, 256, (12, 12), "uint8")).save(path)
-    monkeypatch.setattr(sys.modules["kcnn.data.load"], "AHEAD", 0)
+    monkeypatch.setattr(sys.modules["kcnn.data.loading"], "AHEAD", 0)
     request = {"input_shape": (12, 12, 1), "batch_size": 4, "validation": 0.4}
     for name in data.load(tmp_path, **request).splits["validation"].names[:9]:
         Path(name).write_text("broken")

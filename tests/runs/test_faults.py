@@ -16,14 +16,16 @@ import tensorflow as tf
 
 import kcnn
 from kcnn.cli.progress import Interruptible
-from kcnn.training import NonFiniteLossError, OutOfMemoryError, checkpoints, train
+from kcnn.training import NonFiniteLossError, OutOfMemoryError, checkpoints
 from kcnn.training.losses import CrossEntropy
 from tests.runs.test_training import REQUEST, history
+from tests.runs.training import train_with as train
 
 CODE = """
 import resource, sys, time
 import keras
-from kcnn.training import train
+from kcnn import ModelSpec
+from kcnn.training import TrainConfig, train
 
 class Waits(keras.callbacks.Callback):  # in the middle of an epoch, until it is killed
     def on_epoch_begin(self, epoch, logs=None):
@@ -34,11 +36,12 @@ class Waits(keras.callbacks.Callback):  # in the middle of an epoch, until it is
             time.sleep(600)
 
 train(
-    "convnet", "digits", out=sys.argv[1], input_shape=(28, 28, 1), epochs=4, seed=3, learning_rate=1e-3,
-    options={"dropout": 0.2}, recipe_overrides={"shift": 0.1, "ema_momentum": 0.9}, callbacks=[Waits()], log=print,
+    ModelSpec(network="convnet", input_shape=(28, 28, 1), options={"dropout": 0.2}), "digits",
+    TrainConfig(epochs=4, seed=3, learning_rate=1e-3, recipe_overrides={"shift": 0.1, "ema_momentum": 0.9}),
+    out=sys.argv[1], callbacks=[Waits()], log=print,
 )
 """
-FULL = {**REQUEST, "options": {"dropout": 0.2}, "adjust": {"shift": 0.1, "ema_momentum": 0.9}}
+FULL = {**REQUEST, "options": {"dropout": 0.2}, "recipe_overrides": {"shift": 0.1, "ema_momentum": 0.9}}
 
 
 def states(folder):
@@ -172,7 +175,7 @@ def test_half_precision_goes_on_the_same_although_steps_overflowed_and_were_skip
         "input_shape": (12, 12, 1),
         "epochs": 3,
         "precision": "mixed_float16",
-        "adjust": {"ema_momentum": 0.9},
+        "recipe_overrides": {"ema_momentum": 0.9},
     }
     whole = train(out=tmp_path / "whole", **request)
     assert history(halves(tmp_path / "halves", 1, **request).folder) == history(whole.folder)
@@ -248,7 +251,7 @@ def test_a_loss_that_is_no_number_stops_at_once_naming_step_rate_layer_and_advic
             input_shape=(32, 32, 1),
             epochs=2,
             learning_rate=1e4,
-            recipe_overrides={"optimizer": "sgd", "warm_up": 0.0, "ema": ema},
+            recipe_overrides={"optimizer": "sgd", "warmup": 0.0, "ema_momentum": ema},
         )
     said = str(caught.value)
     assert f"at step {caught.value.step + 1} of epoch 1, at a learning rate of" in said
@@ -285,7 +288,7 @@ def test_a_batch_that_memory_does_not_hold_is_named_and_halved_where_asked(tmp_p
 
     monkeypatch.setattr(CrossEntropy, "call", hungry)
     x = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 1), "uint8")
-    request = {"input_shape": (8, 8, 1), "epochs": 2, "adjust": {"optimizer": "sgd"}, "learning_rate": 0.1}
+    request = {"input_shape": (8, 8, 1), "epochs": 2, "recipe_overrides": {"optimizer": "sgd"}, "learning_rate": 0.1}
     with pytest.raises(
         OutOfMemoryError, match="32 images of 8x8x1 a step do not fit into memory; give --batch-size 16"
     ):

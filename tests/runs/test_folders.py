@@ -69,8 +69,8 @@ def test_pictures_are_compared_when_asked_and_read_only_where_sizes_are_equal(ph
     found = data.load(photos, input_shape=(8, 8, 3), test=0.3, validation=0.2)
     train, test = found.splits["train"], found.splits["test"]
     Path(test.names[0]).write_bytes(Path(train.names[0]).read_bytes())
-    read, content = [], RAW.content
-    monkeypatch.setattr(sys.modules["kcnn.data.splits"], "content", lambda one: read.append(one) or content(one))
+    read, content = [], RAW.read_bytes
+    monkeypatch.setattr(sys.modules["kcnn.data.splits"], "read_bytes", lambda one: read.append(one) or content(one))
     (one,) = found.duplicates
     assert (one.first, one.first_split, one.second, one.second_split) == (
         train.names[0],
@@ -142,7 +142,7 @@ def test_what_people_leave_in_folders_of_photos_is_read_or_named(photos):
     found = data.load(photos, input_shape=(16, 16, 3))
     assert sum(sizes(found).values()) == 22
     told = {Path(one.file).name: one.reason for one in found.skipped}
-    assert told == {"empty.jpg": "it is empty", "text.jpg": "it is no picture"}
+    assert told == {"empty.jpg": "file is empty", "text.jpg": "not an image file"}
 
 
 def test_ten_photos_are_enough_and_two_are_told_to_be_too_few(tmp_path):

@@ -13,9 +13,9 @@ from kcnn import data, statistics
 from kcnn.data.splits import split_indices
 from kcnn.export.formats import export_model
 from kcnn.export.verification import verify_exports
-from kcnn.training import train
 from tests.runs.photos import picture, sizes
 from tests.runs.test_use import kcnn_command
+from tests.runs.training import train_with as train
 
 CLASSES = ("dark", "left", "top")
 
@@ -206,9 +206,7 @@ def test_exported_files_give_the_same_labels_and_know_their_thresholds(learned, 
     model = kcnn.load_model(run.folder / "model.keras")
     examples = served.splits["train"].full(np.arange(50))[0]
     formats = ("litert", "litert-int8", "onnx", "keras")
-    files = {
-        name: export_model(model, tmp_path / name / name, name, calibration_images=examples) for name in formats
-    }
+    files = {name: export_model(model, tmp_path / name / name, name, calibration_images=examples) for name in formats}
     ours, *theirs = verify_exports(files, model, run.folder / "model.keras", served.test)
     assert ours.accuracy == run.metrics["accuracy"]
     for one in theirs:

@@ -131,7 +131,7 @@ def test_the_papers_recipe_is_that_of_resnet_on_cifar():
 
 
 def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
-    found = get_recipe("strong", {"flip": False, "mixup": 0.4, "epochs": 3, "ema": 0, "rand_augment": None})
+    found = get_recipe("strong", {"flip": False, "mixup": 0.4, "epochs": 3, "ema_momentum": 0, "rand_augment": None})
     assert found.augmentation.rand_augment is None
     assert (found.augmentation.flip, found.augmentation.mixup, found.epochs, found.ema_momentum) == (False, 0.4, 3, 0)
     assert found.learning_rate == RECIPES["strong"].learning_rate
@@ -139,7 +139,7 @@ def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
 
 
 @pytest.mark.parametrize(
-    ("asked", "overrides", "said"),
+    ("asked", "changes", "said"),
     [
         ("fast", {}, "there are quick, paper, strong"),
         ("quick", {"momentun": 0.5}, "has no 'momentun'"),
@@ -148,8 +148,8 @@ def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
         ("quick", {"optimizer": "lion"}, "one of sgd, adamw"),
         ("quick", {"learning_rate": float("inf")}, "learning_rate must be above 0"),
         ("quick", {"augmentation": "strong"}, "augmentation is a kcnn.augment.Augmentation"),
-        ("quick", {"drops": [0.7, 0.2]}, "in rising order"),
-        ("quick", {"drops": 2}, "a list of shares of all steps such as"),
+        ("quick", {"milestones": [0.7, 0.2]}, "in rising order"),
+        ("quick", {"milestones": 2}, "a list of shares of all steps such as"),
         ("quick", {"mixup": "much"}, "mixup"),
         ("quick", {"learning_rate": 0.0}, "learning_rate must be above 0"),
     ],

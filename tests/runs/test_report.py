@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn import data, training
+from kcnn import data
 from kcnn.plots import figures
 from kcnn.reports import charts, compare_runs, write_experiment_report, write_report
 from kcnn.statistics import wilson_interval
 from kcnn.training import evidence, run_directory
 from tests.runs.browser import needs_chromium, opened
+from tests.runs.training import train_with as train
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    training.train("convnet", "digits", out=folder, epochs=2)
+    train("convnet", "digits", out=folder, epochs=2)
     return folder
 
 
@@ -88,7 +89,7 @@ def test_several_labels_have_a_page_too(tmp_path):
     labels = np.stack([pixels[:, :8].mean((1, 2, 3)) > 127, pixels[:, 8:].mean((1, 2, 3)) > 127], axis=1).astype(
         "int64"
     )
-    training.train("convnet", (pixels, labels), out=tmp_path, epochs=1, multi_label=True, input_shape=(16, 16, 3))
+    train("convnet", (pixels, labels), out=tmp_path, epochs=1, multi_label=True, input_shape=(16, 16, 3))
     text = write_report(tmp_path).read_text()
     assert "average precision" in text
     assert "What was taken for what" not in text
@@ -231,8 +232,8 @@ def test_a_folder_of_runs_is_one_page_that_leads_to_theirs(run, page, tmp_path):
 
 
 def test_the_same_run_twice_is_no_difference_and_a_worse_one_is(run, tmp_path):
-    training.train("convnet", "digits", out=tmp_path / "same", epochs=2)
-    training.train("convnet", "digits", out=tmp_path / "worse", epochs=1, learning_rate=1e-4)
+    train("convnet", "digits", out=tmp_path / "same", epochs=2)
+    train("convnet", "digits", out=tmp_path / "worse", epochs=1, learning_rate=1e-4)
     found = compare_runs([run, tmp_path / "same", tmp_path / "worse"])
     same, worse, _ = found.differences
     assert (same.points, same.p, same.significant) == (0.0, 1.0, False)
@@ -285,7 +286,7 @@ def blocks(tmp_path_factory):
     """The page of a network that has blocks."""
     few = data.load("digits", input_shape=(16, 16, 1)).subset(train=100)
     folder = tmp_path_factory.mktemp("blocks")
-    training.train("resnet20", few, out=folder, epochs=1, options={"units": 1})
+    train("resnet20", few, out=folder, epochs=1, options={"units": 1})
     return write_report(folder)
 
 

@@ -27,7 +27,7 @@ def test_every_tuner_proposes_feasible_networks_alone_and_none_twice(tuner, digi
 
 
 def test_bayesian_search_comes_nearer_to_the_best_than_its_first_random_points(digits, pretended, tmp_path):
-    found = search(SPACE, digits, out=tmp_path, tuner="bayesian", trials=30, halving=0, **FEW)
+    found = search(SPACE, digits, out=tmp_path, tuner="bayesian", trials=30, reduction_factor=0, **FEW)
     scores = [t.score for t in found.trials]
     assert np.median(scores[15:]) > np.median(scores[:10]) + 0.02
 
@@ -62,13 +62,13 @@ def test_a_larger_budget_goes_on_and_another_space_is_refused_with_the_differenc
 
 
 def test_a_search_ends_when_its_trials_epochs_or_seconds_are_spent(digits, pretended, tmp_path, monkeypatch):
-    found = search(SPACE, digits, out=tmp_path / "epochs", total_epochs=7, halving=0, **FEW)
+    found = search(SPACE, digits, out=tmp_path / "epochs", total_epochs=7, reduction_factor=0, **FEW)
     assert sum(t.epochs for t in found.trials) == 7
     assert found.trials[-1].status == "pruned", "it was stopped in its middle"
-    found = search(SPACE, digits, out=tmp_path / "seconds", seconds=3.5, halving=0, **FEW)
+    found = search(SPACE, digits, out=tmp_path / "seconds", seconds=3.5, reduction_factor=0, **FEW)
     assert len(found.trials) == 4, "of a second each"
     small = Space("stack", {"conv1.kernel": (3, 5)}, input_shape=(8, 8, 1))
-    monkeypatch.setattr("kcnn.search.tuner.trial.run", at_once)
+    monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", at_once)
     assert len(search(small, digits, out=tmp_path / "all", trials=10, **FEW).trials) == 2, "there are no more"
 
 
@@ -95,8 +95,8 @@ def test_a_space_without_a_feasible_point_trains_nothing(digits, pretended, tmp_
     [
         ({"tuner": "best"}, "a tuner is one of"),
         ({"trials": 0}, "trials must be at least 1"),
-        ({"halving": 1}, "halving is the factor"),
-        ({"adjust": {"patience": 3}}, "set patience to 0"),
+        ({"reduction_factor": 1}, "reduction_factor is the factor"),
+        ({"recipe_overrides": {"patience": 3}}, "set patience to 0"),
         ({"workers": 2}, "by a word"),
         ({"workers": 0}, "workers must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
@@ -172,6 +172,6 @@ def test_every_default_space_has_kernels_strides_and_paddings_and_is_feasible_to
 
 
 def test_a_stack_is_searched_from_nothing(digits, pretended, tmp_path, monkeypatch):
-    monkeypatch.setattr("kcnn.search.tuner.trial.run", at_once)
+    monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", at_once)
     found = search(stack_space(input_shape=(8, 8, 1), depth=(1, 2)), digits, out=tmp_path, trials=10, **FEW)
     assert {t.values["depth"] for t in found.trials} == {1, 2}

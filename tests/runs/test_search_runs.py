@@ -149,7 +149,7 @@ def test_trials_that_die_are_told_apart_and_the_search_goes_on(digits, tmp_path,
             raise RuntimeError("a bug in a plugin's layer")
         return made(job)
 
-    monkeypatch.setattr("kcnn.search.trial.made", dying)
+    monkeypatch.setattr("kcnn.search.trial.build_training_model", dying)
     space = Space("stack", {"conv1.kernel": (3, 5, 7)}, input_shape=(8, 8, 1), training={"learning_rate": (1e-3, 1e30)})
     found = search(
         space,
@@ -176,7 +176,7 @@ from tests.runs.searches import SPACE
 if __name__ == "__main__":
     words = dict(word.split("=") for word in sys.argv[3:])
     search(SPACE, "digits", out=sys.argv[1], trials=4, epochs=3, seeds=0, batch_size=64, reduction_factor=0,
-           workers=int(sys.argv[2]), isolate="isolate" in words, chief=words.get("chief"),
+           workers=int(sys.argv[2]), process_per_trial="isolate" in words, chief=words.get("chief"),
            port=int(words["port"]) if "port" in words else None)
 """
 
@@ -289,7 +289,7 @@ def test_replicas_inside_a_trial_come_to_the_scores_of_one_device(digits, mirror
 
     assert small.BATCH  # it was imported in time
     own = devices.make_strategy
-    monkeypatch.setattr(devices, "strategy", lambda word: mirrored if word == "mirrored" else own(word))
+    monkeypatch.setattr(devices, "make_strategy", lambda word: mirrored if word == "mirrored" else own(word))
     scores = []
     for strategy in ("single", "mirrored"):
         found = search(SPACE, digits, out=tmp_path / strategy, trials=2, strategy=strategy, batch_size=64, **FEW)

@@ -17,18 +17,18 @@ from kcnn.training.run_directory import read_history
 ROOT = Path(__file__).parents[2]
 TRAIN = """
 import sys, json
-from kcnn.cli.backend import start
+from kcnn.cli.backend import start_backend
 import tensorflow as tf
 strategy, out, request = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 if strategy == "mirrored":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     from kcnn import distribute
-    two = distribute.strategy("mirrored", devices=("CPU:0", "CPU:1"))
-    distribute.strategies.gpus = lambda: ("CPU:0", "CPU:1")  # this machine's devices are two halves of a CPU
-start(strategy)
-from kcnn.training import train
-train(out=out, strategy=strategy, log=lambda text: print(text, flush=True), **request)
+    two = distribute.make_strategy("mirrored", devices=("CPU:0", "CPU:1"))
+    distribute.strategies.list_gpus = lambda: ("CPU:0", "CPU:1")  # this machine's devices are two halves of a CPU
+start_backend(strategy)
+from tests.runs.training import train_with
+train_with(out=out, strategy=strategy, log=lambda text: print(text, flush=True), **request)
 """
 REQUEST = {
     "network": "resnet20",
@@ -37,7 +37,7 @@ REQUEST = {
     "epochs": 3,
     "batch_size": 64,
     "options": {"units": 1},
-    "adjust": {"ema": 0.9},
+    "recipe_overrides": {"ema_momentum": 0.9},
 }
 
 

@@ -1,5 +1,7 @@
-"""The documentation as a site: it builds without a warning, and its reference has every public word."""
+"""The documentation as a site: it builds without a warning, its reference is complete, and its search finds pages."""
 
+import json
+import math
 import os
 import re
 import subprocess
@@ -11,11 +13,46 @@ from pathlib import Path
 import pytest
 
 import kcnn
+from tests.runs.browser import needs_chromium, opened
 
 pytest.importorskip("mkdocs", reason='the site is built by MkDocs: pip install "kcnn[docs]"')
 ROOT = Path(__file__).parents[2]
-KEPT = {"runs": {"config", "metrics", "history", "listed", "Summary"}}  # the rest is for kcnn's own rooms
-ROOMS = [path.stem for path in sorted((ROOT / "docs" / "reference").glob("*.md")) if path.stem != "index"]
+REFERENCE = ROOT / "docs" / "reference"
+PAGES = [path.stem for path in sorted(REFERENCE.glob("*.md")) if path.stem != "index"]
+SUBPACKAGES = {
+    "run_directory": "kcnn.training.run_directory",
+    "space": "kcnn.search.space",
+    "ops": "kcnn.graph.ops",
+    "figures": "kcnn.plots.figures",
+    "kcnn": "kcnn",
+}
+DOCUMENTED = {"kcnn.training.run_directory": {"RunSummary", "list_runs", "read_config", "read_history", "read_metrics"}}
+INTERNAL = {"cli", "atomic_io", "building"}  # `kcnn --help`; kcnn.build is on the page of kcnn
+TERMS = {
+    "pretrained weights": "guides/pretrained-weights",
+    "transfer learning": "guides/transfer-learning",
+    "fine-tuning": "guides/transfer-learning",
+    "early stopping": "guides/optimizers",
+    "learning rate schedule": "guides/optimizers",
+    "data augmentation": "guides/data-augmentation",
+    "mixed precision": "guides/mixed-precision",
+    "class imbalance": "guides/class-imbalance",
+    "confusion matrix": "guides/evaluate",
+    "Grad-CAM": "guides/explain",
+    "receptive field": "guides/change-networks guides/explain",
+    "batch normalization folding": "guides/export",
+    "quantization": "guides/export",
+    "TFLite": "guides/export",
+    "ONNX": "guides/export",
+    "hyperparameter search": "guides/hyperparameter-search",
+    "keras-tuner": "guides/hyperparameter-search",
+    "multi-GPU": "guides/multi-gpu",
+    "Slurm": "guides/multi-gpu",
+    "checkpoint": "guides/checkpoints",
+    "resume": "guides/checkpoints",
+    "plugin": "plugins",
+    "entry point": "plugins",
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,32 +70,101 @@ def site(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_the_reference_has_every_public_function_and_class(site, room):
-    module = import_module("kcnn" if room == "kcnn" else f"kcnn.{room}")
-    there = {
-        name.rpartition(".")[2]
-        for name in re.findall(r'id="(kcnn\.[\w.]+)"', (site / "reference" / f"{room}.html").read_text())
-    }
-    words = getattr(module, "__all__", None) or [
-        word for word, found in vars(module).items() if getattr(found, "__module__", "") == module.__name__
+def public_names(name):
+    """Functions and classes that a module exports, or defines where it exports none."""
+    module = import_module(name)
+    names = getattr(module, "__all__", None) or [
+        name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
     ]
-    found = {word: getattr(module, word) for word in words if word[0] != "_"}
-    own = {word for word, it in found.items() if isclass(it) or isroutine(it)}
-    own = {word for word in own if found[word].__module__.startswith("kcnn")}
-    own &= KEPT.get(room, own)
-    assert own
-    assert own - there == set()
+    values = {name: getattr(module, name) for name in names if name[0] != "_"}
+    own = {name for name, value in values.items() if isclass(value) or isroutine(value)}
+    own = {name for name in own if values[name].__module__.startswith("kcnn")}
+    return own & DOCUMENTED.get(name, own)
 
 
-def test_every_room_of_the_package_has_a_page():
-    assert set(kcnn._ROOMS) - {"lower"} <= set(ROOMS)  # lower puts ops into Keras for kcnn's own rooms
+@pytest.mark.parametrize("page", PAGES)
+def test_reference_has_every_public_name(site, page):
+    html = (site / "reference" / f"{page}.html").read_text()
+    documented = {name.rpartition(".")[2] for name in re.findall(r'id="(kcnn\.[\w.]+)"', html)}
+    modules = re.findall(r"^::: (kcnn[\w.]*)$", (REFERENCE / f"{page}.md").read_text(), re.MULTILINE)
+    public = {name for module in modules for name in public_names(module)}
+    assert public
+    assert public - documented == set()
 
 
-def test_drawings_are_those_of_the_networks(site):
-    assert "inception_3a" in (site / "drawings" / "googlenet.svg").read_text()
+@pytest.mark.parametrize("page", PAGES)
+def test_reference_page_documents_its_room(page):
+    assert SUBPACKAGES.get(page, f"kcnn.{page}") in (REFERENCE / f"{page}.md").read_text()
 
 
-def test_no_page_asks_the_network_for_anything(site):
-    asking = re.compile(r'(?:<script[^>]*src|<link[^>]*rel="stylesheet"[^>]*href|<img[^>]*src)="(?:https?:)?//')
-    assert [page.name for page in site.rglob("*.html") if asking.search(page.read_text())] == []
+def test_reference_has_a_page_for_every_room():
+    rooms = {path.name for path in Path(kcnn.__file__).parent.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.stem for path in Path(kcnn.__file__).parent.glob("*.py")} - {"__init__"}
+    assert (rooms | modules) - INTERNAL <= set(PAGES)
+
+
+def test_site_contains_the_plots_of_networks(site):
+    assert "inception_3a" in (site / "plots" / "googlenet.svg").read_text()
+
+
+def test_pages_request_nothing_from_the_network(site):
+    request = re.compile(r'(?:<script[^>]*src|<link[^>]*rel="stylesheet"[^>]*href|<img[^>]*src)="(?:https?:)?//')
+    assert [page.name for page in site.rglob("*.html") if request.search(page.read_text())] == []
+
+
+def tokens(text):
+    words = re.findall(r"[a-z0-9]+", re.sub(r"<[^>]*>", " ", text).lower())
+    return [re.sub(r"(?<=\w{4})(s|ing|ed|e)$", "", word) for word in words]
+
+
+def search(index, query):
+    """Pages, best first: BM25 of their sections, in which a word of a title weighs as much as ten of the text."""
+    sections = [(doc["location"].partition("#")[0], tokens(doc["title"]) * 10 + tokens(doc["text"])) for doc in index]
+    mean = sum(len(words) for _, words in sections) / len(sections)
+    scores: dict[str, float] = {}
+    for location, words in sections:
+        score = 0.0
+        for term in tokens(query):
+            count = words.count(term)
+            documents = sum(term in other for _, other in sections)
+            weight = math.log(1 + (len(sections) - documents + 0.5) / (documents + 0.5))
+            score += weight * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * len(words) / mean))
+        scores[location] = max(scores.get(location, 0.0), score)
+    return sorted(scores, key=lambda location: -scores[location])
+
+
+@pytest.fixture(scope="module")
+def index(site):
+    return json.loads((site / "search" / "search_index.json").read_text())["docs"]
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_search_index_ranks_a_fitting_page_among_the_first_three(index, term):
+    found = [location.removesuffix(".html") for location in search(index, term)[:3]]
+    assert set(found) & set(TERMS[term].split()), found
+
+
+def test_search_index_is_a_script_for_pages_opened_from_a_disk(site):
+    assert (site / "search" / "search_index.js").read_text().startswith("var __index = {")
+    page = (site / "index.html").read_text()
+    assert 'src="iframe-worker.js"' in page
+    assert "unpkg" not in page
+
+
+@needs_chromium
+def test_search_box_finds_a_fitting_page_from_a_disk(site):
+    missed = {}
+    with opened(site / "index.html", 1280, "light") as tab:
+        for term, pages in TERMS.items():
+            tab.fill("input.md-search__input", term)
+            tab.wait_for_function(
+                "word => document.querySelector('.md-search-result__item > a')?.search.includes(word)",
+                arg=term.split()[0],
+            )
+            links = tab.eval_on_selector_all(
+                ".md-search-result__item > a", "links => links.map(link => new URL(link.href).pathname)"
+            )
+            found = [str(Path(link).relative_to(site).with_suffix("")) for link in links[:3]]
+            if not set(found) & set(pages.split()):
+                missed[term] = found
+    assert missed == {}

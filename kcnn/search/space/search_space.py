@@ -341,7 +341,9 @@ class Space:
             glob = address.rpartition(".")[0]
             if named:
                 have = sorted({f for name in named for f in getattr(layers[name], "__dataclass_fields__", ())})
-                raise ValueError(f"{address!r}: {named[0]} has {', '.join(have) or 'no fields'}, not {change.attribute!r}")
+                raise ValueError(
+                    f"{address!r}: {named[0]} has {', '.join(have) or 'no fields'}, not {change.attribute!r}"
+                )
             near = ", ".join(suggest(glob, layers, 4))
             raise ValueError(f"{address!r}: no layer answers to {glob!r}; the nearest are {near}")
         return tuple(f"{name}.{change.attribute}" for name in there) if one.each else (address,)
