@@ -115,6 +115,12 @@ from .keras_bridge.from_keras import (
 from .keras_bridge.saved_models import (
     load_model as load_model,
 )
+from .training.config import (
+    TrainConfig as TrainConfig,
+)
+from .training.trainer import (
+    train as train,
+)
 from .weights.loading import (
     load_weights as load_weights,
 )

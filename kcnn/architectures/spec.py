@@ -87,6 +87,11 @@ class ModelSpec:
         """The architecture. Raises UnknownNameError, or ImportError where its plugin is broken."""
         return get_architecture(self.network) if isinstance(self.network, str) else self.network
 
+    @property
+    def nominal_shape(self) -> tuple[int, int, int]:
+        """(rows, columns, channels) that the network is traced at: its own where the spec leaves them open."""
+        return _nominal_shape(self.architecture, self.input_shape)
+
     def trace(self) -> Graph:
         """Trace the network into a graph: no Keras, no TensorFlow, milliseconds.
 
