@@ -67,7 +67,7 @@ def overhead(epochs: int = 2, pixels: int = 32, trials: int = 4) -> None:
             trials=trials,
             epochs=epochs,
             reduction_factor=0,
-            seeds=0,
+            final_seeds=0,
             on_survey=lambda _: ended.__setitem__(0, time.perf_counter()),
             on_trial_end=lambda _: ended.append(time.perf_counter()),
         )
@@ -131,7 +131,7 @@ def _ours(space: Space, data: Any, seconds: float, seed: int) -> tuple[float, in
             seconds=seconds,
             epochs=EPOCHS,
             batch_size=BATCH,
-            seeds=0,
+            final_seeds=0,
             seed=seed,
             on_trial_end=lambda t: found.append((time.perf_counter() - begun, t)),
         )

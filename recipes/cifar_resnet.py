@@ -41,19 +41,18 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
     start_backend()
+    from kcnn import ModelSpec
     from kcnn.reports import write_report
-    from kcnn.training import train
+    from kcnn.training import TrainConfig, train
 
     folder = Path("runs/smoke" if smoke else "runs") / (f"cifar_{network}_quick" if quick else f"cifar_{network}")
     plan = get_recipe("paper", {**QUICK, "epochs": 8} if quick else {})
     found = train(
-        network,
+        ModelSpec(network=network, input_shape=(32, 32, 3)),
         "digits" if smoke else data,
+        TrainConfig(recipe=plan, seed=seed),
         out=out or folder,
-        recipe=plan,
         epochs=1 if smoke else epochs,
-        input_shape=(32, 32, 3),
-        seed=seed,
         log=print,
     )
     error = 1 - found.metrics["accuracy"]

@@ -184,11 +184,12 @@ def main(
     import keras
 
     import kcnn
+    from kcnn import ModelSpec
     from kcnn.atomic_io import write_text
     from kcnn.explain import TrainingStatistics
     from kcnn.plots.figures import save_figure
     from kcnn.reports import write_experiment_report
-    from kcnn.training import train
+    from kcnn.training import TrainConfig, train
 
     source = data or ("digits" if smoke else "tfds:cifar10")
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
@@ -208,12 +209,10 @@ def main(
                 layers=CONVOLUTIONS,
             )
             run = train(
-                name,
+                ModelSpec(network=name, options={"units": 1 if name.endswith("20") else 2} if smoke else {}),
                 seen,
+                TrainConfig(recipe=plan, seed=seed),
                 out=folder,
-                recipe=plan,
-                seed=seed,
-                options={"units": 1 if name.endswith("20") else 2} if smoke else None,
                 callbacks=[watch],
             )
             one["training error"].append(error(kcnn.load_model(folder / "model.keras"), seen))

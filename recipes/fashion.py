@@ -68,15 +68,22 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
     start_backend()
-    from kcnn import data
+    from kcnn import ModelSpec, data
     from kcnn.reports import write_report
-    from kcnn.training import train
+    from kcnn.training import TrainConfig, train
 
     out = out or Path("runs/smoke/fashion" if smoke else "runs/fashion")
     shape = (16, 16, 1) if smoke else (28, 28, 1)
     found = data.load("digits" if smoke else "tfds:fashion_mnist", input_shape=shape, batch_size=64, seed=seed)
     recipe, epochs = RECIPE, 1 if smoke else None
-    run = train(network, found, out=out, recipe=recipe, epochs=epochs, seed=seed, options=json.loads(set), log=print)
+    run = train(
+        ModelSpec(network=network, options=json.loads(set)),
+        found,
+        TrainConfig(recipe=recipe, seed=seed),
+        out=out,
+        epochs=epochs,
+        log=print,
+    )
     seconds = run.metrics["training_seconds"]
     print(f"{network}: test accuracy {run.metrics['accuracy']:.2%} in {seconds:.0f} s of training")
     print(f"the Keras example network: {plain_keras(found, seconds, seed):.2%} in the same time")

@@ -174,10 +174,10 @@ def main(
     from kcnn.atomic_io import write_text
     from kcnn.data import load
     from kcnn.fine_tuning import Protocol, compare_protocols
-    from kcnn.fine_tuning.demo import NETWORK, OPTIONS, sample_digits
+    from kcnn.fine_tuning.demo import NETWORK, OPTIONS, load_demo_data
     from kcnn.plots.figures import save_figure
     from kcnn.reports import write_experiment_report
-    from kcnn.training import TrainingPhase, get_recipe
+    from kcnn.training import TrainConfig, TrainingPhase, get_recipe
 
     sizes: Any = sorted(size or SIZES)
     if smoke:
@@ -198,7 +198,7 @@ def main(
     @functools.cache
     def whole(seed: int) -> Any:
         if data is None:
-            return sample_digits(seed, max(sizes))
+            return load_demo_data(seed, max(sizes))
         shape: Any = kcnn.trace(network, **options).input.shape
         return load(data, input_shape=shape, seed=seed)
 
@@ -216,13 +216,14 @@ def main(
                 "quick", {"batch_size": 16, "epochs": epochs, "learning_rate": rate, "augmentation": augmentation}
             )
             found = compare_protocols(
-                network,
+                kcnn.ModelSpec(network=network, options=options),
                 functools.partial(served, each),
+                (
+                    Protocol(name=SCRATCH, config=TrainConfig(recipe=plan)),
+                    Protocol(name=TRANSFERRED, config=TrainConfig(recipe=plan, phase=phase), weights=weights),
+                ),
                 out=out / f"{each}-of-each" / augmented,
-                weights=weights,
-                protocols=(Protocol(SCRATCH, None, plan), Protocol(TRANSFERRED, phase, plan)),
                 seeds=range(seeds),
-                options=options,
                 log=lambda text: None,
             )
             for row in found.results:

@@ -33,17 +33,16 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
 ) -> None:
     start_backend()
+    from kcnn import ModelSpec
     from kcnn.reports import write_report
-    from kcnn.training import train
+    from kcnn.training import TrainConfig, train
 
     found = train(
-        "lenet5",
+        ModelSpec(network="lenet5", input_shape=(32, 32, 1)),
         "digits" if smoke else "tfds:mnist",
+        TrainConfig(recipe=RECIPE, seed=seed),
         out=out or Path("runs/smoke/lenet_mnist" if smoke else "runs/lenet_mnist"),
-        recipe=RECIPE,
         epochs=1 if smoke else None,
-        input_shape=(32, 32, 1),
-        seed=seed,
         log=print,
     )
     wrong = found.metrics["test_images"] - found.metrics["correct"]

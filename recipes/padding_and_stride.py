@@ -116,11 +116,12 @@ def main(
     start_backend()
     import keras
 
+    from kcnn import ModelSpec
     from kcnn.atomic_io import write_text
     from kcnn.data.digits import sample_digits
     from kcnn.plots.figures import save_figure
     from kcnn.reports import write_experiment_report
-    from kcnn.training import train
+    from kcnn.training import TrainConfig, train
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     rows: dict[str, dict[str, Any]] = {}
@@ -132,14 +133,11 @@ def main(
         digits = sample_digits(seed, images)
         for number, (name, way) in enumerate(WAYS.items()):
             run = train(
-                NETWORK,
+                ModelSpec(network=NETWORK, overrides=way.changes, options=rows[name]["options"]),
                 digits,
+                TrainConfig(learning_rate=3e-3, seed=seed),
                 out=out / f"seed-{seed}" / f"way-{number}",
                 epochs=epochs,
-                learning_rate=3e-3,
-                overrides=way.changes,
-                options=rows[name]["options"],
-                seed=seed,
             )
             rows[name]["accuracy"].append(run.metrics["accuracy"])
             print(seed, name, f"{run.metrics['accuracy']:.2%}", flush=True)

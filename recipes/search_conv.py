@@ -53,7 +53,7 @@ def main(
         epochs=1 if smoke else epochs,
         batch_size=16,
         reduction_factor=0,  # each is trained to its end: this is a question, not a race
-        seeds=2 if smoke else seeds,
+        final_seeds=2 if smoke else seeds,
         seed=seed,
         on_trial_end=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
     )

@@ -54,7 +54,7 @@ def main(
         trials=1 if smoke else None,
         seconds=None if smoke else 60 * minutes,
         epochs=1 if smoke else epochs,
-        seeds=1 if smoke else seeds,
+        final_seeds=1 if smoke else seeds,
         seed=seed,
         on_trial_end=lambda t: print(f"{t.number:>3} {t.status} {t.score or 0:.2%} {dict(t.values)}", flush=True),
     )

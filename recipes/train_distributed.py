@@ -41,17 +41,14 @@ def main(
 ) -> None:
     start_backend(strategy)  # workers are joined before TensorFlow does anything else
     from kcnn.reports import write_report
-    from kcnn.training import train
+    from kcnn.training import TrainConfig, train
 
     found = train(
         "convnet" if smoke else network,
         data,
+        TrainConfig(recipe=recipe, strategy=strategy, batch_size=batch_size, seed=seed),
         out=out,
-        recipe=recipe,
-        strategy=strategy,
         epochs=1 if smoke else epochs,
-        batch_size=batch_size,
-        seed=seed,
         log=print,
     )
     if found.metrics:

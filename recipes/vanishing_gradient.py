@@ -62,11 +62,12 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="Two cases, one epoch of 100 digits, one seed.")] = False,
 ) -> None:
     start_backend()
+    from kcnn import ModelSpec
     from kcnn.data import load
     from kcnn.explain import TrainingStatistics
     from kcnn.reports import write_experiment_report
     from kcnn.statistics import t_interval
-    from kcnn.training import train
+    from kcnn.training import TrainConfig, train
 
     digits = load("digits", input_shape=(16, 16, 1))
     cases, sides = CASES, SIDE
@@ -76,12 +77,16 @@ def main(
     batch = _batch(digits)
     found: dict[str, dict] = {}
 
-    def watched(name, network, data, batch, seed, **asked):
+    def watched(name, spec, data, batch, seed, epochs):
         seen = TrainingStatistics(*batch, every=20)
         run = train(
-            network, data, out=out / name.replace(", ", "-").replace(" ", "-") / f"seed-{seed}", seed=seed,
-            callbacks=[seen], **asked,
-        )  # fmt: skip
+            spec,
+            data,
+            TrainConfig(seed=seed),
+            out=out / name.replace(", ", "-").replace(" ", "-") / f"seed-{seed}",
+            epochs=epochs,
+            callbacks=[seen],
+        )
         first, last = (norms(seen.rows, step) for step in (1, seen.rows[-1]["step"]))
         here = found.setdefault(name, {"first": [], "last": [], "accuracy": [], "layers": list(first)})
         here["first"].append(list(first.values()))
@@ -90,12 +95,12 @@ def main(
 
     for name, (network, changes, options) in cases.items():
         for seed in range(seeds):
-            watched(name, network, digits, batch, seed, epochs=epochs, overrides=changes, options=options)
+            watched(name, ModelSpec(network=network, overrides=changes, options=options), digits, batch, seed, epochs)
         _say(name, found[name], t_interval)
     for name, aux in sides.items():
         large = load("digits", input_shape=(80, 80, 1)).subset(train=64)
         for seed in range(seeds):
-            watched(name, "googlenet", large, _batch(large), seed, epochs=1, aux=aux)
+            watched(name, ModelSpec(network="googlenet", aux=aux), large, _batch(large), seed, 1)
         _say(name, found[name], t_interval)
     out.mkdir(parents=True, exist_ok=True)
     (out / "gradients.json").write_text(json.dumps(found))

@@ -340,10 +340,11 @@ def main(
     start_backend()
     import keras
 
+    from kcnn import ModelSpec
     from kcnn.atomic_io import write_text
     from kcnn.plots.figures import save_figure
     from kcnn.reports import write_experiment_report
-    from kcnn.training import train
+    from kcnn.training import TrainConfig, train
 
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     accuracy, chances, every = [], [], []
@@ -354,7 +355,13 @@ def main(
                 f"{data} has {len(found.splits['test'])} test pictures, and a channel's top are {TOP}"
             )
         folder, classes = out / f"seed-{seed}", len(found.classes)
-        run = train(NETWORK, found, out=folder, recipe=RECIPE, epochs=epochs, seed=seed, options=OPTIONS)
+        run = train(
+            ModelSpec(network=NETWORK, options=OPTIONS),
+            found,
+            TrainConfig(recipe=RECIPE, seed=seed),
+            out=folder,
+            epochs=epochs,
+        )
         models = {
             "trained": kcnn.load_model(folder / "model.keras"),
             "untrained": kcnn.build(NETWORK, seed=seed, classes=classes, input_shape=found.input_shape, **OPTIONS),

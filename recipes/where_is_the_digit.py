@@ -129,8 +129,8 @@ def windows(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) ->
 def trained(way: Way, parts: dict, out: Path, seed: int, epochs: int | None) -> Any:
     """The network of a way, from pictures of digits in the middle; one that is slid, over the whole picture."""
     import kcnn
-    from kcnn import data
-    from kcnn.training import train
+    from kcnn import ModelSpec, data
+    from kcnn.training import TrainConfig, train
 
     rng = np.random.default_rng(seed)
     arrays = {
@@ -139,7 +139,13 @@ def trained(way: Way, parts: dict, out: Path, seed: int, epochs: int | None) -> 
     }
     side = SIDE if way.window else CANVAS
     found = data.load(arrays, input_shape=(side, side, 1), seed=seed)
-    run = train(way.network, found, out=out, recipe=way.recipe, epochs=epochs, seed=seed, options=way.options)
+    run = train(
+        ModelSpec(network=way.network, options=way.options),
+        found,
+        TrainConfig(recipe=way.recipe, seed=seed),
+        out=out,
+        epochs=epochs,
+    )
     model = kcnn.load_model(run.folder / "model.keras")
     return kcnn.sliding_window(model, 1, input_shape=(CANVAS, CANVAS, 1)) if way.window else model
 

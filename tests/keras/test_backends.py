@@ -54,7 +54,7 @@ assert keras.backend.backend() == sys.argv[1]
 model = prepare("resnet20", classes=["a", "b"], units=1, input_shape=(16, 16, 1), seed=0)
 unfreeze(model, 1)
 factors = rates(model, {"stage3_*": 0.0, "head": 1.0})
-model.compile(sgd(0.1, multipliers=factors), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+model.compile(sgd(0.1, lr_multipliers=factors), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 x = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1)).astype("float32")
 with ledger(model) as rows:
     model.fit(x, np.arange(8) % 2, verbose=0)
@@ -98,7 +98,9 @@ images = np.full((160, 8, 8, 1), 60, "uint8")
 images[labels[:, 0] == 1, :4] += 120
 images[labels[:, 1] == 1, 4:] += 120
 served = data.load((images, labels), input_shape=(32, 32, 1), batch_size=16, multi_label=True)
-run = training.train("lenet5.modern", served, out="run", epochs=6, recipe_overrides={"batch_size": 16, "learning_rate": 3e-3})
+run = training.train(
+    "lenet5.modern", served, training.TrainConfig(epochs=6, batch_size=16, learning_rate=3e-3), out="run"
+)
 assert run.metrics["mean_average_precision"] > 0.9, run.metrics
 assert run.history[-1]["val_average_precision"] > 0.9, run.history
 assert "tensorflow" not in sys.modules

@@ -172,7 +172,7 @@ def test_a_train_split_of_which_nothing_decodes_says_so(late):
     for path in photos.rglob("*.*"):
         path.write_text("broken")
     found = data.load(photos, input_shape=(8, 8, 3))
-    with pytest.raises(ImageDecodeError, match="none of 14 pictures can be decoded"):
+    with pytest.raises(ImageDecodeError, match="cannot decode any of 14 images"):
         found.splits["train"].full(np.arange(2))
 
 

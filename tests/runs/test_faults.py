@@ -83,7 +83,7 @@ def test_a_run_killed_in_mid_epoch_goes_on_and_ends_the_same_to_the_last_digit(w
     said = []
     resumed = train("convnet", "digits", out=tmp_path / "out", **FULL, log=said.append)
     assert resumed.resumed_epochs == 2
-    assert said == ["going on after epoch 2 of 4"]
+    assert said == ["resuming from epoch 2 of 4"]
     assert history(resumed.folder) == history(whole.folder)
     assert resumed.metrics["confusion"] == whole.metrics["confusion"]
     ours, theirs = (kcnn.load_model(one.folder / "best.keras").get_weights() for one in (resumed, whole))
@@ -102,7 +102,7 @@ def test_a_torn_a_damaged_and_a_foreign_checkpoint_are_refused_by_name_and_the_o
     resumed = train("convnet", "digits", out=out, **FULL, log=said.append)
     assert f"{third} is damaged" in said[0]
     assert f"{second} is torn" in said[1]
-    assert said[2] == f"going on after epoch {int(first.stem[-5:])} of 4"
+    assert said[2] == f"resuming from epoch {int(first.stem[-5:])} of 4"
     assert history(resumed.folder) == history(whole.folder)
 
 
@@ -195,7 +195,7 @@ def test_a_training_of_several_workers_goes_on_in_one_process_from_their_checkpo
 def test_other_pictures_of_the_same_number_are_another_run(tmp_path):
     x, y = np.zeros((60, 8, 8, 1), "uint8"), np.arange(60) % 2
     train("mlp", (x, y), out=tmp_path / "out", epochs=1)
-    with pytest.raises(ValueError, match=r"holds another run \(other pictures or labels\)"):
+    with pytest.raises(ValueError, match=r"holds another run \(other images or labels\)"):
         train("mlp", (x + 9, y), out=tmp_path / "out", epochs=1)
 
 
@@ -219,7 +219,7 @@ def test_a_folder_of_another_program_is_left_alone_and_not_listed(tmp_path):
     for word, text in (("a", '{"request": "GET"}'), ("b", "// no JSON"), ("c", '{"request": {"network": "x"}}')):
         (tmp_path / word).mkdir()
         (tmp_path / word / "config.json").write_text(text)
-        with pytest.raises(ValueError, match="is not of a run of kcnn's"):
+        with pytest.raises(ValueError, match="was not written by this version of kcnn"):
             train("mlp", "digits", out=tmp_path / word, input_shape=(8, 8, 1), epochs=1)
         assert (tmp_path / word / "config.json").read_text() == text
     with pytest.raises(ValueError, match="no run in"):
@@ -325,5 +325,5 @@ def test_ctrl_c_stops_with_a_word_and_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "the same command goes on" in said
+    assert "interrupted; run the same command to resume" in said
     assert "Traceback" not in said
