@@ -76,7 +76,7 @@ class Moved(Split):
     """
 
     def full(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pixels, labels = super().full(places)
+        pixels, labels = super().read_batch(places)
         rng = np.random.default_rng(places)
         count, rows, columns, _ = pixels.shape
         wide = np.pad(pixels, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
@@ -103,7 +103,7 @@ def pictures(source: str, seed: int, full: bool, smoke: bool) -> Any:
     if not full:
         return data.subset(train=10_000, validation=500)
     train = data.splits["train"]
-    return replace(data, splits={**data.splits, "train": Moved(train.store, train.rows, train.labels)})
+    return replace(data, splits={**data.splits, "train": Moved(train.cache, train.indices, train.labels)})
 
 
 def error(model: Any, data: Any) -> float:

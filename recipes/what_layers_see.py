@@ -320,7 +320,8 @@ def draw_all(models: dict[str, Any], seen: dict[str, Inside], classes: tuple[str
     rows, panels = kcnn.summary(kcnn.from_keras(model)), {}
     for layer in LAYERS:
         row, places = rows[layer], one.places[layer]
-        said = f"{named(layer)}, patches of {row.receptive_field[0]}x{row.receptive_field[1]} pixels: {CHANNELS} of {row.shape[2]} channels"
+        size = "x".join(map(str, row.receptive_field))
+        said = f"{named(layer)}, patches of {size} pixels: {CHANNELS} of {row.shape[2]} channels"
         panels[said] = [
             ([crop(one.pictures[n], row, places[n, channel]) for n in top], most_frequent(classes, one.labels[top]))
             for channel, top in list(one.top[layer].items())[:CHANNELS]
