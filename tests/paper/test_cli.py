@@ -178,7 +178,7 @@ def test_diff_prints_changes_and_costs(command):
         (["summary", "vgg11", "--override", "conv9_9.kernel=3"], "no layer matches 'conv9_9'"),
         (["summary", "vgg11", "--model-option", "with=1"], "unknown option 'with'"),
         (["train", "vgg12", "--data", "digits"], "Did you mean 'vgg1"),
-        (["predict", "nowhere.keras", "x.png"], "no such file: nowhere.keras"),
+        (["predict", "nowhere.keras", "x.png"], "file not found: nowhere.keras"),
         (["predict", "nowhere", "x.png"], "unknown network 'nowhere'"),
         (["diff", "vgg11", "vgg99"], "Did you mean 'vgg"),
     ],
