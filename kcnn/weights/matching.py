@@ -135,8 +135,8 @@ class _Matcher:
             if key is None:
                 yield self._match_nothing(name, target, source, bool(arrays)), variable, None
                 continue
-            array = self._to_keras_axes(arrays[key], layer, variable)
-            array, status, reason = self._fit(name, variable, array)
+            stored = self._to_keras_axes(arrays[key], layer, variable)
+            array, status, reason = self._fit(name, variable, stored)
             yield TensorMatch(target, f"{source}/{key}", status, reason), variable, array
 
     def _match_nothing(self, name: str, target: str, source: str, has_layer: bool) -> TensorMatch:

@@ -30,7 +30,7 @@ def v2(x, *, norm: Norm = NORM):
     x = conv(conv(x, 64, 1, norm=norm, name="conv2_reduce"), 192, 3, norm=norm, name="conv2")
     x = max_pool(x, 3, stride=2, padding="same", name="pool2")
     for block, (c1, r3, c3, rd, cd, pool, projection, stride) in V2.items():
-        table = (
+        table: Branches = (
             {"1x1": Conv(c1, 1)},
             {"3x3_1": Conv(r3, 1), "3x3_2": Conv(c3, 3, stride)},
             {"double_1": Conv(rd, 1), "double_2": Conv(cd), "double_3": Conv(cd, 3, stride)},
