@@ -1,4 +1,4 @@
-"""The documentation, read: each command is one that the command line takes, each file is there."""
+"""The command line accepts each command of the documentation, and each file that a page names exists."""
 
 import re
 import shlex
@@ -14,22 +14,19 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 LINE = re.compile(r"^```(?:sh|bash)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def lines(page: str) -> list[list[str]]:
-    """The words of each `kcnn ...` in the page's shell blocks, without the first."""
-    found = []
-    for block in LINE.findall(page):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            found += [words[n + 1 :] for n, word in enumerate(words) if word == "kcnn"]
-    return found
+def commands(page: str) -> list[list[str]]:
+    """Return the arguments of each `kcnn ...` in the shell blocks of a page."""
+    lines = [line for block in LINE.findall(page) for line in block.replace("\\\n", " ").splitlines()]
+    split = [shlex.split(line, comments=True) for line in lines]
+    return [words[n + 1 :] for words in split for n, word in enumerate(words) if word == "kcnn"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_have_valid_commands(page):
     group = typer.main.get_command(app)
-    for words in lines(page.read_text()):
-        top = group.make_context("kcnn", list(words))
-        name, command, rest = group.resolve_command(top, words)
+    for arguments in commands(page.read_text()):
+        top = group.make_context("kcnn", list(arguments))
+        name, command, rest = group.resolve_command(top, arguments)
         command.make_context(name, [word for word in rest if word != "--help"], parent=top)
 
 
@@ -39,5 +36,5 @@ def test_pages_name_existing_files(page):
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
-def test_lines_finds_commands():
-    assert ["list", "--max-params", "5M"] in lines((ROOT / "docs" / "guides" / "change-networks.md").read_text())
+def test_commands_reads_shell_blocks():
+    assert ["list", "--max-params", "5M"] in commands((ROOT / "docs" / "guides" / "change-networks.md").read_text())

@@ -1,4 +1,4 @@
-"""The documentation: what a page tells to run runs, and prints what the page says it prints."""
+"""The code of the documentation runs, and prints what the page shows."""
 
 import os
 import re
@@ -10,39 +10,37 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-WHOLE = [DOCS / "index.md", DOCS / "design.md", *sorted(DOCS.glob("tour/*.md"))]
-TASKS = [
-    ROOT / "README.md",
-    *sorted(DOCS.glob("tasks/*.md")),
-]  # their commands want photos; tests/paper/test_pages.py reads them
+COMPLETE = [DOCS / "index.md", DOCS / "design.md", *sorted(DOCS.glob("tutorial/*.md"))]
+# The commands of these need images of the reader; tests/paper/test_pages.py parses them.
+PYTHON_ONLY = [ROOT / "README.md", *sorted(DOCS.glob("guides/*.md"))]
 BLOCK = re.compile(r"^```(python|sh|text)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-MARK = "\0"  # between what one block prints and what the next one does
+MARK = "\0"  # between the outputs of two blocks
 
 
-def script(page: str, commands: bool) -> tuple[str, dict[int, str]]:
-    """The blocks of a page as one Python script, and by their numbers what the page says that they print."""
+def make_script(page: str, commands: bool) -> tuple[str, dict[int, str]]:
+    """Return the blocks of a page as one Python script, and the output that the page shows, by number of the block."""
     steps, printed = [], {}
     for kind, text in BLOCK.findall(page):
         if kind == "python":
             steps.append(text)
         elif kind == "text" and steps:
             printed[len(steps)] = text
-        elif kind == "sh" and commands:  # recipes run in test_recipe_scripts
-            own = "\n".join(line for line in text.splitlines() if not line.startswith("python recipes/"))
-            steps.append(f"import subprocess\nsubprocess.run(['bash', '-e', '-c', {own!r}], check=True)\n")
+        elif kind == "sh" and commands:  # test_recipe_scripts runs the recipes
+            lines = "\n".join(line for line in text.splitlines() if not line.startswith("python recipes/"))
+            steps.append(f"import subprocess\nsubprocess.run(['bash', '-e', '-c', {lines!r}], check=True)\n")
     return f"\nprint({MARK!r}, flush=True)\n".join(["", *steps]), printed
 
 
 @pytest.mark.every
-@pytest.mark.parametrize("path", [*WHOLE, *TASKS], ids=lambda path: path.stem)
-def test_what_a_page_tells_to_run_prints_what_the_page_says(path, tmp_path):
-    source, printed = script(path.read_text(), path in WHOLE)
+@pytest.mark.parametrize("path", [*COMPLETE, *PYTHON_ONLY], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_page_code_prints_what_the_page_shows(path, tmp_path):
+    source, printed = make_script(path.read_text(), path in COMPLETE)
     (tmp_path / "page.py").write_text(source)
-    here = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         [sys.executable, "page.py"],
         cwd=tmp_path,
-        env={**os.environ, "PATH": here, "TERM": "dumb", "COLUMNS": "100"},
+        env={**os.environ, "PATH": search_path, "TERM": "dumb", "COLUMNS": "100"},
         capture_output=True,
         text=True,
         check=False,
