@@ -27,7 +27,7 @@ one or two may be by chance.
 What a large network learned on a million photos is another thing. Ants and bees, MobileNet v1 of width 0.25 with its
 published ImageNet weights, a new head alone trained, 60 steps, 153 test photos, seeds 0 to 2, 6 min:
 
-    python recipes/how_much_data.py --data hymenoptera/ --network mobilenet_v1 --set width=0.25 \\
+    python recipes/how_much_data.py --data hymenoptera/ --network mobilenet_v1 --model-option width=0.25 \\
         --weights mobilenet_2_5_224_tf_no_top.h5 --size 5 --size 20 --size 100 --seeds 3 --epochs 5
 
     of each class  from scratch             augmented                transferred              augmented
@@ -77,7 +77,7 @@ def some(whole: Any, each: int, most: int) -> Any:
 
     So a training takes as many steps whatever the size, and only what it sees differs.
     """
-    few = whole.fewer(train=each * len(whole.classes))
+    few = whole.subset(train=each * len(whole.classes))
     split = few.splits["train"]
     again = split.take(np.resize(np.arange(len(split)), most * len(whole.classes)))
     name = f"{whole.name.removesuffix(f', {most} of each')}, {each} of each"
@@ -164,7 +164,9 @@ def main(
     weights: Annotated[
         str, typer.Option(help='Of that network: "imagenet", which is downloaded, or a file.')
     ] = "imagenet",
-    set: Annotated[list[str] | None, typer.Option(help="Options of that network: width=0.25.")] = None,
+    model_option: Annotated[
+        list[str] | None, typer.Option("--model-option", help="Options of that network: width=0.25.")
+    ] = None,
     size: Annotated[list[int] | None, typer.Option(min=1, help="Pictures of each class; 1, 2, 5, 10 ... 100.")] = None,
     seeds: Annotated[int, typer.Option(min=2, help="How many; each draws its own pictures and initial weights.")] = 5,
     epochs: Annotated[int, typer.Option(help="Of each training.")] = 10,
@@ -174,7 +176,7 @@ def main(
     from kcnn.atomic_io import write_text
     from kcnn.data import load
     from kcnn.fine_tuning import Protocol, compare_protocols
-    from kcnn.fine_tuning.demo import NETWORK, OPTIONS, load_demo_data
+    from kcnn.fine_tuning.demo import NETWORK, load_demo_data
     from kcnn.plots.figures import save_figure
     from kcnn.reports import write_experiment_report
     from kcnn.training import TrainConfig, TrainingPhase, get_recipe
@@ -182,16 +184,10 @@ def main(
     sizes: Any = sorted(size or SIZES)
     if smoke:
         sizes, seeds, epochs = [5], 2, 1
-    options = parse_assignments(set or [], "option")
+    spec = kcnn.ModelSpec(network=network, options=parse_assignments(model_option, "--model-option"))
     phase, rate = TrainingPhase(epochs, "head", 1e-2), 1e-3
     if data is None:
-        network, options, weights, phase, rate = (
-            NETWORK,
-            OPTIONS,
-            "demo",
-            TrainingPhase(epochs, "all", RATE, SLOWER),
-            RATE,
-        )
+        spec, weights, phase, rate = NETWORK, "demo", TrainingPhase(epochs, "all", RATE, SLOWER), RATE
 
     augmentations = {"plain": Augmentation(), "augmented": dataclasses.replace(AUGMENTED, flip=data is not None)}
 
@@ -199,7 +195,7 @@ def main(
     def whole(seed: int) -> Any:
         if data is None:
             return load_demo_data(seed, max(sizes))
-        shape: Any = kcnn.trace(network, **options).input.shape
+        shape: Any = spec.architecture.input_shape
         return load(data, input_shape=shape, seed=seed)
 
     def served(each: int, seed: int) -> Any:
@@ -216,7 +212,7 @@ def main(
                 "quick", {"batch_size": 16, "epochs": epochs, "learning_rate": rate, "augmentation": augmentation}
             )
             found = compare_protocols(
-                kcnn.ModelSpec(network=network, options=options),
+                spec,
                 functools.partial(served, each),
                 (
                     Protocol(name=SCRATCH, config=TrainConfig(recipe=plan)),
