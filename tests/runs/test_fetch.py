@@ -1,4 +1,4 @@
-"""Downloads of weights: whole or not at all, from a real server that misbehaves."""
+"""Download weights completely or not at all, from a real server that misbehaves."""
 
 import hashlib
 import os
@@ -14,19 +14,19 @@ import pytest
 from safetensors.numpy import save_file
 
 from kcnn import Weights
-from kcnn.weights import downloads as fetching
-from kcnn.weights.downloads import DownloadError, download
+from kcnn.weights import downloads
+from kcnn.weights.downloads import DownloadError, cache_folder, download
 
 BODY = hashlib.shake_256(b"weights").digest(3_000_000)
 DIGITS = hashlib.sha256(BODY).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves BODY under any name; `cuts` are the bytes after which each next answer is cut."""
+    """Serves BODY under any name; `cuts` are the bytes after which each next response is cut."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.cuts, self.asked, self.status, self.ranges, self.pause, self.body = [], [], 200, True, 0.0, BODY
+        self.cuts, self.requests, self.status, self.ranges, self.pause, self.body = [], [], 200, True, 0.0, BODY
 
     @property
     def url(self):
@@ -38,12 +38,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        asked = self.headers.get("Range")
-        server.asked.append(asked)
+        requested = self.headers.get("Range")
+        server.requests.append(requested)
         if server.status != 200:
             self.send_error(server.status)
             return
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
+        start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested and server.ranges else 0
         if start >= len(server.body):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(server.body)}")
@@ -69,28 +69,28 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    running = Server()
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    yield running
+    running.shutdown()
+    running.server_close()
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KCNN_WEIGHTS_MIRROR", raising=False)
-    monkeypatch.setattr(fetching.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
     return tmp_path / "cache"
 
 
 def weights(url, digits=f"sha256:{DIGITS}"):
-    given = {"layout": "own", "accuracy": None, "citation": "none", "license": "none"}
-    return Weights(url=url, checksum=digits, source="tests", **given)
+    facts = {"mapping": "own", "accuracy": None, "citation": "none", "license": "none"}
+    return Weights(url=url, checksum=digits, source="tests", **facts)
 
 
-def left(cache):
+def list_files(cache):
     return sorted(f.name for f in (cache / "weights").rglob("*") if f.is_file())
 
 
@@ -99,37 +99,37 @@ def folder(cache, url):
     return cache / "weights" / "tests" / hashlib.sha256(url.encode()).hexdigest()[:8]
 
 
-def test_a_file_is_fetched_once_and_then_found_in_the_cache(server, cache):
+def test_download_uses_the_cache(server, cache):
     path = download(weights(server.url))
     assert path.read_bytes() == BODY
     assert download(weights(server.url)) == path
-    assert server.asked == [None]
-    assert left(cache) == ["weights.bin"]
+    assert server.requests == [None]
+    assert list_files(cache) == ["weights.bin"]
 
 
 @pytest.mark.parametrize("digits", [f"sha256:{DIGITS}", f"sha256:{DIGITS[:8]}", f"md5:{hashlib.md5(BODY).hexdigest()}"])
-def test_every_kind_of_hash_is_checked_by_its_own_measure(server, digits):
+def test_download_checks_every_kind_of_checksum(server, digits):
     assert download(weights(server.url, digits)).read_bytes() == BODY
 
 
-def test_without_a_hash_only_a_file_of_weights_is_kept(server, cache, tmp_path):
+def test_download_without_a_checksum_keeps_only_a_weights_file(server, cache, tmp_path):
     server.body = b"<html>log in first</html>"
-    with pytest.raises(DownloadError, match=r"is no file of weights, so it was deleted"):
+    with pytest.raises(DownloadError, match=r"is not a weights file, so it was deleted"):
         download(weights(server.url, None))
-    assert left(cache) == []
+    assert list_files(cache) == []
     save_file({"a/b": np.zeros(3)}, tmp_path / "good")
     server.body = (tmp_path / "good").read_bytes()
     assert download(weights(server.url, None)).read_bytes() == server.body
 
 
-def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server, cache):
+def test_download_replaces_a_damaged_file_in_the_cache(server, cache):
     path = download(weights(server.url))
     path.write_bytes(BODY[:1000] + b"!" + BODY[1001:])
     assert download(weights(server.url)).read_bytes() == BODY
-    assert server.asked == [None, None]
+    assert server.requests == [None, None]
 
 
-def test_two_files_of_one_name_are_two_files(server, cache):
+def test_download_keeps_two_files_of_one_name(server, cache):
     first = download(weights(server.url))
     server.body = BODY[::-1]
     other = server.url.replace("weights.bin", "other/weights.bin")
@@ -137,93 +137,93 @@ def test_two_files_of_one_name_are_two_files(server, cache):
     assert (first.name, first.read_bytes()) == (second.name, second.read_bytes()[::-1])
 
 
-def test_a_connection_that_is_cut_goes_on_where_it_was(server, cache):
+def test_download_resumes_after_a_lost_connection(server, cache):
     server.cuts = [1_000_000, 500_000]
     assert download(weights(server.url)).read_bytes() == BODY
-    first, second, third = server.asked
+    first, second, third = server.requests
     assert first is None
     assert 900_000 < int(second[6:-1]) <= 1_000_000
     assert int(second[6:-1]) + 400_000 < int(third[6:-1])
 
 
-def test_a_server_that_knows_no_ranges_begins_again(server, cache):
+def test_download_restarts_from_a_server_without_ranges(server, cache):
     server.cuts, server.ranges = [1_000_000], False
     assert download(weights(server.url)).read_bytes() == BODY
 
 
-def test_a_connection_that_is_always_cut_is_one_clear_error_and_leaves_nothing(server, cache):
+def test_download_gives_up_after_several_lost_connections(server, cache):
     server.cuts, server.ranges = [1000] * 9, False
-    with pytest.raises(DownloadError, match=r"weights.bin could not be fetched .*check the network"):
+    with pytest.raises(DownloadError, match=r"cannot download \S+weights.bin .*check the network"):
         download(weights(server.url))
-    assert left(cache) == []
-    assert len(server.asked) == fetching.ATTEMPTS
+    assert list_files(cache) == []
+    assert len(server.requests) == downloads.ATTEMPTS
 
 
-def test_another_file_than_published_is_an_error_and_leaves_nothing(server, cache):
+def test_download_refuses_another_file_than_published(server, cache):
     server.body = BODY[:-1] + b"!"
-    with pytest.raises(DownloadError, match=r"is not the file that tests published: its hash is not sha256:"):
+    with pytest.raises(DownloadError, match=r"is not the file that tests published: its checksum is not sha256:"):
         download(weights(server.url))
-    assert left(cache) == []
+    assert list_files(cache) == []
 
 
 @pytest.mark.parametrize("status", [404, 403])
-def test_a_file_that_is_not_there_is_asked_for_once(server, cache, status):
+def test_download_of_a_missing_file_sends_one_request(server, cache, status):
     server.status = status
-    with pytest.raises(DownloadError, match=f"the server answers {status}"):
+    with pytest.raises(DownloadError, match=f"the server responded {status}"):
         download(weights(server.url))
-    assert len(server.asked) == 1
-    assert left(cache) == []
+    assert len(server.requests) == 1
+    assert list_files(cache) == []
 
 
-def test_no_network_is_one_clear_error(server, cache):
+def test_download_without_a_network_is_one_error(server, cache):
     url = server.url
     server.shutdown()
     server.server_close()
-    with pytest.raises(DownloadError, match=r"could not be fetched \(.*refused.*\)"):
+    with pytest.raises(DownloadError, match=r"cannot download \S+ \(.*refused.*\)"):
         download(weights(url))
-    assert left(cache) == []
+    assert list_files(cache) == []
 
 
-def test_a_mirror_and_a_folder_stand_in_for_the_publisher(server, cache, tmp_path, monkeypatch):
+def test_download_takes_a_mirror_or_a_folder(server, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", server.url.rpartition("/")[0])
     assert download(weights("https://nowhere.invalid/a/weights.bin")).read_bytes() == BODY
     (tmp_path / "other.bin").write_bytes(BODY)
     monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", str(tmp_path))
     assert download(weights("https://nowhere.invalid/a/other.bin")).read_bytes() == BODY
-    with pytest.raises(DownloadError, match="there is no file"):
+    with pytest.raises(DownloadError, match="file not found"):
         download(weights("https://nowhere.invalid/a/third.bin"))
 
 
-def test_a_file_url_is_read_and_checked(tmp_path, cache):
+def test_download_checks_a_file_url(tmp_path, cache):
     (tmp_path / "own.bin").write_bytes(BODY[:100])
-    with pytest.raises(DownloadError, match="its hash is not"):
+    with pytest.raises(DownloadError, match="its checksum is not"):
         download(weights((tmp_path / "own.bin").as_uri()))
-    assert left(cache) == []
+    assert list_files(cache) == []
 
 
-def test_a_cache_that_cannot_be_written_says_which_variable_moves_it(tmp_path, server, monkeypatch):
+def test_download_to_a_cache_that_is_not_writable_names_the_variable(tmp_path, server, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(DownloadError, match="set KCNN_CACHE"):
         download(weights(server.url))
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_nothing(server, cache, monkeypatch):
+def test_download_to_a_full_disk_is_one_error(server, cache, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fetching.os, "replace", full)
+    monkeypatch.setattr(downloads.os, "replace", full)
     with pytest.raises(DownloadError, match="No space left"):
         download(weights(server.url))
-    assert left(cache) == []
+    assert list_files(cache) == []
 
 
 CODE = """
 import sys
 from kcnn import Weights
-from kcnn.weights.downloads import fetch
-facts = {"source": "tests", "layout": "own", "accuracy": None, "citation": "none", "license": "none"}
-print(fetch(Weights(url=sys.argv[1], checksum=sys.argv[2], **facts)))
+from kcnn.weights.downloads import download
+facts = {"source": "tests", "mapping": "own", "accuracy": None, "citation": "none", "license": "none"}
+print(download(Weights(url=sys.argv[1], checksum=sys.argv[2], **facts)))
 """
 
 
@@ -232,7 +232,7 @@ def process(server):
     return subprocess.Popen(words, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_download_that_was_killed_goes_on_where_it_was(server, cache):
+def test_download_resumes_after_a_kill(server, cache):
     server.pause = 0.05
     killed = process(server)
     part = folder(cache, server.url) / "weights.bin.part"
@@ -242,30 +242,39 @@ def test_a_download_that_was_killed_goes_on_where_it_was(server, cache):
         threading.Event().wait(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    assert left(cache) == ["weights.bin.part"]
+    assert list_files(cache) == ["weights.bin.part"]
     have = part.stat().st_size
     server.pause = 0
     assert download(weights(server.url)).read_bytes() == BODY
-    assert server.asked == [None, f"bytes={have}-"]
-    assert left(cache) == ["weights.bin"]
+    assert server.requests == [None, f"bytes={have}-"]
+    assert list_files(cache) == ["weights.bin"]
 
 
-def test_what_was_left_of_another_file_is_thrown_away(server, cache):
+def test_download_discards_a_part_of_another_file(server, cache):
     there = folder(cache, server.url)
     there.mkdir(parents=True)
     (there / "weights.bin.part").write_bytes(b"x" * 1000)
     assert download(weights(server.url)).read_bytes() == BODY
-    assert server.asked == ["bytes=1000-", None]
+    assert server.requests == ["bytes=1000-", None]
 
 
-def test_two_processes_that_ask_at_once_fetch_it_once(server, cache):
+def test_download_by_two_processes_sends_one_request(server, cache):
     server.pause = 0.02
     both = [process(server), process(server)]
     answers = [p.communicate(timeout=60) for p in both]
     assert [out.strip() for out, _ in answers] == [str(folder(cache, server.url) / "weights.bin")] * 2, answers
-    assert server.asked == [None]
+    assert server.requests == [None]
 
 
-def test_a_hash_that_is_none_is_refused_when_the_table_is_written():
-    with pytest.raises(ValueError, match='a hash is "md5:" or "sha256:"'):
+def test_weights_refuse_an_unknown_kind_of_checksum():
+    with pytest.raises(ValueError, match='checksum must be "md5:" or "sha256:"'):
         weights("https://nowhere.invalid/x", "sha1:abc")
+
+
+def test_cache_folder_is_that_of_the_operating_system(monkeypatch, tmp_path):
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("KCNN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    if sys.platform == "linux":
+        assert cache_folder() == tmp_path / "xdg" / "kcnn"
+    assert cache_folder().name in ("kcnn", "Cache")
