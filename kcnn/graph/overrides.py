@@ -63,11 +63,21 @@ class OverrideSet:
         """
         for override in self.overrides:
             if override.address in addresses and override.address not in self.matched:
-                raise _unmatched(override, layers)
+                raise unmatched_override(override.address, layers)
         return tuple(address for address in addresses if address not in self.effective)
 
 
-def _unmatched(override: Override, layers: Mapping[str, Any]) -> UnknownNameError:
+def unmatched_override(address: str, layers: Mapping[str, Any]) -> UnknownNameError:
+    """Return the error for an address that no layer matches, or whose attribute none of those has.
+
+    Args:
+        address: The address, such as "stem.kernel".
+        layers: The op of each layer by its name.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    override = Override(address, None)
     names = [name for name in layers if override.matches(name)]
     if not names:
         return unknown_layer(override.glob, layers)

@@ -73,7 +73,7 @@ def test_keras_code_refuses_what_it_cannot_do():
 
 def test_keras_code_is_searched_in_its_options_and_its_training():
     space = Space(NET, {"width": (4, 8), "scale": (127.5, 255.0)})
-    identities = {space.judge(point).identity for point in space.points()}
+    identities = {space.check(point).identity for point in space.points()}
     assert len(identities) == 4, "what a number does is not in the graph"
     assert [choice.name for choice in default_space(NET).all_choices] == ["learning_rate"]
     with pytest.raises(ValueError, match="takes no overrides by address"):

@@ -1,14 +1,16 @@
-"""Spaces of networks to search in: choices by address, conditions, limits, and how much of them is feasible."""
+"""Search spaces of networks: choices by address, conditions, limits, and the feasible fraction."""
 
 from kcnn.search.space.choices import Choice, Range, conditional, per_layer
 from kcnn.search.space.defaults import default_space, stack_space
 from kcnn.search.space.feasibility import FeasibilityReport, Rejection, analyze_feasibility
+from kcnn.search.space.limits import Limits
 from kcnn.search.space.search_space import Candidate, NoFeasiblePointError, Space
 
 __all__ = [
     "Candidate",
     "Choice",
     "FeasibilityReport",
+    "Limits",
     "NoFeasiblePointError",
     "Range",
     "Rejection",

@@ -1,4 +1,4 @@
-"""What may be chosen: values by address or by name, ranges, a choice for each layer, choices that depend on others."""
+"""Choices of a search space: values by address or by name, ranges, a choice for each layer, conditions."""
 
 import json
 import math
@@ -7,12 +7,24 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
+
+Condition = tuple[str, tuple[Any, ...]]  # the name of another choice, and those of its values that it takes
 
 
 @dataclass(frozen=True)
 class Range:
-    """Any number from `low` to `high`, both included; whole ones where both are; with `log` evenly by ratio."""
+    """Define a range of numbers from `low` to `high`, both included; integers where both are.
+
+    Args:
+        low: The lowest number.
+        high: The highest number.
+        log: Whether samples are uniform in the logarithm.
+
+    Raises:
+        ValueError: `low` is not below `high`, or not above 0 where `log` is set.
+    """
 
     low: float
     high: float
@@ -20,28 +32,33 @@ class Range:
 
     def __post_init__(self) -> None:
         if not self.low < self.high or not all(map(math.isfinite, (self.low, self.high))):
-            raise ValueError(f"a range goes from a lower number to a higher one, not from {self.low} to {self.high}")
+            raise ValueError(f"a Range goes from a lower to a higher number, got {self.low} and {self.high}")
         if self.log and self.low <= 0:
-            raise ValueError(f"a log range begins above 0, not at {self.low}")
+            raise ValueError(f"a logarithmic Range starts above 0, got {self.low}")
 
     @property
-    def whole(self) -> bool:
+    def is_integer(self) -> bool:
+        """Whether the range holds integers only."""
         return type(self.low) is int and type(self.high) is int
 
     def __contains__(self, value: Any) -> bool:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and self.low <= value <= self.high and (not self.whole or value == int(value))
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and self.low <= value <= self.high and (not self.is_integer or value == int(value))
 
-    def pick(self, random: Random) -> float:
+    def sample(self, random: Random) -> float:
+        """Return a random number of the range."""
         if not self.log:
-            return random.randint(int(self.low), int(self.high)) if self.whole else random.uniform(self.low, self.high)
-        found = math.exp(random.uniform(math.log(self.low), math.log(self.high)))
-        return round(found) if self.whole else min(max(found, self.low), self.high)
+            if self.is_integer:
+                return random.randint(int(self.low), int(self.high))
+            return random.uniform(self.low, self.high)
+        value = math.exp(random.uniform(math.log(self.low), math.log(self.high)))
+        return round(value) if self.is_integer else min(max(value, self.low), self.high)
 
     @property
-    def middle(self) -> float:
-        found = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
-        return round(found) if self.whole else found
+    def midpoint(self) -> float:
+        """The middle of the range, of its logarithm where `log` is set."""
+        value = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        return round(value) if self.is_integer else value
 
 
 Values = tuple[Any, ...] | Range
@@ -49,107 +66,163 @@ Values = tuple[Any, ...] | Range
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing to choose: its name, the address or option that takes the value, and when it matters."""
+    """One dimension of a search space.
+
+    Attributes:
+        name: The address or the option that takes the value.
+        values: A tuple of values, or a Range.
+        condition: The name of another choice and those of its values with which this choice is active.
+    """
 
     name: str
     values: Values
-    condition: tuple[str, tuple[Any, ...]] | None = None  # the name of another choice, and which of its values
+    condition: Condition | None = None
 
-    def pick(self, random: Random) -> Any:
-        return self.values.pick(random) if isinstance(self.values, Range) else random.choice(self.values)
+    def sample(self, random: Random) -> Any:
+        """Return a random value."""
+        return self.values.sample(random) if isinstance(self.values, Range) else random.choice(self.values)
 
     def __contains__(self, value: Any) -> bool:
         if isinstance(self.values, Range):
             return value in self.values
-        return any(type(value) is type(one) and value == one for one in self.values)
+        return any(type(value) is type(known) and value == known for known in self.values)
 
 
 @dataclass(frozen=True)
 class ChoiceRequest:
-    """Values as a person gives them, before layers are looked up."""
+    """Values as a user gives them, before layers are looked up.
+
+    Attributes:
+        values: A tuple of values, or a Range.
+        per_layer: Whether each layer that the address matches has a choice of its own.
+        condition: The name of another choice and those of its values with which this choice is active.
+    """
 
     values: Values
-    each: bool = False
-    only_if: tuple[str, tuple[Any, ...]] | None = None
+    per_layer: bool = False
+    condition: Condition | None = None
 
 
 def per_layer(*values: Any) -> ChoiceRequest:
-    """A choice of its own for every layer that answers to the address: {"conv*.kernel": each(3, 5)}, or each(Range)."""
-    return replace(to_request(values[0] if len(values) == 1 and isinstance(values[0], Range) else values), each=True)
+    """Return a choice for each layer that an address matches.
 
+    Args:
+        *values: The values, or one Range: {"conv*.kernel": per_layer(3, 5)}.
 
-def conditional(name: str, when: Any, values: Any) -> ChoiceRequest:
-    """Values to choose from only where the choice `name` has come to `when`, a value or a tuple of them.
+    Returns:
+        The request, as a value of the choices of a Space.
 
-    `values` may be a Range, a tuple, or each(...).
+    Raises:
+        ValueError: There is no value, or one is given twice.
     """
     return replace(
-        to_request(values), only_if=(name, to_builtin(when) if isinstance(when, tuple | list) else (to_builtin(when),))
+        parse_values(values[0] if len(values) == 1 and isinstance(values[0], Range) else values), per_layer=True
     )
 
 
-def to_request(values: Any, name: str = "a choice") -> ChoiceRequest:
-    """What a person gave as the values of a choice, checked."""
+def conditional(name: str, when: Any, values: Any) -> ChoiceRequest:
+    """Return a choice that is active only where another choice has one of some values.
+
+    Args:
+        name: The name of the other choice.
+        when: Its value, or a tuple of values.
+        values: A tuple of values, a Range, or `per_layer(...)`.
+
+    Returns:
+        The request, as a value of the choices of a Space.
+
+    Raises:
+        ValueError: There is no value, or one is given twice.
+    """
+    when = to_builtin(when) if isinstance(when, tuple | list) else (to_builtin(when),)
+    return replace(parse_values(values), condition=(name, when))
+
+
+def parse_values(values: Any, name: str = "a choice") -> ChoiceRequest:
+    """Check the values of a choice.
+
+    Args:
+        values: A tuple, a Range, `per_layer(...)` or `conditional(...)`.
+        name: The name of the choice, for messages.
+
+    Returns:
+        The request.
+
+    Raises:
+        ValueError: There is no value, one is given twice, or they are something else.
+    """
     if isinstance(values, ChoiceRequest):
         return values
     if isinstance(values, Range):
         return ChoiceRequest(values)
     if not isinstance(values, Sequence) or isinstance(values, str):
-        raise ValueError(f"{name} takes a tuple of values such as (3, 5), or a kcnn.search.space.Range, not {values!r}")
-    found = to_builtin(list(values))
-    if not found:
-        raise ValueError(f"{name} has no value to choose from")
-    if len({json.dumps([type(one).__name__, one]) for one in found}) < len(found):
-        raise ValueError(f"{name} names one value twice: {found!r}")
-    return ChoiceRequest(found)
+        raise ValueError(f"{name} expects a tuple of values such as (3, 5), or a Range, got {values!r}")
+    builtin = to_builtin(list(values))
+    if not builtin:
+        raise ValueError(f"{name} has no values to choose from")
+    if len({json.dumps([type(value).__name__, value]) for value in builtin}) < len(builtin):
+        raise ValueError(f"{name} has a duplicate value: {builtin!r}")
+    return ChoiceRequest(builtin)
 
 
 def sort_choices(choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
-    """The choices, each behind the one that it depends on. ValueError for one that is not there, or a circle."""
-    found: dict[str, Choice] = {}
+    """Return choices in an order in which each follows the one that it depends on.
 
-    def place(choice: Choice, above: tuple[str, ...]) -> None:
-        if choice.name in above:
-            raise ValueError(f"choices depend on each other in a circle: {' -> '.join((*above, choice.name))}")
+    Args:
+        choices: Choices by name.
+
+    Raises:
+        UnknownNameError: A choice depends on one that does not exist.
+        ValueError: Choices depend on each other in a cycle, or on a value that a choice does not have.
+    """
+    ordered: dict[str, Choice] = {}
+
+    def add(choice: Choice, path: tuple[str, ...]) -> None:
+        if choice.name in path:
+            raise ValueError(f"choices depend on each other in a cycle: {' -> '.join((*path, choice.name))}")
         if choice.condition:
             name, when = choice.condition
             if name not in choices:
-                raise ValueError(f"{choice.name} depends on a choice {name!r}; there are {', '.join(choices)}")
+                raise unknown("choice", name, choices, f"condition of {choice.name}")
             if not isinstance(choices[name].values, Range):
-                strange = [value for value in when if value not in choices[name]]
-                if strange:
-                    raise ValueError(f"{choice.name} depends on {name} {strange[0]!r}, which it never comes to")
-            place(choices[name], (*above, choice.name))
-        found.setdefault(choice.name, choice)
+                missing = [value for value in when if value not in choices[name]]
+                if missing:
+                    raise ValueError(f"{choice.name} depends on {name} {missing[0]!r}, which is not among its values")
+            add(choices[name], (*path, choice.name))
+        ordered.setdefault(choice.name, choice)
 
     for choice in choices.values():
-        place(choice, ())
-    return tuple(found.values())
+        add(choice, ())
+    return tuple(ordered.values())
 
 
 def format_value(value: Any) -> str:
-    """A value as a person reads it: 3x5, 'valid', 0.01."""
-    if isinstance(value, tuple | list) and all(type(one) is int for one in value):
+    """Return a value as text: 3x5, 'valid', 0.01."""
+    if isinstance(value, tuple | list) and all(type(item) is int for item in value):
         return "x".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
+def format_values(values: Mapping[str, Any]) -> str:
+    """Return values by name as one line."""
+    return ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
+
+
 def choice_to_json(choice: Choice) -> dict[str, Any]:
-    """A choice as JSON has it, without its name."""
+    """Return a choice as JSON values, without its name."""
     values = choice.values
-    found: dict[str, Any] = (
-        {"low": values.low, "high": values.high, "log": values.log}
-        if isinstance(values, Range)
-        else {"values": list(values)}
-    )
-    return {**found, "only_if": [choice.condition[0], list(choice.condition[1])]} if choice.condition else found
-
-
-def choice_from_json(told: Mapping[str, Any]) -> ChoiceRequest:
-    """What `written` has written."""
-    if "low" in told:
-        values: Any = Range(told["low"], told["high"], told["log"])
+    if isinstance(values, Range):
+        record: dict[str, Any] = {"low": values.low, "high": values.high, "log": values.log}
     else:
-        values = tuple(map(to_builtin, told["values"]))
-    when = told.get("only_if")
-    return ChoiceRequest(values, only_if=(when[0], tuple(map(to_builtin, when[1]))) if when else None)
+        record = {"values": list(values)}
+    return {**record, "condition": [choice.condition[0], list(choice.condition[1])]} if choice.condition else record
+
+
+def choice_from_json(record: Mapping[str, Any]) -> ChoiceRequest:
+    """Return the choice that `choice_to_json` wrote."""
+    if "low" in record:
+        values: Any = Range(record["low"], record["high"], record["log"])
+    else:
+        values = tuple(map(to_builtin, record["values"]))
+    when = record.get("condition")
+    return ChoiceRequest(values, condition=(when[0], tuple(map(to_builtin, when[1]))) if when else None)

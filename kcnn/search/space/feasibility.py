@@ -1,4 +1,4 @@
-"""How large a space is, how much of it is feasible, and what refuses the rest."""
+"""The size of a search space, its feasible fraction, and the reasons of rejections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,131 +6,153 @@ from random import Random
 from typing import Any
 
 from kcnn.search.space.choices import format_value
-from kcnn.search.space.search_space import LIMITS, NoFeasiblePointError, Space
+from kcnn.search.space.limits import NAMES as LIMITS
+from kcnn.search.space.search_space import NoFeasiblePointError, Space
 
-EXACT = 1_000  # points: so many are all looked at
+MAX_EXACT = 1_000  # points that are all checked
 SAMPLES = 500  # of a larger space
-STARTS = 10  # points to walk from where no feasible one was met by chance
+STARTS = 10  # points to repair where no random one is feasible
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Points refused for one reason: a layer that does not fit, or a limit."""
+    """Points that are rejected for one reason: a layer that does not fit, or a limit.
+
+    Attributes:
+        reason: The layer or the limit.
+        points: Their number.
+        example: The fewest values that are rejected with the network's own values elsewhere.
+        explanation: The reason as a sentence.
+        min_input_size: Side in pixels of the smallest square image that fits the example; None for a limit.
+    """
 
     reason: str
     points: int
-    example: Mapping[str, Any]  # as few choices as are refused by themselves, the others as the network has them
+    example: Mapping[str, Any]
     explanation: str
-    min_input_size: int | None  # pixels of the side of the smallest square image on which the example fits
+    min_input_size: int | None
 
     def __str__(self) -> str:
-        said = (
-            " + ".join(f"{name} {format_value(value)}" for name, value in self.example.items())
-            or "the network as it is"
-        )
-        needs = (
-            f"; needs an input of at least {self.min_input_size}x{self.min_input_size}" if self.min_input_size else ""
-        )
-        return f"{said}: {self.explanation}{needs}"
+        values = " + ".join(f"{name} {format_value(value)}" for name, value in self.example.items())
+        side = self.min_input_size
+        needs = f"; needs an input of at least {side}x{side}" if side else ""
+        return f"{values or 'the unchanged network'}: {self.explanation}{needs}"
 
 
 @dataclass(frozen=True)
 class FeasibilityReport:
-    """A space measured: all of its points where there are few, else a sample of them."""
+    """Feasibility of a space: of all points of a small one, of a sample of a larger one.
+
+    Attributes:
+        combinations: Number of points of the space.
+        sampled: Number of points that were checked.
+        feasible: Number of those that are feasible.
+        distinct: Number of different networks among the feasible.
+        low: Lower end of the 95 % interval of `feasible_fraction`; equal to it where all points were checked.
+        feasible_fraction: Fraction of the points that is feasible.
+        high: Upper end of the interval.
+        rejections: Reasons of rejections, the most frequent first.
+    """
 
     combinations: int
     sampled: int
-    feasible: int  # of those looked at
-    distinct: int  # networks among them
-    low: float  # the share of feasible points, and its confidence interval; one number where all were looked at
+    feasible: int
+    distinct: int
+    low: float
     feasible_fraction: float
     high: float
-    rejections: tuple[Rejection, ...]  # the most frequent first
+    rejections: tuple[Rejection, ...]
 
     @property
     def exact(self) -> bool:
+        """Whether all points were checked."""
         return self.sampled == self.combinations
 
     def __str__(self) -> str:
         if self.exact:
-            head = f"{self.combinations:,} points, {self.feasible:,} feasible ({self.feasible_fraction:.1%}), "
-            head += f"{self.distinct:,} networks among them"
+            first = f"{self.combinations:,} points, {self.feasible:,} feasible ({self.feasible_fraction:.1%}), "
+            first += f"{self.distinct:,} networks among them"
         else:
-            head = f"{self.combinations:,} points, {self.feasible_fraction:.1%} feasible "
-            head += f"({self.low:.1%} to {self.high:.1%} with 95 % confidence, from {self.sampled:,})"
-        refused = [f"  {one.points:,} of {self.sampled:,} refused: {one}" for one in self.rejections]
-        return "\n".join([head, *refused])
+            first = f"{self.combinations:,} points, {self.feasible_fraction:.1%} feasible "
+            first += f"({self.low:.1%} to {self.high:.1%} with 95 % confidence, from {self.sampled:,})"
+        rejected = [f"  {one.points:,} of {self.sampled:,} rejected: {one}" for one in self.rejections]
+        return "\n".join([first, *rejected])
 
 
 def analyze_feasibility(space: Space, *, seed: int = 0, samples: int = SAMPLES) -> FeasibilityReport:
-    """How many points a space has, the share of them that is feasible, and why others are refused.
+    """Compute or estimate the feasible fraction of a space, and the reasons of rejections.
 
-    Exact up to 1,000 points, else estimated from `samples` random ones, with a 95 % interval after Wilson.
-    NothingFeasible where no feasible point is found: with the limit or layer that binds.
+    Args:
+        space: The space.
+        seed: Seed of the sample.
+        samples: Number of random points of a space of more than 1,000 points.
+
+    Returns:
+        The report: exact up to 1,000 points, else with a 95 % interval (Wilson).
+
+    Raises:
+        NoFeasiblePointError: No feasible point was found; the message has the limit or the layer that rejects them.
     """
-    if space.combinations <= EXACT:
+    if space.combinations <= MAX_EXACT:
         points = list(space.points())
     else:
         random = Random(f"survey {seed}")
-        points = [space.pick(random) for _ in range(samples)]
-    verdicts = [space.judge(point) for point in points]
-    networks = {verdict.identity for verdict in verdicts} - {None}
-    feasible = sum(verdict.identity is not None for verdict in verdicts)
+        points = [space.sample_point(random) for _ in range(samples)]
+    checks = [space.check(point) for point in points]
+    networks = {check.identity for check in checks} - {None}
+    feasible = sum(check.identity is not None for check in checks)
     groups: dict[str, list[dict[str, Any]]] = {}
-    for point, verdict in zip(points, verdicts, strict=True):
-        if verdict.refusal is not None:
-            groups.setdefault(verdict.refusal, []).append(point)
-    refusals = [_explained(space, reason, group) for reason, group in groups.items()]
-    refusals.sort(key=lambda one: -one.points)
+    for point, check in zip(points, checks, strict=True):
+        if check.reason is not None:
+            groups.setdefault(check.reason, []).append(point)
+    rejections = [_explain(space, reason, group) for reason, group in groups.items()]
+    rejections.sort(key=lambda rejection: -rejection.points)
     exact = len(points) == space.combinations
-    share = feasible / len(points)
-    low = high = share
+    fraction = feasible / len(points)
+    low = high = fraction
     if not exact:
-        from kcnn.statistics import wilson_interval  # which loads SciPy
+        from kcnn.statistics import wilson_interval  # loads SciPy
 
         low, high = wilson_interval(feasible, len(points))
-    if not feasible and (exact or not _somewhere(space, seed)):
-        raise NoFeasiblePointError(_nothing(space, points, refusals[0], exact))
+    if not feasible and (exact or not _has_feasible_point(space, seed)):
+        raise NoFeasiblePointError(_explain_infeasible(space, points, rejections[0], exact))
     return FeasibilityReport(
-        space.combinations, len(points), feasible, len(networks), low, share, high, tuple(refusals)
+        space.combinations, len(points), feasible, len(networks), low, fraction, high, tuple(rejections)
     )
 
 
-def _explained(space: Space, reason: str, points: list[dict[str, Any]]) -> Rejection:
-    """A group of refused points by its simplest example."""
-    usual = space.default
-    point = min(points, key=lambda one: sum(usual.get(name) != value for name, value in one.items()))
-    here = dict(point)
-    for name, value in usual.items():
-        if name in here and here[name] != value and space.judge({**here, name: value}).refusal == reason:
-            here[name] = value
-    for name in [name for name in here if name not in usual]:  # of layers that the network as it is does not have
-        without = {other: value for other, value in here.items() if other != name}
-        if space.judge(without).refusal == reason:
-            here = without
-    example = {c.name: here[c.name] for c in space.of_network if c.name in here and here[c.name] != usual.get(c.name)}
-    verdict = space.judge(here)
-    needs = None
-    if reason not in LIMITS and "exceeds the padded input" in (verdict.why or ""):
-        chosen = {c.name: here[c.name] for c in space.of_network if c.name in here}
-        options = {name: value for name, value in chosen.items() if "." not in name}
-        changes = {name: value for name, value in chosen.items() if "." in name}
-        needs = space.spec(options, changes).min_input_size()
-    return Rejection(reason, len(points), example, verdict.why or "", needs)
+def _explain(space: Space, reason: str, points: list[dict[str, Any]]) -> Rejection:
+    """A group of rejected points by its simplest example."""
+    default = space.default
+    point = dict(min(points, key=lambda other: sum(default.get(name) != value for name, value in other.items())))
+    for name, value in default.items():
+        if name in point and point[name] != value and space.check({**point, name: value}).reason == reason:
+            point[name] = value
+    for name in [name for name in point if name not in default]:  # of layers that the unchanged network does not have
+        without = {other: value for other, value in point.items() if other != name}
+        if space.check(without).reason == reason:
+            point = without
+    example = {
+        c.name: point[c.name] for c in space.network_choices if c.name in point and point[c.name] != default.get(c.name)
+    }
+    explanation = space.check(point).explanation or ""
+    side = None
+    if reason not in LIMITS and "exceeds the padded input" in explanation:
+        side = space.model_spec(point).min_input_size()
+    return Rejection(reason, len(points), example, explanation, side)
 
 
-def _somewhere(space: Space, seed: int) -> bool:
-    """Whether a feasible point is found by walking towards the limits."""
+def _has_feasible_point(space: Space, seed: int) -> bool:
+    """Whether the repair of some points finds a feasible one."""
     random = Random(f"walk {seed}")
-    starts = [space.default, *(space.pick(random) for _ in range(STARTS))]
-    return any(space.judge(space.walk(start, random)).identity is not None for start in starts)
+    starts = [space.default, *(space.sample_point(random) for _ in range(STARTS))]
+    return any(space.check(space.repair(start, random)).identity is not None for start in starts)
 
 
-def _nothing(space: Space, points: list[dict[str, Any]], worst: Rejection, exact: bool) -> str:
-    """That no point is feasible, with what binds and how near the nearest point comes."""
+def _explain_infeasible(space: Space, points: list[dict[str, Any]], worst: Rejection, exact: bool) -> str:
+    """The message for a space without a feasible point: what rejects all, and how near the nearest point is."""
     random = Random("nearest")
-    nearest = min((space.judge(space.walk(p, random)) for p in points[:STARTS]), key=lambda verdict: verdict.excess)
-    looked = f"none of its {len(points):,} points" if exact else f"none of {len(points):,} of its points"
-    binds = nearest if nearest.costs else None
-    said = f"what binds is {binds.refusal}: at the nearest point {binds.why}" if binds else f"what binds: {worst}"
-    return f"{space.name}: {looked} is feasible; {said}"
+    nearest = min((space.check(space.repair(p, random)) for p in points[:STARTS]), key=lambda check: check.excess)
+    checked = f"none of its {len(points):,} points" if exact else f"none of {len(points):,} of its points"
+    reason = f"{nearest.reason}: at the nearest point {nearest.explanation}" if nearest.costs else str(worst)
+    return f"{space.name}: {checked} is feasible, because of {reason}"

@@ -1,4 +1,4 @@
-"""The points of some choices: which of them matter beside each other, all of them, and how many there are."""
+"""Points of a search space: which choices are active, all points, and their number."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -9,38 +9,56 @@ from kcnn.search.space.choices import Choice, Range
 
 
 def is_active(choice: Choice, values: Mapping[str, Any]) -> bool:
-    """Whether a choice matters where those before it have come to `values`."""
+    """Return whether the condition of a choice is met.
+
+    Args:
+        choice: The choice.
+        values: Values of the choices before it, by name.
+    """
     if choice.condition is None:
         return True
     name, when = choice.condition
     return name in values and values[name] in when
 
 
-def iterate_points(rest: Sequence[Choice], found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every point of choices in their order, behind what is `found`; ranges stand at their middle."""
-    if not any(choice.condition for choice in rest):
-        values = [(c.values.middle,) if isinstance(c.values, Range) else c.values for c in rest]
-        for point in product(*values):
-            yield {**found, **{choice.name: value for choice, value in zip(rest, point, strict=True)}}
+def iterate_points(choices: Sequence[Choice], values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every point of some choices; a range has its midpoint only.
+
+    Args:
+        choices: Choices in an order in which each follows the one that it depends on.
+        values: Values of the choices before them, which every point has too.
+    """
+    if not any(choice.condition for choice in choices):
+        columns = [_list_values(choice) for choice in choices]
+        for point in product(*columns):
+            yield {**values, **{choice.name: value for choice, value in zip(choices, point, strict=True)}}
         return
-    choice = rest[0]
-    if not is_active(choice, found):
-        yield from iterate_points(rest[1:], found)
+    choice = choices[0]
+    if not is_active(choice, values):
+        yield from iterate_points(choices[1:], values)
         return
-    for value in (choice.values.middle,) if isinstance(choice.values, Range) else choice.values:
-        yield from iterate_points(rest[1:], {**found, choice.name: value})
+    for value in _list_values(choice):
+        yield from iterate_points(choices[1:], {**values, choice.name: value})
 
 
-def count_points(rest: Sequence[Choice], found: dict[str, Any]) -> int:
-    """How many those are, without going through them where no condition asks for it."""
-    if not any(choice.condition for choice in rest):
-        return prod(1 if isinstance(c.values, Range) else len(c.values) for c in rest)
-    choice = rest[0]
-    if not is_active(choice, found):
-        return count_points(rest[1:], found)
-    if isinstance(choice.values, Range):
-        return count_points(rest[1:], {**found, choice.name: choice.values.middle})
-    depended = any(other.condition and other.condition[0] == choice.name for other in rest)
-    if not depended:
-        return len(choice.values) * count_points(rest[1:], {**found, choice.name: choice.values[0]})
-    return sum(count_points(rest[1:], {**found, choice.name: value}) for value in choice.values)
+def count_points(choices: Sequence[Choice], values: dict[str, Any]) -> int:
+    """Return the number of those points, without iterating over them where no condition needs it.
+
+    Args:
+        choices: Choices in an order in which each follows the one that it depends on.
+        values: Values of the choices before them.
+    """
+    if not any(choice.condition for choice in choices):
+        return prod(len(_list_values(choice)) for choice in choices)
+    choice, *rest = choices
+    if not is_active(choice, values):
+        return count_points(rest, values)
+    options = _list_values(choice)
+    has_dependents = any(other.condition and other.condition[0] == choice.name for other in rest)
+    if not has_dependents:
+        return len(options) * count_points(rest, {**values, choice.name: options[0]})
+    return sum(count_points(rest, {**values, choice.name: value}) for value in options)
+
+
+def _list_values(choice: Choice) -> tuple[Any, ...]:
+    return (choice.values.midpoint,) if isinstance(choice.values, Range) else choice.values
