@@ -71,6 +71,50 @@ def t_test(values: Sequence[float]) -> float:
     return float(stats.ttest_1samp(values, 0).pvalue)
 
 
+def paired_difference_interval(only_first: int, only_second: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a difference of two proportions on the same trials.
+
+    The adjusted Wald interval of Agresti and Min (2005, Statistics in Medicine 24, section 3): half a trial is added to
+    each of the four outcomes.
+
+    Args:
+        only_first: Trials in which only the first succeeded.
+        only_second: Trials in which only the second succeeded.
+        total: All trials, at least 1.
+
+    Returns:
+        (low, high) of the first proportion minus the second, within -1 and 1.
+    """
+    first, second, trials = only_first + 0.5, only_second + 0.5, total + 2
+    mean = (first - second) / trials
+    return _wald(mean, float(np.sqrt((first + second) / trials - mean**2) / np.sqrt(trials)))
+
+
+def difference_interval(first: int, first_total: int, second: int, second_total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a difference of two independent proportions.
+
+    The adjusted Wald interval of Agresti and Caffo (2000, The American Statistician 54): a success and a failure are
+    added to each.
+
+    Args:
+        first: Successes of the first.
+        first_total: Trials of the first, at least 1.
+        second: Successes of the second.
+        second_total: Trials of the second, at least 1.
+
+    Returns:
+        (low, high) of the first proportion minus the second, within -1 and 1.
+    """
+    a, b = (first + 1) / (first_total + 2), (second + 1) / (second_total + 2)
+    error = np.sqrt(a * (1 - a) / (first_total + 2) + b * (1 - b) / (second_total + 2))
+    return _wald(a - b, float(error))
+
+
+def _wald(mean: float, error: float) -> tuple[float, float]:
+    reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * error
+    return max(-1.0, mean - reach), min(1.0, mean + reach)
+
+
 def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndarray:
     """Return logits as probabilities: by softmax, or for several labels per image by sigmoid.
 

@@ -78,7 +78,7 @@ def render_calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
         bars = np.maximum([shares - lows, highs - shares], 0)
         axes.errorbar(means, shares, yerr=bars, fmt="o-", markersize=4, linewidth=1, capsize=2)
-        axes.set(xlabel="how sure", ylabel="how often right", xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
         return _svg(figure, f"Calibration: expected calibration error {error:.2%}"), error
 
 

@@ -19,9 +19,9 @@ ROWS = 100  # of a table, at most
 FEW = 10  # numbers of one cell
 
 
-def save_experiment(folder: Path, said: str) -> None:
+def save_experiment(folder: Path, text: str) -> None:
     """Leave beside what an experiment came to what it asked, by what command and on what."""
-    told = {"said": said.strip(), "command": run_directory.command_line(), "versions": run_directory.library_versions()}
+    told = {"text": text.strip(), "command": run_directory.command_line(), "versions": run_directory.library_versions()}
     write_text(folder / EXPERIMENT, json.dumps(told, indent=1))
 
 
@@ -31,16 +31,16 @@ def write_page(folder: Path) -> str:
     sides = find_runs(folder)
     if not told and not sides:
         raise FileNotFoundError(f"{folder} holds no finished run, and none of its folders does")
-    head, _, text = told.get("said", "").partition("\n\n")
+    head, _, text = told.get("text", "").partition("\n\n")
     question, rest = _split(" ".join(head.split()))
     return render(
         "several.html",
         title=question or folder.resolve().name,
         lead=rest,
         text=text,
-        pictures=[embed_image(path) for path in sorted(folder.glob("*.png"))],
+        images=[embed_image(path) for path in sorted(folder.glob("*.png"))],
         tables=[table for path in _numbers(folder) for table in _tables(_read(path), path.stem)],
-        run_directory=list_rows(sides, folder),
+        runs=list_rows(sides, folder),
         command=told.get("command"),
         versions=told.get("versions", {}),
     )
@@ -74,7 +74,7 @@ def embed_image(path: Path) -> dict[str, str]:
             said = opened.info.get("Description", path.stem.replace("_", " "))
     except (OSError, SyntaxError) as error:  # Pillow's, of a PNG
         raise ValueError(f"{path} is damaged ({error}); make it again, or remove it") from None
-    return {"source": embed_png(path.read_bytes(), "png"), "said": said}
+    return {"source": embed_png(path.read_bytes(), "png"), "text": said}
 
 
 def _split(head: str) -> tuple[str, str]:
@@ -95,7 +95,7 @@ def _note(path: Path) -> dict[str, Any]:
     """What `noted` has left; nothing where there is none. ValueError where it is damaged."""
     if not path.exists():
         return {}
-    told, kinds = _read(path), {"said": str, "command": str, "versions": dict}
+    told, kinds = _read(path), {"text": str, "command": str, "versions": dict}
     if not isinstance(told, dict) or any(type(told.get(name)) is not kind for name, kind in kinds.items()):
         raise ValueError(f"{path} is damaged; run the experiment again, or remove it")
     return told

@@ -44,12 +44,17 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     return target
 
 
-def write_experiment_report(folder: str | Path, said: str) -> Path:
-    """Write the page of an experiment into its folder: pictures, numbers (JSON) and runs that it has left there.
+def write_experiment_report(folder: str | Path, text: str) -> Path:
+    """Write the report of an experiment into its folder: figures, numbers (JSON) and runs that are there.
 
-    `said` is a recipe's docstring: the question is the page's title.
+    Args:
+        folder: Folder of the experiment.
+        text: A recipe's docstring; its first line, the question, is the title.
+
+    Returns:
+        The file, report.html.
     """
-    experiments.save_experiment(Path(folder), said)
+    experiments.save_experiment(Path(folder), text)
     return write_report(folder)
 
 
@@ -103,7 +108,7 @@ def _transfer(where: Path) -> str:
         best=comparison["best"],
         chart=charts.render_protocols(protocols),
         grad_cam=experiments.embed_image(grad_cam) if grad_cam.exists() else None,
-        run_directory=experiments.list_rows(experiments.find_runs(where), where),
+        runs=experiments.list_rows(experiments.find_runs(where), where),
     )
 
 
@@ -145,15 +150,17 @@ def _picture(one: evidence.ImageSample, classes: Sequence[str]) -> dict[str, Any
         "source": embed_png(one.jpeg, "jpeg"),
         "index": one.index,
         "truth": one.truth,
-        "said": one.predicted if single else -1,
-        "right": one.correct,
-        "sure": one.confidence,
-        "text": f"{classes[one.predicted]}, {one.confidence:.0%} sure; it is {classes[one.truth]}" if single else "",
+        "predicted": one.predicted if single else -1,
+        "correct": one.correct,
+        "confidence": one.confidence,
+        "text": f"predicted {classes[one.predicted]} ({one.confidence:.0%}), true {classes[one.truth]}"
+        if single
+        else "",
     }
 
 
 def _mistakes(held: TestEvidence, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The most confident mistakes."""
+    """The most confident errors."""
     wrong = sorted((one for one in held.samples if not one.correct), key=lambda one: -one.confidence)
     return [_picture(one, classes) for one in wrong[: evidence.WHOLE]]
 
@@ -169,7 +176,7 @@ def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> dict[str, An
 
 
 def _maps(where: Path, held: TestEvidence) -> list[str]:
-    """Grad-CAM of the most confident mistakes, over the pictures."""
+    """Grad-CAM of the most confident errors, over the images."""
     if not len(held.mistakes):
         return []
     from matplotlib import colormaps

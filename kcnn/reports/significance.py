@@ -1,23 +1,36 @@
-"""Several runs side by side: which of their differences are more than noise."""
+"""Runs compared: metrics side by side, and differences with their intervals and p-values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from kcnn import statistics
-from kcnn.statistics import CONFIDENCE, wilson_interval
+from kcnn.statistics import CONFIDENCE, difference_interval, paired_difference_interval, wilson_interval
 from kcnn.training import evidence
 from kcnn.training import run_directory as runs
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """A finished run: the share of its test pictures that are right, with its 95 % interval, and what it takes."""
+    """A finished run: its test accuracy with the 95 % interval, and its cost.
+
+    Attributes:
+        folder: The run's folder.
+        network: The network's name.
+        data: The data's name.
+        accuracy: Fraction of test images that are predicted correctly.
+        low: Lower end of its 95 % Wilson interval.
+        high: Upper end of its 95 % Wilson interval.
+        test_images: Number of test images.
+        params: Trainable parameters.
+        macs: Multiply-accumulates per image.
+        epochs: Epochs that were trained.
+        seconds: Seconds of training.
+    """
 
     folder: str
     network: str
@@ -34,48 +47,79 @@ class RunRow:
 
 @dataclass(frozen=True)
 class RunDifference:
-    """Two runs: percentage points between them, and the probability of that much or more by chance, None where their
-    classes are not the same.
+    """The difference of two runs in test accuracy.
 
-    On the same pictures it is that of McNemar's exact test, of those that one has right and the other wrong; unpaired,
-    on others or where the answers are not at hand, that of Fisher's, which needs larger differences.
+    On the same images the test is McNemar's exact one, over the images that only one of the runs predicts correctly,
+    with the interval of Agresti and Min (2005). Unpaired, on other images or without the predictions, it is Fisher's
+    exact test, which needs larger differences, with the interval of Agresti and Caffo (2000).
+
+    Attributes:
+        first: Folder of the first run.
+        second: Folder of the second run.
+        points: Percentage points by which the first is better.
+        low: Lower end of the 95 % interval in points; None if the classes differ.
+        high: Upper end of the 95 % interval in points; None if the classes differ.
+        p: Two-sided p-value; None if the classes differ.
+        paired: Whether both were tested on the same images.
     """
 
     first: str
     second: str
     points: float
+    low: float | None
+    high: float | None
     p: float | None
     paired: bool
 
     @property
     def significant(self) -> bool:
+        """Whether p is below 0.05."""
         return self.p is not None and self.p < 1 - CONFIDENCE
 
     def __str__(self) -> str:
         if self.p is None:
-            return f"{self.first} against {self.second}, not compared: their classes are not the same"
-        how = " on the same pictures" if self.paired else ", unpaired"
-        verdict = "a difference" if self.significant else "noise: no difference is shown"
-        return f"{self.first} against {self.second}: {self.points:+.2f} points{how}, p = {self.p:.2g}: {verdict}"
+            return f"{self.first} vs. {self.second}: not compared, their classes differ"
+        on = "on the same images" if self.paired else "unpaired"
+        verdict = "significant" if self.significant else "not significant"
+        return (
+            f"{self.first} vs. {self.second}: {self.points:+.2f} points "
+            f"(95 % interval {self.low:+.2f} to {self.high:+.2f}, {on}), {verdict} (p = {self.p:.2g})"
+        )
 
 
 @dataclass(frozen=True)
 class RunComparison:
+    """Runs side by side, and the difference of each pair."""
+
     runs: tuple[RunRow, ...]
     differences: tuple[RunDifference, ...]
 
 
 def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
-    """Finished runs by their folders, each with each. FileNotFoundError where one holds none; ValueError for one."""
+    """Compare finished runs, each with each.
+
+    Args:
+        folders: Folders of the runs, at least two.
+
+    Returns:
+        The runs and their differences.
+
+    Raises:
+        FileNotFoundError: A folder has no finished run.
+        ValueError: Fewer than two folders, or results that are damaged.
+    """
     if len(folders) < 2:
-        raise ValueError("a comparison needs two runs or more")
-    found = [_run(Path(one)) for one in folders]
-    differences = [_difference(a, b) for a, b in combinations(found, 2)]
-    return RunComparison(tuple(one["side"] for one in found), tuple(differences))
+        raise ValueError(f"a comparison needs at least 2 runs, got {len(folders)}")
+    tested = [_read_tested(Path(folder)) for folder in folders]
+    return RunComparison(tuple(one.row for one in tested), tuple(_compare(a, b) for a, b in combinations(tested, 2)))
 
 
 def read_run(folder: Path) -> RunRow:
-    """What a finished run came to. FileNotFoundError where there is none."""
+    """Return the results of a finished run.
+
+    Raises:
+        FileNotFoundError: The folder has no finished run.
+    """
     metrics = runs.read_metrics(folder)
     low, high = wilson_interval(metrics["correct"], metrics["test_images"])
     return RunRow(
@@ -93,25 +137,41 @@ def read_run(folder: Path) -> RunRow:
     )
 
 
-def _run(folder: Path) -> dict[str, Any]:
-    mine, metrics, held = read_run(folder), runs.read_metrics(folder), evidence.read_evidence(folder)
-    request, right = metrics["request"], None
+@dataclass(frozen=True)
+class _Tested:
+    """A run, its classes, and which test images it predicts correctly, where that was kept."""
+
+    row: RunRow
+    classes: list[str]
+    correct: int
+    images: tuple[str, int]  # what tells its images from others: data fingerprint and seed of the split
+    is_correct: np.ndarray | None
+
+
+def _read_tested(folder: Path) -> _Tested:
+    metrics, held = runs.read_metrics(folder), evidence.read_evidence(folder)
+    request, is_correct = metrics["request"], None
     if held is not None and not request.get("multi_label"):
-        right = statistics.is_correct(
-            statistics.predict_labels(statistics.to_probabilities(held.logits, {}), {}), held.truth
-        )
-    pictures = (request["fingerprint"], request.get("data_seed", request["config"]["seed"]))
-    return {"side": mine, "metrics": metrics, "right": right, "pictures": pictures}
+        predictions = statistics.predict_labels(statistics.to_probabilities(held.logits, {}), {})
+        is_correct = statistics.is_correct(predictions, held.truth)
+    images = (request["fingerprint"], request.get("data_seed", request["config"]["seed"]))
+    return _Tested(read_run(folder), list(metrics["per_class"]), metrics["correct"], images, is_correct)
 
 
-def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> RunDifference:
-    points = 100 * (a["side"].accuracy - b["side"].accuracy)
-    if list(a["metrics"]["per_class"]) != list(b["metrics"]["per_class"]):
-        return RunDifference(a["side"].folder, b["side"].folder, points, None, False)
-    same = a["pictures"] == b["pictures"] and a["right"] is not None and b["right"] is not None
-    if same and len(a["right"]) == len(b["right"]):
-        only, other = int(np.sum(a["right"] & ~b["right"])), int(np.sum(b["right"] & ~a["right"]))
-        p = float(stats.binomtest(only, only + other).pvalue) if only + other else 1.0
-        return RunDifference(a["side"].folder, b["side"].folder, points, p, True)
-    counts = [[one["metrics"]["correct"], one["metrics"]["test_images"] - one["metrics"]["correct"]] for one in (a, b)]
-    return RunDifference(a["side"].folder, b["side"].folder, points, float(stats.fisher_exact(counts).pvalue), False)
+def _compare(a: _Tested, b: _Tested) -> RunDifference:
+    names, points = (a.row.folder, b.row.folder), 100 * (a.row.accuracy - b.row.accuracy)
+    if a.classes != b.classes:
+        return RunDifference(*names, points, None, None, None, False)
+    if (
+        a.images == b.images
+        and a.is_correct is not None
+        and b.is_correct is not None
+        and len(a.is_correct) == len(b.is_correct)
+    ):
+        only_a, only_b = int(np.sum(a.is_correct & ~b.is_correct)), int(np.sum(b.is_correct & ~a.is_correct))
+        p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+        low, high = paired_difference_interval(only_a, only_b, len(a.is_correct))
+        return RunDifference(*names, points, 100 * low, 100 * high, p, True)
+    counts = [[one.correct, one.row.test_images - one.correct] for one in (a, b)]
+    low, high = difference_interval(a.correct, a.row.test_images, b.correct, b.row.test_images)
+    return RunDifference(*names, points, 100 * low, 100 * high, float(stats.fisher_exact(counts).pvalue), False)

@@ -4,7 +4,7 @@ from math import atan, pi, sqrt
 
 import pytest
 
-from kcnn.statistics import t_interval, t_test, wilson_interval
+from kcnn.statistics import difference_interval, paired_difference_interval, t_interval, t_test, wilson_interval
 
 T_95 = {1: 12.706205, 2: 4.302653, 4: 2.776445, 9: 2.262157}  # two-sided quantiles by degrees of freedom
 Z_95 = 1.959964
@@ -84,3 +84,20 @@ def test_wilson_interval_of_a_published_example():
 def test_wilson_interval_needs_trials(count, total):
     with pytest.raises(ValueError, match="must"):
         wilson_interval(count, total)
+
+
+def test_paired_difference_interval_is_agresti_and_mins():
+    # b = 10, c = 2, n = 100: (10.5 - 2.5) / 102 with the variance of half a trial more in each of four outcomes
+    low, high = paired_difference_interval(10, 2, 100)
+    mean, error = 8 / 102, ((13 / 102 - (8 / 102) ** 2) / 102) ** 0.5
+    assert (low, high) == pytest.approx((mean - 1.959964 * error, mean + 1.959964 * error), abs=1e-6)
+    assert paired_difference_interval(2, 10, 100) == pytest.approx((-high, -low))
+
+
+def test_difference_interval_is_agresti_and_caffos():
+    # 45 of 50 against 30 of 50: 46/52 - 31/52, each with a success and a failure more
+    low, high = difference_interval(45, 50, 30, 50)
+    a, b = 46 / 52, 31 / 52
+    error = (a * (1 - a) / 52 + b * (1 - b) / 52) ** 0.5
+    assert (low, high) == pytest.approx((a - b - 1.959964 * error, a - b + 1.959964 * error), abs=1e-6)
+    assert difference_interval(5, 5, 0, 5)[1] <= 1.0

@@ -130,7 +130,7 @@ def test_what_cannot_start_is_refused():
 def test_launching_loads_no_tensorflow():
     code = (
         "from kcnn.distribute import launch, cluster; import sys;"
-        "launch(1, ['true']); cluster.cluster(); assert not {'tensorflow', 'keras'} & set(sys.modules)"
+        "launch(1, ['true']); cluster.detect_cluster(); assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run(python(code), check=True, env={**os.environ, "TF_CONFIG": ""})
 

@@ -1,4 +1,4 @@
-"""Pictures with any number of labels: from a CSV or from class folders that share pictures, trained and used."""
+"""Images with any number of labels: from a CSV or from class folders that share images, trained and used."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from kcnn import data, statistics
 from kcnn.data.splits import split_indices
 from kcnn.export.formats import export_model
 from kcnn.export.verification import verify_exports
-from tests.runs.photos import picture, sizes
+from tests.runs.photos import save_image, sizes
 from tests.runs.test_use import kcnn_command
 from tests.runs.training import train_with as train
 
@@ -21,7 +21,7 @@ CLASSES = ("dark", "left", "top")
 
 
 def marked(count, seed=0):
-    """Grey pictures 16x16 with a bright bar on the left, at the top, both or none; dark ones have less light."""
+    """Gray images 16x16 with a bright bar on the left, at the top, both or none; dark ones have less light."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, (count, 3))
     images = np.where(labels[:, 0, None, None] == 1, 40, 160) + rng.integers(-20, 20, (count, 16, 16))
@@ -32,7 +32,7 @@ def marked(count, seed=0):
 
 @pytest.fixture
 def table(tmp_path):
-    """A CSV of labels by name, its pictures beside it."""
+    """A CSV of labels by name, its images beside it."""
     images, labels = marked(60)
     (tmp_path / "pictures").mkdir()
     with (tmp_path / "labels.csv").open("w", newline="") as file:
@@ -46,7 +46,7 @@ def table(tmp_path):
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """A run on 400 pictures of three labels, and what it learned from."""
+    """A run on 400 images of three labels, and its dataset."""
     served = data.load(marked(400), classes=CLASSES, input_shape=(32, 32, 1), batch_size=16, multi_label=True)
     folder = tmp_path_factory.mktemp("several") / "run"
     run = train("lenet5.modern", served, out=folder, epochs=8, learning_rate=3e-3, recipe_overrides={"batch_size": 16})
@@ -62,33 +62,33 @@ def all_rows(found):
     return {name: label for split in found.splits.values() for name, label in rows(split).items()}
 
 
-def test_a_csv_of_names_gives_each_picture_its_labels(table):
+def test_read_csv_of_names_gives_each_image_its_labels(table):
     found = data.load(table, input_shape=(16, 16, 1), multi_label=True)
     assert found.classes == CLASSES
     assert found.multi_label
-    wanted = {f"{i}.png": row.tolist() for i, row in enumerate(marked(60)[1])}
-    assert all_rows(found) == wanted
+    expected = {f"{i}.png": row.tolist() for i, row in enumerate(marked(60)[1])}
+    assert all_rows(found) == expected
     pixels, labels = next(iter(found.test))
     assert labels.shape == (len(pixels), 3)
 
 
-def test_a_csv_of_columns_and_one_of_a_row_per_label_say_the_same(table):
-    wanted = all_rows(data.load(table, input_shape=(16, 16, 1), multi_label=True))
+def test_read_csv_of_columns_or_of_a_row_per_label_is_the_same(table):
+    expected = all_rows(data.load(table, input_shape=(16, 16, 1), multi_label=True))
     columns, long = table.with_name("columns.csv"), table.with_name("long.csv")
-    lines = [f"pictures/{name},{','.join(map(str, row))}" for name, row in wanted.items()]
+    lines = [f"pictures/{name},{','.join(map(str, row))}" for name, row in expected.items()]
     columns.write_text("\n".join(["file,dark,left,top", *lines]))
     pairs = [
         f"pictures/{name},{CLASSES[n]}"
-        for name, row in wanted.items()
+        for name, row in expected.items()
         for n in (np.flatnonzero(row) if any(row) else ())
     ]
     long.write_text("\n".join(["file,label", *pairs]))
-    assert all_rows(data.load(columns, input_shape=(16, 16, 1), multi_label=True)) == wanted
-    labelled = {name: row for name, row in wanted.items() if any(row)}
-    assert all_rows(data.load(long, input_shape=(16, 16, 1), multi_label=True)) == labelled
+    assert all_rows(data.load(columns, input_shape=(16, 16, 1), multi_label=True)) == expected
+    labeled = {name: row for name, row in expected.items() if any(row)}
+    assert all_rows(data.load(long, input_shape=(16, 16, 1), multi_label=True)) == labeled
 
 
-def test_a_csv_may_say_which_split_a_picture_is_of(table):
+def test_read_csv_takes_splits(table):
     lines = table.read_text().splitlines()
     words = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
     split = table.with_name("split.csv")
@@ -97,7 +97,7 @@ def test_a_csv_may_say_which_split_a_picture_is_of(table):
     assert sizes(found) == {"train": 40, "validation": 10, "test": 10}
 
 
-def test_a_csv_with_one_label_a_picture_needs_no_word_for_it(photos):
+def test_read_csv_with_one_label_per_image_needs_no_option(photos):
     lines = [f"{path.relative_to(photos)},{path.parent.name}" for path in sorted(photos.rglob("*.*"))]
     (photos / "one.csv").write_text("\n".join(["file,class", *lines]))
     found = data.load(photos / "one.csv", input_shape=(8, 8, 3))
@@ -105,7 +105,7 @@ def test_a_csv_with_one_label_a_picture_needs_no_word_for_it(photos):
     assert sorted(np.concatenate([split.labels for split in found.splits.values()])) == [0] * 10 + [1] * 10
 
 
-def test_a_picture_in_several_class_folders_has_the_labels_of_all(photos):
+def test_merge_folders_gives_an_image_in_several_folders_all_labels(photos):
     shutil.copy(photos / "red" / "0.jpg", photos / "blue" / "both.jpg")
     shutil.copy(photos / "red" / "0.jpg", photos / "red" / "both.jpg")
     for path in (photos / "red").iterdir():
@@ -119,42 +119,47 @@ def test_a_picture_in_several_class_folders_has_the_labels_of_all(photos):
     ("text", "says"),
     [
         ("", "is empty; a CSV of labels has a header"),
-        ("file,labels\n", "has no pictures"),
+        ("file,labels\n", "has no images"),
         ("file\npictures/1.png\n", "has no labels"),
         ("pictures/1.png,left\npictures/2.png,top\n", "has no header"),
-        ("file,a,b\npictures/1.png,1,maybe\n", "row 2: 'maybe' under 'b' is not 0 or 1"),
-        ("file,labels\npictures/1.png\n", "row 2: 1 fields, and the header has 2"),
-        ("file,labels,split\npictures/1.png,left,tomorrow\n", "row 2: a split is called train, validation or test"),
-        ("file,labels\nnowhere/1.png,left;top\n", "names 1 pictures, and none is there, such as .*nowhere/1.png"),
-        ("file,labels\npictures/1.png,left\npictures/2.png,left\n", "has one class, 'left'"),
+        ("file,a,b\npictures/1.png,1,maybe\n", "row 2: expected 0 or 1 in 'b', got 'maybe'"),
+        ("file,labels\npictures/1.png\n", "row 2: 1 cells, but the header has 2"),
+        ("file,labels,split\npictures/1.png,left,tomorrow\n", "row 2: a split is train, validation or test, got"),
+        ("file,labels\nnowhere/1.png,left;top\n", "names 1 images, and none of them exists, such as .*nowhere/1.png"),
+        (
+            "file,labels\npictures/1.png,left\npictures/2.png,left\n",
+            r"the dataset has only one class \('left'\); at least two are required",
+        ),
     ],
 )
-def test_a_csv_that_cannot_be_learned_from_says_what_and_where(text, says, table):
+def test_read_csv_names_what_is_wrong_and_where(text, says, table):
     table.write_text(text)
     with pytest.raises(ValueError, match=says):
         data.load(table, input_shape=(16, 16, 1), multi_label=True)
 
 
-def test_several_labels_where_one_is_wanted_are_refused_with_what_to_do(table):
-    with pytest.raises(ValueError, match=r"has (the labels|no label).*not one; .*give --multi-label"):
+def test_check_labels_refuses_several_labels_without_multi_label(table):
+    with pytest.raises(
+        ValueError, match=r"expected one label per image, but .* has (the labels|no label).*; .*use --multi-label"
+    ):
         data.load(table, input_shape=(16, 16, 1))
 
 
-def test_different_pictures_of_one_name_are_not_taken_for_one(photos):
-    with pytest.raises(ValueError, match=r"are different pictures: .* the same name in two class folders"):
+def test_merge_folders_refuses_different_images_of_one_name(photos):
+    with pytest.raises(ValueError, match=r"are different images: .* the same name in two class folders"):
         data.load(photos, input_shape=(8, 8, 3), multi_label=True)
 
 
-def test_pictures_of_one_label_each_may_be_learned_as_several_with_a_note(photos):
+def test_load_multi_label_warns_if_no_image_has_more_than_one_label(photos):
     for path in (photos / "red").iterdir():
         path.rename(path.with_name(f"r{path.name}"))
     found = data.load(photos, input_shape=(8, 8, 3), multi_label=True)
-    assert "no picture has more than one label" in found.warnings
+    assert "no image has more than one label" in found.warnings
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_every_label_keeps_its_share_in_a_cut(share, seed):
+def test_split_indices_keeps_the_share_of_every_label(share, seed):
     rng = np.random.default_rng(5)
     labels = (rng.random((500, 6)) < [0.5, 0.3, 0.2, 0.1, 0.05, 0.01]).astype("int64")
     stay, go = split_indices(labels, round(share * 500), seed, "abcdef")
@@ -167,7 +172,7 @@ def test_every_label_keeps_its_share_in_a_cut(share, seed):
     assert list(go) == list(split_indices(labels, round(share * 500), seed, "abcdef")[1])
 
 
-def test_a_threshold_stands_midway_between_what_has_the_label_and_what_has_not():
+def test_choose_thresholds_is_midway_between_positives_and_negatives():
     found = np.array([[0.1, 0.9], [0.2, 0.2], [0.6, 0.8], [0.8, 0.1]])
     truth = np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
     assert statistics.choose_thresholds(found, truth) == pytest.approx([0.4, 0.5])  # of the second class there is none
@@ -182,7 +187,7 @@ def test_average_precision_is_the_mean_of_precisions_at_each_hit():
     assert statistics.average_precision(found, np.zeros((4, 1))) == [None]
 
 
-def test_a_network_learns_several_labels_and_its_folder_tells(learned):
+def test_train_learns_several_labels_and_writes_their_metrics(learned):
     run, served = learned
     found = run.metrics
     assert found["mean_average_precision"] > 0.95
@@ -192,19 +197,19 @@ def test_a_network_learns_several_labels_and_its_folder_tells(learned):
     for row in found["per_class"].values():
         assert 0 < row["threshold"] < 1
         assert row["average_precision"] > 0.9
-    card = kcnn.load_model(run.folder / "model.keras").metadata
-    assert card["multi_label"]
-    assert card["thresholds"] == [row["threshold"] for row in found["per_class"].values()]
+    metadata = kcnn.load_model(run.folder / "model.keras").metadata
+    assert metadata["multi_label"]
+    assert metadata["thresholds"] == [row["threshold"] for row in found["per_class"].values()]
     assert run.history[-1]["val_average_precision"] > 0.9
     assert (run.folder / "average_precision.png").stat().st_size > 1000
     assert not (run.folder / "confusion.png").exists()
     assert found["test_images"] == len(served.splits["test"])
 
 
-def test_exported_files_give_the_same_labels_and_know_their_thresholds(learned, tmp_path):
+def test_export_gives_the_same_labels_and_keeps_thresholds(learned, tmp_path):
     run, served = learned
     model = kcnn.load_model(run.folder / "model.keras")
-    examples = served.splits["train"].full(np.arange(50))[0]
+    examples = served.splits["train"].read_batch(np.arange(50))[0]
     formats = ("litert", "litert-int8", "onnx", "keras")
     files = {name: export_model(model, tmp_path / name / name, name, calibration_images=examples) for name in formats}
     ours, *theirs = verify_exports(files, model, run.folder / "model.keras", served.test)
@@ -213,9 +218,9 @@ def test_exported_files_give_the_same_labels_and_know_their_thresholds(learned, 
         assert one.agreement >= (0.8 if one.name == "litert-int8" else 1.0), one
 
 
-def test_predict_and_evaluate_tell_labels(learned, tmp_path):
+def test_predict_prints_labels(learned, tmp_path):
     run, served = learned
-    pixels, labels = served.splits["test"].full(np.array([0]))
+    pixels, labels = served.splits["test"].read_batch(np.array([0]))
     Image.fromarray(pixels[0, ..., 0]).save(tmp_path / "one.png")
     phone = export_model(kcnn.load_model(run.folder / "model.keras"), tmp_path / "phone")
     said = []
@@ -227,10 +232,10 @@ def test_predict_and_evaluate_tell_labels(learned, tmp_path):
     assert set(said[0]["probabilities"]) == set(CLASSES)
 
 
-def test_weights_with_their_head_bring_the_kind_of_answer_along(learned, tmp_path):
+def test_build_with_weights_of_a_multi_label_head_is_multi_label(learned, tmp_path):
     run, _ = learned
     trained = kcnn.load_model(run.folder / "model.keras")
-    kcnn.weights.save(trained, tmp_path / "own.safetensors")
+    kcnn.weights.save_weights(trained, tmp_path / "own.safetensors")
     model = kcnn.build("lenet5.modern", input_shape=(32, 32, 1), classes=3, weights=tmp_path / "own.safetensors")
     assert model.metadata["multi_label"]
     assert model.metadata["thresholds"] == trained.metadata["thresholds"]
@@ -239,13 +244,13 @@ def test_weights_with_their_head_bring_the_kind_of_answer_along(learned, tmp_pat
     one = data.load((images, labels[:, 0] + labels[:, 1]), input_shape=(32, 32, 1))
     found = train("lenet5.modern", one, out=tmp_path / "run", weights=tmp_path / "own.safetensors", epochs=1)
     assert "confusion" in found.metrics
-    card = kcnn.load_model(tmp_path / "run" / "model.keras").metadata
-    assert not card["multi_label"]
-    assert not card["thresholds"]
+    metadata = kcnn.load_model(tmp_path / "run" / "model.keras").metadata
+    assert not metadata["multi_label"]
+    assert not metadata["thresholds"]
 
 
 def test_train_and_evaluate_commands_take_a_csv(table, tmp_path):
-    words = ("--data", table, "--multi-label", "--input", "32x32x1", "--epochs", "1", "--out", tmp_path / "run")
+    words = ("--data", table, "--multi-label", "--input-size", "32x32x1", "--epochs", "1", "--out", tmp_path / "run")
     done = kcnn_command("train", "lenet5.modern", *words)
     assert done.returncode == 0, done.stderr
     assert "mean average precision" in done.stdout
@@ -256,7 +261,7 @@ def test_train_and_evaluate_commands_take_a_csv(table, tmp_path):
     assert kcnn_command("runs", tmp_path).returncode == 0
 
 
-def test_several_labels_are_mixed_as_shares(learned, tmp_path):
+def test_train_mixes_several_labels(learned, tmp_path):
     _, served = learned
     mixed = train(
         "lenet5.modern", served, out=tmp_path / "run", epochs=1, recipe_overrides={"mixup": 0.2, "cutmix": 1.0}
@@ -264,7 +269,7 @@ def test_several_labels_are_mixed_as_shares(learned, tmp_path):
     assert np.isfinite(mixed.metrics["loss"])
 
 
-def test_what_is_for_one_label_is_refused(learned, tmp_path):
+def test_train_refuses_what_needs_one_label_per_image(learned, tmp_path):
     _, served = learned
     with pytest.raises(ValueError, match="class_weights are for pictures of one label each"):
         train("lenet5.modern", served, out=tmp_path, recipe_overrides={"class_weights": "balanced"})
@@ -275,16 +280,18 @@ def test_what_is_for_one_label_is_refused(learned, tmp_path):
         train("lenet5.modern", one, out=tmp_path, multi_label=True)
 
 
-def test_photos_of_several_labels_are_transferred(tmp_path):
+def test_transfer_takes_images_of_several_labels(tmp_path):
     images, labels = marked(60, seed=3)
     lines = []
     for i, (image, row) in enumerate(zip(images, labels, strict=True)):
-        picture(tmp_path / "own" / f"{i}.png", tuple(int(image.mean() * (1 + row[n]) / 2) for n in range(3)), (16, 16))
+        save_image(
+            tmp_path / "own" / f"{i}.png", tuple(int(image.mean() * (1 + row[n]) / 2) for n in range(3)), (16, 16)
+        )
         lines.append(f"{i}.png,{','.join(map(str, row))}")
     (tmp_path / "own" / "labels.csv").write_text("\n".join(["file,dark,left,top", *lines]))
     model = kcnn.build("lenet5.modern", input_shape=(32, 32, 3), classes=4, seed=0)
-    kcnn.weights.save(model, tmp_path / "body.safetensors")
-    words = ("--network", "lenet5.modern", "--weights", "body.safetensors", "--input", "32x32", "--multi-label")
+    kcnn.weights.save_weights(model, tmp_path / "body.safetensors")
+    words = ("--network", "lenet5.modern", "--weights", "body.safetensors", "--input-size", "32x32", "--multi-label")
     done = kcnn_command(
         *("transfer", "--data", "own/labels.csv", *words, "--head-epochs", "1", "--epochs", "1", "--out", "out"),
         cwd=tmp_path,
@@ -293,5 +300,5 @@ def test_photos_of_several_labels_are_transferred(tmp_path):
     assert "mean AP" in done.stdout
     assert (tmp_path / "out" / "phone.tflite").exists()
     page = (tmp_path / "out" / "report.html").read_text()
-    for words in ("lenet5.modern moved to own/labels.csv", "mean AP", "every label right", "average precision"):
+    for words in ("lenet5.modern fine-tuned on own/labels.csv", "mean AP", "subset accuracy", "average precision"):
         assert words in page

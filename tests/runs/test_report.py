@@ -1,4 +1,4 @@
-"""A run ends as one page that stands by itself, and two runs differ by more than noise or they do not."""
+"""A run ends as one page that stands by itself, and the difference of two runs comes with its interval."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(page):
     assert not re.findall(r'(?:src|href)="(?!data:)', text.replace('xlink:href="#', ""))
     assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text).replace("http://www.w3.org", "")
     assert len(text) < 5_000_000
-    for words in ("convnet on digits", "What was taken for what", "Expected calibration error", "To do it again"):
+    for words in ("convnet on digits", "Confusion matrix", "Expected calibration error", "Reproduce"):
         assert words in text
     for tag in re.findall(r"<img[^>]*>", text):
         assert 'alt="' in tag
@@ -92,7 +92,7 @@ def test_several_labels_have_a_page_too(tmp_path):
     train("convnet", (pixels, labels), out=tmp_path, epochs=1, multi_label=True, input_shape=(16, 16, 3))
     text = write_report(tmp_path).read_text()
     assert "average precision" in text
-    assert "What was taken for what" not in text
+    assert "Confusion matrix" not in text
 
 
 def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
@@ -105,7 +105,7 @@ def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
     with pytest.raises(ValueError, match=r"test.npz is damaged"):
         write_report(copy)
     (copy / evidence.FILE).unlink()
-    assert "What was taken for what" in write_report(copy).read_text(), "an older run has a page without pictures"
+    assert "Confusion matrix" in write_report(copy).read_text(), "an older run has a page without pictures"
 
 
 @pytest.mark.parametrize("text", ["null", "[]", '{"request": {}}'])
@@ -124,7 +124,7 @@ def test_a_run_that_has_lost_its_epochs_says_so(run, tmp_path):
         write_report(copy)
 
 
-@pytest.mark.parametrize("text", ["[1]", '{"said": 5, "command": "", "versions": {}}', '{"said": "A?"}', "{}"])
+@pytest.mark.parametrize("text", ["[1]", '{"text": 5, "command": "", "versions": {}}', '{"text": "A?"}', "{}"])
 def test_a_damaged_note_of_an_experiment_is_refused_by_name(tmp_path, text):
     (tmp_path / "experiment.json").write_text(text)
     with pytest.raises(ValueError, match=r"experiment\.json is damaged"):
@@ -134,7 +134,7 @@ def test_a_damaged_note_of_an_experiment_is_refused_by_name(tmp_path, text):
 def test_a_damaged_picture_of_an_experiment_is_refused_by_name(tmp_path):
     from matplotlib.figure import Figure
 
-    (tmp_path / "experiment.json").write_text('{"said": "A?", "command": "", "versions": {}}')
+    (tmp_path / "experiment.json").write_text('{"text": "A?", "command": "", "versions": {}}')
     figures.save_figure(Figure(), tmp_path / "whole.png")
     whole = (tmp_path / "whole.png").read_bytes()
     for some in (b"", b"hello", whole[:20], whole[: len(whole) // 2]):
@@ -156,9 +156,9 @@ def test_the_page_of_several_runs_leads_to_a_run_whatever_its_name(run, tmp_path
 def test_a_page_without_numbers_to_press_does_not_hold_the_pictures_behind_them(run, page, tmp_path, monkeypatch):
     monkeypatch.setattr("kcnn.reports.pages.ROOM", 9)
     without = write_report(run, tmp_path / "page.html").read_text()
-    assert "What was taken for what" not in without
+    assert "Confusion matrix" not in without
     assert len(without) < len(page.read_text()) / 2
-    assert "The most confident mistakes" in without
+    assert "Most confident errors" in without
 
 
 def test_runs_that_cannot_be_paired_are_not_said_to_be_of_other_pictures(run, tmp_path):
@@ -166,7 +166,7 @@ def test_runs_that_cannot_be_paired_are_not_said_to_be_of_other_pictures(run, tm
     (copy / evidence.FILE).unlink()
     (one,) = compare_runs([run, copy]).differences
     assert not one.paired
-    assert "points, unpaired, p = 1" in str(one)
+    assert "unpaired), not significant (p = 1)" in str(one)
 
 
 def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tmp_path):
@@ -209,7 +209,7 @@ def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tm
 
 
 def test_records_below_other_words_are_tables_of_their_own(tmp_path):
-    (tmp_path / "experiment.json").write_text('{"said": "A?", "command": "", "versions": {}}')
+    (tmp_path / "experiment.json").write_text('{"text": "A?", "command": "", "versions": {}}')
     told = {
         "networks": {"plain20": {"error": [0.5, 0.25]}, "plain56": {"error": [0.125, 0.75]}},
         "differences": {"training error": [{"claim": "deeper is worse", "said": "shown"}], "test error": [{"low": 3}]},
@@ -237,11 +237,15 @@ def test_the_same_run_twice_is_no_difference_and_a_worse_one_is(run, tmp_path):
     found = compare_runs([run, tmp_path / "same", tmp_path / "worse"])
     same, worse, _ = found.differences
     assert (same.points, same.p, same.significant) == (0.0, 1.0, False)
-    assert str(same).endswith("noise: no difference is shown")
+    assert str(same).endswith("not significant (p = 1)")
+    assert same.low < 0 < same.high
+    assert worse.low <= worse.points <= worse.high
+    assert str(worse).endswith(f"significant (p = {worse.p:.2g})")
+    assert not any("noise" in str(one) for one in found.differences)
     assert worse.paired
     assert worse.significant
     assert worse.points > 10
-    with pytest.raises(ValueError, match="two runs or more"):
+    with pytest.raises(ValueError, match="at least 2 runs"):
         compare_runs([run])
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
         compare_runs([run, tmp_path])
@@ -254,7 +258,7 @@ def test_runs_with_other_classes_are_not_tested_for_a_difference(run, tmp_path):
     (other / run_directory.METRICS).write_text(json.dumps(told))
     (one,) = compare_runs([run, other]).differences
     assert not one.significant
-    assert str(one).endswith("not compared: their classes are not the same")
+    assert str(one).endswith("not compared, their classes differ")
 
 
 def test_mcnemars_test_is_the_exact_one(run, tmp_path):
@@ -273,7 +277,7 @@ def test_mcnemars_test_is_the_exact_one(run, tmp_path):
 def test_the_page_opens_without_an_error_and_a_cell_shows_its_pictures(run, page, width, scheme):
     wrong = next(one for one in evidence.read_evidence(run).samples if not one.correct)
     with opened(page, width, scheme) as tab:
-        cell = tab.locator(f'button[data-truth="{wrong.truth}"][data-said="{wrong.predicted}"]')
+        cell = tab.locator(f'button[data-truth="{wrong.truth}"][data-predicted="{wrong.predicted}"]')
         cell.focus()
         tab.keyboard.press("Enter")
         count = int(cell.locator("b").text_content())

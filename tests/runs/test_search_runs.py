@@ -96,22 +96,22 @@ def test_the_command_searches_and_writes_a_page(tmp_path):
         "stack",
         "--data",
         "digits",
-        "--input",
+        "--input-size",
         "8x8x1",
         "--trials",
         "2",
         "--epochs",
         "1",
-        "--seeds",
+        "--final-seeds",
         "0",
     ]
     kcnn = [sys.executable, "-c", "from kcnn.cli import main; main()"]
-    given = ["--try", "conv1.kernel=3,5,3x5", "--tune", "learning_rate=1e-3..1e-2,log", "--out", str(tmp_path)]
+    given = ["--choice", "conv1.kernel=3,5,3x5", "--recipe-choice", "learning_rate=1e-3..1e-2,log", "--out", str(tmp_path)]
     done = subprocess.run([*kcnn, *words, *given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "3 points, 3 feasible" in done.stdout
     assert "2 trials: 2 ok" in done.stdout
-    done = subprocess.run([*kcnn, "search-report", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*kcnn, "report", str(tmp_path)], capture_output=True, text=True, check=False)
     assert (tmp_path / "report.html").exists(), done.stderr
     done = subprocess.run([*kcnn, *words, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
