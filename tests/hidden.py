@@ -1,4 +1,4 @@
-"""Code run in a process of its own, as if TensorFlow were not installed, on another backend of Keras'."""
+"""Run code in a process of its own as if TensorFlow were not installed, on another backend of Keras."""
 
 import os
 import subprocess
@@ -16,10 +16,10 @@ sys.meta_path.insert(0, Hidden())
 """
 
 
-def run(code: str, *words: str, backend: str, cwd: object) -> str:
-    """What the code prints; an AssertionError with its error where it fails."""
+def run(code: str, *arguments: str, backend: str, cwd: object) -> str:
+    """Return what the code prints; raise an AssertionError with its error where it fails."""
     done = subprocess.run(
-        [sys.executable, "-c", HIDE + code, *words],
+        [sys.executable, "-c", HIDE + code, *arguments],
         env={**os.environ, "KERAS_BACKEND": backend},
         cwd=cwd,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The same networks on Keras' other backends, each in a process of its own."""
+"""Networks on the other backends of Keras, each in a process of its own."""
 
 from importlib.util import find_spec
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests import hidden
 
-CODE = """
+BUILD = """
 import sys
 import keras, kcnn, numpy as np
 assert keras.backend.backend() == sys.argv[1]
@@ -20,7 +20,7 @@ assert history["loss"][-1] < history["loss"][0], history["loss"]
 assert {"aux1_loss", "aux2_accuracy"} <= set(history), history
 assert np.isfinite(model.predict(x, verbose=0)).all()
 model.save("model.keras")
-assert np.allclose(kcnn.load("model.keras").predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-4)
+assert np.allclose(kcnn.load_model("model.keras").predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-4)
 names = ("googlenet", "googlenet.torchvision", "resnet18", "mobilenet_v2", "lenet5")
 for name in (*names, "alexnet.torchvision", "resnet20", "mobilenet_v3_small"):
     side = max(32, kcnn.min_input_size(name))
@@ -35,44 +35,44 @@ assert "tensorflow" not in sys.modules
 
 @pytest.mark.every
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_googlenet_builds_trains_and_predicts_on_another_backend_without_tensorflow(backend, tmp_path):
+def test_build_on_another_backend_needs_no_tensorflow(backend, tmp_path):
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    hidden.run(CODE, backend, backend=backend, cwd=tmp_path)
+    hidden.run(BUILD, backend, backend=backend, cwd=tmp_path)
 
 
-MOVED = """
+FINE_TUNE = """
 import sys
 import keras, kcnn, numpy as np
-from kcnn.explain import Statistics, activations, grad_cam, measured_field, occlusion
-from kcnn.training import audit_weights as ledger, unfreeze
-from kcnn.fine_tuning import new_head
-from kcnn.training import resolve_lr_multipliers as rates
-from kcnn.training import feature_cache
-from kcnn.training import sgd
+from kcnn import ModelSpec
+from kcnn.explain import TrainingStatistics, activations, grad_cam, measure_receptive_field, occlusion
+from kcnn.fine_tuning import replace_head
+from kcnn.training import audit_weights, feature_cache, resolve_lr_multipliers, sgd, unfreeze
 assert keras.backend.backend() == sys.argv[1]
-model = prepare("resnet20", classes=["a", "b"], units=1, input_shape=(16, 16, 1), seed=0)
+spec = ModelSpec(network="resnet20", options={"units": 1}, input_shape=(16, 16, 1))
+model = replace_head(spec, classes=["a", "b"], seed=0)
 unfreeze(model, 1)
-factors = rates(model, {"stage3_*": 0.0, "head": 1.0})
+factors = resolve_lr_multipliers(model, {"stage3_*": 0.0, "head": 1.0})
 model.compile(sgd(0.1, lr_multipliers=factors), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 x = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1)).astype("float32")
-with ledger(model) as rows:
+with audit_weights(model) as rows:
     model.fit(x, np.arange(8) % 2, verbose=0)
-assert {row.tensor for row in rows if row.moved} == {"logits/kernel", "logits/bias"}
+assert {row.tensor for row in rows if row.changed} == {"logits/kernel", "logits/bias"}
 assert {row.tensor for row in rows if row.allowed} > {"stage3_unit1_a/kernel"}
-cut = features.cut(model)
-body = keras.Model(model.inputs[0], model.get_layer(cut).output)
-again = features.head_on(model, cut).predict(body.predict(x, verbose=0), verbose=0)
-assert np.allclose(again, model.predict(x, verbose=0), atol=1e-5)
+layer = feature_cache.find_frozen_output(model)
+frozen = keras.Model(model.inputs[0], model.get_layer(layer).output)
+logits = feature_cache.build_head(model, layer).predict(frozen.predict(x, verbose=0), verbose=0)
+assert np.allclose(logits, model.predict(x, verbose=0), atol=1e-5)
 heat = grad_cam(model, x)
 assert heat.shape == (8, 16, 16) and heat.min() >= 0 and 0 < heat.max() <= 1
 assert grad_cam(model, x, layer="stage2_unit1_a").shape == (8, 16, 16)
 assert activations(model, x, "stage?_unit1")["stage3_unit1"].shape == (8, 4, 4, 64)
 assert occlusion(model, x[:2], patch=8).shape == (2, 16, 16)
-assert measured_field(model, "stage2_unit1").agrees and measured_field(kcnn.optimize_for_inference(model), "stage1_unit1_b").agrees
-watch = Statistics(x[:4], np.arange(4) % 2, path="statistics.csv", every=2)
-model.fit(x, np.arange(8) % 2, verbose=0, batch_size=2, callbacks=[watch])
-norms = {(row["step"], row["layer"]): row["gradient_norm"] for row in watch.rows}
+assert measure_receptive_field(model, "stage2_unit1").agrees
+assert measure_receptive_field(kcnn.optimize_for_inference(model), "stage1_unit1_b").agrees
+statistics = TrainingStatistics(x[:4], np.arange(4) % 2, path="statistics.csv", every=2)
+model.fit(x, np.arange(8) % 2, verbose=0, batch_size=2, callbacks=[statistics])
+norms = {(row["step"], row["layer"]): row["gradient_norm"] for row in statistics.rows}
 assert {step for step, _ in norms} == {3, 5}, norms  # one step was done before
 assert norms[3, "logits"] > 0 and norms[3, "logits"] != norms[5, "logits"], norms
 assert norms[3, "stem"] is None
@@ -82,13 +82,13 @@ assert "tensorflow" not in sys.modules
 
 @pytest.mark.every
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_a_network_is_moved_on_another_backend_without_tensorflow(backend, tmp_path):
+def test_fine_tuning_on_another_backend_needs_no_tensorflow(backend, tmp_path):
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    hidden.run(MOVED, backend, backend=backend, cwd=tmp_path)
+    hidden.run(FINE_TUNE, backend, backend=backend, cwd=tmp_path)
 
 
-SEVERAL = """
+MULTI_LABEL = """
 import sys
 import keras, kcnn, numpy as np
 from kcnn import data, training
@@ -97,9 +97,9 @@ labels = np.random.default_rng(0).integers(0, 2, (160, 2))
 images = np.full((160, 8, 8, 1), 60, "uint8")
 images[labels[:, 0] == 1, :4] += 120
 images[labels[:, 1] == 1, 4:] += 120
-served = data.load((images, labels), input_shape=(32, 32, 1), batch_size=16, multi_label=True)
+dataset = data.load((images, labels), input_shape=(32, 32, 1), batch_size=16, multi_label=True)
 run = training.train(
-    "lenet5.modern", served, training.TrainConfig(epochs=6, batch_size=16, learning_rate=3e-3), out="run"
+    "lenet5.modern", dataset, training.TrainConfig(epochs=6, batch_size=16, learning_rate=3e-3), out="run"
 )
 assert run.metrics["mean_average_precision"] > 0.9, run.metrics
 assert run.history[-1]["val_average_precision"] > 0.9, run.history
@@ -109,7 +109,7 @@ assert "tensorflow" not in sys.modules
 
 @pytest.mark.every
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_several_labels_are_learned_on_another_backend_without_tensorflow(backend, tmp_path):
+def test_multi_label_training_on_another_backend_needs_no_tensorflow(backend, tmp_path):
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    hidden.run(SEVERAL, backend, backend=backend, cwd=tmp_path)
+    hidden.run(MULTI_LABEL, backend, backend=backend, cwd=tmp_path)
