@@ -69,15 +69,15 @@ def replay(
     Returns:
         The values of `outputs`.
     """
-    made: dict[int, Any] = {id(tensor): value for tensor, value in values}
-    known = set(made)
+    computed: dict[int, Any] = {id(tensor): value for tensor, value in values}
+    known = set(computed)
     for tensor in topological_order(*outputs, sources=lambda one: () if id(one) in known else producers(one)):
-        if id(tensor) in made:  # another output of one layer
+        if id(tensor) in computed:  # another output of one layer
             continue
         node = _node(tensor)
-        results = call(tensor, *node.arguments.fill_in(made))
-        made.update(zip(map(id, node.output_tensors), keras.tree.flatten(results), strict=True))
-    return [made[id(tensor)] for tensor in outputs]
+        results = call(tensor, *node.arguments.fill_in(computed))
+        computed.update(zip(map(id, node.output_tensors), keras.tree.flatten(results), strict=True))
+    return [computed[id(tensor)] for tensor in outputs]
 
 
 @contextmanager

@@ -117,9 +117,9 @@ def _read_by_layer(root: Any) -> Iterator[tuple[str, Arrays]]:
 
 def _read_groups(root: Any, group_names: dict[str, str]) -> Iterator[tuple[str, Arrays]]:
     """Keras 3's groups by kind and number; a layer's own name is an attribute, or in the model's config."""
-    found: list[tuple[str, Any]] = []
-    root.visititems(lambda path, group: found.append((path, group)) if path.endswith("/vars") and len(group) else None)
-    for path, group in found:
+    groups: list[tuple[str, Any]] = []
+    root.visititems(lambda path, group: groups.append((path, group)) if path.endswith("/vars") and len(group) else None)
+    for path, group in groups:
         where = path.removesuffix("/vars")
         if where.startswith(("optimizer", "metrics")) or "seed_generator" in where:
             continue

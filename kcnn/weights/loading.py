@@ -127,9 +127,7 @@ def trace_metadata(metadata: Mapping[str, Any], **changes: Any) -> Graph | None:
     try:
         spec = ModelSpec.from_json(metadata["spec"])
     except UnknownNameError as error:  # such as an op of a plugin
-        raise ValueError(
-            f"cannot read the spec of the model: {error}; pass weights= to kcnn.build instead"
-        ) from None
+        raise ValueError(f"cannot read the spec of the model: {error}; pass weights= to kcnn.build instead") from None
     name = f"{metadata['distribution']}:{spec.title.rpartition(':')[2]}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an override without effect was reported when the model was built

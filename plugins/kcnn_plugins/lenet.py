@@ -127,7 +127,7 @@ def subsample(x, name):
     return scaled_tanh(apply(ScaleShift(), x, name=name), name)
 
 
-def paper(x):
+def original(x):
     """Apply C1, S2, sparse C3, S4, C5 (figure 2): 32x32 -> 28 -> 14 -> 10 -> 5 -> 1."""
     linear_conv = partial(conv, kernel=5, padding="valid", activation=None)
     x = subsample(scaled_tanh(linear_conv(x, 6, name="c1"), "c1"), "s2")
@@ -149,7 +149,7 @@ def modern(x, *, activation: str = "tanh"):
 
 
 lenet5 = Architecture(
-    backbone=paper,
+    backbone=original,
     head=rbf_head,
     input_shape=(32, 32, 1),
     classes=10,

@@ -114,12 +114,14 @@ def test_load_weights_without_a_top_reports_the_head_as_unused(file, convnet):
 def test_load_weights_finds_the_layers_of_a_part_of_a_numbered_network(tmp_path):
     theirs = keras.applications.InceptionV3(weights=None, input_shape=(75, 75, 3), classes=4)
     theirs.save_weights(tmp_path / "theirs.weights.h5")
-    whole = kcnn.build("inception_v3.keras", classes=4, input_shape=(75, 75, 3), weights=tmp_path / "theirs.weights.h5")
+    complete = kcnn.build(
+        "inception_v3.keras", classes=4, input_shape=(75, 75, 3), weights=tmp_path / "theirs.weights.h5"
+    )
     part = kcnn.build(
         "inception_v3.keras", outputs=["mixed4_7x7_2"], input_shape=(75, 75, 3), weights=tmp_path / "theirs.weights.h5"
     )
     for layer in part.layers:
-        for a, b in zip(layer.get_weights(), whole.get_layer(layer.name).get_weights(), strict=True):
+        for a, b in zip(layer.get_weights(), complete.get_layer(layer.name).get_weights(), strict=True):
             assert (a == b).all(), layer.name
 
 
@@ -154,9 +156,7 @@ def test_load_weights_refuses_the_file_of_another_network(file):
     with pytest.raises(ValueError, match=r"belongs to another network: 0 tensors match; missing stem/kernel"):
         kcnn.build("resnet18", weights=file)
     save_file({"conv3/kernel": np.zeros(3, "float32")}, file)
-    with pytest.raises(
-        ValueError, match=r"another network: it has conv3, \.\.\., and no layer of this network"
-    ):
+    with pytest.raises(ValueError, match=r"another network: it has conv3, \.\.\., and no layer of this network"):
         kcnn.build("vgg11", input_shape=(32, 32, 3), weights=file)
 
 
@@ -364,7 +364,5 @@ def test_load_weights_refuses_an_op_of_a_plugin_in_the_metadata(file):
 
 def test_load_weights_refuses_a_file_of_the_old_format(file, convnet):
     save_file(load_file(file), file, {"card": json.dumps({"network": "convnet"})})
-    with pytest.raises(
-        ValueError, match=r"^\S+convnet.safetensors was written by an older version of kcnn in"
-    ):
+    with pytest.raises(ValueError, match=r"^\S+convnet.safetensors was written by an older version of kcnn in"):
         kcnn.load_weights(convnet, file)
