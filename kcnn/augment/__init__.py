@@ -1,7 +1,7 @@
-"""Data augmentation of training images, by whole batches inside tf.data.
+"""Data augmentation of training images, by batches inside tf.data.
 
-This room needs TensorFlow, but for the record `Augmentation`. Images are batches (n, rows, columns, 1 or 3) of
-0 to 255; seeds are stateless, int (2,).
+Everything but the record `Augmentation` needs TensorFlow. Images are batches (n, rows, columns, 1 or 3) of 0 to 255;
+seeds are stateless, int (2,).
 """
 
 import lazy_loader

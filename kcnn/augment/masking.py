@@ -1,4 +1,4 @@
-"""Work on those images of a batch that want it, and on no others."""
+"""Changes of some images of a batch."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,17 @@ import tensorflow as tf
 
 
 def apply_where(where: tf.Tensor, change: Callable[..., tf.Tensor], images: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
-    """The change done to the images of a batch where it is True, with their own of the values (n, ...)."""
+    """Change some images of a batch.
+
+    Args:
+        where: bool (n,).
+        change: Function of images and values.
+        images: (n, rows, columns, channels).
+        *values: (n, ...); the change gets those of its images.
+
+    Returns:
+        Images of the same shape.
+    """
     chosen = tf.where(where)
-    mine = [tf.gather_nd(value, chosen) for value in (images, *values)]
-    return tf.tensor_scatter_nd_update(images, chosen, change(*mine))
+    selected = [tf.gather_nd(value, chosen) for value in (images, *values)]
+    return tf.tensor_scatter_nd_update(images, chosen, change(*selected))

@@ -1,4 +1,4 @@
-"""Parts of images replaced, and images mixed with their labels."""
+"""Random erasing, MixUp and CutMix."""
 
 import math
 from typing import Any
@@ -12,9 +12,17 @@ AREA, RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # of an erased rectangle: arXiv:1708.
 
 
 def erase(images: tf.Tensor, seed: tf.Tensor, *, probability: float) -> tf.Tensor:
-    """Float32 images in each of which, with this probability, a rectangle becomes noise (arXiv:1708.04896).
+    """Replace a rectangle of some images by noise (arXiv:1708.04896).
 
-    The noise is drawn once for a batch: rectangles that overlap share it.
+    The noise is drawn once per batch: rectangles that overlap share it.
+
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        seed: int (2,).
+        probability: Of an image to get a rectangle.
+
+    Returns:
+        float32 of the same shape.
     """
     images = tf.cast(images, tf.float32)
     n, rows, columns = tf.unstack(tf.shape(images)[:3])
@@ -33,14 +41,27 @@ def erase(images: tf.Tensor, seed: tf.Tensor, *, probability: float) -> tf.Tenso
 
 
 def to_label_fractions(labels: tf.Tensor, classes: int) -> tf.Tensor:
-    """Labels as float32 (n, classes)."""
+    """Return labels as float32 (n, classes).
+
+    Args:
+        labels: Class numbers (n,), or (n, classes).
+        classes: Number of classes.
+    """
     return tf.cast(labels, tf.float32) if len(labels.shape) == 2 else tf.one_hot(labels, classes)
 
 
 def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
-    """Each image and its label blended with the one before by a weight from Beta(alpha, alpha) (arXiv:1710.09412).
+    """Blend each image and its label with the previous one (MixUp, arXiv:1710.09412).
 
-    Labels, numbers (n,) or 0 and 1 (n, classes), become float32 (n, classes).
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        labels: Class numbers (n,), or 0 and 1 (n, classes).
+        seed: int (2,).
+        alpha: The weight is drawn from Beta(alpha, alpha).
+        classes: Number of classes.
+
+    Returns:
+        Images float32 and labels float32 (n, classes).
     """
     images, targets = tf.cast(images, tf.float32), to_label_fractions(labels, classes)
     weight = beta(fold_in(seed, 0), tf.shape(images)[:1], alpha)
@@ -49,10 +70,17 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float
 
 
 def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
-    """Into each image a rectangle of the one before, its area from Beta(alpha, alpha) (arXiv:1905.04899).
+    """Paste a rectangle of the previous image into each image (CutMix, arXiv:1905.04899).
 
-    Labels, numbers (n,) or 0 and 1 (n, classes), become float32 (n, classes), shared by the pixels that the
-    edges leave of the rectangle.
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        labels: Class numbers (n,), or 0 and 1 (n, classes).
+        seed: int (2,).
+        alpha: The area is drawn from Beta(alpha, alpha).
+        classes: Number of classes.
+
+    Returns:
+        Images float32, and labels float32 (n, classes), weighted by the pixels that were pasted.
     """
     images, targets = tf.cast(images, tf.float32), to_label_fractions(labels, classes)
     n, rows, columns = tf.unstack(tf.shape(images)[:3])
@@ -60,18 +88,27 @@ def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: floa
     side = tf.sqrt(beta(fold_in(seed, 0), [n], alpha))
     starts, lengths = [], []
     for number, length in ((1, high), (2, wide)):
-        half, middle = side * length / 2, uniform(seed, number, [n], 0, 1) * length
-        first, last = (tf.clip_by_value(tf.round(v), 0, length) for v in (middle - half, middle + half))
+        half, center = side * length / 2, uniform(seed, number, [n], 0, 1) * length
+        first, last = (tf.clip_by_value(tf.round(v), 0, length) for v in (center - half, center + half))
         starts.append(first)
         lengths.append(last - first)
     box = tf.cast(tf.stack([*starts, *lengths], axis=1), tf.int32)
-    share = (lengths[0] * lengths[1] / (high * wide))[:, None]
+    fraction = (lengths[0] * lengths[1] / (high * wide))[:, None]
     pasted = tf.where(box_mask(box, rows, columns), tf.roll(images, 1, 0), images)
-    return pasted, targets + share * (tf.roll(targets, 1, 0) - targets)
+    return pasted, targets + fraction * (tf.roll(targets, 1, 0) - targets)
 
 
 def box_mask(box: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
-    """True inside of boxes, int32 (n, 4) of top, left, rows and columns, as bool (n, rows, columns, 1)."""
+    """Return masks of boxes.
+
+    Args:
+        box: Top, left, rows and columns, int32 (n, 4).
+        rows: Of the images.
+        columns: Of the images.
+
+    Returns:
+        bool (n, rows, columns, 1), True inside.
+    """
     top, left, high, wide = tf.unstack(box[:, :, None], axis=1)
     row, column = tf.range(rows), tf.range(columns)
     vertical, horizontal = (row >= top) & (row < top + high), (column >= left) & (column < left + wide)

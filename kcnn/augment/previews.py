@@ -1,4 +1,4 @@
-"""Pictures of what an augmentation makes of an image, drawn with Matplotlib; `kcnn.plots.figures.save` saves them."""
+"""Plots of augmented images, with Matplotlib; `kcnn.plots.figures.save_figure` saves them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,26 +17,44 @@ from kcnn.plots.figures import STYLE
 def plot_samples(
     augmentation: Augmentation, image: Any, *, size: Sequence[int], count: int = 15, seed: int = 0
 ) -> Figure:
-    """An image (rows, columns, 1 or 3) of 0 to 255, and what so many draws make of it; it mixes with itself."""
+    """Plot an image and augmented versions of it; it mixes with itself.
+
+    Args:
+        augmentation: What to change.
+        image: (rows, columns, 1 or 3) of 0 to 255.
+        size: (rows, columns) of the augmented images.
+        count: Number of augmented images.
+        seed: Draws them.
+
+    Returns:
+        The figure.
+    """
     batch = tf.stack([image] * count)
     pixels, _ = augment(augmentation, batch, tf.zeros([count], tf.int64), size=size, classes=1, seed=(seed, 0))
-    return _grid([("as it came", image), *((str(i + 1), one) for i, one in enumerate(pixels.numpy()))], columns=8)
+    return _grid([("original", image), *((str(i + 1), one) for i, one in enumerate(pixels.numpy()))], columns=8)
 
 
 def plot_kinds(image: Any) -> Figure:
-    """The kinds of RandAugment, a row each, with strengths from -1 to 1 where a kind has signs, else from 0."""
+    """Plot the kinds of RandAugment, a row each, with strengths from -1 to 1, or from 0 for a kind without signs.
+
+    Args:
+        image: (rows, columns, 1 or 3) of 0 to 255.
+
+    Returns:
+        The figure.
+    """
     image = tf.cast(image, tf.float32)
     size = tuple(image.shape[:2])
     panels = []
     for kind in random_changes.KINDS:
-        signed = kind not in ("posterise", "solarise", "auto_contrast", "equalise")
+        signed = kind not in ("posterize", "solarize", "auto_contrast", "equalize")
         for strength in (-1.0, -0.5, -0.25, 0.25, 0.5, 1.0) if signed else (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-            changed = _one(kind, image[None], tf.constant([strength]), size)[0].numpy()
+            changed = _apply_kind(kind, image[None], tf.constant([strength]), size)[0].numpy()
             panels.append((f"{kind.replace('_', '-')} {strength:.2g}", changed))
     return _grid(panels, columns=6)
 
 
-def _one(kind: str, image: tf.Tensor, strength: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def _apply_kind(kind: str, image: tf.Tensor, strength: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """One kind of RandAugment at a strength of -1 to 1."""
     none = tf.zeros_like(strength)
     match kind:
@@ -47,15 +65,15 @@ def _one(kind: str, image: tf.Tensor, strength: tf.Tensor, size: tuple[int, int]
                 image, geometry.translation_matrix(random_changes.SHIFT * strength * size[1], none), size
             )
         case "rotation":
-            return geometry.warp(image, geometry.rotation_matrix(random_changes.TURN * strength, size), size)
-        case "posterise":
+            return geometry.warp(image, geometry.rotation_matrix(random_changes.ROTATE * strength, size), size)
+        case "posterize":
             return color.posterize(image, 8 - tf.round(random_changes.BITS * strength))
-        case "solarise":
+        case "solarize":
             return color.solarize(image, 256 * (1 - strength))
-        case "auto_contrast" | "equalise":
+        case "auto_contrast" | "equalize":
             return getattr(color, kind)(image)
         case "brightness":
-            return color.brightness(image, random_changes.LIGHT * strength)
+            return color.brightness(image, random_changes.BRIGHTNESS * strength)
     return getattr(color, kind)(image, random_changes.ENHANCE * strength)
 
 
@@ -65,11 +83,11 @@ def _grid(panels: Sequence[tuple[str, Any]], columns: int) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.5 * columns, 1.6 * rows), layout="constrained")
         axes = np.ravel(figure.subplots(rows, columns))
-        for place in axes[len(panels) :]:
-            place.remove()
-        for place, (title, pixels) in zip(axes, panels, strict=False):
+        for unused in axes[len(panels) :]:
+            unused.remove()
+        for ax, (title, pixels) in zip(axes, panels, strict=False):
             pixels = np.clip(np.round(pixels), 0, 255).astype("uint8")
-            place.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=255)
-            place.set_title(title, fontsize=7)
-            place.axis("off")
+            ax.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=255)
+            ax.set_title(title, fontsize=7)
+            ax.axis("off")
     return figure

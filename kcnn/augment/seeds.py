@@ -1,4 +1,4 @@
-"""Draws that follow from a stateless seed and a number alone, so that one draw more moves no other."""
+"""Random numbers that depend only on a stateless seed and a number, so that another draw changes none of them."""
 
 from typing import Any
 
@@ -6,27 +6,75 @@ import tensorflow as tf
 
 
 def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
-    """Another seed, int (2,), for the part of this number."""
+    """Return another seed.
+
+    Args:
+        seed: int (2,).
+        number: Of the draw.
+
+    Returns:
+        int (2,).
+    """
     return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def uniform(seed: tf.Tensor, number: Any, shape: Any, low: float, high: float) -> tf.Tensor:
-    """Float32 of this shape, evenly from low to high."""
+    """Draw from a uniform distribution.
+
+    Args:
+        seed: int (2,).
+        number: Of the draw.
+        shape: Shape of the result.
+        low: Lower end.
+        high: Upper end.
+
+    Returns:
+        float32 of that shape.
+    """
     return tf.random.stateless_uniform(shape, fold_in(seed, number), low, high)
 
 
 def random_integers(seed: tf.Tensor, number: Any, shape: Any, low: int, high: int) -> tf.Tensor:
-    """Int32 of this shape, evenly from low to high - 1."""
+    """Draw integers uniformly.
+
+    Args:
+        seed: int (2,).
+        number: Of the draw.
+        shape: Shape of the result.
+        low: Smallest integer.
+        high: The integer after the largest.
+
+    Returns:
+        int32 of that shape.
+    """
     return tf.random.stateless_uniform(shape, fold_in(seed, number), low, high, tf.int32)
 
 
 def random_signs(seed: tf.Tensor, number: Any, shape: Any) -> tf.Tensor:
-    """Float32 of this shape, -1 or 1, half and half."""
+    """Draw -1 or 1 with equal probability.
+
+    Args:
+        seed: int (2,).
+        number: Of the draw.
+        shape: Shape of the result.
+
+    Returns:
+        float32 of that shape.
+    """
     return 2.0 * tf.cast(random_integers(seed, number, shape, 0, 2), tf.float32) - 1.0
 
 
 def beta(seed: tf.Tensor, shape: Any, alpha: float) -> tf.Tensor:
-    """Float32 from Beta(alpha, alpha), through logarithms: at a small alpha both gamma draws would be 0."""
+    """Draw from Beta(alpha, alpha), through logarithms: at a small alpha both gamma draws would be 0.
+
+    Args:
+        seed: int (2,).
+        shape: Shape of the result.
+        alpha: Parameter of the distribution.
+
+    Returns:
+        float32 of that shape.
+    """
     logs = []
     for part in (0, 1):
         gamma = tf.random.stateless_gamma(shape, fold_in(seed, 2 * part), alpha + 1.0)

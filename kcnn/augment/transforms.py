@@ -1,4 +1,4 @@
-"""An augmentation done to a batch, or to every batch of a tf.data.Dataset."""
+"""Augmentation of a batch, or of every batch of a tf.data.Dataset."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,17 +11,28 @@ from kcnn.augment.masking import apply_where
 from kcnn.augment.random_changes import RandomChanges, draw_changes
 from kcnn.augment.seeds import fold_in, uniform
 
-FLIP, CUT, TURN, JITTER, RANDOM, ERASE, MIX, EITHER = range(8)  # numbers of seeds
+FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX, EITHER = range(8)  # numbers of seeds
 
 
-@tf.autograph.experimental.do_not_convert  # no Python branch asks a tensor, and tracing is quicker
+@tf.autograph.experimental.do_not_convert  # no Python branch depends on a tensor, and tracing is faster
 def augment(
     augmentation: Augmentation, images: Any, labels: Any, *, size: Sequence[int], classes: int, seed: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A batch after the augmentation, which follows from the seed, int (2,), alone.
+    """Augment a batch: geometry in one warp, then color, erasing and mixing.
 
-    Images (n, rows, columns, 1 or 3) of 0 to 255 become float32 (n, *size, channels); labels int64 (n,) stay, or become
-    float32 (n, classes) where MixUp or CutMix is on. First comes geometry in one warp, then colour, erasing, mixing.
+    Args:
+        augmentation: What to change.
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        labels: int64 (n,), or 0 and 1 (n, classes).
+        size: (rows, columns) of the result.
+        classes: Number of classes.
+        seed: int (2,); the changes depend on it alone.
+
+    Returns:
+        Images float32 (n, *size, channels), and the labels, with MixUp or CutMix as float32 (n, classes).
+
+    Raises:
+        ValueError: The images have another shape.
     """
     seed = tf.convert_to_tensor(seed)
     images = _change(augmentation, tf.convert_to_tensor(images), tuple(size), seed)
@@ -43,62 +54,128 @@ def augment(
 def augment_dataset(
     augmentation: Augmentation, *, classes: int, seed: int, size: Sequence[int] | None = None
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """For `Dataset.apply`: augments batches of (images, labels), each pass over the data anew, each run the same.
+    """Return a function for `Dataset.apply` that augments batches of (images, labels).
 
-    What tf.random.set_seed was given counts too.
+    Each pass over the data gets other changes; two runs get the same. The seed of tf.random.set_seed counts too.
 
     Args:
-        size: rows and columns that come out; without it those that come in.
+        augmentation: What to change.
+        classes: Number of classes.
+        seed: Draws the changes.
+        size: (rows, columns) of the result; by default those of the images.
+
+    Returns:
+        A function from dataset to dataset.
 
     Raises:
-        ValueError: no size is given, and the data set has none.
+        ValueError: No size is given, and the dataset has none.
     """
 
-    def augmented(batches: tf.data.Dataset) -> tf.data.Dataset:
-        found = size if size is not None else batches.element_spec[0].shape[1:3]
-        if None in tuple(found):
-            raise ValueError(f"over: images of the data set have no fixed size ({found}); give size=(rows, columns)")
-        drawn = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+    def augment_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
+        target = tuple(size if size is not None else batches.element_spec[0].shape[1:3])
+        if None in target:
+            raise ValueError(f"the images of the dataset have no fixed size, got {target}; pass size=(rows, columns)")
+        seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
 
-        def change(batch: tuple[Any, Any], own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return augment(augmentation, *batch, size=tuple(found), classes=classes, seed=own)
+        def change(batch: tuple[Any, Any], batch_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return augment(augmentation, *batch, size=target, classes=classes, seed=batch_seed)
 
-        return tf.data.Dataset.zip(batches, drawn).map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return tf.data.Dataset.zip(batches, seeds).map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    return augmented
+    return augment_batches
 
 
 def flip(images: Any, seed: Any, *, vertical: bool = False) -> tf.Tensor:
-    """Half of the images mirrored left to right, or top to bottom where vertical."""
+    """Mirror half of the images.
+
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        seed: int (2,).
+        vertical: Mirror top to bottom instead of left to right.
+
+    Returns:
+        float32 of the same shape.
+    """
     return _same_size(Augmentation(flip=not vertical, flip_vertical=vertical), images, seed)
 
 
 def padded_crop(images: Any, seed: Any, *, margin: int) -> tf.Tensor:
-    """Windows of the old size out of images with a black margin, in pixels, all around (arXiv:1512.03385, 4.2)."""
+    """Pad images with black and crop windows of their original size (arXiv:1512.03385, section 4.2).
+
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        seed: int (2,).
+        margin: Pixels of padding on each side.
+
+    Returns:
+        float32 of the same shape.
+    """
     return _same_size(Augmentation(crop=margin), images, seed)
 
 
 def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Sequence[int]) -> tf.Tensor:
-    """Boxes of a share of the area and sides of 3/4 to 4/3, resized to size (arXiv:1409.4842, section 6)."""
+    """Crop boxes with an aspect ratio of 3/4 to 4/3 and resize them (arXiv:1409.4842, section 6).
+
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        seed: int (2,).
+        area: Smallest and largest fraction of the area.
+        size: (rows, columns) of the result.
+
+    Returns:
+        float32 (n, *size, channels).
+    """
     return _change(
         Augmentation(resized_crop=area), tf.convert_to_tensor(images), tuple(size), tf.convert_to_tensor(seed)
     )
 
 
 def rotate(images: Any, seed: Any, *, shift: float = 0, rotate: float = 0, zoom: float = 0) -> tf.Tensor:
-    """Shifted up to a share of the side, rotated up to degrees, zoomed up to a share: one warp."""
+    """Shift, rotate and zoom images in one warp.
+
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        seed: int (2,).
+        shift: Largest shift, as a fraction of the side.
+        rotate: Largest rotation in degrees.
+        zoom: Largest change of scale, as a fraction.
+
+    Returns:
+        float32 of the same shape.
+    """
     return _same_size(Augmentation(shift=shift, rotate=rotate, zoom=zoom), images, seed)
 
 
 def color_jitter(
     images: Any, seed: Any, *, brightness: float = 0, contrast: float = 0, saturation: float = 0
 ) -> tf.Tensor:
-    """Saturation, brightness and contrast changed, in this order, each up to its share."""
+    """Change saturation, brightness and contrast, in this order.
+
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        seed: int (2,).
+        brightness: Largest change, as a fraction of white.
+        contrast: Largest change of the distance to the mean, as a fraction.
+        saturation: Largest change of the distance to gray, as a fraction.
+
+    Returns:
+        float32 of the same shape.
+    """
     return _same_size(Augmentation(brightness=brightness, contrast=contrast, saturation=saturation), images, seed)
 
 
 def rand_augment(images: Any, seed: Any, *, changes: int = 2, strength: float = 0.5) -> tf.Tensor:
-    """Each image changed in so many ways, drawn from eleven, of a strength from 0 to 1 (arXiv:1909.13719)."""
+    """Apply random changes to each image, drawn from eleven kinds (RandAugment, arXiv:1909.13719).
+
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        seed: int (2,).
+        changes: Number of changes per image.
+        strength: 0 to 1.
+
+    Returns:
+        float32 of the same shape.
+    """
     return _same_size(Augmentation(rand_augment=(changes, strength)), images, seed)
 
 
@@ -109,30 +186,30 @@ def _same_size(augmentation: Augmentation, images: Any, seed: Any) -> tf.Tensor:
 
 @tf.autograph.experimental.do_not_convert
 def _change(a: Augmentation, images: tf.Tensor, size: tuple[int, int], seed: tf.Tensor) -> tf.Tensor:
-    """All but the mixing: pixels of each image by itself."""
+    """All but mixing: each image by itself."""
     if images.shape.rank != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(f"augment: images are a batch (n, rows, columns, 1 or 3), not of shape {images.shape}")
+        raise ValueError(f"images are a batch (n, rows, columns, 1 or 3), got shape {images.shape}")
     n, *sides = tf.unstack(tf.shape(images)[:3])
     source = tuple(now if (known := images.shape[i]) is None else known for i, now in enumerate(sides, 1))
     drawn = (
         draw_changes(fold_in(seed, RANDOM), n, size, *a.rand_augment) if a.rand_augment and a.rand_augment[1] else None
     )
-    images = _moved(a, images, n, source, size, seed, drawn)
-    images = _coloured(a, images, n, seed, drawn)
+    images = _change_geometry(a, images, n, source, size, seed, drawn)
+    images = _change_color(a, images, n, seed, drawn)
     return mix.erase(images, fold_in(seed, ERASE), probability=a.erase) if a.erase else images
 
 
-def _moved(
+def _change_geometry(
     a: Augmentation, images: Any, n: Any, source: Any, size: Any, seed: Any, drawn: RandomChanges | None
 ) -> tf.Tensor:
-    """Geometry: whole windows where that is all, else one warp."""
+    """Geometry: windows without blending if these are enough, else one warp."""
     x, y = (
         geometry.random_mask(fold_in(seed, FLIP), number, n, on) for number, on in ((0, a.flip), (1, a.flip_vertical))
     )
-    turns = geometry.random_affine(fold_in(seed, TURN), n, size, a.shift, a.rotate, a.zoom)
-    cut = fold_in(seed, CUT)
-    offsets = tf.random.stateless_uniform([n, 2], cut, 0, 2 * a.crop + 1, tf.int32)
-    if tuple(images.shape[1:3]) == size and not (turns or a.resized_crop):
+    affine = geometry.random_affine(fold_in(seed, AFFINE), n, size, a.shift, a.rotate, a.zoom)
+    crop_seed = fold_in(seed, CROP)
+    offsets = tf.random.stateless_uniform([n, 2], crop_seed, 0, 2 * a.crop + 1, tf.int32)
+    if tuple(images.shape[1:3]) == size and not (affine or a.resized_crop):
         if a.crop:
             images = tf.pad(images, [[0, 0], [a.crop, a.crop], [a.crop, a.crop], [0, 0]])
         if a.crop or a.flip or a.flip_vertical:
@@ -142,7 +219,7 @@ def _moved(
             return images
         return apply_where(drawn.moves, lambda i, m: geometry.warp(i, m, size), images, drawn.matrix)
     if a.resized_crop:
-        box = list(geometry.crop_box(cut, n, source, a.resized_crop))
+        box = list(geometry.crop_box(crop_seed, n, source, a.resized_crop))
     else:
         box = [tf.fill([n], tf.cast(v, tf.float32)) for v in (0, 0, *source)]
     matrices = [geometry.crop_matrix(box, size)]
@@ -154,21 +231,21 @@ def _moved(
         matrices = [geometry.translation_matrix(-wide, -high), *matrices, geometry.translation_matrix(-left, -top)]
     if a.flip or a.flip_vertical:
         matrices.append(geometry.flip_matrix(x, y, size))
-    matrices += turns
+    matrices += affine
     if drawn is not None:
         matrices.append(drawn.matrix)
     return geometry.warp(images, geometry.compose(matrices), size)
 
 
-def _coloured(a: Augmentation, images: Any, n: Any, seed: Any, drawn: RandomChanges | None) -> tf.Tensor:
-    """Colour: saturation and sharpness, which want the neighbours, before all that tables do."""
-    own, changes = fold_in(seed, JITTER), []
+def _change_color(a: Augmentation, images: Any, n: Any, seed: Any, drawn: RandomChanges | None) -> tf.Tensor:
+    """Color: saturation and sharpness, which need channels and neighbors, before the changes by table."""
+    jitter, changes = fold_in(seed, JITTER), []
     if a.saturation:
-        images = color.saturation(images, uniform(own, 0, [n], -a.saturation, a.saturation))
+        images = color.saturation(images, uniform(jitter, 0, [n], -a.saturation, a.saturation))
     for number, name in ((1, "brightness"), (2, "contrast")):
         if strength := getattr(a, name):
             kind = tf.fill([n], color.KINDS.index(name))
-            changes.append((kind, uniform(own, number, [n], -strength, strength)))
+            changes.append((kind, uniform(jitter, number, [n], -strength, strength)))
     if drawn is not None:
         images = apply_where(drawn.saturation != 0, color.saturation, images, drawn.saturation)
         images = apply_where(drawn.sharpness != 0, color.sharpness, images, drawn.sharpness)
@@ -178,7 +255,7 @@ def _coloured(a: Augmentation, images: Any, n: Any, seed: Any, drawn: RandomChan
     kinds, amounts = (tf.stack(part, axis=1) for part in zip(*changes, strict=True))
     slots = len(changes)
 
-    def recolour(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
+    def recolor(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
         return color.adjust_colors(images, [(kinds[:, i], amounts[:, i]) for i in range(slots)])
 
-    return apply_where(tf.reduce_any(kinds != color.NONE, axis=1), recolour, images, kinds, amounts)
+    return apply_where(tf.reduce_any(kinds != color.NONE, axis=1), recolor, images, kinds, amounts)

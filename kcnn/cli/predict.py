@@ -221,7 +221,7 @@ def decode_images(images: Sequence[Path], opened: OpenedModel) -> tuple[list[Any
             pixels.append(decode(image, shape, **options))
             files.append(image)
         except ImageDecodeError as error:
-            message = f"cannot decode {image}: {error}" if image.exists() else f"file not found: {image}"
+            message = str(error) if image.exists() else f"file not found: {image}"
             if len(images) == 1:
                 raise UsageError(message) from None
             err.print(message, style="yellow", markup=False)
@@ -276,9 +276,9 @@ def evaluate(
             f"{dataset.name} has the classes {', '.join(dataset.classes[:6])}; expected those of the model: "
             f"{', '.join(opened.classes[:6])}{' …' if len(opened.classes) > 6 else ''}"
         )
-    from kcnn.data.dataset import EvaluationBatches, FittedBatches
+    from kcnn.data.dataset import EvaluationBatches, ResizedBatches
 
-    batches = FittedBatches(EvaluationBatches(dataset.splits[split], dataset.batch_size), dataset.input_shape)
+    batches = ResizedBatches(EvaluationBatches(dataset.splits[split], dataset.batch_size), dataset.input_shape)
     import numpy as np
 
     run, probabilities, labels = opened.load(), [], []

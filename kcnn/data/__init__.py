@@ -1,6 +1,6 @@
-"""Image classification data with splits and class names, from one word, as tf.data or, without TensorFlow, for Keras.
+"""Image classification datasets with splits and class names, as tf.data or, without TensorFlow, for Keras.
 
-`tfdata` alone is TensorFlow's; Keras trains from what it makes on every backend.
+Only `tf_pipeline` needs TensorFlow; Keras trains from the batches on every backend.
 """
 
 from kcnn.data.dataset import ImageDataset, has_tensorflow

@@ -1,4 +1,4 @@
-"""Numbered batches that follow from a seed, and Data, which serves them as tf.data, or without TensorFlow to Keras."""
+"""Batches by number that follow from a seed, and the dataset that gives them as tf.data or a Keras PyDataset."""
 
 import dataclasses
 import functools
@@ -9,56 +9,80 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.data.buffer_pool import allocate
 from kcnn.data.decoding import fit_array
-from kcnn.data.image_cache import Skipped, bytes_per_image, map_parallel
+from kcnn.data.image_cache import SkippedImage, map_parallel
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Duplicate, Split, find_duplicates, join_splits, split_indices
+from kcnn.graph.names import unknown
 
-BITS = 1 << 64  # of a seed
+SEEDS = 1 << 64  # a NumPy seed is a number below
 
 
 @functools.lru_cache(maxsize=4)
-def shuffle_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """A permutation of 0 to count - 1 that follows from seed and epoch; raw bits are the same in every NumPy."""
-    bits = np.random.PCG64([seed % BITS, epoch]).random_raw(count)
+def shuffled_indices(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Return a permutation of 0 to count - 1; raw bits are the same in every version of NumPy.
+
+    Args:
+        seed: Of the dataset.
+        epoch: Number of the epoch.
+        count: Number of images.
+
+    Returns:
+        int64 (count,).
+    """
+    bits = np.random.PCG64([seed % SEEDS, epoch]).random_raw(count)
     return np.argsort(bits, kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatches:
-    """Batches of some epochs by number, or of each the slice `shard` (i, n): pixels uint8, labels int64."""
+    """Batches of some epochs by number, or a slice of each: pixels uint8, labels int64.
+
+    Args:
+        split: Images and labels.
+        seed: Draws the order of each epoch.
+        epochs: First epoch, and the one after the last.
+        steps: Batches per epoch.
+        rows: Images of a complete batch.
+        shard: (i, n) for the i-th of n equal slices of every batch.
+    """
 
     split: Split
     seed: int
     epochs: tuple[int, int]
     steps: int
-    rows: int  # of a whole batch
+    rows: int
     shard: tuple[int, int]
 
     def __len__(self) -> int:
         return self.steps * (self.epochs[1] - self.epochs[0])
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        (epoch, batch), (index, shards) = self._place(number), self.shard
+        (epoch, batch), (index, shards) = self._position(number), self.shard
         first = batch * self.rows + index * self.rows // shards
-        mine = shuffle_order(self.seed, epoch, len(self.split))[first : first + self.rows // shards]
-        return self.split.full(mine)
+        order = shuffled_indices(self.seed, epoch, len(self.split))
+        return self.split.read_batch(order[first : first + self.rows // shards])
 
-    def chance(self, number: int) -> np.ndarray:
-        """The stateless seed, int64 (2,), by which a batch is augmented."""
-        words = np.random.SeedSequence([self.seed % BITS, *self._place(number), self.shard[0]])
-        return words.generate_state(2, np.uint64).astype("int64")
+    def augmentation_seed(self, number: int) -> np.ndarray:
+        """Return the stateless seed, int64 (2,), of a batch's augmentation.
 
-    def _place(self, number: int) -> tuple[int, int]:
+        Args:
+            number: Of the batch.
+        """
+        sequence = np.random.SeedSequence([self.seed % SEEDS, *self._position(number), self.shard[0]])
+        return sequence.generate_state(2, np.uint64).astype("int64")
+
+    def _position(self, number: int) -> tuple[int, int]:
         epochs, batch = divmod(number, self.steps)
         return self.epochs[0] + epochs, batch
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationBatches:
-    """Batches of a split in a fixed order; a picture that cannot be decoded is left out, and its label with it.
+    """Batches of a split in a fixed order, without the images that cannot be decoded.
 
-    So is a batch in which none can: how many there are has to be known before they are read.
+    A batch in which no image can be decoded is left out: the number of batches is known before they are read.
     """
 
     split: Split
@@ -69,23 +93,23 @@ class EvaluationBatches:
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         first = int(self._firsts[number])
-        return self.split.images(np.arange(first, min(first + self.rows, len(self.split))))
+        return self.split.read_decodable(np.arange(first, min(first + self.rows, len(self.split))))
 
     @cached_property
     def _firsts(self) -> np.ndarray:
         firsts = np.arange(0, len(self.split), self.rows)
-        if self.split.store.checked:
+        if self.split.cache.checked:
             return firsts
-        good = self.split.decode(firsts)
+        good = self.split.check_decodable(firsts)
         for i in np.flatnonzero(~good):
             others = range(firsts[i] + 1, min(firsts[i] + self.rows, len(self.split)))
-            good[i] = any(self.split.decode(np.array([place]))[0] for place in others)
+            good[i] = any(self.split.check_decodable(np.array([position]))[0] for position in others)
         return firsts[good]
 
 
 @dataclass(frozen=True, eq=False)
-class FittedBatches:
-    """Batches with their pictures brought to another size."""
+class ResizedBatches:
+    """Batches with their images resized to a shape."""
 
     batches: TrainingBatches | EvaluationBatches
     shape: tuple[int, int, int]
@@ -97,24 +121,33 @@ class FittedBatches:
         pixels, labels = self.batches[number]
         if pixels.shape[1:] == self.shape:
             return pixels, labels
-        fitted = bytes_per_image((len(pixels), *self.shape), "uint8")
+        resized = allocate((len(pixels), *self.shape), "uint8")
 
-        def one(i: int) -> None:
-            fitted[i] = fit_array(pixels[i], self.shape)
+        def resize_one(i: int) -> None:
+            resized[i] = fit_array(pixels[i], self.shape)
 
-        map_parallel(one, range(len(pixels)))
-        return fitted, labels
+        map_parallel(resize_one, range(len(pixels)))
+        return resized, labels
 
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """Splits of one data set, ready to train on.
+    """Labeled images in splits, ready to train on.
 
-    Batches are float32 pixels 0..255 (n, rows, columns, channels) and int64 labels: class numbers (n,), or
-    where a picture may have several labels 0 and 1 (n, classes). They come as a tf.data.Dataset, or where
-    TensorFlow is not installed as a keras.utils.PyDataset. Where files turn out to be broken only as they
-    are met, labels of the batches are the truth: in training the next picture takes the place of one that
-    cannot be decoded, elsewhere it is left out.
+    Batches are float32 pixels 0..255 (images, rows, columns, channels) and int64 labels: class numbers (images,), or
+    with several labels per image 0 and 1 (images, classes). They are a tf.data.Dataset, or without TensorFlow a
+    keras.utils.PyDataset. If files turn out to be broken when they are read, the labels of the batches count: in
+    training the next image replaces a broken one, in evaluation it is left out.
+
+    Args:
+        name: Where the images are from.
+        classes: Class names.
+        input_shape: (rows, columns, channels).
+        batch_size: Images per batch.
+        seed: Draws the order of the training images.
+        splits: By name: "train", "validation", "test".
+        skipped: Images that could not be decoded so far.
+        warnings: What is unusual about the data, a sentence each.
     """
 
     name: str
@@ -123,92 +156,119 @@ class ImageDataset:
     batch_size: int
     seed: int
     splits: dict[str, Split]
-    skipped: list[Skipped]  # grows as broken files are met
+    skipped: list[SkippedImage]
     warnings: tuple[str, ...]
 
     @cached_property
     def duplicates(self) -> tuple[Duplicate, ...]:
-        """Pictures that stand in two splits byte for byte, looked for when first asked."""
+        """Return the images that are in two splits byte for byte; they are searched for at the first use."""
         return find_duplicates(self.splits)
 
     @property
     def multi_label(self) -> bool:
-        """Whether a picture may have any number of labels."""
+        """Return whether an image may have any number of labels."""
         return self.splits[TRAIN].labels.ndim == 2
 
     @property
     def train(self) -> Any:
-        """One epoch of training batches, in the order of the first epoch."""
+        """Return the training batches of the first epoch."""
         return self.epochs(0, 1)
 
     @property
     def validation(self) -> Any:
-        """Validation batches in a fixed order."""
-        return self._evaluated(VALIDATION)
+        """Return the validation batches in a fixed order."""
+        return self._evaluation_batches(VALIDATION)
 
     @property
     def test(self) -> Any:
-        """Test batches in a fixed order."""
-        return self._evaluated(TEST)
+        """Return the test batches in a fixed order."""
+        return self._evaluation_batches(TEST)
 
     @property
     def train_and_validation(self) -> "ImageDataset":
-        """The same data with train and validation as one train split, and no validation: for a last training."""
+        """Return the dataset with train and validation joined and no validation split, for a final training."""
         both = join_splits(self.splits[TRAIN], self.splits[VALIDATION])
         return dataclasses.replace(self, splits={TRAIN: both, TEST: self.splits[TEST]})
 
-    def subset(self, **images: int) -> "ImageDataset":
-        """The same data with so many pictures in a split, of each class its share: fewer(train=3000, validation=1000).
+    def subset(
+        self, *, train: int | None = None, validation: int | None = None, test: int | None = None
+    ) -> "ImageDataset":
+        """Return the dataset with fewer images, stratified by class.
 
-        A split that has no more is left whole. LookupError for a split that is not there.
+        Args:
+            train: Number of training images; by default, and if there are no more, all.
+            validation: Number of validation images.
+            test: Number of test images.
+
+        Returns:
+            A new dataset over the same images.
+
+        Raises:
+            UnknownNameError: The dataset lacks the split.
         """
         splits = dict(self.splits)
-        for word, most in images.items():
-            if word not in splits:
-                raise LookupError(f"{self.name} has no split {word!r}; it has {', '.join(splits)}")
-            if most < len(splits[word]):
-                splits[word] = splits[word].take(split_indices(splits[word].labels, most, self.seed, self.classes)[1])
+        for name, images in {TRAIN: train, VALIDATION: validation, TEST: test}.items():
+            if images is None:
+                continue
+            if name not in splits:
+                raise unknown("split", name, splits, self.name)
+            if images < len(splits[name]):
+                _, positions = split_indices(splits[name].labels, images, self.seed, self.classes)
+                splits[name] = splits[name].take(positions)
         return dataclasses.replace(self, splits=splits)
 
     @property
     def steps(self) -> int:
-        """Whole batches in one epoch of training; one where there are fewer images than a batch has."""
+        """Return the number of complete batches per epoch; 1 if there are fewer images than a batch has."""
         return max(1, len(self.splits[TRAIN]) // self.batch_size)
 
     def epochs(self, first: int, last: int, augmentation: Any = None, shard: Sequence[int] = (0, 1)) -> Any:
-        """Training batches of epochs `first` up to `last`: an epoch's order follows from the seed and its number.
+        """Return the training batches of some epochs; the order of each follows from the seed and its number.
 
-        What an epoch has beyond whole batches is left out of it. `augmentation` is a
-        kcnn.augment.Augmentation; a batch's changes follow from the seed, its epoch and its number.
-        `shard=(i, n)` gives the i-th of n equal slices of every batch, and decodes no other.
-        ValueError for a batch that n does not divide; ImportError for augmentation without TensorFlow.
+        Images beyond the last complete batch of an epoch are left out of it.
+
+        Args:
+            first: First epoch.
+            last: The epoch after the last.
+            augmentation: A kcnn.augment.Augmentation; the changes of a batch follow from seed, epoch and its number.
+            shard: (i, n) for the i-th of n equal slices of every batch; no other image is decoded.
+
+        Returns:
+            tf.data.Dataset, or keras.utils.PyDataset without TensorFlow.
+
+        Raises:
+            ValueError: n does not divide the batch.
+            ImportError: Augmentation needs TensorFlow.
         """
         split, (index, shards) = self.splits[TRAIN], shard
         rows = min(self.batch_size, len(split))
         if not 0 <= index < shards or rows % shards:
             raise ValueError(
                 f"slice {index} of {shards} of a batch of {rows}: a batch is cut into equal slices, counted from 0; "
-                f"take a batch size that {shards} divides"
+                f"choose a batch size that {shards} divides"
             )
         batches = TrainingBatches(split, self.seed, (first, last), self.steps, rows, (index, shards))
         if augmentation is None or augmentation == type(augmentation)():
-            return self._served(FittedBatches(batches, self.input_shape), rows // shards)
+            return self._pipeline(ResizedBatches(batches, self.input_shape), rows // shards)
         if not has_tensorflow():
             raise ImportError(
-                "augmentation runs in tf.data and takes TensorFlow, which is not installed: pip install tensorflow, "
+                "augmentation runs in tf.data and requires TensorFlow, which is not installed: pip install tensorflow, "
                 "or train without augmentation"
             )
         from kcnn.data import tf_pipeline
 
-        change = tf_pipeline.BatchTransform(augmentation, self.input_shape[:2], len(self.classes), batches.chance)
-        return tf_pipeline.make_dataset(batches, (*split.store.shape,), rows // shards, split.labels.shape[1:], change)
-
-    def _evaluated(self, word: str) -> Any:
-        return self._served(
-            FittedBatches(EvaluationBatches(self.splits[word], self.batch_size), self.input_shape), None
+        transform = tf_pipeline.BatchTransform(
+            augmentation, self.input_shape[:2], len(self.classes), batches.augmentation_seed
+        )
+        return tf_pipeline.make_dataset(
+            batches, (*split.cache.shape,), rows // shards, split.labels.shape[1:], transform
         )
 
-    def _served(self, batches: FittedBatches, rows: int | None) -> Any:
+    def _evaluation_batches(self, split: str) -> Any:
+        batches = EvaluationBatches(self.splits[split], self.batch_size)
+        return self._pipeline(ResizedBatches(batches, self.input_shape), None)
+
+    def _pipeline(self, batches: ResizedBatches, rows: int | None) -> Any:
         if has_tensorflow():
             from kcnn.data import tf_pipeline
 
@@ -219,7 +279,7 @@ class ImageDataset:
 
 
 def has_tensorflow() -> bool:
-    """Whether TensorFlow is installed, and with it tf.data."""
+    """Return whether TensorFlow, and with it tf.data, is installed."""
     try:
         import tensorflow  # noqa: F401
     except ModuleNotFoundError as error:

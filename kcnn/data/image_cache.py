@@ -1,9 +1,8 @@
-"""Pictures decoded as they are met, and kept as far as memory goes. No TensorFlow here."""
+"""Images decoded when they are first needed, and kept as far as memory allows. No TensorFlow here."""
 
 import functools
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,18 +11,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kcnn.data.buffer_pool import allocate
 from kcnn.data.decoding import ImageDecodeError
 from kcnn.data.readers import read_bytes, read_image, split_into_runs, take
 
 log = logging.getLogger("kcnn.data")
-ALIGNED = 64  # bytes
-IDLE = next(sys.getrefcount(one) for one in [np.empty(0)])  # what it says of an array that a list alone holds
-RUN = 128  # pictures that are checked together
+RUN = 128  # images that are checked together
 Keep = Literal["decoded", "encoded", "nothing"]
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedImage:
     """A file that could not be decoded, and why."""
 
     file: str
@@ -31,65 +29,56 @@ class Skipped:
 
 
 @functools.cache
-def count_threads() -> ThreadPoolExecutor:
-    """One pool for all decoding: Pillow decodes outside Python's lock."""
+def thread_pool() -> ThreadPoolExecutor:
+    """Return the one pool for all decoding: Pillow decodes without Python's lock."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="kcnn-decode")
 
 
-_rooms: list[np.ndarray] = []  # bytes that were handed out, of batches of one size or a few
-_handing = threading.Lock()
-
-
-def bytes_per_image(shape: Sequence[int], dtype: str) -> np.ndarray:
-    """An array, not filled, that begins where TensorFlow takes it over instead of copying it.
-
-    One that nobody holds any more is taken again: the system clears new memory, for a tenth of a batch's time.
-    """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    with _handing:
-        found = next((one for one in _rooms if len(one) == size + ALIGNED and sys.getrefcount(one) == IDLE), None)
-        if found is None:
-            _rooms[:] = [one for one in _rooms if sys.getrefcount(one) > IDLE]
-            found = np.empty(size + ALIGNED, "uint8")
-            _rooms.append(found)
-        first = -found.ctypes.data % ALIGNED
-        return found[first : first + size].view(dtype).reshape(shape)
-
-
 def map_parallel(work: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """work(item) for every item on all threads, several items a task."""
+    """Call `work` with every item on all threads, several items per task.
+
+    Args:
+        work: Function of one item.
+        items: Its arguments.
+    """
     size = max(1, len(items) // (4 * (os.cpu_count() or 1)))
 
-    def some(run: range) -> None:
-        for i in run:
+    def run_task(indices: range) -> None:
+        for i in indices:
             work(items[i])
 
-    for _ in count_threads().map(some, split_into_runs(len(items), size)):
+    for _ in thread_pool().map(run_task, split_into_runs(len(items), size)):
         pass
 
 
 @dataclass(eq=False)
 class ImageCache:
-    """Pictures by number as uint8 of one size, decoded as they are met.
+    """Images by number as uint8 of one size, decoded when they are first needed.
 
-    Those that were are kept: decoded, or encoded, or not at all. Those that could not be are
-    remembered, and named in `skipped`, which stores may share.
+    Args:
+        raw: Images as they came (see kcnn.data.readers).
+        names: File of each image, or what identifies it.
+        shape: (rows, columns, channels) of the decoded images.
+        keep_in_memory: Keep images decoded, encoded, or not at all.
+        skipped: Gets the images that cannot be decoded; caches may share it.
+        checked: Whether it is known of every image that it decodes.
+        broken: Numbers of the images that cannot be decoded.
     """
 
     raw: Any
     names: Sequence[str]
     shape: tuple[int, int, int]
     keep_in_memory: Keep
-    skipped: list[Skipped]
-    checked: bool = False  # whether it is known of every picture that it decodes
+    skipped: list[SkippedImage]
+    checked: bool = False
     broken: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        count, whole = len(self.raw), isinstance(self.raw, np.ndarray) and self.raw.shape[1:] == self.shape
+        count, ready = len(self.raw), isinstance(self.raw, np.ndarray) and self.raw.shape[1:] == self.shape
         self._pixels = (
-            self.raw if whole else np.empty((count * (self.keep_in_memory == "decoded"), *self.shape), "uint8")
+            self.raw if ready else np.empty((count * (self.keep_in_memory == "decoded"), *self.shape), "uint8")
         )
-        self._there = np.full(count, whole)
+        self._is_decoded = np.full(count, ready)
         self._encoded: dict[int, bytes] = {}
         self._lock = threading.Lock()
         self.checked = self.checked or isinstance(self.raw, np.ndarray)
@@ -99,63 +88,79 @@ class ImageCache:
 
     @property
     def kept(self) -> int:
-        """How many pictures need no reading and no decoding any more."""
-        return int(self._there.sum())
+        """Return the number of images that are decoded and in memory."""
+        return int(self._is_decoded.sum())
 
     def read(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures (n, rows, columns, channels) and whether each could be decoded; the others are black."""
-        pixels, there = bytes_per_image((len(numbers), *self.shape), "uint8"), self._there[numbers]
-        if there.all():
-            return self._pixels.take(numbers, axis=0, out=pixels, mode="clip"), there
-        pixels[there] = self._pixels[numbers[there]]
-        missing = [i for i in np.flatnonzero(~there).tolist() if int(numbers[i]) not in self.broken]
-        came = dict(zip(missing, self._came([int(numbers[i]) for i in missing]), strict=True))
+        """Return images by number, and whether each could be decoded; the others are black.
+
+        Args:
+            numbers: int (images,).
+
+        Returns:
+            uint8 (images, rows, columns, channels) and bool (images,).
+        """
+        pixels, decoded = allocate((len(numbers), *self.shape), "uint8"), self._is_decoded[numbers]
+        if decoded.all():
+            return self._pixels.take(numbers, axis=0, out=pixels, mode="clip"), decoded
+        pixels[decoded] = self._pixels[numbers[decoded]]
+        missing = [i for i in np.flatnonzero(~decoded).tolist() if int(numbers[i]) not in self.broken]
+        sources = dict(zip(missing, self._sources([int(numbers[i]) for i in missing]), strict=True))
         reasons: dict[int, str] = {}
 
-        def one(i: int) -> None:
+        def decode_one(i: int) -> None:
             try:
-                pixels[i] = self._decoded(int(numbers[i]), came[i])
-            except (ImageDecodeError, OSError) as error:
+                pixels[i] = self._decode(int(numbers[i]), sources[i])
+            except ImageDecodeError as error:
+                reasons[i] = error.reason
+            except OSError as error:
                 reasons[i] = str(error)
 
-        map_parallel(one, missing)
+        map_parallel(decode_one, missing)
         for i in sorted(reasons):
             self._skip(int(numbers[i]), reasons[i])
-        good = there.copy()
+        good = decoded.copy()
         good[[i for i in missing if i not in reasons]] = True
         pixels[~good] = 0
         return pixels, good
 
-    def check(self, tick: Callable[[int], None] | None = None) -> np.ndarray:
-        """Decode every picture and keep what is to be kept: the numbers of those that could be."""
+    def check(self, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
+        """Decode every image, and keep those that are to be kept.
+
+        Args:
+            on_progress: Called with the number of images checked so far.
+
+        Returns:
+            Numbers of the images that could be decoded, int64.
+        """
         good = []
         for run in split_into_runs(len(self), RUN):
             good.append(self.read(np.array(run))[1])
-            if tick:
-                tick(run.stop)
+            if on_progress:
+                on_progress(run.stop)
         self.checked = True
         return np.flatnonzero(np.concatenate(good)) if good else np.zeros(0, "int64")
 
-    def _came(self, numbers: Sequence[int]) -> Sequence[Any]:
-        """Pictures as they came, from what is kept where that is possible."""
+    def _sources(self, numbers: Sequence[int]) -> Sequence[Any]:
+        """Images as they came; from memory where they are kept encoded."""
         if not self._encoded:
             return take(self.raw, numbers)
-        new = [i for i in numbers if i not in self._encoded]
-        fresh = dict(zip(new, take(self.raw, new), strict=True))
+        missing = [i for i in numbers if i not in self._encoded]
+        fresh = dict(zip(missing, take(self.raw, missing), strict=True))
         return [fresh[i] if i in fresh else self._encoded[i] for i in numbers]
 
-    def _decoded(self, number: int, one: Any) -> np.ndarray:
-        if self.keep_in_memory == "encoded" and not isinstance(one, np.ndarray):
-            one = self._encoded.setdefault(number, read_bytes(one))
-        found = read_image(one, self.shape)
+    def _decode(self, number: int, source: Any) -> np.ndarray:
+        if self.keep_in_memory == "encoded" and not isinstance(source, np.ndarray):
+            source = self._encoded.setdefault(number, read_bytes(source))
+        image = read_image(source, self.shape)
         if self.keep_in_memory == "decoded":
-            self._pixels[number] = found
-            self._there[number] = True
-        return found
+            self._pixels[number] = image
+            self._is_decoded[number] = True
+        return image
 
     def _skip(self, number: int, reason: str) -> None:
         with self._lock:
             if number not in self.broken:
                 self.broken.add(number)
-                self.skipped.append(Skipped(self.names[number], reason))
-                log.warning("skipped %s: %s", self.names[number], reason)
+                self.skipped.append(SkippedImage(self.names[number], reason))
+                log.warning("cannot decode %s: %s; skipped", self.names[number], reason)

@@ -1,4 +1,4 @@
-"""Batches as Keras takes them on every backend, for where TensorFlow is not installed."""
+"""Batches as Keras takes them on every backend, for installations without TensorFlow."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -10,26 +10,29 @@ AHEAD = 2  # batches that are read while another is trained on
 
 
 class Prefetch(keras.utils.PyDataset):
-    """Numbered batches as float32 pixels and labels, in order, some of them read ahead on a thread.
+    """Batches as float32 pixels and labels, in order, read ahead by a thread.
 
-    Keras' own workers end with an epoch, and so would data of several epochs.
+    The workers of Keras end with an epoch, and would end with them data of several epochs.
+
+    Args:
+        batches: Sequence of uint8 pixels and labels.
     """
 
     def __init__(self, batches: Any):
         super().__init__()
         self.batches = batches
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kcnn-ahead")
-        self._coming: dict[int, Future[Any]] = {}
+        self._pending: dict[int, Future[Any]] = {}
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        wanted = range(number, min(number + AHEAD + 1, len(self)))
-        if not wanted:
+        numbers = range(number, min(number + AHEAD + 1, len(self)))
+        if not numbers:
             raise IndexError(f"batch {number} of {len(self)}")
-        self._coming = {n: self._coming.get(n) or self._thread.submit(self._read, n) for n in wanted}
-        return self._coming.pop(number).result()
+        self._pending = {n: self._pending.get(n) or self._thread.submit(self._read, n) for n in numbers}
+        return self._pending.pop(number).result()
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         pixels, labels = self.batches[number]

@@ -1,4 +1,4 @@
-"""Pictures as they came: files, encoded bytes or arrays, of which some are read when they are needed."""
+"""Images as they came: files, encoded bytes or arrays, some of them read only when they are needed."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,13 @@ import numpy as np
 
 from kcnn.data.decoding import decode, fit_array
 
-SAMPLE = 512  # pictures by which the size of all is judged
-SPOTS = 64  # bytes of an array by which it is told from most others
+SAMPLE = 512  # images from which the size of all is estimated
+FINGERPRINT = 64  # bytes of an array that distinguish it from most others
 
 
 @dataclass(frozen=True, eq=False)
 class Selected:
-    """Some of the pictures of a sequence that is read when asked."""
+    """Some of the images of a sequence."""
 
     images: Any
     indices: np.ndarray
@@ -25,7 +25,7 @@ class Selected:
 
 
 class Concatenated:
-    """The pictures of several sequences, one behind the other."""
+    """The images of several sequences, one after the other."""
 
     def __init__(self, *parts: Any):
         self.parts, self.ends = parts, np.cumsum([len(part) for part in parts])
@@ -39,7 +39,12 @@ class Concatenated:
 
 
 class TfdsRecords:
-    """Encoded pictures of TensorFlow Datasets, read when they are asked for; `records` gives tf.train.Example."""
+    """Encoded images of TensorFlow Datasets, read when they are needed.
+
+    Args:
+        records: Sequence of tf.train.Example with `__getitems__`.
+        keys: Names of the image and of the label in an example.
+    """
 
     def __init__(self, records: Any, keys: tuple[str, str]):
         self.records, self.keys = records, keys
@@ -47,106 +52,162 @@ class TfdsRecords:
     def __len__(self) -> int:
         return len(self.records)
 
-    def some(self, indices: Sequence[int] | np.ndarray) -> list[bytes]:
-        """Several at once, which takes a fifth of the time that one by one takes."""
-        return [one.features.feature[self.keys[0]].bytes_list.value[0] for one in self._examples(indices)]
+    def take(self, indices: Sequence[int] | np.ndarray) -> list[bytes]:
+        """Return several encoded images, in a fifth of the time that one by one takes.
+
+        Args:
+            indices: Numbers of the records.
+        """
+        return [example.features.feature[self.keys[0]].bytes_list.value[0] for example in self._examples(indices)]
 
     def labels(self) -> np.ndarray:
-        """Every record's class number, in order."""
-        examples = (one for run in split_into_runs(len(self), 1000) for one in self._examples(run))
-        return np.array([one.features.feature[self.keys[1]].int64_list.value[0] for one in examples], "int64")
+        """Return the class number of every record, int64 (records,)."""
+        examples = (example for run in split_into_runs(len(self), 1000) for example in self._examples(run))
+        return np.array([example.features.feature[self.keys[1]].int64_list.value[0] for example in examples], "int64")
 
     def _examples(self, indices: Sequence[int] | np.ndarray) -> Any:
         return self.records.__getitems__([int(i) for i in indices])
 
 
-class FrameColumn:
-    """Examples of TFRecord files, any of which can be read alone once the lengths that stand before them were read."""
+class TFRecordFiles:
+    """Examples of TFRecord files, each readable by itself.
+
+    The constructor reads the length in front of every record.
+
+    Args:
+        files: Paths of the files.
+
+    Raises:
+        ValueError: A file is truncated, or not a TFRecord file.
+    """
 
     def __init__(self, files: Sequence[str | os.PathLike[str]]):
-        self.files, self.places = files, []
+        self.files, self.records = files, []
         for number, name in enumerate(files):
             end, at = os.path.getsize(name), 0
             with open(name, "rb", buffering=0) as file:
                 while at < end:
                     file.seek(at)
                     length = int.from_bytes(file.read(8), "little")
-                    self.places.append((number, at + 12, length))  # behind length and checksum
+                    self.records.append((number, at + 12, length))  # after length and checksum
                     at += length + 16
             if at != end:
-                raise ValueError(f"{name} is cut short or no TFRecord file: its last record ends at {at}, it at {end}")
+                raise ValueError(
+                    f"{name} is truncated or not a TFRecord file: its last record ends at byte {at}, the file at {end}"
+                )
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.records)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         from tensorflow.train import Example
 
-        found = []
+        examples = []
         for i in indices:
-            number, at, length = self.places[i]
+            number, at, length = self.records[i]
             with open(self.files[number], "rb", buffering=0) as file:
                 file.seek(at)
-                found.append(Example.FromString(file.read(length)))
-        return found
+                examples.append(Example.FromString(file.read(length)))
+        return examples
 
 
 def split_into_runs(count: int, size: int) -> Iterator[range]:
-    """0 to count - 1 in ranges of at most `size`."""
+    """Yield 0 to count - 1 as ranges of at most `size` numbers.
+
+    Args:
+        count: How many numbers there are.
+        size: Length of each range but the last.
+    """
     return (range(first, min(first + size, count)) for first in range(0, count, size))
 
 
 def take(raw: Any, indices: Sequence[int] | np.ndarray) -> Sequence[Any]:
-    """Pictures by number as they came: paths, encoded bytes or uint8 arrays."""
+    """Return images by number as they came: paths, encoded bytes or uint8 arrays.
+
+    Args:
+        raw: Sequence of images.
+        indices: Their numbers.
+    """
     if isinstance(raw, Selected):
         return take(raw.images, raw.indices[np.asarray(indices, "int64")])
     if isinstance(raw, TfdsRecords):
-        return raw.some(indices)
+        return raw.take(indices)
     return [raw[i] for i in indices]
 
 
-def load_into_memory(raw: Any) -> bool:
-    """Whether the pictures need no reading: arrays and encoded bytes, but not files and records."""
+def is_in_memory(raw: Any) -> bool:
+    """Return whether images are in memory: arrays and encoded bytes are, files and records are not.
+
+    Args:
+        raw: Sequence of images.
+    """
     if isinstance(raw, Selected):
-        return load_into_memory(raw.images)
+        return is_in_memory(raw.images)
     return isinstance(raw, np.ndarray) or (not isinstance(raw, TfdsRecords) and isinstance(raw[0], bytes))
 
 
-def read_bytes(one: Any) -> bytes:
-    """The bytes of a picture; OSError for a file that cannot be read."""
-    if isinstance(one, str):
-        with open(one, "rb", buffering=0) as file:
+def read_bytes(source: Any) -> bytes:
+    """Return the bytes of an image.
+
+    Args:
+        source: Path, encoded bytes or array.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if isinstance(source, str):
+        with open(source, "rb", buffering=0) as file:
             return file.read()
-    return one.tobytes() if isinstance(one, np.ndarray) else one
+    return source.tobytes() if isinstance(source, np.ndarray) else source
 
 
-def read_image(one: Any, shape: tuple[int, int, int]) -> np.ndarray:
-    """A file, encoded bytes or a uint8 array as uint8 of that shape; Undecodable."""
-    return fit_array(one, shape) if isinstance(one, np.ndarray) else decode(one, shape)
+def read_image(source: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return an image as uint8 of a shape, cropped centrally and resized.
+
+    Args:
+        source: Path, encoded bytes or uint8 array.
+        shape: (rows, columns, channels).
+
+    Raises:
+        ImageDecodeError: It cannot be decoded.
+    """
+    return fit_array(source, shape) if isinstance(source, np.ndarray) else decode(source, shape)
 
 
 def estimate_bytes(raw: Any) -> float:
-    """About how many bytes all the files or records take, judged by some of them."""
-    some = take(raw, np.linspace(0, len(raw) - 1, min(len(raw), SAMPLE)).astype("int64"))
-    return len(raw) * float(np.mean([size if (size := _size(one)) is not None else 0 for one in some]))
+    """Return about how many bytes all files or records take, from a sample of them.
+
+    Args:
+        raw: Sequence of images.
+    """
+    sample = take(raw, np.linspace(0, len(raw) - 1, min(len(raw), SAMPLE)).astype("int64"))
+    return len(raw) * float(np.mean([_size(source) or 0 for source in sample]))
 
 
 def fingerprint_sample(raw: Any, indices: np.ndarray) -> list[Any] | None:
-    """What equal pictures share and is cheap to know: bytes of a file, a few pixels; None where nothing is."""
+    """Return what identical images share and is cheap to read: the size of a file, or some pixels of an array.
+
+    Args:
+        raw: Sequence of images.
+        indices: Their numbers.
+
+    Returns:
+        A value for each image; None where nothing is cheap.
+    """
     if isinstance(raw, Selected):
         return fingerprint_sample(raw.images, raw.indices[indices])
     if isinstance(raw, TfdsRecords):
         return None
     if isinstance(raw, np.ndarray):
         flat = raw.reshape(len(raw), -1)
-        spots = np.unique(np.linspace(0, flat.shape[1] - 1, SPOTS).astype("int64"))
-        return [row.tobytes() for row in flat[indices[:, None], spots]]
+        columns = np.unique(np.linspace(0, flat.shape[1] - 1, FINGERPRINT).astype("int64"))
+        return [row.tobytes() for row in flat[indices[:, None], columns]]
     return [_size(raw[i]) for i in indices]
 
 
-def _size(one: Any) -> int | None:
-    """Bytes of a file or of what is encoded; None for a file that cannot be read."""
+def _size(source: Any) -> int | None:
+    """Bytes of a file or of encoded data; None for a file that cannot be read."""
     try:
-        return os.stat(one).st_size if isinstance(one, str) else len(one)
+        return os.stat(source).st_size if isinstance(source, str) else len(source)
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""Labelled pictures as they came, in their splits."""
+"""Labeled images as they came, in their splits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ SPLITS = {
 
 @dataclass(frozen=True, eq=False)
 class SourceSplit:
-    """One split as it came: pictures (arrays, files, or encoded bytes), labels, and names to report.
+    """One split as it came: images (arrays, files or encoded bytes), labels, and names for messages.
 
     Labels are class numbers (images,), or 0 and 1 for each class (images, classes).
     """
@@ -33,7 +33,7 @@ class SourceSplit:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Labelled pictures, in the splits they came in; "train" is always there."""
+    """Labeled images in the splits they came in; "train" is always among them."""
 
     name: str
     classes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Splits: pictures and their labels, cut by class, and compared. No TensorFlow here."""
+"""Splits: images and their labels, divided by class, and compared. No TensorFlow here."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from kcnn.data.image_cache import ImageCache, map_parallel
 from kcnn.data.readers import Concatenated, Selected, fingerprint_sample, read_bytes, split_into_runs, take
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 
-RUN = 1000  # pictures that are compared together
+RUN = 1000  # images that are compared together
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """One picture, byte for byte, in two splits."""
+    """An image that is in two splits, byte for byte."""
 
     first: str
     first_split: str
@@ -28,10 +28,16 @@ class Duplicate:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some of the pictures of a store, and their labels, int64: class numbers, or 0 and 1 (pictures, classes)."""
+    """Some of the images of a cache, and their labels.
 
-    store: ImageCache
-    rows: np.ndarray  # numbers in the store
+    Args:
+        cache: Images by number.
+        indices: Numbers of the split's images in the cache.
+        labels: Class numbers int64 (images,), or 0 and 1 (images, classes).
+    """
+
+    cache: ImageCache
+    indices: np.ndarray
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -39,141 +45,202 @@ class Split:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Files, or what stands for them."""
-        return tuple(self.store.names[i] for i in self.rows)
+        """Return the file of each image, or what identifies it."""
+        return tuple(self.cache.names[i] for i in self.indices)
 
-    def take(self, places: np.ndarray) -> "Split":
-        """The split of these of its pictures."""
-        return Split(self.store, self.rows[places], self.labels[places])
+    def take(self, positions: np.ndarray) -> "Split":
+        """Return the split of some of the images.
 
-    def full(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures and labels at these places: the next one that decodes stands for one that does not.
-
-        Undecodable where none of the split does.
+        Args:
+            positions: int (images,), counted in this split.
         """
-        pixels, good = self.store.read(self.rows[places])
-        places = places.copy()
-        for bad in np.flatnonzero(~good):
+        return Split(self.cache, self.indices[positions], self.labels[positions])
+
+    def read_batch(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return as many images as positions: the next image replaces one that cannot be decoded.
+
+        Args:
+            positions: int (images,), counted in this split.
+
+        Returns:
+            uint8 (images, rows, columns, channels) and the labels.
+
+        Raises:
+            ImageDecodeError: No image of the split can be decoded.
+        """
+        pixels, decoded = self.cache.read(self.indices[positions])
+        positions = positions.copy()
+        for broken in np.flatnonzero(~decoded):
             for step in range(1, len(self)):
-                place = (places[bad] + step) % len(self)
-                if int(self.rows[place]) in self.store.broken:
+                position = (positions[broken] + step) % len(self)
+                if int(self.indices[position]) in self.cache.broken:
                     continue
-                one, decoded = self.store.read(self.rows[[place]])
-                if decoded[0]:
-                    pixels[bad], places[bad] = one[0], place
+                image, good = self.cache.read(self.indices[[position]])
+                if good[0]:
+                    pixels[broken], positions[broken] = image[0], position
                     break
             else:
-                raise ImageDecodeError(f"cannot decode any of {len(self)} images, such as {self.names[0]}")
-        return pixels, self.labels[places]
+                raise ImageDecodeError(f"any of {len(self)} images", f"the first is {self.names[0]}")
+        return pixels, self.labels[positions]
 
-    def decode(self, places: np.ndarray) -> np.ndarray:
-        """Whether each of the pictures at these places can be decoded."""
-        return self.store.read(self.rows[places])[1]
+    def check_decodable(self, positions: np.ndarray) -> np.ndarray:
+        """Return whether images can be decoded.
 
-    def images(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures and labels at those of these places whose pictures decode."""
-        pixels, good = self.store.read(self.rows[places])
-        return (pixels, self.labels[places]) if good.all() else (pixels[good], self.labels[places[good]])
+        Args:
+            positions: int (images,), counted in this split.
+
+        Returns:
+            bool (images,).
+        """
+        return self.cache.read(self.indices[positions])[1]
+
+    def read_decodable(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images that can be decoded, and their labels.
+
+        Args:
+            positions: int (images,), counted in this split.
+
+        Returns:
+            uint8 (decodable images, rows, columns, channels) and the labels.
+        """
+        pixels, good = self.cache.read(self.indices[positions])
+        if good.all():
+            return pixels, self.labels[positions]
+        return pixels[good], self.labels[positions[good]]
 
 
 def join_splits(first: Split, second: Split) -> Split:
-    """Two splits as one, pictures of the second in the size of the first's."""
+    """Return two splits as one, with images of the size that the first has.
+
+    Args:
+        first: Its images come first.
+        second: Its images come after them.
+    """
     labels = np.concatenate([first.labels, second.labels])
-    if first.store is second.store:
-        return Split(first.store, np.concatenate([first.rows, second.rows]), labels)
-    raw = Concatenated(Selected(first.store.raw, first.rows), Selected(second.store.raw, second.rows))
-    one, other = first.store, second.store
-    store = ImageCache(
-        raw, (*first.names, *second.names), one.shape, one.keep_in_memory, one.skipped, one.checked and other.checked
+    if first.cache is second.cache:
+        return Split(first.cache, np.concatenate([first.indices, second.indices]), labels)
+    raw = Concatenated(Selected(first.cache.raw, first.indices), Selected(second.cache.raw, second.indices))
+    cache = ImageCache(
+        raw,
+        (*first.names, *second.names),
+        first.cache.shape,
+        first.cache.keep_in_memory,
+        first.cache.skipped,
+        first.cache.checked and second.cache.checked,
     )
-    return Split(store, np.arange(len(store)), labels)
+    return Split(cache, np.arange(len(cache)), labels)
 
 
 def count_classes(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Pictures of each class."""
+    """Return the number of images of each class.
+
+    Args:
+        labels: Class numbers (images,), or 0 and 1 (images, classes).
+        classes: Number of classes.
+
+    Returns:
+        int (classes,).
+    """
     return labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
 
 
 def split_indices(labels: np.ndarray, size: int, seed: int, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices that stay and that go: `size` go, of every class its share and at least one picture.
+    """Divide images into two parts, stratified by class, with at least one image of each class in the second.
 
-    Of pictures with several labels about so many go, and of a class as near its share as the others leave it.
+    With several labels per image the size is approximate, and each class as near to its share as the others allow.
+
+    Args:
+        labels: Class numbers (images,), or 0 and 1 (images, classes).
+        size: Number of images in the second part.
+        seed: Draws the images.
+        classes: Class names, for messages.
+
+    Returns:
+        Indices of the two parts, each in order.
+
+    Raises:
+        ValueError: A class has fewer than two images.
     """
-    there = count_classes(labels, len(classes))
-    if there.min() < 2:
-        few = classes[int(there.argmin())]
+    counts = count_classes(labels, len(classes))
+    if counts.min() < 2:
+        rarest = classes[int(counts.argmin())]
         raise ValueError(
-            f"class {few!r} is down to {there.min()} picture; train, validation and test each need one of every class"
+            f"class {rarest!r} has too few images ({counts.min()} left); train, validation and test each need at "
+            "least one of every class"
         )
     if labels.ndim == 2:
-        gone = _spread(labels, size / len(labels), seed)
-        return np.flatnonzero(~gone), np.flatnonzero(gone)
+        in_second = _stratify(labels, size / len(labels), seed)
+        return np.flatnonzero(~in_second), np.flatnonzero(in_second)
     size = min(max(size, len(classes)), len(labels) - len(classes))
-    stay, go = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed)
-    return np.sort(stay), np.sort(go)
+    first, second = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed)
+    return np.sort(first), np.sort(second)
 
 
-def _spread(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which pictures of several labels go, by iterative stratification (doi:10.1007/978-3-642-23808-6_10).
+def _stratify(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which images with several labels go to the second part, by iterative stratification.
 
-    The class with the fewest pictures left is served first: each goes to the side that lacks more of them.
+    The class with the fewest images left is served first: each goes to the part that lacks more of them (Sechidis,
+    Tsoumakas and Vlahavas 2011, doi:10.1007/978-3-642-23808-6_10).
     """
-    there = labels.sum(axis=0)
-    going = np.clip(share * there, 1, there - 1)
-    wanted = np.stack([there - going, going])  # of each class, on the side that stays and the one that goes
+    counts = labels.sum(axis=0)
+    target = np.clip(share * counts, 1, counts - 1)
+    lacking = np.stack([counts - target, target])  # images of each class, in the first part and in the second
     size = np.array([1 - share, share]) * len(labels)
     order = np.argsort(np.random.PCG64(seed % (1 << 64)).random_raw(len(labels)), kind="stable")
-    side = np.full(len(labels), -1)
-    left = there.copy()
+    part = np.full(len(labels), -1)
+    left = counts.copy()
     while left.any():
         rarest = int(np.where(left > 0, left, len(labels) + 1).argmin())
-        for i in order[(side[order] < 0) & (labels[order, rarest] == 1)]:
-            lack = wanted[:, rarest]
-            side[i] = int(size.argmax() if lack[0] == lack[1] else lack.argmax())
-            wanted[side[i]] -= labels[i]
-            size[side[i]] -= 1
+        for i in order[(part[order] < 0) & (labels[order, rarest] == 1)]:
+            lack = lacking[:, rarest]
+            part[i] = int(size.argmax() if lack[0] == lack[1] else lack.argmax())
+            lacking[part[i]] -= labels[i]
+            size[part[i]] -= 1
             left -= labels[i]
-    for i in order[side[order] < 0]:  # without a label
-        side[i] = int(size.argmax())
-        size[side[i]] -= 1
-    return side == 1
+    for i in order[part[order] < 0]:  # without a label
+        part[i] = int(size.argmax())
+        size[part[i]] -= 1
+    return part == 1
 
 
 def find_duplicates(splits: Mapping[str, Split]) -> tuple[Duplicate, ...]:
-    """Pictures that stand in two splits, each named with the first place it was seen in.
+    """Return the images that are in two splits, each with where it was seen first.
 
-    Read are those alone that have something cheap, such as their size, in common with one of another split.
+    Only images that share something cheap, such as the size of their file, with one of another split are read.
+
+    Args:
+        splits: By name.
     """
-    words = [word for word in (TRAIN, VALIDATION, TEST) if word in splits]
-    cheap = {word: fingerprint_sample(splits[word].store.raw, splits[word].rows) for word in words}
-    where: dict[object, set[str]] = {}
-    for word in words:
-        for mark in cheap[word] or ():
-            where.setdefault(mark, set()).add(word)
+    names = [name for name in (TRAIN, VALIDATION, TEST) if name in splits]
+    fingerprints = {name: fingerprint_sample(splits[name].cache.raw, splits[name].indices) for name in names}
+    splits_of: dict[object, set[str]] = {}
+    for name in names:
+        for fingerprint in fingerprints[name] or ():
+            splits_of.setdefault(fingerprint, set()).add(name)
     seen: dict[bytes, tuple[str, str]] = {}
-    found = []
-    for word in words:
-        split, marks = splits[word], cheap[word]
-        places = [i for i in range(len(split)) if marks is None or len(where[marks[i]]) > 1]
-        for place, mark in zip(places, _prints(split, places), strict=True):
-            if mark is not None:
-                first = seen.setdefault(mark, (split.names[place], word))
-                if first[1] != word:
-                    found.append(Duplicate(*first, split.names[place], word))
-    return tuple(found)
+    duplicates = []
+    for name in names:
+        split, cheap = splits[name], fingerprints[name]
+        positions = [i for i in range(len(split)) if cheap is None or len(splits_of[cheap[i]]) > 1]
+        for position, digest in zip(positions, _digests(split, positions), strict=True):
+            if digest is not None:
+                first = seen.setdefault(digest, (split.names[position], name))
+                if first[1] != name:
+                    duplicates.append(Duplicate(*first, split.names[position], name))
+    return tuple(duplicates)
 
 
-def _prints(split: Split, places: Sequence[int]) -> list[bytes | None]:
-    """A fingerprint of each picture as it came; None for a file that cannot be read."""
-    prints: list[bytes | None] = [None] * len(places)
-    for run in split_into_runs(len(places), RUN):
-        came = take(split.store.raw, split.rows[[places[i] for i in run]])
+def _digests(split: Split, positions: Sequence[int]) -> list[bytes | None]:
+    """A digest of each image as it came; None for a file that cannot be read."""
+    digests: list[bytes | None] = [None] * len(positions)
+    for run in split_into_runs(len(positions), RUN):
+        sources = take(split.cache.raw, split.indices[[positions[i] for i in run]])
 
-        def one(i: int, run: range = run, came: Sequence[object] = came) -> None:
+        def digest_one(i: int, run: range = run, sources: Sequence[object] = sources) -> None:
             try:
-                prints[run[i]] = hashlib.blake2b(read_bytes(came[i]), digest_size=16).digest()
+                digests[run[i]] = hashlib.blake2b(read_bytes(sources[i]), digest_size=16).digest()
             except OSError:
                 return
 
-        map_parallel(one, range(len(run)))
-    return prints
+        map_parallel(digest_one, range(len(run)))
+    return digests

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.runs.photos import picture
+from tests.runs.photos import save_image
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def photos(tmp_path):
     """Two classes of ten pictures each, of several formats and sizes, no two alike."""
     for i in range(10):
         ending = ("jpg", "png", "gif", "bmp", "webp")[i % 5]
-        picture(tmp_path / "photos" / "red" / f"{i}.{ending}", (200 + i, i, 0), (30 + i, 20))
-        picture(tmp_path / "photos" / "blue" / f"{i}.{ending}", (0, i, 200 + i), (20, 30 + i))
+        save_image(tmp_path / "photos" / "red" / f"{i}.{ending}", (200 + i, i, 0), (30 + i, 20))
+        save_image(tmp_path / "photos" / "blue" / f"{i}.{ending}", (0, i, 200 + i), (20, 30 + i))
     return tmp_path / "photos"
 
 

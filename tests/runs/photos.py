@@ -1,9 +1,9 @@
-"""Pictures of one colour, and how data was split: what tests of data share."""
+"""Images of one color, and the sizes of splits, for tests of data."""
 
 from PIL import Image
 
 
-def picture(path, color, size=(40, 30), **options):
+def save_image(path, color, size=(40, 30), **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, color).save(path, **options)
 

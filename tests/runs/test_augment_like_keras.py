@@ -14,8 +14,8 @@ from kcnn.augment import color, geometry
 layers = keras.layers
 
 
-def pictures():
-    """Two photographs, noise, and a dull picture of few levels: uint8 (4, 48, 64, 3)."""
+def make_images():
+    """Two photographs, noise, and a dull image of few levels: uint8 (4, 48, 64, 3)."""
     photos = [np.asarray(Image.fromarray(p).resize((64, 48))) for p in load_sample_images().images]
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (48, 64, 3))
@@ -23,8 +23,8 @@ def pictures():
     return np.stack([*photos, noise, dull]).astype("uint8")
 
 
-PICTURES = pictures()
-N, ROWS, COLUMNS, _ = PICTURES.shape
+IMAGES = make_images()
+N, ROWS, COLUMNS, _ = IMAGES.shape
 
 
 def factors(value):
@@ -38,72 +38,72 @@ def close(ours, theirs, levels):
 
 
 def fed(layer, **transformation):
-    return layer.transform_images(tf.cast(PICTURES, tf.float32), transformation=transformation)
+    return layer.transform_images(tf.cast(IMAGES, tf.float32), transformation=transformation)
 
 
 @pytest.mark.parametrize("amount", [-0.7, -0.2, 0.0, 0.1, 0.5])
 def test_brightness_is_that_of_keras(amount):
     theirs = fed(layers.RandomBrightness(1.0), rgb_delta=factors(255 * amount))
-    close(color.brightness(PICTURES, amount), theirs, 1e-3)
+    close(color.brightness(IMAGES, amount), theirs, 1e-3)
 
 
 @pytest.mark.parametrize("amount", [-0.9, -0.3, 0.0, 0.3, 0.9])
 def test_contrast_is_that_of_keras(amount):
     theirs = fed(layers.RandomContrast(1.0), contrast_factor=factors(1 + amount))
-    close(color.contrast(PICTURES, amount), theirs, 1e-2)
+    close(color.contrast(IMAGES, amount), theirs, 1e-2)
 
 
 @pytest.mark.parametrize("degeneration", [0.0, 0.25, 0.6, 1.0])
-def test_saturation_is_the_colour_degeneration_of_keras(degeneration):
+def test_saturation_is_the_color_degeneration_of_keras(degeneration):
     theirs = fed(layers.RandomColorDegeneration(1.0), factor=factors(degeneration))
-    close(color.saturation(PICTURES, -degeneration), theirs, 0.1)
+    close(color.saturation(IMAGES, -degeneration), theirs, 0.1)
 
 
 @pytest.mark.parametrize("amount", [-0.9, -0.45, 0.45, 0.9])
-def test_saturation_goes_both_ways_as_in_pillow(amount):
+def test_saturation_increases_and_decreases_as_in_pillow(amount):
     """Keras' RandomSaturation wants values of 0 to 1 for its HSV, so the reference is what AutoAugment used."""
-    theirs = [np.asarray(ImageEnhance.Color(Image.fromarray(p)).enhance(1 + amount)) for p in PICTURES]
-    close(color.saturation(PICTURES, amount), np.stack(theirs), 2)
+    theirs = [np.asarray(ImageEnhance.Color(Image.fromarray(p)).enhance(1 + amount)) for p in IMAGES]
+    close(color.saturation(IMAGES, amount), np.stack(theirs), 2)
 
 
 @pytest.mark.parametrize("amount", [-0.9, -0.4, 0.0, 0.4, 0.9])
 def test_sharpness_is_that_of_keras_inside_and_that_of_pillow_at_the_edge(amount):
     """Keras takes what lies beyond the edge for black, and 0.5 for neutral; Pillow leaves the outermost pixels."""
-    ours = color.sharpness(PICTURES, amount)
+    ours = color.sharpness(IMAGES, amount)
     theirs = fed(layers.RandomSharpness(1.0), factor=tf.fill([N], (1 + amount) / 2))
     close(ours[:, 1:-1, 1:-1], theirs[:, 1:-1, 1:-1], 1e-2)
-    pillow = [np.asarray(ImageEnhance.Sharpness(Image.fromarray(p)).enhance(1 + amount)) for p in PICTURES]
+    pillow = [np.asarray(ImageEnhance.Sharpness(Image.fromarray(p)).enhance(1 + amount)) for p in IMAGES]
     close(ours, np.stack(pillow), 2)
 
 
 @pytest.mark.parametrize("bits", [1, 3, 4, 7, 8])
-def test_posterisation_is_that_of_keras(bits):
+def test_posterize_is_that_of_keras(bits):
     theirs = fed(layers.RandomPosterization(8), shift_factor=np.full(N, 8 - bits, "uint8"))
-    close(color.posterize(PICTURES, bits), theirs, 0)
+    close(color.posterize(IMAGES, bits), theirs, 0)
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 100, 128, 255, 256])
-def test_solarisation_is_that_of_keras(threshold):
+def test_solarize_is_that_of_keras(threshold):
     theirs = fed(layers.Solarization(), additions=factors(0), thresholds=factors(threshold))
-    close(color.solarize(PICTURES, threshold), theirs, 0)
+    close(color.solarize(IMAGES, threshold), theirs, 0)
 
 
-def test_auto_contrast_is_that_of_keras_and_leaves_a_channel_of_one_level():
-    images = PICTURES.copy()
+def test_auto_contrast_is_that_of_keras_and_keeps_a_channel_of_one_level():
+    images = IMAGES.copy()
     images[0, :, :, 1] = 77
     close(color.auto_contrast(images), layers.AutoContrast()(images), 1e-3)
 
 
-def test_equalisation_is_that_of_keras_and_leaves_a_channel_of_one_level():
-    images = PICTURES.copy()
+def test_equalize_is_that_of_keras_and_keeps_a_channel_of_one_level():
+    images = IMAGES.copy()
     images[0, :, :, 1] = 77
     theirs = [layers.Equalization()(images[i : i + 1]) for i in range(N)]  # Keras counts one histogram for the batch
     close(color.equalize(images), tf.concat(theirs, 0), 1)
 
 
-def test_auto_contrast_and_solarisation_are_those_of_pillow():
-    close(color.auto_contrast(PICTURES), [ImageOps.autocontrast(Image.fromarray(p)) for p in PICTURES], 1)
-    close(color.solarize(PICTURES, 90), [ImageOps.solarize(Image.fromarray(p), 90) for p in PICTURES], 0)
+def test_auto_contrast_and_solarize_are_those_of_pillow():
+    close(color.auto_contrast(IMAGES), [ImageOps.autocontrast(Image.fromarray(p)) for p in IMAGES], 1)
+    close(color.solarize(IMAGES, 90), [ImageOps.solarize(Image.fromarray(p), 90) for p in IMAGES], 0)
 
 
 def kinds(*names):
@@ -115,17 +115,17 @@ def kinds(*names):
     [
         (("brightness", 0.3), ("contrast", 0.5)),
         (("contrast", -0.5), ("auto_contrast", 0)),
-        (("solarise", 120), ("equalise", 0)),
-        (("equalise", 0), ("posterise", 3)),
-        (("posterise", 5), ("equalise", 0)),
-        (("auto_contrast", 0), ("solarise", 128)),
+        (("solarize", 120), ("equalize", 0)),
+        (("equalize", 0), ("posterize", 3)),
+        (("posterize", 5), ("equalize", 0)),
+        (("auto_contrast", 0), ("solarize", 128)),
     ],
 )
-def test_changes_composed_into_one_table_are_the_changes_one_after_the_other(first, second):
-    images = tf.cast(PICTURES, tf.float32)
+def test_adjust_colors_equals_its_changes_one_after_the_other(first, second):
+    images = tf.cast(IMAGES, tf.float32)
     composed = color.adjust_colors(images, kinds(first, second))
     apart = color.adjust_colors(color.adjust_colors(images, kinds(first)), kinds(second))
-    difference = np.abs(composed - apart)[:3]  # the dull picture's few levels, rounded in between, stretch to many
+    difference = np.abs(composed - apart)[:3]  # few levels of the dull image, rounded in between, stretch to many
     assert np.quantile(difference, 0.99) <= 2
     assert difference.mean() < 0.6
 
@@ -134,7 +134,7 @@ SIZE = (ROWS, COLUMNS)
 
 
 def moved(matrix):
-    return geometry.warp(PICTURES, matrix, SIZE)
+    return geometry.warp(IMAGES, matrix, SIZE)
 
 
 def same(value):
@@ -142,48 +142,48 @@ def same(value):
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (0.3, 0), (0, -0.2), (-0.1, 0.25)])
-def test_shear_is_that_of_keras(x, y):
+def test_shear_matrix_is_that_of_keras(x, y):
     theirs = fed(layers.RandomShear(1.0, 1.0), shear_factor=tf.tile([[float(x), float(y)]], [N, 1]))
     close(moved(geometry.shear_matrix(same(x), same(y))), theirs, 0.05)
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (5, 0), (-3.25, 7.5)])
-def test_shift_is_the_translation_of_keras(x, y):
+def test_translation_matrix_is_that_of_keras(x, y):
     theirs = fed(layers.RandomTranslation(1.0, 1.0), translations=tf.tile([[float(x), float(y)]], [N, 1]))
     close(moved(geometry.translation_matrix(same(x), same(y))), theirs, 0.05)
 
 
 @pytest.mark.parametrize("degrees", [-30.0, 0.0, 7.0, 90.0, 180.0])
-def test_rotation_is_that_of_keras(degrees):
+def test_rotation_matrix_is_that_of_keras(degrees):
     layer = layers.RandomRotation((degrees / 360, degrees / 360))
-    images = tf.cast(PICTURES, tf.float32)
+    images = tf.cast(IMAGES, tf.float32)
     drawn = layer.get_random_transformation(images)
     assert np.allclose(drawn["angle"], degrees)
     close(moved(geometry.rotation_matrix(same(degrees), SIZE)), layer.transform_images(images, drawn), 0.5)
 
 
 @pytest.mark.parametrize("factor", [0.75, 1.0, 1.5])
-def test_zoom_is_that_of_keras_whose_factor_is_the_inverse(factor):
+def test_scale_matrix_is_that_of_keras_whose_factor_is_the_inverse(factor):
     zoom = tf.fill([N, 1], 1 / factor)
     theirs = fed(layers.RandomZoom(0.5), height_zoom=zoom, width_zoom=zoom)
     close(moved(geometry.scale_matrix(same(factor), SIZE)), theirs, 0.5)
 
 
 @pytest.mark.parametrize(("x", "y"), [(True, False), (False, True), (True, True)])
-def test_a_mirrored_image_is_that_of_numpy_in_both_ways_of_moving(x, y):
+def test_flip_matrix_and_shift_windows_mirror_as_numpy(x, y):
     axes = [axis for axis, on in ((2, x), (1, y)) if on]
-    mirrored = np.flip(PICTURES, axes)
+    mirrored = np.flip(IMAGES, axes)
     x, y = tf.fill([N], x), tf.fill([N], y)
     close(moved(geometry.flip_matrix(x, y, SIZE)), mirrored, 1e-3)
-    assert (geometry.shift_windows(PICTURES, tf.zeros([N, 2], tf.int32), x, y, SIZE) == mirrored).numpy().all()
+    assert (geometry.shift_windows(IMAGES, tf.zeros([N, 2], tf.int32), x, y, SIZE) == mirrored).numpy().all()
 
 
 @pytest.mark.parametrize("size", [(48, 64), (30, 30), (96, 80)])
-def test_a_cut_box_is_the_crop_resized_by_tensorflow(size):
+def test_crop_matrix_is_the_crop_resized_by_tensorflow(size):
     top, left, rows, columns = 5, 9, 31, 40
-    crop = PICTURES[:, top : top + rows, left : left + columns]
+    crop = IMAGES[:, top : top + rows, left : left + columns]
     theirs = tf.image.resize(tf.cast(crop, tf.float32), size)
     matrix = geometry.crop_matrix([same(value) for value in (top, left, rows, columns)], size)
-    ours = geometry.warp(PICTURES, matrix, size)
+    ours = geometry.warp(IMAGES, matrix, size)
     edge = max(math.ceil(size[0] / rows), math.ceil(size[1] / columns))  # where ours sees beyond the box
     close(ours[:, edge:-edge, edge:-edge], theirs[:, edge:-edge, edge:-edge], 0.5)

@@ -1,4 +1,4 @@
-"""Pictures from words, folders and arrays: split, decoded, resized, and honest about what was wrong."""
+"""Image data from names, folders and arrays: splits, decoding, resizing, and messages about what is wrong."""
 
 import sys
 from pathlib import Path
@@ -10,18 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcnn import data
+from kcnn.data.buffer_pool import allocate
 from kcnn.data.decoding import ImageDecodeError, decode
-from kcnn.data.image_cache import bytes_per_image
 from tests.runs.photos import sizes
 
-LOAD, RAW = (
-    sys.modules["kcnn.data.loading"],
-    sys.modules["kcnn.data.readers"],
-)  # the function hides the module of its name
+LOADING, READERS = sys.modules["kcnn.data.loading"], sys.modules["kcnn.data.readers"]
 SHARED = Path(__file__).parents[3] / "shared"
 
 
-def test_digits_are_split_by_class_with_pixels_of_bytes():
+def test_load_splits_digits_by_class_with_pixels_of_0_to_255():
     found = data.load("digits", input_shape=(16, 16, 1))
     assert sizes(found) == {"train": 1258, "validation": 180, "test": 359}
     assert found.classes == tuple("0123456789")
@@ -35,7 +32,7 @@ def test_digits_are_split_by_class_with_pixels_of_bytes():
     assert labels.dtype == "int64"
 
 
-def test_a_seed_fixes_split_and_order_and_epochs_differ():
+def test_load_seed_fixes_split_and_order_and_epochs_differ():
     def order(seed, first):
         found = data.load("digits", input_shape=(8, 8, 1), seed=seed)
         return np.concatenate([y.numpy() for _, y in found.epochs(first, first + 1)])
@@ -45,7 +42,7 @@ def test_a_seed_fixes_split_and_order_and_epochs_differ():
     assert not (order(1, 0) == order(2, 0)).all()
 
 
-def test_fewer_pictures_have_each_class_in_its_share_and_leave_the_other_splits_alone():
+def test_subset_is_stratified_and_keeps_the_other_splits():
     whole = data.load("digits", input_shape=(8, 8, 1))
     some = whole.subset(train=100, validation=10_000)
     assert {word: len(split) for word, split in some.splits.items()} == {
@@ -53,18 +50,18 @@ def test_fewer_pictures_have_each_class_in_its_share_and_leave_the_other_splits_
     }
     shares = np.bincount(whole.splits["train"].labels) / len(whole.splits["train"])
     assert np.abs(np.bincount(some.splits["train"].labels) - 100 * shares).max() <= 1
-    with pytest.raises(LookupError, match="no split 'dev'"):
-        whole.subset(dev=5)
+    with pytest.raises(LookupError, match="digits: unknown split 'validation'; choose from train, test"):
+        whole.train_and_validation.subset(validation=5)
 
 
-def test_later_epochs_are_the_same_whether_or_not_the_earlier_ones_were_gone_through():
+def test_epochs_are_the_same_whether_or_not_earlier_ones_were_read():
     found = data.load("digits", input_shape=(8, 8, 1))
     whole = [y.numpy() for _, y in found.epochs(0, 3)]
     late = [y.numpy() for _, y in found.epochs(2, 3)]
     assert all((a == b).all() for a, b in zip(whole[2 * found.steps :], late, strict=True))
 
 
-def test_a_folder_of_class_folders_is_read_in_every_format(photos):
+def test_load_reads_class_folders_in_every_format(photos):
     found = data.load(photos, input_shape=(12, 16, 3))
     assert found.classes == ("blue", "red")
     assert sizes(found) == {"train": 14, "test": 4, "validation": 2}
@@ -79,19 +76,19 @@ def served(batches):
 
 
 @pytest.mark.parametrize(("share", "keep"), [(0.25, "decoded"), ("files", "encoded"), (0.0, "nothing")])
-def test_pictures_are_served_alike_whatever_memory_has_room_for(share, keep, photos, monkeypatch):
+def test_load_gives_the_same_batches_with_any_memory(share, keep, photos, monkeypatch):
     expected = served(data.load(photos, input_shape=(12, 16, 3), batch_size=7).epochs(0, 2))
     if share == "files":  # room for them, and not for what they decode to
         files = sum(path.stat().st_size for path in photos.rglob("*.*"))
         share = (files + 20 * 120 * 160 * 3) / 2 / psutil.virtual_memory().available
         big = data.load(photos, input_shape=(120, 160, 3), batch_size=7)
-        monkeypatch.setattr(LOAD, "MEMORY_SHARE", share)
+        monkeypatch.setattr(LOADING, "MEMORY_SHARE", share)
         found = data.load(photos, input_shape=(120, 160, 3), batch_size=7)
         expected = served(big.epochs(0, 2))
     else:
-        monkeypatch.setattr(LOAD, "MEMORY_SHARE", share)
+        monkeypatch.setattr(LOADING, "MEMORY_SHARE", share)
         found = data.load(photos, input_shape=(12, 16, 3), batch_size=7)
-    store = found.splits["train"].store
+    store = found.splits["train"].cache
     assert (store.keep_in_memory, store.kept) == (keep, 20 if keep == "decoded" else 0)
     for _ in range(2):
         for a, b in zip(served(found.epochs(0, 2)), expected, strict=True):
@@ -100,14 +97,14 @@ def test_pictures_are_served_alike_whatever_memory_has_room_for(share, keep, pho
 
 @pytest.fixture
 def late(photos, monkeypatch):
-    """The photos as if they were too many to be decoded ahead, and which files have been."""
-    monkeypatch.setattr(LOAD, "AHEAD", 19)
+    """The photos as if they were too many to be decoded ahead, and the files that have been decoded."""
+    monkeypatch.setattr(LOADING, "AHEAD", 19)
     decoded = []
-    monkeypatch.setattr(RAW, "decode", lambda one, shape: decoded.append(one) or decode(one, shape))
+    monkeypatch.setattr(READERS, "decode", lambda one, shape: decoded.append(one) or decode(one, shape))
     return photos, decoded
 
 
-def test_many_pictures_are_decoded_as_they_are_met_and_then_no_more(late):
+def test_image_cache_decodes_many_images_when_they_are_needed_and_once(late):
     photos, decoded = late
     found = data.load(photos, input_shape=(8, 8, 3), batch_size=2)
     assert not decoded
@@ -118,7 +115,7 @@ def test_many_pictures_are_decoded_as_they_are_met_and_then_no_more(late):
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
 
 
-def test_in_training_the_next_picture_takes_the_place_of_a_broken_one_met_late(late):
+def test_read_batch_replaces_a_broken_image_by_the_next(late):
     photos, _ = late
     whole = data.load(photos, input_shape=(8, 8, 3), batch_size=7)
     train = whole.splits["train"]
@@ -126,7 +123,7 @@ def test_in_training_the_next_picture_takes_the_place_of_a_broken_one_met_late(l
     Path(train.names[4]).write_bytes(Path(train.names[4]).read_bytes()[:30])
     found = data.load(photos, input_shape=(8, 8, 3), batch_size=7)
     assert found.skipped == []
-    pixels, labels = found.splits["train"].full(np.arange(7))
+    pixels, labels = found.splits["train"].read_batch(np.arange(7))
     assert (labels == train.labels[[0, 1, 2, 5, 5, 5, 6]]).all()
     assert (pixels[3] == pixels[5]).all()
     first = served(found.epochs(0, 3))
@@ -138,7 +135,7 @@ def test_in_training_the_next_picture_takes_the_place_of_a_broken_one_met_late(l
 
 
 @pytest.mark.parametrize("size", [1, 3, 32])
-def test_in_the_test_a_broken_picture_met_late_is_left_out_with_its_label(size, late, caplog):
+def test_evaluation_batches_leave_out_a_broken_image_and_its_label(size, late, caplog):
     photos, _ = late
     whole = data.load(photos, input_shape=(8, 8, 3), batch_size=size)
     (pixels, labels), names = served(whole.test), whole.splits["test"].names
@@ -153,8 +150,8 @@ def test_in_the_test_a_broken_picture_met_late_is_left_out_with_its_label(size, 
 
 
 @pytest.mark.filterwarnings("error")
-def test_keras_evaluates_with_broken_pictures_met_late_without_a_word(late):
-    """Each of the batches that are left is counted, and their number is known beforehand."""
+def test_evaluation_batches_with_broken_images_make_keras_warn_of_nothing(late):
+    """Keras warns of nothing: the number of batches is known beforehand."""
     import keras
 
     photos, _ = late
@@ -167,30 +164,28 @@ def test_keras_evaluates_with_broken_pictures_met_late_without_a_word(late):
     assert np.isfinite(model.evaluate(found.test, verbose=0))
 
 
-def test_a_train_split_of_which_nothing_decodes_says_so(late):
+def test_read_batch_fails_if_no_image_can_be_decoded(late):
     photos, _ = late
     for path in photos.rglob("*.*"):
         path.write_text("broken")
     found = data.load(photos, input_shape=(8, 8, 3))
     with pytest.raises(ImageDecodeError, match="cannot decode any of 14 images"):
-        found.splits["train"].full(np.arange(2))
+        found.splits["train"].read_batch(np.arange(2))
 
 
-def test_a_class_without_files_is_told_of_large_data_too(late):
+def test_load_names_a_class_without_files_in_large_data_too(late):
     photos, _ = late
     (photos / "green").mkdir()
-    with pytest.raises(ValueError, match="class 'green' has no picture; found: blue 10, green 0, red 10"):
+    with pytest.raises(ValueError, match="class 'green' has no images; images by class: blue 10, green 0, red 10"):
         data.load(photos, input_shape=(8, 8, 3))
 
 
 @pytest.mark.parametrize("ahead", [5000, 0])
-def test_training_pictures_are_kept_larger_and_served_at_the_input_size_without_augmentation(
-    ahead, photos, monkeypatch
-):
-    monkeypatch.setattr(LOAD, "AHEAD", ahead)
+def test_load_resize_factor_keeps_training_images_larger_and_epochs_resize_them(ahead, photos, monkeypatch):
+    monkeypatch.setattr(LOADING, "AHEAD", ahead)
     found = data.load(photos, input_shape=(14, 21, 3), resize_factor=8 / 7)
     plain = data.load(photos, input_shape=(14, 21, 3))
-    assert found.splits["train"].full(np.arange(3))[0].shape == (3, 16, 24, 3)
+    assert found.splits["train"].read_batch(np.arange(3))[0].shape == (3, 16, 24, 3)
     for word in ("validation", "test"):
         assert found.splits[word].names == plain.splits[word].names
         for a, b in zip(served(getattr(found, word)), served(getattr(plain, word)), strict=True):
@@ -200,7 +195,7 @@ def test_training_pictures_are_kept_larger_and_served_at_the_input_size_without_
     assert np.abs(a - b).max() < 3  # of one colour each: what the files of lossy formats leave
 
 
-def test_arrays_are_data_too():
+def test_load_takes_arrays():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (60, 9, 9, 3), "uint8"), np.arange(60) % 3
     found = data.load((x, y), input_shape=(12, 12, 1), classes=("a", "b", "c"))
@@ -210,7 +205,7 @@ def test_arrays_are_data_too():
     assert len(own.duplicates) == 9
 
 
-def test_a_dark_image_among_float_arrays_is_an_image_like_any():
+def test_load_takes_a_black_image_among_float_arrays():
     x = np.random.default_rng(0).uniform(0, 255, (60, 9, 9, 1))
     x[7] = 0
     found = data.load((x, np.arange(60) % 3), input_shape=(9, 9, 1))
@@ -220,38 +215,38 @@ def test_a_dark_image_among_float_arrays_is_an_image_like_any():
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ((np.zeros((4, 8, 8)), np.zeros(3, int)), "one whole number per image"),
-        ((np.zeros((4, 8, 8)), np.zeros(4)), "one whole number per image"),
+        ((np.zeros((4, 8, 8)), np.zeros(3, int)), "one integer per image"),
+        ((np.zeros((4, 8, 8)), np.zeros(4)), "one integer per image"),
         ((np.zeros((4, 8, 8)), np.array([0, 1, -1, 0])), "labels count from 0"),
         ((np.full((4, 8, 8), 300.0), np.array([0, 1, 1, 0])), "pixels are 0..255"),
         ((np.full((4, 8, 8), 0.5), np.array([0, 1, 1, 0])), "multiply by 255"),
-        ({"training set": (np.zeros((4, 8, 8)), np.zeros(4, int))}, "a split is called"),
-        ("tfds:no_such_set_of_data", "no data set"),
+        ({"training set": (np.zeros((4, 8, 8)), np.zeros(4, int))}, "unknown split 'training set'"),
+        ("tfds:no_such_set_of_data", "no dataset"),
     ],
 )
-def test_data_that_cannot_be_read_says_why(source, says):
+def test_load_names_what_is_wrong_with_the_data(source, says):
     with pytest.raises(ValueError, match=says):
         data.load(source, input_shape=(8, 8, 1))
 
 
-def test_wrong_arguments_are_told(tmp_path):
-    with pytest.raises(ValueError, match="oversize is"):
+def test_load_names_wrong_arguments(tmp_path):
+    with pytest.raises(ValueError, match=r"resize_factor must be at least 1, got 0\.5"):
         data.load("digits", input_shape=(8, 8, 1), resize_factor=0.5)
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="folder not found"):
         data.load(tmp_path / "nowhere", input_shape=(8, 8, 1))
-    with pytest.raises(ValueError, match="grey"):
+    with pytest.raises(ValueError, match="gray"):
         data.load("digits", input_shape=(8, 8, 7))
-    with pytest.raises(ValueError, match="leave some to train on"):
-        data.load("digits", input_shape=(8, 8, 1), test=0.6, validation=0.5)
+    with pytest.raises(ValueError, match="leave some images to train on"):
+        data.load("digits", input_shape=(8, 8, 1), test_split=0.6, validation_split=0.5)
     with pytest.raises(TypeError, match="data is"):
         data.load(3, input_shape=(8, 8, 1))
 
 
 @given(st.lists(st.tuples(st.sampled_from([10, 20]), st.booleans()), min_size=1, max_size=12))
-def test_memory_is_taken_again_only_where_nobody_holds_a_part_of_it(asked):
+def test_allocate_reuses_memory_only_after_every_view_of_it_is_gone(asked):
     held = []
     for number, (size, keep) in enumerate(asked):
-        batch = bytes_per_image((size, 3), "float32")
+        batch = allocate((size, 3), "float32")
         batch[...] = number
         if keep:
             held.append((number, batch[1:2, ::2]))
@@ -259,6 +254,6 @@ def test_memory_is_taken_again_only_where_nobody_holds_a_part_of_it(asked):
     assert all((part == number).all() for number, part in held)
 
 
-def test_memory_of_a_batch_that_is_gone_serves_the_next():
-    first = bytes_per_image((50, 7), "uint8").ctypes.data
-    assert bytes_per_image((50, 7), "uint8").ctypes.data == first
+def test_allocate_reuses_the_memory_of_a_batch_that_is_gone():
+    first = allocate((50, 7), "uint8").ctypes.data
+    assert allocate((50, 7), "uint8").ctypes.data == first

@@ -1,4 +1,4 @@
-"""Data sets as others publish them: of TensorFlow Datasets, and a folder of photos with a stray file."""
+"""Published datasets: of TensorFlow Datasets, and a folder of photos with a stray file."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 
-class TinyGrey(tfds.core.GeneratorBasedBuilder):
+class TinyGray(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
@@ -36,22 +36,22 @@ class TinyGrey(tfds.core.GeneratorBasedBuilder):
 
 
 if sys.argv[1] != "None":
-    tfds.builder("tiny_grey", file_format=sys.argv[1]).download_and_prepare()
+    tfds.builder("tiny_gray", file_format=sys.argv[1]).download_and_prepare()
 from kcnn import data
 
-found = data.load("tfds:tiny_grey", input_shape=(6, 6, 1), batch_size=5)
-sizes = {word: len(split) for word, split in found.splits.items()}
+dataset = data.load("tfds:tiny_gray", input_shape=(6, 6, 1), batch_size=5)
+sizes = {word: len(split) for word, split in dataset.splits.items()}
 assert sizes == {"train": 20, "validation": 4, "test": 8}, sizes
-for pixels, labels in found.test:
+for pixels, labels in dataset.test:
     assert ((pixels.numpy()[:, 0, 0, 0] - 8) / 8 % 4 == labels.numpy()).all()
-assert len(found.repeated) == 6, found.repeated
+assert len(dataset.duplicates) == 6, dataset.duplicates
 """
 
 
 @pytest.mark.parametrize(
     "prepared", [None, *(pytest.param(one, marks=pytest.mark.every) for one in ("tfrecord", "array_record"))]
 )
-def test_a_set_of_tensorflow_datasets_loads_whoever_prepared_it_in_whatever_format(prepared, tmp_path):
+def test_load_reads_tensorflow_datasets_in_every_format(prepared, tmp_path):
     (tmp_path / "tiny.py").write_text(TINY)
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")}
     command = [sys.executable, str(tmp_path / "tiny.py"), str(prepared)]
@@ -59,7 +59,7 @@ def test_a_set_of_tensorflow_datasets_loads_whoever_prepared_it_in_whatever_form
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_ants_and_bees_load_with_their_stray_file(tmp_path):
+def test_load_reads_ants_and_bees_with_a_stray_file(tmp_path):
     archive = SHARED / "data" / "hymenoptera.zip"
     if not archive.exists():
         pytest.skip("the ants-and-bees photos are not beside this checkout")

@@ -1,6 +1,7 @@
-"""A picture file becomes pixels of one size: turned, cropped, resized, and refused where it is broken."""
+"""Image files as pixels of one size: rotated, cropped, resized, and refused if broken."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -14,14 +15,14 @@ ORIENTATION = 0x0112
 
 
 def rough(columns, rows):
-    """A picture with details of about 16 pixels."""
+    """An image with details of about 16 pixels."""
     small = np.random.default_rng(0).integers(0, 256, (max(2, rows // 16), max(2, columns // 16), 3), "uint8")
     return Image.fromarray(small).resize((columns, rows), Image.Resampling.BICUBIC)
 
 
-def file(picture, kind="JPEG", **options):
+def file(image, kind="JPEG", **options):
     into = io.BytesIO()
-    picture.save(into, kind, **options)
+    image.save(into, kind, **options)
     return into.getvalue()
 
 
@@ -31,17 +32,17 @@ def away(one, other):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_its_exif_says(orientation, kind):
+def test_decode_rotates_an_image_by_its_exif_orientation(orientation, kind):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     image = rough(48, 32)
-    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(file(image, "PNG", exif=exif))))
-    pixels = decode(file(image, kind, exif=exif, **{"quality": 95} if kind == "JPEG" else {}), (*turned.size[::-1], 3))
-    assert away(pixels, np.asarray(turned)) < 4
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(file(image, "PNG", exif=exif))))
+    pixels = decode(file(image, kind, exif=exif, **{"quality": 95} if kind == "JPEG" else {}), (*upright.size[::-1], 3))
+    assert away(pixels, np.asarray(upright)) < 4
 
 
 @pytest.mark.parametrize("shorter", [None, 30])
-def test_an_orientation_that_is_no_number_turns_nothing(shorter):
+def test_decode_ignores_an_orientation_that_is_not_a_number(shorter):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     as_text = (
@@ -57,21 +58,21 @@ def test_an_orientation_that_is_no_number_turns_nothing(shorter):
     ).all()
 
 
-def test_a_large_jpeg_is_decoded_at_a_fraction_that_is_enough_however_it_is_turned(tmp_path):
+def test_decode_reads_a_large_jpeg_at_a_fraction_in_every_orientation(tmp_path):
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (40, 30, 3), "uint8")).resize((480, 640), Image.Resampling.BICUBIC)
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    image.save(tmp_path / "upright.jpg", quality=95)
-    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", quality=95, exif=turned)
+    upright = Image.Exif()
+    upright[0x0112] = 6
+    image.save(tmp_path / "straight.jpg", quality=95)
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "upright.jpg", quality=95, exif=upright)
     image.save(tmp_path / "whole.png")
     whole = decode(tmp_path / "whole.png", (200, 60, 3)).astype(int)
-    for name in ("upright.jpg", "turned.jpg"):
+    for name in ("straight.jpg", "upright.jpg"):
         assert np.abs(decode(tmp_path / name, (200, 60, 3)) - whole).mean() < 3
 
 
 @given(size=st.tuples(st.integers(8, 64), st.integers(8, 64)), place=st.tuples(st.floats(0, 1), st.floats(0, 1)))
-def test_every_pixel_counts_when_a_picture_shrinks(size, place):
+def test_resize_counts_every_pixel_of_an_image_that_shrinks(size, place):
     black = np.zeros((*size, 1), "uint8")
     _, _, bottom, right = box = crop_box(*size, 8, 8)
     row, column = (low + int(at * (high - 1 - low)) for low, high, at in zip(box, (bottom, right), place, strict=False))
@@ -80,12 +81,12 @@ def test_every_pixel_counts_when_a_picture_shrinks(size, place):
 
 
 @pytest.mark.parametrize("side", [30, 61, 99, 101, 130, 167, 199, 200, 450])
-def test_a_picture_is_resized_as_pillow_does_within_a_hundredth_of_white(side):
+def test_resize_is_that_of_pillow_within_a_hundredth_of_white(side):
     image = rough(side, side)
     assert away(resize(np.asarray(image), (100, 100, 3)), np.asarray(image.resize((100, 100), 2))) < 2.55
 
 
-def test_grey_and_colour_become_each_other():
+def test_fit_array_converts_between_gray_and_color():
     assert fit_array(np.full((9, 9, 1), 7, "uint8"), (5, 5, 3)).tolist() == [[[7, 7, 7]] * 5] * 5
     assert fit_array(np.full((9, 9, 3), 7, "uint8"), (9, 9, 1)).tolist() == [[[7]] * 9] * 9
     for shape in ((40, 40, 3), (40, 40, 1)):
@@ -93,14 +94,14 @@ def test_grey_and_colour_become_each_other():
         assert away(jpeg, decode(file(rough(40, 40), "PNG"), shape)) < 4
 
 
-def test_a_jpeg_in_the_colours_of_print_is_read():
+def test_decode_reads_a_cmyk_jpeg():
     assert away(decode(file(rough(40, 40).convert("CMYK"), quality=95), (40, 40, 3)), np.asarray(rough(40, 40))) < 4
 
 
-def test_a_jpeg_cut_short_or_broken_inside_is_refused_and_one_with_harmless_bytes_is_not():
+def test_decode_refuses_a_truncated_or_damaged_jpeg_but_not_harmless_bytes():
     whole = file(rough(200, 200), quality=95)
     scan = whole.index(b"\xff\xda")
-    for broken in (whole[: len(whole) // 2], whole[: scan + 100], whole[:20], b"", b"no picture"):
+    for broken in (whole[: len(whole) // 2], whole[: scan + 100], whole[:20], b"", b"not an image"):
         with pytest.raises(ImageDecodeError):
             decode(broken, (50, 50, 3))
     assert (decode(whole + b"behind the end", (50, 50, 3)) == decode(whole, (50, 50, 3))).all()
@@ -109,14 +110,23 @@ def test_a_jpeg_cut_short_or_broken_inside_is_refused_and_one_with_harmless_byte
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1", "I;16"])
-def test_a_picture_of_any_mode_becomes_rgb_or_grey(mode, tmp_path):
+def test_decode_converts_every_mode_to_rgb_or_gray(mode, tmp_path):
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     (Image.new(mode, (9, 9)) if mode == "I;16" else Image.new("RGB", (9, 9)).convert(mode)).save(path)
     assert decode(path, (5, 5, 3)).shape == (5, 5, 3)
     assert decode(path, (5, 5, 1)).dtype == "uint8"
 
 
-def test_cropping_keeps_the_largest_central_part_of_the_right_proportions():
+def test_crop_box_is_the_largest_central_one_of_the_proportions():
     assert crop_box(100, 200, 50, 50) == (0, 50, 100, 150)
     assert crop_box(200, 100, 50, 100) == (75, 0, 125, 100)
     assert crop_box(8, 8, 64, 64) == (0, 0, 8, 8)
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "file is empty"), (b"a letter", "not an image file")])
+def test_decode_names_the_file_and_the_reason(content, reason, tmp_path):
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises(ImageDecodeError) as failed:
+        decode(tmp_path / "x.jpg", (8, 8, 3))
+    assert str(failed.value) == f"cannot decode {tmp_path / 'x.jpg'}: {reason}"
+    assert str(pickle.loads(pickle.dumps(failed.value))) == str(failed.value)

@@ -1,4 +1,4 @@
-"""Batches as training gets them: their order, their slices, their augmentation, with TensorFlow and without."""
+"""Batches as training gets them: order, slices and augmentation, with TensorFlow and without."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ def flat(batches):
     return list(itertools.chain.from_iterable(batches))
 
 
-def test_an_epoch_has_whole_batches_alone_and_no_image_twice(numbered):
+def test_epochs_have_only_complete_batches_and_no_image_twice(numbered):
     assert numbered.steps == 4
     epoch = values(numbered.epochs(3, 4))
     assert [len(batch) for batch in epoch] == [16] * 4
@@ -41,36 +41,36 @@ def test_an_epoch_has_whole_batches_alone_and_no_image_twice(numbered):
     assert len(set(flat(values(numbered.epochs(0, 10))))) == 70  # what one epoch leaves out, another has
 
 
-def test_no_dataset_is_autotuned_so_that_its_end_waits_for_no_thread(numbered):
+def test_make_dataset_disables_autotuning_so_that_its_end_waits_for_no_thread(numbered):
     for served in (numbered.train, numbered.epochs(0, 2), numbered.epochs(0, 2, STRONG), numbered.test):
         assert served.options().autotune.enabled is False
 
 
-def test_a_split_smaller_than_a_batch_is_one_batch():
+def test_epochs_of_a_split_smaller_than_a_batch_have_one_batch():
     found = data.load((np.zeros((20, 4, 4), "uint8"), np.arange(20) % 2), input_shape=(4, 4, 1), batch_size=64)
     assert found.steps == 1
     assert [len(y) for _, y in found.epochs(0, 2)] == [14, 14]
 
 
 @pytest.mark.parametrize("shards", [2, 4])
-def test_slices_partition_every_batch(shards, numbered):
+def test_epochs_shards_partition_every_batch(shards, numbered):
     whole = values(numbered.epochs(0, 2))
     slices = [values(numbered.epochs(0, 2, shard=(i, shards))) for i in range(shards)]
     assert [flat(parts) for parts in zip(*slices, strict=True)] == whole
 
 
-def test_a_slice_decodes_nothing_of_the_others(numbered, monkeypatch):
+def test_epochs_shard_decodes_no_image_of_the_others(numbered, monkeypatch):
     read = []
     monkeypatch.setattr(
-        type(numbered.splits["train"]), "full", lambda self, places: read.append(len(places)) or whole(self, places)
+        dataset.Split, "read_batch", lambda self, positions: read.append(len(positions)) or decodable(self, positions)
     )
-    whole = dataset.Split.images
+    decodable = dataset.Split.read_decodable
     list(numbered.epochs(0, 1, shard=(1, 4)))
     assert read == [4] * 4
 
 
 @pytest.mark.parametrize("shard", [(0, 3), (2, 2), (-1, 2)])
-def test_slices_that_are_not_equal_or_not_there_are_refused(shard, numbered):
+def test_epochs_refuses_shards_that_are_not_equal_or_out_of_range(shard, numbered):
     with pytest.raises(ValueError, match=f"slice {shard[0]} of {shard[1]} of a batch of 16"):
         numbered.epochs(0, 1, shard=shard)
 
@@ -83,7 +83,7 @@ def equal(a, b):
     return len(a) == len(b) and all((x == u).all() and (y == v).all() for (x, y), (u, v) in zip(a, b, strict=True))
 
 
-def test_augmentation_follows_from_seed_and_epoch_however_far_the_data_was_gone_through(numbered):
+def test_epochs_augmentation_follows_from_seed_and_epoch(numbered):
     whole, late = pairs(numbered.epochs(0, 3, STRONG)), pairs(numbered.epochs(2, 3, STRONG))
     assert whole[0][0].shape == (16, 6, 6, 1)
     assert whole[0][1].shape == (16, 2)
@@ -92,32 +92,32 @@ def test_augmentation_follows_from_seed_and_epoch_however_far_the_data_was_gone_
     assert not equal(*(pairs(one.epochs(0, 1, STRONG).take(2)) for one in other))
 
 
-def test_every_epoch_batch_and_slice_is_augmented_by_a_seed_of_its_own(numbered):
+def test_augmentation_seed_differs_by_epoch_batch_and_shard(numbered):
     def seeds(shard):
         batches = dataset.TrainingBatches(numbered.splits["train"], 5, (0, 3), 4, 16, shard)
-        return [tuple(batches.chance(n).tolist()) for n in range(len(batches))]
+        return [tuple(batches.augmentation_seed(n).tolist()) for n in range(len(batches))]
 
     drawn = seeds((0, 2)) + seeds((1, 2))
     assert len(set(drawn)) == 24
     later = dataset.TrainingBatches(numbered.splits["train"], 5, (2, 3), 4, 16, (1, 2))
-    assert [tuple(later.chance(n).tolist()) for n in range(4)] == drawn[20:]
+    assert [tuple(later.augmentation_seed(n).tolist()) for n in range(4)] == drawn[20:]
 
 
-def test_one_image_is_changed_otherwise_in_each_epoch():
+def test_epochs_augment_an_image_differently_in_each_epoch():
     x = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1), "uint8").repeat(40, 0)
     found = data.load((x, np.arange(40) % 2), input_shape=(8, 8, 1), batch_size=14)
     first, second = (pairs(found.epochs(e, e + 1, Augmentation(crop=3))) for e in (0, 1))
     assert not equal(first, second)
 
 
-def test_an_augmentation_that_changes_nothing_is_none(numbered):
+def test_epochs_with_an_empty_augmentation_change_nothing(numbered):
     assert equal(pairs(numbered.epochs(0, 1, Augmentation())), pairs(numbered.epochs(0, 1)))
 
 
-def test_crops_are_cut_out_of_larger_pictures():
+def test_epochs_crop_from_larger_images():
     x = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), "uint8")
     found = data.load((x, np.arange(40) % 2), input_shape=(8, 8, 3), resize_factor=2.0, batch_size=4)
-    assert found.splits["train"].store.kept == 40  # as they came: nothing is copied
+    assert found.splits["train"].cache.kept == 40  # as they came: nothing is copied
     pixels, _ = next(iter(found.epochs(0, 1, Augmentation(resized_crop=(0.25, 0.25)))))
     assert pixels.shape == (4, 8, 8, 3)
 
@@ -132,24 +132,24 @@ from kcnn import data
 from kcnn.augment import Augmentation
 from kcnn.data.splits import Split
 
-both, full = threading.Barrier(2, timeout=60), Split.full
+both, read_batch = threading.Barrier(2, timeout=60), Split.read_batch
 calls = iter(range(1000))
 
 
-def meet(self, places):  # the first two calls wait for each other: one after the other, they would wait in vain
+def meet(self, positions):  # the first two calls wait for each other: one after the other, they would wait in vain
     if next(calls) < 2:
         both.wait()
-    return full(self, places)
+    return read_batch(self, positions)
 
 
-Split.full = meet
+Split.read_batch = meet
 x = np.zeros((64, 4, 4), "uint8")
 found = data.load((x, np.arange(64) % 2), input_shape=(4, 4, 1), batch_size=4)
 assert len(list(found.epochs(0, 1, Augmentation(flip=True)))) == found.steps
 """
 
 
-def test_batches_are_read_side_by_side_under_tensorflows_determinism(tmp_path):
+def test_make_dataset_reads_in_parallel_under_tensorflows_determinism(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", DETERMINISM], capture_output=True, text=True, check=False, cwd=tmp_path
     )
@@ -174,7 +174,7 @@ order += [np.asarray(p)[:, 0, 0, 0].astype(int).tolist() for p, _ in found.valid
 try:
     found.epochs(0, 1, Changes(flip=True))
 except ImportError as error:
-    assert "augmentation runs in tf.data and takes TensorFlow" in str(error), error
+    assert "augmentation runs in tf.data and requires TensorFlow" in str(error), error
 else:
     raise AssertionError("augmented by whom?")
 folder = data.load(sys.argv[1], input_shape=(8, 8, 3), batch_size=4)
@@ -203,7 +203,7 @@ print(json.dumps(order))
 """
 
 
-def test_without_tensorflow_keras_gets_the_same_batches_in_the_same_order(numbered, tmp_path):
+def test_prefetch_gives_keras_the_same_batches_without_tensorflow(numbered, tmp_path):
     from PIL import Image
 
     for word in ("a", "b"):
@@ -214,7 +214,7 @@ def test_without_tensorflow_keras_gets_the_same_batches_in_the_same_order(number
     assert json.loads(said) == values(numbered.epochs(1, 3)) + values(numbered.validation)
 
 
-def test_importing_and_loading_leave_tensorflow_and_keras_unloaded():
+def test_load_imports_neither_tensorflow_nor_keras():
     code = (
         "import sys; from kcnn import data; data.load('digits', input_shape=(8, 8, 1));"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
@@ -223,7 +223,7 @@ def test_importing_and_loading_leave_tensorflow_and_keras_unloaded():
     assert done.returncode == 0, done.stderr
 
 
-def test_keras_waits_for_no_batch_that_was_read_ahead():
+def test_prefetch_reads_batches_ahead():
     from kcnn.data.python_pipeline import AHEAD, Prefetch
 
     read, enough = [], threading.Event()
