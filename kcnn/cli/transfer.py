@@ -157,7 +157,7 @@ def transfer(
     with err.status("loading Keras"):
         start_backend()
         from kcnn.augment import Augmentation
-        from kcnn.cli.progress import Interruptible
+        from kcnn.cli.progress import InterruptHandler
         from kcnn.data import load
         from kcnn.export.formats import export_model
         from kcnn.fine_tuning import compare_protocols, default_protocols
@@ -196,7 +196,7 @@ def transfer(
     def log(text: str) -> None:
         err.print(text, markup=False, soft_wrap=True)
 
-    with resume_hint(folder), Interruptible() as interruptible:
+    with resume_hint(folder), InterruptHandler() as interrupt_handler:
         if published:
             download(published)  # before anything trains: the network may be down
         comparison = compare_protocols(
@@ -205,7 +205,7 @@ def transfer(
             default_protocols(weights, head, fine),
             out=folder,
             seeds=range(seeds or (5 if demo else 1)),
-            callbacks=[interruptible],
+            callbacks=[interrupt_handler],
             log=log,
         )
         model, dataset = kcnn.load_model(comparison.run_folder(0, comparison.best) / "model.keras"), load_data(0)

@@ -113,7 +113,7 @@ def test_audit_weights_names_a_frozen_tensor_of_which_one_bit_changed():
             changed.view("int32").flat[0] ^= 1
             kernel.assign(changed)
 
-    with pytest.raises(FrozenWeightChangedError, match="1 frozen tensors changed in training: stem/kernel"):
+    with pytest.raises(FrozenWeightChangedError, match="1 frozen weights changed in training: stem/kernel"):
         nudge()
 
 
