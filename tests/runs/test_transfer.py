@@ -181,7 +181,7 @@ def test_demo_weights_have_the_accuracy_that_their_metadata_state():
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
-        ("convnet", {"activation": "relu", "input_shape": (64, 64, 3)}, "gray images of 8x8 pixels, and are of no use for photos"),
+        ("convnet", {"activation": "relu", "input_shape": (64, 64, 3)}, "gray images of 8x8 pixels"),
         ("convnet", {}, "'demo' weights of convnet were trained with activation='relu', got 'tanh'"),
         ("resnet18", {}, "'demo' weights are packaged for convnet only, not for resnet18"),
     ],
