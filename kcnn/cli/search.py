@@ -1,6 +1,9 @@
-"""Commands that search for a network, and show what a search came to. TensorFlow is loaded when trials begin."""
+"""Commands that search networks. TensorFlow is loaded when trials begin."""
 
+import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,8 +32,9 @@ from kcnn.cli.options import (
     parse_input_size,
 )
 from kcnn.cli.train import Precision, Strategy
-from kcnn.search.space import Range, Space, analyze_feasibility, default_space, per_layer, stack_space
-from kcnn.search.space.choices import format_value
+from kcnn.search.config import TRIALS
+from kcnn.search.space import Limits, Range, Space, analyze_feasibility, default_space, per_layer, stack_space
+from kcnn.search.space.choices import Choice, format_value, format_values
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid"]
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -97,7 +101,7 @@ def search(
     ] = "random",
     trials: Annotated[
         int | None,
-        typer.Option("--trials", "-t", min=1, help="Budget of trials; 20 by default.", rich_help_panel=SEARCH),
+        typer.Option("--trials", "-t", min=1, help=f"Budget of trials; {TRIALS} by default.", rich_help_panel=SEARCH),
     ] = None,
     time_budget: Annotated[
         str | None, typer.Option("--time-budget", help="Budget of time: 90s, 30m, 2h.", rich_help_panel=SEARCH)
@@ -147,8 +151,9 @@ def search(
         str | None, typer.Option(help="Maximum of bytes of all layers' outputs.", rich_help_panel=SEARCH)
     ] = None,
     min_receptive_field: Annotated[
-        int, typer.Option(help="Minimum receptive field of the features, in pixels.", rich_help_panel=SEARCH)
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Minimum receptive field of the features, in pixels.", rich_help_panel=SEARCH),
+    ] = None,
     reduction_factor: Annotated[
         int,
         typer.Option(
@@ -201,35 +206,55 @@ def search(
     Without --choice the space is derived from the network's own layers. Networks that cannot be built are never
     tried. Interrupted or killed, the same command resumes; a larger budget continues a finished search.
     """
-    options = parse_assignments(model_option, "--model-option")
-    overrides = parse_assignments(override, "--override")
+    from kcnn.search import SearchConfig
+
     input_shape = parse_input_size(input_size, name)
     if input_shape is None and (data or "").partition(":")[0] == "digits":
-        input_shape = (*kcnn.trace(name, **options).input.shape[:2], 1)
-    limits: dict[str, Any] = {
-        word: parse_count(text)
-        for word, text in (
-            ("max_params", max_params),
-            ("max_macs", max_macs),
-            ("max_activation_bytes", max_activation_bytes),
-        )
-        if text is not None
-    }
-    limits["min_receptive_field"] = min_receptive_field
-    request: dict[str, Any] = {"input_shape": input_shape, **limits}
-    training = _choices(recipe_choice or [])
-    per_layer_choices = {name: per_layer(*_values(text)) for name, text in _split(choice_per_layer or [])}
-    choices = {**_choices(choice or []), **per_layer_choices}
-    if choices or (training and name == "mlp"):
-        space = Space(name, choices, training=training, options=options, overrides=overrides, **request)
-    else:
-        base = stack_space(**request) if name == "stack" and not (options or overrides) else None
-        base = base or default_space(name, options=options, overrides=overrides, **request)
-        space = _with(base, training)
+        input_shape = (*kcnn.get_architecture(name).input_shape[:2], 1)
+    spec = kcnn.ModelSpec(
+        network=name,
+        input_shape=input_shape,
+        options=parse_assignments(model_option, "--model-option"),
+        overrides=parse_assignments(override, "--override"),
+    )
+    limits = Limits(
+        max_params=_parse_limit(max_params),
+        max_macs=_parse_limit(max_macs),
+        max_activation_bytes=_parse_limit(max_activation_bytes),
+        min_receptive_field=min_receptive_field,
+    )
+    choices = _parse_choices(choice, "--choice")
+    for address, text in _split(choice_per_layer, "--choice-per-layer"):
+        choices[address] = per_layer(*_parse_list(text))
+    space = _make_space(spec, choices, _parse_choices(recipe_choice, "--recipe-choice"), limits)
+    config = SearchConfig(
+        tuner=tuner,
+        trials=trials,
+        time_budget=None if time_budget is None else _parse_time(time_budget),
+        total_epochs=total_epochs,
+        reduction_factor=reduction_factor,
+        keep_checkpoints=keep_checkpoints,
+        final_seeds=final_seeds,
+        train=kcnn.TrainConfig(
+            recipe=recipe,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            recipe_overrides=parse_assignments(recipe_option, "--recipe-option"),
+            seed=seed,
+            multi_label=multi_label,
+            precision=precision,
+            strategy=strategy,
+        ),
+        workers=workers,
+        process_per_trial=process_per_trial,
+        chief=chief,
+        port=port,
+    )
     if dry_run:
-        out.print(str(analyze_feasibility(space, seed=seed)), markup=False, soft_wrap=True)
+        _print(str(analyze_feasibility(space, seed=seed)))
         for one in space.all_choices:
-            out.print(f"  {one.name}: {_range(one.values)}{_when(one)}", markup=False, soft_wrap=True)
+            _print(f"  {one.name}: {_format_choice(one)}")
         return
     if data is None:
         raise UsageError("missing option --data, such as --data digits or a folder with a folder per class")
@@ -238,55 +263,23 @@ def search(
     with err.status("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import Interruptible
-        from kcnn.search import run as searching
-    usual = space.default
-
-    def tell(trial: Any) -> None:
-        differs = {word: value for word, value in trial.values.items() if usual.get(word) != value}
-        said = ", ".join(f"{word} {format_value(value)}" for word, value in differs.items()) or "the network as it is"
-        score = f"{trial.score:.2%}" if trial.score is not None else "-"
-        line = f"trial {trial.number:>3} {trial.status:<13} {score:>7} after {trial.epochs} epochs, "
-        line += f"{trial.seconds:.0f} s, "
-        out.print(
-            f"{line}{format_count(trial.params)} parameters, {format_count(trial.macs)} MACs: {said}",
-            markup=False,
-            soft_wrap=True,
-        )
-
-    with resume_hint(folder), Interruptible() as heard:
-        found = searching.search(
+        from kcnn.search import search as run
+    default = space.default
+    with resume_hint(folder), Interruptible() as interruptible:
+        result = run(
             space,
             data,
+            config,
             out=folder,
-            tuner=tuner,
-            trials=trials,
-            seconds=None if time_budget is None else _seconds(time_budget),
-            total_epochs=total_epochs,
-            recipe=recipe,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            recipe_overrides=parse_assignments(recipe_option, "--recipe-option"),
-            multi_label=multi_label,
-            reduction_factor=reduction_factor,
-            keep_checkpoints=keep_checkpoints,
-            final_seeds=final_seeds,
-            seed=seed,
-            precision=precision,
-            strategy=strategy,
-            workers=workers,
-            process_per_trial=process_per_trial,
-            chief=chief,
-            port=port,
-            callbacks=[heard],
-            on_trial_end=tell,
-            on_survey=lambda told: out.print(str(told), markup=False, soft_wrap=True),
+            callbacks=[interruptible],
+            on_trial_end=lambda trial: _print(_format_trial(trial, default)),
+            on_survey=lambda report: _print(str(report)),
             log=lambda text: out.print(text, style="yellow", markup=False, soft_wrap=True),
         )
     if chief:
-        out.print("done; the machine of the chief has the results")
+        out.print("the search has ended; its results are on the machine of the chief")
         return
-    _report(found)
+    _print_result(result)
 
 
 def rerun_trial(
@@ -297,77 +290,90 @@ def rerun_trial(
     """Train one trial of a search again and compare its score with the recorded one."""
     with err.status("loading Keras"):
         start_backend()
-        from kcnn.search import rerun
-    result = rerun.rerun_trial(folder, trial, data)
+        from kcnn.search import rerun_trial as run
+    result = run(folder, trial, data)
     verdict = "the same" if result.same else "NOT the same"
     out.print(f"trial {trial}: {result.score:.6f} now, {result.recorded:.6f} in the journal: {verdict}")
     if not result.same:
         raise typer.Exit(1)
 
 
-def _report(found: Any) -> None:
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(found.counts.items()))
-    out.print(f"\n{len(found.trials)} trials: {counts}")
-    if found.best is None:
-        out.print("no trial came to a score; trials/*/traceback.txt says why")
+def _print_result(result: Any) -> None:
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
+    out.print(f"\n{len(result.trials)} trials: {counts}")
+    if result.best is None:
+        out.print("all trials failed; trials/*/traceback.txt has the reasons")
         return
-    values = ", ".join(f"{word} {format_value(value)}" for word, value in found.best.values.items())
-    out.print(
-        f"best: trial {found.best.number}, validation {found.best.score:.2%}: {values}", markup=False, soft_wrap=True
-    )
-    if found.final is not None:
-        out.print(str(found.final), style="bold", soft_wrap=True)
-    out.print(f"trials.csv, trials.jsonl, trials/, final/ in [bold]{found.folder}[/]")
+    best = result.best
+    _print(f"best: trial {best.number}, validation {best.score:.2%}: {format_values(best.values)}")
+    if result.final is not None:
+        out.print(str(result.final), style="bold", soft_wrap=True)
+    out.print(f"trials.csv, trials.jsonl, trials/, final/ in [bold]{result.folder}[/]")
     from kcnn.reports.search_page import write_search_report
 
-    out.print(f"report: {write_search_report(found.folder)}", soft_wrap=True)
+    out.print(f"report: {write_search_report(result.folder)}", soft_wrap=True)
 
 
-def _with(space: Space, training: dict[str, Any]) -> Space:
-    from dataclasses import replace
+def _print(text: str) -> None:
+    out.print(text, markup=False, soft_wrap=True)
 
+
+def _format_trial(trial: Any, default: Mapping[str, Any]) -> str:
+    changed = {name: value for name, value in trial.values.items() if default.get(name) != value}
+    score = f"{trial.score:.2%}" if trial.score is not None else "-"
+    return (
+        f"trial {trial.number:>3} {trial.status:<13} {score:>7} after {trial.epochs} epochs, {trial.seconds:.0f} s, "
+        f"{format_count(trial.params)} parameters, {format_count(trial.macs)} MACs: "
+        f"{format_values(changed) or 'the unchanged network'}"
+    )
+
+
+def _make_space(spec: kcnn.ModelSpec, choices: dict[str, Any], training: dict[str, Any], limits: Limits) -> Space:
+    """The space of some choices; one that is derived from the network without choices of it."""
+    if choices or (training and spec.network == "mlp"):
+        return Space(spec, choices, training=training, limits=limits)
+    is_plain_stack = spec.network == "stack" and not spec.options and not spec.overrides
+    space = stack_space(spec, limits=limits) if is_plain_stack else default_space(spec, limits=limits)
     return replace(space, training=training) if training else space
 
 
-def _split(words: list[str]) -> list[tuple[str, str]]:
-    for word in words:
-        if not word.partition("=")[0] or not word.partition("=")[2]:
-            raise UsageError(f"{word!r} has no values; write stem.kernel=3,5,7")
-    return [(word.partition("=")[0], word.partition("=")[2]) for word in words]
-
-
-def _choices(words: list[str]) -> dict[str, Any]:
-    """["stem.kernel=3,5,3x5", "learning_rate=1e-4..1e-2,log"] as choices."""
-    for _, text in _split(words):
-        if " if " in text:
+def _split(texts: list[str] | None, option: str) -> list[tuple[str, str]]:
+    pairs = []
+    for text in texts or ():
+        name, _, values = text.partition("=")
+        if not name or not values:
+            raise UsageError(f"{option} expects NAME=VALUES such as stem.kernel=3,5,7, got {text!r}")
+        if " if " in values:
             raise UsageError(f"{text!r} has a condition; write it in Python with kcnn.search.space.conditional")
-    return {name: _range_of(text) or _values(text) for name, text in _split(words)}
+        pairs.append((name, values))
+    return pairs
 
 
-def _range_of(text: str) -> Range | None:
-    found = re.fullmatch(r"([^,]+)\.\.([^,]+?)(,log)?", text.strip())
-    if not found:
+def _parse_choices(texts: list[str] | None, option: str) -> dict[str, Any]:
+    """Values by name of ["stem.kernel=3,5,3x5", "learning_rate=1e-4..1e-2,log"]."""
+    return {name: _parse_range(text) or _parse_list(text) for name, text in _split(texts, option)}
+
+
+def _parse_range(text: str) -> Range | None:
+    match = re.fullmatch(r"([^,]+)\.\.([^,]+?)(,log)?", text.strip())
+    if not match:
         return None
-    low, high = (_value(end) for end in found.groups()[:2])
+    low, high = (_parse_value(end) for end in match.groups()[:2])
     if not all(isinstance(end, int | float) for end in (low, high)):
         raise UsageError(f"invalid range {text!r}; write 1e-4..1e-2 or 1e-4..1e-2,log")
-    return Range(low, high, log=bool(found[3]))
+    return Range(low, high, log=bool(match[3]))
 
 
-def _values(text: str) -> tuple[Any, ...]:
-    import json
-
+def _parse_list(text: str) -> tuple[Any, ...]:
     if text.strip().startswith("["):
         try:
             return tuple(json.loads(text))
         except ValueError as error:
             raise UsageError(f"invalid JSON list {text!r}: {error}") from None
-    return tuple(_value(part) for part in text.split(","))
+    return tuple(_parse_value(part) for part in text.split(","))
 
 
-def _value(text: str) -> Any:
-    import json
-
+def _parse_value(text: str) -> Any:
     text = text.strip()
     if re.fullmatch(r"\d+x\d+", text):
         rows, columns = text.split("x")
@@ -378,22 +384,24 @@ def _value(text: str) -> Any:
         return text
 
 
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
-    if not found:
+def _parse_limit(text: str | None) -> float | None:
+    return None if text is None else parse_count(text)
+
+
+def _parse_time(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if not match:
         raise UsageError(f"invalid time {text!r}; write 90s, 30m or 2h")
-    return float(found[1]) * UNITS[found[2] or "s"]
+    return float(match[1]) * UNITS[match[2] or "s"]
 
 
-def _range(values: Any) -> str:
+def _format_choice(choice: Choice) -> str:
+    values = choice.values
     if isinstance(values, Range):
-        return f"{values.low:g} to {values.high:g}{', by ratio' if values.log else ''}"
-    return ", ".join(map(format_value, values))
-
-
-def _when(choice: Any) -> str:
-    return (
-        f" (only with {choice.condition[0]} {', '.join(map(format_value, choice.condition[1]))})"
-        if choice.condition
-        else ""
-    )
+        text = f"{values.low:g} to {values.high:g}{', logarithmic' if values.log else ''}"
+    else:
+        text = ", ".join(map(format_value, values))
+    if choice.condition is None:
+        return text
+    name, when = choice.condition
+    return f"{text} (only with {name} {', '.join(map(format_value, when))})"

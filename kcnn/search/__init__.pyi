@@ -1,6 +1,9 @@
 from . import (
     space as space,
 )
+from .config import (
+    SearchConfig as SearchConfig,
+)
 from .journal import (
     Trial as Trial,
 )
@@ -13,9 +16,15 @@ from .rerun import (
 from .result import (
     FinalEvaluation as FinalEvaluation,
 )
-from .run import (
+from .result import (
     SearchResult as SearchResult,
 )
 from .run import (
     search as search,
+)
+from .tuner import (
+    SearchMismatchError as SearchMismatchError,
+)
+from .workers import (
+    WorkerFailedError as WorkerFailedError,
 )

@@ -1,4 +1,4 @@
-"""The end of a search: the best network and the network as it is, trained from scratch and tested on new pictures."""
+"""The final evaluation: the best and the default network, trained from scratch and tested on unused images."""
 
 import dataclasses
 import json
@@ -11,67 +11,79 @@ import numpy as np
 
 from kcnn.atomic_io import write_text
 from kcnn.search.journal import Trial
-from kcnn.search.result import BEST, DEFAULT, RESULT, Contender, FinalEvaluation
+from kcnn.search.result import BEST, DEFAULT, FINAL, Contender, FinalEvaluation
 from kcnn.search.space import Candidate, Space
 from kcnn.search.space.costs import estimate_costs
 from kcnn.search.trial import TrialSettings
-from kcnn.statistics import t_interval
-from kcnn.training import Recipe, TrainConfig, train
-from kcnn.training import get_recipe as planned
+from kcnn.statistics import t_interval, t_test
+from kcnn.training import TrainConfig, get_recipe, train
 
 
-def run_final_evaluation(space: Space, setting: TrialSettings, winner: Trial, seeds: int) -> FinalEvaluation:
-    """Train both sides on train and validation pictures with each seed, and test them once; final.json."""
-    chosen = space.candidate(winner.values)
-    sides = [_side(BEST, f"trial-{winner.number:04}", chosen, setting, seeds)]
-    usual = _as_it_is(space)
-    same = usual is not None and _alike(chosen, usual, setting.recipe)
-    if usual is not None and not same:
-        sides.append(_side(DEFAULT, DEFAULT, usual, setting, seeds))
-    found = FinalEvaluation(winner.number, tuple(sides), unchanged=same)
-    if len(sides) == 2:
-        each = [100 * (a - b) for a, b in zip(sides[0].accuracies, sides[1].accuracies, strict=True)]
-        low, high = t_interval(each) if seeds > 1 else (None, None)
-        shown = low is not None and high is not None and (low > 0 or high < 0)
-        found = dataclasses.replace(found, points=float(np.mean(each)), low=low, high=high, significant=shown)
-    write_text(setting.out / RESULT, json.dumps(asdict(found), indent=1))
-    return found
+def run_final_evaluation(space: Space, settings: TrialSettings, best: Trial, seeds: int) -> FinalEvaluation:
+    """Train the best and the default network on the train and validation splits, test them once, write final.json.
+
+    Args:
+        space: The space.
+        settings: What all trials share.
+        best: The best trial.
+        seeds: Number of seeds of each.
+
+    Returns:
+        The evaluation; with the best network only where the default one is the same or cannot be built.
+    """
+    candidate = space.candidate(best.values)
+    contenders = [_train(BEST, f"trial-{best.number:04}", candidate, settings, seeds)]
+    default = _make_default(space)
+    unchanged = default is not None and _are_equal(candidate, default, settings.train)
+    if default is not None and not unchanged:
+        contenders.append(_train(DEFAULT, DEFAULT, default, settings, seeds))
+    result = FinalEvaluation(best.number, tuple(contenders), unchanged=unchanged)
+    if len(contenders) == 2:
+        pairs = zip(contenders[0].accuracies, contenders[1].accuracies, strict=True)
+        points = [100 * (a - b) for a, b in pairs]
+        result = dataclasses.replace(result, points=float(np.mean(points)))
+        if seeds > 1:
+            low, high = t_interval(points)
+            result = dataclasses.replace(result, low=low, high=high, p=t_test(points), significant=low > 0 or high < 0)
+    write_text(settings.out / FINAL, json.dumps(asdict(result), indent=1))
+    return result
 
 
-def _alike(one: Candidate, other: Candidate, recipe: Recipe) -> bool:
-    """Whether two candidates are one network, trained alike: they may be written differently."""
-    return planned(recipe, one.training) == planned(recipe, other.training) and (
+def _are_equal(one: Candidate, other: Candidate, train: TrainConfig) -> bool:
+    """Whether two candidates, which may be written differently, are one network and trained alike."""
+    recipe = train.resolved_recipe
+    return get_recipe(recipe, one.training) == get_recipe(recipe, other.training) and (
         estimate_costs(one.graph)[0] == estimate_costs(other.graph)[0]
     )
 
 
-def _as_it_is(space: Space) -> Candidate | None:
-    """The network without any choice, where it can be built on this input."""
+def _make_default(space: Space) -> Candidate | None:
+    """The network without any choice; None where it does not fit this input."""
     try:
         return Candidate({}, space.base, {})
     except ValueError:
         return None
 
 
-def _side(name: str, folder: str, one: Candidate, setting: TrialSettings, seeds: int) -> Contender:
-    recipe = planned(setting.recipe, one.training)
-    spec = one.graph.spec
+def _train(name: str, folder: str, candidate: Candidate, settings: TrialSettings, seeds: int) -> Contender:
+    recipe = get_recipe(settings.train.resolved_recipe, candidate.training)
+    spec = candidate.graph.spec
     assert spec is not None
     metrics: list[Mapping[str, Any]] = []
     folders: list[str] = []
-    for seed in range(setting.seed, setting.seed + seeds):
-        place = Path("final") / folder / f"seed-{seed}"  # a larger budget may find another best
-        setting.log(f"{name}: training from scratch on train and validation pictures, seed {seed}")
+    for seed in range(settings.train.seed, settings.train.seed + seeds):
+        path = Path("final") / folder / f"seed-{seed}"  # a larger budget may find another best trial
+        settings.log(f"{name}: training from scratch on the train and validation splits, seed {seed}")
         run = train(
             dataclasses.replace(spec, classes=None, input_shape=None),
-            dataclasses.replace(setting.data.train_and_validation, batch_size=recipe.batch_size, seed=seed),
-            TrainConfig(recipe=recipe, seed=seed, precision=setting.policy, strategy=setting.word),
-            out=setting.out / place,
-            callbacks=setting.callbacks,
-            log=setting.log,
+            dataclasses.replace(settings.data.train_and_validation, batch_size=recipe.batch_size, seed=seed),
+            TrainConfig(recipe=recipe, seed=seed, precision=settings.train.precision, strategy=settings.train.strategy),
+            out=settings.out / path,
+            callbacks=settings.callbacks,
+            log=settings.log,
         )
         metrics.append(run.metrics)
-        folders.append(str(place))
+        folders.append(str(path))
     accuracies = tuple(one.get("mean_average_precision", one["accuracy"]) for one in metrics)
     mean = float(np.mean(accuracies))
     return Contender(name, accuracies, mean, metrics[0]["params"], metrics[0]["macs"], tuple(folders))

@@ -1,79 +1,84 @@
-"""A space as keras-tuner's hyperparameters, and its values there and back: it takes numbers and words alone."""
+"""A search space as keras-tuner's hyperparameters; its values are encoded, since keras-tuner has no tuples."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kcnn.search.keras_tuner_api import keras_tuner
 from kcnn.search.space import Choice, Range, Space
 from kcnn.search.space.points import is_active
 
+IDENTITY = "kcnn/search"  # a fixed hyperparameter, by which a worker recognizes its search
 
-def to_hyperparameters(space: Space, identity: str, first: Mapping[str, Any]) -> Any:
-    """The space as keras_tuner.HyperParameters, the values of the first trial their defaults.
 
-    A fixed one tells a worker whose trials it is given.
+def to_hyperparameters(space: Space, identity: str, default: Mapping[str, Any]) -> Any:
+    """Return a space as keras_tuner.HyperParameters.
+
+    Args:
+        space: The space.
+        identity: Hash of the request.
+        default: Default values, those of the first trial.
     """
-    found = keras_tuner.HyperParameters()
-    found.Fixed("kcnn/search", identity)
+    hp = keras_tuner.HyperParameters()
+    hp.Fixed(IDENTITY, identity)
     by_name = {choice.name: choice for choice in space.all_choices}
     for choice in space.all_choices:
-        _within(found, choice, by_name, lambda choice=choice: _one(found, choice, first.get(choice.name)))
-    return found
+        _add_conditionally(hp, choice, by_name, lambda choice=choice: _add(hp, choice, default.get(choice.name)))
+    return hp
 
 
 def encode_values(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of choices as keras-tuner has them."""
+    """Return values of choices as keras-tuner has them."""
     by_name = {choice.name: choice for choice in space.all_choices}
     return {name: _encode(by_name[name], value) for name, value in values.items()}
 
 
 def decode_values(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of choices as the space has them; keras-tuner's own are left out, and those that do not matter.
+    """Return keras-tuner's values as those of the space.
 
-    A worker's hyperparameters, which came by gRPC, have values of inactive ones too.
+    Its own hyperparameters are left out, and values of inactive choices, which a worker receives by gRPC too.
     """
-    found: dict[str, Any] = {}
+    decoded: dict[str, Any] = {}
     for choice in space.all_choices:
-        if choice.name in values and is_active(choice, found):
-            found[choice.name] = _decode(choice, values[choice.name])
-    return found
+        if choice.name in values and is_active(choice, decoded):
+            decoded[choice.name] = _decode(choice, values[choice.name])
+    return decoded
 
 
-def _within(found: Any, choice: Choice, by_name: Mapping[str, Choice], make: Any) -> None:
-    """Call `make` under the conditions of a choice, and of those that it depends on."""
+def _add_conditionally(hp: Any, choice: Choice, by_name: Mapping[str, Choice], add: Callable[[], None]) -> None:
+    """Call `add` under the conditions of a choice, and of those that it depends on."""
     if choice.condition is None:
-        make()
+        add()
         return
     name, when = choice.condition
     parent = by_name[name]
 
-    def inside() -> None:
-        with found.conditional_scope(name, [_encode(parent, value) for value in when]):
-            make()
+    def add_in_scope() -> None:
+        with hp.conditional_scope(name, [_encode(parent, value) for value in when]):
+            add()
 
-    _within(found, parent, by_name, inside)
+    _add_conditionally(hp, parent, by_name, add_in_scope)
 
 
-def _one(found: Any, choice: Choice, default: Any) -> None:
+def _add(hp: Any, choice: Choice, default: Any) -> None:
     values = choice.values
     if isinstance(values, Range):
         sampling = "log" if values.log else "linear"
-        make = found.Int if values.whole else found.Float
-        make(choice.name, values.low, values.high, sampling=sampling, default=default)
+        add = hp.Int if values.is_integer else hp.Float
+        add(choice.name, values.low, values.high, sampling=sampling, default=default)
         return
-    given = [_encode(choice, value) for value in values]
-    found.Choice(choice.name, given, default=_encode(choice, default) if default in choice else given[0])
+    encoded = [_encode(choice, value) for value in values]
+    hp.Choice(choice.name, encoded, default=_encode(choice, default) if default in choice else encoded[0])
 
 
 def _encode(choice: Choice, value: Any) -> Any:
     if isinstance(choice.values, Range):
         return value
-    kinds = {type(one) for one in choice.values}
-    return value if len(kinds) == 1 and kinds <= {int, float, str} else json.dumps(value)
+    types = {type(known) for known in choice.values}
+    return value if len(types) == 1 and types <= {int, float, str} else json.dumps(value)
 
 
 def _decode(choice: Choice, value: Any) -> Any:
     if isinstance(choice.values, Range):
-        return int(value) if choice.values.whole else float(value)
-    return next(one for one in choice.values if _encode(choice, one) == value)
+        return int(value) if choice.values.is_integer else float(value)
+    return next(known for known in choice.values if _encode(choice, known) == value)

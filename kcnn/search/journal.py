@@ -1,4 +1,4 @@
-"""What happened in a search, event by event, as it happened: all that a search needs to go on after it was killed."""
+"""The journal of a search: its events, from which an interrupted search is resumed."""
 
 import json
 import os
@@ -18,61 +18,93 @@ STATUSES = (OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR)
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial that has ended. `score` is that of its last epoch; None where it died."""
+    """A trial that has ended.
+
+    Attributes:
+        number: Its number.
+        status: "ok", "pruned", "out_of_memory", "diverged" or "error".
+        values: Values of the active choices, by name.
+        score: Validation score of the last epoch; None where the trial failed.
+        scores: Score of each epoch that this trial trained.
+        epochs: Epochs of training, those of `promoted_from` included.
+        seed: Seed of the search.
+        params: Trainable parameters.
+        macs: Multiply-accumulates of one image.
+        receptive_field: Receptive field of the features, in pixels of the shorter side.
+        seconds: Training time.
+        worker: Name of the process.
+        promoted_from: Number of the trial whose training it continues (Hyperband).
+        starts: How many times it was started.
+    """
 
     number: int
     status: str
     values: Mapping[str, Any]
     score: float | None
-    scores: Sequence[float]  # of each epoch
+    scores: Sequence[float]
     epochs: int
     seed: int
     params: int
     macs: int
-    receptive_field: int  # pixels of its shorter side, of the features
+    receptive_field: int
     seconds: float
     worker: str
-    continues: int | None = None  # the trial whose training it goes on with, under Hyperband
-    starts: int = 1  # how often it was begun
+    promoted_from: int | None = None
+    starts: int = 1
 
     @property
     def row(self) -> dict[str, Any]:
-        """The trial as a row of a table: every value has a column."""
+        """The trial as a row of a table, with a column for each value."""
         values = {
             name: value if isinstance(value, int | float | str) else json.dumps(value)
             for name, value in self.values.items()
         }
-        own = {name: value for name, value in vars(self).items() if name not in ("values", "scores")}
-        own["trial"] = own.pop("number")
+        fields = {name: value for name, value in vars(self).items() if name not in ("values", "scores")}
+        fields["trial"] = fields.pop("number")
         by_epoch = " ".join(f"{score:.6g}" for score in self.scores)
         first = ("trial", "status", "score")
-        return {**{name: own[name] for name in first}, **values, **own, "scores": by_epoch}
+        return {**{name: fields[name] for name in first}, **values, **fields, "scores": by_epoch}
 
 
 @dataclass
 class Journal:
-    """The events of a search in a file that only grows; who writes it cuts off a line that was torn by a kill."""
+    """The events of a search in a file to which lines are appended.
+
+    Args:
+        folder: Folder of the search.
+        read_only: Whether another process writes the file; else a line that was truncated by a kill is cut off.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
 
     folder: Path
-    writes: bool = True
+    read_only: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.path = self.folder / JOURNAL
         if self.path.exists():
             text = self.path.read_bytes()
-            whole = text[: text.rfind(b"\n") + 1]
-            if len(whole) < len(text) and self.writes:
-                os.truncate(self.path, len(whole))
+            complete = text[: text.rfind(b"\n") + 1]
+            if len(complete) < len(text) and not self.read_only:
+                os.truncate(self.path, len(complete))
             try:
-                self.events = [json.loads(line) for line in whole.splitlines()]
+                self.events = [json.loads(line) for line in complete.splitlines()]
             except ValueError as error:
                 raise ValueError(
-                    f"{self.path} is damaged ({error}); remove {self.folder}, or search into another"
+                    f"{self.path} is damaged ({error}); remove {self.folder}, or choose another folder"
                 ) from None
 
-    def add(self, **event: Any) -> None:
-        """Write an event to the disk, wholly or not at all. OSError where there is no room."""
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Append an event to the file; all of it, or nothing where the disk is full.
+
+        Args:
+            event: JSON values by name; "event" is "start" or "end".
+
+        Raises:
+            OSError: The disk is full.
+        """
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("ab") as file:
@@ -83,19 +115,20 @@ class Journal:
             if self.path.exists():
                 os.truncate(self.path, size)
             raise
-        self.events.append(event)
+        self.events.append(dict(event))
 
     @property
     def trials(self) -> list[Trial]:
-        """Those that have ended, in the order of their numbers."""
+        """The trials that have ended, by number."""
         ended = {event["trial"]: event for event in self.events if event["event"] == "end"}
-        return [_trial(ended[number]) for number in sorted(ended)]
+        return [_read_trial(ended[number]) for number in sorted(ended)]
 
-    def starts(self, number: int) -> int:
+    def count_starts(self, number: int) -> int:
+        """Return how many times a trial was started."""
         return sum(event["event"] == "start" and event["trial"] == number for event in self.events)
 
     def write_tables(self) -> None:
-        """trials.csv and trials.jsonl, for people and other programs."""
+        """Write trials.csv and trials.jsonl, for people and other programs."""
         trials = self.trials
         write_text(self.folder / CSV, to_csv([trial.row for trial in trials]) if trials else "")
         lines = [
@@ -105,7 +138,7 @@ class Journal:
         write_text(self.folder / LINES, "".join(line + "\n" for line in lines))
 
 
-def _trial(event: Mapping[str, Any]) -> Trial:
-    told = {name: value for name, value in event.items() if name not in ("event", "trial", "values")}
+def _read_trial(event: Mapping[str, Any]) -> Trial:
+    fields = {name: value for name, value in event.items() if name not in ("event", "trial", "values")}
     values = {name: to_builtin(value) for name, value in event["values"].items()}  # JSON has lists for tuples
-    return Trial(number=event["trial"], values=values, **told)
+    return Trial(number=event["trial"], values=values, **fields)

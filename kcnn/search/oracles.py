@@ -1,9 +1,16 @@
-"""keras-tuner's oracles, which propose feasible networks alone, keep to a budget, and can be played back."""
+"""keras-tuner's oracles, restricted to feasible candidates and a budget, and resumed from the journal.
+
+keras-tuner keeps a search's state in files that a kill can truncate, and proposes what cannot be built.
+`FeasibleOracle` replaces that by the journal and the space, as a mixin of keras-tuner's classes; only this file uses their private
+attributes.
+"""
 
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import log
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,203 +21,230 @@ from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
 from kcnn.architectures.spec import summary
 from kcnn.search import hyperparameters
-from kcnn.search.journal import ERROR, OK, OUT_OF_MEMORY, PRUNED, STATUSES, Journal
-from kcnn.search.keras_tuner_api import Proposed, TrialStatus, keras_tuner
+from kcnn.search.config import SearchConfig
+from kcnn.search.journal import ERROR, OK, OUT_OF_MEMORY, PRUNED, STATUSES, Journal, Trial
+from kcnn.search.keras_tuner_api import Proposal, TrialStatus, is_worker, keras_tuner
 from kcnn.search.space import NoFeasiblePointError, Space
 from kcnn.search.successive_halving import SuccessiveHalving
+from kcnn.search.trial_folders import prune_checkpoints
 
-TUNERS = ("random", "bayesian", "hyperband", "grid")
 POOL = 300  # feasible candidates among which the Gaussian process chooses
-STARTS = 2  # times that a trial is begun whose process was killed
-SCORE, OUTCOME, SECONDS = "score", "outcome", "seconds"  # what a worker tells
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a search may spend; None where nothing is said."""
-
-    trials: int | None = None
-    seconds: float | None = None  # of trials, added up over restarts
-    epochs: int | None = None  # of all trials together
-
-    def spent(self, trials: int, seconds: float, epochs: int) -> bool:
-        limits = ((self.trials, trials), (self.seconds, seconds), (self.epochs, epochs))
-        return any(limit is not None and used >= limit for limit, used in limits)
+MAX_STARTS = 2  # of a trial whose process was killed
+BANDS = 3  # Hyperband's reduction factor
+SCORE, OUTCOME, SECONDS = "score", "outcome", "seconds"  # metrics that a worker reports
 
 
 @dataclass
 class SearchState:
-    """What an oracle of kcnn's knows beside keras-tuner's: the space, the journal, what was spent."""
+    """State of a search beside keras-tuner's.
+
+    Attributes:
+        space: The space.
+        config: Tuner and budget.
+        journal: The events so far.
+        halving: The rule by which trials are stopped.
+        recipe_values: The recipe's own values of the choices of the training.
+        on_trial_end: Called with each trial that has ended.
+        identities: Identities of the candidates that were proposed.
+        scores: Scores by trial, by epoch.
+        started: Time at which each running trial was started.
+        seconds: Seconds of the trials that have ended.
+        replaying: The event of the journal that is replayed; None afterwards.
+    """
 
     space: Space
+    config: SearchConfig
     journal: Journal
-    budget: Budget
     halving: SuccessiveHalving
-    seed: int
-    usual: Mapping[str, Any] = field(default_factory=dict)  # the recipe's own, where its fields are searched
+    recipe_values: Mapping[str, Any] = field(default_factory=dict)
+    on_trial_end: Callable[[Trial], None] = lambda trial: None
     identities: set[str] = field(default_factory=set)
-    scores: dict[int, dict[int, float]] = field(default_factory=dict)  # by trial, by epoch
-    begun: dict[int, float] = field(default_factory=dict)  # when a trial was given out
-    seconds: float = 0.0  # of the trials that have ended
-    playing: Mapping[str, Any] | None = None  # the event that is played back
-    tell: Callable[[Any], None] = lambda trial: None
+    scores: dict[int, dict[int, float]] = field(default_factory=dict)
+    started: dict[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    replaying: Mapping[str, Any] | None = None
 
     @property
-    def first(self) -> dict[str, Any]:
-        """The network and its training as they are, as values of the choices."""
-        here = self.space.default
-        return {**here, **{name: value for name, value in self.usual.items() if name in here}}
+    def seed(self) -> int:
+        """The seed of proposals."""
+        return self.config.train.seed
 
     @property
-    def epochs(self) -> int:
-        return sum(map(len, self.scores.values()))
+    def default(self) -> dict[str, Any]:
+        """The values of the unchanged network and its recipe."""
+        values = self.space.default
+        return {**values, **{name: value for name, value in self.recipe_values.items() if name in values}}
 
-    def spent(self, trials: int) -> bool:
-        running = sum(time.monotonic() - begun for begun in self.begun.values())
-        return self.budget.spent(trials, self.seconds + running, self.epochs)
+    def is_spent(self, trials: int) -> bool:
+        """Return whether the budget is spent.
+
+        Args:
+            trials: Number of trials that were proposed.
+        """
+        seconds = self.seconds + sum(time.monotonic() - start for start in self.started.values())
+        epochs = sum(map(len, self.scores.values()))
+        config = self.config
+        limits = ((config.max_trials, trials), (config.time_budget, seconds), (config.total_epochs, epochs))
+        return any(limit is not None and used >= limit for limit, used in limits)
 
 
-class _Judging:
-    """What the four have in common, in front of keras-tuner's class: only what arithmetic allows is proposed."""
+class FeasibleOracle:
+    """What the four oracles share, in front of keras-tuner's class: they propose feasible candidates only."""
 
-    book: SearchState
+    state: SearchState
 
     def _random_values(self) -> dict[str, Any] | None:
-        """The network as it is first, then candidates that seed and number fix; None where none is left."""
+        """The unchanged network first, then candidates fixed by seed and number; None where none is left."""
         number = len(self.trials)  # type: ignore[attr-defined]
-        space, book = self.book.space, self.book
+        space, state = self.state.space, self.state
         if number == 0 and space.has_default:
-            return hyperparameters.encode_values(space, book.first)
+            return hyperparameters.encode_values(space, state.default)
         try:
-            found = space.sample(f"{book.seed}/{number}", apart_from=book.identities)
+            candidate = space.sample(f"{state.seed}/{number}", exclude=state.identities)
         except NoFeasiblePointError:
             return None
-        return hyperparameters.encode_values(space, found.values)
+        return hyperparameters.encode_values(space, candidate.values)
 
     def create_trial(self, tuner_id: str) -> Any:
-        book = self.book
-        mine = self.ongoing_trials.get(tuner_id)  # type: ignore[attr-defined]
-        if mine is not None and not book.playing and book.journal.starts(int(mine.trial_id)) >= STARTS:
-            self._ended(int(mine.trial_id), OUT_OF_MEMORY, tuner_id)  # it kills whoever tries it
-        waiting = tuner_id in self.ongoing_trials or self._retry_queue  # type: ignore[attr-defined]
-        over = not book.playing and not waiting and book.spent(len(self.trials))  # type: ignore[attr-defined]
-        self.max_trials = len(self.trials) or -1 if over else None  # type: ignore[attr-defined]
+        """Propose a trial to a worker; its status tells the worker to wait or to stop where there is none."""
+        state = self.state
+        ongoing = self.ongoing_trials.get(tuner_id)  # type: ignore[attr-defined]
+        if ongoing is not None and not state.replaying:
+            number = int(ongoing.trial_id)
+            if state.journal.count_starts(number) >= MAX_STARTS:  # it kills its process each time
+                self._end(number, OUT_OF_MEMORY, tuner_id)
+        is_waiting = tuner_id in self.ongoing_trials or self._retry_queue  # type: ignore[attr-defined]
+        is_over = not state.replaying and not is_waiting and state.is_spent(len(self.trials))  # type: ignore[attr-defined]
+        self.max_trials = len(self.trials) or -1 if is_over else None  # type: ignore[attr-defined]
         known = set(self.trials)  # type: ignore[attr-defined]
-        trial = super().create_trial(tuner_id)  # type: ignore[misc]
-        if trial.status != TrialStatus.RUNNING:
-            return trial
-        number = int(trial.trial_id)
-        values = hyperparameters.decode_values(book.space, trial.hyperparameters.values)
-        if trial.trial_id not in known:
-            identity = book.space.identity(values)
+        proposal = super().create_trial(tuner_id)  # type: ignore[misc]
+        if proposal.status != TrialStatus.RUNNING:
+            return proposal
+        number, encoded = int(proposal.trial_id), proposal.hyperparameters.values
+        if proposal.trial_id not in known:
+            identity = state.space.identity(hyperparameters.decode_values(state.space, encoded))
             assert identity is not None
-            book.identities.add(identity)
-        if not book.playing:
-            book.begun[number] = time.monotonic()
-            book.journal.add(event="start", trial=number, worker=tuner_id, values=trial.hyperparameters.values)
-        return trial
+            state.identities.add(identity)
+        if not state.replaying:
+            state.started[number] = time.monotonic()
+            state.journal.add({"event": "start", "trial": number, "worker": tuner_id, "values": encoded})
+        return proposal
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
-        """Take down the score of an epoch, or how a trial ended; the answer's status says whether it goes on."""
-        book, number = self.book, int(trial_id)
+        """Record the score of an epoch, or how a trial ended; the status of the result tells whether it continues."""
+        state, number = self.state, int(trial_id)
         values = self.trials[trial_id].hyperparameters  # type: ignore[attr-defined]
         if OUTCOME in metrics:
-            self._ended(number, STATUSES[int(metrics[OUTCOME])], "", seconds=metrics[SECONDS])
-            return Proposed(hyperparameters=values, trial_id=trial_id, status=TrialStatus.COMPLETED)
-        book.scores.setdefault(number, {})[step] = metrics[SCORE]
-        on = book.halving.should_continue(number, step, metrics[SCORE])
-        if book.budget.seconds is not None or book.budget.epochs is not None:
-            on = on and not book.spent(0)
-        status = TrialStatus.RUNNING if on else TrialStatus.STOPPED
-        return Proposed(hyperparameters=values, trial_id=trial_id, status=status)
+            self._end(number, STATUSES[int(metrics[OUTCOME])], "", seconds=metrics[SECONDS])
+            return Proposal(hyperparameters=values, trial_id=trial_id, status=TrialStatus.COMPLETED)
+        state.scores.setdefault(number, {})[step] = metrics[SCORE]
+        continues = state.halving.should_continue(number, step, metrics[SCORE])
+        if state.config.time_budget is not None or state.config.total_epochs is not None:
+            continues = continues and not state.is_spent(0)
+        status = TrialStatus.RUNNING if continues else TrialStatus.STOPPED
+        return Proposal(hyperparameters=values, trial_id=trial_id, status=status)
 
     def end_trial(self, trial: Any) -> None:
-        """Nothing: `update_trial` has taken down how it ended."""
+        """Do nothing: `update_trial` has recorded the end."""
 
-    def _ended(self, number: int, status: str, worker: str, seconds: float = 0.0) -> None:
-        book = self.book
-        trial = next(t for t in self.trials.values() if int(t.trial_id) == number)  # type: ignore[attr-defined]
-        if trial.status != TrialStatus.RUNNING:
-            return  # told twice: its worker was killed in between
-        owner = next((name for name, t in self.ongoing_trials.items() if t is trial), worker)  # type: ignore[attr-defined]
-        kept = book.scores.get(number, {})
-        values = hyperparameters.decode_values(book.space, trial.hyperparameters.values)
-        paper = summary(book.space.candidate(values).graph)
-        scores = [kept[epoch] for epoch in sorted(kept)]
-        alive = status in (OK, PRUNED) and bool(scores)
-        book.begun.pop(number, None)
-        book.seconds += seconds
-        after = trial.hyperparameters.values.get("tuner/trial_id")
-        book.journal.add(
-            event="end",
-            trial=number,
-            status=status if alive or status not in (OK, PRUNED) else ERROR,
-            values=values,
-            score=scores[-1] if alive else None,
-            scores=scores,
-            epochs=max(kept, default=0),
-            seed=book.seed,
-            params=paper.params,
-            macs=paper.macs,
-            receptive_field=min(paper.receptive_field),
-            seconds=round(seconds, 2),
-            worker=owner,
-            continues=None if after is None else int(after),
-            starts=book.journal.starts(number),
+    def _find(self, number: int) -> Any:
+        return next(t for t in self.trials.values() if int(t.trial_id) == number)  # type: ignore[attr-defined]
+
+    def _end(self, number: int, status: str, worker: str, seconds: float = 0.0) -> None:
+        state = self.state
+        proposal = self._find(number)
+        if proposal.status != TrialStatus.RUNNING:
+            return  # reported twice: its worker was killed in between
+        ongoing = self.ongoing_trials.items()  # type: ignore[attr-defined]
+        owner = next((name for name, trial in ongoing if trial is proposal), worker)
+        by_epoch = state.scores.get(number, {})
+        values = hyperparameters.decode_values(state.space, proposal.hyperparameters.values)
+        network = summary(state.space.candidate(values).graph)
+        scores = [by_epoch[epoch] for epoch in sorted(by_epoch)]
+        is_scored = status in (OK, PRUNED) and bool(scores)
+        score = scores[-1] if is_scored else None
+        state.started.pop(number, None)
+        state.seconds += seconds
+        promoted_from = proposal.hyperparameters.values.get("tuner/trial_id")
+        state.journal.add(
+            {
+                "event": "end",
+                "trial": number,
+                "status": status if is_scored or status not in (OK, PRUNED) else ERROR,
+                "values": values,
+                "score": score,
+                "scores": scores,
+                "epochs": max(by_epoch, default=0),
+                "seed": state.seed,
+                "params": network.params,
+                "macs": network.macs,
+                "receptive_field": min(network.receptive_field),
+                "seconds": round(seconds, 2),
+                "worker": owner,
+                "promoted_from": None if promoted_from is None else int(promoted_from),
+                "starts": state.journal.count_starts(number),
+            }
         )
-        self.closed(trial, scores[-1] if alive else None, max(kept, default=0))
-        book.journal.write_tables()
-        book.tell(book.journal.trials[-1])
+        self._close(proposal, score, max(by_epoch, default=0))
+        state.journal.write_tables()
+        state.on_trial_end(state.journal.trials[-1])
 
-    def closed(self, trial: Any, score: float | None, epochs: int) -> None:
-        """Let keras-tuner know how a trial ended."""
+    def _close(self, proposal: Any, score: float | None, epochs: int) -> None:
+        """Report to keras-tuner how a trial ended."""
         if score is None:
-            trial.status = TrialStatus.FAILED
+            proposal.status = TrialStatus.FAILED
         else:
-            super().update_trial(trial.trial_id, {self.objective.name: score}, step=epochs)  # type: ignore[misc,attr-defined]
-            trial.status = TrialStatus.COMPLETED
-        super().end_trial(trial)  # type: ignore[misc]
+            super().update_trial(proposal.trial_id, {self.objective.name: score}, step=epochs)  # type: ignore[misc,attr-defined]
+            proposal.status = TrialStatus.COMPLETED
+        super().end_trial(proposal)  # type: ignore[misc]
 
-    def play(self, journal: Journal) -> None:
-        """Bring a new oracle to where the journal ends; trials without an end are given out again."""
-        book = self.book
+    def replay(self, journal: Journal) -> None:
+        """Bring a new oracle to the end of a journal; trials that were not completed are proposed again.
+
+        Args:
+            journal: The journal of the search.
+
+        Raises:
+            ValueError: The journal is of another version of kcnn or keras-tuner, which proposed other trials.
+        """
+        state = self.state
         for event in journal.events:
-            book.playing = event
+            state.replaying = event
             number = event["trial"]
             if event["event"] == "end":
-                trial = next(t for t in self.trials.values() if int(t.trial_id) == number)  # type: ignore[attr-defined]
-                book.scores[number] = dict(enumerate(event["scores"], event["epochs"] - len(event["scores"]) + 1))
-                book.halving.remember(number, book.scores[number])
-                book.seconds += event["seconds"]
-                self.closed(trial, event["score"], event["epochs"])
+                first = event["epochs"] - len(event["scores"]) + 1
+                state.scores[number] = dict(enumerate(event["scores"], first))
+                state.halving.restore(number, state.scores[number])
+                state.seconds += event["seconds"]
+                self._close(self._find(number), event["score"], event["epochs"])
             elif not any(int(t) == number for t in self.trials):  # type: ignore[attr-defined]
-                trial = self.create_trial(event["worker"])
-                if trial.hyperparameters.values != event["values"]:
+                proposal = self.create_trial(event["worker"])
+                if proposal.hyperparameters.values != event["values"]:
                     raise ValueError(
-                        f"{journal.path} was written by another version of kcnn or keras-tuner: its trial {number} "
-                        "would be another one now; go on with that version, or search into another folder"
+                        f"{journal.path} was written by another version of kcnn or keras-tuner, which proposed another "
+                        f"trial {number}; resume with that version, or choose another folder"
                     )
-        book.playing = None
+        state.replaying = None
         self._retry_queue.extend(t.trial_id for t in self.ongoing_trials.values())  # type: ignore[attr-defined]
         self.ongoing_trials.clear()  # type: ignore[attr-defined]
         self.tuner_ids.clear()  # type: ignore[attr-defined]
 
     def save(self, *_: Any) -> None:
-        """Nothing: the journal has everything, and is whole whenever a process is killed."""
+        """Do nothing: the journal holds everything, and is complete whenever a process is killed."""
 
     reload = save
     _save_trial = save
 
 
-class Random(_Judging, keras_tuner.oracles.RandomSearchOracle):
+class Random(FeasibleOracle, keras_tuner.oracles.RandomSearchOracle):
     """Random search."""
 
 
-class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
-    """Bayesian optimisation: a Gaussian process chooses among feasible candidates, by expected improvement.
+class Bayesian(FeasibleOracle, keras_tuner.oracles.BayesianOptimizationOracle):
+    """Bayesian optimization: a Gaussian process chooses among feasible candidates by expected improvement.
 
-    keras-tuner's process has one length for all choices and no noise, and it looks for the least of mean - 2.6
-    deviations in a cube of all numbers; this one has a length for each choice, and noise.
+    keras-tuner's process has one length scale for all choices and no noise, and minimizes mean - 2.6 deviations over a
+    cube of all numbers; this one has a length scale for each choice, and noise.
     """
 
     def _make_gpr(self) -> Any:
@@ -219,21 +253,22 @@ class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
         return GaussianProcessRegressor(kernel, n_restarts_optimizer=3, normalize_y=True, random_state=self.seed)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        if self.book.playing:
-            return {"status": TrialStatus.RUNNING, "values": dict(self.book.playing["values"])}
-        done = sum(trial.status == TrialStatus.COMPLETED for trial in self.trials.values())
-        if done < (self.num_initial_points or 0):
+        """Return the values of the next trial: random at first, then those of highest expected improvement."""
+        if self.state.replaying:
+            return {"status": TrialStatus.RUNNING, "values": dict(self.state.replaying["values"])}
+        completed = sum(trial.status == TrialStatus.COMPLETED for trial in self.trials.values())
+        if completed < (self.num_initial_points or 0):
             return self._random_populate_space()
-        space, book = self.book.space, self.book
+        space, state = self.state.space, self.state
         pool: list[dict[str, Any]] = []
-        seen = set(book.identities)
+        seen = set(state.identities)
         for number in range(POOL):
             try:
-                found = space.sample(f"{book.seed}/{trial_id}/{number}", apart_from=seen)
+                candidate = space.sample(f"{state.seed}/{trial_id}/{number}", exclude=seen)
             except NoFeasiblePointError:
                 break
-            seen.add(str(space.identity(found.values)))
-            pool.append(hyperparameters.encode_values(space, found.values))
+            seen.add(str(space.identity(candidate.values)))
+            pool.append(hyperparameters.encode_values(space, candidate.values))
         if not pool:
             return {"status": TrialStatus.STOPPED, "values": None}
         x, y = self._vectorize_trials()
@@ -241,7 +276,7 @@ class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
             warnings.simplefilter("ignore", ConvergenceWarning)  # few trials leave length scales at their bounds
             self.gpr.fit(x, y)
         mean, deviation = self.gpr.predict(np.array([self._vector(values) for values in pool]), return_std=True)
-        gain = np.min(y) - mean  # scores to be maximised have their sign turned
+        gain = np.min(y) - mean  # scores that are maximized have their sign changed
         deviation = np.maximum(deviation, 1e-9)
         expected = gain * stats.norm.cdf(gain / deviation) + deviation * stats.norm.pdf(gain / deviation)
         return {"status": TrialStatus.RUNNING, "values": pool[int(np.argmax(expected))]}
@@ -250,53 +285,101 @@ class Bayesian(_Judging, keras_tuner.oracles.BayesianOptimizationOracle):
         return [hp.value_to_prob(values.get(hp.name, hp.default)) for hp in self._nonfixed_space()]
 
 
-class Hyperband(_Judging, keras_tuner.oracles.HyperbandOracle):
-    """Hyperband (arXiv:1603.06560); what is promoted goes on with its weights and its optimizer's state."""
+class Hyperband(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
+    """Hyperband (arXiv:1603.06560); a promoted trial resumes with its weights and its optimizer's state."""
 
 
-class Grid(_Judging, keras_tuner.oracles.GridSearchOracle):
-    """Every feasible combination in order, each network once."""
+class Grid(FeasibleOracle, keras_tuner.oracles.GridSearchOracle):
+    """Grid search: every feasible combination in order, each network once."""
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        found = super().populate_space(trial_id)
-        if found["status"] == TrialStatus.RUNNING and not self._new(found["values"]):
-            # the first point of all, which keras-tuner takes as it is
-            values = self._get_next_combination(found["values"])
+        """Return the values of the next trial."""
+        proposal = super().populate_space(trial_id)
+        if proposal["status"] == TrialStatus.RUNNING and not self._is_new(proposal["values"]):
+            # the first point, which keras-tuner proposes unchecked
+            values = self._get_next_combination(proposal["values"])
             return {"status": TrialStatus.RUNNING if values else TrialStatus.STOPPED, "values": values}
-        return found
+        return proposal
 
     def _get_next_combination(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        found = super()._get_next_combination(values)
-        while found is not None and not self._new(found):
-            found = super()._get_next_combination(found)
-        return found
+        following = super()._get_next_combination(values)
+        while following is not None and not self._is_new(following):
+            following = super()._get_next_combination(following)
+        return following
 
-    def _new(self, values: Mapping[str, Any]) -> bool:
-        identity = self.book.space.identity(hyperparameters.decode_values(self.book.space, values))
-        return identity is not None and identity not in self.book.identities
+    def _is_new(self, values: Mapping[str, Any]) -> bool:
+        identity = self.state.space.identity(hyperparameters.decode_values(self.state.space, values))
+        return identity is not None and identity not in self.state.identities
 
 
-def make_oracle(tuner: str, book: SearchState, identity: str) -> Any:
-    """One of TUNERS, ready to propose. A grid takes ten values of a range. ValueError for another word."""
-    if tuner not in TUNERS:
-        raise ValueError(f"a tuner is one of {', '.join(TUNERS)}, not {tuner!r}")
+def make_oracle(state: SearchState, identity: str) -> Any:
+    """Return the oracle of a search, ready to propose. A grid has ten values of a Range.
+
+    Args:
+        state: The state of the search.
+        identity: Hash of the request.
+    """
+    tuner = state.config.tuner
     shared: dict[str, Any] = {
         "objective": keras_tuner.Objective("val_score", "max"),
-        "hyperparameters": hyperparameters.to_hyperparameters(book.space, identity, book.first),
+        "hyperparameters": hyperparameters.to_hyperparameters(state.space, identity, state.default),
         "tune_new_entries": False,
         "allow_new_entries": False,
-        "seed": book.seed + 1,  # keras-tuner takes 0 for none
-        "max_consecutive_failed_trials": None,  # the budget ends a search, not bad luck
+        "seed": state.seed + 1,  # keras-tuner takes 0 for no seed
+        "max_consecutive_failed_trials": None,  # only the budget ends a search
     }
-    found: Any
+    oracle: Any
     if tuner == "bayesian":
-        found = Bayesian(num_initial_points=max(3, min(10, 2 * len(book.space.all_choices))), **shared)
+        oracle = Bayesian(num_initial_points=max(3, min(10, 2 * len(state.space.all_choices))), **shared)
     elif tuner == "hyperband":
-        found = Hyperband(max_epochs=book.halving.epochs, factor=3, hyperband_iterations=None, **shared)
+        oracle = Hyperband(max_epochs=state.halving.epochs, factor=BANDS, hyperband_iterations=None, **shared)
     elif tuner == "grid":
-        found = Grid(**shared)
+        oracle = Grid(**shared)
     else:
-        found = Random(**shared)
-    found.book = book
-    found.verbose = 0
-    return found
+        oracle = Random(**shared)
+    oracle.state = state
+    oracle.verbose = 0
+    return oracle
+
+
+def open_oracle(
+    space: Space,
+    config: SearchConfig,
+    identity: str,
+    out: Path,
+    on_trial_end: Callable[[Trial], None] = lambda trial: None,
+) -> Any:
+    """Return the oracle of a search at the end of its journal, to which it appends from now on.
+
+    Args:
+        space: The space, with the classes and the input shape of the data.
+        config: Tuner and budget.
+        identity: Hash of the request.
+        out: Folder of the search.
+        on_trial_end: Called with each trial that has ended.
+    """
+    recipe, journal = config.train.resolved_recipe, Journal(out, read_only=is_worker())
+    fields = recipe.to_json()
+    fields = {**fields, **fields["augmentation"]}
+    own = {c.name: fields[c.name] for c in space.all_choices if c.name in space.training and fields[c.name] in c}
+    is_hyperband = config.tuner == "hyperband"
+    keep = config.keep_checkpoints
+    if is_hyperband:  # a band promotes from its best trials
+        keep = max(keep, 2 * BANDS ** int(log(recipe.epochs, BANDS)))
+
+    def record_end(trial: Trial) -> None:
+        prune_checkpoints(out, journal.trials, keep)
+        on_trial_end(trial)
+
+    state = SearchState(
+        space=space,
+        config=config,
+        journal=journal,
+        halving=SuccessiveHalving(0 if is_hyperband else config.reduction_factor, recipe.epochs),
+        recipe_values=own,
+        on_trial_end=record_end,
+    )
+    oracle = make_oracle(state, identity)
+    if not is_worker():  # a worker's proposals are the chief's
+        oracle.replay(journal)
+    return oracle

@@ -1,4 +1,4 @@
-"""One trial of a search again: the same candidate, seed and epochs, and so, on a CPU, the same score."""
+"""One trial of a search again: the same candidate, seed and epochs, and on a CPU the same score."""
 
 import tempfile
 from collections.abc import Callable
@@ -6,71 +6,77 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kcnn.search import trial as one
+from kcnn.search import trial as trials
+from kcnn.search.config import SearchConfig
+from kcnn.search.job import prepare_search
 from kcnn.search.journal import ERROR, OK, PRUNED, Journal
 from kcnn.search.result import read_request
-from kcnn.search.run import prepare_search
 from kcnn.search.space import Space
-from kcnn.training import Recipe
+from kcnn.search.trial_folders import TRACEBACK, trial_folder
 
 
 @dataclass(frozen=True)
 class RerunResult:
-    """What a trial came to now, and in the journal; the score of its last epoch."""
+    """Scores of a trial that was trained again.
+
+    Attributes:
+        score: The score of the last epoch now.
+        recorded: The score in the journal.
+    """
 
     score: float
     recorded: float
 
     @property
     def same(self) -> bool:
+        """Whether both are equal to the last digit."""
         return self.score == self.recorded
 
 
 def rerun_trial(folder: str | Path, number: int, data: Any, *, log: Callable[[str], None] = print) -> RerunResult:
-    """Rebuild a trial of a search by its number, and train it again on the data of the search.
+    """Train a trial of a search again.
 
-    ValueError where there is no such trial, it came to no score, or the data is other data; RuntimeError where it
-    dies this time.
+    Args:
+        folder: Folder of the search.
+        number: Number of the trial.
+        data: The data of the search.
+        log: Called with each message for a person.
+
+    Returns:
+        The score now, and the recorded one.
+
+    Raises:
+        ValueError: There is no such trial, it has no score, or the data differs.
+        RuntimeError: The trial fails this time.
     """
-    where = Path(folder)
-    told = read_request(where)
-    trials = {trial.number: trial for trial in Journal(where, writes=False).trials}
-    if number not in trials:
-        raise ValueError(f"{where} has no trial {number} that has ended; there are {', '.join(map(str, trials))}")
-    there = trials[number]
-    if there.score is None:
-        raise ValueError(f"trial {number} of {where} is {there.status}: it came to no score")
+    root = Path(folder)
+    request = read_request(root)
+    by_number = {trial.number: trial for trial in Journal(root, read_only=True).trials}
+    if number not in by_number:
+        raise ValueError(f"{root} has no trial {number} that has ended; choose from {', '.join(map(str, by_number))}")
+    trial = by_number[number]
+    if trial.score is None:
+        raise ValueError(f"trial {number} of {root} has no score: its status is {trial.status}")
     with tempfile.TemporaryDirectory() as out:
-        found = prepare_search(
-            Space.from_json(told["space"]),
-            data,
-            out=out,
-            tuner=told["tuner"],
-            recipe=Recipe.fromdict(told["recipe"]),
-            multi_label=told.get("multi_label", False),
-            reduction_factor=told["halving"],
-            seed=told["seed"],
-            precision=told["precision"],
-            strategy=told["strategy"],
-            log=log,
-        )
-        if found.request["fingerprint"] != told["fingerprint"]:
-            raise ValueError(f"{found.setting.data.name} is other data than that of the search, {told['data']}")
+        space, config = Space.from_json(request["space"]), SearchConfig.from_json(request["config"])
+        job = prepare_search(space, data, config, out=out, log=log)
+        if job.request["fingerprint"] != request["fingerprint"]:
+            raise ValueError(f"{job.settings.data.name} differs from the data of the search, {request['data']}")
         scores: list[float] = []
 
-        def goes_on(epoch: int, score: float) -> bool:
+        def should_continue(epoch: int, score: float) -> bool:
             scores.append(score)
-            return epoch < there.epochs
+            return epoch < trial.epochs
 
-        outcome = one.run_trial(
-            found.setting,
+        outcome = trials.run_trial(
+            job.settings,
             number,
-            found.space.candidate(there.values),
-            epochs=there.epochs,
-            goes_on=goes_on,
+            job.space.candidate(trial.values),
+            epochs=trial.epochs,
+            should_continue=should_continue,
         )
         if outcome.status not in (OK, PRUNED):
-            trace = one.trial_folder(Path(out), number) / one.TRACEBACK
-            text = trace.read_text() if trace.exists() else ERROR
-            raise RuntimeError(f"trial {number} died this time ({outcome.status}): {text.strip().splitlines()[-1]}")
-    return RerunResult(scores[-1], there.score)
+            path = trial_folder(Path(out), number) / TRACEBACK
+            text = path.read_text() if path.exists() else ERROR
+            raise RuntimeError(f"trial {number} failed this time ({outcome.status}): {text.strip().splitlines()[-1]}")
+    return RerunResult(scores[-1], trial.score)

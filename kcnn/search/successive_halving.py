@@ -1,4 +1,4 @@
-"""The rule by which a trial is stopped early: successive halving, without waiting for others."""
+"""Asynchronous successive halving: the rule by which trials are stopped early."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,39 +6,54 @@ from dataclasses import dataclass, field
 
 @dataclass
 class SuccessiveHalving:
-    """A trial goes on after epoch 1, f, f * f, ... while it is among the best 1/f of all that came so far.
+    """Stop trials that are not among the best: after epochs 1, f, f * f, ... only the best 1/f so far continue.
 
-    This is the stopping rule of asynchronous successive halving (arXiv:1810.05934, section 3.2, as its stopping
-    variant): no trial waits for others, and fewer than f trials at an epoch are no evidence, so that all go on.
-    `factor` 0 stops none.
+    This is the stopping variant of asynchronous successive halving (arXiv:1810.05934, section 3.2): no trial waits for
+    others, and all continue where fewer than f have a score.
+
+    Args:
+        reduction_factor: f; 0 stops no trial.
+        epochs: Epochs of a complete trial.
+        scores: Scores by epoch, by trial.
     """
 
     reduction_factor: int
-    epochs: int  # of a whole trial
-    scores: dict[int, dict[int, float]] = field(default_factory=dict)  # by epoch, by trial
+    epochs: int
+    scores: dict[int, dict[int, float]] = field(default_factory=dict)
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The epochs after which is asked."""
-        found, epoch = [], 1
+        """The epochs after which trials are compared."""
+        rungs, epoch = [], 1
         while self.reduction_factor > 1 and epoch < self.epochs:
-            found.append(epoch)
+            rungs.append(epoch)
             epoch *= self.reduction_factor
-        return tuple(found)
+        return tuple(rungs)
 
     def should_continue(self, trial: int, epoch: int, score: float) -> bool:
-        """Whether a trial goes on after an epoch, `score` the higher the better; the score is remembered."""
+        """Record the score of a trial, and return whether it continues.
+
+        Args:
+            trial: Number of the trial.
+            epoch: The completed epoch, from 1.
+            score: Its score, the higher the better.
+        """
         if epoch not in self.rungs:
             return True
-        there = self.scores.setdefault(epoch, {})
-        there[trial] = score
-        if len(there) < self.reduction_factor:
+        scores = self.scores.setdefault(epoch, {})
+        scores[trial] = score
+        if len(scores) < self.reduction_factor:
             return True
-        better = sum(other > score for other in there.values())
-        return better < len(there) // self.reduction_factor
+        better = sum(other > score for other in scores.values())
+        return better < len(scores) // self.reduction_factor
 
-    def remember(self, trial: int, scores: Mapping[int, float]) -> None:
-        """What a trial of an earlier start came to, by epoch."""
+    def restore(self, trial: int, scores: Mapping[int, float]) -> None:
+        """Record the scores of a trial that ended before a restart.
+
+        Args:
+            trial: Number of the trial.
+            scores: Scores by epoch.
+        """
         for epoch in self.rungs:
             if epoch in scores:
                 self.scores.setdefault(epoch, {})[trial] = scores[epoch]

@@ -1,4 +1,4 @@
-"""One trial: a candidate trained for some epochs, with what became of it; nothing of the test split is seen."""
+"""One trial: a candidate trained for some epochs, and its outcome. The test split is not used."""
 
 import dataclasses
 import time
@@ -14,26 +14,30 @@ from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.search.journal import DIVERGED, ERROR, OK, OUT_OF_MEMORY, PRUNED
 from kcnn.search.space import Candidate
-from kcnn.training import callbacks as watch
-from kcnn.training import checkpoints, devices, run_directory
-from kcnn.training import get_recipe as planned
+from kcnn.search.trial_folders import TRACEBACK, trial_folder
+from kcnn.training import TrainConfig, checkpoints, devices, get_recipe, run_directory
+from kcnn.training.callbacks import Checkpointer
 from kcnn.training.job import TrainJob, build_training_model, fit_epochs
-from kcnn.training.recipes import Recipe
 from kcnn.training.trainer import is_out_of_memory, make_reproducible, restore_newest
-
-TRACEBACK = "traceback.txt"
 
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What all trials of a search have in common."""
+    """What all trials of a search share.
+
+    Attributes:
+        out: Folder of the search.
+        data: The images.
+        train: How each trial is trained, with the precision of this machine.
+        strategy: The tf.distribute strategy; None for one device.
+        identity: Hash of the request.
+        callbacks: Keras callbacks of the caller.
+        log: Called with each message for a person.
+    """
 
     out: Path
     data: ImageDataset
-    recipe: Recipe
-    seed: int
-    policy: str
-    word: str  # the strategy, as it was asked for
+    train: TrainConfig
     strategy: Any
     identity: str
     callbacks: Sequence[Any] = ()
@@ -42,114 +46,136 @@ class TrialSettings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial: its status, and seconds of work, those before it was killed included."""
+    """How a trial ended.
+
+    Attributes:
+        status: One of kcnn.search.journal.STATUSES.
+        seconds: Seconds of work, with those before it was killed.
+    """
 
     status: str
     seconds: float
 
 
-def trial_folder(out: Path, number: int) -> Path:
-    """Where a trial keeps its history, its checkpoint, and the traceback of what it died of."""
-    return out / "trials" / f"{number:04}"
-
-
 def read_score(row: Mapping[str, float]) -> float:
-    """What a search makes as high as it can: validation accuracy, of several labels average precision."""
+    """Return the score of an epoch: validation accuracy, or average precision of multi-label data.
+
+    Args:
+        row: A row of the history.
+    """
     return row["val_average_precision"] if "val_average_precision" in row else row["val_accuracy"]
 
 
 def run_trial(
-    setting: TrialSettings,
+    settings: TrialSettings,
     number: int,
     candidate: Candidate,
     *,
     epochs: int,
-    goes_on: Callable[[int, float], bool],
-    after: int | None = None,
+    should_continue: Callable[[int, float], bool],
+    resume_from: int | None = None,
 ) -> Outcome:
-    """Train a candidate up to `epochs`, from its checkpoint or that of trial `after` where there is one.
+    """Train a candidate up to a number of epochs, from its checkpoint where there is one.
 
-    `goes_on(epoch, score)` is asked after every epoch, those of an earlier start included. What the trial dies of
-    is its status, and in its folder. OSError where the disk is full: that is no candidate's fault.
+    Args:
+        settings: What all trials share.
+        number: Number of the trial.
+        candidate: Network and values of the recipe.
+        epochs: Number of epochs, those before a restart included.
+        should_continue: Called with (epoch, score) after each epoch, those before a restart included.
+        resume_from: Number of another trial whose checkpoint is continued (Hyperband).
+
+    Returns:
+        The outcome; an error of the candidate is its status, with a traceback in the folder of the trial.
+
+    Raises:
+        OSError: The disk is full, which is not the candidate's fault.
     """
-    begun = time.perf_counter()
-    where = trial_folder(setting.out, number)
-    spent = sum(row["seconds"] for row in run_directory.read_history(where))  # in epochs before it was killed
+    start = time.perf_counter()
+    folder = trial_folder(settings.out, number)
+    before = sum(row["seconds"] for row in run_directory.read_history(folder))  # in epochs before it was killed
     try:
         with devices.release_functions():
-            status = _trained(setting, where, candidate, epochs, goes_on, after)
+            status = _train(settings, folder, candidate, epochs, should_continue, resume_from)
     except FloatingPointError as error:
-        status = _died(where, DIVERGED, str(error))
+        status = _record_failure(folder, DIVERGED, str(error))
     except OSError:
         raise
     except Exception as error:
-        status = _died(where, OUT_OF_MEMORY if is_out_of_memory(error) else ERROR, traceback.format_exc())
+        status = _record_failure(folder, OUT_OF_MEMORY if is_out_of_memory(error) else ERROR, traceback.format_exc())
     finally:
-        keras.backend.clear_session()  # which collects garbage too
-    return Outcome(status, spent + time.perf_counter() - begun)
+        keras.backend.clear_session()  # collects garbage too
+    return Outcome(status, before + time.perf_counter() - start)
 
 
-def _trained(
-    setting: TrialSettings,
-    where: Path,
+def _train(
+    settings: TrialSettings,
+    folder: Path,
     candidate: Candidate,
     epochs: int,
-    goes_on: Callable[[int, float], bool],
-    after: int | None,
+    should_continue: Callable[[int, float], bool],
+    resume_from: int | None,
 ) -> str:
-    job = make_job(setting, where, candidate)
-    make_reproducible(setting.seed)
+    job = make_job(settings, folder, candidate)
+    make_reproducible(settings.train.seed)
     model = build_training_model(job)
-    found = restore_newest(job, model)
-    if found is None and after is not None:
-        past = checkpoints.restore_latest(trial_folder(setting.out, after) / run_directory.CHECKPOINTS, model, job.run)[
-            0
-        ]
-        found = past
-    rows = found.history if found else []
+    checkpoint = restore_newest(job, model)
+    if checkpoint is None and resume_from is not None:
+        states = trial_folder(settings.out, resume_from) / run_directory.CHECKPOINTS
+        checkpoint, _ = checkpoints.restore_latest(states, model, job.run)
+    rows = checkpoint.history if checkpoint else []
     for row in rows:
-        if not goes_on(int(row["epoch"]), read_score(row)) and len(rows) < epochs:
+        if not should_continue(int(row["epoch"]), read_score(row)) and len(rows) < epochs:
             return PRUNED
     if len(rows) >= epochs:
         return OK
-    keeper = job.make_checkpointer(rows)
-    asker = _Asker(keeper, goes_on)
-    devices.preflight(job.strategy, model, job.data)
-    fit_epochs(model, dataclasses.replace(job, callbacks=[*job.callbacks, asker]), len(rows), epochs, keeper)
+    checkpointer = job.make_checkpointer(rows)
+    callbacks = [*job.callbacks, _StopPruned(checkpointer, should_continue)]
+    devices.check_replicas(job.strategy, model, job.data)
+    fit_epochs(model, dataclasses.replace(job, callbacks=callbacks), len(rows), epochs, checkpointer)
     return PRUNED if len(rows) < epochs else OK
 
 
-def make_job(setting: TrialSettings, where: Path, candidate: Candidate) -> TrainJob:
-    """The training that a candidate stands for."""
-    recipe = planned(setting.recipe, candidate.training)
-    data = dataclasses.replace(setting.data, batch_size=recipe.batch_size)
-    devices.check_divisible(setting.strategy, data)
+def make_job(settings: TrialSettings, folder: Path, candidate: Candidate) -> TrainJob:
+    """Return the training job of a candidate.
+
+    Args:
+        settings: What all trials share.
+        folder: Folder of the trial.
+        candidate: Network and values of the recipe.
+
+    Raises:
+        ValueError: The batch size is not divisible by the number of devices.
+    """
+    recipe = get_recipe(settings.train.resolved_recipe, candidate.training)
+    data = dataclasses.replace(settings.data, batch_size=recipe.batch_size)
+    devices.check_divisible(settings.strategy, data)
     return TrainJob(
-        out=where,
-        request={"search": setting.identity, "values": dict(candidate.values), "recipe": recipe.asdict()},
+        out=folder,
+        request={"search": settings.identity, "values": dict(candidate.values), "recipe": recipe.to_json()},
         graph=candidate.graph,
         data=data,
         recipe=recipe,
-        policy=setting.policy,
-        strategy=setting.strategy,
-        seed=setting.seed,
-        callbacks=setting.callbacks,
-        log=setting.log,
+        policy=settings.train.precision,
+        strategy=settings.strategy,
+        seed=settings.train.seed,
+        callbacks=settings.callbacks,
+        log=settings.log,
     )
 
 
-def _died(where: Path, status: str, text: str) -> str:
-    write_text(where / TRACEBACK, text)
+def _record_failure(folder: Path, status: str, text: str) -> str:
+    write_text(folder / TRACEBACK, text)
     return status
 
 
-class _Asker(keras.callbacks.Callback):
-    """Asks after every epoch, once its state is kept, whether the trial goes on."""
+class _StopPruned(keras.callbacks.Callback):
+    """Stop a trial after an epoch, once its checkpoint is written, unless it should continue."""
 
-    def __init__(self, keeper: watch.Checkpointer, goes_on: Callable[[int, float], bool]):
+    def __init__(self, checkpointer: Checkpointer, should_continue: Callable[[int, float], bool]):
         super().__init__()
-        self.keeper, self.goes_on = keeper, goes_on
+        self.checkpointer, self.should_continue = checkpointer, should_continue
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not self.goes_on(epoch + 1, read_score(self.keeper.rows[-1])):
+        if not self.should_continue(epoch + 1, read_score(self.checkpointer.rows[-1])):
             self.model.stop_training = True

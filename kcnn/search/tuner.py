@@ -1,104 +1,123 @@
 """keras-tuner's loop over trials, in one process or as one of several workers with a chief."""
 
 import gc
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from kcnn.search import hyperparameters, trial
-from kcnn.search.journal import STATUSES, Trial
+from kcnn.search.journal import STATUSES
 from kcnn.search.keras_tuner_api import BaseTuner, TrialStatus, grpc
 from kcnn.search.oracles import OUTCOME, SCORE, SECONDS
 from kcnn.search.space import Space
 from kcnn.search.trial import TrialSettings
-from kcnn.training import run_directory
 
-WAIT = 0.5  # seconds before a chief without a trial to give is asked again
+WAIT = 0.5  # seconds before a chief without a trial is asked again
+
+
+class SearchMismatchError(ValueError):
+    """Raised in a worker whose chief runs another search."""
+
+
+class TrialCompletedError(Exception):
+    """Raised in a worker of one trial that has completed it."""
 
 
 class Chief(BaseTuner):
-    """keras-tuner's tuner as the chief of others: it proposes, and writes the journal."""
+    """keras-tuner's tuner as the chief of others: it proposes, and writes the journal.
+
+    Args:
+        oracle: The oracle.
+        out: Folder of the search.
+    """
 
     def __init__(self, oracle: Any, out: Path):
         super().__init__(oracle, directory=str(out), project_name=".")
 
     def save(self, *_: Any) -> None:
-        """Nothing: the journal has everything."""
+        """Do nothing: the journal holds everything."""
 
     reload = save
 
 
 class Tuner(Chief):
-    """keras-tuner's search, each of whose trials is a training of kcnn's."""
+    """keras-tuner's search with kcnn's trials.
 
-    def __init__(self, oracle: Any, space: Space, setting: TrialSettings, *, once: bool = False):
-        super().__init__(oracle, setting.out)
-        self.space, self.setting, self.once = space, setting, once
-        self.asked = False
+    Args:
+        oracle: The oracle, or in a worker what stands for the chief's.
+        space: The space.
+        settings: What all trials share.
+        single_trial: Whether to raise TrialCompletedError after one trial.
+    """
+
+    def __init__(self, oracle: Any, space: Space, settings: TrialSettings, *, single_trial: bool = False):
+        super().__init__(oracle, settings.out)
+        self.space, self.settings, self.single_trial = space, settings, single_trial
+        self.is_waiting = False
 
     def on_search_begin(self) -> None:
+        """Exclude libraries and data from garbage collection, which would take a second after each trial."""
         gc.collect()
-        gc.freeze()  # libraries and data stay: looking through them after each trial would take a second
+        gc.freeze()
 
     def pre_create_trial(self) -> None:
-        if self.asked:  # and had no trial to begin: the oracle waits for others
+        """Wait where the oracle had no trial to propose: it waits for other workers."""
+        if self.is_waiting:
             time.sleep(WAIT)
-        self.asked = True
+        self.is_waiting = True
 
     def on_trial_begin(self, trial: Any) -> None:
-        self.asked = False
+        """Record that the oracle proposed a trial."""
+        self.is_waiting = False
 
-    def run_trial(self, proposed: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Run one trial, and tell the oracle what became of it."""
-        values = proposed.hyperparameters.values
-        if values.get("kcnn/search") != self.setting.identity:
+    def run_trial(self, proposal: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Run one trial, and report its end to the oracle.
+
+        Args:
+            proposal: keras-tuner's trial.
+            *args: keras-tuner's, unused.
+            **kwargs: keras-tuner's, unused.
+
+        Returns:
+            What was reported.
+
+        Raises:
+            SearchMismatchError: The chief runs another search.
+            ConnectionError: The chief is gone.
+        """
+        values = proposal.hyperparameters.values
+        if values.get(hyperparameters.IDENTITY) != self.settings.identity:
             raise SearchMismatchError(
-                "the chief searches another space, or with other data, recipe or seed, than this worker was started "
-                "for; give the same command to all"
+                "the chief runs another search: its space, data, recipe or seed differ from this worker's; "
+                "run the same command on all machines"
             )
-        number = int(proposed.trial_id)
-        after = values.get("tuner/trial_id")
+        number = int(proposal.trial_id)
+        promoted_from = values.get("tuner/trial_id")
 
-        def goes_on(epoch: int, score: float) -> bool:
+        def should_continue(epoch: int, score: float) -> bool:
             try:
-                told = self.oracle.update_trial(proposed.trial_id, {SCORE: score}, step=epoch)
+                answer = self.oracle.update_trial(proposal.trial_id, {SCORE: score}, step=epoch)
             except grpc.RpcError as error:
                 raise ConnectionError(f"the chief of this search is gone: {error}") from None
-            return told.status != TrialStatus.STOPPED
+            return answer.status != TrialStatus.STOPPED
 
         outcome = trial.run_trial(
-            self.setting,
+            self.settings,
             number,
             self.space.candidate(hyperparameters.decode_values(self.space, values)),
-            epochs=values.get("tuner/epochs") or self.setting.recipe.epochs,
-            goes_on=goes_on,
-            after=None if after is None else int(after),
+            epochs=values.get("tuner/epochs") or self.settings.train.resolved_recipe.epochs,
+            should_continue=should_continue,
+            resume_from=None if promoted_from is None else int(promoted_from),
         )
-        told = {OUTCOME: float(STATUSES.index(outcome.status)), SECONDS: outcome.seconds}
-        self.oracle.update_trial(proposed.trial_id, told)
-        return told
+        report = {OUTCOME: float(STATUSES.index(outcome.status)), SECONDS: outcome.seconds}
+        self.oracle.update_trial(proposal.trial_id, report)
+        return report
 
-    def _try_run_and_update_trial(self, proposed: Any, *args: Any, **kwargs: Any) -> None:
-        """As keras-tuner's, which takes every error for the trial's: what comes through here is none of a trial's."""
-        self.run_trial(proposed)
+    def _try_run_and_update_trial(self, proposal: Any, *args: Any, **kwargs: Any) -> None:
+        """Run a trial; keras-tuner's version takes every error for the trial's, but those that get here are not."""
+        self.run_trial(proposal)
 
     def on_trial_end(self, trial: Any) -> None:
-        """The oracle was told; a worker of one trial has done its work."""
-        if self.once:
-            raise TrialDone
-
-
-class TrialDone(Exception):
-    """A worker that was started for one trial has ended it."""
-
-
-class SearchMismatchError(ValueError):
-    """A worker whose chief searches something else."""
-
-
-def prune_checkpoints(out: Any, trials: list[Trial], keep: int) -> None:
-    """Keep the checkpoints of the best `keep` trials that have ended, and no others."""
-    scored = sorted((t for t in trials if t.score is not None), key=lambda t: (-(t.score or 0), t.number))
-    for one in [*scored[keep:], *(t for t in trials if t.score is None)]:
-        shutil.rmtree(trial.trial_folder(out, one.number) / run_directory.CHECKPOINTS, ignore_errors=True)
+        """Do nothing, since the end was reported; in a worker of one trial, end it."""
+        if self.single_trial:
+            raise TrialCompletedError

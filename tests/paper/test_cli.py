@@ -216,11 +216,11 @@ def test_search_dry_run_shows_the_space(command):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--choice", "conv1.kernel"), "'conv1.kernel' has no values"),
+        (("--choice", "conv1.kernel"), "--choice expects NAME=VALUES such as stem.kernel=3,5,7, got 'conv1.kernel'"),
         (("--choice", "conv9.kernel=3,5"), "no layer matches 'conv9'"),
         (("--choice", "conv1.kernel=3,5 if conv2.kernel=3"), "has a condition; write it in Python"),
         (("--max-params", "many"), "invalid number"),
-        (("--max-params", "10"), "what binds is max_params"),
+        (("--max-params", "10"), "because of max_params"),
         ((), "missing option --data"),
     ],
 )
@@ -232,10 +232,11 @@ def test_search_reports_an_invalid_request_in_one_line(command, words, said):
 
 
 def test_search_choices_are_parsed():
-    from kcnn.cli.search import _choices
+    from kcnn.cli.search import _parse_choices
     from kcnn.search.space import Range
 
-    read = _choices(["a.kernel=3,5,3x5", "a.padding=same,valid", "rate=1e-4..1e-2,log", "n=1..5", "b.kernel=[3,[1,7]]"])
+    texts = ["a.kernel=3,5,3x5", "a.padding=same,valid", "rate=1e-4..1e-2,log", "n=1..5", "b.kernel=[3,[1,7]]"]
+    read = _parse_choices(texts, "--choice")
     assert read["a.kernel"] == (3, 5, (3, 5))
     assert read["a.padding"] == ("same", "valid")
     assert read["rate"] == Range(1e-4, 1e-2, log=True)

@@ -41,17 +41,17 @@ def digits():
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """Trials that come to a score by their values, after as many epochs as they are let go on."""
+    """Trials whose score is a function of their values, without a training."""
     from kcnn.search import trial
 
     log = []
 
-    def pretend(setting, number, candidate, *, epochs, goes_on, after=None):
-        log.append((number, dict(candidate.values), after))
+    def pretend(settings, number, candidate, *, epochs, should_continue, resume_from=None):
+        log.append((number, dict(candidate.values), resume_from))
         values = candidate.values
         last = 0.5 + 0.1 * (values["conv1.kernel"] == 5) - 0.1 * abs(math.log10(values["learning_rate"]) + 2.5)
         for epoch in range(1, epochs + 1):
-            if not goes_on(epoch, last * (1 - 0.5**epoch)):
+            if not should_continue(epoch, last * (1 - 0.5**epoch)):
                 return trial.Outcome("pruned" if epoch < epochs else "ok", 1.0)
         return trial.Outcome("ok", 1.0)
 

@@ -1,115 +1,163 @@
-"""Searches: what is proposed and what is refused, with trials that only pretend to train."""
+"""Searches: proposals, budgets, resumption and refusals, with trials that do not train."""
+
+import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import kcnn
-from kcnn.search import run, search
+from kcnn.search import SearchConfig, job
 from kcnn.search.journal import Journal
-from kcnn.search.space import NoFeasiblePointError, Space, analyze_feasibility, default_space, per_layer, stack_space
-from tests.runs.searches import FEW, SPACE, at_once, rows
+from kcnn.search.space import (
+    Limits,
+    NoFeasiblePointError,
+    Space,
+    analyze_feasibility,
+    default_space,
+    per_layer,
+    stack_space,
+)
+from tests.runs.searches import SPACE, STACK, make_config, read_rows, run_at_once, search_with
 
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband", "grid"])
-def test_every_tuner_proposes_feasible_networks_alone_and_none_twice(tuner, digits, pretended, tmp_path):
-    found = search(SPACE, digits, out=tmp_path, tuner=tuner, trials=25, **{**FEW, "epochs": 9})
+def test_search_proposes_feasible_networks_only_and_none_twice(tuner, digits, pretended, tmp_path):
+    found = search_with(SPACE, digits, tmp_path, tuner=tuner, trials=25, epochs=9)
     assert len(found.trials) == 25
-    space = run.prepare_search(SPACE, digits, out=tmp_path, **FEW).space
+    space = job.prepare_search(SPACE, digits, make_config(), out=tmp_path).space
     new = [space.identity(values) for _, values, after in pretended if after is None]
     assert None not in new
     assert len(set(new)) == len(new)
     if tuner == "hyperband":
         promoted = [(number, after) for number, _, after in pretended if after is not None]
-        assert promoted, "the best of a round go on"
+        assert promoted, "the best of a round continue"
         assert all(found.trials[number].values == found.trials[after].values for number, after in promoted)
     else:
-        assert found.trials[0].values == {**space.default, "learning_rate": 1e-3}, "the network as it is comes first"
+        assert found.trials[0].values == {**space.default, "learning_rate": 1e-3}, "the unchanged network comes first"
 
 
-def test_bayesian_search_comes_nearer_to_the_best_than_its_first_random_points(digits, pretended, tmp_path):
-    found = search(SPACE, digits, out=tmp_path, tuner="bayesian", trials=30, reduction_factor=0, **FEW)
+def test_search_with_bayesian_tuner_improves_on_its_first_random_points(digits, pretended, tmp_path):
+    found = search_with(SPACE, digits, tmp_path, tuner="bayesian", trials=30, reduction_factor=0)
     scores = [t.score for t in found.trials]
     assert np.median(scores[15:]) > np.median(scores[:10]) + 0.02
 
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband", "grid"])
-def test_a_search_killed_after_any_event_ends_as_one_that_was_not(tuner, digits, pretended, tmp_path):
-    asked = {**FEW, "epochs": 3, "tuner": tuner, "trials": 12}
-    search(SPACE, digits, out=tmp_path / "whole", **asked)
-    lines = (tmp_path / "whole" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+def test_search_killed_after_any_event_resumes_to_the_same_result(tuner, digits, pretended, tmp_path):
+    values = {"epochs": 3, "tuner": tuner, "trials": 12}
+    search_with(SPACE, digits, tmp_path / "complete", **values)
+    lines = (tmp_path / "complete" / "journal.jsonl").read_bytes().splitlines(keepends=True)
     for number in (1, 2, 3, 8, 13, 18, len(lines) - 1):
         folder = tmp_path / f"killed-{number}"
         folder.mkdir()
-        (folder / "search.json").write_bytes((tmp_path / "whole" / "search.json").read_bytes())
-        (folder / "journal.jsonl").write_bytes(b"".join(lines[:number]) + lines[number][:20])  # the next line is torn
-        ended = {t.number for t in Journal(folder, writes=False).trials}
+        (folder / "search.json").write_bytes((tmp_path / "complete" / "search.json").read_bytes())
+        (folder / "journal.jsonl").write_bytes(
+            b"".join(lines[:number]) + lines[number][:20]
+        )  # the next line is truncated
+        ended = {t.number for t in Journal(folder, read_only=True).trials}
         pretended.clear()
-        search(SPACE, digits, out=folder, **asked)
-        assert not ended & {number for number, _, _ in pretended}, "no trial that has ended is repeated"
-        assert rows(folder) == rows(tmp_path / "whole")
+        search_with(SPACE, digits, folder, **values)
+        assert not ended & {number for number, _, _ in pretended}, "no completed trial is repeated"
+        assert read_rows(folder) == read_rows(tmp_path / "complete")
 
 
-def test_a_larger_budget_goes_on_and_another_space_is_refused_with_the_difference(digits, pretended, tmp_path):
-    search(SPACE, digits, out=tmp_path, trials=4, **FEW)
-    first = rows(tmp_path)
-    assert len(search(SPACE, digits, out=tmp_path, trials=6, **FEW).trials) == 6
-    assert rows(tmp_path)[:4] == first
-    other = Space("stack", {**SPACE.choices, "depth": (2, 4)}, input_shape=(8, 8, 1), training=SPACE.training)
+def test_search_continues_with_a_larger_budget_and_rejects_another_space_with_the_difference(
+    digits, pretended, tmp_path
+):
+    search_with(SPACE, digits, tmp_path, trials=4)
+    first = read_rows(tmp_path)
+    assert len(search_with(SPACE, digits, tmp_path, trials=6).trials) == 6
+    assert read_rows(tmp_path)[:4] == first
+    other = Space(STACK, {**SPACE.choices, "depth": (2, 4)}, training=SPACE.training)
     with pytest.raises(ValueError, match=r"holds another search \(.*depth.*\[2, 3\], not \[2, 4\]"):
-        search(other, digits, out=tmp_path, trials=6, **FEW)
-    with pytest.raises(ValueError, match=r"recipe\.batch_size 32, not 16"):
-        search(SPACE, digits, out=tmp_path, trials=6, batch_size=16, **FEW)
+        search_with(other, digits, tmp_path, trials=6)
+    with pytest.raises(ValueError, match=r"config\.train\.recipe\.batch_size 32, not 16"):
+        search_with(SPACE, digits, tmp_path, trials=6, batch_size=16)
 
 
-def test_a_search_ends_when_its_trials_epochs_or_seconds_are_spent(digits, pretended, tmp_path, monkeypatch):
-    found = search(SPACE, digits, out=tmp_path / "epochs", total_epochs=7, reduction_factor=0, **FEW)
+def test_search_rejects_a_folder_of_an_older_version(digits, pretended, tmp_path):
+    (tmp_path / "search.json").write_text('{"request": {"space": {"network": "stack"}, "data": "digits"}}')
+    with pytest.raises(ValueError, match="was not written by this version of kcnn; choose another folder"):
+        search_with(SPACE, digits, tmp_path, trials=1)
+    assert not pretended
+
+
+def test_search_config_is_equal_after_a_round_trip_through_json():
+    config = make_config(tuner="grid", trials=3, workers=2, recipe="strong", batch_size=16, seed=5)
+    again = SearchConfig.from_json(json.loads(json.dumps(config.to_json())))
+    assert again == config
+    assert config.diff(make_config(tuner="grid", trials=3, workers=2, recipe="strong", batch_size=16)) == [
+        ("train.seed", 5, 0)
+    ]
+    described = SearchConfig.from_json(json.loads(json.dumps(config.describe())))
+    assert described.train.resolved_recipe == config.train.resolved_recipe
+    with pytest.raises(kcnn.UnknownNameError, match="Did you mean 'trials'"):
+        SearchConfig.from_json({"trails": 3})
+
+
+def test_search_result_is_a_leaderboard(digits, pretended, tmp_path):
+    result = search_with(SPACE, digits, tmp_path, trials=3, reduction_factor=0)
+    assert repr(result).startswith(f"<SearchResult {tmp_path}: 3 ok; best trial ")
+    assert str(result).count("epochs") == 3
+    page = ElementTree.fromstring(f"<page>{result._repr_html_()}</page>")
+    assert page.find("./table/tbody/tr/td").text == str(result.best.number)
+    assert len(page.findall("./table/tbody/tr")) == 3
+
+
+def test_search_ends_when_its_budget_of_trials_epochs_or_time_is_spent(digits, pretended, tmp_path, monkeypatch):
+    found = search_with(SPACE, digits, tmp_path / "epochs", total_epochs=7, reduction_factor=0)
     assert sum(t.epochs for t in found.trials) == 7
-    assert found.trials[-1].status == "pruned", "it was stopped in its middle"
-    found = search(SPACE, digits, out=tmp_path / "seconds", seconds=3.5, reduction_factor=0, **FEW)
+    assert found.trials[-1].status == "pruned", "it was stopped early"
+    found = search_with(SPACE, digits, tmp_path / "seconds", time_budget=3.5, reduction_factor=0)
     assert len(found.trials) == 4, "of a second each"
-    small = Space("stack", {"conv1.kernel": (3, 5)}, input_shape=(8, 8, 1))
-    monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", at_once)
-    assert len(search(small, digits, out=tmp_path / "all", trials=10, **FEW).trials) == 2, "there are no more"
+    small = Space(STACK, {"conv1.kernel": (3, 5)})
+    monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", run_at_once)
+    assert len(search_with(small, digits, tmp_path / "all", trials=10).trials) == 2, "there are no more"
 
 
-def test_a_large_space_is_estimated_with_an_interval_that_holds_the_exact_share():
+def test_analyze_feasibility_estimates_a_large_space_with_an_interval_that_contains_the_fraction():
     choices = {"conv1_1.stride": (1, 2), "pool1.padding": ("same", "valid"), "pool*.kernel": (2, 3)}
-    exact = analyze_feasibility(Space("vgg11", choices, 10, (48, 48, 3)))
-    known = Space("vgg11", {**choices, "conv*.bias": per_layer(True, False)}, 10, (48, 48, 3))  # 256 times as many
+    spec = kcnn.ModelSpec(network="vgg11", classes=10, input_shape=(48, 48, 3))
+    exact = analyze_feasibility(Space(spec, choices))
+    known = Space(spec, {**choices, "conv*.bias": per_layer(True, False)})  # 256 times as many
     found = analyze_feasibility(known, samples=200)
     assert not found.exact
     assert found.combinations == 256 * exact.combinations
     assert found.low <= exact.feasible_fraction <= found.high
 
 
-def test_a_space_without_a_feasible_point_trains_nothing(digits, pretended, tmp_path):
-    space = Space("stack", {"conv1.kernel": (3, 5)}, max_params=10, input_shape=(8, 8, 1))
+def test_search_of_a_space_without_a_feasible_point_trains_nothing(digits, pretended, tmp_path):
+    space = Space(STACK, {"conv1.kernel": (3, 5)}, limits=Limits(max_params=10))
     with pytest.raises(NoFeasiblePointError, match="max_params"):
-        search(space, digits, out=tmp_path / "none", **FEW)
+        search_with(space, digits, tmp_path / "none")
     assert not pretended
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("values", "message"),
     [
-        ({"tuner": "best"}, "a tuner is one of"),
+        ({"tuner": "best"}, "unknown tuner 'best'; choose from random"),
         ({"trials": 0}, "trials must be at least 1"),
-        ({"reduction_factor": 1}, "reduction_factor is the factor"),
+        ({"reduction_factor": 1}, "reduction_factor must be 2 to 10"),
         ({"recipe_overrides": {"patience": 3}}, "set patience to 0"),
-        ({"workers": 2}, "by a word"),
+        ({"workers": 2}, "give a folder or a name"),
         ({"workers": 0}, "workers must be at least 1"),
+        ({"chief": "somewhere"}, "chief must be HOST:PORT"),
+        ({"chief": "host:1", "port": 2}, "set one of them"),
+        ({"tensorboard": True}, "tensorboard has no meaning in a search"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused_before_anything_is_written(asked, words, digits, tmp_path):
-    with pytest.raises(ValueError, match=words):
-        search(SPACE, digits, out=tmp_path / "none", **{**FEW, **asked})
+def test_search_rejects_invalid_values_before_anything_is_written(values, message, digits, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        search_with(SPACE, digits, tmp_path / "none", **values)
     assert not (tmp_path / "none").exists()
 
 
-def test_the_first_trial_is_the_network_and_the_training_as_they_are(digits, pretended, tmp_path):
-    search(SPACE, digits, out=tmp_path, trials=1, learning_rate=2e-3, **FEW)
+def test_search_begins_with_the_unchanged_network_and_recipe(digits, pretended, tmp_path):
+    search_with(SPACE, digits, tmp_path, trials=1, learning_rate=2e-3)
     assert pretended[0][1] == {
         "depth": 3,
         "conv1.kernel": 3,
@@ -120,22 +168,22 @@ def test_the_first_trial_is_the_network_and_the_training_as_they_are(digits, pre
     }
 
 
-def test_values_of_the_training_are_checked_like_a_recipes(digits, tmp_path):
-    for training, words in (
+def test_search_checks_values_of_the_training_like_those_of_a_recipe(digits, tmp_path):
+    for training, message in (
         ({"learning_rate": (0.0, 0.1)}, "learning_rate must be above 0"),
-        ({"optimiser": ("sgd", "adamw")}, "no 'optimiser'"),
+        ({"optimiser": ("sgd", "adamw")}, "unknown field of a recipe 'optimiser'. Did you mean 'optimizer'"),
         ({"epochs": (1, 2)}, "cannot be searched"),
     ):
-        space = Space("stack", {"conv1.kernel": (3, 5)}, input_shape=(8, 8, 1), training=training)
-        with pytest.raises((ValueError, LookupError), match=words):
-            search(space, digits, out=tmp_path, **FEW)
+        space = Space(STACK, {"conv1.kernel": (3, 5)}, training=training)
+        with pytest.raises((ValueError, LookupError), match=message):
+            search_with(space, digits, tmp_path)
 
 
-def test_the_importance_of_choices_is_that_of_what_made_the_scores(digits, pretended, tmp_path):
+def test_importances_are_those_of_the_choices_that_make_the_scores(digits, pretended, tmp_path):
     from kcnn.reports.search_page import write_search_report
     from kcnn.search.importance import importances
 
-    found = search(SPACE, digits, out=tmp_path, trials=40, **FEW)
+    found = search_with(SPACE, digits, tmp_path, trials=40)
     weighed = importances(SPACE, found.trials)
     assert {one.name for one in weighed[:2]} == {"conv1.kernel", "learning_rate"}, "what `pretended` goes by"
     assert all(one.low <= one.share <= one.high for one in weighed)
@@ -144,34 +192,34 @@ def test_the_importance_of_choices_is_that_of_what_made_the_scores(digits, prete
     assert "Importance of each choice" in write_search_report(tmp_path).read_text()
 
 
-def good_default_space(network):
+def check_default_space(network):
     space = default_space(network)
     assert space.has_default
     most = {"kernel": 0, "stride": 0, "padding": 0}
     for choice in space.all_choices:
-        feasible = [v for v in choice.values if space.judge({**space.default, choice.name: v}).identity is not None]
+        feasible = [v for v in choice.values if space.check({**space.default, choice.name: v}).identity is not None]
         kind = choice.name.rpartition(".")[2]
         most[kind] = max(most[kind], len(feasible))
     assert min(most.values()) >= 2, most
     assert analyze_feasibility(space, samples=200).feasible_fraction >= 0.2
 
 
-WINDOWED = [name for name in kcnn.list_models() if name != "mlp"]  # which has no window to slide
+WINDOWED = [name for name in kcnn.list_models() if name != "mlp"]  # which has no windows
 FAMILIES = ["alexnet", "googlenet", "inception_v3", "mobilenet_v2", "resnet18", "resnet20", "vgg11", "stack"]
 
 
 @pytest.mark.parametrize("network", FAMILIES)
-def test_a_default_space_has_kernels_strides_and_paddings_to_choose_and_is_feasible_to_a_fifth(network):
-    good_default_space(network)
+def test_default_space_has_kernels_strides_and_padding_and_is_feasible_to_a_fifth(network):
+    check_default_space(network)
 
 
 @pytest.mark.every
 @pytest.mark.parametrize("network", [name for name in WINDOWED if name not in FAMILIES])
-def test_every_default_space_has_kernels_strides_and_paddings_and_is_feasible_to_a_fifth(network):
-    good_default_space(network)
+def test_default_space_of_every_network_has_kernels_strides_and_padding_and_is_feasible_to_a_fifth(network):
+    check_default_space(network)
 
 
-def test_a_stack_is_searched_from_nothing(digits, pretended, tmp_path, monkeypatch):
-    monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", at_once)
-    found = search(stack_space(input_shape=(8, 8, 1), depth=(1, 2)), digits, out=tmp_path, trials=10, **FEW)
+def test_stack_space_is_searched_in_its_depth(digits, pretended, tmp_path, monkeypatch):
+    monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", run_at_once)
+    found = search_with(stack_space(STACK, depth=(1, 2)), digits, tmp_path, trials=10)
     assert {t.values["depth"] for t in found.trials} == {1, 2}

@@ -1,0 +1,121 @@
+"""How a search is run: the record that a search, its workers and the command line hold and pass. No Keras here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from kcnn.graph.names import unknown
+from kcnn.training.config import TrainConfig
+
+TUNERS = ("random", "bayesian", "hyperband", "grid")
+TRIALS = 20  # where there is no budget
+UNUSED = ("auto_batch_size", "tensorboard", "load_head", "phase", "cache_features")  # fields of `train`
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Define how a search is run: tuner, budget, pruning, final evaluation, training, workers.
+
+    Args:
+        tuner: "random", "bayesian", "hyperband" or "grid".
+        trials: Budget of trials; 20 where there is no budget at all.
+        time_budget: Budget of time, in seconds of trials, added up over restarts.
+        total_epochs: Budget of epochs over all trials.
+        reduction_factor: Successive halving: after epochs 1, f, f * f, ... a trial continues only if it is among the
+            best 1/f so far; 0 for none. Hyperband has its own.
+        keep_checkpoints: Number of best trials whose checkpoints are kept.
+        final_seeds: Seeds of the final training of the best and the default network; 0 skips it.
+        train: How each trial is trained; its seed is also that of the proposals.
+        workers: Processes that run trials in parallel, each with a GPU or a share of the CPU cores.
+        process_per_trial: Whether each trial runs in a new process.
+        chief: "HOST:PORT" of a search on another machine that this one joins.
+        port: Port on which workers of other machines join this search.
+
+    Raises:
+        UnknownNameError: The tuner is unknown.
+        ValueError: A value is out of range, or has no meaning in a search.
+    """
+
+    tuner: str = "random"
+    trials: int | None = None
+    time_budget: float | None = None
+    total_epochs: int | None = None
+    reduction_factor: int = 3
+    keep_checkpoints: int = 3
+    final_seeds: int = 3
+    train: TrainConfig = field(default_factory=TrainConfig)
+    workers: int = 1
+    process_per_trial: bool = False
+    chief: str | None = None
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tuner not in TUNERS:
+            raise unknown("tuner", self.tuner, TUNERS)
+        for name, least in (
+            ("trials", 1),
+            ("time_budget", 0),
+            ("total_epochs", 1),
+            ("keep_checkpoints", 0),
+            ("final_seeds", 0),
+            ("workers", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.reduction_factor not in (0, *range(2, 11)):
+            raise ValueError(f"reduction_factor must be 2 to 10, or 0 for none, got {self.reduction_factor}")
+        if self.chief and self.port:
+            raise ValueError("chief joins a search of another machine, and port waits for workers; set one of them")
+        host, _, number = (self.chief or "HOST:0").rpartition(":")
+        if not host or not number.isdigit():
+            raise ValueError(f"chief must be HOST:PORT, got {self.chief!r}")
+        for name in UNUSED:
+            if getattr(self.train, name) != getattr(TrainConfig(), name):
+                raise ValueError(f"{name} has no meaning in a search; remove it from the TrainConfig")
+        if self.train.resolved_recipe.patience:
+            raise ValueError("a search stops trials by successive halving, not by early stopping; set patience to 0")
+
+    @property
+    def max_trials(self) -> int | None:
+        """The budget of trials; None for no limit."""
+        return TRIALS if self.trials is self.time_budget is self.total_epochs is None else self.trials
+
+    @property
+    def uses_processes(self) -> bool:
+        """Whether trials run in other processes than this one."""
+        return self.workers > 1 or self.process_per_trial or bool(self.chief) or self.port is not None
+
+    def describe(self) -> dict[str, Any]:
+        """Return what tells one search from another, as JSON values; budgets and workers may differ."""
+        return {"tuner": self.tuner, "reduction_factor": self.reduction_factor, "train": self.train.describe()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values; fields with their default values are left out."""
+        default = SearchConfig()
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "train"}
+        changed = {name: value for name, value in values.items() if value != getattr(default, name)}
+        train = self.train.to_json()
+        return {**changed, "train": train} if train else changed
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SearchConfig":
+        """Return the record that `to_json` or `describe` wrote.
+
+        Args:
+            values: Fields by name; those that are missing have their default values.
+
+        Raises:
+            UnknownNameError: A field is unknown.
+        """
+        known = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise unknown("field of a search config", name, known)
+        return cls(**{**values, "train": TrainConfig.from_json(values.get("train", {}))})
+
+    def diff(self, other: "SearchConfig") -> list[tuple[str, Any, Any]]:
+        """Return (field, value here, value of the other) for each field that differs, such as "train.seed"."""
+        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name != "train")
+        own = [(name, here, there) for name, here, there in pairs if here != there]
+        return own + [(f"train.{name}", here, there) for name, here, there in self.train.diff(other.train)]

@@ -1,0 +1,152 @@
+"""A search before its first trial: the request, checked against the data, and its claim on a folder."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kcnn.atomic_io import write_text
+from kcnn.data import ImageDataset, load
+from kcnn.search.config import SearchConfig
+from kcnn.search.result import CONFIG, read_request
+from kcnn.search.space import Range, Space
+from kcnn.search.trial import TrialSettings
+from kcnn.training import TrainConfig, devices, get_recipe, request, run_directory
+from kcnn.training import precision as precisions
+from kcnn.training.trainer import CROP_RESIZE_FACTOR
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """A search that is ready to start.
+
+    Attributes:
+        space: The space, with the classes and the input shape of the data.
+        config: How the search is run.
+        settings: What all trials share.
+        request: What tells this search from another, as JSON values.
+    """
+
+    space: Space
+    config: SearchConfig
+    settings: TrialSettings
+    request: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the search."""
+        return self.settings.out
+
+
+def prepare_search(
+    space: Space,
+    data: Any,
+    config: SearchConfig,
+    *,
+    out: str | Path,
+    callbacks: Sequence[Any] = (),
+    log: Callable[[str], None] = print,
+) -> SearchJob:
+    """Load the data and check the request, before anything is trained or written.
+
+    Args:
+        space: The space.
+        data: What kcnn.data.load takes, or an ImageDataset.
+        config: How the search is run.
+        out: Folder of the search.
+        callbacks: Keras callbacks of the caller.
+        log: Called with each message for a person.
+
+    Returns:
+        The search, ready to start.
+
+    Raises:
+        UnknownNameError: A field of the recipe is unknown.
+        ValueError: A value of the recipe is invalid, or the data does not fit the request.
+    """
+    recipe = config.train.resolved_recipe
+    _check_training(space, config.train)
+    strategy = devices.make_strategy(config.train.strategy)
+    train = dataclasses.replace(config.train, precision=precisions.resolve_policy(config.train.precision))
+    data = _load(space, data, train)
+    spec = dataclasses.replace(space.spec, classes=len(data.classes), input_shape=tuple(data.input_shape))
+    space = dataclasses.replace(space, network=spec)
+    request.check_request(data, train.multi_label, False, recipe)
+    devices.check_divisible(strategy, data)
+    description = dataclasses.replace(config, train=dataclasses.replace(train, multi_label=data.multi_label)).describe()
+    values = {
+        "space": space.to_json(),
+        "config": description,
+        "data": data.name,
+        "images": {name: len(split) for name, split in data.splits.items()},
+        "fingerprint": request.fingerprint_data(data),
+    }
+    values = json.loads(json.dumps(values))
+    settings = TrialSettings(
+        out=Path(out),
+        data=data,
+        train=train,
+        strategy=strategy,
+        identity=run_directory.hash_request(values),
+        callbacks=callbacks,
+        log=log,
+    )
+    return SearchJob(space, config, settings, values)
+
+
+def _check_training(space: Space, train: TrainConfig) -> None:
+    """Check the values of the choices of the training like those of a recipe."""
+    if {"epochs", "patience"} & {*space.training}:
+        raise ValueError("epochs and patience cannot be searched: trials of different epochs do not compare")
+    for choice in space.all_choices:
+        if choice.name in space.training:
+            values = choice.values
+            for value in (values.low, values.high) if isinstance(values, Range) else values:
+                get_recipe(train.resolved_recipe, {choice.name: value})
+
+
+def _load(space: Space, data: Any, train: TrainConfig) -> ImageDataset:
+    recipe = train.resolved_recipe
+    if not isinstance(data, ImageDataset):
+        data = load(
+            data,
+            input_shape=space.spec.nominal_shape,
+            batch_size=recipe.batch_size,
+            seed=train.seed,
+            multi_label=train.multi_label,
+            resize_factor=CROP_RESIZE_FACTOR if recipe.augmentation.resized_crop else 1.0,
+        )
+    shape, classes = space.spec.input_shape, space.spec.classes
+    if shape and any(size not in (None, own) for size, own in zip(shape, data.input_shape, strict=True)):
+        raise ValueError(f"the space expects images of {tuple(shape)}, the data has {tuple(data.input_shape)}")
+    if classes is not None and classes != len(data.classes):
+        raise ValueError(f"the space expects {classes} classes, the data has {len(data.classes)}")
+    return data
+
+
+def claim_folder(job: SearchJob) -> None:
+    """Write the request of a search to its folder, or compare it with the request there.
+
+    Args:
+        job: The search.
+
+    Raises:
+        ValueError: The folder holds another search; the message has the difference.
+    """
+    path = job.folder / CONFIG
+    if path.exists():
+        existing = read_request(job.folder)
+        if existing != job.request:
+            differences = run_directory.diff_requests(existing, job.request)
+            texts = [f"{name} {here!r}, not {there!r}" for name, here, there in differences if name != "fingerprint"]
+            text = "; ".join(texts) or "other images or labels"
+            raise ValueError(f"{job.folder} holds another search ({text}); choose another folder, or remove it")
+        return
+    record = {
+        "request": job.request,
+        "command": run_directory.command_line(),
+        "versions": run_directory.library_versions(),
+    }
+    write_text(path, json.dumps(record, indent=1))
