@@ -30,7 +30,7 @@ def used(tmp_path_factory):
     for name in ("litert", "onnx", "keras"):
         export_model(model, folder / name, name)
     digits = kcnn.data.load("digits", input_shape=(8, 8, 1))
-    Image.fromarray(digits.splits["test"].full(np.array([0]))[0][0, ..., 0]).save(folder / "a digit.png")
+    Image.fromarray(digits.splits["test"].read_batch(np.array([0]))[0][0, ..., 0]).save(folder / "a digit.png")
     return folder
 
 
