@@ -1,8 +1,8 @@
-"""How long the names of all networks take where 1,000 distributions are installed and 50 of them publish 200.
+"""Measure kcnn.list_models where 1,000 distributions are installed and 50 of them publish 200 networks.
 
     python benchmarks/names.py
 
-On 2 CPU cores that did other work as well: 76 ms in a new process (at most 94), 0.001 ms from then on.
+On 2 CPU cores with other load: 76 ms in a new process (at most 94), 0.001 ms afterwards.
 """
 
 import os
@@ -14,18 +14,18 @@ from pathlib import Path
 
 COLD = """
 import time, kcnn
-begun = time.perf_counter()
+start = time.perf_counter()
 names = kcnn.list_models()
-cold = time.perf_counter() - begun
-begun = time.perf_counter()
+cold = time.perf_counter() - start
+start = time.perf_counter()
 for _ in range(100):
     kcnn.list_models()
-print(len(names), 1e3 * cold, 10 * (time.perf_counter() - begun))
+print(len(names), 1e3 * cold, 10 * (time.perf_counter() - start))
 """
 
 
-def many(folder: Path) -> None:
-    """1,000 distributions as pip would lay them out, of which 50 publish 4 networks each."""
+def install(folder: Path) -> None:
+    """Write 1,000 distributions as pip installs them, of which 50 publish 4 networks each."""
     for number in range(1000):
         info = folder / f"dist_{number}-1.0.dist-info"
         info.mkdir()
@@ -37,8 +37,8 @@ def many(folder: Path) -> None:
 
 def main(times: int = 9) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        many(Path(folder))
-        found = []
+        install(Path(folder))
+        rows = []
         for _ in range(times):
             done = subprocess.run(
                 [sys.executable, "-c", COLD],
@@ -47,10 +47,10 @@ def main(times: int = 9) -> None:
                 text=True,
                 check=True,
             )
-            found.append(tuple(map(float, done.stdout.split())))
-    names, cold, warm = (statistics.median(column) for column in zip(*found, strict=True))
-    most = max(row[1] for row in found)
-    print(f"{names:.0f} names: {cold:.0f} ms in a new process (at most {most:.0f}), {warm:.4f} ms from then on")
+            rows.append(tuple(map(float, done.stdout.split())))
+    names, cold, warm = (statistics.median(column) for column in zip(*rows, strict=True))
+    slowest = max(row[1] for row in rows)
+    print(f"{names:.0f} names: {cold:.0f} ms in a new process (at most {slowest:.0f}), {warm:.4f} ms afterwards")
 
 
 if __name__ == "__main__":

@@ -71,48 +71,55 @@ def t_test(values: Sequence[float]) -> float:
     return float(stats.ttest_1samp(values, 0).pvalue)
 
 
+def excludes_zero(low: float, high: float) -> bool:
+    """Return whether an interval excludes zero: the difference is significant.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+    """
+    return low > 0 or high < 0
+
+
 def paired_difference_interval(only_first: int, only_second: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a difference of two proportions on the same trials.
+    """Return the 95 % interval of the difference of two proportions measured on the same images.
 
-    The adjusted Wald interval of Agresti and Min (2005, Statistics in Medicine 24, section 3): half a trial is added to
-    each of the four outcomes.
-
-    Args:
-        only_first: Trials in which only the first succeeded.
-        only_second: Trials in which only the second succeeded.
-        total: All trials, at least 1.
-
-    Returns:
-        (low, high) of the first proportion minus the second, within -1 and 1.
-    """
-    first, second, trials = only_first + 0.5, only_second + 0.5, total + 2
-    mean = (first - second) / trials
-    return _wald(mean, float(np.sqrt((first + second) / trials - mean**2) / np.sqrt(trials)))
-
-
-def difference_interval(first: int, first_total: int, second: int, second_total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a difference of two independent proportions.
-
-    The adjusted Wald interval of Agresti and Caffo (2000, The American Statistician 54): a success and a failure are
-    added to each.
+    It is Wald's with half an observation more in each of the four cells (Agresti and Min 2005,
+    doi:10.1002/sim.1781).
 
     Args:
-        first: Successes of the first.
-        first_total: Trials of the first, at least 1.
-        second: Successes of the second.
-        second_total: Trials of the second, at least 1.
+        only_first: Images that only the first predicts correctly.
+        only_second: Images that only the second predicts correctly.
+        total: Number of images.
 
     Returns:
-        (low, high) of the first proportion minus the second, within -1 and 1.
+        (low, high).
     """
-    a, b = (first + 1) / (first_total + 2), (second + 1) / (second_total + 2)
-    error = np.sqrt(a * (1 - a) / (first_total + 2) + b * (1 - b) / (second_total + 2))
-    return _wald(a - b, float(error))
+    size = total + 2
+    difference = (only_first - only_second) / size
+    variance = (only_first + only_second + 1 - size * difference**2) / size**2
+    margin = float(stats.norm.ppf((1 + CONFIDENCE) / 2) * variance**0.5)
+    return max(difference - margin, -1.0), min(difference + margin, 1.0)
 
 
-def _wald(mean: float, error: float) -> tuple[float, float]:
-    reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * error
-    return max(-1.0, mean - reach), min(1.0, mean + reach)
+def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
+    """Return the 95 % interval of the difference of two independent proportions.
+
+    It is Wald's with one success and one failure more in each sample (Agresti and Caffo 2000,
+    doi:10.1080/00031305.2000.10474560).
+
+    Args:
+        first: Number of successes, and of trials.
+        second: Likewise.
+
+    Returns:
+        (low, high).
+    """
+    shares = [(count + 1) / (total + 2) for count, total in (first, second)]
+    variance = sum(share * (1 - share) / (total + 2) for share, (_, total) in zip(shares, (first, second), strict=True))
+    margin = float(stats.norm.ppf((1 + CONFIDENCE) / 2) * variance**0.5)
+    difference = shares[0] - shares[1]
+    return max(difference - margin, -1.0), min(difference + margin, 1.0)
 
 
 def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndarray:

@@ -6,14 +6,17 @@ from typing import Annotated
 import typer
 
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import err, format_count, make_table, out
+from kcnn.cli.console import err, make_table, out
+from kcnn.cli.options import examples
 from kcnn.search.result import CONFIG
 
 
 def add(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command("report")(report)
-    app.command("compare")(compare)
+    app.command("report", epilog=examples("kcnn report runs/demo", "kcnn report runs/search-stack --out search.html"))(
+        report
+    )
+    app.command("compare", epilog=examples("kcnn compare runs/demo runs/other"))(compare)
 
 
 def report(
@@ -41,24 +44,10 @@ def compare(
     """Compare runs: metrics side by side, and differences with their intervals and p-values."""
     with err.status("loading Keras"):
         start_backend()
-        from kcnn.reports import compare_runs as compared
+        from kcnn.reports import compare_runs
+        from kcnn.reports.significance import COLUMNS, LEFT
 
-    found = compared(runs)
-    rows = [
-        (
-            side.folder,
-            side.network,
-            side.data,
-            f"{side.accuracy:.2%}",
-            f"{side.low:.2%} to {side.high:.2%}",
-            f"{side.params:,}",
-            format_count(side.macs),
-            str(side.epochs),
-            f"{side.seconds:.0f}",
-        )
-        for side in found.runs
-    ]
-    columns = ("run", "network", "data", "test", "95 % interval", "parameters", "MACs", "epochs", "seconds")
-    out.print(make_table(columns, rows, left=("run", "network", "data")))
-    for one in found.differences:
-        out.print(str(one), markup=False, soft_wrap=True)
+    comparison = compare_runs(runs)
+    out.print(make_table(COLUMNS, comparison.rows(), left=LEFT))
+    for difference in comparison.differences:
+        out.print(str(difference), markup=False, soft_wrap=True)

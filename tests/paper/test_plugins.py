@@ -10,7 +10,7 @@ from importlib.metadata import version
 import pytest
 
 import kcnn
-from benchmarks.names import many
+from benchmarks.names import install
 from kcnn.architectures import catalogue, doctor, plugins, registry
 
 GOOD = """
@@ -261,7 +261,7 @@ def test_refresh_plugins_finds_later_installations(tmp_path, monkeypatch):
 
 def test_list_models_reads_metadata_once(tmp_path):
     """How long that takes is in benchmarks/names.py; here it is counted what is read."""
-    many(tmp_path)
+    install(tmp_path)
     code = (
         "import sys, kcnn; import importlib.metadata as m; opened = []; own = m.PathDistribution.read_text\n"
         "def read(self, name): opened.append(name); return own(self, name)\n"

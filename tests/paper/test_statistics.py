@@ -96,8 +96,8 @@ def test_paired_difference_interval_is_agresti_and_mins():
 
 def test_difference_interval_is_agresti_and_caffos():
     # 45 of 50 against 30 of 50: 46/52 - 31/52, each with a success and a failure more
-    low, high = difference_interval(45, 50, 30, 50)
+    low, high = difference_interval((45, 50), (30, 50))
     a, b = 46 / 52, 31 / 52
     error = (a * (1 - a) / 52 + b * (1 - b) / 52) ** 0.5
     assert (low, high) == pytest.approx((a - b - 1.959964 * error, a - b + 1.959964 * error), abs=1e-6)
-    assert difference_interval(5, 5, 0, 5)[1] <= 1.0
+    assert difference_interval((5, 5), (0, 5))[1] <= 1.0
