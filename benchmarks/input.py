@@ -1,4 +1,4 @@
-"""How fast pictures come: kcnn.data beside keras.utils.image_dataset_from_directory, in the same process.
+"""Measure the speed of kcnn.data beside keras.utils.image_dataset_from_directory, in the same process.
 
     python benchmarks/input.py                  # everything, about 10 minutes on 2 cores
     python benchmarks/input.py plain strong     # or start
@@ -32,7 +32,7 @@ PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE}
 
 
 def photos(root, size=(500, 375), count=6 * 64):
-    """JPEG photos of that many columns and rows, cut out of the two that scikit-learn brings, enlarged if need be."""
+    """Write JPEG photos of a size (columns, rows), cropped from the two of scikit-learn, enlarged if necessary."""
     from sklearn.datasets import load_sample_images
 
     rng, (columns, rows) = np.random.default_rng(0), size
@@ -49,12 +49,12 @@ def photos(root, size=(500, 375), count=6 * 64):
 
 
 def ours(folder, *, kept, resize_factor=1.0):
-    """The data, whose pictures are kept once decoded or never."""
-    loading = sys.modules["kcnn.data.load"]
+    """The dataset; decoded images are kept in memory or never."""
+    loading = sys.modules["kcnn.data.loading"]
     share, ahead = loading.MEMORY_SHARE, loading.AHEAD
     loading.MEMORY_SHARE, loading.AHEAD = (share if kept else 0.0), 0
     try:
-        return data.load(folder, input_shape=(SIDE, SIDE, 3), batch_size=BATCH, resize_factor=oversize)
+        return data.load(folder, input_shape=(SIDE, SIDE, 3), batch_size=BATCH, resize_factor=resize_factor)
     finally:
         loading.MEMORY_SHARE, loading.AHEAD = share, ahead
 
@@ -67,21 +67,21 @@ def theirs(folder):
 
 
 def rate(batches):
-    """Images a second up to the last batch: an autotuned iterator may take seconds more to end."""
-    begun, iterator = time.perf_counter(), iter(batches)
+    """Images per second until the last batch: an autotuned iterator may take more seconds to end."""
+    start, iterator = time.perf_counter(), iter(batches)
     count = sum(len(batch[1]) for batch in iterator)
-    return count / (time.perf_counter() - begun)
+    return count / (time.perf_counter() - start)
 
 
 def rates(a, b, runs):
-    """Images a second of two data sets, and how many times as fast the first is."""
+    """Images per second of two datasets, and the speedup of the first."""
     pairs = [(rate(a), rate(b)) for _ in range(runs + 1)][1:]
     mine, other = (median(side) for side in zip(*pairs, strict=True))
     return f"{mine:.0f}", f"{other:.0f}", f"{median(x / y for x, y in pairs):.2f}"
 
 
 def plain(folder, runs=5):
-    """Without augmentation: every epoch decoded from disk on both sides, and later epochs out of memory on ours.
+    """Without augmentation: every epoch decoded from disk by both, and later epochs from memory by kcnn.
 
     kcnn shrinks with antialiasing, which the peer's resize lacks, and decodes JPEG at a fraction of its size where that
     is enough.
@@ -95,11 +95,11 @@ def plain(folder, runs=5):
         large = photos(Path(name), (1600, 1200), 3 * BATCH + 28)
         fresh, peer = ours(large, kept=False), theirs(large).prefetch(tf.data.AUTOTUNE)
         rows.append(("photos of 1600x1200 from disk", *rates(fresh.train, peer, runs)))
-    show(f"images a second at {SIDE}x{SIDE}, batch {BATCH}", COLUMNS, rows)
+    show(f"images per second at {SIDE}x{SIDE}, batch {BATCH}", COLUMNS, rows)
 
 
 def keras_layers():
-    """Keras' own layers for what STRONG does, on images and one-hot labels."""
+    """The layers of Keras for what STRONG does, on images and one-hot labels."""
     layers = keras.layers
     mixing = [layers.MixUp(alpha=0.2, seed=5), layers.CutMix(factor=1.0, seed=6)]
     alone = [
@@ -120,7 +120,7 @@ def keras_layers():
 
 
 def strong(folder, runs=2):
-    """With strong augmentation: both read from disk, and the changes alone on images in memory."""
+    """With strong augmentation: from disk, and on images in memory."""
     fresh, kept = (ours(folder, kept=one, resize_factor=8 / 7) for one in (False, True))
     change, read = keras_layers(), theirs(folder)
     memory = theirs(folder).cache()
@@ -130,12 +130,12 @@ def strong(folder, runs=2):
 
     rows = [
         ("decoded from disk", *rates(fresh.epochs(0, 1, STRONG), mapped(read), runs)),
-        ("pictures in memory on both sides", *rates(kept.epochs(0, 1, STRONG), mapped(memory), runs)),
+        ("images in memory for both", *rates(kept.epochs(0, 1, STRONG), mapped(memory), runs)),
     ]
-    show(f"images a second at {SIDE}x{SIDE}, batch {BATCH}, strongly augmented", COLUMNS, rows)
+    show(f"images per second at {SIDE}x{SIDE}, batch {BATCH}, strongly augmented", COLUMNS, rows)
 
 
-def start(folder, count=60_000):
+def first_batch(folder, count=60_000):
     """From the call to the first training batch, of a folder of many small files; TensorFlow is loaded."""
     with tempfile.TemporaryDirectory() as name:
         for i in range(count):
@@ -146,16 +146,16 @@ def start(folder, count=60_000):
             Image.fromarray(image).save(path)
 
         def first():
-            begun = time.perf_counter()
+            start = time.perf_counter()
             found = data.load(name, input_shape=(32, 32, 3), batch_size=BATCH)
             next(iter(found.epochs(0, 1)))
-            return time.perf_counter() - begun
+            return time.perf_counter() - start
 
         def peer():
-            begun = time.perf_counter()
+            start = time.perf_counter()
             found = keras.utils.image_dataset_from_directory(name, image_size=(32, 32), batch_size=BATCH, verbose=False)
             next(iter(found))
-            return time.perf_counter() - begun
+            return time.perf_counter() - start
 
         pairs = [(first(), peer()) for _ in range(4)]
         a, b = (median(side) for side in zip(*pairs[1:], strict=True))
@@ -164,10 +164,10 @@ def start(folder, count=60_000):
         show(f"from the call to the first batch of {count:,} files", COLUMNS, rows)
 
 
-COLUMNS = ("what", "kcnn", "image_dataset_from_directory", "times as fast")
+COLUMNS = ("what", "kcnn", "image_dataset_from_directory", "speedup")
 
 if __name__ == "__main__":
-    parts = {"plain": plain, "strong": strong, "start": start}
+    parts = {"plain": plain, "strong": strong, "start": first_batch}
     options = argparse.ArgumentParser(usage=__doc__)
     options.add_argument("parts", nargs="*", help="plain, strong, start; without one all")
     options.add_argument("--folder", type=Path, help="class folders of photos, or train/ and test/ with them")

@@ -1,7 +1,7 @@
-"""How fast kcnn is: on paper, and beside keras.applications for the same networks in the same process.
+"""Measure the speed of kcnn: without Keras, and beside keras.applications for the same networks in one process.
 
     python benchmarks/speed.py                # everything, about 10 minutes on 2 cores
-    python benchmarks/speed.py paper build    # or train, onednn
+    python benchmarks/speed.py graph build    # or train, onednn
 
 Times are medians; ratios are medians of pairs that alternate, so that they hold when the machine's speed drifts.
 """
@@ -21,10 +21,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does,
 
 
 def seconds(function):
-    gc.collect()  # or one side pays for what the other left
-    begun = time.perf_counter()
+    gc.collect()  # or one side collects the garbage of the other
+    start = time.perf_counter()
     function()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def alternating(ours, theirs, runs):
@@ -34,31 +34,31 @@ def alternating(ours, theirs, runs):
     return median(a), median(b), median(y / x for x, y in pairs)
 
 
-def paper():
-    """Whole processes, and measuring in this one."""
+def graph():
+    """Processes, and tracing and summaries in this one."""
     import kcnn
 
     code = "import time; t = time.perf_counter(); import kcnn; print(time.perf_counter() - t)"
     imports = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(9)]
-    command = [sys.executable, "-c", "from kcnn.cli import main; main()", "describe", "googlenet"]
-    describes = [seconds(lambda: subprocess.check_output(command)) for _ in range(9)]
+    command = [sys.executable, "-c", "from kcnn.cli import main; main()", "summary", "googlenet"]
+    summaries = [seconds(lambda: subprocess.check_output(command)) for _ in range(9)]
     rows = [
         ("import kcnn", f"{median(imports) * 1e3:.0f} ms"),
-        ("kcnn describe googlenet", f"{median(describes):.2f} s"),
+        ("kcnn summary googlenet", f"{median(summaries):.2f} s"),
     ]
     slowest = {}
     for name in kcnn.list_models():
-        drawing = kcnn.trace(name)
-        slowest[name] = median(seconds(lambda drawing=drawing: kcnn.summary(drawing)) for _ in range(7))
+        traced = kcnn.trace(name)
+        slowest[name] = median(seconds(lambda traced=traced: kcnn.summary(traced)) for _ in range(7))
     name = max(slowest, key=slowest.get)
-    rows.append((f"measure, slowest of {len(slowest)}: {name}", f"{slowest[name] * 1e3:.1f} ms"))
-    drawn = median(seconds(lambda: kcnn.summary(name)) for _ in range(7))
-    rows.append((f"draw and measure {name}", f"{drawn * 1e3:.1f} ms"))
-    show("on paper", ("what", "median"), rows)
+    rows.append((f"summary of a graph, slowest of {len(slowest)}: {name}", f"{slowest[name] * 1e3:.1f} ms"))
+    both = median(seconds(lambda: kcnn.summary(name)) for _ in range(7))
+    rows.append((f"trace and summary of {name}", f"{both * 1e3:.1f} ms"))
+    show("without Keras", ("what", "median"), rows)
 
 
 def build():
-    """Building the same network, without weights from elsewhere."""
+    """Building the same network, without pretrained weights."""
     import keras
 
     import kcnn
@@ -71,11 +71,11 @@ def build():
             15,
         )
         rows.append((name, f"{a:.2f} s", f"{b:.2f} s", f"{ratio:.2f}"))
-    show("build", ("network", "kcnn", "keras.applications", "times as fast"), rows)
+    show("build", ("network", "kcnn", "keras.applications", "speedup"), rows)
 
 
 def train(side=128, batch=16, steps=4, runs=9):
-    """Training steps: images a second at 128x128, batch 16, with SGD."""
+    """Training steps: images per second at 128x128, batch 16, with SGD."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -99,13 +99,11 @@ def train(side=128, batch=16, steps=4, runs=9):
         a, b, ratio = alternating(ours, stepper(peer, False), runs)
         rate = batch * steps
         rows.append((name, f"{rate / a:.1f}", f"{rate / b:.1f}", f"{ratio:.2f}"))
-    show(
-        f"training, images a second at {side}x{side}", ("network", "kcnn", "keras.applications", "times as fast"), rows
-    )
+    show(f"training, images per second at {side}x{side}", ("network", "kcnn", "keras.applications", "speedup"), rows)
 
 
 def onednn():
-    """A training step of the demo's GoogLeNet with oneDNN's kernels and without, in processes of their own."""
+    """A training step of the demo's GoogLeNet with and without the kernels of oneDNN, in separate processes."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import speed, kcnn, keras, numpy as np, tensorflow as tf;"
         "x = tf.constant(np.random.default_rng(0).uniform(0, 255, (32, 64, 64, 1)), 'float32'); y = tf.range(32) % 10;"
@@ -116,15 +114,15 @@ def onednn():
     )
     rates = {"0": [], "1": []}
     for _ in range(3):
-        for switch, found in rates.items():
+        for switch, measured in rates.items():
             environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": switch}
             command = [sys.executable, "-c", code, os.path.dirname(os.path.abspath(__file__))]
-            found.append(float(subprocess.check_output(command, env=environment, stderr=subprocess.DEVNULL)))
+            measured.append(float(subprocess.check_output(command, env=environment, stderr=subprocess.DEVNULL)))
     ratio = median(b / a for a, b in zip(rates["0"], rates["1"], strict=True))
-    off, on = (f"{median(found):.0f}" for found in rates.values())
+    off, on = (f"{median(measured):.0f}" for measured in rates.values())
     show(
-        "training googlenet.bn at 64x64, images a second",
-        ("without oneDNN", "with", "times as fast"),
+        "training googlenet.bn at 64x64, images per second",
+        ("without oneDNN", "with", "speedup"),
         [(off, on, f"{ratio:.2f}")],
     )
 
@@ -137,6 +135,6 @@ def show(title, columns, rows):
 
 
 if __name__ == "__main__":
-    parts = {"paper": paper, "build": build, "train": train, "onednn": onednn}
+    parts = {"graph": graph, "build": build, "train": train, "onednn": onednn}
     for name in sys.argv[1:] or parts:
         parts[name]()

@@ -27,9 +27,11 @@ LOOK: Any = {
 
 
 def render_curves(history: Sequence[Mapping[str, float]], best: int) -> list[str]:
-    """Loss, accuracy (of several labels average precision), learning rate and images a second over epochs.
+    """Return curves over epochs as SVG: loss, accuracy or average precision, learning rate and images per second.
 
-    Loss and accuracy are of training and validation, with the best epoch marked.
+    Args:
+        history: A row of metrics for each epoch.
+        best: The best epoch, which is marked.
     """
     measure = "average_precision" if "average_precision" in history[0] else "accuracy"
     return [_over_epochs(history, name, best) for name in ("loss", measure, "learning_rate", "images_per_second")]
@@ -56,21 +58,29 @@ def _over_epochs(history: Sequence[Mapping[str, float]], name: str, best: int) -
         axes.set(xlabel="epoch", ylabel=word)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         last = ", ".join(f"{label} {values[-1]:.3g}" for label, values in lines)
-        return _svg(figure, f"{word.capitalize()} over {len(history)} epochs; at last {last}")
+        return to_svg(figure, f"{word.capitalize()} over {len(history)} epochs; at last {last}")
 
 
-def render_calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]:
-    """How often the network is right where it is so sure, and the expected calibration error (arXiv:1706.04599)."""
+def render_calibration(confidence: np.ndarray, correct: np.ndarray) -> tuple[str, float]:
+    """Return a reliability diagram as SVG, and the expected calibration error (arXiv:1706.04599).
+
+    Args:
+        confidence: Probability of the predicted class, (images,).
+        correct: Whether each prediction is correct, (images,).
+
+    Returns:
+        The diagram, and the error.
+    """
     edges = np.linspace(0, 1, BINS + 1)
-    place = np.clip(np.digitize(sure, edges[1:-1], right=True), 0, BINS - 1)
+    bins = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, BINS - 1)
     rows, error = [], 0.0
     for number in range(BINS):
-        mine = place == number
+        mine = bins == number
         count = int(mine.sum())
         if count:
-            share, mean = float(right[mine].mean()), float(sure[mine].mean())
-            error += count / len(sure) * abs(share - mean)
-            rows.append((mean, share, *wilson_interval(int(right[mine].sum()), count)))
+            share, mean = float(correct[mine].mean()), float(confidence[mine].mean())
+            error += count / len(confidence) * abs(share - mean)
+            rows.append((mean, share, *wilson_interval(int(correct[mine].sum()), count)))
     means, shares, lows, highs = (np.array(column) for column in zip(*rows, strict=True))
     with matplotlib.rc_context(LOOK):
         figure = Figure(figsize=(4, 3.4), layout="constrained")
@@ -79,7 +89,7 @@ def render_calibration(sure: np.ndarray, right: np.ndarray) -> tuple[str, float]
         bars = np.maximum([shares - lows, highs - shares], 0)
         axes.errorbar(means, shares, yerr=bars, fmt="o-", markersize=4, linewidth=1, capsize=2)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-        return _svg(figure, f"Calibration: expected calibration error {error:.2%}"), error
+        return to_svg(figure, f"Calibration: expected calibration error {error:.2%}"), error
 
 
 def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
@@ -100,11 +110,16 @@ def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
         axes.set_yticks(range(len(results)), [result["protocol"] for result in results])
         axes.set(xlabel="test accuracy, %", ylim=(len(results) - 0.4, -0.5))
         text = ", ".join(f"{result['protocol']} {result['accuracy']:.2%}" for result in results)
-        return _svg(figure, f"Test accuracy with 95 % intervals: {text}")
+        return to_svg(figure, f"Test accuracy with 95 % intervals: {text}")
 
 
-def _svg(figure: Figure, alt: str) -> str:
-    """The figure as an SVG element with a text in its place, in the page's colours."""
+def to_svg(figure: Figure, alt: str) -> str:
+    """Return a figure as an SVG element in the colors of the page.
+
+    Args:
+        figure: The figure.
+        alt: The text for screen readers.
+    """
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import combinations
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import numpy as np
 from scipy import stats
 
 from kcnn import statistics
+from kcnn.graph.formatting import format_count, format_table
 from kcnn.statistics import CONFIDENCE, difference_interval, paired_difference_interval, wilson_interval
 from kcnn.training import evidence
 from kcnn.training import run_directory as runs
+
+COLUMNS = ("run", "network", "data", "test", "95 % interval", "parameters", "MACs", "epochs", "seconds")
+LEFT = ("run", "network", "data")  # columns of text
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class RunDifference:
 
     @property
     def significant(self) -> bool:
-        """Whether p is below 0.05."""
+        """Return whether p is below 0.05."""
         return self.p is not None and self.p < 1 - CONFIDENCE
 
     def __str__(self) -> str:
@@ -89,10 +94,41 @@ class RunDifference:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Runs side by side, and the difference of each pair."""
+    """Runs side by side, and the difference of each pair. It prints as a table.
+
+    Attributes:
+        runs: The runs.
+        differences: The difference of each pair.
+    """
 
     runs: tuple[RunRow, ...]
     differences: tuple[RunDifference, ...]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the cells of the table, by COLUMNS, a row for each run."""
+        return [
+            (
+                run.folder,
+                run.network,
+                run.data,
+                f"{run.accuracy:.2%}",
+                f"{run.low:.2%} to {run.high:.2%}",
+                f"{run.params:,}",
+                format_count(run.macs),
+                str(run.epochs),
+                f"{run.seconds:.0f}",
+            )
+            for run in self.runs
+        ]
+
+    def __str__(self) -> str:
+        return "\n".join([format_table(COLUMNS, self.rows(), LEFT), *map(str, self.differences)])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows())
+        differences = "".join(f"<li>{escape(str(difference))}</li>" for difference in self.differences)
+        return f"<table><tr>{head}</tr>{rows}</table><ul>{differences}</ul>"
 
 
 def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
@@ -173,5 +209,5 @@ def _compare(a: _Tested, b: _Tested) -> RunDifference:
         low, high = paired_difference_interval(only_a, only_b, len(a.is_correct))
         return RunDifference(*names, points, 100 * low, 100 * high, p, True)
     counts = [[one.correct, one.row.test_images - one.correct] for one in (a, b)]
-    low, high = difference_interval(a.correct, a.row.test_images, b.correct, b.row.test_images)
+    low, high = difference_interval((a.correct, a.row.test_images), (b.correct, b.row.test_images))
     return RunDifference(*names, points, 100 * low, 100 * high, float(stats.fisher_exact(counts).pvalue), False)
