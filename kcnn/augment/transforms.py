@@ -164,19 +164,19 @@ def color_jitter(
     return _same_size(Augmentation(brightness=brightness, contrast=contrast, saturation=saturation), images, seed)
 
 
-def rand_augment(images: Any, seed: Any, *, changes: int = 2, strength: float = 0.5) -> tf.Tensor:
+def rand_augment(images: Any, seed: Any, *, num_ops: int = 2, strength: float = 0.5) -> tf.Tensor:
     """Apply random changes to each image, drawn from eleven kinds (RandAugment, arXiv:1909.13719).
 
     Args:
         images: (n, rows, columns, 1 or 3) of 0 to 255.
         seed: int (2,).
-        changes: Number of changes per image.
+        num_ops: Number of changes per image.
         strength: 0 to 1.
 
     Returns:
         float32 of the same shape.
     """
-    return _same_size(Augmentation(rand_augment=(changes, strength)), images, seed)
+    return _same_size(Augmentation(rand_augment=(num_ops, strength)), images, seed)
 
 
 def _same_size(augmentation: Augmentation, images: Any, seed: Any) -> tf.Tensor:

@@ -18,6 +18,7 @@ class MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """MultiWorkerMirroredStrategy that also reduces what Keras gives it."""
 
     def reduce(self, reduce_op: Any, value: Any, axis: Any) -> Any:
+        """Reduce a value over replicas, or each value of a structure."""
         if isinstance(value, tuple | list | dict):  # tf.distribute takes one value; Keras gives it a batch
             return tf.nest.map_structure(self._own, value)
         if axis == 0 and self._own(value).shape.rank == 0:
