@@ -55,7 +55,7 @@ from kcnn.training import get_recipe
 
 NETWORKS = ("plain20", "plain56", "resnet20", "resnet56")
 CONVOLUTIONS = "{stem,stage?_unit?_[ab]}"
-SHORT = {"epochs": 15, "batch_size": 64, "learning_rate": 0.05, "warm_up": 0.1, "flip": False, "crop": 0}
+SHORT = {"epochs": 15, "batch_size": 64, "learning_rate": 0.05, "warmup": 0.1, "flip": False, "crop": 0}
 CLAIMS = (  # for which differences above 0 speak
     ("plain: 56 layers worse than 20", {"plain56": 1, "plain20": -1}),
     ("residual: 56 better than 20", {"resnet20": 1, "resnet56": -1}),
@@ -75,9 +75,9 @@ class Moved(Split):
     is the seed.
     """
 
-    def full(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pixels, labels = super().read_batch(places)
-        rng = np.random.default_rng(places)
+    def read_batch(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pixels, labels = super().read_batch(positions)
+        rng = np.random.default_rng(positions)
         count, rows, columns, _ = pixels.shape
         wide = np.pad(pixels, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
         down, right = rng.integers(2 * MARGIN + 1, size=(2, count, 1))
@@ -199,7 +199,7 @@ def main(
     for seed in range(seeds):
         seen = replace(pictures(source, seed, full, smoke), batch_size=plan.batch_size)
         some = np.linspace(0, len(seen.splits["train"]) - 1, 128).astype("int64")  # of all classes
-        batch = seen.splits["train"].whole(some)
+        batch = seen.splits["train"].read_batch(some)
         for name, one in found.items():
             folder = out / name / f"seed-{seed}"
             watch = TrainingStatistics(

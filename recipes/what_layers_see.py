@@ -98,7 +98,7 @@ def inside(row: Any, picture: tuple[int, ...]) -> np.ndarray:
     At the edge the padding excites many channels most, and by the same for every picture.
     """
     firsts = [row.offset[axis] + row.stride[axis] * np.arange(row.shape[axis]) for axis in (0, 1)]
-    down, across = ((one >= 0) & (one + row.field[n] <= picture[n]) for n, one in enumerate(firsts))
+    down, across = ((one >= 0) & (one + row.receptive_field[n] <= picture[n]) for n, one in enumerate(firsts))
     found = np.flatnonzero(down[:, None] & across)
     return found if len(found) else np.arange(down.size * across.size)
 
@@ -129,13 +129,14 @@ def gradient_of(model: Any, layer: str, images: np.ndarray, seed: int) -> np.nda
 
     from kcnn.explain import model_access
     from kcnn.explain.gradients import compute_gradient
+    from kcnn.keras_bridge.keras_graph import replay
 
     tensor, image = model_access.find_layer(model, layer), model_access.find_image_input(model)
     rows, columns, channels = tensor.shape[1:]
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), (len(images), channels)).astype("float32")
 
     def middle(given: list[Any]) -> tuple[Any, tuple[()]]:
-        (found,) = model_access.replay([tensor], [(image, given[0])])
+        (found,) = replay([tensor], [(image, given[0])])
         return ops.sum(found[:, rows // 2, columns // 2] * signs), ()
 
     (slope,), _ = compute_gradient(middle, [ops.convert_to_tensor(images)])
@@ -159,11 +160,11 @@ def size(field: Any) -> int:
 
 def crop(picture: np.ndarray, row: Any, place: int) -> np.ndarray:
     """What a position of a layer sees of a picture, in RGB."""
-    (height, width), at = row.field, divmod(place, row.shape[1])
+    (height, width), at = row.receptive_field, divmod(place, row.shape[1])
     rows, columns = picture.shape[:2]
     around = np.full((rows + 2 * height, columns + 2 * width, 3), OUTSIDE, "uint8")
     around[height:-height, width:-width] = picture
-    top, left = (row.offset[axis] + at[axis] * row.stride[axis] + row.field[axis] for axis in (0, 1))
+    top, left = (row.offset[axis] + at[axis] * row.stride[axis] + row.receptive_field[axis] for axis in (0, 1))
     return around[top : top + height, left : left + width]
 
 
@@ -350,7 +351,7 @@ def main(
     seeds, epochs = (2, 1) if smoke else (seeds, epochs)
     accuracy, chances, every = [], [], []
     for seed in range(seeds):
-        found = served(data, parse_input_size(input, NETWORK), seed).fewer(train=images)
+        found = served(data, parse_input_size(input, NETWORK), seed).subset(train=images)
         if len(found.splits["test"]) < TOP:
             raise typer.BadParameter(
                 f"{data} has {len(found.splits['test'])} test pictures, and a channel's top are {TOP}"

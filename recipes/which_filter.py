@@ -61,7 +61,7 @@ WAYS = {"1x1": 1, "3x3": 3, "5x5": 5, "7x7": 7, "inception": 0}
 PAIRS = (("1x1", "3x3"), ("5x5", "3x3"), ("7x7", "3x3"), *(("inception", one) for one in WAYS if one != "inception"))
 
 
-def at_equal_macs(kernel: int) -> kcnn.architectures.spec.Drawing:
+def at_equal_macs(kernel: int) -> kcnn.Graph:
     """The network with that kernel and the filters that come nearest to MACS."""
     drawings = [kcnn.trace(NETWORK, kernel=kernel, filters=filters) for filters in range(4, 161)]
     return min(drawings, key=lambda drawing: abs(kcnn.summary(drawing).macs - MACS))
@@ -134,7 +134,7 @@ def main(
     rows = {}
     print(f"\n{'':<11}{'filters':>8}{'MACs':>11}{'parameters':>12}{'field':>7}  accuracy")
     for name, values in accuracy.items():
-        measured, filters = kcnn.summary(drawings[name]), drawings[name].options["filters"]
+        measured, filters = kcnn.summary(drawings[name]), drawings[name].spec.options["filters"]
         low, high = t_interval(values)
         rows[name] = {"filters": filters, "macs": measured.macs, "params": measured.params, "accuracy": values}
         counts = f"{filters:>8}{measured.macs:>11,}{measured.params:>12,}{measured.receptive_field[0]:>7}"
