@@ -1,15 +1,15 @@
-"""Searches, measured: candidates judged, overhead of a trial, and the best network after the same time as keras-tuner.
+"""Benchmark searches: candidates per second, overhead of a trial, best network after the same time as keras-tuner.
 
-    python benchmarks/search.py judged
+    python benchmarks/search.py feasibility
     python benchmarks/search.py overhead
-    python benchmarks/search.py beside --seconds 60 --seeds 5
+    python benchmarks/search.py compare --seconds 60 --seeds 5
 
-On 2 CPU cores: 350 to 540 candidates of GoogLeNet's default space a second (at 224 pixels, each drawn, weighed and told
-from the others). A trial of ResNet-20 of 16 to 30 s has 0.8 to 1.3 s beside fit, 4.7 to 6.8 %. On 44,928 points of
+On 2 CPU cores: 350 to 540 candidates of GoogLeNet's default space per second (at 224 pixels, each traced, with costs
+and identity). A trial of ResNet-20 of 16 to 30 s has 0.8 to 1.3 s outside fit, 4.7 to 6.8 %. On 44,928 points of
 which 11 % are feasible, in 60 s, with seeds 0 to 4: kcnn 85.77, 84.73, 84.87, 84.17 and 84.50 % of 3,000 validation
-pictures of Fashion-MNIST in 16 to 25 trials, keras-tuner's RandomSearch 84.50, 84.70, 85.43, 84.17 and 84.23 % in 7 to
-10 trials and 46 to 101 that failed (the machine did other work as well). Medians 84.73 and 84.50 %: 0.23 points better,
-in three of five, as good in one; on so few seeds no more than a hint.
+images of Fashion-MNIST in 16 to 25 trials, keras-tuner's RandomSearch 84.50, 84.70, 85.43, 84.17 and 84.23 % in 7 to
+10 trials and 46 to 101 that failed (the machine did other work as well). Medians 84.73 and 84.50 %: 0.23 points
+better, in three of five, equal in one; five seeds are too few for a conclusion.
 """
 
 import contextlib
@@ -23,72 +23,73 @@ from typing import Annotated, Any
 
 import typer
 
+from kcnn import ModelSpec, TrainConfig
 from kcnn.cli.backend import start_backend
-from kcnn.search.space import Space, analyze_feasibility, default_space, per_layer
+from kcnn.search.space import Limits, Space, analyze_feasibility, default_space, per_layer
 
 app = typer.Typer(add_completion=False)
 KERNELS, STRIDES, PADDINGS, DEPTHS, FILTERS = (3, 5, 7), (1, 2), ("same", "valid"), (3, 4), (16, 32)
-MOST = 120_000  # parameters
+MAX_PARAMS = 120_000
 EPOCHS, BATCH, SHAPE = 6, 32, (28, 28, 1)
 
 
 @app.command()
-def judged(candidates: int = 1000) -> None:
-    """Candidates of GoogLeNet's default space that arithmetic judges in a second, none of them twice."""
+def feasibility(candidates: int = 1000) -> None:
+    """Count the candidates of GoogLeNet's default space that are checked per second."""
     space = default_space("googlenet")
-    points = [space.pick(Random(seed)) for seed in range(candidates)]
-    begun = time.perf_counter()
-    feasible = sum(space.judge(point).identity is not None for point in points)
-    seconds = time.perf_counter() - begun
-    print(f"{candidates} candidates in {seconds:.2f} s: {candidates / seconds:.0f} a second, {feasible} feasible")
+    points = [space.sample_point(Random(seed)) for seed in range(candidates)]
+    start = time.perf_counter()
+    feasible = sum(space.check(point).identity is not None for point in points)
+    seconds = time.perf_counter() - start
+    print(f"{candidates} candidates in {seconds:.2f} s: {candidates / seconds:.0f} per second, {feasible} feasible")
 
 
 @app.command()
 def overhead(epochs: int = 2, pixels: int = 32, trials: int = 4) -> None:
-    """Seconds of a trial that are not Keras' fit: ResNet-20 on digits of so many pixels a side."""
+    """Measure the seconds of a trial outside Keras' fit: ResNet-20 on digits."""
     start_backend()
-    from kcnn.search import search, trial
+    from kcnn.search import SearchConfig, search, trial
 
-    spent: list[float] = []
+    fits: list[float] = []
     fit = trial.fit_epochs
 
-    def timed(*args) -> None:
-        begun = time.perf_counter()
+    def measure_fit(*args) -> None:
+        start = time.perf_counter()
         fit(*args)
-        spent.append(time.perf_counter() - begun)
+        fits.append(time.perf_counter() - start)
 
-    trial.fit_epochs = timed
+    trial.fit_epochs = measure_fit
     ended: list[float] = [time.perf_counter()]
     with tempfile.TemporaryDirectory() as out:
         search(
-            Space("resnet20", {"stem.kernel": (3, 5, 7), "stem.stride": (1, 2)}, input_shape=(pixels, pixels, 1)),
+            Space(
+                ModelSpec(network="resnet20", input_shape=(pixels, pixels, 1)),
+                {"stem.kernel": (3, 5, 7), "stem.stride": (1, 2)},
+            ),
             "digits",
+            SearchConfig(trials=trials, reduction_factor=0, final_seeds=0, train=TrainConfig(epochs=epochs)),
             out=out,
-            trials=trials,
-            epochs=epochs,
-            reduction_factor=0,
-            final_seeds=0,
             on_survey=lambda _: ended.__setitem__(0, time.perf_counter()),
             on_trial_end=lambda _: ended.append(time.perf_counter()),
         )
-    for whole, own in zip((b - a for a, b in itertools.pairwise(ended)), spent, strict=True):
-        print(f"a trial of {whole:.1f} s: {whole - own:.2f} s beside fit, {(whole - own) / own:.1%}")
+    for total, own in zip((b - a for a, b in itertools.pairwise(ended)), fits, strict=True):
+        print(f"a trial of {total:.1f} s: {total - own:.2f} s outside fit, {(total - own) / own:.1%}")
 
 
 @app.command()
-def beside(
-    seconds: Annotated[float, typer.Option(help="Of each search.")] = 60,
-    seeds: Annotated[int, typer.Option(help="How many of each.")] = 5,
+def compare(
+    seconds: Annotated[float, typer.Option(help="Seconds of each search.")] = 60,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 5,
 ) -> None:
-    """Best validation accuracy after the same time, where nine tenths of a space cannot be built or are too large.
+    """Compare the best validation accuracy after the same time, in a space of which nine tenths are infeasible.
 
-    Fashion-MNIST, 3,000 pictures to learn from and 3,000 to choose by; it comes from TensorFlow Datasets.
+    The data is Fashion-MNIST from TensorFlow Datasets, 3,000 training and 3,000 validation images.
     """
     start_backend()
     from kcnn.data import load
 
     space = Space(
-        "stack",
+        ModelSpec(network="stack", classes=10, input_shape=SHAPE),
         {
             "depth": DEPTHS,
             "filters": FILTERS,
@@ -96,51 +97,46 @@ def beside(
             "conv?.stride": per_layer(*STRIDES),
             "conv?.padding": per_layer(*PADDINGS),
         },
-        classes=10,
-        input_shape=SHAPE,
-        max_params=MOST,
+        limits=Limits(max_params=MAX_PARAMS),
     )
-    print(analyze_feasibility(space).__str__().partition("\n")[0])
+    print(str(analyze_feasibility(space)).partition("\n")[0])
     pairs = []
-    whole = load("tfds:fashion_mnist", input_shape=SHAPE, batch_size=BATCH)
+    dataset = load("tfds:fashion_mnist", input_shape=SHAPE, batch_size=BATCH)
     for seed in range(seeds):
-        data = dataclasses.replace(whole, seed=seed).subset(train=3000, validation=3000)
-        ours, tried = _ours(space, data, seconds, seed)
-        theirs, built, failed = _theirs(data, seconds, seed)
+        data = dataclasses.replace(dataset, seed=seed).subset(train=3000, validation=3000)
+        ours, tried = _search_kcnn(space, data, seconds, seed)
+        theirs, built, failed = _search_keras_tuner(data, seconds, seed)
         pairs.append((ours, theirs))
         print(
             f"seed {seed}: kcnn {ours:.2%} in {tried} trials, keras-tuner {theirs:.2%} in {built} trials "
             f"and {failed} that failed",
             flush=True,
         )
-    medians = [statistics.median(side) for side in zip(*pairs, strict=True)]
+    medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
     better = sum(ours > theirs for ours, theirs in pairs)
     print(f"median: kcnn {medians[0]:.2%}, keras-tuner {medians[1]:.2%}; kcnn is better in {better} of {seeds}")
 
 
-def _ours(space: Space, data: Any, seconds: float, seed: int) -> tuple[float, int]:
-    from kcnn.search import search
+def _search_kcnn(space: Space, data: Any, seconds: float, seed: int) -> tuple[float, int]:
+    from kcnn.search import SearchConfig, search
 
+    train = TrainConfig(epochs=EPOCHS, batch_size=BATCH, seed=seed)
     with tempfile.TemporaryDirectory() as out:
-        begun = time.perf_counter()
-        found: list = []
+        start = time.perf_counter()
+        ended: list = []
         search(
             space,
             data,
+            SearchConfig(time_budget=seconds, final_seeds=0, train=train),
             out=out,
-            seconds=seconds,
-            epochs=EPOCHS,
-            batch_size=BATCH,
-            final_seeds=0,
-            seed=seed,
-            on_trial_end=lambda t: found.append((time.perf_counter() - begun, t)),
+            on_trial_end=lambda t: ended.append((time.perf_counter() - start, t)),
         )
-    in_time = [t for at, t in found if at <= seconds]
+    in_time = [t for at, t in ended if at <= seconds]
     return max((t.score for t in in_time if t.score is not None), default=0.0), len(in_time)
 
 
-def _theirs(data: Any, seconds: float, seed: int) -> tuple[float, int, int]:
-    """keras_tuner.RandomSearch on the same networks in plain Keras, as its guide has them; too large ones raise."""
+def _search_keras_tuner(data: Any, seconds: float, seed: int) -> tuple[float, int, int]:
+    """keras_tuner.RandomSearch on the same networks in Keras, as in its guide; those that are too large raise."""
     import keras
     import keras_tuner
 
@@ -162,7 +158,7 @@ def _theirs(data: Any, seconds: float, seed: int) -> tuple[float, int, int]:
             x = keras.layers.Activation("relu")(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
             x = keras.layers.MaxPooling2D(2)(x)
         model = keras.Model(image, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
-        if model.count_params() > MOST:
+        if model.count_params() > MAX_PARAMS:
             raise ValueError("too large")
         warm = steps // 20
         rate = keras.optimizers.schedules.CosineDecay(0.0, steps - warm, warmup_target=1e-3, warmup_steps=warm)

@@ -32,7 +32,6 @@ from kcnn.cli.options import (
     parse_input_size,
 )
 from kcnn.cli.train import Precision, Strategy
-from kcnn.search.config import TRIALS
 from kcnn.search.space import Limits, Range, Space, analyze_feasibility, default_space, per_layer, stack_space
 from kcnn.search.space.choices import Choice, format_value, format_values
 
@@ -49,7 +48,7 @@ def add(app: typer.Typer) -> None:
         epilog=examples(
             "kcnn search stack --data digits --input-size 8x8x1 --trials 20",
             "kcnn search googlenet --data photos/ --choice stem.kernel=3,5,7 --choice 'inception_*_5x5.kernel=3,5,3x5'",
-            "kcnn search resnet20 --data cifar/ --recipe-choice learning_rate=1e-4..1e-1,log --tuner bayesian --time-budget 2h",
+            "kcnn search resnet20 --data cifar/ --recipe-choice learning_rate=1e-4..1e-1,log --tuner bayesian",
             "kcnn search googlenet --input-size 64x64x1 --dry-run",
         )
     )(search)
@@ -101,7 +100,7 @@ def search(
     ] = "random",
     trials: Annotated[
         int | None,
-        typer.Option("--trials", "-t", min=1, help=f"Budget of trials; {TRIALS} by default.", rich_help_panel=SEARCH),
+        typer.Option("--trials", "-t", min=1, help="Budget of trials; 20 by default.", rich_help_panel=SEARCH),
     ] = None,
     time_budget: Annotated[
         str | None, typer.Option("--time-budget", help="Budget of time: 90s, 30m, 2h.", rich_help_panel=SEARCH)
@@ -262,10 +261,10 @@ def search(
     out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
     with err.status("loading Keras"):
         start_backend(strategy)
-        from kcnn.cli.progress import Interruptible
+        from kcnn.cli.progress import InterruptHandler
         from kcnn.search import search as run
     default = space.default
-    with resume_hint(folder), Interruptible() as interruptible:
+    with resume_hint(folder), InterruptHandler() as interruptible:
         result = run(
             space,
             data,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from kcnn.search.keras_tuner_api import keras_tuner
@@ -23,7 +24,7 @@ def to_hyperparameters(space: Space, identity: str, default: Mapping[str, Any]) 
     hp.Fixed(IDENTITY, identity)
     by_name = {choice.name: choice for choice in space.all_choices}
     for choice in space.all_choices:
-        _add_conditionally(hp, choice, by_name, lambda choice=choice: _add(hp, choice, default.get(choice.name)))
+        _add_conditionally(hp, choice, by_name, partial(_add, hp, choice, default.get(choice.name)))
     return hp
 
 

@@ -1,8 +1,8 @@
 """keras-tuner's oracles, restricted to feasible candidates and a budget, and resumed from the journal.
 
 keras-tuner keeps a search's state in files that a kill can truncate, and proposes what cannot be built.
-`FeasibleOracle` replaces that by the journal and the space, as a mixin of keras-tuner's classes; only this file uses their private
-attributes.
+`FeasibleOracle` replaces that by the journal and the space, as a mixin of keras-tuner's classes; only this file uses
+their private attributes.
 """
 
 import time

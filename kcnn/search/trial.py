@@ -122,7 +122,7 @@ def _train(
     checkpoint = restore_newest(job, model)
     if checkpoint is None and resume_from is not None:
         states = trial_folder(settings.out, resume_from) / run_directory.CHECKPOINTS
-        checkpoint, _ = checkpoints.restore_latest(states, model, job.run)
+        checkpoint, _ = checkpoints.restore_latest(states, model, job.request_hash)
     rows = checkpoint.history if checkpoint else []
     for row in rows:
         if not should_continue(int(row["epoch"]), read_score(row)) and len(rows) < epochs:
@@ -147,18 +147,21 @@ def make_job(settings: TrialSettings, folder: Path, candidate: Candidate) -> Tra
     Raises:
         ValueError: The batch size is not divisible by the number of devices.
     """
-    recipe = get_recipe(settings.train.resolved_recipe, candidate.training)
+    recipe, spec = get_recipe(settings.train.resolved_recipe, candidate.training), candidate.graph.spec
+    assert spec is not None
     data = dataclasses.replace(settings.data, batch_size=recipe.batch_size)
     devices.check_divisible(settings.strategy, data)
     return TrainJob(
         out=folder,
         request={"search": settings.identity, "values": dict(candidate.values), "recipe": recipe.to_json()},
+        spec=spec,
+        config=dataclasses.replace(
+            settings.train, recipe=recipe, recipe_overrides={}, epochs=None, batch_size=None, learning_rate=None
+        ),
         graph=candidate.graph,
         data=data,
-        recipe=recipe,
         policy=settings.train.precision,
         strategy=settings.strategy,
-        seed=settings.train.seed,
         callbacks=settings.callbacks,
         log=settings.log,
     )

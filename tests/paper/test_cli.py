@@ -210,7 +210,7 @@ def test_search_dry_run_shows_the_space(command):
     assert done.returncode == 0, done.stderr
     assert "points, " in done.stdout
     assert "conv1.kernel: 5, 3, 7" in done.stdout
-    assert "over max_macs 1,000,000" in done.stdout
+    assert "exceed max_macs 1,000,000" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -181,15 +181,15 @@ def test_search_checks_values_of_the_training_like_those_of_a_recipe(digits, tmp
 
 def test_importances_are_those_of_the_choices_that_make_the_scores(digits, pretended, tmp_path):
     from kcnn.reports.search_page import write_search_report
-    from kcnn.search.importance import importances
+    from kcnn.search.importance import compute_importances
 
     found = search_with(SPACE, digits, tmp_path, trials=40)
-    weighed = importances(SPACE, found.trials)
-    assert {one.name for one in weighed[:2]} == {"conv1.kernel", "learning_rate"}, "what `pretended` goes by"
-    assert all(one.low <= one.share <= one.high for one in weighed)
-    assert weighed[1].low > weighed[2].high
-    assert importances(SPACE, found.trials[:7]) == ()
-    assert "Importance of each choice" in write_search_report(tmp_path).read_text()
+    importances = compute_importances(SPACE, found.trials)
+    assert {one.name for one in importances[:2]} == {"conv1.kernel", "learning_rate"}, "what `pretended` goes by"
+    assert all(one.low <= one.importance <= one.high for one in importances)
+    assert [one.significant for one in importances[:3]] == [True, True, False]
+    assert compute_importances(SPACE, found.trials[:7]) == ()
+    assert "Importance of choices" in write_search_report(tmp_path).read_text()
 
 
 def check_default_space(network):

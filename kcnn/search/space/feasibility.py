@@ -124,7 +124,9 @@ def analyze_feasibility(space: Space, *, seed: int = 0, samples: int = SAMPLES) 
 def _explain(space: Space, reason: str, points: list[dict[str, Any]]) -> Rejection:
     """A group of rejected points by its simplest example."""
     default = space.default
-    point = dict(min(points, key=lambda other: sum(default.get(name) != value for name, value in other.items())))
+    point: dict[str, Any] = dict(
+        min(points, key=lambda other: sum(default.get(name) != value for name, value in other.items()))
+    )
     for name, value in default.items():
         if name in point and point[name] != value and space.check({**point, name: value}).reason == reason:
             point[name] = value

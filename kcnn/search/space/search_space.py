@@ -146,7 +146,8 @@ class Space:
     @cached_property
     def default(self) -> dict[str, Any]:
         """The values of the unchanged network; the first value of a choice that does not have the network's own."""
-        own, values = self._own_values, {}
+        own = self._own_values
+        values: dict[str, Any] = {}
         for choice in self.all_choices:
             if is_active(choice, values):
                 value = own.get(choice.name)

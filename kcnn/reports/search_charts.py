@@ -1,0 +1,239 @@
+"""Charts of a search as SVG in the colors of the page, with the values of a trial as tooltips."""
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from kcnn.graph.formatting import format_count
+from kcnn.reports.charts import BLUE, INK, LOOK, ORANGE, to_svg
+from kcnn.search.importance import Importance
+from kcnn.search.journal import STATUSES, Trial
+from kcnn.search.space import Choice, Range
+from kcnn.search.space.choices import format_value
+
+COLORS = dict(zip(STATUSES, (BLUE, "#8a929c", "#d0493f", ORANGE, "#a0685c"), strict=True))  # legible on white and black
+SCALE = LinearSegmentedColormap.from_list("scores", (BLUE, "#8a929c", ORANGE))  # from the lowest to the highest score
+MAX_AXES = 8  # of parallel coordinates
+TOP, BOTTOM, GAP = 96, 330, 118  # of parallel coordinates, in pixels
+
+
+def render_scores(trials: Sequence[Trial]) -> str:
+    """Return the score of each trial, and the best so far, as an SVG.
+
+    Args:
+        trials: Trials by number; those without a score are left out.
+    """
+    scored = [trial for trial in trials if trial.score is not None]
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(6, 3.4), layout="constrained")
+        axes = figure.subplots()
+        _scatter(axes, scored, [trial.number for trial in scored], COLORS)
+        best = np.maximum.accumulate([trial.score or 0.0 for trial in scored] or [0.0])
+        axes.step([trial.number for trial in scored], best[: len(scored)], where="post", color=INK, linewidth=1)
+        axes.set(xlabel="trial", ylabel="score of the last epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        _add_legend(axes, scored)
+        return _add_tooltips(to_svg(figure, f"Score of {len(scored)} trials; the line is the best so far"), scored)
+
+
+def render_learning_curves(trials: Sequence[Trial]) -> str:
+    """Return the score of each trial over the epochs as an SVG.
+
+    Args:
+        trials: Trials by number.
+    """
+    trained = [trial for trial in trials if trial.scores]
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(6, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for trial in trained:
+            first = trial.epochs - len(trial.scores) + 1
+            (line,) = axes.plot(
+                range(first, trial.epochs + 1),
+                trial.scores,
+                color=COLORS[trial.status],
+                marker="o",
+                markersize=3,
+                linewidth=1,
+                alpha=0.7,
+            )
+            line.set_gid(f"trial-{trial.number}")
+        axes.set(xlabel="epoch", ylabel="score")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        _add_legend(axes, trained)
+        return _add_tooltips(to_svg(figure, f"Score by epoch of {len(trained)} trials"), trained)
+
+
+def render_importances(importances: Sequence[Importance]) -> str:
+    """Return the importance of each choice with its 95 % interval as an SVG; significant ones are in color.
+
+    Args:
+        importances: The highest first.
+    """
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(6, 0.8 + 0.32 * len(importances)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, linewidth=0.8, linestyle=":")
+        for y, one in enumerate(importances):
+            color = ORANGE if one.significant else COLORS["pruned"]
+            axes.plot([one.low, one.high], [y, y], color=color, linewidth=2)
+            axes.plot(one.importance, y, "o", color=color)
+        axes.set_yticks(range(len(importances)), [one.name for one in importances])
+        axes.set(xlabel="out-of-sample R² that the choice adds", ylim=(len(importances) - 0.4, -0.6))
+        text = ", ".join(f"{one.name} {one.importance:.3f} (p = {one.p_value:.2g})" for one in importances)
+        return to_svg(figure, escape(f"Importance of choices with 95 % intervals: {text}"))
+
+
+def render_pareto_front(trials: Sequence[Trial], cost: str, label: str) -> str:
+    """Return the score against a cost and the Pareto front, of the trials with the most epochs, as an SVG.
+
+    Args:
+        trials: The trials.
+        cost: The attribute of a trial, "macs" or "params".
+        label: The label of its axis.
+    """
+    epochs = max((trial.epochs for trial in trials), default=0)
+    complete = [trial for trial in trials if trial.score is not None and trial.epochs == epochs]
+    front = find_pareto_front(complete, cost)
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(6, 3.4), layout="constrained")
+        axes = figure.subplots()
+        costs = [getattr(trial, cost) for trial in front]
+        axes.plot(costs, [trial.score for trial in front], color=ORANGE, linewidth=1, label="Pareto front")
+        on_front = {trial.number for trial in front}
+        for trial in complete:
+            color = ORANGE if trial.number in on_front else BLUE
+            (point,) = axes.plot(getattr(trial, cost), trial.score, "o", color=color, markersize=5)
+            point.set_gid(f"trial-{trial.number}")
+        axes.set(xlabel=label, ylabel=f"score after {epochs} epochs", xscale="log")
+        axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
+        axes.xaxis.set_minor_formatter(
+            NullFormatter() if max(costs) > 4 * min(costs) else axes.xaxis.get_major_formatter()
+        )
+        axes.legend(frameon=False)
+        text = f"Score against {label} of {len(complete)} trials; {len(front)} are on the Pareto front"
+        return _add_tooltips(to_svg(figure, text), complete)
+
+
+def find_pareto_front(trials: Sequence[Trial], cost: str) -> list[Trial]:
+    """Return the trials with a higher score than all cheaper ones, the cheapest first.
+
+    Args:
+        trials: Trials with a score.
+        cost: The attribute of a trial, "macs" or "params".
+    """
+    front: list[Trial] = []
+    for trial in sorted(trials, key=lambda t: getattr(t, cost)):
+        if not front or (trial.score or 0) > (front[-1].score or 0):
+            if front and getattr(front[-1], cost) == getattr(trial, cost):
+                front.pop()
+            front.append(trial)
+    return front
+
+
+def render_parallel_coordinates(trials: Sequence[Trial], choices: Sequence[Choice]) -> str:
+    """Return parallel coordinates as an SVG: each trial is a line through its values to its score.
+
+    Args:
+        trials: The trials; those without a score are left out.
+        choices: The choices that have an axis, at most MAX_AXES of them.
+    """
+    scored = sorted((t for t in trials if t.score is not None), key=lambda t: t.score or 0)
+    shown = [choice for choice in choices if any(choice.name in trial.values for trial in scored)][:MAX_AXES]
+    scores = [trial.score or 0.0 for trial in scored]
+    low, high = min(scores, default=0.0), max(scores, default=1.0)
+    rank = {trial.number: (trial.score or 0.0) - low for trial in scored}
+    axes = [_scale_choice(choice) for choice in shown]
+    axes.append((lambda trial: rank[trial.number] / (high - low or 1), {0.0: f"{low:.4g}", 1.0: f"{high:.4g}"}))
+    names = [*(choice.name for choice in shown), "score"]
+    lines = []
+    for trial in scored:
+        heights = [position(trial) for position, _ in axes]
+        points = " ".join(f"{_x(n)},{_y(height):.1f}" for n, height in enumerate(heights))
+        color = matplotlib.colors.to_hex(SCALE(rank[trial.number] / (high - low or 1)))
+        data = " ".join(f"{height:.4f}" for height in heights)
+        title = escape(_describe(trial))
+        lines.append(
+            f'<polyline points="{points}" stroke="{color}" data-heights="{data}"><title>{title}</title></polyline>'
+        )
+    marks = []
+    for n, (name, (_, ticks)) in enumerate(zip(names, axes, strict=True)):
+        texts = "".join(
+            f'<text x="{_x(n) + 6}" y="{_y(height) + 4:.1f}">{escape(text)}</text>' for height, text in ticks.items()
+        )
+        marks.append(
+            f'<line x1="{_x(n)}" x2="{_x(n)}" y1="{TOP}" y2="{BOTTOM}"/>'
+            f'<text class="name" transform="translate({_x(n)} {TOP - 12}) rotate(-24)">{escape(name)}</text>{texts}'
+            f'<rect class="brush" x="{_x(n) - 8}" width="16" y="0" height="0"/>'
+            f'<rect class="axis" data-axis="{n}" x="{_x(n) - 14}" width="28" y="{TOP - 8}" '
+            f'height="{BOTTOM - TOP + 16}"/>'
+        )
+    width = _x(len(axes) - 1) + 130
+    alt = f"Parallel coordinates of {len(scored)} trials over {', '.join(names)}"
+    return (
+        f'<svg class="parallel" viewBox="0 0 {width} {BOTTOM + 20}" width="{width}" data-top="{TOP}" '
+        f'data-bottom="{BOTTOM}" role="img" aria-label="{escape(alt)}">{"".join(lines)}{"".join(marks)}</svg>'
+    )
+
+
+def _x(axis: int) -> int:
+    return 30 + GAP * axis
+
+
+def _y(height: float) -> float:
+    return BOTTOM - (BOTTOM - TOP) * height
+
+
+def _scale_choice(choice: Choice) -> tuple[Any, dict[float, str]]:
+    """A function of the height of a trial on the axis of a choice, from 0 to 1, and its ticks."""
+    values = choice.values
+    if isinstance(values, Range):
+        scale = np.log if values.log else float
+        low, high = scale(values.low), scale(values.high)
+        ticks = {0.0: format_value(values.low), 1.0: format_value(values.high)}
+
+        def position(trial: Trial) -> float:
+            value = trial.values.get(choice.name)
+            return -0.08 if value is None else float((scale(value) - low) / (high - low))  # below the axis: inactive
+
+        return position, ticks
+    heights = {format_value(value): n / max(1, len(values) - 1) for n, value in enumerate(values)}
+
+    def position_of_value(trial: Trial) -> float:
+        return heights[format_value(trial.values[choice.name])] if choice.name in trial.values else -0.08
+
+    return position_of_value, {height: text for text, height in heights.items()}
+
+
+def _scatter(axes: Any, trials: Sequence[Trial], x: Sequence[float], colors: Mapping[str, str]) -> None:
+    """A point for each trial, with an id by which it gets its tooltip."""
+    for trial, value in zip(trials, x, strict=True):
+        (point,) = axes.plot(value, trial.score, "o", color=colors[trial.status], markersize=5)
+        point.set_gid(f"trial-{trial.number}")
+
+
+def _add_legend(axes: Any, trials: Sequence[Trial]) -> None:
+    present = {trial.status for trial in trials}
+    for status, color in COLORS.items():
+        if status in present:
+            axes.plot([], [], "o", color=color, label=status.replace("_", " "))
+    if len(present) > 1:
+        axes.legend(frameon=False)
+
+
+def _add_tooltips(svg: str, trials: Sequence[Trial]) -> str:
+    """Replace the ids of points by their class and a title, since several charts on a page share them."""
+    texts = {trial.number: escape(_describe(trial)) for trial in trials}
+    return re.sub(r'<g id="trial-(\d+)">', lambda match: f'<g class="trial"><title>{texts[int(match[1])]}</title>', svg)
+
+
+def _describe(trial: Trial) -> str:
+    values = [f"{name} {format_value(value)}" for name, value in trial.values.items()]
+    return "\n".join([f"trial {trial.number}: {trial.score or 0:.4f}, {trial.status}", *values])
