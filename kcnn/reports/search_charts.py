@@ -106,11 +106,11 @@ def render_pareto_front(trials: Sequence[Trial], cost: str, label: str) -> str:
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
         costs = [getattr(trial, cost) for trial in front]
-        axes.plot(costs, [trial.score for trial in front], color=ORANGE, linewidth=1, label="Pareto front")
+        axes.plot(costs, [trial.score or 0.0 for trial in front], color=ORANGE, linewidth=1, label="Pareto front")
         on_front = {trial.number for trial in front}
         for trial in complete:
             color = ORANGE if trial.number in on_front else BLUE
-            (point,) = axes.plot(getattr(trial, cost), trial.score, "o", color=color, markersize=5)
+            (point,) = axes.plot(getattr(trial, cost), trial.score or 0.0, "o", color=color, markersize=5)
             point.set_gid(f"trial-{trial.number}")
         axes.set(xlabel=label, ylabel=f"score after {epochs} epochs", xscale="log")
         axes.xaxis.set_major_formatter(lambda value, _: format_count(value))

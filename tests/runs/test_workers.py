@@ -1,4 +1,4 @@
-"""Several processes train as several devices of one: the same losses, one that writes, and a clear end.
+"""Training in several processes equals training on several devices of one: losses, files, and a clear end.
 
 Run as a program this file is one worker of a cluster: its arguments are a job below and a folder.
 """
@@ -41,30 +41,30 @@ def job_fit(folder):
         "untouched": untouched(),
         "again": distribute.make_strategy("multiworker") is strategy,
         "predicted": outputs.tolist(),
-        "apart": float(abs(outputs - alone).max()),
-        "unmended": unmended(strategy),
+        "difference": float(abs(outputs - alone).max()),
+        "without_fix": train_without_fix(strategy),
     }
     (folder / f"{me}.json").write_text(json.dumps(found))
 
 
-def unmended(strategy):
-    """What Keras says without the mend, and with either half of it."""
-    found = []
-    whole = type(strategy).reduce
+def train_without_fix(strategy):
+    """The outcome with Keras' own reduce, and with either half of the fix."""
+    outcomes = []
+    fixed = type(strategy).reduce
 
-    def batches_alone(self, reduce_op, value, axis):
+    def fix_batches_only(self, reduce_op, value, axis):
         base = tf.distribute.Strategy.reduce
-        return whole(self, reduce_op, value, axis) if isinstance(value, tuple) else base(self, reduce_op, value, axis)
+        return fixed(self, reduce_op, value, axis) if isinstance(value, tuple) else base(self, reduce_op, value, axis)
 
-    for reduce in (tf.distribute.Strategy.reduce, batches_alone):
+    for reduce in (tf.distribute.Strategy.reduce, fix_batches_only):
         type(strategy).reduce = reduce
         try:
             fitted(strategy, epochs=1)
-            found.append("trains")
+            outcomes.append("trains")
         except (ValueError, TypeError) as error:
-            found.append(f"{type(error).__name__}: {error}"[:300])
-    type(strategy).reduce = whole
-    return found
+            outcomes.append(f"{type(error).__name__}: {error}"[:300])
+    type(strategy).reduce = fixed
+    return outcomes
 
 
 def job_killed(folder):
@@ -92,7 +92,7 @@ def command(job, folder):
     return [sys.executable, "-m", "tests.runs.test_workers", job, str(folder)]
 
 
-def quiet(monkeypatch):
+def set_environment(monkeypatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -102,63 +102,63 @@ def quiet(monkeypatch):
 def cluster_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
     with pytest.MonkeyPatch.context() as patch:
-        quiet(patch)
+        set_environment(patch)
         assert launch(2, command("job_fit", folder)) == 0
     return folder, [json.loads((folder / f"{n}.json").read_text()) for n in range(2)]
 
 
 @pytest.mark.every
-def test_two_processes_train_as_two_replicas_of_one(cluster_run, two, mirrored):
+def test_launch_of_two_processes_trains_like_two_replicas_of_one(cluster_run, two, mirrored):
     folder, found = cluster_run
     for one in found:
         assert one["workers"] == 2
         assert one["again"]
         assert one["untouched"]
         same(one["history"], two[1], 1e-4)
-        assert one["apart"] < 1e-5
+        assert one["difference"] < 1e-5
     assert [one["chief"] for one in found] == [True, False]
     assert found[0]["predicted"] == found[1]["predicted"]
     np.testing.assert_allclose(
         found[0]["predicted"], distribute.predict_dataset(mirrored, two[0], evaluation(), COUNT, BATCH), atol=1e-3
     )
-    assert kcnn.load_model(folder / "model.keras").count_params() == two[0].count_params()  # written by the chief alone
+    assert kcnn.load_model(folder / "model.keras").count_params() == two[0].count_params()  # written by the chief only
 
 
 @pytest.mark.every
-def test_keras_still_needs_the_mend(cluster_run):
-    """Where this fails, Keras trains on several workers by itself: delete kcnn/distribute/multiworker.py."""
+def test_multiworker_fix_is_still_needed(cluster_run):
+    """If this fails, Keras trains on several workers by itself: delete kcnn/distribute/multiworker.py."""
     for one in cluster_run[1]:
-        batch, scalar = one["unmended"]
+        batch, scalar = one["without_fix"]
         assert "PerReplica" in batch
         assert "Invalid reduction dimension 0 for input with 0 dimensions" in scalar
 
 
 @pytest.mark.every
-def test_where_a_worker_is_killed_the_other_stops_and_the_same_command_goes_on(tmp_path, mirrored, monkeypatch):
-    quiet(monkeypatch)
-    crew = [
+def test_launch_resumes_after_a_worker_was_killed_and_the_other_stopped(tmp_path, mirrored, monkeypatch):
+    set_environment(monkeypatch)
+    workers = [
         subprocess.Popen(command("job_killed", tmp_path), env=environment, stderr=subprocess.PIPE, text=True)
         for environment in _environments(2)
     ]
     try:
-        _, said = crew[0].communicate(timeout=180)
+        _, stderr = workers[0].communicate(timeout=180)
         waited = time.time() - float((tmp_path / "killed").read_text())
-        assert crew[1].wait(10) == -signal.SIGKILL
+        assert workers[1].wait(10) == -signal.SIGKILL
     finally:
-        for process in crew:
+        for process in workers:
             process.kill()
             process.wait()
-    assert crew[0].returncode == 1
+    assert workers[0].returncode == 1
     assert waited < 60
-    assert "RuntimeError: worker 0 of 2 stops: worker 1 is gone" in said
+    assert "RuntimeError: worker 0 of 2 stops: worker 1 is gone" in stderr
     assert launch(2, command("job_killed", tmp_path)) == 0
     for n in range(2):
         assert (tmp_path / f"epochs{n}").read_text().split() == ["0", "1", "2", "2", "3"]
     model, _ = fitted(mirrored, epochs=4)
     for n in range(2):
         found = np.load(tmp_path / f"{n}.npz")
-        for wanted, name in zip(model.get_weights(), found.files, strict=True):
-            np.testing.assert_allclose(found[name], wanted, rtol=1e-3, atol=1e-3)
+        for expected, name in zip(model.get_weights(), found.files, strict=True):
+            np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-3)
 
 
 if __name__ == "__main__":
