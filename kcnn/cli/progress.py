@@ -1,4 +1,4 @@
-"""A progress bar over a training, a line per finished epoch, and Ctrl-C that is heard."""
+"""Progress bars of a training, a line for each completed epoch, and Ctrl-C that is never lost."""
 
 import signal
 import threading
@@ -9,7 +9,12 @@ from rich.progress import Progress
 
 
 class EpochBars(keras.callbacks.Callback):
-    """Steps of the epoch under way as a bar; what each epoch came to as a line that stays."""
+    """Show the steps of the current epoch as a bar, and print a line for each completed epoch.
+
+    Args:
+        bars: The progress display.
+        epochs: Number of all epochs.
+    """
 
     async_safe = True
 
@@ -18,47 +23,51 @@ class EpochBars(keras.callbacks.Callback):
         self.bars, self.epochs = bars, epochs
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Show a bar."""
         self.task = self.bars.add_task(f"epoch {epoch + 1} of {self.epochs}", total=self.params["steps"])
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Advance the bar."""
         self.bars.update(self.task, completed=batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Remove the bar, and print the line."""
         self.bars.remove_task(self.task)
-        numbers = {name: float(value) for name, value in (logs or {}).items()}
-        word = "average_precision" if "average_precision" in numbers else "accuracy"
-        said = word.replace("_", " ")
-        line = f"epoch {epoch + 1:>3} of {self.epochs}: loss {numbers['loss']:.4f}, {said} {numbers[word]:.2%}"
-        if "val_loss" in numbers:
-            line += f"; validation loss {numbers['val_loss']:.4f}, {said} {numbers[f'val_{word}']:.2%}"
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        name = "average_precision" if "average_precision" in metrics else "accuracy"
+        label = name.replace("_", " ")
+        line = f"epoch {epoch + 1:>3} of {self.epochs}: loss {metrics['loss']:.4f}, {label} {metrics[name]:.2%}"
+        if "val_loss" in metrics:
+            line += f"; validation loss {metrics['val_loss']:.4f}, {label} {metrics[f'val_{name}']:.2%}"
         self.bars.console.print(line)
 
 
-class Interruptible(keras.callbacks.Callback):
-    """While its `with` lasts, Ctrl-C ends a training at the next step at the latest.
+class InterruptHandler(keras.callbacks.Callback):
+    """End a training on Ctrl-C at the next step at the latest, while its `with` block lasts.
 
-    A KeyboardInterrupt that Python raises inside another library's C code may be lost there; this remembers it.
+    A KeyboardInterrupt that Python raises inside C code of another library may be lost there; this remembers it.
     """
 
     async_safe = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = False
+        self.is_interrupted = False
 
-    def __enter__(self) -> "Interruptible":
-        if threading.current_thread() is threading.main_thread():  # Python hands signals to no other
-            self.before = signal.signal(signal.SIGINT, self._hear)
+    def __enter__(self) -> "InterruptHandler":
+        if threading.current_thread() is threading.main_thread():  # Python handles signals in no other
+            self.previous = signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(self, *_: Any) -> None:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self.before)
+            signal.signal(signal.SIGINT, self.previous)
 
-    def _hear(self, *_: Any) -> None:
-        self.asked = True
+    def _handle(self, *_: Any) -> None:
+        self.is_interrupted = True
         raise KeyboardInterrupt
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self.asked:
+        """Interrupt the training where Ctrl-C was pressed."""
+        if self.is_interrupted:
             raise KeyboardInterrupt

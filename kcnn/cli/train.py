@@ -1,4 +1,4 @@
-"""Commands that train, and list what was trained. TensorFlow is loaded when a training starts."""
+"""Commands that train, and list runs. TensorFlow is loaded when a training starts."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ import typer
 import kcnn
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import (
-    UsageError,
     err,
     format_count,
     format_shape,
@@ -25,6 +24,7 @@ from kcnn.cli.options import (
     MODEL,
     OUTPUT,
     TRAINING,
+    AsJson,
     AuxHeads,
     InputSize,
     ModelOptions,
@@ -36,6 +36,7 @@ from kcnn.cli.options import (
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 Strategy = Literal["auto", "single", "mirrored", "multiworker"]
+RunColumn = Literal["name", "validation", "test", "params", "seconds"]
 
 
 def add(app: typer.Typer) -> None:
@@ -63,43 +64,10 @@ def train(
         typer.Option(
             "--data",
             "-d",
-            help='"digits", "tfds:NAME", a folder with a folder per class, or a CSV.',
+            help='Images: "digits", "tfds:NAME", a folder with a folder per class, or a CSV.',
             rich_help_panel=DATA,
         ),
     ],
-    recipe: Annotated[
-        str,
-        typer.Option(
-            "--recipe",
-            "-r",
-            help='"quick", "paper" (ResNet on CIFAR-10) or "strong"; printed in full.',
-            rich_help_panel=TRAINING,
-        ),
-    ] = "quick",
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", "-e", min=1, help="Number of epochs.", rich_help_panel=TRAINING)
-    ] = None,
-    to: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder of the run; runs/NAME by default.", rich_help_panel=OUTPUT),
-    ] = None,
-    input_size: InputSize = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", "-b", min=1, help="Images per step.", rich_help_panel=TRAINING)
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", "--lr", help="Peak learning rate of the schedule.", rich_help_panel=TRAINING),
-    ] = None,
-    recipe_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--recipe-option",
-            metavar="FIELD=VALUE",
-            help="Set any other field of the recipe, such as flip=false or ema_momentum=0.999; may be repeated.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
     multi_label: Annotated[
         bool,
         typer.Option(
@@ -108,13 +76,54 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", "-w", help="Start from pretrained weights: a name, or a file.", rich_help_panel=MODEL
+        ),
+    ] = None,
+    input_size: InputSize = None,
+    model_option: ModelOptions = None,
+    override: Overrides = None,
+    aux_heads: AuxHeads = False,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help='Training hyperparameters: "quick", "paper" (ResNet on CIFAR-10) or "strong"; printed in full.',
+            rich_help_panel=TRAINING,
+        ),
+    ] = "quick",
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", "-e", min=1, help="Number of epochs.", rich_help_panel=TRAINING)
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", "-b", min=1, help="Images per step, over all devices.", rich_help_panel=TRAINING),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", "--lr", help="Peak of the learning-rate schedule.", rich_help_panel=TRAINING),
+    ] = None,
+    recipe_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe-option",
+            metavar="OPTION=VALUE",
+            help="Set another option of the recipe, such as optimizer=sgd, weight_decay=0.05, label_smoothing=0.1, "
+            "patience=10 (early stopping), ema_momentum=0.999, or of data augmentation, such as flip=false; may be "
+            "repeated.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(help="Seed of initial weights, splits, order and augmentation.", rich_help_panel=TRAINING),
     ] = 0,
     precision: Annotated[
         Precision,
-        typer.Option("--precision", "-p", help="Mixed precision policy of Keras.", rich_help_panel=HARDWARE),
+        typer.Option("--precision", "-p", help="Mixed precision, or float32.", rich_help_panel=HARDWARE),
     ] = "auto",
     strategy: Annotated[
         Strategy,
@@ -126,22 +135,19 @@ def train(
             "--auto-batch-size", help="Halve the batch size until it fits in memory.", rich_help_panel=HARDWARE
         ),
     ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the run; runs/NAME by default.", rich_help_panel=OUTPUT),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.", rich_help_panel=OUTPUT)
     ] = False,
-    aux_heads: AuxHeads = False,
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", "-w", help="Pretrained weights by name, or a file.", rich_help_panel=MODEL),
-    ] = None,
-    model_option: ModelOptions = None,
-    override: Overrides = None,
 ) -> None:
     """Train a network on your images, test it once, and write the model, metrics and plots to a folder.
 
     Interrupted or killed, the same command resumes from the last completed epoch.
     """
-    from kcnn.training import TrainConfig
+    from kcnn.training.config import TrainConfig
 
     folder = to or Path("runs") / name
     input_shape = parse_input_size(input_size, name)
@@ -170,112 +176,119 @@ def train(
         tensorboard=tensorboard,
     )
     out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
-    out.print(f"recipe {recipe}: {_format_recipe(config.resolved_recipe.asdict())}", markup=False, soft_wrap=True)
+    out.print(f"recipe {recipe}: {_format_recipe(config.resolved_recipe.to_json())}", markup=False, soft_wrap=True)
     with err.status("loading Keras"):
         start_backend(strategy)
-        from kcnn.cli.progress import EpochBars, Interruptible
-        from kcnn.training import train as run
+        from kcnn.cli.progress import EpochBars, InterruptHandler
+        from kcnn.training.trainer import train as run
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with resume_hint(folder), Interruptible() as heard, Progress(*columns, console=err, transient=True) as bars:
-        reading = bars.add_task("reading", total=None)
+    with resume_hint(folder), InterruptHandler() as interrupt, Progress(*columns, console=err, transient=True) as bars:
+        reading = bars.add_task("reading images", total=None)
 
-        def progress(before: int, total: int, done: int) -> None:
-            bars.update(reading, total=total, completed=before + done, visible=before + done < total)
+        def show_progress(before: int, total: int, completed: int) -> None:
+            read = before + completed
+            bars.update(reading, total=total, completed=read, visible=read < total)
 
-        def say(text: str) -> None:
+        def show_message(text: str) -> None:
             bars.console.print(text, style="yellow", markup=False, soft_wrap=True)
 
-        found = run(
+        result = run(
             spec,
             data,
             config,
             out=folder,
-            callbacks=[EpochBars(bars, config.resolved_recipe.epochs), heard],
-            progress=progress,
-            log=say,
+            callbacks=[EpochBars(bars, config.resolved_recipe.epochs), interrupt],
+            progress=show_progress,
+            log=show_message,
         )
-    if found.metrics:
-        _report(found)
+    if result.metrics:
+        _print_result(result)
     else:
-        out.print("done; the chief, worker 0, has written the run")
+        out.print("finished; worker 0 (the chief) has written the results")
 
 
 def launch(
-    workers: Annotated[int, typer.Option("--workers", "-n", min=1, help="Processes to start.")],
-    command: Annotated[list[str], typer.Argument(help="What each of them runs.")],
+    workers: Annotated[
+        int, typer.Option("--workers", "-n", min=1, help="Number of processes.", rich_help_panel=HARDWARE)
+    ],
+    command: Annotated[list[str], typer.Argument(help="The command that each process runs.")],
 ) -> None:
-    """Try a training of several workers on this machine: start them all, and end all when one fails."""
-    from kcnn.distribute import launch as started
+    """Start a training with several workers on this machine; all end when one fails.
 
-    raise typer.Exit(started(workers, command))
+    Each process gets a TF_CONFIG with the addresses of all, and an equal part of the GPUs.
+    """
+    from kcnn.distribute.processes import launch as start
+
+    raise typer.Exit(start(workers, command))
 
 
 def _format_recipe(fields: dict[str, Any]) -> str:
-    """A recipe's fields on one line; what an augmentation leaves off is left out."""
-    inner = fields.pop("augmentation")
-    on = {name: value for name, value in inner.items() if value}
-    said = ", ".join(f"{name} {_value(value)}" for name, value in fields.items())
-    return f"{said}; augmentation: {', '.join(f'{name} {_value(value)}' for name, value in on.items()) or 'none'}"
+    """A recipe's fields on one line; of its augmentation those that are on."""
+    augmentation = fields.pop("augmentation")
+    active = {name: value for name, value in augmentation.items() if value}
+    return f"{_format_fields(fields)}; augmentation: {_format_fields(active) or 'none'}"
 
 
-def _value(value: Any) -> str:
+def _format_fields(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_format_value(value)}" for name, value in fields.items())
+
+
+def _format_value(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return f"({', '.join(map(_value, value))})"
+        return f"({', '.join(map(_format_value, value))})"
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
-def _report(found: Any) -> None:
-    metrics = found.metrics
-    if found.resumed_epochs == metrics["epochs"]:
-        out.print(f"all {found.resumed_epochs} epochs were there already")
+def _print_result(result: Any) -> None:
+    metrics = result.metrics
+    if result.resumed_epochs == metrics["epochs"]:
+        out.print(f"all {result.resumed_epochs} epochs were completed before")
     out.print(per_class_table(metrics["per_class"]))
-    many = "mean_average_precision" in metrics
-    measure = "mean average precision" if many else "accuracy"
-    tested = metrics["mean_average_precision"] if many else metrics["accuracy"]
-    validated = found.history[metrics["epoch"] - 1]["val_average_precision" if many else "val_accuracy"]
-    correct = f"{metrics['correct']} of {metrics['test_images']}{' with every label right' if many else ''}"
+    is_multi_label = "mean_average_precision" in metrics
+    measure = "mean average precision" if is_multi_label else "accuracy"
+    test = metrics["mean_average_precision" if is_multi_label else "accuracy"]
+    validation = result.history[metrics["epoch"] - 1]["val_average_precision" if is_multi_label else "val_accuracy"]
+    subset = " with the exact set of labels" if is_multi_label else ""
     out.print(
-        f"\n[bold]test {measure} {tested:.2%}[/] ({correct}), "
-        f"validation {validated:.2%}; {format_count(metrics['params'])} parameters, "
-        f"{format_count(metrics['macs'])} MACs an image of {format_shape(metrics['request']['input_shape'])}; "
-        f"trained in {metrics['training_seconds']:.0f} s, {metrics['images_per_second']:.0f} images/s at last, "
-        f"peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB",
+        f"\n[bold]test {measure} {test:.2%}[/] ({metrics['correct']} of {metrics['test_images']} images{subset}), "
+        f"validation {validation:.2%}; {format_count(metrics['params'])} parameters, "
+        f"{format_count(metrics['macs'])} MACs per image of {format_shape(metrics['request']['input_shape'])}; "
+        f"trained in {metrics['training_seconds']:.0f} s, {metrics['images_per_second']:.0f} images/s in the last "
+        f"epoch, peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB",
         soft_wrap=True,
     )
-    for said in metrics["notes"]:
-        out.print(said, style="yellow", markup=False)
-    for word, what in (("skipped", "files could not be decoded"), ("repeated", "pictures stand in two splits")):
-        if metrics[word]:
-            out.print(f"[yellow]{metrics[word]} {what}: see {found.folder / word}.csv[/]")
+    for warning in metrics["warnings"]:
+        out.print(warning, style="yellow", markup=False)
+    for name, text in (("skipped", "files could not be decoded"), ("duplicates", "images are in two splits")):
+        if metrics[name]:
+            out.print(f"[yellow]{metrics[name]} {text}: see {result.folder / name}.csv[/]")
     if metrics["epoch"] < metrics["epochs"]:
-        out.print(f"model.keras is of epoch {metrics['epoch']}, the best in validation")
+        out.print(f"model.keras is from epoch {metrics['epoch']}, the best in validation")
     out.print(
         f"model.keras, best.keras (epoch {metrics['best_epoch']}), history.csv, metrics.json, curves.png, "
-        f"{'average_precision' if many else 'confusion'}.png in [bold]{found.folder}[/]"
+        f"{'average_precision' if is_multi_label else 'confusion'}.png in [bold]{result.folder}[/]"
     )
     from kcnn.reports import write_report
 
-    out.print(f"to look at: {write_report(found.folder)}", soft_wrap=True)
+    out.print(f"report: {write_report(result.folder)}", soft_wrap=True)
 
 
 def runs(
     folder: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("runs"),
-    sort: Annotated[str, typer.Option(help='By "name", "validation", "test", "params" or "seconds".')] = "name",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    sort: Annotated[RunColumn, typer.Option("--sort", help="Column to sort by.", rich_help_panel=OUTPUT)] = "name",
+    as_json: AsJson = False,
 ) -> None:
-    """List runs side by side: what was trained, how far it came, and how well."""
+    """List training runs: network, data, recipe, completed epochs, accuracy and training time."""
     from dataclasses import asdict
 
-    from kcnn.training.run_directory import list_runs as found
+    from kcnn.training.run_directory import list_runs
 
-    if sort not in ("name", "validation", "test", "params", "seconds"):
-        raise UsageError(f"runs are sorted by name, validation, test, params or seconds, not by {sort!r}")
-    listed = found(folder)
+    listed = list_runs(folder)
     if sort != "name":
-        best = sort in ("validation", "test")
-        listed.sort(key=lambda run: (getattr(run, sort) is None, (getattr(run, sort) or 0) * (-1 if best else 1)))
+        sign = -1 if sort in ("validation", "test") else 1  # the best first
+        listed.sort(key=lambda run: (getattr(run, sort) is None, sign * (getattr(run, sort) or 0)))
     if as_json:
         print(json.dumps([asdict(run) for run in listed], indent=1))
         return
@@ -283,7 +296,7 @@ def runs(
     rows = (
         (
             *(run.name, run.network, run.data, run.recipe, str(run.seed)),
-            f"{run.done} of {run.epochs}",
+            f"{run.completed} of {run.epochs}",
             "" if run.validation is None else f"{run.validation:.2%}",
             "" if run.test is None else f"{run.test:.2%}",
             "" if run.params is None else format_count(run.params),

@@ -34,7 +34,7 @@ def allocate(shape: Sequence[int], dtype: str) -> np.ndarray:
         memory = np.empty(size + ALIGNED, "uint8")
     first = -memory.ctypes.data % ALIGNED
     # Views refer to the array that was made from a buffer, however often they are sliced: it lives as long as they do.
-    owner = np.frombuffer(memoryview(memory), dtype, count, first)
+    owner = np.frombuffer(memory.data, dtype, count, first)
     weakref.finalize(owner, _release, size, memory).atexit = False
     return owner.reshape(shape)
 

@@ -162,7 +162,7 @@ def _picture(one: evidence.ImageSample, classes: Sequence[str]) -> dict[str, Any
 def _mistakes(held: TestEvidence, classes: Sequence[str]) -> list[dict[str, Any]]:
     """The most confident errors."""
     wrong = sorted((one for one in held.samples if not one.correct), key=lambda one: -one.confidence)
-    return [_picture(one, classes) for one in wrong[: evidence.WHOLE]]
+    return [_picture(one, classes) for one in wrong[: evidence.MAX_MISTAKES]]
 
 
 def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What was allowed to move, and that nothing else did, to the last bit."""
+"""Audit which weights a training phase changed: only those that it may, to the last bit."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +11,22 @@ import numpy as np
 
 
 class FrozenWeightChangedError(RuntimeError):
-    """A tensor changed that was not allowed to."""
+    """Raised where training changed a frozen weight."""
 
 
 @dataclass(frozen=True)
 class WeightAudit:
-    """One tensor through a phase; `before` and `after` are hashes of its bytes."""
+    """Record what a training phase did to one weight.
+
+    Attributes:
+        tensor: "layer/variable".
+        shape: Such as "3x3x64x64".
+        parameters: Number of parameters.
+        allowed: Whether the phase may change it.
+        changed: Whether it changed.
+        before: Hash of its bytes before the phase.
+        after: Hash of its bytes after the phase.
+    """
 
     tensor: str
     shape: str
@@ -28,75 +38,104 @@ class WeightAudit:
 
 
 def hash_weights(model: Any) -> dict[str, str]:
-    """A hash of each weight's bytes by "layer/variable", batch-norm statistics included."""
-    found = {name: _print(variable) for name, variable in _named(model)}
-    if len(found) != len(model.weights):
+    """Return a hash of the bytes of each weight by "layer/variable", batch-norm statistics included.
+
+    Raises:
+        ValueError: Weights of the model have no unique name: it is not flat.
+    """
+    hashes = {name: _hash(variable) for name, variable in _named_variables(model)}
+    if len(hashes) != len(model.weights):
         raise ValueError(f"{model.name!r} is not flat: some of its weights have no name of their own")
-    return found
+    return hashes
 
 
 def list_trainable(model: Any) -> set[str]:
-    """The tensors that training may move: trainable ones, and the statistics of norms that adapt."""
+    """Return the weights that training may change: trainable ones, and statistics of batch norms that adapt."""
     return {
         name
         for layer in model.layers
-        for name, variable in _of(layer)
+        for name, variable in _variables(layer)
         if variable.trainable or (isinstance(layer, keras.layers.BatchNormalization) and layer.trainable)
     }
 
 
-def compare_weights(before: Mapping[str, str], may: set[str], model: Any) -> list[WeightAudit]:
-    """The ledger of a phase; a tensor that moved and was not allowed to is a Violation that names it."""
+def compare_weights(before: Mapping[str, str], trainable: set[str], model: Any) -> list[WeightAudit]:
+    """Return the audit of a training phase.
+
+    Args:
+        before: From hash_weights, before the phase.
+        trainable: From list_trainable.
+        model: The model after the phase.
+
+    Returns:
+        A record for each weight.
+
+    Raises:
+        FrozenWeightChangedError: A frozen weight changed.
+    """
     after = hash_weights(model)
     rows = [
         WeightAudit(
-            name, "x".join(map(str, v.shape)), int(np.prod(v.shape)), name in may, before[name] != after[name],
-            before[name], after[name],
+            tensor=name,
+            shape="x".join(map(str, variable.shape)),
+            parameters=int(np.prod(variable.shape)),
+            allowed=name in trainable,
+            changed=before[name] != after[name],
+            before=before[name],
+            after=after[name],
         )
-        for name, v in _named(model)
-    ]  # fmt: skip
+        for name, variable in _named_variables(model)
+    ]
     broken = [row.tensor for row in rows if row.changed and not row.allowed]
     if broken:
+        more = " and more" if len(broken) > 5 else ""
         raise FrozenWeightChangedError(
-            f"{len(broken)} frozen tensors changed in training: {', '.join(broken[:5])}"
-            f"{' and more' if len(broken) > 5 else ''}; a layer that assigns to its own weights is the usual reason"
+            f"{len(broken)} frozen weights changed in training: {', '.join(broken[:5])}{more}; usually a layer assigns "
+            "to its own weights"
         )
     return rows
 
 
 @contextmanager
 def audit_weights(model: Any) -> Iterator[list[WeightAudit]]:
-    """While it lasts, only what a model's trainable flags allow may move; its rows are there afterwards.
+    """Verify that only what a model's trainable flags allow changes meanwhile.
 
-    with ledger(model) as rows:
+    with audit_weights(model) as rows:
         model.fit(...)
 
-    Violation at its end where another tensor changed by one bit.
+    Args:
+        model: The model.
+
+    Yields:
+        A list that holds the record of each weight afterwards.
+
+    Raises:
+        FrozenWeightChangedError: At the end, where a frozen weight changed by one bit.
     """
     rows: list[WeightAudit] = []
-    before, may = hash_weights(model), list_trainable(model)
+    before, trainable = hash_weights(model), list_trainable(model)
     yield rows
-    rows += compare_weights(before, may, model)
+    rows += compare_weights(before, trainable, model)
 
 
 def format_audit(rows: Sequence[WeightAudit]) -> str:
-    """The ledger in one sentence."""
-    moved = [row for row in rows if row.changed]
-    still = [row for row in rows if not row.changed]
+    """Return an audit in one sentence."""
+    changed = [row for row in rows if row.changed]
+    unchanged = [row for row in rows if not row.changed]
     return (
-        f"{len(moved)} tensors moved ({sum(row.parameters for row in moved):,} numbers); "
-        f"{len(still)} did not change by one bit ({sum(row.parameters for row in still):,})"
+        f"{len(changed)} weights changed ({sum(row.parameters for row in changed):,} parameters); "
+        f"{len(unchanged)} did not change by one bit ({sum(row.parameters for row in unchanged):,})"
     )
 
 
-def _named(model: Any) -> Iterator[tuple[str, Any]]:
-    return (pair for layer in model.layers for pair in _of(layer))
+def _named_variables(model: Any) -> Iterator[tuple[str, Any]]:
+    return (pair for layer in model.layers for pair in _variables(layer))
 
 
-def _of(layer: Any) -> Iterator[tuple[str, Any]]:
+def _variables(layer: Any) -> Iterator[tuple[str, Any]]:
     return ((f"{layer.name}/{variable.name}", variable) for variable in layer.weights)
 
 
-def _print(variable: Any) -> str:
+def _hash(variable: Any) -> str:
     array = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
     return hashlib.blake2b(array.view("uint8").data if array.ndim else array.tobytes(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""What a training does beside its steps: keep its state, measure itself, stop when it has gone wrong or is done."""
+"""Keras callbacks of a run: checkpoints, history, early stopping, and a stop at a loss that is not finite."""
 
 import math
 import sys
@@ -12,11 +12,17 @@ import psutil
 
 from kcnn.atomic_io import write_text
 from kcnn.training import checkpoints
-from kcnn.training import run_directory as folder
+from kcnn.training.run_directory import HISTORY, to_csv
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss is NaN or infinite: in which epoch and at which step, both from 0; step None in validation."""
+    """Raised where the loss is NaN or infinite.
+
+    Attributes:
+        epoch: The epoch, counted from 0.
+        step: The step, counted from 0; None in validation.
+        loss: The loss.
+    """
 
     def __init__(self, epoch: int, step: int | None, loss: float):
         super().__init__(f"the loss is {loss}")
@@ -24,7 +30,7 @@ class NonFiniteLossError(FloatingPointError):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Stops with NotFinite at the first step whose loss is no number.
+    """Raise NonFiniteLossError at the first step whose loss is not finite.
 
     Keras calls it beside the training, on threads that may overtake each other, so that no step waits for a loss.
     """
@@ -32,109 +38,127 @@ class StopOnNonFinite(keras.callbacks.Callback):
     async_safe = True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start to collect the losses of an epoch."""
         self.epoch = epoch
         self.losses: dict[int, float] = {}
-        self.bad: list[int] = []
+        self.non_finite: list[int] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Check the loss of a step, once all earlier ones have arrived."""
         self.losses[batch] = loss = float((logs or {})["loss"])
         if not math.isfinite(loss):
-            self.bad.append(batch)
-        if self.bad and all(earlier in self.losses for earlier in range(min(self.bad))):
+            self.non_finite.append(batch)
+        if self.non_finite and all(earlier in self.losses for earlier in range(min(self.non_finite))):
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.bad:
+        """Check the loss of validation."""
+        if self.non_finite:
             self._stop()
         validation = float((logs or {}).get("val_loss", 0.0))
         if not math.isfinite(validation):
             raise NonFiniteLossError(epoch, None, validation)
 
     def _stop(self) -> None:
-        first = min(self.bad)
+        first = min(self.non_finite)
         raise NonFiniteLossError(self.epoch, first, self.losses[first])
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """After each epoch: a row of history, the state on disk, the best model so far, and an end when patience is over.
+    """Write history, best model and checkpoint after each epoch, and stop early when patience runs out.
 
-    `rows` is the history, and grows. `rate` tells the learning rate of an epoch's last step, epochs
-    counted from 0. `best()` keeps the model, which is better than all before. `out` is the folder of
-    the history, None for all but the chief of several workers.
+    Args:
+        rows: The history so far; it grows.
+        folder: Folder of checkpoints.
+        request_hash: Hash of the run's request.
+        images: Images per epoch.
+        batch_size: Images per step.
+        learning_rate: Returns the learning rate of the last step of an epoch, counted from 0.
+        patience: Epochs without a new best validation accuracy; 0 for no early stopping.
+        out: Folder of the history; None for workers other than the chief.
+        save_best: Called after each epoch that is the best so far.
+        versions: Versions of the libraries.
     """
 
     def __init__(
         self,
         rows: list[dict[str, float]],
         *,
-        states: Path,
-        run: str,
+        folder: Path,
+        request_hash: str,
         images: int,
         batch_size: int,
-        rate: Callable[[int], float],
+        learning_rate: Callable[[int], float],
         patience: int,
         out: Path | None,
-        best: Callable[[], None],
-        about: Mapping[str, Any],
+        save_best: Callable[[], None],
+        versions: Mapping[str, Any],
     ):
         super().__init__()
-        self.rows, self.states, self.run = rows, states, run
-        self.images, self.batch_size, self.rate, self.patience = images, batch_size, rate, patience
-        self.out, self.best, self.about = out, best, about
+        self.rows, self.folder, self.request_hash = rows, folder, request_hash
+        self.images, self.batch_size, self.learning_rate = images, batch_size, learning_rate
+        self.patience, self.out, self.save_best, self.versions = patience, out, save_best, versions
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.begun = time.perf_counter()
-        self.trained: float | None = None
+        """Start the clock of an epoch."""
+        self.start = time.perf_counter()
+        self.end_of_training: float | None = None
 
     def on_test_begin(self, logs: Any = None) -> None:
-        self.trained = time.perf_counter()
+        """Note when training ended and validation began."""
+        self.end_of_training = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        now = time.perf_counter()
+        """Write everything, and stop where patience has run out."""
+        end = time.perf_counter()
         row = {
             "epoch": epoch + 1,
             **{name: float(value) for name, value in (logs or {}).items()},
-            "learning_rate": self.rate(epoch),
-            "seconds": round(now - self.begun, 2),
-            "images_per_second": round(self.images / ((self.trained or now) - self.begun), 1),
+            "learning_rate": self.learning_rate(epoch),
+            "seconds": round(end - self.start, 2),
+            "images_per_second": round(self.images / ((self.end_of_training or end) - self.start), 1),
             "peak_memory_mb": measure_peak_memory_mb(),
         }
         self.rows.append(row)
         if self.out is not None:
-            with checkpoints.report_full_disk(self.states, folder.HISTORY):
-                write_text(self.out / folder.HISTORY, folder.to_csv(self.rows))
+            with checkpoints.report_full_disk(self.folder, HISTORY):
+                write_text(self.out / HISTORY, to_csv(self.rows))
         if find_best_epoch(self.rows) == len(self.rows):
-            self.best()
+            self.save_best()
         checkpoints.save_checkpoint(
-            self.states,
+            self.folder,
             self.model,
-            run=self.run,
+            request_hash=self.request_hash,
             history=self.rows,
             batch_size=self.batch_size,
-            about=self.about,
+            versions=self.versions,
         )
         if is_out_of_patience(self.rows, self.patience):
             self.model.stop_training = True
 
 
 def find_best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
-    """The epoch, from 1, with the highest validation accuracy, the first of several; the last without validation.
+    """Return the epoch with the highest validation accuracy; for multi-label data, average precision.
 
-    Where a picture may have several labels, with the highest average precision.
+    Args:
+        rows: The history.
+
+    Returns:
+        The epoch, counted from 1: the first of several, and the last without validation.
     """
-    word = "val_average_precision" if "val_average_precision" in rows[0] else "val_accuracy"
-    if word not in rows[0]:
+    measure = "val_average_precision" if "val_average_precision" in rows[0] else "val_accuracy"
+    if measure not in rows[0]:
         return len(rows)
-    return max(range(len(rows)), key=lambda i: rows[i][word]) + 1
+    return max(range(len(rows)), key=lambda i: rows[i][measure]) + 1
 
 
 def is_out_of_patience(rows: Sequence[Mapping[str, float]], patience: int) -> bool:
-    """Whether the last `patience` epochs brought no new best; never where patience is 0."""
+    """Return whether the last `patience` epochs brought no new best; never if patience is 0."""
     return bool(patience and rows) and len(rows) - find_best_epoch(rows) >= patience
 
 
 def measure_peak_memory_mb() -> float:
-    """The most memory so far, in MB: of the first GPU where there is one, else of this process."""
+    """Return the peak memory so far in MB: of the first GPU if there is one, else of this process."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -144,12 +168,12 @@ def measure_peak_memory_mb() -> float:
     if backend == "jax":
         import jax
 
-        said = jax.local_devices()[0].memory_stats()
-        if said and "peak_bytes_in_use" in said:
-            return round(said["peak_bytes_in_use"] / 1e6, 1)
+        statistics = jax.local_devices()[0].memory_stats()
+        if statistics and "peak_bytes_in_use" in statistics:
+            return round(statistics["peak_bytes_in_use"] / 1e6, 1)
     if sys.platform == "win32":
         return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
     import resource
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kB, on macOS in bytes
-    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kB, on macOS in bytes
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)

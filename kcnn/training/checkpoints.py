@@ -1,7 +1,7 @@
-"""A training's whole state in one file: weights, random states, optimizer, and the history so far.
+"""Checkpoints: the complete state of a run in one file: weights, random states, optimizer, and the history so far.
 
-A checkpoint is written under a temporary name and renamed, and holds a hash of everything in it; the
-one before it is kept, so that whatever happens to a file there is another to go on from.
+A checkpoint is written under a temporary name and renamed, and holds a checksum of its contents. The one before it is
+kept, so that a damaged file costs one epoch.
 """
 
 import hashlib
@@ -24,23 +24,32 @@ KEPT = 2  # the newest, and the one to fall back on
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is torn, or of another training."""
+    """Raised for a checkpoint that is truncated, damaged, or of another run."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file says of itself."""
+    """Hold the metadata of a checkpoint file.
+
+    Attributes:
+        path: The file.
+        epoch: Completed epochs.
+        request_hash: Hash of the run's request.
+        history: A row for each epoch.
+        batch_size: Images per step.
+        versions: Versions of the libraries that wrote it.
+    """
 
     path: Path
-    epoch: int  # whole epochs done
-    run: str  # whose it is
+    epoch: int
+    request_hash: str
     history: list[dict[str, float]]
     batch_size: int
-    versions: Mapping[str, Any]  # versions
+    versions: Mapping[str, Any]
 
 
 def collect_state(model: Any) -> dict[str, Any]:
-    """Every variable that a training moves, by a name that two builds of one request agree on."""
+    """Return every variable that training changes, by a name that is the same in each build of a request."""
     return {
         f"{part}/{number:05}/{variable.name}": variable
         for part, owner in (("model", model), ("optimizer", model.optimizer))
@@ -49,78 +58,115 @@ def collect_state(model: Any) -> dict[str, Any]:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the newest last."""
+    """Return the checkpoints in a folder, the newest last."""
     return sorted(folder.glob("epoch-*.safetensors"))
 
 
 def checkpoint_path(folder: Path, epoch: int) -> Path:
+    """Return the file of the checkpoint after an epoch."""
     return folder / f"epoch-{epoch:05}.safetensors"
 
 
 def save_checkpoint(
-    folder: Path, model: Any, *, run: str, history: list[dict[str, float]], batch_size: int, about: Mapping[str, Any]
+    folder: Path,
+    model: Any,
+    *,
+    request_hash: str,
+    history: list[dict[str, float]],
+    batch_size: int,
+    versions: Mapping[str, Any],
 ) -> Path:
-    """Write the state after the history's last epoch; checkpoints older than the one before are removed.
+    """Write the state after the last epoch of a history, and remove all older checkpoints but one.
 
-    OSError where it cannot be written, the disk full for one; the earlier ones are left as they are.
+    Args:
+        folder: Folder of checkpoints.
+        model: The compiled model.
+        request_hash: Hash of the run's request.
+        history: A row for each epoch.
+        batch_size: Images per step.
+        versions: Versions of the libraries.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: It cannot be written, because the disk is full for one; the earlier ones are left as they are.
     """
     epoch = len(history)
     arrays = {name: np.asarray(keras.ops.convert_to_numpy(v), order="C") for name, v in collect_state(model).items()}
-    head = {
-        "run": run,
+    header = {
+        "request_hash": request_hash,
         "epoch": str(epoch),
         "history": json.dumps(history),
         "batch_size": str(batch_size),
-        "about": json.dumps(about),
+        "versions": json.dumps(versions),
     }
     path = checkpoint_path(folder, epoch)
-    with report_full_disk(folder, f"the state after epoch {epoch}"), replace_atomically(path) as temporary:
-        save_file(arrays, temporary, {**head, "hash": _hash(arrays, head)})
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-    for one in [one for one in list_checkpoints(folder) if one < path][: -(KEPT - 1)]:
+    with report_full_disk(folder, f"the checkpoint of epoch {epoch}"), replace_atomically(path) as temporary:
+        save_file(arrays, temporary, {**header, "checksum": _checksum(arrays, header)})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    older = [one for one in list_checkpoints(folder) if one < path]
+    for one in older[: -(KEPT - 1)]:
         one.unlink()
     return path
 
 
 @contextmanager
-def report_full_disk(folder: Path, what: str) -> Iterator[None]:
-    """An error of writing as one OSError that tells what was lost and from where a training goes on."""
+def report_full_disk(folder: Path, content: str) -> Iterator[None]:
+    """Convert any error of writing into one OSError with what was lost, and how to resume.
+
+    Args:
+        folder: Folder of checkpoints.
+        content: What is written; it opens the message.
+
+    Raises:
+        OSError: Writing failed.
+    """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # a RuntimeError is how HDF5 says it
-        whole = list_checkpoints(folder)
-        last = f"the state after epoch {_number(whole[-1])} is whole" if whole else "no epoch was kept yet"
+    except (OSError, RuntimeError, SafetensorError) as error:  # HDF5 raises a RuntimeError
+        intact = list_checkpoints(folder)
+        last = f"the checkpoint of epoch {_epoch(intact[-1])} is intact" if intact else "there is no checkpoint yet"
         raise OSError(
-            f"{what} could not be written: {error}; {last}. Make room, and give the same command again to go on"
+            f"cannot write {content}: {error}; {last}. Free disk space, and run the same command to resume"
         ) from error
 
 
-def restore_checkpoint(path: Path, model: Any, run: str) -> Checkpoint:
-    """Bring a compiled model and its optimizer to the state in a file.
+def restore_checkpoint(path: Path, model: Any, request_hash: str) -> Checkpoint:
+    """Restore the state of a compiled model and its optimizer from a file.
 
-    Refused where the file is torn, of another training, or does not fit the model; the model is then
-    as it was.
+    Args:
+        path: The checkpoint.
+        model: The compiled model; it is left as it is where the checkpoint is refused.
+        request_hash: Hash of the run's request.
+
+    Returns:
+        The checkpoint's metadata.
+
+    Raises:
+        CheckpointError: The file is truncated, damaged, of another run, or does not fit the model.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            head = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        said = head.pop("hash")
-        found = Checkpoint(
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        checksum = header.pop("checksum")
+        checkpoint = Checkpoint(
             path,
-            int(head["epoch"]),
-            head["run"],
-            json.loads(head["history"]),
-            int(head["batch_size"]),
-            json.loads(head["about"]),
+            int(header["epoch"]),
+            header["request_hash"],
+            json.loads(header["history"]),
+            int(header["batch_size"]),
+            json.loads(header["versions"]),
         )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} is torn, or no checkpoint: {str(error) or type(error).__name__}") from None
-    if said != _hash(arrays, head):
-        raise CheckpointError(f"{path} is damaged: its hash is not that of what it holds")
-    if found.run != run:
-        raise CheckpointError(f"{path} is of another training")
+        text = str(error) or type(error).__name__
+        raise CheckpointError(f"{path} is truncated or not a checkpoint: {text}") from None
+    if checksum != _checksum(arrays, header):
+        raise CheckpointError(f"{path} is damaged: its checksum does not match its contents")
+    if checkpoint.request_hash != request_hash:
+        raise CheckpointError(f"{path} is a checkpoint of another run")
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     variables = collect_state(model)
@@ -130,35 +176,44 @@ def restore_checkpoint(path: Path, model: Any, run: str) -> Checkpoint:
         )
     for name, variable in variables.items():
         variable.assign(arrays[name])
-    return found
+    return checkpoint
 
 
-def restore_latest(folder: Path, model: Any, run: str) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, restored, and what was said of those that were refused and put aside."""
+def restore_latest(folder: Path, model: Any, request_hash: str) -> tuple[Checkpoint | None, list[str]]:
+    """Restore the newest valid checkpoint of a folder, and rename invalid ones.
+
+    Args:
+        folder: Folder of checkpoints.
+        model: The compiled model.
+        request_hash: Hash of the run's request.
+
+    Returns:
+        The checkpoint, None if none is valid; and a message for each that was refused.
+    """
     refused: list[str] = []
     for path in reversed(list_checkpoints(folder)):
         try:
-            return restore_checkpoint(path, model, run), refused
+            return restore_checkpoint(path, model, request_hash), refused
         except CheckpointError as error:
             refused.append(str(error))
-            with suppress(FileNotFoundError):  # another worker, which reads here as well, has put it aside
+            with suppress(FileNotFoundError):  # another worker, which reads here as well, has renamed it
                 path.rename(path.with_suffix(".refused"))
     return None, refused
 
 
-def _number(path: Path) -> int:
+def _epoch(path: Path) -> int:
     return int(path.stem.rpartition("-")[2])
 
 
-def _hash(arrays: Mapping[str, np.ndarray], head: Mapping[str, str]) -> str:
-    found = hashlib.blake2b(digest_size=16)
-    for part in _parts(arrays, head):
-        found.update(part)
-    return found.hexdigest()
+def _checksum(arrays: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in _hashed_parts(arrays, header):
+        digest.update(part)
+    return digest.hexdigest()
 
 
-def _parts(arrays: Mapping[str, np.ndarray], head: Mapping[str, str]) -> Iterator[bytes | memoryview]:
-    yield json.dumps(dict(sorted(head.items()))).encode()
+def _hashed_parts(arrays: Mapping[str, np.ndarray], header: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    yield json.dumps(dict(sorted(header.items()))).encode()
     for name in sorted(arrays):
         yield f"{name} {arrays[name].dtype} {arrays[name].shape}".encode()
         yield np.asarray(arrays[name], order="C").reshape(-1).view("uint8").data

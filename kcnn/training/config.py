@@ -1,7 +1,8 @@
-"""How a network is trained: the record that a run, a search and the command line hold and pass."""
+"""The request for a training run as a value: what train takes, and config.json and workers hold. No Keras here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from kcnn.graph.names import unknown
@@ -10,32 +11,32 @@ from kcnn.training.recipes import RECIPES, Recipe, get_recipe
 
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 STRATEGIES = ("auto", "single", "mirrored", "multiworker")
-OPERATIONAL = ("auto_batch_size", "tensorboard", "cache_features")  # they change no result, so they tell no runs apart
+IDENTIFYING = ("seed", "multi_label", "precision", "strategy", "load_head")  # beside the recipe and the phase
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a network is trained: recipe, epochs, batch size, seed, precision, strategy.
+    """Define how a network is trained: recipe, epochs, batch size, seed, precision, strategy.
 
     Args:
-        recipe: A recipe by name ("quick", "paper", "strong"), or a Recipe.
-        epochs: Number of epochs; the recipe's where it is None.
-        batch_size: Images per step over all devices; the recipe's where it is None.
-        learning_rate: Peak learning rate; the recipe's where it is None.
+        recipe: A name ("quick", "paper", "strong"), or a Recipe.
+        epochs: Number of epochs; None for the recipe's.
+        batch_size: Images per step, over all devices; None for the recipe's.
+        learning_rate: Peak learning rate; None for the recipe's.
         recipe_overrides: Other fields of the recipe or its augmentation, such as {"flip": False}.
         seed: Seed of initial weights, splits, order and augmentation.
         multi_label: Whether an image may have any number of labels.
         precision: "auto", "float32", "mixed_float16" or "mixed_bfloat16".
         strategy: "auto", "single", "mirrored" or "multiworker" (see kcnn.distribute).
-        auto_batch_size: Whether a batch size that does not fit in memory is halved.
-        tensorboard: Whether events for TensorBoard are written.
+        auto_batch_size: Whether to halve a batch size that does not fit in memory.
+        tensorboard: Whether to write events for TensorBoard.
         load_head: Whether pretrained weights include the classifier.
-        phase: What trains; everything where it is None. A phase brings its own epochs and learning rate.
-        cache_features: Whether the outputs of a frozen part are computed once where nothing augments images.
+        phase: Which layers train; None for all. A phase has its own epochs and learning rate.
+        cache_features: Whether to compute the outputs of frozen layers once, where images are not augmented.
 
     Raises:
         UnknownNameError: A recipe, one of its fields, a precision or a strategy is unknown.
-        ValueError: A value does not fit; a phase is given with epochs or a learning rate.
+        ValueError: A value is out of range, or a phase is combined with epochs or a learning rate.
     """
 
     recipe: str | Recipe = "quick"
@@ -56,43 +57,47 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "recipe_overrides", dict(self.recipe_overrides or {}))
         if self.phase and (self.epochs is not None or self.learning_rate is not None):
-            raise ValueError("a phase brings its own epochs and learning rate; set them there")
+            raise ValueError("a training phase has its own epochs and learning rate; set them in the TrainingPhase")
         for name, known in (("precision", PRECISIONS), ("strategy", STRATEGIES)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
-        _ = self.resolved_recipe
+        _ = self.resolved_recipe  # refuses unknown names and values out of range
 
-    @property
+    @cached_property
     def resolved_recipe(self) -> Recipe:
-        """The recipe with every override applied."""
+        """The recipe with all overrides applied."""
         source = self.phase or self
-        words = {"epochs": source.epochs, "batch_size": self.batch_size, "learning_rate": source.learning_rate}
-        given = {name: value for name, value in words.items() if value is not None}
+        overrides = {"epochs": source.epochs, "batch_size": self.batch_size, "learning_rate": source.learning_rate}
+        given = {name: value for name, value in overrides.items() if value is not None}
         return get_recipe(self.recipe, {**self.recipe_overrides, **given})
 
     @property
     def recipe_name(self) -> str:
-        """The recipe's name; "own" for a Recipe without one."""
+        """The recipe's name; "own" for a Recipe."""
         return self.recipe if isinstance(self.recipe, str) else "own"
 
     def describe(self) -> dict[str, Any]:
-        """Return what tells one training from another, as JSON values: the recipe resolved, its name, seed, ..."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in OPERATIONAL}
-        resolved = {"recipe": self.resolved_recipe.asdict(), "recipe_name": self.recipe_name}
-        rest = ("seed", "multi_label", "precision", "strategy", "load_head")
-        phase = {"phase": self.phase.asdict()} if self.phase else {}
-        return {**resolved, **{name: values[name] for name in rest}, **phase}
+        """Return all that distinguishes two trainings, as JSON values: the recipe in full, its name, seed, ..."""
+        recipe = {"recipe": self.resolved_recipe.to_json(), "recipe_name": self.recipe_name}
+        phase = {"phase": self.phase.to_json()} if self.phase else {}
+        return {**recipe, **{name: getattr(self, name) for name in IDENTIFYING}, **phase}
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values; fields that are as they are by default are left out."""
+        """Return the config as JSON values; fields with their default values are left out."""
         defaults = {f.name: f.default for f in fields(self)} | {"recipe_overrides": {}}
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        found = {name: value for name, value in values.items() if value != defaults[name]}
-        return {name: value.asdict() if hasattr(value, "asdict") else value for name, value in found.items()}
+        changed = {name: value for name, value in values.items() if value != defaults[name]}
+        return {name: value.to_json() if hasattr(value, "to_json") else value for name, value in changed.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "TrainConfig":
-        """Return the record that `to_json` or `describe` wrote.
+        """Return the config that `to_json` or `describe` wrote.
+
+        Args:
+            values: JSON values.
+
+        Returns:
+            The config.
 
         Raises:
             UnknownNameError: A field is unknown.
@@ -101,17 +106,19 @@ class TrainConfig:
         for name in values:
             if name not in known:
                 raise unknown("field of a train config", name, known)
-        found = {name: value for name, value in values.items() if name != "recipe_name"}
-        if isinstance(found.get("recipe"), Mapping):
-            found["recipe"] = Recipe.fromdict(found["recipe"])
+        keywords = {name: value for name, value in values.items() if name != "recipe_name"}
+        if isinstance(keywords.get("recipe"), Mapping):
+            keywords["recipe"] = Recipe.from_json(keywords["recipe"])
+        if isinstance(keywords.get("phase"), Mapping):
+            keywords["phase"] = TrainingPhase(**keywords["phase"])
         if values.get("recipe_name") in RECIPES:
-            found["recipe_overrides"] = found["recipe"].diff(RECIPES[values["recipe_name"]])
-            found["recipe"] = values["recipe_name"]
-        if isinstance(found.get("phase"), Mapping):
-            found["phase"] = TrainingPhase(**found["phase"])
-        return cls(**found)
+            overrides = keywords["recipe"].diff(RECIPES[values["recipe_name"]])
+            of_phase = ("epochs", "learning_rate") if "phase" in keywords else ()
+            overrides = {name: value for name, value in overrides.items() if name not in of_phase}
+            keywords |= {"recipe": values["recipe_name"], "recipe_overrides": overrides}
+        return cls(**keywords)
 
     def diff(self, other: "TrainConfig") -> list[tuple[str, Any, Any]]:
-        """Return (field, value here, value there) of each field that differs."""
+        """Return (field, value of this config, value of the other) for each field that differs."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
         return [(name, here, there) for name, here, there in pairs if here != there]

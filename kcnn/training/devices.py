@@ -1,4 +1,4 @@
-"""One device or several: what a training asks of kcnn.distribute, and on other backends than TensorFlow of nobody."""
+"""One device or several: kcnn.distribute where the backend is TensorFlow, one device where it is not."""
 
 import contextlib
 import dataclasses
@@ -10,26 +10,34 @@ import keras
 from kcnn.data import ImageDataset
 
 
-def make_strategy(word: str) -> Any:
-    """The tf.distribute strategy of a word (see kcnn.distribute.strategy); None on other backends, for one device.
+def make_strategy(name: str) -> Any:
+    """Return the tf.distribute strategy of a name (see kcnn.distribute.make_strategy).
 
-    RuntimeError where several devices are asked for on another backend than TensorFlow; ValueError.
+    Args:
+        name: "auto", "single", "mirrored" or "multiworker".
+
+    Returns:
+        The strategy; None on other backends, for one device.
+
+    Raises:
+        RuntimeError: Several devices on another backend than TensorFlow.
+        UnknownNameError, ValueError: As from kcnn.distribute.make_strategy.
     """
     backend = keras.backend.backend()
     if backend != "tensorflow":
-        if word in ("auto", "single"):
+        if name in ("auto", "single"):
             return None
         raise RuntimeError(
-            f'"{word}" is a strategy of tf.distribute, which is TensorFlow\'s alone, and Keras runs on {backend}; '
-            'take "single", or set KERAS_BACKEND=tensorflow'
+            f'strategy "{name}" needs TensorFlow, and the backend of Keras is {backend}; use strategy "single", or set '
+            "KERAS_BACKEND=tensorflow"
         )
     from kcnn import distribute
 
-    return distribute.make_strategy(word)
+    return distribute.make_strategy(name)
 
 
 def worker_position(strategy: Any) -> tuple[int, int]:
-    """(number of this worker, workers)."""
+    """Return (number of this worker, number of workers)."""
     if strategy is None:
         return 0, 1
     from kcnn import distribute
@@ -38,36 +46,41 @@ def worker_position(strategy: Any) -> tuple[int, int]:
 
 
 def all_gather(strategy: Any, number: int) -> list[int]:
-    """What every worker says, in their order: a number each. They wait for each other here."""
+    """Return the number that each worker passes, in their order; workers wait for each other here."""
     workers = worker_position(strategy)[1]
     if workers == 1:
         return [number]
     import tensorflow as tf
 
     replicas = strategy.num_replicas_in_sync // workers
-    each = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([number], tf.int64))
-    return strategy.gather(each, axis=0).numpy()[::replicas].tolist()
+    values = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([number], tf.int64))
+    return strategy.gather(values, axis=0).numpy()[::replicas].tolist()
 
 
 def count_replicas(strategy: Any) -> int:
+    """Return the number of replicas of a model."""
     return 1 if strategy is None else strategy.num_replicas_in_sync
 
 
 def check_divisible(strategy: Any, data: ImageDataset) -> None:
-    """Refuse a batch that the replicas cannot share out evenly: ValueError."""
+    """Refuse a batch size that is not divisible by the number of replicas.
+
+    Raises:
+        ValueError: With the nearest batch size that is.
+    """
     count, rows = count_replicas(strategy), min(data.batch_size, len(data.splits["train"]))
     if rows % count:
-        near = max(1, rows // count) * count
-        raise ValueError(f"a batch of {rows} images cannot be split evenly among {count} replicas; take {near}")
+        nearest = max(1, rows // count) * count
+        raise ValueError(f"a batch of {rows} images cannot be split evenly among {count} replicas; use {nearest}")
 
 
 def scope(strategy: Any) -> contextlib.AbstractContextManager[Any]:
-    """Where a model, its optimizer and its state are made."""
+    """Return the context in which a model, its optimizer and its state are created."""
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def join_workers(strategy: Any) -> contextlib.AbstractContextManager[Any]:
-    """Around what all workers do: a worker that is gone becomes one clear error."""
+    """Return the context in which the failure of another worker becomes one clear error."""
     if strategy is None:
         return contextlib.nullcontext()
     from kcnn import distribute
@@ -76,22 +89,34 @@ def join_workers(strategy: Any) -> contextlib.AbstractContextManager[Any]:
 
 
 def distribute_training(strategy: Any, data: ImageDataset, first: int, last: int, augmentation: Any) -> Any:
-    """Training batches of some epochs, as fit takes them under the strategy."""
+    """Return training batches for Keras' fit.
+
+    Args:
+        strategy: The strategy, or None.
+        data: The data.
+        first: The first epoch, counted from 0.
+        last: The epoch to end before.
+        augmentation: A kcnn.augment.Augmentation.
+
+    Returns:
+        The batches.
+    """
     if strategy is None:
         return data.epochs(first, last, augmentation=augmentation)
     from kcnn import distribute
 
-    def make(shard: tuple[int, int]) -> Any:
+    def make_shard(shard: tuple[int, int]) -> Any:
         return data.epochs(first, last, augmentation=augmentation, shard=shard)
 
-    batches = distribute.distribute_dataset(strategy, make, data.batch_size)
+    batches = distribute.distribute_dataset(strategy, make_shard, data.batch_size)
     return batches if count_replicas(strategy) > 1 else distribute.prefetch(batches)
 
 
 def distribute_validation(strategy: Any, data: ImageDataset) -> dict[str, Any]:
-    """What fit takes for validation under the strategy: batches, and their number where Keras cannot count them.
+    """Return the arguments of Keras' fit for validation; every image counts once.
 
-    Every image counts once. Nothing where the data has no validation split.
+    Returns:
+        Batches, and their number where Keras cannot count them; empty without a validation split.
     """
     if "validation" not in data.splits:
         return {}
@@ -100,55 +125,56 @@ def distribute_validation(strategy: Any, data: ImageDataset) -> dict[str, Any]:
     from kcnn import distribute
 
     batches, count, size = data.validation, len(data.splits["validation"]), data.batch_size
-    if not data.splits["validation"].store.checked:  # what cannot be decoded is found out now, and the gaps closed
+    if not data.splits["validation"].cache.checked:  # images that cannot be decoded are dropped first
         count = sum(len(labels) for _, labels in batches)
         batches = batches.unbatch().batch(size)
-    shared = distribute.distribute_dataset(
+    distributed = distribute.distribute_dataset(
         strategy, lambda shard: distribute.pad_batches(batches, count, size, shard=shard), size
     )
-    return {"validation_data": shared, "validation_steps": -(-count // size)}
+    return {"validation_data": distributed, "validation_steps": -(-count // size)}
 
 
-def prepare(strategy: Any, model: Any) -> None:
-    """Before compile: replicas compute as one device; see kcnn.distribute.synchronize."""
+def synchronize_replicas(strategy: Any, model: Any) -> None:
+    """Let replicas compute as one device, before compile; see kcnn.distribute.synchronize_batch_norm."""
     if count_replicas(strategy) > 1:
         from kcnn import distribute
 
         distribute.synchronize_batch_norm(strategy, model)
 
 
-def preflight(strategy: Any, model: Any, data: ImageDataset) -> None:
-    """Refuse to start where all replicas together disagree with one; see kcnn.distribute.preflight."""
+def check_replicas(strategy: Any, model: Any, data: ImageDataset) -> None:
+    """Refuse to start where all replicas together disagree with one; see kcnn.distribute.check_replicas."""
     if count_replicas(strategy) > 1:
         from kcnn import distribute
 
         size = count_replicas(strategy) * min(2, len(data.splits["train"]) // count_replicas(strategy))
-        small = dataclasses.replace(data, batch_size=size)
-        distribute.check_replicas(strategy, model, lambda shard: small.epochs(0, 1, shard=shard), size)
+        sample = dataclasses.replace(data, batch_size=size)
+        distribute.check_replicas(strategy, model, lambda shard: sample.epochs(0, 1, shard=shard), size)
 
 
 @contextlib.contextmanager
 def release_functions() -> Iterator[None]:
-    """Around a training whose model is gone afterwards: TensorFlow lets go of it too.
+    """Let TensorFlow release the model that is trained meanwhile.
 
-    Keras reduces gradients over replicas, if there is one only, by a function with a gradient of its own, and
-    TensorFlow keeps every such gradient, and the traced graph that it belongs to, for as long as the process lives.
+    With one replica, Keras reduces gradients by a function with a custom gradient. TensorFlow keeps every custom
+    gradient, and the traced graph that it belongs to, until the process ends.
     """
     if keras.backend.backend() != "tensorflow":
         yield
         return
     from tensorflow.python.framework.ops import gradient_registry
 
-    there = gradient_registry._registry
-    known = set(there)
+    gradients = gradient_registry._registry
+    before = set(gradients)
     try:
         yield
     finally:
-        for name in [name for name in there if name.startswith("CustomGradient-") and name not in known]:
-            del there[name]
+        for name in [name for name in gradients if name.startswith("CustomGradient-") and name not in before]:
+            del gradients[name]
 
 
 def has_gpu() -> bool:
+    """Return whether the backend uses a GPU."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

@@ -1,4 +1,4 @@
-"""What came of a training: the test, once, and the files that a run's folder keeps."""
+"""The test of a run: predictions, metrics, and the files that the run's folder keeps."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,36 @@ import keras
 import numpy as np
 
 from kcnn import statistics
-from kcnn.architectures.spec import summary
 from kcnn.atomic_io import replace_atomically, write_text
+from kcnn.graph.summaries import summarize
 from kcnn.plots import figures
-from kcnn.training import callbacks, devices, evidence, losses
-from kcnn.training import run_directory as folder
+from kcnn.training import devices, evidence, losses, run_directory
+from kcnn.training.callbacks import find_best_epoch
 from kcnn.training.evidence import TestEvidence
 from kcnn.training.job import TrainJob
 
 
 def compute_scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (images, classes) and the labels of every image that batches serve, once."""
+    """Return the logits (images, classes) and labels of every image of a split.
+
+    Args:
+        model: The model.
+        batches: (images, labels).
+
+    Returns:
+        Logits and labels, in the order of the batches.
+    """
     logits, truth = [], []
     for images, labels in batches:
-        logits.append(np.asarray(model.predict_on_batch(np.asarray(images))))  # on JAX TensorFlow's tensors are none
+        logits.append(
+            np.asarray(model.predict_on_batch(np.asarray(images)))
+        )  # Keras on JAX takes no TensorFlow tensors
         truth.append(keras.ops.convert_to_numpy(labels))
     return np.concatenate(logits), np.concatenate(truth)
 
 
 def compute_thresholds(model: Any, job: TrainJob) -> list[float]:
-    """The probability from which on a picture is said to be of a class, for each, chosen on the validation split."""
+    """Return the probability from which an image has a label, for each class, chosen on the validation split."""
     logits, truth = compute_scores(model, job.data.validation)
     return statistics.choose_thresholds(statistics.to_probabilities(logits, model.metadata), truth)
 
@@ -37,40 +47,49 @@ def compute_thresholds(model: Any, job: TrainJob) -> list[float]:
 def compute_metrics(
     model: Any, job: TrainJob, rows: Sequence[Mapping[str, float]], tested: TestEvidence
 ) -> dict[str, Any]:
-    """Everything that is known of a finished run, from what one pass over the test split has gathered."""
-    data, request = job.data, job.request
-    logits, truth = tested.logits, tested.truth
-    found = statistics.to_probabilities(logits, model.metadata)
-    predicted = statistics.predict_labels(found, model.metadata)
-    right = statistics.is_correct(predicted, truth)
-    loss = losses.make_loss(data.multi_label)
-    paper = summary(job.graph)
-    best = callbacks.find_best_epoch(rows)
-    kept = best if job.recipe.patience else len(rows)
+    """Return the metrics on the test split and the facts of a run: the content of metrics.json.
+
+    Args:
+        model: The trained model.
+        job: The run.
+        rows: The history.
+        tested: The evidence of the test split.
+
+    Returns:
+        JSON values.
+    """
+    data, logits, truth = job.data, tested.logits, tested.truth
+    probabilities = statistics.to_probabilities(logits, model.metadata)
+    predicted = statistics.predict_labels(probabilities, model.metadata)
+    correct = statistics.is_correct(predicted, truth)
+    loss = losses.make_loss(data.multi_label).call(keras.ops.convert_to_tensor(truth), logits)
+    summary = summarize(*job.graph.outputs.values(), title=job.graph.name)
+    best = find_best_epoch(rows)
+    epoch = best if job.recipe.patience else len(rows)
     return {
-        "accuracy": float(np.mean(right)),
-        "correct": int(np.sum(right)),
+        "accuracy": float(np.mean(correct)),
+        "correct": int(np.sum(correct)),
         "test_images": len(truth),
-        "loss": float(np.mean(keras.ops.convert_to_numpy(loss.call(keras.ops.convert_to_tensor(truth), logits)))),
-        "validation_accuracy": rows[kept - 1].get("val_accuracy"),  # None: nothing was kept for validation
-        "epoch": kept,
+        "loss": float(np.mean(keras.ops.convert_to_numpy(loss))),
+        "validation_accuracy": rows[epoch - 1].get("val_accuracy"),  # None without a validation split
+        "epoch": epoch,
         "best_epoch": best,
         "epochs": len(rows),
         "training_seconds": round(sum(row["seconds"] for row in rows), 1),
         "images_per_second": rows[-1]["images_per_second"],
         "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
         "devices": devices.count_replicas(job.strategy),
-        "params": paper.params,
-        "macs": paper.macs,
-        **statistics.classification_report(predicted, found, truth, data.classes, model.metadata),
-        "request": request,
+        "params": summary.params,
+        "macs": summary.macs,
+        **statistics.classification_report(predicted, probabilities, truth, data.classes, model.metadata),
+        "request": job.request,
         "batch_size": data.batch_size,
-        "images": {word: len(split) for word, split in data.splits.items()},
-        "notes": list(data.warnings),
+        "images": {name: len(split) for name, split in data.splits.items()},
+        "warnings": list(data.warnings),
         "skipped": len(data.skipped),
-        "repeated": len(data.duplicates),
-        "command": folder.command_line(),
-        "versions": folder.library_versions(),
+        "duplicates": len(data.duplicates),
+        "command": run_directory.command_line(),
+        "versions": run_directory.library_versions(),
     }
 
 
@@ -82,24 +101,31 @@ def write_results(
     rows: Sequence[Mapping[str, float]],
     tested: TestEvidence,
 ) -> None:
-    """The run's files; metrics.json last, since it says that the run is finished."""
+    """Write the files of a finished run; metrics.json last, which marks it as finished.
+
+    Args:
+        out: Folder of the run.
+        model: The trained model.
+        job: The run.
+        metrics: From compute_metrics.
+        rows: The history.
+        tested: The evidence of the test split.
+    """
     data = job.data
     with replace_atomically(out / "model.keras") as temporary:
         model.save(temporary)
-    for name, found in (("skipped", data.skipped), ("repeated", data.duplicates)):
-        if found:
-            write_text(out / f"{name}.csv", folder.to_csv([asdict(one) for one in found]))
+    for name, records in (("skipped", data.skipped), ("duplicates", data.duplicates)):
+        if records:
+            write_text(out / f"{name}.csv", run_directory.to_csv([asdict(record) for record in records]))
     evidence.save_evidence(out, tested)
     title = f"{metrics['request']['spec']['network']} on {data.name}"
     figures.save_figure(figures.plot_curves(rows, title), out / "curves.png")
     if data.multi_label:
-        said = f"{title}: mean average precision {metrics['mean_average_precision']:.2%}"
-        figures.save_figure(
-            figures.plot_per_class(metrics["per_class"], "average_precision", said), out / "average_precision.png"
-        )
+        subtitle = f"{title}: mean average precision {metrics['mean_average_precision']:.2%}"
+        figure = figures.plot_per_class(metrics["per_class"], "average_precision", subtitle)
+        figures.save_figure(figure, out / "average_precision.png")
     else:
-        said = f"{title}: {metrics['correct']} of {metrics['test_images']} right ({metrics['accuracy']:.2%})"
-        figures.save_figure(
-            figures.plot_confusion_matrix(metrics["confusion"], data.classes, said), out / "confusion.png"
-        )
-    write_text(out / folder.METRICS, json.dumps(metrics, indent=1))
+        subtitle = f"{title}: {metrics['correct']} of {metrics['test_images']} correct ({metrics['accuracy']:.2%})"
+        figure = figures.plot_confusion_matrix(metrics["confusion"], data.classes, subtitle)
+        figures.save_figure(figure, out / "confusion.png")
+    write_text(out / run_directory.METRICS, json.dumps(metrics, indent=1))

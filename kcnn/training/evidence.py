@@ -1,4 +1,4 @@
-"""What a page of a run shows of its test: the probabilities of every picture, and small copies of telling ones."""
+"""Evidence of a test for reports: the logits of every image, and thumbnails of the most informative ones."""
 
 import heapq
 import io
@@ -17,17 +17,26 @@ from kcnn import statistics
 from kcnn.atomic_io import replace_atomically
 
 FILE = "test.npz"
-SIDE = 96  # pixels of a small copy, the longer side
-CELL, MOST = 12, 480  # small copies of each pair of true and said class, and of all
-WHOLE = 12  # pictures of the most confident mistakes at the network's own size
+THUMBNAIL_SIZE = 96  # pixels of the longer side
+PER_CELL, MAX_SAMPLES = 12, 480  # thumbnails of each cell of the confusion matrix, and in all
+MAX_MISTAKES = 12  # most confident errors that are kept at the network's input size
 
 
 @dataclass(frozen=True)
 class ImageSample:
-    """A test picture that is shown: its place in the split, its classes, and how sure the network was."""
+    """Hold a test image to show.
+
+    Attributes:
+        index: Its position in the split.
+        truth: Its class; -1 for multi-label data.
+        predicted: The predicted class; 0 or 1 for multi-label data.
+        confidence: Probability of the prediction.
+        correct: Whether the prediction is correct.
+        jpeg: A thumbnail.
+    """
 
     index: int
-    truth: int  # -1 where a picture may have several labels
+    truth: int
     predicted: int
     confidence: float
     correct: bool
@@ -36,101 +45,134 @@ class ImageSample:
 
 @dataclass(frozen=True)
 class TestEvidence:
-    """Logits (images, classes) and labels of the test split, each once and in order; what is shown of it."""
+    """Hold the logits of the test split, and the images to show.
+
+    Attributes:
+        logits: (images, classes), in the order of the split.
+        truth: Labels.
+        samples: Images to show.
+        mistakes: Pixels of the most confident errors, the most confident first.
+    """
 
     logits: np.ndarray
     truth: np.ndarray
     samples: Sequence[ImageSample] = ()
-    mistakes: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1, 1), "uint8"))  # pixels, the surest first
+    mistakes: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1, 1), "uint8"))
 
 
-def gather_evidence(model: Any, batches: Any, card: Mapping[str, Any]) -> TestEvidence:
-    """One pass over the test batches."""
+def gather_evidence(model: Any, batches: Any, metadata: Mapping[str, Any]) -> TestEvidence:
+    """Predict the test batches in one pass, and select the images to show.
+
+    Args:
+        model: The model.
+        batches: (images, labels) of the test split.
+        metadata: Of the model.
+
+    Returns:
+        The evidence.
+    """
     logits, truth = [], []
     cells: dict[tuple[int, int], list[Any]] = {}
-    whole: list[Any] = []
+    errors: list[Any] = []
     index = 0
     for images, labels in batches:
-        pixels = np.asarray(images)  # on JAX TensorFlow's tensors are none
+        pixels = np.asarray(images)  # Keras on JAX takes no TensorFlow tensors
         logits.append(np.asarray(model.predict_on_batch(pixels)))
         truth.append(keras.ops.convert_to_numpy(labels))
-        found = statistics.to_probabilities(logits[-1], card)
-        said = statistics.predict_labels(found, card)
-        right = statistics.is_correct(said, truth[-1])
-        sure = np.maximum(found, 1 - found).min(axis=-1) if card.get("multi_label") else found.max(axis=-1)
+        probabilities = statistics.to_probabilities(logits[-1], metadata)
+        predicted = statistics.predict_labels(probabilities, metadata)
+        correct = statistics.is_correct(predicted, truth[-1])
+        is_single_label = predicted.ndim == 1
+        if metadata.get("multi_label"):
+            confidence = np.maximum(probabilities, 1 - probabilities).min(axis=-1)
+        else:
+            confidence = probabilities.max(axis=-1)
         for row in range(len(pixels)):
-            single = said.ndim == 1
-            cell = (int(truth[-1][row]), int(said[row])) if single else (-1, int(right[row]))
-            one = (float(sure[row]), -index, bool(right[row]), pixels[row])
-            _keep(cells.setdefault(cell, []), one, CELL if single else 5 * CELL)
-            if not right[row]:
-                _keep(whole, one, WHOLE)
+            cell = (int(truth[-1][row]), int(predicted[row])) if is_single_label else (-1, int(correct[row]))
+            image = (float(confidence[row]), -index, bool(correct[row]), pixels[row])
+            _push(cells.setdefault(cell, []), image, PER_CELL if is_single_label else 5 * PER_CELL)
+            if not correct[row]:
+                _push(errors, image, MAX_MISTAKES)
             index += 1
-    chosen = sorted(
-        ((*one, cell) for cell, some in cells.items() for one in some), key=lambda one: (one[2], -one[0], -one[1])
+    candidates = sorted(
+        ((*image, cell) for cell, heap in cells.items() for image in heap),
+        key=lambda image: (image[2], -image[0], -image[1]),  # errors first, then by confidence
     )
-    shown = [
-        ImageSample(-place, cell[0], cell[1], sure, right, _jpeg(picture))
-        for sure, place, right, picture, cell in chosen[:MOST]
+    samples = [
+        ImageSample(-negative_index, cell[0], cell[1], confidence, correct, _thumbnail(pixels))
+        for confidence, negative_index, correct, pixels, cell in candidates[:MAX_SAMPLES]
     ]
-    mistakes = [one[3] for one in sorted(whole, key=lambda one: (-one[0], -one[1]))]
+    mistakes = [image[3] for image in sorted(errors, key=lambda image: (-image[0], -image[1]))]
     return TestEvidence(
         np.concatenate(logits),
         np.concatenate(truth),
-        shown,
+        samples,
         np.stack(mistakes).clip(0, 255).astype("uint8") if mistakes else np.zeros((0, 1, 1, 1), "uint8"),
     )
 
 
-def _keep(heap: list[Any], one: tuple[float, int, bool, Any], most: int) -> None:
-    """Put one on a heap of the surest; no two have the same place, so pictures are never compared."""
-    if len(heap) < most:
-        heapq.heappush(heap, one)
+def _push(heap: list[Any], image: tuple[float, int, bool, Any], size: int) -> None:
+    """Push an image on a heap of the most confident; no two have the same index, so pixels are never compared."""
+    if len(heap) < size:
+        heapq.heappush(heap, image)
     else:
-        heapq.heappushpop(heap, one)
+        heapq.heappushpop(heap, image)
 
 
-def _jpeg(pixels: np.ndarray) -> bytes:
-    """A small copy of a picture (rows, columns, channels), 0..255; of other than 3 channels the mean."""
+def _thumbnail(pixels: np.ndarray) -> bytes:
+    """A small JPEG of an image (rows, columns, channels), 0..255; the mean of channels unless there are 3."""
     rows, columns = pixels.shape[:2]
-    share = SIDE / max(rows, columns)
-    size = (max(1, round(columns * share)), max(1, round(rows * share)))
-    flat = pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1)
-    small = cv2.resize(np.ascontiguousarray(flat, "float32"), size, interpolation=cv2.INTER_AREA)
-    text = io.BytesIO()
-    Image.fromarray(small.clip(0, 255).astype("uint8")).save(text, "JPEG", quality=80)
-    return text.getvalue()
+    scale = THUMBNAIL_SIZE / max(rows, columns)
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    values = pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1)
+    small = cv2.resize(np.ascontiguousarray(values, "float32"), size, interpolation=cv2.INTER_AREA)
+    buffer = io.BytesIO()
+    Image.fromarray(small.clip(0, 255).astype("uint8")).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
 
 
-def save_evidence(out: Path, found: TestEvidence) -> None:
-    """test.npz: arrays alone, so that reading it runs no code."""
+def save_evidence(out: Path, evidence: TestEvidence) -> None:
+    """Write test.npz: arrays alone, so that reading it runs no code."""
+    samples = evidence.samples
     with replace_atomically(out / FILE) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
-            logits=found.logits.astype("float32"),
-            truth=found.truth,
-            shown=np.array([(s.index, s.truth, s.predicted, s.correct) for s in found.samples], "int64").reshape(-1, 4),
-            sure=np.array([s.confidence for s in found.samples], "float32"),
-            lengths=np.array([len(s.jpeg) for s in found.samples], "int64"),
-            jpegs=np.frombuffer(b"".join(s.jpeg for s in found.samples), "uint8"),
-            mistakes=found.mistakes,
+            logits=evidence.logits.astype("float32"),
+            truth=evidence.truth,
+            samples=np.array([(s.index, s.truth, s.predicted, s.correct) for s in samples], "int64").reshape(-1, 4),
+            confidences=np.array([s.confidence for s in samples], "float32"),
+            lengths=np.array([len(s.jpeg) for s in samples], "int64"),
+            jpegs=np.frombuffer(b"".join(s.jpeg for s in samples), "uint8"),
+            mistakes=evidence.mistakes,
         )
 
 
 def read_evidence(folder: Path) -> TestEvidence | None:
-    """What `save` wrote; None where there is none. ValueError where the file is damaged."""
+    """Read what save_evidence wrote.
+
+    Args:
+        folder: Folder of the run.
+
+    Returns:
+        The evidence; None if there is no test.npz.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
     path = folder / FILE
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as held:
-            ends = np.cumsum(held["lengths"])
-            jpegs = held["jpegs"].tobytes()
-            parts = [jpegs[end - length : end] for end, length in zip(ends, held["lengths"], strict=True)]
-            shown = [
-                ImageSample(int(index), int(truth), int(said), float(sure), bool(right), jpeg)
-                for (index, truth, said, right), sure, jpeg in zip(held["shown"], held["sure"], parts, strict=True)
+        with np.load(path, allow_pickle=False) as arrays:
+            ends = np.cumsum(arrays["lengths"])
+            content = arrays["jpegs"].tobytes()
+            jpegs = [content[end - length : end] for end, length in zip(ends, arrays["lengths"], strict=True)]
+            samples = [
+                ImageSample(int(index), int(truth), int(predicted), float(confidence), bool(correct), jpeg)
+                for (index, truth, predicted, correct), confidence, jpeg in zip(
+                    arrays["samples"], arrays["confidences"], jpegs, strict=True
+                )
             ]
-            return TestEvidence(held["logits"], held["truth"], shown, held["mistakes"])
+            return TestEvidence(arrays["logits"], arrays["truth"], samples, arrays["mistakes"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged ({error}); train again, or remove it") from None

@@ -1,4 +1,4 @@
-"""Which layers move: the head, stages by their stride, or layers by globs; set in a flat Keras model."""
+"""Freeze layers of a flat Keras model: the backbone, stages by their stride, or layers by globs."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from kcnn.architectures.spec import summary
-from kcnn.graph.names import suggest
+from kcnn.graph.names import unknown, unknown_layer
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.from_keras import from_keras
 from kcnn.training.phases import BATCH_NORM_MODES
@@ -16,95 +16,136 @@ HEAD = "head"
 
 
 def group_by_stage(model: Any) -> dict[str, int | None]:
-    """The stage of each layer that has weights, by name and in order; None in the head.
+    """Return the stage of each layer that has weights, by name and in order.
 
-    Stage k has output stride 2**k; the head is what stands behind the last tensor with rows and columns.
+    Args:
+        model: A flat Keras model.
+
+    Returns:
+        Stage k has output stride 2**k; None is the head, all layers behind the last tensor with rows and columns.
     """
-    drawing = from_keras(model)
-    body = {sketch.name for sketch in topological_order(drawing.features)}
-    stages = {row.name: row.stage for row in summary(drawing)}
-    named = {layer.name: layer for layer in model.layers if layer.weights}
-    return {name: stages[name] if name in body else None for name in stages if name in named}
+    graph = from_keras(model)
+    backbone = {tensor.name for tensor in topological_order(graph.features)}
+    stages = {row.name: row.stage for row in summary(graph)}
+    weighted = {layer.name for layer in model.layers if layer.weights}
+    return {name: stages[name] if name in backbone else None for name in stages if name in weighted}
 
 
 def freeze(model: Any, trainable: str | int | Sequence[str] = HEAD, *, batch_norm: str = "frozen") -> Any:
-    """Let only `train` of a model move (see Phase), and return it; to be called before compile.
+    """Freeze all layers of a model but some; call it before compile.
 
-    ValueError for a word that fits no layer, with those there are; for a model inside the model.
+    Args:
+        model: A flat Keras model.
+        trainable: What trains: "head", "all", a number of stages (the last ones and the head), or globs of layers.
+        batch_norm: "frozen" or "adapt": see TrainingPhase.
+
+    Returns:
+        The model.
+
+    Raises:
+        UnknownNameError: No layer matches, or the mode of batch norms is unknown.
+        ValueError: The model has fewer stages, or contains another model.
     """
     if batch_norm not in BATCH_NORM_MODES:
-        raise ValueError(f"norms is one of {', '.join(BATCH_NORM_MODES)}, not {batch_norm!r}")
-    there = _flat(model)
-    moving = _moving(there, trainable)
-    for name, stage in there.items():
+        raise unknown("batch_norm mode", batch_norm, BATCH_NORM_MODES)
+    stages = _stages_of_flat(model)
+    names = _select(stages, trainable)
+    for name, stage in stages.items():
         layer = model.get_layer(name)
         if stage is None or not isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = name in moving
+            layer.trainable = name in names
         elif batch_norm == "frozen":
-            layer.trainable = False  # by which Keras has it compute with its moving statistics
+            layer.trainable = False  # Keras then uses the moving statistics
         else:
             layer.trainable = True
             for variable in (layer.gamma, layer.beta):
                 if variable is not None:
-                    variable.trainable = name in moving
+                    variable.trainable = name in names
     return model
 
 
-def unfreeze(model: Any, stages: int | str | Sequence[str], *, batch_norm: str = "frozen") -> Any:
-    """Let more of a model move: its last `stages` stages and the head, or by globs beside what moves already."""
-    there = _flat(model)
-    now = [name for name in there if _trains(model.get_layer(name))]
-    return freeze(model, [*now, *_moving(there, stages)], batch_norm=batch_norm)
+def unfreeze(model: Any, trainable: int | str | Sequence[str], *, batch_norm: str = "frozen") -> Any:
+    """Unfreeze more layers of a model, beside those that train already; call it before compile.
+
+    Args:
+        model: A flat Keras model.
+        trainable: A number of stages (the last ones and the head), or globs of layers.
+        batch_norm: "frozen" or "adapt": see TrainingPhase.
+
+    Returns:
+        The model.
+
+    Raises:
+        UnknownNameError, ValueError: As from freeze.
+    """
+    stages = _stages_of_flat(model)
+    trained = [name for name in stages if _is_trained(model.get_layer(name))]
+    return freeze(model, [*trained, *_select(stages, trainable)], batch_norm=batch_norm)
 
 
 def resolve_lr_multipliers(model: Any, lr_multipliers: Mapping[str, float]) -> dict[str, float]:
-    """The factor to the learning rate of each layer that a glob of `multipliers` fits, by the layer's name."""
-    there = _flat(model) if lr_multipliers else {}
-    return {name: factor for glob, factor in lr_multipliers.items() for name in _fitting(there, glob)}
+    """Return the factor to the learning rate of each layer that a glob matches.
+
+    Args:
+        model: A flat Keras model.
+        lr_multipliers: Factors by globs of layers; the last that matches a layer counts.
+
+    Returns:
+        Factors by the names of layers.
+
+    Raises:
+        UnknownNameError: No layer matches a glob.
+    """
+    stages = _stages_of_flat(model) if lr_multipliers else {}
+    return {name: factor for glob, factor in lr_multipliers.items() for name in _match(stages, glob)}
 
 
-def _flat(model: Any) -> dict[str, int | None]:
+def _stages_of_flat(model: Any) -> dict[str, int | None]:
     inner = next((layer for layer in model.layers if isinstance(layer, keras.Model)), None)
     if inner is not None:
         raise ValueError(
-            f"{model.name!r} is not flat: {inner.name!r} is a model inside it, whose layers have no stages here; "
-            "kcnn.fine_tuning.new_head takes that one and gives it a head"
+            f"{model.name!r} is not flat: it contains the model {inner.name!r}, whose layers have no stages; "
+            "replace its head with kcnn.fine_tuning.replace_head, which returns a flat model"
         )
     return group_by_stage(model)
 
 
-def _moving(there: Mapping[str, int | None], train: str | int | Sequence[str]) -> set[str]:
-    if train == "all":
-        return set(there)
-    if isinstance(train, int):
-        stages = sorted({stage for stage in there.values() if stage is not None})
-        if not 0 <= train <= len(stages):
-            raise ValueError(f"{train} stages are to train, and there are {len(stages)} with weights: {_said(stages)}")
-        last = set(stages[len(stages) - train :])
-        return {name for name, stage in there.items() if stage is None or stage in last}
-    return {name for glob in ([train] if isinstance(train, str) else train) for name in _fitting(there, glob)}
+def _select(stages: Mapping[str, int | None], trainable: str | int | Sequence[str]) -> set[str]:
+    """The layers that a value of `trainable` means."""
+    if trainable == "all":
+        return set(stages)
+    if isinstance(trainable, int):
+        numbers = _stage_numbers(stages)
+        if not 0 <= trainable <= len(numbers):
+            raise ValueError(
+                f"cannot train {trainable} stages: {len(numbers)} have weights ({', '.join(_stage_names(stages))})"
+            )
+        last = set(numbers[len(numbers) - trainable :])
+        return {name for name, stage in stages.items() if stage is None or stage in last}
+    globs = [trainable] if isinstance(trainable, str) else trainable
+    return {name for glob in globs for name in _match(stages, glob)}
 
 
-def _fitting(there: Mapping[str, int | None], glob: str) -> list[str]:
-    """The layers of a glob, of "head", or of a stage by its stride, as in kcnn.draw's taps."""
-    found = [name for name in there if fnmatchcase(name, glob)]
-    if not found and glob == HEAD:
-        found = [name for name, stage in there.items() if stage is None]
-    if not found and glob.startswith("stage") and glob[5:].isdigit():
-        found = [name for name, stage in there.items() if stage == int(glob[5:])]
-    if not found:
-        stages = sorted({stage for stage in there.values() if stage is not None})
-        raise ValueError(
-            f"no layer with weights fits {glob!r}; there are {HEAD!r}, {_said(stages)}, and by name "
-            f"{', '.join(suggest(glob.replace('*', ''), there, 4))}"
-        )
-    return found
+def _match(stages: Mapping[str, int | None], glob: str) -> list[str]:
+    """The layers that a glob, "head" or a stage ("stage3") matches."""
+    names = [name for name in stages if fnmatchcase(name, glob)]
+    if not names and glob == HEAD:
+        names = [name for name, stage in stages.items() if stage is None]
+    if not names and glob.startswith("stage") and glob[5:].isdigit():
+        names = [name for name, stage in stages.items() if stage == int(glob[5:])]
+    if not names:
+        raise unknown_layer(glob, [HEAD, *_stage_names(stages), *stages])
+    return names
 
 
-def _said(stages: Sequence[int]) -> str:
-    return ", ".join(f"'stage{k}'" for k in stages)
+def _stage_numbers(stages: Mapping[str, int | None]) -> list[int]:
+    return sorted({stage for stage in stages.values() if stage is not None})
 
 
-def _trains(layer: Any) -> bool:
-    """Whether a gradient moves it; the shift and scale of a norm that only adapts stand still."""
+def _stage_names(stages: Mapping[str, int | None]) -> list[str]:
+    return [f"stage{number}" for number in _stage_numbers(stages)]
+
+
+def _is_trained(layer: Any) -> bool:
+    """Whether gradients change a layer; scale and shift of a batch norm that only adapts are not trained."""
     return any(variable.trainable for variable in layer.trainable_variables)

@@ -1,4 +1,4 @@
-"""What is to be trained, settled, and how Keras is told: the model, its optimizer, loss and metrics, and its fit."""
+"""A training run that is ready to start, and how Keras runs it: the model, its optimizer, loss and metrics, and fit."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -8,40 +8,57 @@ from typing import Any
 
 import keras
 
+from kcnn.architectures.spec import ModelSpec
 from kcnn.building import build
 from kcnn.data import ImageDataset
 from kcnn.graph.graph import Graph
-from kcnn.training import callbacks as watch
 from kcnn.training import devices, feature_cache, losses, optimizers, run_directory
-from kcnn.training import precision as precisions
+from kcnn.training.callbacks import Checkpointer, StopOnNonFinite
+from kcnn.training.config import TrainConfig
 from kcnn.training.freezing import freeze, resolve_lr_multipliers
-from kcnn.training.phases import TrainingPhase
+from kcnn.training.precision import apply_policy
 from kcnn.training.recipes import Recipe
 from kcnn.weights import PartialWeightsWarning, load_into_graph
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What is to be trained, settled: the request by which its folder is known, and what follows from it."""
+    """Hold everything that a training run needs.
+
+    Attributes:
+        out: Folder of the run.
+        request: What distinguishes the run from others; checkpoints hold its hash.
+        spec: The network, and its pretrained weights.
+        config: The training.
+        graph: The traced network.
+        data: The data.
+        policy: The dtype policy.
+        strategy: Of tf.distribute; None on other backends.
+        callbacks: Keras callbacks of the caller.
+        log: Called with each message for a person.
+        cached_layer: The layer whose outputs the data has in place of images; None for images.
+    """
 
     out: Path
     request: Mapping[str, Any]
+    spec: ModelSpec
+    config: TrainConfig
     graph: Graph
     data: ImageDataset
-    recipe: Recipe
     policy: str
-    strategy: Any  # of tf.distribute; None on other backends
-    seed: int
+    strategy: Any
     callbacks: Sequence[keras.callbacks.Callback]
     log: Callable[[str], None]
-    weights: str | None = None  # to start from: a file, or published ones
-    head: bool = True  # whether they bring the classifier too
-    phase: TrainingPhase | None = None  # what trains; None for everything
-    cut: str | None = None  # the layer whose outputs the data has in the place of pictures
+    cached_layer: str | None = None
 
     @property
-    def chief(self) -> bool:
-        """Whether this process writes the files of the run, as one of several workers does."""
+    def recipe(self) -> Recipe:
+        """The recipe with all overrides applied."""
+        return self.config.resolved_recipe
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is worker 0 (the chief), which writes the files of the run."""
         return devices.worker_position(self.strategy)[0] == 0
 
     @property
@@ -51,97 +68,120 @@ class TrainJob:
         return self.out / run_directory.CHECKPOINTS / (f"worker-{number}" if workers > 1 else "")
 
     @property
-    def run(self) -> str:
+    def request_hash(self) -> str:
+        """The hash of the request."""
         return run_directory.hash_request(self.request)
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step of the whole training, counted from 0."""
-        found = self.schedule
-        return float(keras.ops.convert_to_numpy(found(step))) if callable(found) else found
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step of the run, counted from 0."""
+        schedule = self.schedule
+        return float(keras.ops.convert_to_numpy(schedule(step))) if callable(schedule) else schedule
 
     @property
     def schedule(self) -> Any:
-        """The learning rate over all steps, as Keras' optimizers take it."""
+        """The learning-rate schedule over all steps, or a constant learning rate."""
         recipe, steps = self.recipe, self.data.steps * self.recipe.epochs
         return optimizers.schedule(
-            recipe.schedule, self.peak_rate, steps, warmup=recipe.warmup, milestones=recipe.milestones
+            recipe.schedule, self.peak_learning_rate, steps, warmup=recipe.warmup, milestones=recipe.milestones
         )
 
     @property
-    def peak_rate(self) -> float:
-        """The highest learning rate; that of SGD shrinks with a batch that had to (arXiv:1706.02677)."""
-        fitted = self.data.batch_size / self.recipe.batch_size if self.recipe.optimizer == "sgd" else 1.0
-        return self.recipe.learning_rate * fitted
+    def peak_learning_rate(self) -> float:
+        """The peak learning rate; SGD's is scaled with a batch size that had to shrink (arXiv:1706.02677)."""
+        scale = self.data.batch_size / self.recipe.batch_size if self.recipe.optimizer == "sgd" else 1.0
+        return self.recipe.learning_rate * scale
 
     def make_checkpointer(
-        self, rows: list[dict[str, float]], *, best: Callable[[], None] = lambda: None
-    ) -> watch.Checkpointer:
-        """What keeps the state after each epoch, on from `rows`; `best` is called with each best one."""
+        self, rows: list[dict[str, float]], *, save_best: Callable[[], None] = lambda: None
+    ) -> Checkpointer:
+        """Return the callback that writes history and state after each epoch.
+
+        Args:
+            rows: The history so far; it grows.
+            save_best: Called after each epoch that is the best so far.
+
+        Returns:
+            The callback.
+        """
         data = self.data
-        return watch.Checkpointer(
+        return Checkpointer(
             rows,
-            states=self.checkpoint_folder,
-            run=self.run,
+            folder=self.checkpoint_folder,
+            request_hash=self.request_hash,
             images=data.steps * min(data.batch_size, len(data.splits["train"])),
             batch_size=data.batch_size,
-            rate=lambda epoch: self.rate((epoch + 1) * data.steps - 1),
+            learning_rate=lambda epoch: self.learning_rate((epoch + 1) * data.steps - 1),
             patience=self.recipe.patience,
-            out=self.out if self.chief else None,
-            best=best,
-            about=run_directory.library_versions(),
+            out=self.out if self.is_chief else None,
+            save_best=save_best,
+            versions=run_directory.library_versions(),
         )
 
 
 def initialize_model(job: TrainJob) -> Any:
-    """The model at the start of the training, not compiled: initial or given weights, frozen as the phase has it."""
-    model = build(job.graph, seed=job.seed)
-    if job.weights is not None:
+    """Return the model at the start of the run, not compiled, in float32 on one device.
+
+    Args:
+        job: The run.
+
+    Returns:
+        The model with initial or pretrained weights, and frozen as the training phase has it.
+
+    Raises:
+        ValueError: The pretrained weights do not fit.
+    """
+    model = build(job.graph, seed=job.config.seed)
+    if job.spec.weights is not None:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error", PartialWeightsWarning)  # what a training starts from is no guess
-                load_into_graph(model, job.graph, job.weights, strict=True, with_head=job.head)
+                warnings.simplefilter("error", PartialWeightsWarning)  # a run never starts from weights that half fit
+                load_into_graph(model, job.graph, job.spec.weights, strict=True, with_head=job.config.load_head)
         except PartialWeightsWarning as error:
-            raise ValueError(
-                f"{error}; a training starts from weights that fit, so give those of this network"
-            ) from None
-    if job.phase:
-        freeze(model, job.phase.trainable, batch_norm=job.phase.batch_norm)
+            raise ValueError(f"{error}; training needs weights that fit: use weights of this network") from None
+    if job.config.phase:
+        freeze(model, job.config.phase.trainable, batch_norm=job.config.phase.batch_norm)
     return model
 
 
 def build_training_model(job: TrainJob) -> Any:
-    """What is trained: that model, or what of it stands behind cached features, in the precision asked for."""
-    with precisions.apply_policy(job.policy), devices.scope(job.strategy):
+    """Return the compiled model that trains: the model, or its part behind cached features, in the dtype policy."""
+    with apply_policy(job.policy), devices.scope(job.strategy):
         model = initialize_model(job)
-        factors = resolve_lr_multipliers(model, job.phase.lr_multipliers) if job.phase else {}
-        if job.cut:
-            model = feature_cache.build_head(model, job.cut)
-        devices.prepare(job.strategy, model)
-        compile_model(model, job, factors)
+        phase = job.config.phase
+        multipliers = resolve_lr_multipliers(model, phase.lr_multipliers) if phase else {}
+        if job.cached_layer:
+            model = feature_cache.build_head(model, job.cached_layer)
+        devices.synchronize_replicas(job.strategy, model)
+        compile_model(model, job, multipliers)
     return model
 
 
-def copy_weights(model: Any, whole: Any) -> None:
-    """Give the layers of a whole model the weights that those of the trained one have."""
-    for layer in model.layers:
+def copy_weights(source: Any, target: Any) -> None:
+    """Copy the weights of each layer to the layer of the same name in another model."""
+    for layer in source.layers:
         if layer.weights:
-            whole.get_layer(layer.name).set_weights(layer.get_weights())
+            target.get_layer(layer.name).set_weights(layer.get_weights())
 
 
-def compile_model(model: Any, job: TrainJob, factors: Mapping[str, float] | None = None) -> None:
-    """Give a model the optimizer, loss and metrics of the recipe; `factors` to the learning rate by layers."""
+def compile_model(model: Any, job: TrainJob, lr_multipliers: Mapping[str, float] | None = None) -> None:
+    """Compile a model with the optimizer, loss and metrics of the recipe.
+
+    Args:
+        model: The model.
+        job: The run.
+        lr_multipliers: Factors to the learning rate by the names of layers.
+    """
     recipe, data = job.recipe, job.data
-    rate = job.schedule
     shared: dict[str, Any] = {
         "weight_decay": recipe.weight_decay,
         "clip_global_norm": recipe.clip_global_norm,
         "ema_momentum": recipe.ema_momentum,
-        "lr_multipliers": factors,
+        "lr_multipliers": lr_multipliers,
     }
     if recipe.optimizer == "sgd":
-        optimizer = optimizers.sgd(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
+        optimizer = optimizers.sgd(job.schedule, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
     else:
-        optimizer = optimizers.adamw(rate, **shared)
+        optimizer = optimizers.adamw(job.schedule, **shared)
     weights = (
         losses.balance_class_weights(data.splits["train"].labels, len(data.classes)) if recipe.class_weights else None
     )
@@ -154,24 +194,39 @@ def compile_model(model: Any, job: TrainJob, factors: Mapping[str, float] | None
     )
 
 
-def fit_epochs(model: Any, job: TrainJob, first: int, last: int, keeper: keras.callbacks.Callback) -> None:
-    """Keras' fit over whole epochs; averages of the weights take their place in validation."""
+def fit_epochs(model: Any, job: TrainJob, first: int, last: int, checkpointer: keras.callbacks.Callback) -> None:
+    """Train complete epochs with Keras' fit; validation uses averaged weights where the recipe has them.
+
+    Args:
+        model: The compiled model.
+        job: The run.
+        first: The epoch to start with, counted from 0.
+        last: The epoch to end before.
+        checkpointer: From TrainJob.make_checkpointer.
+
+    Raises:
+        NonFiniteLossError: The loss is not finite.
+    """
     data, recipe = job.data, job.recipe
-    swap = [keras.callbacks.SwapEMAWeights()] if recipe.ema_momentum else []
+    averaging = [keras.callbacks.SwapEMAWeights()] if recipe.ema_momentum else []
     model.fit(
         devices.distribute_training(job.strategy, data, first, last, recipe.augmentation),
         steps_per_epoch=data.steps,
         initial_epoch=first,
         epochs=last,
         **devices.distribute_validation(job.strategy, data),
-        callbacks=[watch.StopOnNonFinite(), *swap, keeper, *job.callbacks],
-        shuffle=False,  # the data comes shuffled
+        callbacks=[StopOnNonFinite(), *averaging, checkpointer, *job.callbacks],
+        shuffle=False,  # the data is shuffled already
         verbose=0,
     )
 
 
 class averaged_weights:  # noqa: N801 - reads as a verb
-    """While it lasts, averages of the weights stand in their place, where the optimizer keeps some."""
+    """Replace the weights of a model by their averages meanwhile, where the optimizer has averages.
+
+    Args:
+        model: The compiled model.
+    """
 
     def __init__(self, model: Any):
         optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
@@ -189,7 +244,7 @@ class averaged_weights:  # noqa: N801 - reads as a verb
 
 
 def set_step(model: Any, step: int) -> None:
-    """Set the optimizer's count of steps, by which schedules go; another batch size makes it another."""
+    """Set the optimizer's count of steps, which its schedule reads; it depends on the batch size."""
     for optimizer in (model.optimizer, getattr(model.optimizer, "inner_optimizer", None)):
         if optimizer is not None:
             optimizer.iterations.assign(step)

@@ -1,4 +1,4 @@
-"""What a training consists of: a record of every choice, three tried sets, and changes by name."""
+"""Training hyperparameters: the record of them, three tested recipes, and overrides by name. No Keras here."""
 
 import dataclasses
 import math
@@ -7,31 +7,46 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kcnn.augment import Augmentation
+from kcnn.graph.names import unknown
 
-OPTIMIZERS = ("sgd", "adamw")  # the second without weight decay is Adam
+OPTIMIZERS = ("sgd", "adamw")  # adamw without weight decay is Adam
 SCHEDULES = ("cosine", "step", "constant")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: Keras' optimizers and schedules, and what is done to images and labels.
+    """Define how a network is trained: optimizer, learning-rate schedule, regularization and data augmentation.
 
-    `warm_up` and `drops` are shares of all steps: the learning rate rises from 0 over the first, and
-    the schedule "step" divides it by 10 at each of the second. `weight_decay` spares biases and
-    norms. `clip` bounds the norm of all gradients together, `ema` is the momentum of an average of
-    the weights that is tested and saved in their place, `patience` the epochs without a new best
-    validation accuracy after which training stops; each is off at 0. `class_weights` "balanced"
-    gives every class the same part in the loss. ValueError for what is none of that.
+    Args:
+        epochs: Number of epochs.
+        batch_size: Images per step, over all devices.
+        optimizer: "sgd" or "adamw".
+        learning_rate: Peak of the schedule.
+        schedule: "cosine", "step" or "constant".
+        warmup: Fraction of all steps over which the learning rate rises from 0.
+        milestones: Fractions of all steps at which the schedule "step" divides the learning rate by 10.
+        momentum: Of SGD.
+        nesterov: Whether SGD uses Nesterov momentum.
+        weight_decay: Of kernels; biases and norms are exempt.
+        clip_global_norm: Bound of the norm of all gradients together; 0 for none.
+        label_smoothing: Fraction of each label that is spread over all classes.
+        class_weights: "balanced" gives each class the same weight in the loss.
+        ema_momentum: Momentum of an average of the weights, which is evaluated and saved in place of them; 0 for none.
+        patience: Early stopping: epochs without a new best validation accuracy; 0 for none.
+        augmentation: Data augmentation.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     epochs: int = 10
     batch_size: int = 32
     optimizer: str = "adamw"
-    learning_rate: float = 1e-3  # at its highest
+    learning_rate: float = 1e-3
     schedule: str = "cosine"
     warmup: float = 0.05
     milestones: tuple[float, ...] = (0.5, 0.75)
-    momentum: float = 0.9  # of SGD
+    momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 0.0
     clip_global_norm: float = 0.0
@@ -43,15 +58,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
-        wants = (
+        checks = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
             ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
-            ("warmup", 0 <= self.warmup < 1, "a share of all steps, from 0 up to 1"),
-            ("milestones", all(0 < share < 1 for share in self.milestones), "shares of all steps between 0 and 1"),
-            ("milestones", list(self.milestones) == sorted(set(self.milestones)), "in rising order"),
+            ("warmup", 0 <= self.warmup < 1, "a fraction of all steps, from 0 up to 1"),
+            ("milestones", all(0 < one < 1 for one in self.milestones), "fractions of all steps between 0 and 1"),
+            ("milestones", list(self.milestones) == sorted(set(self.milestones)), "in ascending order"),
             ("momentum", 0 <= self.momentum < 1, "from 0 up to 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0"),
             ("clip_global_norm", self.clip_global_norm >= 0, "at least 0"),
@@ -60,13 +75,22 @@ class Recipe:
             ("ema_momentum", 0 <= self.ema_momentum < 1, "from 0 up to 1"),
             ("patience", self.patience >= 0, "at least 0"),
         )
-        for name, holds, wanted in wants:
+        for name, holds, expected in checks:
             if not holds:
-                raise ValueError(f"{name} must be {wanted}, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
-    def asdict(self) -> dict[str, Any]:
-        """Every choice by name, as JSON has it; those of the augmentation under its name."""
+    def to_json(self) -> dict[str, Any]:
+        """Return every field as JSON values; those of the augmentation under its name."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe that `to_json` wrote.
+
+        Raises:
+            UnknownNameError: A field is unknown.
+        """
+        return get_recipe(cls(), {**{k: v for k, v in values.items() if k != "augmentation"}, **values["augmentation"]})
 
     def diff(self, other: "Recipe") -> dict[str, Any]:
         """Return the fields of this recipe and its augmentation that differ from another's."""
@@ -74,17 +98,12 @@ class Recipe:
         values = ((f.name, getattr(a, f.name), getattr(b, f.name)) for a, b in pairs for f in dataclasses.fields(a))
         return {name: here for name, here, there in values if here != there and name != "augmentation"}
 
-    @classmethod
-    def fromdict(cls, told: Mapping[str, Any]) -> "Recipe":
-        """The recipe that `asdict` told of, with or without JSON in between."""
-        return get_recipe(cls(), {**{k: v for k, v in told.items() if k != "augmentation"}, **told["augmentation"]})
-
 
 RECIPES = {
-    # Adam for a first look: what `kcnn train` does when nobody says otherwise.
+    # Adam for a first look: the default of `kcnn train`.
     "quick": Recipe(),
     # The training of CIFAR-10 in the ResNet paper (arXiv:1512.03385, section 4.2): 64,000 steps of 128 images,
-    # the rate divided by 10 after 32,000 and 48,000, images shifted by up to 4 pixels and mirrored.
+    # the learning rate divided by 10 after 32,000 and 48,000, images padded by 4 pixels, cropped and flipped.
     "paper": Recipe(
         epochs=182,
         batch_size=128,
@@ -96,7 +115,7 @@ RECIPES = {
         weight_decay=1e-4,
         augmentation=Augmentation(flip=True, crop=4),
     ),
-    # What image classification has added since, for long runs on many images.
+    # Techniques of later papers, for long runs on many images.
     "strong": Recipe(
         epochs=100,
         batch_size=64,
@@ -113,40 +132,46 @@ RECIPES = {
 }
 
 
-def get_recipe(asked: str | Recipe, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe by name or as it is, with fields of it or of its augmentation changed by name; None is a value.
+def get_recipe(recipe: str | Recipe, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Return a recipe with fields overridden.
 
-    LookupError with the names there are; ValueError for a value that does not fit.
+    Args:
+        recipe: A name ("quick", "paper", "strong") or a Recipe.
+        overrides: Fields of the recipe, or of its augmentation, by name.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        UnknownNameError: A recipe or a field is unknown.
+        ValueError: A value is out of range or of another type.
     """
-    if isinstance(asked, str):
-        if asked not in RECIPES:
-            raise LookupError(f"there is no recipe {asked!r}; there are {', '.join(RECIPES)}")
-        asked = RECIPES[asked]
-    changes = changes or {}
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise unknown("recipe", recipe, RECIPES)
+        recipe = RECIPES[recipe]
+    overrides = overrides or {}
     own, inner = ({f.name for f in dataclasses.fields(kind)} for kind in (Recipe, Augmentation))
-    unknown = sorted(set(changes) - own - inner)
-    if unknown:
-        raise LookupError(
-            f"a recipe has no {unknown[0]!r}; it has {', '.join(sorted((own | inner) - {'augmentation'}))}"
-        )
-    for name, value in changes.items():
-        _check(name, value)
-    within = {name: value for name, value in changes.items() if name in inner}
-    augmentation = dataclasses.replace(changes.get("augmentation", asked.augmentation), **within)
-    rest = {name: value for name, value in changes.items() if name in own}
-    return dataclasses.replace(asked, **{**rest, "augmentation": augmentation})
+    for name, value in overrides.items():
+        if name not in own | inner:
+            raise unknown("field of a recipe", name, sorted((own | inner) - {"augmentation"}))
+        _check_type(name, value)
+    of_augmentation = {name: value for name, value in overrides.items() if name in inner}
+    augmentation = dataclasses.replace(overrides.get("augmentation", recipe.augmentation), **of_augmentation)
+    of_recipe = {name: value for name, value in overrides.items() if name in own}
+    return dataclasses.replace(recipe, **{**of_recipe, "augmentation": augmentation})
 
 
-def _check(name: str, value: Any) -> None:
-    """Refuse a value of another kind than a recipe's field has; those of an augmentation are checked by it."""
+def _check_type(name: str, value: Any) -> None:
+    """Refuse a value of another type than the recipe's field has; Augmentation checks its own."""
     if name == "augmentation" and not isinstance(value, Augmentation):
-        raise ValueError(f"augmentation is a kcnn.augment.Augmentation, or its fields by name, not {value!r}")
+        raise ValueError(f"augmentation must be a kcnn.augment.Augmentation, or its fields by name, got {value!r}")
     if name == "milestones" and not (
         isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
     ):
-        raise ValueError(f"drops is a list of shares of all steps such as [0.5, 0.75], not {value!r}")
+        raise ValueError(f"milestones must be a list of fractions of all steps such as [0.5, 0.75], got {value!r}")
     kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
     kind = next((f.type for f in dataclasses.fields(Recipe) if f.name == name), None)
-    fits = kinds.get(kind)
-    if fits and (not isinstance(value, fits) or (isinstance(value, bool) and kind is not bool)):
-        raise ValueError(f"{name} is {getattr(kind, '__name__', kind)}, not {value!r}")
+    allowed = kinds.get(kind)
+    if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool)):
+        raise ValueError(f"{name} must be of type {getattr(kind, '__name__', kind)}, got {value!r}")

@@ -1,4 +1,4 @@
-"""What tells one training from another, and what no training is asked for."""
+"""What distinguishes one training from another, as JSON values, and requests that no training can meet."""
 
 import hashlib
 import json
@@ -13,21 +13,42 @@ from kcnn.data import ImageDataset
 from kcnn.training.config import TrainConfig
 from kcnn.training.recipes import Recipe
 
+SAMPLED_IMAGES = 8  # of the train split, for a fingerprint
 
-def check_request(data: ImageDataset, multi_label: bool, aux: bool, plan: Recipe) -> None:
-    """Refuse what is for pictures of one label each, where they may have several, or takes a validation split."""
-    if plan.patience and "validation" not in data.splits:
-        raise ValueError("patience goes by a validation split, which the data does not have; set patience to 0")
+
+def check_request(data: ImageDataset, multi_label: bool, aux: bool, recipe: Recipe) -> None:
+    """Refuse a request that the data does not allow.
+
+    Args:
+        data: The data.
+        multi_label: Whether multi-label data was requested.
+        aux: Whether auxiliary classifiers were requested.
+        recipe: The recipe.
+
+    Raises:
+        ValueError: Early stopping without a validation split, or single-label options with multi-label data.
+    """
+    if recipe.patience and "validation" not in data.splits:
+        raise ValueError("patience (early stopping) needs a validation split, which the data lacks; set patience to 0")
     if multi_label and not data.multi_label:
-        raise ValueError("multi_label is given, and the data was loaded without it; load it with multi_label=True")
-    one = "auxiliary classifiers" if aux else "class_weights" if plan.class_weights else ""
-    if data.multi_label and one:
-        raise ValueError(f"{one} are for pictures of one label each; leave them out")
+        raise ValueError("multi_label=True, but the data was loaded without it; load it with multi_label=True")
+    single_label = "auxiliary classifiers" if aux else "class_weights" if recipe.class_weights else ""
+    if data.multi_label and single_label:
+        raise ValueError(f"{single_label} need images with one label each, and the data is multi-label; remove them")
 
 
 def make_request(spec: ModelSpec, config: TrainConfig, data: ImageDataset) -> dict[str, Any]:
-    """Return what tells a run from others, as JSON values: spec, config, and facts of the data."""
-    weights = {"weights": describe_weights(spec.weights)} if spec.weights is not None else {}
+    """Return all that distinguishes a run from others, as JSON values: spec, config, and facts of the data.
+
+    Args:
+        spec: The network; classes and input shape are the data's.
+        config: The training.
+        data: The data.
+
+    Returns:
+        The request; config.json and metrics.json hold it, and its hash names the run.
+    """
+    weights = {"weights": identify_weights(spec.weights)} if spec.weights is not None else {}
     request = {
         "spec": {**replace(spec, input_shape=None, classes=None, weights=None).to_json(), **weights},
         "config": replace(config, multi_label=data.multi_label).describe(),
@@ -41,17 +62,18 @@ def make_request(spec: ModelSpec, config: TrainConfig, data: ImageDataset) -> di
     return json.loads(json.dumps(request))
 
 
-def describe_weights(weights: str | Path) -> str:
-    """What tells weights from others: a hash of what a file holds, or the name of published ones."""
+def identify_weights(weights: str | Path) -> str:
+    """Return what distinguishes weights: the checksum of a file, or the name of published ones."""
     path = Path(weights)
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else str(weights)
 
 
 def fingerprint_data(data: ImageDataset) -> str:
-    """What tells data from other data of its name and size: all labels, and some pictures of the train split."""
-    found = hashlib.blake2b(digest_size=8)
-    for word in sorted(data.splits):
-        found.update(data.splits[word].labels.tobytes())
+    """Return a hash of all labels and some images of the train split; it distinguishes data of the same name."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(data.splits):
+        digest.update(data.splits[name].labels.tobytes())
     train = data.splits["train"]
-    found.update(train.full(np.linspace(0, len(train) - 1, min(len(train), 8)).astype("int64"))[0].tobytes())
-    return found.hexdigest()
+    sample = np.linspace(0, len(train) - 1, min(len(train), SAMPLED_IMAGES)).astype("int64")
+    digest.update(train.read_batch(sample)[0].tobytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, its history and results as files, and many of them side by side."""
+"""The folder of a run: its lock, its request, its history and results as files, and lists of runs."""
 
 import csv
 import hashlib
@@ -19,128 +19,152 @@ import kcnn
 from kcnn.atomic_io import write_text
 
 CONFIG, METRICS, HISTORY, CHECKPOINTS = "config.json", "metrics.json", "history.csv", "checkpoints"
-AUDIT = "audit.csv"  # of every tensor that a phase may or may not change
-RESULTS = {  # what pages and tables take from metrics.json
+AUDIT = "audit.csv"  # of every weight in a training phase
+RESULTS = {  # what pages and tables read from metrics.json
     *("request", "accuracy", "correct", "test_images", "per_class", "epochs", "best_epoch", "training_seconds"),
     *("params", "macs", "command", "versions"),
 }
-UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # what of a history no seed fixes
+UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # columns of a history that no seed fixes
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """While it lasts, no other process trains into the folder; ValueError where one does."""
+    """Keep other processes from training into a folder meanwhile.
+
+    Args:
+        folder: It is created where it does not exist.
+
+    Raises:
+        ValueError: Another process trains into it, or it is a file.
+        OSError: It cannot be written to.
+    """
     if folder.is_file():
-        raise ValueError(f"{folder} is a file; give a folder")
+        raise ValueError(f"{folder} is a file; choose a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (path := folder / ".lock").touch()
     except OSError as error:
-        raise type(error)(f"{folder} cannot be written to ({error.strerror}); give another folder") from None
+        raise type(error)(f"cannot write to {folder} ({error.strerror}); choose another folder") from None
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"another process trains into {folder}; wait for it, or give another folder") from None
+        raise ValueError(f"another process trains into {folder}; wait for it, or choose another folder") from None
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):
-            folder.rmdir()  # where a refusal has left it empty
+            folder.rmdir()  # empty after a refusal
 
 
 def claim_folder(folder: Path, request: Mapping[str, Any]) -> int:
-    """Make the folder this request's own, or refuse it where it is another's, a ValueError; the batch size to use.
+    """Write the request into a folder, unless it holds the same request already.
 
-    Another's that has no whole epoch yet is nobody's.
+    A request that has not completed an epoch is replaced.
+
+    Args:
+        folder: Folder of the run.
+        request: From kcnn.training.request.make_request.
+
+    Returns:
+        The batch size to train with: smaller than the recipe's where that did not fit in memory.
+
+    Raises:
+        ValueError: The folder holds another run, or a config.json of something else.
     """
     path = folder / CONFIG
-    there = read_config(folder)
-    if there is None and path.exists():
+    config = read_config(folder)
+    if config is None and path.exists():
         raise ValueError(f"{path} was not written by this version of kcnn; choose another folder, or remove {folder}")
-    if there and hash_request(there["request"]) != hash_request(request):
+    if config and hash_request(config["request"]) != hash_request(request):
         if (folder / HISTORY).exists() or (folder / METRICS).exists():
-            found = diff_requests(there["request"], request)
-            differ = [f"{name} {a!r}, not {b!r}" for name, a, b in found if name not in ("fingerprint", "multi_label")]
-            differ = differ or ["other images or labels"]
-            raise ValueError(f"{folder} holds another run ({'; '.join(differ)}); give another folder, or remove it")
-        there = None
-    if there is None:
+            pairs = diff_requests(config["request"], request)
+            texts = [f"{name} {a!r}, not {b!r}" for name, a, b in pairs if name not in ("fingerprint", "multi_label")]
+            text = "; ".join(texts) or "other images or labels"
+            raise ValueError(f"{folder} holds another run ({text}); choose another folder, or remove it")
+        config = None
+    if config is None:
         size = request["config"]["recipe"]["batch_size"]
-        there = {"request": request, "batch_size": size, "command": command_line(), "versions": library_versions()}
-        write_text(path, json.dumps(there, indent=1))
-    return there["batch_size"]
+        config = {"request": request, "batch_size": size, "command": command_line(), "versions": library_versions()}
+        write_text(path, json.dumps(config, indent=1))
+    return config["batch_size"]
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """What made the run in a folder; None where its config.json is another program's, or is not there."""
+    """Return config.json of a run: request, batch size, command, versions; None if it is missing or not of a run."""
     try:
-        found = json.loads((folder / CONFIG).read_text())
-        whole = {"spec", "config", "data"} <= set(found["request"]) and found["batch_size"]
+        config = json.loads((folder / CONFIG).read_text())
+        is_complete = {"spec", "config", "data"} <= set(config["request"]) and config["batch_size"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return found if whole else None
+    return config if is_complete else None
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The results of a finished run. FileNotFoundError where there are none, ValueError where they are damaged."""
+    """Return metrics.json of a finished run.
+
+    Raises:
+        FileNotFoundError: The run is not finished.
+        ValueError: The file is damaged.
+    """
     path = folder / METRICS
     try:
-        found = json.loads(path.read_text())
+        metrics = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"{folder} holds no finished run: it has no {METRICS}") from None
+        raise FileNotFoundError(f"{folder} holds no finished run: {METRICS} is missing") from None
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); remove {folder}, or train into another folder") from None
-    if not isinstance(found, dict) or not found.keys() >= RESULTS:
-        raise ValueError(f"{path} is not of a run of kcnn's; give another folder")
-    return found
+    if not isinstance(metrics, dict) or not metrics.keys() >= RESULTS:
+        raise ValueError(f"{path} was not written by a training run; choose another folder")
+    return metrics
 
 
 def record_batch_size(folder: Path, batch_size: int) -> None:
-    """Note the batch size that fits into memory, for the next start of the same command."""
+    """Write the batch size that fits in memory to config.json, for the next start of the same command."""
     path = folder / CONFIG
     write_text(path, json.dumps({**(read_config(folder) or {}), "batch_size": batch_size}, indent=1))
 
 
-def diff_requests(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two requests differ: name, value there, value asked for."""
-    found = []
-    for name in sorted({*there, *asked}):
-        a, b = there.get(name), asked.get(name)
+def diff_requests(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Return (name, value in the first, value in the second) for each value that differs, such as "config.seed"."""
+    differences = []
+    for name in sorted({*first, *second}):
+        a, b = first.get(name), second.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += diff_requests(a, b, f"{prefix}{name}.")
+            differences += diff_requests(a, b, f"{prefix}{name}.")
         elif a != b:
-            found.append((prefix + name, a, b))
-    return found
+            differences.append((prefix + name, a, b))
+    return differences
 
 
 def hash_request(request: Mapping[str, Any]) -> str:
-    """A short name for a request: checkpoints carry it, to be told from those of others."""
+    """Return a hash that names a request; checkpoints hold it."""
     return hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def command_line() -> str:
+    """Return the command that started this process."""
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def library_versions() -> dict[str, str]:
-    """Of Python, kcnn, the backend, and the packages that make the numbers."""
+    """Return the versions of Python, kcnn, and the packages that compute, and the backend."""
     import keras
 
     backend = keras.backend.backend()
-    found = {"python": platform.python_version(), "kcnn": kcnn.__version__, "backend": backend}
+    versions = {"python": platform.python_version(), "kcnn": kcnn.__version__, "backend": backend}
     for name in dict.fromkeys(("keras", "numpy", backend, "tensorflow")):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of like fields as CSV, floats to the last digit."""
+    """Return rows as CSV, floats to the last digit."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
@@ -149,7 +173,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
-    """The rows of history.csv, one per epoch; none where there is no such file."""
+    """Return the rows of history.csv, one for each epoch; none if there is no such file."""
     path = folder / HISTORY
     if not path.exists():
         return []
@@ -160,41 +184,58 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run as its folder tells it; the accuracies are None until there are some.
+    """Summarize a run in one row; for multi-label data the accuracies are mean average precisions.
 
-    Where a picture may have several labels, mean average precisions stand in their place.
+    Attributes:
+        name: Folder of the run, relative to the folder that was listed.
+        network: Name of the network.
+        data: Name of the data.
+        recipe: Name of the recipe.
+        seed: The seed.
+        epochs: Epochs of the recipe.
+        completed: Completed epochs.
+        finished: Whether the run was tested.
+        validation: Best validation accuracy so far; None before the first epoch.
+        test: Test accuracy; None before the end.
+        params: Number of parameters; None before the end.
+        seconds: Training time.
     """
 
-    name: str  # of the folder, below the one that was listed
+    name: str
     network: str
     data: str
     recipe: str
     seed: int
     epochs: int
-    done: int
+    completed: int
     finished: bool
-    validation: float | None  # the best so far
+    validation: float | None
     test: float | None
     params: int | None
     seconds: float
 
 
 def list_runs(root: Path) -> list[RunSummary]:
-    """Every run in a folder and the folders below, by path. FileNotFoundError, ValueError where there is none."""
+    """Return every run in a folder and the folders below, by path.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: No folder holds a run.
+    """
     if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root}")
+        raise FileNotFoundError(f"folder {root} does not exist")
     folders = [path.parent for path in sorted(root.rglob(CONFIG)) if read_config(path.parent)]
     if not folders:
-        raise ValueError(f"no run in {root}: none of its folders has a {CONFIG} of kcnn's")
-    return [_summary(one, root) for one in folders]
+        raise ValueError(f"no run in {root}: none of its folders has the {CONFIG} of a training run")
+    return [_summarize(folder, root) for folder in folders]
 
 
-def _summary(folder: Path, root: Path) -> RunSummary:
+def _summarize(folder: Path, root: Path) -> RunSummary:
     request = (read_config(folder) or {})["request"]
     finished = (folder / METRICS).exists()
     results = read_metrics(folder) if finished else {}
     rows = read_history(folder)
-    word = "val_average_precision" if request.get("multi_label") else "val_accuracy"
+    measure = "val_average_precision" if request["multi_label"] else "val_accuracy"
     return RunSummary(
         name=str(folder.relative_to(root)) if folder != root else folder.name,
         network=request["spec"]["network"],
@@ -202,9 +243,9 @@ def _summary(folder: Path, root: Path) -> RunSummary:
         recipe=request["config"]["recipe_name"],
         seed=request["config"]["seed"],
         epochs=request["config"]["recipe"]["epochs"],
-        done=len(rows),
+        completed=len(rows),
         finished=finished,
-        validation=max((row[word] for row in rows if word in row), default=None),
+        validation=max((row[measure] for row in rows if measure in row), default=None),
         test=results.get("mean_average_precision", results.get("accuracy")),
         params=results.get("params"),
         seconds=sum(row["seconds"] for row in rows),

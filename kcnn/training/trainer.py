@@ -1,4 +1,4 @@
-"""A network trained on data into a folder, with Keras' fit; stopped at any time, it goes on where it was."""
+"""Train a network on data into a folder with Keras' fit; an interrupted run is resumed to the same end."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,9 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import keras
@@ -17,11 +19,11 @@ from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
-from kcnn.keras_bridge.saved_models import load_model as load_model
-from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, request
-from kcnn.training import callbacks as watch
-from kcnn.training import precision as precisions
-from kcnn.training import run_directory as folder
+from kcnn.graph.formatting import format_count, format_table
+from kcnn.keras_bridge.saved_models import load_model
+from kcnn.statistics import wilson_interval
+from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, run_directory
+from kcnn.training.callbacks import NonFiniteLossError, is_out_of_patience
 from kcnn.training.config import TrainConfig
 from kcnn.training.job import (
     TrainJob,
@@ -32,23 +34,72 @@ from kcnn.training.job import (
     initialize_model,
     set_step,
 )
+from kcnn.training.precision import resolve_policy
+from kcnn.training.request import check_request, make_request
 
 log = logging.getLogger("kcnn.training")
-CROP_RESIZE_FACTOR = 8 / 7  # of pictures that are cropped at random: 256 pixels for 224, as is customary
+CROP_RESIZE_FACTOR = 8 / 7  # images for random crops are read larger: 256 pixels for 224, as is customary
+RENDER_CURVES = "kcnn.reports.charts:render_curves"  # by name: reports read runs
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training left in its folder."""
+    """Hold the result of a training run. It prints as a table; a notebook shows curves and metrics.
+
+    Attributes:
+        folder: Folder of the run: model.keras, metrics.json, history.csv, plots.
+        metrics: Metrics on the test split, and facts of the run: metrics.json. Empty on workers other than the chief.
+        history: A row for each epoch: history.csv.
+        resumed_epochs: Epochs that were completed before this call.
+    """
 
     folder: Path
     metrics: Mapping[str, Any]
-    history: Sequence[Mapping[str, float]]  # a row per epoch
-    resumed_epochs: int  # epochs that were there already
+    history: Sequence[Mapping[str, float]]
+    resumed_epochs: int
+
+    def __repr__(self) -> str:
+        """Return the title and a table of the metrics."""
+        return f"{self._title}\n{format_table(('metric', 'value'), self._rows(), ('metric', 'value'))}"
+
+    def _repr_html_(self) -> str:
+        curves = []
+        if self.metrics and self.history:
+            curves = resolve_name(RENDER_CURVES)(self.history, self.metrics["best_epoch"])[:2]  # loss and accuracy
+        plots = "".join(f'<div style="display: inline-block; width: 24em">{svg}</div>' for svg in curves)
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._rows())
+        return f"<p><b>{escape(self._title)}</b></p><div>{plots}</div><table>{rows}</table>"
+
+    @property
+    def _title(self) -> str:
+        request = self.metrics.get("request")
+        return f"{request['spec']['network']} on {request['data']}: {self.folder}" if request else str(self.folder)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """The metrics by name, as text."""
+        metrics = self.metrics
+        if not metrics:
+            return [("epochs", str(len(self.history))), ("metrics", "written by worker 0 (the chief)")]
+        is_multi_label = "mean_average_precision" in metrics
+        low, high = wilson_interval(metrics["correct"], metrics["test_images"])
+        precision = [("mean average precision", f"{metrics['mean_average_precision']:.2%}")] if is_multi_label else []
+        return [
+            *precision,
+            (
+                "subset accuracy" if is_multi_label else "test accuracy",
+                f"{metrics['accuracy']:.2%} ({metrics['correct']} of {metrics['test_images']} images, "
+                f"95 % interval {low:.2%} to {high:.2%})",
+            ),
+            ("test loss", f"{metrics['loss']:.4g}"),
+            ("epochs", f"{metrics['epochs']}, best {metrics['best_epoch']}"),
+            ("parameters", f"{metrics['params']:,}"),
+            ("MACs per image", format_count(metrics["macs"])),
+            ("training time", f"{metrics['training_seconds']:.0f} s"),
+        ]
 
 
 class OutOfMemoryError(MemoryError):
-    """A training step did not fit into memory."""
+    """Raised where a training step does not fit in memory."""
 
 
 def train(
@@ -62,11 +113,12 @@ def train(
     progress: Callable[[int, int, int], None] | None = None,
     log: Callable[[str], None] = log.info,
 ) -> TrainResult:
-    """Train a network on data into a folder, by a recipe, and test it once at the end.
+    """Train a network on data into a folder, and test it once at the end.
 
     A folder with an unfinished run of the same request is resumed after its last completed epoch; a finished run is
     returned as it is. On a CPU with TensorFlow, deterministic kernels are switched on for the whole process, so that a
-    seed fixes the history to its last digit. What is frozen by a phase is verified not to have changed by one bit.
+    seed fixes the history to its last digit. Weights that a training phase freezes are verified not to have changed by
+    one bit.
 
     Args:
         network: A name, an Architecture, or a ModelSpec (options, overrides, input_shape, aux, pretrained weights).
@@ -75,36 +127,33 @@ def train(
         out: Folder of the run.
         epochs: Number of epochs, in place of the config's.
         callbacks: Keras callbacks of your own.
-        progress: Called with (images before, total, done) while images are read.
+        progress: Called with (images before, total, completed) while images are read.
         log: Called with each message for a person.
 
     Returns:
         Folder, metrics and history. Of several workers, only worker 0 (the chief) writes and returns metrics.
 
     Raises:
-        UnknownNameError, ValueError, FileNotFoundError: As from kcnn.build and kcnn.data.load; the folder holds
+        UnknownNameError, ValueError, FileNotFoundError: As from kcnn.build and kcnn.data.load; or the folder holds
             another run, or one that an older version of kcnn wrote.
         OSError: The disk is full.
         NonFiniteLossError: The loss is not finite.
         OutOfMemoryError: A step does not fit in memory.
-        RuntimeError: A worker is gone, or replicas disagree.
+        RuntimeError: A worker failed, or replicas disagree.
     """
     config = config or TrainConfig()
     if epochs is not None:
         config = dataclasses.replace(config, epochs=epochs)
-    spec, recipe = to_spec(network), config.resolved_recipe
-    several = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
-    policy = precisions.resolve_policy(config.precision)
-    root = Path(out)
+    spec, recipe, out = to_spec(network), config.resolved_recipe, Path(out)
+    strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
+    policy = resolve_policy(config.precision)
     if recipe.augmentation != Augmentation():
-        _takes_tensorflow("augmentation, which runs in tf.data,")
-    number, workers = devices.worker_position(several)
+        _require_tensorflow("data augmentation")
+    number, workers = devices.worker_position(strategy)
     if config.tensorboard and not number:
-        callbacks = [*callbacks, _tensorboard(root)]
+        callbacks = [*callbacks, _make_tensorboard(out)]
     if config.auto_batch_size and workers > 1:
-        raise ValueError(
-            "auto_batch_size is for one machine: a worker out of memory cannot tell the others; leave it out"
-        )
+        raise ValueError("auto_batch_size works on one machine only; remove it, and set a batch_size that fits")
     if not isinstance(data, ImageDataset):
         spec.check()  # a mistake is reported before data is read
         data = load(
@@ -119,248 +168,262 @@ def train(
     elif spec.input_shape and tuple(spec.input_shape) != tuple(data.input_shape):
         raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(spec.input_shape)}")
     else:
-        data = with_batch_size(data, recipe.batch_size)
-    request.check_request(data, config.multi_label, spec.aux, recipe)
-    devices.check_divisible(several, data)
-    graph = dataclasses.replace(spec, input_shape=data.input_shape, classes=len(data.classes)).trace()
+        data = _with_batch_size(data, recipe.batch_size)
+    check_request(data, config.multi_label, spec.aux, recipe)
+    devices.check_divisible(strategy, data)
+    # weights are loaded by initialize_model: strictly, and without a head where the config has it so
+    traced = dataclasses.replace(spec, input_shape=data.input_shape, classes=len(data.classes), weights=None)
     job = TrainJob(
-        out=root,
-        request=request.make_request(spec, dataclasses.replace(config, precision=policy), data),
-        graph=graph,
+        out=out,
+        request=make_request(spec, dataclasses.replace(config, precision=policy), data),
+        spec=spec,
+        config=config,
+        graph=traced.trace(),
         data=data,
-        recipe=recipe,
         policy=policy,
-        strategy=several,
-        seed=config.seed,
+        strategy=strategy,
         callbacks=callbacks,
         log=log,
-        weights=spec.weights,
-        head=config.load_head,
-        phase=config.phase,
     )
-    with devices.join_workers(several), devices.release_functions():
-        return _claimed(job, config.auto_batch_size, config.cache_features)
+    with devices.join_workers(strategy), devices.release_functions():
+        return _train_in_folder(job)
 
 
-def _claimed(job: TrainJob, auto_batch: bool, cache: bool) -> TrainResult:
-    """Train in a folder that is this request's own and nobody else's meanwhile; halve a batch that does not fit."""
+def _train_in_folder(job: TrainJob) -> TrainResult:
+    """Train in a folder that no other process uses meanwhile; halve a batch size that does not fit in memory."""
     out = job.out
-    with folder.lock_folder(out) if job.chief else contextlib.nullcontext():
-        in_use = folder.claim_folder(out, job.request) if job.chief else 0
-        in_use, *_ = devices.all_gather(job.strategy, in_use)  # the chief's folder counts: others may not see it
-        finished, *_ = devices.all_gather(job.strategy, int((out / folder.METRICS).exists()))
-        if finished:
-            rows = folder.read_history(out) if job.chief else []
-            return TrainResult(out, folder.read_metrics(out) if job.chief else {}, rows, len(rows))
-        make_reproducible(job.seed)
-        job = dataclasses.replace(job, data=with_batch_size(job.data, in_use))
+    with run_directory.lock_folder(out) if job.is_chief else contextlib.nullcontext():
+        batch_size = run_directory.claim_folder(out, job.request) if job.is_chief else 0
+        batch_size, *_ = devices.all_gather(job.strategy, batch_size)  # of the chief: others may not see its folder
+        is_finished, *_ = devices.all_gather(job.strategy, int((out / run_directory.METRICS).exists()))
+        if is_finished:
+            rows = run_directory.read_history(out) if job.is_chief else []
+            return TrainResult(out, run_directory.read_metrics(out) if job.is_chief else {}, rows, len(rows))
+        make_reproducible(job.config.seed)
+        job = dataclasses.replace(job, data=_with_batch_size(job.data, batch_size))
         while True:
             try:
-                return _run(job, cache)
+                return _run(job)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 size, replicas = job.data.batch_size, devices.count_replicas(job.strategy)
                 smaller = size // 2 // replicas * replicas
-                said = f"{size} images of {'x'.join(map(str, job.data.input_shape))} a step do not fit into memory"
-                if not auto_batch or not smaller:
-                    advice = f"; give --batch-size {smaller}, or --auto-batch-size to have it halved until it fits"
-                    raise OutOfMemoryError(said + (advice if smaller else "")) from None
-            job.log(f"{said}: continuing with {smaller}")
-            folder.record_batch_size(out, smaller)
-            job = dataclasses.replace(job, data=with_batch_size(job.data, smaller))
+                shape = "x".join(map(str, job.data.input_shape))
+                message = f"a batch of {size} images of {shape} does not fit in memory"
+                if not job.config.auto_batch_size or not smaller:
+                    advice = f"; use --batch-size {smaller}, or --auto-batch-size to halve it until it fits"
+                    raise OutOfMemoryError(message + (advice if smaller else "")) from None
+            job.log(f"{message}: continuing with {smaller}")
+            run_directory.record_batch_size(out, smaller)
+            job = dataclasses.replace(job, data=_with_batch_size(job.data, smaller))
             gc.collect()
 
 
-def _run(job: TrainJob, cache: bool) -> TrainResult:
-    """Train to the end and write what came of it, from wherever the folder stands."""
-    whole, recipe, out = job, job.recipe, job.out
-    plain = initialize_model(job)  # float32, on one device: what is saved and tested
-    plain.jit_compile = False
-    before, may = (audit.hash_weights(plain), audit.list_trainable(plain)) if job.phase else ({}, set())
-    if job.phase and cache:
-        job = _cached(job, plain)
-    for layer in plain.layers:
-        layer.trainable = True  # a file does not keep that somebody froze a part once
+def _run(job: TrainJob) -> TrainResult:
+    """Train to the end from the newest checkpoint, test, and write the results."""
+    image_job, recipe, out, phase = job, job.recipe, job.out, job.config.phase
+    final = initialize_model(job)  # float32, on one device: the model that is saved and tested
+    final.jit_compile = False
+    before, trainable = (audit.hash_weights(final), audit.list_trainable(final)) if phase else ({}, set())
+    if phase and job.config.cache_features:
+        job = _cache_features(job, final)
+    for layer in final.layers:
+        layer.trainable = True  # a saved model is not frozen
     data = job.data
     model = build_training_model(job)
-    found = restore_newest(job, model)
-    rows = found.history if found else []
-    done = len(rows)
-    if found:
-        job.log(f"resuming from epoch {done} of {recipe.epochs}")
-        if found.versions != folder.library_versions():
-            job.log(f"written by other versions than these: {dict(found.versions)}")
-    plain.update_metadata(classes=list(data.classes), multi_label=data.multi_label, thresholds=None)
+    checkpoint = restore_newest(job, model)
+    rows = checkpoint.history if checkpoint else []
+    completed = len(rows)
+    if checkpoint:
+        job.log(f"resuming from epoch {completed} of {recipe.epochs}")
+        if checkpoint.versions != run_directory.library_versions():
+            job.log(f"the checkpoint was written by other versions: {dict(checkpoint.versions)}")
+    final.update_metadata(classes=list(data.classes), multi_label=data.multi_label, thresholds=None)
 
-    def keep_best() -> None:
+    def save_best() -> None:
         with averaged_weights(model):
-            copy_weights(model, plain)
-        if job.chief:
+            copy_weights(model, final)
+        if job.is_chief:
             with (
                 checkpoints.report_full_disk(job.checkpoint_folder, "best.keras"),
                 replace_atomically(out / "best.keras") as temporary,
             ):
-                plain.save(temporary)
+                final.save(temporary)
 
-    keeper = job.make_checkpointer(rows, best=keep_best)
-    if done < recipe.epochs and not watch.is_out_of_patience(rows, recipe.patience):
-        devices.preflight(job.strategy, model, data)
+    checkpointer = job.make_checkpointer(rows, save_best=save_best)
+    if completed < recipe.epochs and not is_out_of_patience(rows, recipe.patience):
+        devices.check_replicas(job.strategy, model, data)
         try:
-            fit_epochs(model, job, done, recipe.epochs, keeper)
-        except watch.NonFiniteLossError as error:
-            raise _explained(error, job, model) from None
+            fit_epochs(model, job, completed, recipe.epochs, checkpointer)
+        except NonFiniteLossError as error:
+            raise _explain(error, job, model) from None
     else:
         model.optimizer.finalize_variable_values(model.trainable_weights)  # as fit does at its end
-    copy_weights(model, plain)
-    if not job.chief:
-        devices.all_gather(job.strategy, 0)  # its checkpoint is needed until the chief has written all
-        _leave(job)
-        return TrainResult(out, {}, rows, done)
+    copy_weights(model, final)
+    if not job.is_chief:
+        devices.all_gather(job.strategy, 0)  # the checkpoint is needed until the chief has written everything
+        _remove_checkpoints(job)
+        return TrainResult(out, {}, rows, completed)
     if recipe.patience:
-        plain.set_weights(load_model(out / "best.keras").get_weights())
-    entries = audit.compare_weights(before, may, plain) if job.phase else []
+        final.set_weights(load_model(out / "best.keras").get_weights())
+    entries = audit.compare_weights(before, trainable, final) if phase else []
     if entries:
         job.log(audit.format_audit(entries))
     if data.multi_label and "validation" in data.splits:
-        plain.update_metadata(thresholds=evaluation.compute_thresholds(plain, whole))
-    tested = evidence.gather_evidence(plain, whole.data.test, plain.metadata)
-    metrics = evaluation.compute_metrics(plain, whole, rows, tested)
+        final.update_metadata(thresholds=evaluation.compute_thresholds(final, image_job))
+    tested = evidence.gather_evidence(final, image_job.data.test, final.metadata)
+    metrics = evaluation.compute_metrics(final, image_job, rows, tested)
     with checkpoints.report_full_disk(job.checkpoint_folder, "the results"):
         if entries:
-            write_text(out / folder.AUDIT, folder.to_csv([dataclasses.asdict(one) for one in entries]))
-        evaluation.write_results(out, plain, whole, metrics, rows, tested)
+            rows_of_audit = [dataclasses.asdict(entry) for entry in entries]
+            write_text(out / run_directory.AUDIT, run_directory.to_csv(rows_of_audit))
+        evaluation.write_results(out, final, image_job, metrics, rows, tested)
     devices.all_gather(job.strategy, 0)
-    _leave(job)
-    return TrainResult(out, metrics, rows, done)
+    _remove_checkpoints(job)
+    return TrainResult(out, metrics, rows, completed)
 
 
-def _cached(job: TrainJob, plain: Any) -> TrainJob:
-    """The job on features in the place of pictures, where some of the network gives the same in every step."""
-    layer = feature_cache.find_frozen_output(plain)
-    alone = devices.count_replicas(job.strategy) == 1
-    if layer is None or not alone or job.recipe.augmentation != Augmentation():
+def _cache_features(job: TrainJob, model: Any) -> TrainJob:
+    """Return the job on features in place of images, where frozen layers compute the same in every epoch."""
+    layer = feature_cache.find_frozen_output(model)
+    is_single = devices.count_replicas(job.strategy) == 1
+    if layer is None or not is_single or job.recipe.augmentation != Augmentation():
         return job
-    if not feature_cache.fits_in_memory(plain, layer, job.data):
-        job.log(f"the outputs of {layer} do not fit into a quarter of the free memory: they are computed in each epoch")
+    if not feature_cache.fits_in_memory(model, layer, job.data):
+        job.log(f"the outputs of {layer} do not fit in a quarter of the free memory and are computed in each epoch")
         return job
-    found = feature_cache.cache_features(plain, layer, job.data)
-    spared = found.seconds * (job.recipe.epochs - 1) - found.starting
+    cached = feature_cache.cache_features(model, layer, job.data)
+    saved = cached.seconds * (job.recipe.epochs - 1) - cached.startup_seconds
     job.log(
-        f"outputs of {layer} for {found.images} images computed once in {found.seconds:.1f} s, "
-        f"not in each of {job.recipe.epochs} epochs: about {max(0.0, spared):.0f} s saved"
+        f"computed the outputs of {layer} for {cached.images} images once, in {cached.seconds:.1f} s, instead of in "
+        f"each of {job.recipe.epochs} epochs: saves about {max(0.0, saved):.0f} s"
     )
-    return dataclasses.replace(job, data=found.data, cut=layer)
+    return dataclasses.replace(job, data=cached.data, cached_layer=layer)
 
 
-def _leave(job: TrainJob) -> None:
-    """Remove the checkpoints: of several workers each its own, and their folder once nobody has any."""
-    root = job.out / folder.CHECKPOINTS
+def _remove_checkpoints(job: TrainJob) -> None:
+    """Remove the checkpoints: each worker its own, and the last one their folder."""
+    root = job.out / run_directory.CHECKPOINTS
     if job.checkpoint_folder == root:
-        shutil.rmtree(root)  # those too of workers that began the run
+        shutil.rmtree(root)  # also checkpoints of workers that began the run
         return
     if job.checkpoint_folder.exists():
         shutil.rmtree(job.checkpoint_folder)
-    for path in checkpoints.list_checkpoints(root) if job.chief else ():  # of one process that began the run
+    for path in checkpoints.list_checkpoints(root) if job.is_chief else ():  # of one process that began the run
         path.unlink()
-    with contextlib.suppress(OSError):  # another worker's are there still; the last one out removes it
+    with contextlib.suppress(OSError):  # not empty: checkpoints of other workers
         root.rmdir()
 
 
 def restore_newest(job: TrainJob, model: Any) -> checkpoints.Checkpoint | None:
-    """The checkpoint that the model was brought to, the same on every worker; None where training starts.
+    """Restore the newest checkpoint that all workers have.
 
-    Where this worker has none, one of another's serves, or of a start with more or fewer workers: all hold the same.
+    A worker without checkpoints of its own takes those of another, or of a start with more or fewer workers: all hold
+    the same state.
+
+    Args:
+        job: The run.
+        model: The compiled model.
+
+    Returns:
+        The checkpoint, the same on every worker; None where the run starts.
+
+    Raises:
+        CheckpointError: This worker has a checkpoint and another has none.
     """
-    root = job.out / folder.CHECKPOINTS
+    root = job.out / run_directory.CHECKPOINTS
     with devices.scope(job.strategy):
-        for states in dict.fromkeys((job.checkpoint_folder, root, *sorted(root.glob("worker-*")))):
-            found, refused = checkpoints.restore_latest(states, model, job.run)
-            for one in refused:
-                job.log(f"{one}; it is not used")
-            if found:
+        for folder in dict.fromkeys((job.checkpoint_folder, root, *sorted(root.glob("worker-*")))):
+            checkpoint, refused = checkpoints.restore_latest(folder, model, job.request_hash)
+            for message in refused:
+                job.log(f"{message}; it is not used")
+            if checkpoint:
                 break
-        agreed = min(devices.all_gather(job.strategy, found.epoch if found else 0))
-        if found and agreed < found.epoch:  # a worker was killed before it had kept its last epoch
-            if not agreed:
+        common = min(devices.all_gather(job.strategy, checkpoint.epoch if checkpoint else 0))
+        if checkpoint and common < checkpoint.epoch:  # a worker was killed before it had written its last epoch
+            if not common:
                 raise checkpoints.CheckpointError(
-                    f"{found.path} is of epoch {found.epoch}, and another worker has none to go on from; "
-                    f"copy its file there, or remove {root} on every machine to start anew"
+                    f"{checkpoint.path} is of epoch {checkpoint.epoch}, but another worker has no checkpoint to resume "
+                    f"from; copy the file there, or remove {root} on every machine to start over"
                 )
-            found = checkpoints.restore_checkpoint(
-                checkpoints.checkpoint_path(found.path.parent, agreed), model, job.run
-            )
-        if found and found.batch_size != job.data.batch_size:
-            set_step(model, found.epoch * job.data.steps)  # an epoch has another number of them now
-    return found
+            path = checkpoints.checkpoint_path(checkpoint.path.parent, common)
+            checkpoint = checkpoints.restore_checkpoint(path, model, job.request_hash)
+        if checkpoint and checkpoint.batch_size != job.data.batch_size:
+            set_step(model, checkpoint.epoch * job.data.steps)  # an epoch has another number of steps now
+    return checkpoint
 
 
-def _explained(error: watch.NonFiniteLossError, job: TrainJob, model: Any) -> watch.NonFiniteLossError:
-    """The error with what a person needs to know: the epoch is played again up to the step that failed."""
+def _explain(error: NonFiniteLossError, job: TrainJob, model: Any) -> NonFiniteLossError:
+    """Return the error with the layer that failed: the epoch is replayed up to the step."""
     data = job.data
     if error.step is None:
         with averaged_weights(model):
-            where = diagnosis.replay_validation(model, data.validation)
-        rate = job.rate((error.epoch + 1) * data.steps - 1)
-    elif (
-        devices.worker_position(job.strategy)[1] > 1
-    ):  # each stops at a step of its own, and none could play it with the others
-        where = 'which layer broke, the same run with strategy "single" tells'
-        rate = job.rate(error.epoch * data.steps + error.step)
+            cause = diagnosis.replay_validation(model, data.validation)
+        learning_rate = job.learning_rate((error.epoch + 1) * data.steps - 1)
     else:
-        job.log(f"the loss is {error.loss} in epoch {error.epoch + 1}; playing it again to find the layer")
-        again = build_training_model(job)
-        restore_newest(job, again)
-        optimizer = getattr(again.optimizer, "inner_optimizer", again.optimizer)
-        optimizer.use_ema = False  # or averages would take the place of the weights once fit has ended
-
-        span = (data, error.epoch, error.epoch + 1, job.recipe.augmentation)
-
-        def learn(steps: int) -> None:
-            again.fit(
-                devices.distribute_training(job.strategy, *span),
-                steps_per_epoch=steps,
-                epochs=1,
-                shuffle=False,
-                verbose=0,
-            )
-
-        where = diagnosis.replay_step(again, devices.distribute_training(None, *span), error.step, learn)
-        rate = job.rate(error.epoch * data.steps + error.step)
+        learning_rate = job.learning_rate(error.epoch * data.steps + error.step)
+        if devices.worker_position(job.strategy)[1] > 1:  # each stops at a step of its own: no replay in common
+            cause = 'to find the layer, run the same training with strategy "single"'
+        else:
+            job.log(f"the loss is {error.loss} in epoch {error.epoch + 1}; replaying it to find the layer")
+            cause = _replay(error, job)
     error.args = (
-        diagnosis.explain(error, rate=rate, where=where, peak=job.peak_rate, half=job.policy == "mixed_float16"),
+        diagnosis.explain(
+            error,
+            learning_rate=learning_rate,
+            cause=cause,
+            peak=job.peak_learning_rate,
+            is_float16=job.policy == "mixed_float16",
+        ),
     )
     return error
 
 
-def with_batch_size(data: ImageDataset, size: int) -> ImageDataset:
+def _replay(error: NonFiniteLossError, job: TrainJob) -> str:
+    """Train again from the last checkpoint up to the step that failed, and say which layer fails there."""
+    model = build_training_model(job)
+    restore_newest(job, model)
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    optimizer.use_ema = False  # or fit would end with averages in place of the weights
+    span = (job.data, error.epoch, error.epoch + 1, job.recipe.augmentation)
+
+    def train_steps(count: int) -> None:
+        batches = devices.distribute_training(job.strategy, *span)
+        model.fit(batches, steps_per_epoch=count, epochs=1, shuffle=False, verbose=0)
+
+    assert error.step is not None
+    return diagnosis.replay_step(model, devices.distribute_training(None, *span), error.step, train_steps)
+
+
+def _with_batch_size(data: ImageDataset, size: int) -> ImageDataset:
     return data if size == data.batch_size else dataclasses.replace(data, batch_size=size)
 
 
 def make_reproducible(seed: int) -> None:
-    """Have TensorFlow add floats in one order on CPUs, where that costs next to nothing."""
+    """Make TensorFlow's operations deterministic on CPUs, where that costs next to nothing."""
     if keras.backend.backend() == "tensorflow" and not devices.has_gpu():
         import tensorflow as tf
 
-        tf.random.set_seed(seed)  # or ops without a seed of their own refuse to run from here on
+        tf.random.set_seed(seed)  # deterministic operations require one
         tf.config.experimental.enable_op_determinism()
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is a backend's word for memory that was not there."""
+    """Return whether an error of any backend means that memory ran out."""
     kinds = {"ResourceExhaustedError", "OutOfMemoryError"}
     return isinstance(error, MemoryError) or type(error).__name__ in kinds or "RESOURCE_EXHAUSTED" in str(error)
 
 
-def _takes_tensorflow(what: str) -> None:
+def _require_tensorflow(feature: str) -> None:
     if not has_tensorflow():
-        raise ImportError(f"{what} takes TensorFlow, which is not installed: pip install tensorflow, or go without")
+        raise ImportError(f"{feature} needs TensorFlow, which is not installed; install it: pip install tensorflow")
 
 
-def _tensorboard(out: Path) -> keras.callbacks.Callback:
-    _takes_tensorflow("writing events for TensorBoard")
+def _make_tensorboard(out: Path) -> keras.callbacks.Callback:
+    _require_tensorflow("TensorBoard output")
     try:
-        import tensorboard  # noqa: F401 - whether it is there
+        import tensorboard  # noqa: F401 - whether it is installed
     except ImportError:
-        raise ImportError('events for TensorBoard take TensorBoard: pip install "kcnn[tensorboard]"') from None
+        raise ImportError('TensorBoard output needs TensorBoard: pip install "kcnn[tensorboard]"') from None
     return keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import kcnn
-from kcnn.cli.progress import Interruptible
+from kcnn.cli.progress import InterruptHandler
 from kcnn.training import NonFiniteLossError, OutOfMemoryError, checkpoints
 from kcnn.training.losses import CrossEntropy
 from tests.runs.test_training import REQUEST, history
@@ -302,7 +302,7 @@ def test_a_batch_that_memory_does_not_hold_is_named_and_halved_where_asked(tmp_p
 
 def test_a_ctrl_c_that_another_library_loses_is_heard_at_the_next_step():
     before = signal.getsignal(signal.SIGINT)
-    with Interruptible() as heard:
+    with InterruptHandler() as heard:
         heard.on_train_batch_end(0)
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
