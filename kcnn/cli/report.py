@@ -30,7 +30,7 @@ def report(
     if (run / CONFIG).exists():
         from kcnn.reports.search_page import write_search_report
 
-        out.print(f"{write_search_report(run, to)}")
+        out.print(f"{write_search_report(run, to)}", markup=False, soft_wrap=True)
         return
     with err.status("loading Keras"):
         start_backend()

@@ -59,6 +59,9 @@ def search(
     name: Annotated[
         str, typer.Argument(help='A network, or a variant: "googlenet.bn"; "stack" is built from nothing.')
     ],
+    input_size: InputSize = None,
+    model_option: ModelOptions = None,
+    override: Overrides = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -119,7 +122,6 @@ def search(
         Path | None,
         typer.Option("--out", "-o", help="Folder; runs/search-NAME by default.", rich_help_panel=OUTPUT),
     ] = None,
-    input_size: InputSize = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", "-b", min=1, help="Images per step.", rich_help_panel=TRAINING)
     ] = None,
@@ -194,8 +196,6 @@ def search(
     strategy: Annotated[
         Strategy, typer.Option("--strategy", help="Devices inside each trial.", rich_help_panel=HARDWARE)
     ] = "auto",
-    model_option: ModelOptions = None,
-    override: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the space and run nothing.", rich_help_panel=SEARCH)
     ] = False,
