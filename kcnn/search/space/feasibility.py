@@ -124,9 +124,11 @@ def analyze_feasibility(space: Space, *, seed: int = 0, samples: int = SAMPLES) 
 def _explain(space: Space, reason: str, points: list[dict[str, Any]]) -> Rejection:
     """A group of rejected points by its simplest example."""
     default = space.default
-    point: dict[str, Any] = dict(
-        min(points, key=lambda other: sum(default.get(name) != value for name, value in other.items()))
-    )
+
+    def count_changes(point: Mapping[str, Any]) -> int:
+        return sum(default.get(name) != value for name, value in point.items())
+
+    point = dict(min(points, key=count_changes))
     for name, value in default.items():
         if name in point and point[name] != value and space.check({**point, name: value}).reason == reason:
             point[name] = value
