@@ -128,7 +128,8 @@ def _explain(space: Space, reason: str, points: list[dict[str, Any]]) -> Rejecti
     def count_changes(point: Mapping[str, Any]) -> int:
         return sum(default.get(name) != value for name, value in point.items())
 
-    point = dict(min(points, key=count_changes))
+    simplest = min(points, key=count_changes)
+    point = dict(simplest)
     for name, value in default.items():
         if name in point and point[name] != value and space.check({**point, name: value}).reason == reason:
             point[name] = value
