@@ -78,13 +78,11 @@ def test_freeze_takes_globs_and_stages_and_suggests_names():
     assert moves(freeze(model, ["stage3_*", "head"])) == {"stage3_unit1_a", "stage3_unit1_b", "logits"}
     assert moves(freeze(model, "stage2")) == {"stage3_unit1_a", "stage3_unit1_b"}
     assert resolve_lr_multipliers(model, {"stage?_*": 0.5, "stage1_unit1_a": 0.1})["stage1_unit1_a"] == 0.1
-    with pytest.raises(
-        ValueError, match=r"no layer with weights fits 'stge3_\*'; there are 'head', 'stage0'.* stage3_"
-    ):
+    with pytest.raises(ValueError, match=r"no layer matches 'stge3_\*'. Did you mean 'stage"):
         freeze(model, "stge3_*")
-    with pytest.raises(ValueError, match="4 stages are to train, and there are 3 with weights"):
+    with pytest.raises(ValueError, match="cannot train 4 stages: 3 have weights"):
         freeze(model, 4)
-    with pytest.raises(ValueError, match="norms is one of frozen, adapt, not 'thaw'"):
+    with pytest.raises(ValueError, match="unknown batch_norm mode 'thaw'; choose from frozen, adapt"):
         freeze(model, batch_norm="thaw")
 
 
@@ -180,7 +178,7 @@ def test_replace_head_takes_keras_applications_and_leaves_them_as_they_were(opti
 def test_replace_head_refuses_nested_models_and_weights_of_built_ones():
     theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, include_top=False)
     nested = keras.Sequential([keras.Input((32, 32, 3)), theirs, L.GlobalAveragePooling2D(), L.Dense(2)])
-    with pytest.raises(ValueError, match=r"'sequential.*' is not flat: 'mobilenet_0.25_32' is a model inside it"):
+    with pytest.raises(ValueError, match=r"'sequential.*' is not flat: it contains the model 'mobilenet_0.25_32'"):
         replace_head(nested, classes=2)
     with pytest.raises(
         ValueError, match="weights= applies to a network by name; the Keras model 'resnet20' has its own"

@@ -101,7 +101,7 @@ def test_a_torn_a_damaged_and_a_foreign_checkpoint_are_refused_by_name_and_the_o
     said = []
     resumed = train("convnet", "digits", out=out, **FULL, log=said.append)
     assert f"{third} is damaged" in said[0]
-    assert f"{second} is torn" in said[1]
+    assert f"{second} is truncated" in said[1]
     assert said[2] == f"resuming from epoch {int(first.stem[-5:])} of 4"
     assert history(resumed.folder) == history(whole.folder)
 
@@ -110,9 +110,11 @@ def test_a_checkpoint_of_another_training_is_not_taken(tmp_path):
     model = kcnn.build("mlp", classes=2, input_shape=(8, 8, 1))
     model.compile("sgd", "mse")
     model.optimizer.build(model.trainable_variables)
-    path = checkpoints.save_checkpoint(tmp_path, model, run="a", history=[{"epoch": 1}], batch_size=32, about={})
+    path = checkpoints.save_checkpoint(
+        tmp_path, model, request_hash="a", history=[{"epoch": 1}], batch_size=32, versions={}
+    )
     assert checkpoints.restore_checkpoint(path, model, "a").epoch == 1
-    with pytest.raises(checkpoints.CheckpointError, match="of another training"):
+    with pytest.raises(checkpoints.CheckpointError, match="a checkpoint of another run"):
         checkpoints.restore_checkpoint(path, model, "b")
     other = kcnn.build("mlp", classes=3, input_shape=(8, 8, 1))
     other.compile("sgd", "mse")
@@ -132,7 +134,7 @@ def test_a_new_checkpoint_stays_although_later_ones_were_refused(tmp_path):
     rows = []
     for epoch in (1, 2, 3):
         rows.append({"epoch": epoch})
-        checkpoints.save_checkpoint(tmp_path, model, run="a", history=rows, batch_size=8, about={})
+        checkpoints.save_checkpoint(tmp_path, model, request_hash="a", history=rows, batch_size=8, versions={})
     assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == [
         "epoch-00002.safetensors",
         "epoch-00003.safetensors",
@@ -236,8 +238,8 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_last_checkpoint_whole(tmp_
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("OSError: ")
-    assert "could not be written" in last
-    assert "is whole. Make room, and give the same command again to go on" in last
+    assert "cannot write" in last
+    assert "is intact. Free disk space, and run the same command to resume" in last
     assert {path: path.read_bytes() for path in states(out)} == before
     assert not list(out.rglob(".*"))
 
@@ -290,7 +292,7 @@ def test_a_batch_that_memory_does_not_hold_is_named_and_halved_where_asked(tmp_p
     x = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 1), "uint8")
     request = {"input_shape": (8, 8, 1), "epochs": 2, "recipe_overrides": {"optimizer": "sgd"}, "learning_rate": 0.1}
     with pytest.raises(
-        OutOfMemoryError, match="32 images of 8x8x1 a step do not fit into memory; give --batch-size 16"
+        OutOfMemoryError, match="a batch of 32 images of 8x8x1 does not fit in memory; use --batch-size 16"
     ):
         train("mlp", (x, np.arange(80) % 2), out=tmp_path / "a", **request)
     said = []

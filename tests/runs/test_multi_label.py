@@ -271,9 +271,9 @@ def test_train_mixes_several_labels(learned, tmp_path):
 
 def test_train_refuses_what_needs_one_label_per_image(learned, tmp_path):
     _, served = learned
-    with pytest.raises(ValueError, match="class_weights are for pictures of one label each"):
+    with pytest.raises(ValueError, match="class_weights need images with one label each"):
         train("lenet5.modern", served, out=tmp_path, recipe_overrides={"class_weights": "balanced"})
-    with pytest.raises(ValueError, match="auxiliary classifiers are for pictures of one label each"):
+    with pytest.raises(ValueError, match="auxiliary classifiers need images with one label each"):
         train("googlenet", data.load(marked(40), input_shape=(224, 224, 1), multi_label=True), out=tmp_path, aux=True)
     one = data.load("digits", input_shape=(32, 32, 1))
     with pytest.raises(ValueError, match="load it with multi_label=True"):

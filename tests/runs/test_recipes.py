@@ -141,15 +141,15 @@ def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
 @pytest.mark.parametrize(
     ("asked", "changes", "said"),
     [
-        ("fast", {}, "there are quick, paper, strong"),
-        ("quick", {"momentun": 0.5}, "has no 'momentun'"),
-        ("quick", {"epochs": 0}, "epochs must be at least 1, not 0"),
-        ("quick", {"epochs": "ten"}, "epochs is int, not 'ten'"),
+        ("fast", {}, "choose from quick, paper, strong"),
+        ("quick", {"momentun": 0.5}, "unknown field of a recipe 'momentun'. Did you mean 'momentum'"),
+        ("quick", {"epochs": 0}, "epochs must be at least 1, got 0"),
+        ("quick", {"epochs": "ten"}, "epochs must be of type int, got 'ten'"),
         ("quick", {"optimizer": "lion"}, "one of sgd, adamw"),
         ("quick", {"learning_rate": float("inf")}, "learning_rate must be above 0"),
-        ("quick", {"augmentation": "strong"}, "augmentation is a kcnn.augment.Augmentation"),
-        ("quick", {"milestones": [0.7, 0.2]}, "in rising order"),
-        ("quick", {"milestones": 2}, "a list of shares of all steps such as"),
+        ("quick", {"augmentation": "strong"}, "augmentation must be a kcnn.augment.Augmentation"),
+        ("quick", {"milestones": [0.7, 0.2]}, "in ascending order"),
+        ("quick", {"milestones": 2}, "a list of fractions of all steps such as"),
         ("quick", {"mixup": "much"}, "mixup"),
         ("quick", {"learning_rate": 0.0}, "learning_rate must be above 0"),
     ],
@@ -165,5 +165,5 @@ def test_a_recipe_is_json_and_comes_back():
     from kcnn.augment import Augmentation
 
     for one in RECIPES.values():
-        there = json.loads(json.dumps(one.asdict()))
+        there = json.loads(json.dumps(one.to_json()))
         assert Recipe(**{**there, "augmentation": Augmentation(**there["augmentation"])}) == one
