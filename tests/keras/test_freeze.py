@@ -200,5 +200,5 @@ def test_replace_head_refuses_nested_models_and_weights_of_built_ones():
     ],
 )
 def test_training_phase_names_an_invalid_field(field, value):
-    with pytest.raises(ValueError, match=f"{field} must be"):
+    with pytest.raises(ValueError, match=f"{field} of a training phase must be"):
         TrainingPhase(**{"epochs": 1, field: value})

@@ -139,7 +139,7 @@ def test_broken_pictures_met_late_are_left_out_of_validation_as_on_one_device(tw
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(RNG.integers(0, 256, (12, 12), "uint8")).save(path)
     monkeypatch.setattr(sys.modules["kcnn.data.loading"], "AHEAD", 0)
-    request = {"input_shape": (12, 12, 1), "batch_size": 4, "validation": 0.4}
+    request = {"input_shape": (12, 12, 1), "batch_size": 4, "validation_split": 0.4}
     for name in data.load(tmp_path, **request).splits["validation"].names[:9]:
         Path(name).write_text("broken")
     found = data.load(tmp_path, **request)

@@ -41,7 +41,7 @@ def test_a_run_keeps_what_it_was_tested_on(run):
         assert one.jpeg.startswith(b"\xff\xd8")
     wrong = [one for one in held.samples if not one.correct]
     assert len(wrong) == metrics["test_images"] - metrics["correct"], "there are few, and all are shown"
-    assert len(held.mistakes) == min(evidence.WHOLE, len(wrong))
+    assert len(held.mistakes) == min(evidence.MAX_MISTAKES, len(wrong))
 
 
 def test_a_small_copy_is_of_the_picture_that_it_says(run):
@@ -113,7 +113,7 @@ def test_results_of_another_program_are_refused_by_the_files_name(run, tmp_path,
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / run_directory.METRICS).write_text(text)
     for said in (lambda: write_report(copy), lambda: write_report(tmp_path), lambda: compare_runs([run, copy])):
-        with pytest.raises(ValueError, match=r"metrics\.json is not of a run of kcnn's"):
+        with pytest.raises(ValueError, match=r"metrics\.json was not written by a training run"):
             said()
 
 
