@@ -265,8 +265,8 @@ assert resumed.resumed_epochs == 2
 assert [row["val_loss"] for row in resumed.history] == [row["val_loss"] for row in whole.history]
 for words, said in (
     ({"recipe": "strong"}, "data augmentation needs TensorFlow"),
-    ({"strategy": "mirrored"}, "TensorFlow's alone, and Keras runs on jax"),
-    ({"tensorboard": True}, "TensorBoard"),
+    ({"strategy": "mirrored"}, "needs TensorFlow, and the backend of Keras is jax"),
+    ({"tensorboard": True}, "TensorBoard output needs TensorFlow"),
 ):
     try:
         train("convnet", data, TrainConfig(**words), out="other")
