@@ -92,7 +92,10 @@ MUTANTS = {  # mistake: code, its replacement, the check that finds it, part of 
     ),
     "a layer that is saved with other numbers": (
         "def call(self, x):\n",
-        "def call(self, x):\n            x = x + id(self) % 1000 / 1e3\n",
+        "def call(self, x):\n"
+        "            if not hasattr(self, 'offset'):  # differs in every layer of the process\n"
+        "                layer.count = self.offset = getattr(layer, 'count', 0) + 1\n"
+        "            x = x + self.offset\n",
         checks.check_saved,
         "the loaded model gives other logits",
     ),
