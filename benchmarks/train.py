@@ -1,4 +1,4 @@
-"""Images per second of a training step: kcnn, keras.applications and torchvision, in processes of their own, in turn.
+"""Measure images per second of a training step: kcnn, keras.applications and torchvision, in alternating processes.
 
     python benchmarks/train.py                            # all networks, 3 rounds, about 20 minutes on 2 cores
     python benchmarks/train.py resnet50 --rounds 5
@@ -6,7 +6,7 @@
     python benchmarks/train.py googlenet --profile        # which operations a step's time goes to
 
 At 128x128, batch 16, float32, SGD with momentum; torchvision with channels last, Keras' networks with oneDNN on both
-sides. A library that lacks the network, or is not installed, has no figure. Ratios are medians over the rounds.
+sides. A library that lacks the network, or is not installed, has an empty cell. Ratios are medians over the rounds.
 
 GoogLeNet is level with torchvision's and not ahead: by the profiler of either library (--profile), its 57 convolutions
 are 73 % of a step's operations in TensorFlow and 80 % in torch, and both compute them with oneDNN. Pooling took 9 % and
@@ -95,13 +95,13 @@ if profile:
 
 
 def run(python: str, code: str, kind: str, name: str, *, profile: bool = False) -> list[str]:
-    """What a fresh process prints: images per second, and milliseconds by operation if asked."""
-    asked = json.dumps([kind, name, SIDE, BATCH, WARM, STEPS, profile])
-    return subprocess.run([python, "-c", code, asked], check=True, capture_output=True, text=True).stdout.splitlines()
+    """Return what a new process prints: images per second, and with `profile` milliseconds by operation."""
+    request = json.dumps([kind, name, SIDE, BATCH, WARM, STEPS, profile])
+    return subprocess.run([python, "-c", code, request], check=True, capture_output=True, text=True).stdout.splitlines()
 
 
-def shares(operations: list[tuple[str, float]]) -> dict[str, float]:
-    """The share of the time that each kind of operation took."""
+def compute_fractions(operations: list[tuple[str, float]]) -> dict[str, float]:
+    """Return the fraction of the time that each kind of operation took."""
     taken: Counter[str] = Counter()
     for name, milliseconds in operations:
         taken[next(kind for kind, parts in OPERATIONS.items() if any(p in name.lower() for p in parts))] += milliseconds
@@ -116,11 +116,11 @@ def main(
     networks: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(NETWORKS)}.")] = None,
     rounds: int = 3,
     torch: Annotated[str, typer.Option(help="A Python that has torch and torchvision.")] = sys.executable,
-    profile: Annotated[bool, typer.Option("--profile", help="Shares of a step's time instead.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Print fractions of a step's time instead.")] = False,
 ) -> None:
     with_torch = has_torchvision(torch)
     if not with_torch:
-        print(f"torchvision is not installed for {torch}: no figures of it")
+        print(f"torchvision is not installed for {torch}: it is left out")
     rates = Table("network", "kcnn", "keras.applications", "torchvision", "times keras", "times torch")
     parts = Table("network", "library", *OPERATIONS)
     for name in networks or NETWORKS:
@@ -130,23 +130,23 @@ def main(
         sides += [(torch, TORCH, "torch", torchs)] if with_torch else []
         if profile:
             for side in sides:
-                found = shares(json.loads(run(*side, profile=True)[-1]))
-                parts.add_row(name, side[2], *(f"{share:.0%}" for share in found.values()))
+                fractions = compute_fractions(json.loads(run(*side, profile=True)[-1]))
+                parts.add_row(name, side[2], *(f"{fraction:.0%}" for fraction in fractions.values()))
         else:
-            rates.add_row(name, *compared(sides, rounds))
-    what = "shares of the time of operations" if profile else "images a second"
-    Console().print(f"{what}, training at {SIDE}x{SIDE}, batch {BATCH}, {os.cpu_count()} cores")
+            rates.add_row(name, *compare(sides, rounds))
+    measure = "fractions of the time of operations" if profile else "images per second"
+    Console().print(f"{measure}, training at {SIDE}x{SIDE}, batch {BATCH}, {os.cpu_count()} cores")
     Console().print(parts if profile else rates)
 
 
-def compared(sides: list[tuple[str, str, str, str]], rounds: int) -> list[str]:
-    """Images a second of each side, and how many times as fast the first is."""
-    found: dict[str, list[float]] = {kind: [] for *_, kind, _ in sides}
+def compare(sides: list[tuple[str, str, str, str]], rounds: int) -> list[str]:
+    """Return images per second of each library, and how many times as fast the first is."""
+    measured: dict[str, list[float]] = {kind: [] for *_, kind, _ in sides}
     for _ in range(rounds):
         for side in sides:
-            found[side[2]].append(float(run(*side)[-1]))
-    ratios = {k: median(a / b for a, b in zip(found["kcnn"], v, strict=True)) for k, v in found.items()}
-    rates = [f"{median(found[k]):.1f}" if k in found else "" for k in ("kcnn", "keras", "torch")]
+            measured[side[2]].append(float(run(*side)[-1]))
+    ratios = {k: median(a / b for a, b in zip(measured["kcnn"], v, strict=True)) for k, v in measured.items()}
+    rates = [f"{median(measured[k]):.1f}" if k in measured else "" for k in ("kcnn", "keras", "torch")]
     return [*rates, *(f"{ratios[k]:.2f}" if k in ratios else "" for k in ("keras", "torch"))]
 
 

@@ -1,4 +1,4 @@
-"""Keras and its backend, loaded when a command needs them and not before."""
+"""Load Keras and its backend when a command needs them."""
 
 import contextlib
 import os
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keep what TensorFlow's libraries print while they start off the screen; show it after an error."""
+    """Suppress what TensorFlow's libraries print meanwhile; print it after an error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile() as buffer:
         screen = os.dup(2)
-        os.dup2(held.fileno(), 2)
+        os.dup2(buffer.fileno(), 2)
         try:
             yield
-        except ValueError:  # a mistake, of which TensorFlow has nothing to say
+        except ValueError:  # a mistake of the user, to which TensorFlow's messages add nothing
             raise
         except BaseException:
-            held.seek(0)
-            os.write(screen, held.read())
+            buffer.seek(0)
+            os.write(screen, buffer.read())
             raise
         finally:
             os.dup2(screen, 2)
@@ -28,12 +28,15 @@ def silence() -> Iterator[None]:
 
 
 def start_backend(strategy: str = "single") -> None:
-    """Load Keras and its backend without their chatter; the workers of a strategy are joined first.
+    """Load Keras and its backend without their messages.
 
-    oneDNN's kernels are switched on: TensorFlow does so by itself only on processors with AVX-512,
-    and on others they train GoogLeNet about 1.4 times as fast (benchmarks/speed.py onednn).
+    The kernels of oneDNN are switched on: TensorFlow does so itself only on processors with AVX-512, and on others they
+    train GoogLeNet about 1.4 times as fast (benchmarks/speed.py onednn).
+
+    Args:
+        strategy: A strategy of kcnn.distribute; its workers are joined first.
     """
-    if "tensorflow" not in sys.modules:  # which has read it: then only what this process starts would compute otherwise
+    if "tensorflow" not in sys.modules:  # which reads it once: later it would only affect child processes
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with silence():
         import keras

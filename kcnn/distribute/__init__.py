@@ -1,6 +1,6 @@
-"""Training on several devices and machines, with tf.distribute around Keras' fit. TensorFlow only.
+"""Train on several devices and machines, with tf.distribute around Keras' fit. TensorFlow only.
 
-Nothing is imported until it is used, so that `launch` and `detect_cluster` need no TensorFlow.
+Names are imported when they are first used, so that `launch` needs no TensorFlow.
 """
 
 import lazy_loader

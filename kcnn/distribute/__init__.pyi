@@ -20,6 +20,9 @@ from .strategies import (
     KINDS as KINDS,
 )
 from .strategies import (
+    copy_to_single_device as copy_to_single_device,
+)
+from .strategies import (
     is_chief as is_chief,
 )
 from .strategies import (
@@ -30,9 +33,6 @@ from .strategies import (
 )
 from .strategies import (
     synchronize_batch_norm as synchronize_batch_norm,
-)
-from .strategies import (
-    unreplicated as unreplicated,
 )
 from .strategies import (
     worker_position as worker_position,

@@ -1,4 +1,4 @@
-"""Who the workers are and which one this process is: from TF_CONFIG, or from Slurm; nothing here needs TensorFlow."""
+"""The cluster of workers, and the position of this process in it: from TF_CONFIG or Slurm. No TensorFlow here."""
 
 import json
 import os
@@ -13,130 +13,152 @@ EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"typ
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers' addresses, HOST:PORT, the chief's first, and the place of this process among them."""
+    """Hold the workers of a cluster.
+
+    Attributes:
+        workers: Addresses, HOST:PORT; the first is worker 0 (the chief).
+        index: Number of this process.
+    """
 
     workers: tuple[str, ...]
     index: int
 
     @property
     def config(self) -> str:
-        """The same as a TF_CONFIG."""
+        """The cluster as a TF_CONFIG."""
         return json.dumps({"cluster": {"worker": list(self.workers)}, "task": {"type": "worker", "index": self.index}})
 
 
 def detect_cluster(environment: Mapping[str, str] = os.environ, *, port: int | None = None) -> Cluster | None:
-    """The cluster of this process, or None where neither TF_CONFIG nor a Slurm step of several tasks names one.
+    """Detect the cluster of this process.
 
-    Under Slurm a node's tasks listen on `port`, port + 1, ...; by default a number that follows from the job's.
-    ValueError for a TF_CONFIG or a Slurm variable that does not say so.
+    Args:
+        environment: Environment variables.
+        port: Under Slurm, the tasks of a node listen on port, port + 1, ...; by default it follows from the job ID.
+
+    Returns:
+        The cluster; None unless TF_CONFIG or a Slurm step of several tasks defines one.
+
+    Raises:
+        ValueError: TF_CONFIG or a Slurm variable is malformed.
     """
     if environment.get("TF_CONFIG", "").strip():
-        return _named(environment["TF_CONFIG"])
-    # srun alone sets this one: in a batch script or a shell of salloc the other variables tell of
-    # several tasks as well, and this process would wait for workers that nobody starts
+        return _parse_tf_config(environment["TF_CONFIG"])
+    # Only srun sets this one. A batch script or a shell of salloc has the other variables as well, and this process
+    # would wait for workers that are never started.
     if "SLURM_STEP_NODELIST" in environment:
-        return _slurm(environment, port)
+        return _read_slurm(environment, port)
     return None
 
 
-def _named(text: str) -> Cluster | None:
-    def wrong(what: str) -> ValueError:
-        return ValueError(f"TF_CONFIG {what}; it was {text!r}, and should be like {EXAMPLE}")
+def _parse_tf_config(text: str) -> Cluster | None:
+    def malformed(problem: str) -> ValueError:
+        return ValueError(f"TF_CONFIG {problem}; got {text!r}, expected a value like {EXAMPLE}")
 
     try:
         config = json.loads(text)
     except json.JSONDecodeError as error:
-        raise wrong(f"is not JSON ({error})") from None
+        raise malformed(f"is not JSON ({error})") from None
     jobs = config.get("cluster") if isinstance(config, dict) else None
     if jobs is None and isinstance(config, dict) and "task" not in config:
         return None  # {} and {"environment": ...}: a job of one process
     if not isinstance(jobs, dict) or not jobs:
-        raise wrong('has no "cluster" with addresses of workers')
+        raise malformed('has no "cluster" with addresses of workers')
     for job, addresses in jobs.items():
         if job not in ("chief", "worker"):
-            raise wrong(f"has a job {job!r}, where there may only be chief and worker")
-        if not isinstance(addresses, list) or not all(isinstance(one, str) and _address(one) for one in addresses):
-            raise wrong(f"gives {job} {addresses!r}, not a list of addresses HOST:PORT")
+            raise malformed(f"has a job {job!r}; only chief and worker are supported")
+        if not isinstance(addresses, list) or not all(isinstance(one, str) and _is_address(one) for one in addresses):
+            raise malformed(f"gives {job} {addresses!r}, not a list of addresses HOST:PORT")
     chiefs, workers = jobs.get("chief", []), jobs.get("worker", [])
     if len(chiefs) > 1:
-        raise wrong("has more than one chief")
+        raise malformed("has more than one chief")
     everyone = (*chiefs, *workers)
     if len(set(everyone)) < len(everyone):
-        raise wrong("gives two workers one address")
+        raise malformed("gives two workers the same address")
     task: Any = config.get("task")
     if not isinstance(task, dict) or task.get("type") not in jobs:
-        raise wrong('has no "task" with a "type" that is in the cluster')
+        raise malformed('has no "task" with a "type" that is in the cluster')
     index = task.get("index")
     if type(index) is not int or not 0 <= index < len(jobs[task["type"]]):
-        raise wrong(f"has {index!r} as the index of a {task['type']}, of which there are {len(jobs[task['type']])}")
+        raise malformed(f"has {index!r} as the index of a {task['type']}, of which there are {len(jobs[task['type']])}")
     return Cluster(everyone, index + (len(chiefs) if task["type"] == "worker" else 0))
 
 
-def _address(text: str) -> bool:
+def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
     return bool(host) and port.isdigit()
 
 
-def _slurm(environment: Mapping[str, str], port: int | None) -> Cluster | None:
+def _read_slurm(environment: Mapping[str, str], port: int | None) -> Cluster | None:
     def number(*names: str) -> int:
         for name in names:
             if environment.get(name, "").isdigit():
                 return int(environment[name])
-        raise ValueError(f"Slurm's {names[0]} should be a number and is {environment.get(names[0])!r}; start with srun")
+        raise ValueError(f"Slurm: {names[0]} must be a number, got {environment.get(names[0])!r}; start with srun")
 
     tasks = number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
     if tasks == 1:
         return None
     nodes = expand_hosts(environment["SLURM_STEP_NODELIST"])
-    shares = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE")
-    if shares is None and tasks % len(nodes):
-        raise ValueError(f"{tasks} tasks on {len(nodes)} nodes, and no SLURM_STEP_TASKS_PER_NODE says how; use srun")
-    counts = _counts(shares) if shares is not None else [tasks // len(nodes)] * len(nodes)
+    text = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE")
+    if text is None and tasks % len(nodes):
+        raise ValueError(
+            f"Slurm: {tasks} tasks cannot be split evenly among {len(nodes)} nodes, and SLURM_STEP_TASKS_PER_NODE is "
+            "missing; start with srun"
+        )
+    counts = _parse_task_counts(text) if text is not None else [tasks // len(nodes)] * len(nodes)
     if len(counts) != len(nodes) or sum(counts) != tasks:
-        raise ValueError(f"Slurm names {len(nodes)} nodes and {tasks} tasks, but {shares!r} tasks for each node")
+        raise ValueError(f"Slurm: {text!r} tasks per node do not match {len(nodes)} nodes and {tasks} tasks")
     base = FIRST_PORT + number("SLURM_JOB_ID") % PORTS if port is None else port
     workers = tuple(f"{node}:{base + i}" for node, count in zip(nodes, counts, strict=True) for i in range(count))
     if "SLURM_NODEID" in environment and "SLURM_LOCALID" in environment:
-        # right in whatever order Slurm dealt the tasks to the nodes
+        # SLURM_PROCID depends on how Slurm distributes tasks over nodes; this does not
         index = sum(counts[: number("SLURM_NODEID")]) + number("SLURM_LOCALID")
     else:
         index = number("SLURM_PROCID")
     if index >= tasks:
-        raise ValueError(f"Slurm says that this is task {index} of {tasks}, counted from 0; start with srun")
+        raise ValueError(f"Slurm: the index of this task must be below {tasks}, got {index}; start with srun")
     return Cluster(workers, index)
 
 
 def expand_hosts(nodes: str) -> list[str]:
-    """The names in one of Slurm's node lists: "n[01-03,7],login" gives n01, n02, n03, n7, login.
+    """Return the names in a node list of Slurm: "n[01-03,7],login" gives n01, n02, n03, n7, login.
 
-    ValueError for a list with a bracket that does not close or a range that is none.
+    Args:
+        nodes: The node list.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: A bracket is not closed, or a range is invalid.
     """
-    return [name for part in re.split(r",(?![^\[]*\])", nodes) for name in _expanded(part, nodes)]
+    return [name for part in re.split(r",(?![^\[]*\])", nodes) for name in _expand_part(part, nodes)]
 
 
-def _expanded(part: str, whole: str) -> Iterator[str]:
+def _expand_part(part: str, node_list: str) -> Iterator[str]:
     match = re.fullmatch(r"([^\[\],\s]*)\[([^\[\]]+)\](.*)", part)
     if match is None:
         if not re.fullmatch(r"[^\[\],\s]+", part):
-            raise ValueError(f"the node list {whole!r} cannot be read at {part!r}; one is like 'n[01-03,7],login'")
+            raise ValueError(f"invalid node list {node_list!r} at {part!r}; expected one like 'n[01-03,7],login'")
         yield part
         return
     before, ranges, after = match.groups()
-    for one in ranges.split(","):
-        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", one)
+    for text in ranges.split(","):
+        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
         if ends is None or (ends[2] and int(ends[2]) < int(ends[1])):
-            raise ValueError(f"the node list {whole!r} has the range {one!r}, which is none; one is like 01-03")
+            raise ValueError(f"invalid node list {node_list!r}: invalid range {text!r}; expected one like 01-03")
         for number in range(int(ends[1]), int(ends[2] or ends[1]) + 1):
             name = f"{before}{number:0{len(ends[1])}}"
-            yield from (name + rest for rest in (_expanded(after, whole) if after else [""]))
+            yield from (name + rest for rest in (_expand_part(after, node_list) if after else [""]))
 
 
-def _counts(shares: str) -> list[int]:
+def _parse_task_counts(text: str) -> list[int]:
     """Tasks of each node: "2(x3),1" gives 2, 2, 2, 1."""
-    found = []
-    for part in shares.split(","):
+    counts = []
+    for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
         if match is None:
-            raise ValueError(f"Slurm's tasks for each node, {shares!r}, cannot be read at {part!r}; like '2(x3),1'")
-        found += [int(match[1])] * int(match[2] or 1)
-    return found
+            raise ValueError(f"Slurm: invalid tasks per node {text!r} at {part!r}; expected a value like '2(x3),1'")
+        counts += [int(match[1])] * int(match[2] or 1)
+    return counts

@@ -1,4 +1,4 @@
-"""Batches shared out among replicas, each sample counted once. TensorFlow's alone."""
+"""Split batches among replicas; each sample counts once. TensorFlow only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,43 +8,57 @@ import tensorflow as tf
 
 from kcnn.distribute.strategies import list_gpus, worker_position
 
-AHEAD = 2  # batches on a GPU before they are needed
-Make = Callable[[tuple[int, int]], tf.data.Dataset]
+PREFETCHED = 2  # batches on the GPU before they are needed
+MakeShard = Callable[[tuple[int, int]], tf.data.Dataset]
 
 
-def distribute_dataset(strategy: Any, make: Make, batch_size: int) -> Any:
-    """What Keras' fit and evaluate take under the strategy: whole batches of `batch_size`, split among its replicas.
+def distribute_dataset(strategy: Any, make_shard: MakeShard, batch_size: int) -> Any:
+    """Return batches for Keras' fit and evaluate, each split among the replicas of a strategy.
 
-    `make((i, n))` gives the i-th of n equal slices of every batch; a worker reads only its own.
-    ValueError for a batch size that the replicas do not divide.
+    Args:
+        strategy: The strategy.
+        make_shard: Takes (i, n) and returns the i-th of n equal slices of every batch; a worker reads only its own.
+        batch_size: Images per batch, over all replicas.
+
+    Returns:
+        The batches.
+
+    Raises:
+        ValueError: The batch size is not divisible by the number of replicas.
     """
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
-        near = max(1, round(batch_size / replicas)) * replicas
-        raise ValueError(f"a batch of {batch_size} cannot be split evenly among {replicas} replicas; take {near}")
+        nearest = max(1, round(batch_size / replicas)) * replicas
+        raise ValueError(f"a batch of {batch_size} cannot be split evenly among {replicas} replicas; use {nearest}")
     workers = worker_position(strategy)[1]
     if workers == 1:
-        return make((0, 1))
-    mine = replicas // workers
+        return make_shard((0, 1))
+    replicas_here = replicas // workers
 
-    def own(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        dataset = make((context.input_pipeline_id, context.num_input_pipelines))
-        return dataset if mine == 1 else dataset.map(_in_parts(mine)).unbatch()
+    def make_own(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        dataset = make_shard((context.input_pipeline_id, context.num_input_pipelines))
+        return dataset if replicas_here == 1 else dataset.map(_split_into(replicas_here)).unbatch()
 
-    return strategy.distribute_datasets_from_function(own)
+    return strategy.distribute_datasets_from_function(make_own)
 
 
 def prefetch(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches copied to the first GPU, where there is one, before they are needed; tf.distribute does so for several.
+    """Copy batches to the first GPU, if there is one, before they are needed; tf.distribute does so for several.
 
-    TensorFlow then no longer knows how many there are: tell fit `steps_per_epoch`.
+    TensorFlow then does not know how many there are: pass `steps_per_epoch` to fit.
+
+    Args:
+        dataset: The batches.
+
+    Returns:
+        The batches; as they are without a GPU.
     """
-    ours = list_gpus()
-    return dataset.apply(tf.data.experimental.prefetch_to_device(ours[0], AHEAD)) if ours else dataset
+    gpus = list_gpus()
+    return dataset.apply(tf.data.experimental.prefetch_to_device(gpus[0], PREFETCHED)) if gpus else dataset
 
 
-def _in_parts(parts: int) -> Callable[..., Any]:
-    """A batch's tensors (n, ...) as (parts, n / parts, ...)."""
+def _split_into(parts: int) -> Callable[..., Any]:
+    """Return a function that splits a batch's tensors (n, ...) into (parts, n / parts, ...)."""
 
     def split(*batch: Any) -> Any:
         return tf.nest.map_structure(lambda t: tf.reshape(t, tf.concat([[parts, -1], tf.shape(t)[1:]], 0)), batch)
@@ -55,75 +69,95 @@ def _in_parts(parts: int) -> Callable[..., Any]:
 def pad_batches(
     dataset: tf.data.Dataset, count: int, batch_size: int, shard: tuple[int, int] = (0, 1)
 ) -> tf.data.Dataset:
-    """Batches (images, labels) of `count` samples, all of `batch_size`, with weights: (images, labels, weights).
+    """Pad the last batch to the batch size, and add sample weights.
 
-    The rows that fill the last batch weigh nothing and the others so much more, that the mean of all weights is
-    one: Keras' loss is then the mean over the samples, and so are metrics compiled as `weighted_metrics`.
-    `shard=(i, n)` gives the i-th of n equal slices of each batch. InvalidArgumentError or
-    FailedPreconditionError while reading, where the data set has other batches than `count` and `batch_size` say.
+    Padding weighs 0, and all other rows so much that the mean of all weights is 1: the loss of Keras is then the mean
+    over the samples, and so are metrics that are compiled as `weighted_metrics`.
+
+    Args:
+        dataset: Batches (images, labels).
+        count: Number of samples.
+        batch_size: Images per batch.
+        shard: (i, n) for the i-th of n equal slices of each batch.
+
+    Returns:
+        Batches (images, labels, weights). Reading them raises InvalidArgumentError or FailedPreconditionError where the
+        dataset does not match `count` and `batch_size`.
     """
     batches = -(-count // batch_size)
     weight = batches * batch_size / count
 
-    def whole(images: Any, labels: Any) -> Any:
+    def pad(images: Any, labels: Any) -> Any:
         rows = tf.shape(labels)[0]
         weights = tf.where(tf.range(batch_size) < rows, weight, 0.0)
-        return (*_filled((images, labels), batch_size), weights)
+        return (*_pad_to((images, labels), batch_size), weights)
 
-    full = dataset.map(whole, num_parallel_calls=tf.data.AUTOTUNE)
-    return _shared(full, batch_size, shard).apply(tf.data.experimental.assert_cardinality(batches))
+    padded = dataset.map(pad, num_parallel_calls=tf.data.AUTOTUNE)
+    return _slice_batches(padded, batch_size, shard).apply(tf.data.experimental.assert_cardinality(batches))
 
 
 def predict_dataset(strategy: Any, model: Any, dataset: tf.data.Dataset, count: int, batch_size: int) -> np.ndarray:
-    """The model's output for each of the `count` samples in batches (images, labels), in their order, on every worker.
+    """Predict all samples on all replicas.
 
-    ValueError for a batch size that the replicas do not divide, or where rows are missing.
+    Args:
+        strategy: The strategy.
+        model: The model.
+        dataset: Batches (images, labels).
+        count: Number of samples.
+        batch_size: Images per batch.
+
+    Returns:
+        The model's output for each sample, in their order, on every worker.
+
+    Raises:
+        ValueError: The batch size is not divisible by the number of replicas, or the number of samples differs.
     """
 
-    def numbered(batch: tf.Tensor, sample: Any) -> Any:
+    def enumerate_rows(batch: tf.Tensor, sample: Any) -> Any:
         images = sample[0]
-        place_in_batch = tf.range(batch_size, dtype=tf.int64)
-        there = place_in_batch < tf.shape(images, tf.int64)[0]
-        return _filled((images,), batch_size)[0], tf.where(there, batch * batch_size + place_in_batch, -1)
+        rows = tf.range(batch_size, dtype=tf.int64)
+        is_sample = rows < tf.shape(images, tf.int64)[0]
+        return _pad_to((images,), batch_size)[0], tf.where(is_sample, batch * batch_size + rows, -1)
 
-    def make(shard: tuple[int, int]) -> tf.data.Dataset:
-        return _shared(dataset.enumerate().map(numbered, num_parallel_calls=tf.data.AUTOTUNE), batch_size, shard)
+    def make_shard(shard: tuple[int, int]) -> tf.data.Dataset:
+        enumerated = dataset.enumerate().map(enumerate_rows, num_parallel_calls=tf.data.AUTOTUNE)
+        return _slice_batches(enumerated, batch_size, shard)
 
     @tf.function
-    def outputs(images: Any, numbers: Any) -> Any:
-        found = strategy.run(lambda x: model(x, training=False), (images,))
-        return strategy.gather(found, axis=0), strategy.gather(numbers, axis=0)
+    def predict(images: Any, indices: Any) -> Any:
+        outputs = strategy.run(lambda x: model(x, training=False), (images,))
+        return strategy.gather(outputs, axis=0), strategy.gather(indices, axis=0)
 
-    batches = distribute_dataset(strategy, make, batch_size)
+    batches = distribute_dataset(strategy, make_shard, batch_size)
     if worker_position(strategy)[1] == 1:
         batches = strategy.experimental_distribute_dataset(batches)
     rows: np.ndarray | None = None
     seen = np.zeros(count, int)
     for images, numbers in batches:
-        found, where = (one.numpy() for one in outputs(images, numbers))
-        real = where >= 0
+        outputs, indices = (tensor.numpy() for tensor in predict(images, numbers))
+        is_sample = indices >= 0
         if rows is None:
-            rows = np.zeros((count, *found.shape[1:]), found.dtype)
-        if where.max() >= count:
-            raise ValueError(f"the data set has more than the {count} samples that were told")
-        rows[where[real]] = found[real]
-        seen[where[real]] += 1
+            rows = np.zeros((count, *outputs.shape[1:]), outputs.dtype)
+        if indices.max() >= count:
+            raise ValueError(f"expected {count} samples, but the dataset has more")
+        rows[indices[is_sample]] = outputs[is_sample]
+        seen[indices[is_sample]] += 1
     if rows is None or (seen != 1).any():
-        raise ValueError(f"{int((seen == 1).sum())} of {count} samples came, in batches of {batch_size}")
+        raise ValueError(f"expected {count} samples, got {int((seen == 1).sum())}, in batches of {batch_size}")
     return rows
 
 
-def _filled(tensors: Any, size: int) -> Any:
-    """Tensors (n, ...) with zeros behind, up to (size, ...)."""
+def _pad_to(tensors: Any, size: int) -> Any:
+    """Pad tensors (n, ...) with zeros to (size, ...)."""
 
-    def fill(tensor: tf.Tensor) -> tf.Tensor:
-        behind = [[0, size - tf.shape(tensor)[0]], *([[0, 0]] * (tensor.shape.rank - 1))]
-        return tf.ensure_shape(tf.pad(tensor, behind), (size, *tensor.shape[1:]))
+    def pad(tensor: tf.Tensor) -> tf.Tensor:
+        paddings = [[0, size - tf.shape(tensor)[0]], *([[0, 0]] * (tensor.shape.rank - 1))]
+        return tf.ensure_shape(tf.pad(tensor, paddings), (size, *tensor.shape[1:]))
 
-    return tf.nest.map_structure(fill, tensors)
+    return tf.nest.map_structure(pad, tensors)
 
 
-def _shared(dataset: tf.data.Dataset, size: int, shard: tuple[int, int]) -> tf.data.Dataset:
+def _slice_batches(dataset: tf.data.Dataset, size: int, shard: tuple[int, int]) -> tf.data.Dataset:
     index, parts = shard
     if parts == 1:
         return dataset

@@ -1,4 +1,4 @@
-"""Several processes on this machine as the workers of one cluster; nothing here needs TensorFlow."""
+"""Launch several processes on this machine as the workers of one cluster. No TensorFlow here."""
 
 import contextlib
 import json
@@ -13,92 +13,109 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
-GRACE = 10.0  # seconds from the first signal to the last
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
 
 def launch(workers: int, command: Sequence[str]) -> int:
-    """Run `command` in `workers` processes that find each other through TF_CONFIG; the exit code of them all.
+    """Run a command in several processes that find each other through TF_CONFIG.
 
-    Each line they write comes with its worker's number in front. Ctrl-C and SIGTERM are passed on, a second one kills.
-    Where one fails the others are ended, and its exit code is the answer (128 + n after signal n); whatever a
-    worker started itself is gone afterwards as well. GPUs are shared out evenly, in their order.
-    ValueError for no command, fewer than one worker, or fewer GPUs than workers; OSError where it does not start.
+    Each line of their output begins with the number of the worker. Ctrl-C and SIGTERM are passed on; a second one
+    kills. When one fails, the others are stopped, with all processes that workers have started. GPUs are split evenly,
+    in their order.
+
+    Args:
+        workers: Number of processes.
+        command: Program and arguments.
+
+    Returns:
+        The exit code of the worker that failed first, 128 + n after signal n; 0 if none failed.
+
+    Raises:
+        ValueError: The command is empty, there is no worker, or there are fewer GPUs than workers.
+        OSError: The command cannot be started.
     """
     if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
+        raise ValueError(f"workers must be at least 1, got {workers}")
     if not command:
-        raise ValueError("no command to launch; give one, such as: kcnn train googlenet.bn --data digits")
+        raise ValueError("missing command, such as: kcnn train googlenet.bn --data digits")
     events: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
-    crew: list[subprocess.Popen[str]] = []
+    processes: list[subprocess.Popen[str]] = []
     readers: list[threading.Thread] = []
     screen = threading.Lock()
-    with _signals_into(events):
+    with _queue_signals(events):
         try:
-            for index, environment in enumerate(_environments(workers)):
-                process = _started(command, environment)
-                crew.append(process)
+            for index, environment in enumerate(_make_environments(workers)):
+                process = _start(command, environment)
+                processes.append(process)
                 for source, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
-                    readers.append(_thread(_copied, source, target, f"worker {index} | ", screen))
-                _thread(_awaited, process, index, events)
-            return _watched(crew, events, screen)
+                    readers.append(_start_thread(_copy_lines, source, target, f"worker {index} | ", screen))
+                _start_thread(_await_end, process, index, events)
+            return _supervise(processes, events, screen)
         finally:
-            for process in crew:
+            for process in processes:
                 send_signal(process, signal.SIGKILL)
-            for process in crew:
+            for process in processes:
                 process.wait()
             for reader in readers:
                 reader.join(GRACE)
 
 
-def _environments(workers: int) -> list[dict[str, str]]:
-    """Each worker's variables: its TF_CONFIG, with free ports of the loopback device, and its GPUs."""
+def _make_environments(workers: int) -> list[dict[str, str]]:
+    """Environment variables of each worker: its TF_CONFIG, with free ports of the loopback device, and its GPUs."""
     addresses = find_free_addresses(workers)
-    found = []
-    for index, own in enumerate(assign_gpus(workers)):
+    environments = []
+    for index, gpus in enumerate(assign_gpus(workers)):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        found.append({**os.environ, "PYTHONUNBUFFERED": "1", "TF_CONFIG": json.dumps(config), **own})
-    return found
+        environments.append({**os.environ, "PYTHONUNBUFFERED": "1", "TF_CONFIG": json.dumps(config), **gpus})
+    return environments
 
 
 def assign_gpus(workers: int) -> list[dict[str, str]]:
-    """The variable that names each worker's GPUs, shared out evenly in their order; none where there are none.
+    """Split the GPUs evenly among workers, in their order.
 
-    ValueError where there are some, and fewer than workers.
+    Args:
+        workers: Number of workers.
+
+    Returns:
+        CUDA_VISIBLE_DEVICES of each worker; empty without GPUs.
+
+    Raises:
+        ValueError: There are fewer GPUs than workers.
     """
-    cards = _cards()
-    if 0 < len(cards) < workers:
+    gpus = _list_gpus()
+    if 0 < len(gpus) < workers:
         raise ValueError(
-            f"{workers} workers need a GPU each, and there are {len(cards)}; "
-            f"start at most {len(cards)}, or set CUDA_VISIBLE_DEVICES to nothing to train on the CPU"
+            f"{workers} workers need a GPU each, found {len(gpus)}; "
+            f"start at most {len(gpus)}, or set CUDA_VISIBLE_DEVICES to nothing to train on the CPU"
         )
-    share = len(cards) // workers
+    count = len(gpus) // workers
     return [
-        {"CUDA_VISIBLE_DEVICES": ",".join(cards[index * share : (index + 1) * share])} if share else {}
+        {"CUDA_VISIBLE_DEVICES": ",".join(gpus[index * count : (index + 1) * count])} if count else {}
         for index in range(workers)
     ]
 
 
 def find_free_addresses(count: int) -> list[str]:
-    """HOST:PORT of the loopback device, so many that nobody listens on."""
-    with contextlib.ExitStack() as held:  # all held at once, so that no port comes twice
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+    """Return addresses HOST:PORT of the loopback device whose ports are free."""
+    with contextlib.ExitStack() as stack:  # all open at once, so that no port is returned twice
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
-def _cards() -> list[str]:
-    """The GPUs that CUDA may use, as it names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
+def _list_gpus() -> list[str]:
+    """The GPUs that CUDA may use, by its names."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
     if not shutil.which("nvidia-smi"):
         return []
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
     return [str(n) for n, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
-def _started(command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         command,
         env=environment,
@@ -108,31 +125,31 @@ def _started(command: Sequence[str], environment: Mapping[str, str]) -> "subproc
         text=True,
         encoding="utf-8",
         errors="replace",
-        start_new_session=True,  # a group of its own: what a worker starts can be ended with it
+        start_new_session=True,  # a process group of its own, to be stopped with all that it starts
     )
 
 
-def _thread(target: Any, *args: Any) -> threading.Thread:
+def _start_thread(target: Any, *args: Any) -> threading.Thread:
     thread = threading.Thread(target=target, args=args, daemon=True)
     thread.start()
     return thread
 
 
-def _copied(source: IO[str], target: IO[str], prefix: str, screen: threading.Lock) -> None:
+def _copy_lines(source: IO[str], target: IO[str], prefix: str, screen: threading.Lock) -> None:
     for line in source:
         with screen:
             target.write(prefix + line.rstrip("\n") + "\n")
             target.flush()
 
 
-def _awaited(process: "subprocess.Popen[str]", index: int, events: "queue.SimpleQueue[tuple[str, int]]") -> None:
+def _await_end(process: "subprocess.Popen[str]", index: int, events: "queue.SimpleQueue[tuple[str, int]]") -> None:
     process.wait()
     events.put(("ended", index))
 
 
 @contextlib.contextmanager
-def _signals_into(events: "queue.SimpleQueue[tuple[str, int]]") -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python hands signals to the main thread alone
+def _queue_signals(events: "queue.SimpleQueue[tuple[str, int]]") -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in no other
         yield
         return
     kinds = (signal.SIGINT, signal.SIGTERM)
@@ -144,49 +161,49 @@ def _signals_into(events: "queue.SimpleQueue[tuple[str, int]]") -> Iterator[None
             signal.signal(kind, handler)
 
 
-def _watched(
-    crew: Sequence["subprocess.Popen[str]"], events: "queue.SimpleQueue[tuple[str, int]]", screen: threading.Lock
+def _supervise(
+    processes: Sequence["subprocess.Popen[str]"], events: "queue.SimpleQueue[tuple[str, int]]", screen: threading.Lock
 ) -> int:
-    """The exit code, once every worker has ended."""
-    alive = set(range(len(crew)))
+    """Wait until every worker has ended, stop all when one fails, and return the exit code."""
+    alive = set(range(len(processes)))
     code = 0
-    ending = False
+    is_stopping = False
     while alive:
         try:
-            kind, number = events.get(timeout=GRACE if ending else None)
+            kind, number = events.get(timeout=GRACE if is_stopping else None)
         except queue.Empty:
-            _send_all(crew, alive, signal.SIGKILL)
+            _send_signal_to_all(processes, alive, signal.SIGKILL)
             continue
         if kind == "signal":
-            _send_all(crew, alive, signal.SIGKILL if ending else number)
+            _send_signal_to_all(processes, alive, signal.SIGKILL if is_stopping else number)
             code = code or 128 + number
-            ending = True
+            is_stopping = True
             continue
         alive.discard(number)
-        send_signal(crew[number], signal.SIGKILL)  # what it left behind
-        failed = crew[number].returncode
-        if failed and not ending:
-            code = failed if failed > 0 else 128 - failed
-            ending = True
-            others = "; the others are ended" if alive else ""
+        send_signal(processes[number], signal.SIGKILL)  # processes that it has started
+        returncode = processes[number].returncode
+        if returncode and not is_stopping:
+            code = returncode if returncode > 0 else 128 - returncode
+            is_stopping = True
+            others = "; stopping the other workers" if alive else ""
             with screen:
-                print(f"worker {number} {_fate(failed)}{others}", file=sys.stderr, flush=True)
-            _send_all(crew, alive, signal.SIGTERM)
+                print(f"worker {number} {_describe_exit(returncode)}{others}", file=sys.stderr, flush=True)
+            _send_signal_to_all(processes, alive, signal.SIGTERM)
     return code
 
 
-def _fate(returncode: int) -> str:
+def _describe_exit(returncode: int) -> str:
     if returncode > 0:
-        return f"stopped with exit code {returncode}"
+        return f"failed with exit code {returncode}"
     return f"was killed by {signal.Signals(-returncode).name}"
 
 
-def _send_all(crew: Sequence["subprocess.Popen[str]"], chosen: set[int], number: int) -> None:
-    for index in chosen:
-        send_signal(crew[index], number)
+def _send_signal_to_all(processes: Sequence["subprocess.Popen[str]"], indices: set[int], number: int) -> None:
+    for index in indices:
+        send_signal(processes[index], number)
 
 
 def send_signal(process: "subprocess.Popen[str]", number: int) -> None:
-    """A signal to the process and all it started."""
+    """Send a signal to a process and all processes that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)

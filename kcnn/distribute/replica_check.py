@@ -1,49 +1,57 @@
-"""Before a distributed run: do all replicas together compute what one computes? TensorFlow's alone."""
+"""Check before a distributed run that all replicas together compute what one computes. TensorFlow only."""
 
 from typing import Any
 
 import tensorflow as tf
 
-from kcnn.distribute.datasets import Make, distribute_dataset
-from kcnn.distribute.strategies import find_batch_norms, unreplicated, worker_position
+from kcnn.distribute.datasets import MakeShard, distribute_dataset
+from kcnn.distribute.strategies import copy_to_single_device, find_batch_norms, worker_position
 from kcnn.keras_bridge.keras_graph import flatten_layers
 
-CLOSE, CLOSE_IN_HALF = 1e-3, 5e-2  # of loss and gradient norm; sums of floats in another order differ by less
+TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2  # relative; sums of floats in another order differ by less
 
 
-def check_replicas(strategy: Any, model: Any, make: Make, batch_size: int) -> None:
-    """Refuse a run in which the replicas together do not have the loss and the gradient of one with the whole batch.
+def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size: int) -> None:
+    """Refuse a run in which all replicas together differ from one in the loss or the gradient of a batch.
 
-    The first batch of `make((0, 1))` is given to a plain copy of the compiled model, and `spread` to all replicas,
-    without dropout; a random augmentation that differs between slices is no part of `make`. A batch of two rows for
-    each replica is enough, and the copy needs room for it on one device. Nothing is asked of a single replica.
-    RuntimeError with both numbers, or with the batch normalisations that are not synchronised.
+    One device gets the first batch, and all replicas get its slices, without dropout. Two rows for each replica are
+    enough; the copy of the model needs memory for them on one device. A single replica is not checked.
+
+    Args:
+        strategy: The strategy.
+        model: The compiled model.
+        make_shard: As in distribute_dataset, without random augmentation that differs between slices.
+        batch_size: Images per batch, over all replicas.
+
+    Raises:
+        RuntimeError: Losses or gradients differ, or batch normalization is not synchronized.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return
-    apart = [layer.name for layer in find_batch_norms(model) if layer.trainable and not layer.synchronized]
-    if apart:
+    names = [layer.name for layer in find_batch_norms(model) if layer.trainable and not layer.synchronized]
+    if names:
         raise RuntimeError(
-            f"{len(apart)} batch normalisations, such as {apart[0]}, are not synchronised over {replicas} replicas; "
-            "call kcnn.distribute.synchronize(strategy, model) before compile"
+            f"{len(names)} batch-norm layers, such as {names[0]}, are not synchronized over {replicas} replicas; "
+            "call kcnn.distribute.synchronize_batch_norm(strategy, model) before compile"
         )
-    one = _alone(model, next(iter(make((0, 1)))))
-    batches = distribute_dataset(strategy, make, batch_size)
+    single = _measure_on_single_device(model, next(iter(make_shard((0, 1)))))
+    batches = distribute_dataset(strategy, make_shard, batch_size)
     if worker_position(strategy)[1] == 1:
         batches = strategy.experimental_distribute_dataset(batches)
-    many = _together(strategy, model, next(iter(batches)))
-    halves = any(layer.compute_dtype in ("float16", "bfloat16") for layer in flatten_layers(model))
-    for what, a, b in zip(("loss", "gradient norm"), one, many, strict=True):
-        if not abs(a - b) <= (CLOSE_IN_HALF if halves else CLOSE) * abs(a) + 1e-6:
+    distributed = _measure_on_replicas(strategy, model, next(iter(batches)))
+    is_half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in flatten_layers(model))
+    tolerance = HALF_TOLERANCE if is_half else TOLERANCE
+    for name, one, many in zip(("loss", "gradient norm"), single, distributed, strict=True):
+        if not abs(one - many) <= tolerance * abs(one) + 1e-6:
             raise RuntimeError(
-                f"{replicas} replicas do not agree with one on the same batch: its {what} is {a:.6g}, theirs {b:.6g}; "
-                "a loss that is not averaged over replicas, or slices that are not those of the whole batch, do this"
+                f"{replicas} replicas do not agree with one on the same batch: expected {name} {one:.6g}, got "
+                f"{many:.6g}; average the loss over replicas, and check that the slices form the batch"
             )
 
 
-def _loss(model: Any, batch: Any) -> tuple[Any, Any]:
-    """The loss of a batch, and its gradients."""
+def _compute_gradients(model: Any, batch: Any) -> tuple[Any, Any]:
+    """Return the loss of a batch, and its gradients."""
     images, labels = batch[:2]
     variables = [v.value for v in model.trainable_variables]
     with tf.GradientTape() as tape:
@@ -51,30 +59,30 @@ def _loss(model: Any, batch: Any) -> tuple[Any, Any]:
     return loss, [one for one in tape.gradient(loss, variables) if one is not None]
 
 
-def _alone(model: Any, batch: Any) -> tuple[float, float]:
-    copy = unreplicated(model)
+def _measure_on_single_device(model: Any, batch: Any) -> tuple[float, float]:
+    copy = copy_to_single_device(model)
     copy.compile(loss=model.loss)
 
     @tf.function
-    def measured(batch: Any) -> Any:
-        loss, gradients = _loss(copy, batch)
+    def measure(batch: Any) -> Any:
+        loss, gradients = _compute_gradients(copy, batch)
         return loss, tf.linalg.global_norm(gradients)
 
-    loss, norm = measured(batch)
+    loss, norm = measure(batch)
     return float(loss), float(norm)
 
 
-def _together(strategy: Any, model: Any, batch: Any) -> tuple[float, float]:
+def _measure_on_replicas(strategy: Any, model: Any, batch: Any) -> tuple[float, float]:
     def step(batch: Any) -> Any:
-        loss, gradients = _loss(model, batch)
-        whole = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        return loss, tf.linalg.global_norm(whole)
+        loss, gradients = _compute_gradients(model, batch)
+        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        return loss, tf.linalg.global_norm(total)
 
     @tf.function
-    def measured(batch: Any) -> Any:
+    def measure(batch: Any) -> Any:
         loss, norm = strategy.run(step, (batch,))
         reduced = strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None)
         return reduced, strategy.reduce(tf.distribute.ReduceOp.MEAN, norm, axis=None)
 
-    loss, norm = measured(batch)
+    loss, norm = measure(batch)
     return float(loss), float(norm)

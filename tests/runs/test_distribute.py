@@ -1,4 +1,4 @@
-"""Several devices train as one: the same losses, each sample counted once, and what is wrong is refused at once."""
+"""kcnn.distribute: several devices train as one, each sample counts once, and mistakes are refused at once."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from PIL import Image
 import kcnn
 from kcnn import distribute
 from kcnn.distribute import datasets as batches
-from kcnn.distribute.processes import _environments
+from kcnn.distribute.processes import _make_environments
 from tests.runs.small import (
     BATCH,
     COUNT,
@@ -34,12 +34,12 @@ from tests.runs.small import (
 # --- which strategy ---
 
 
-def test_a_word_that_is_no_strategy_is_answered_with_those_there_are():
-    with pytest.raises(ValueError, match="auto, single, mirrored, multiworker, not 'horovod'"):
+def test_make_strategy_refuses_an_unknown_name_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown strategy 'horovod'; choose from auto, single, mirrored, multiworker"):
         distribute.make_strategy("horovod")
 
 
-def test_single_and_auto_on_one_device_are_tf_distributes_default(monkeypatch):
+def test_make_strategy_single_and_auto_on_one_device_are_the_default(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     for kind in ("single", "auto"):
         found = distribute.make_strategy(kind)
@@ -49,56 +49,56 @@ def test_single_and_auto_on_one_device_are_tf_distributes_default(monkeypatch):
             pass
 
 
-def test_mirrored_is_one_strategy_in_a_process_and_wants_two_devices(mirrored):
+def test_make_strategy_mirrored_is_one_per_process_and_needs_two_devices(mirrored):
     assert distribute.make_strategy("mirrored", ["CPU:0", "CPU:1"]) is mirrored
     assert mirrored.num_replicas_in_sync == 2
     assert distribute.is_chief(mirrored)
-    with pytest.raises(ValueError, match="two devices or more, and here is only CPU:0"):
+    with pytest.raises(ValueError, match="at least two devices, found only CPU:0"):
         distribute.make_strategy("mirrored", ["CPU:0"])
     with pytest.raises(ValueError, match="each device once"):
         distribute.make_strategy("mirrored", ["CPU:0", "CPU:0"])
     with pytest.raises(ValueError, match="other devices"):
         distribute.make_strategy("mirrored", ["CPU:1", "CPU:0"])
-    with pytest.raises(ValueError, match="devices are chosen"):
+    with pytest.raises(ValueError, match="devices can be set"):
         distribute.make_strategy("auto", ["CPU:0", "CPU:1"])
 
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there are GPUs here")
-def test_mirrored_without_gpus_says_so():
-    with pytest.raises(ValueError, match="here is no GPU"):
+def test_make_strategy_mirrored_refuses_a_machine_without_gpus():
+    with pytest.raises(ValueError, match="found no GPU"):
         distribute.make_strategy("mirrored")
 
 
-def test_multiworker_without_a_cluster_says_how_to_get_one(monkeypatch):
+def test_make_strategy_multiworker_without_a_cluster_says_how_to_start_one(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ValueError, match="kcnn launch --workers 2"):
         distribute.make_strategy("multiworker")
 
 
-def test_a_cluster_joined_too_late_says_when_to_ask(monkeypatch):
+def test_make_strategy_too_late_says_when_to_call_it(monkeypatch):
     tf.zeros(1)  # TensorFlow is at work
-    config = _environments(2)[0]["TF_CONFIG"]
+    config = _make_environments(2)[0]["TF_CONFIG"]
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(RuntimeError, match="before anything makes a tensor"):
         distribute.make_strategy("auto")
 
 
-def test_another_backend_is_told_that_tf_distribute_is_tensorflows(monkeypatch):
+def test_make_strategy_refuses_another_backend(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(RuntimeError, match=r"TensorFlow's alone, and Keras runs on jax"):
+    with pytest.raises(RuntimeError, match="needs TensorFlow, and the backend of Keras is jax"):
         distribute.make_strategy("single")
 
 
 # --- what several replicas compute ---
 
 
-def test_two_replicas_train_as_one_device_with_batch_norm_averages_and_a_partial_last_batch(two):
+def test_distribute_dataset_trains_two_replicas_as_one_device(two):
     """Loss, accuracy, validation with the averaged weights, over nine steps."""
     _, wanted = fitted(distribute.make_strategy("single"))
     same(two[1], wanted, 1e-3)
 
 
-def test_batches_are_on_a_gpu_before_they_are_asked_for_and_train_alike(monkeypatch):
+def test_prefetch_copies_batches_to_a_gpu_and_trains_alike(monkeypatch):
     monkeypatch.setattr(batches, "list_gpus", lambda: ("CPU:1",))  # stands for a GPU
     images, labels = next(iter(distribute.prefetch(training((0, 1)))))
     assert images.device.endswith("CPU:1")
@@ -112,25 +112,25 @@ def test_batches_are_on_a_gpu_before_they_are_asked_for_and_train_alike(monkeypa
     assert found[0] == found[1]
 
 
-def test_every_row_is_predicted_once_in_its_order(two, mirrored):
-    wanted = distribute.unreplicated(two[0]).predict(evaluation(), verbose=0)
+def test_predict_dataset_predicts_each_row_once_in_order(two, mirrored):
+    wanted = distribute.copy_to_single_device(two[0]).predict(evaluation(), verbose=0)
     assert len(wanted) == COUNT
     found = distribute.predict_dataset(mirrored, two[0], evaluation(), COUNT, BATCH)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    with pytest.raises(ValueError, match="more than the 36 samples"):
+    with pytest.raises(ValueError, match="expected 36 samples, but the dataset has more"):
         distribute.predict_dataset(mirrored, two[0], evaluation(), COUNT - 1, BATCH)
-    with pytest.raises(ValueError, match="37 of 38 samples came"):
+    with pytest.raises(ValueError, match="expected 38 samples, got 37"):
         distribute.predict_dataset(mirrored, two[0], evaluation(), COUNT + 1, BATCH)
 
 
-def test_evaluation_counts_every_sample_once(two, mirrored):
+def test_pad_batches_evaluates_each_sample_once(two, mirrored):
     found = two[0].evaluate(distribute.distribute_dataset(mirrored, evaluated, BATCH), return_dict=True, verbose=0)
-    logits = distribute.unreplicated(two[0]).predict(evaluation(), verbose=0)
+    logits = distribute.copy_to_single_device(two[0]).predict(evaluation(), verbose=0)
     assert found["accuracy"] == pytest.approx(np.mean(logits.argmax(-1) == Y[:COUNT]))
     assert found["loss"] == pytest.approx(float(crossentropy()(Y[:COUNT], logits)), rel=1e-5)
 
 
-def test_broken_pictures_met_late_are_left_out_of_validation_as_on_one_device(two, mirrored, tmp_path, monkeypatch):
+def test_distribute_validation_drops_broken_images_as_on_one_device(two, mirrored, tmp_path, monkeypatch):
     from kcnn import data
     from kcnn.training import devices
 
@@ -143,7 +143,7 @@ def test_broken_pictures_met_late_are_left_out_of_validation_as_on_one_device(tw
     for name in data.load(tmp_path, **request).splits["validation"].names[:9]:
         Path(name).write_text("broken")
     found = data.load(tmp_path, **request)
-    alone = distribute.unreplicated(two[0])
+    alone = distribute.copy_to_single_device(two[0])
     alone.compile(loss=crossentropy())
     shared = devices.distribute_validation(mirrored, found)
     assert shared["validation_steps"] == 6  # 23 of 32 pictures
@@ -152,13 +152,13 @@ def test_broken_pictures_met_late_are_left_out_of_validation_as_on_one_device(tw
     assert told["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
 
 
-def test_keras_is_left_as_it_was_and_so_is_the_mirrored_strategy(two, mirrored):
+def test_make_strategy_changes_neither_keras_nor_the_mirrored_strategy(two, mirrored):
     assert untouched()
     assert type(mirrored) is tf.distribute.MirroredStrategy
     assert type(mirrored).reduce is tf.distribute.Strategy.reduce
 
 
-def test_padding_weighs_nothing_and_the_rest_one_on_average():
+def test_pad_batches_weighs_padding_0_and_the_rest_1_on_average():
     batches = list(evaluated((0, 1)).as_numpy_iterator())
     assert [len(w) for *_, w in batches] == [BATCH] * 3
     weights = np.concatenate([w for *_, w in batches])
@@ -171,24 +171,24 @@ def test_padding_weighs_nothing_and_the_rest_one_on_average():
         list(distribute.pad_batches(evaluation(), 2 * COUNT, BATCH))
 
 
-def test_a_batch_that_the_replicas_do_not_divide_is_refused_with_one_they_do(mirrored):
-    with pytest.raises(ValueError, match=r"batch of 15 cannot be split evenly among 2 replicas; take 16"):
+def test_distribute_dataset_refuses_a_batch_size_that_replicas_do_not_divide(mirrored):
+    with pytest.raises(ValueError, match=r"batch of 15 cannot be split evenly among 2 replicas; use 16"):
         distribute.distribute_dataset(mirrored, training, 15)
 
 
-def test_a_plain_copy_computes_the_same_and_is_not_synchronised(two, mirrored, tmp_path):
-    copy = distribute.unreplicated(two[0])
+def test_copy_to_single_device_has_the_same_weights_and_is_not_synchronized(two, mirrored, tmp_path):
+    copy = distribute.copy_to_single_device(two[0])
     copy.save(tmp_path / "model.keras")
     loaded = kcnn.load_model(tmp_path / "model.keras")
     assert not any(layer.get_config().get("synchronized") for layer in loaded.layers)
     for a, b in zip(two[0].get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     with mirrored.scope(), pytest.raises(RuntimeError, match="leave the scope"):
-        distribute.unreplicated(two[0])
+        distribute.copy_to_single_device(two[0])
 
 
 @pytest.mark.every
-def test_mixed_precision_trains_as_one_device(mirrored):
+def test_distribute_dataset_in_mixed_precision_trains_as_one_device(mirrored):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -201,7 +201,7 @@ def test_mixed_precision_trains_as_one_device(mirrored):
 
 
 @pytest.mark.every
-def test_auxiliary_classifiers_train_as_on_one_device_and_are_left_out_of_evaluation(mirrored):
+def test_distribute_dataset_trains_auxiliary_classifiers_as_on_one_device(mirrored):
     images = tf.image.resize(X, (65, 65)).numpy()
     labels = Y % 3
     batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
@@ -222,7 +222,7 @@ def test_auxiliary_classifiers_train_as_on_one_device_and_are_left_out_of_evalua
     assert found["val_accuracy"][0] == pytest.approx(np.mean(logits.argmax(-1) == labels[:COUNT]))
 
 
-def test_dropout_draws_another_mask_in_each_replica_and_the_first_has_that_of_one_device(mirrored):
+def test_synchronize_batch_norm_gives_each_replica_its_own_dropout_mask(mirrored):
     def masks(strategy):
         with strategy.scope():
             model = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dropout(0.5, seed=3)])
@@ -237,7 +237,7 @@ def test_dropout_draws_another_mask_in_each_replica_and_the_first_has_that_of_on
 
 
 @pytest.mark.every
-def test_dropout_and_stochastic_depth_run_on_two_replicas(mirrored):
+def test_distribute_dataset_trains_dropout_and_stochastic_depth(mirrored):
     _, found = fitted(mirrored, network="resnet20", classes=5, input_shape=(12, 12, 1), dropout=0.5, drop_path=0.2)
     assert np.isfinite(found["loss"]).all()
 
@@ -245,7 +245,7 @@ def test_dropout_and_stochastic_depth_run_on_two_replicas(mirrored):
 # --- the check before the start ---
 
 
-def test_the_check_passes_what_is_right(mirrored):
+def test_check_replicas_accepts_replicas_that_agree(mirrored):
     distribute.check_replicas(mirrored, compiled(mirrored), training, BATCH)
     distribute.check_replicas(distribute.make_strategy("single"), None, None, BATCH)
 
@@ -258,14 +258,14 @@ class NotAveraged(keras.losses.Loss):
         return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True))
 
 
-def test_the_check_refuses_a_loss_that_is_summed_over_replicas_with_both_numbers(mirrored):
+def test_check_replicas_refuses_a_loss_that_is_summed_over_replicas(mirrored):
     with pytest.raises(RuntimeError, match="do not agree") as caught:
         distribute.check_replicas(mirrored, compiled(mirrored, loss=NotAveraged()), training, BATCH)
-    one, many = map(float, re.search(r"its loss is (\S+), theirs (\S+);", str(caught.value)).groups())
+    one, many = map(float, re.search(r"expected loss (\S+), got (\S+);", str(caught.value)).groups())
     assert many == pytest.approx(2 * one, rel=1e-3)
 
 
-def test_the_check_refuses_replicas_whose_weights_differ(mirrored):
+def test_check_replicas_refuses_replicas_with_other_weights(mirrored):
     model = compiled(mirrored)
     kernel = model.trainable_variables[0].value
     mirrored.experimental_local_results(kernel)[1].assign(tf.zeros_like(kernel))
@@ -273,8 +273,8 @@ def test_the_check_refuses_replicas_whose_weights_differ(mirrored):
         distribute.check_replicas(mirrored, model, training, BATCH)
 
 
-def test_the_check_refuses_batch_norms_that_are_not_synchronised(mirrored):
+def test_check_replicas_refuses_batch_norms_that_are_not_synchronized(mirrored):
     model = compiled(mirrored)
     model.get_layer("stem_bn").synchronized = False
-    with pytest.raises(RuntimeError, match="1 batch normalisations, such as stem_bn"):
+    with pytest.raises(RuntimeError, match="1 batch-norm layers, such as stem_bn"):
         distribute.check_replicas(mirrored, model, training, BATCH)

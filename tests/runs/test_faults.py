@@ -78,7 +78,7 @@ def cut(tmp_path_factory):
     return folder
 
 
-def test_a_run_killed_in_mid_epoch_goes_on_and_ends_the_same_to_the_last_digit(whole, cut, tmp_path):
+def test_train_killed_in_mid_epoch_resumes_to_the_same_end_to_the_last_digit(whole, cut, tmp_path):
     shutil.copytree(cut, tmp_path / "out")
     said = []
     resumed = train("convnet", "digits", out=tmp_path / "out", **FULL, log=said.append)
@@ -90,7 +90,7 @@ def test_a_run_killed_in_mid_epoch_goes_on_and_ends_the_same_to_the_last_digit(w
     assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
 
-def test_a_torn_a_damaged_and_a_foreign_checkpoint_are_refused_by_name_and_the_one_before_is_used(whole, cut, tmp_path):
+def test_train_refuses_truncated_and_damaged_checkpoints_by_name_and_uses_the_one_before(whole, cut, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(cut, out)
     first, second = states(out)[-2:]
@@ -106,7 +106,7 @@ def test_a_torn_a_damaged_and_a_foreign_checkpoint_are_refused_by_name_and_the_o
     assert history(resumed.folder) == history(whole.folder)
 
 
-def test_a_checkpoint_of_another_training_is_not_taken(tmp_path):
+def test_restore_checkpoint_refuses_another_run_and_another_network(tmp_path):
     model = kcnn.build("mlp", classes=2, input_shape=(8, 8, 1))
     model.compile("sgd", "mse")
     model.optimizer.build(model.trainable_variables)
@@ -122,7 +122,7 @@ def test_a_checkpoint_of_another_training_is_not_taken(tmp_path):
         checkpoints.restore_checkpoint(path, other, "a")
 
 
-def test_a_new_checkpoint_stays_although_later_ones_were_refused(tmp_path):
+def test_save_checkpoint_keeps_new_ones_although_later_ones_were_refused(tmp_path):
     model = kcnn.build("mlp", classes=2, input_shape=(8, 8, 1))
     model.compile("sgd", "mse")
     model.optimizer.build(model.trainable_variables)
@@ -163,7 +163,7 @@ def halves(out, at, **request):
 
 
 @pytest.mark.every
-def test_half_precision_goes_on_the_same_although_steps_overflowed_and_were_skipped(tmp_path, monkeypatch):
+def test_train_in_mixed_precision_resumes_to_the_same_end_although_steps_were_skipped(tmp_path, monkeypatch):
     class Eager(keras.optimizers.LossScaleOptimizer):
         """A scale so high that the first gradients overflow."""
 
@@ -183,7 +183,7 @@ def test_half_precision_goes_on_the_same_although_steps_overflowed_and_were_skip
     assert history(halves(tmp_path / "halves", 1, **request).folder) == history(whole.folder)
 
 
-def test_a_training_of_several_workers_goes_on_in_one_process_from_their_checkpoints(tmp_path):
+def test_train_resumes_in_one_process_from_checkpoints_of_several_workers(tmp_path):
     request = {"network": "mlp", "data": "digits", "input_shape": (8, 8, 1), "epochs": 3}
     with pytest.raises(KeyboardInterrupt):
         train(out=tmp_path / "out", callbacks=[Stopped(2)], **request)
@@ -194,28 +194,28 @@ def test_a_training_of_several_workers_goes_on_in_one_process_from_their_checkpo
     assert train(out=tmp_path / "out", **request).resumed_epochs == 2
 
 
-def test_other_pictures_of_the_same_number_are_another_run(tmp_path):
+def test_train_distinguishes_other_images_of_the_same_number(tmp_path):
     x, y = np.zeros((60, 8, 8, 1), "uint8"), np.arange(60) % 2
     train("mlp", (x, y), out=tmp_path / "out", epochs=1)
     with pytest.raises(ValueError, match=r"holds another run \(other images or labels\)"):
         train("mlp", (x + 9, y), out=tmp_path / "out", epochs=1)
 
 
-def test_two_processes_do_not_train_into_one_folder(tmp_path):
+def test_lock_folder_keeps_other_processes_out(tmp_path):
     from kcnn.training.run_directory import lock_folder
 
     with lock_folder(tmp_path / "out"), pytest.raises(ValueError, match="another process trains into"):
         train("mlp", "digits", out=tmp_path / "out", input_shape=(8, 8, 1), epochs=1)
 
 
-def test_a_request_that_came_to_no_epoch_leaves_the_folder_to_the_next(tmp_path):
+def test_claim_folder_replaces_a_request_that_completed_no_epoch(tmp_path):
     request = {"network": "mlp", "data": "digits", "input_shape": (8, 8, 1), "epochs": 1}
     with pytest.raises(KeyboardInterrupt):
         train(out=tmp_path / "out", callbacks=[Stopped(0)], **request)
     assert train(out=tmp_path / "out", batch_size=16, **request).metrics["batch_size"] == 16
 
 
-def test_a_folder_of_another_program_is_left_alone_and_not_listed(tmp_path):
+def test_claim_folder_refuses_a_config_of_another_program_or_version(tmp_path):
     from kcnn.training.run_directory import list_runs
 
     for word, text in (("a", '{"request": "GET"}'), ("b", "// no JSON"), ("c", '{"request": {"network": "x"}}')):
@@ -228,7 +228,7 @@ def test_a_folder_of_another_program_is_left_alone_and_not_listed(tmp_path):
         list_runs(tmp_path)
 
 
-def test_a_full_disk_stops_with_a_clear_error_and_the_last_checkpoint_whole(tmp_path):
+def test_train_on_a_full_disk_stops_with_a_clear_error_and_an_intact_checkpoint(tmp_path):
     """No file of that process may grow beyond some kilobytes: writing more fails, as on a full disk."""
     out = tmp_path / "out"
     killed(out, 1)
@@ -245,7 +245,7 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_last_checkpoint_whole(tmp_
 
 
 @pytest.mark.parametrize("ema", [0.0, pytest.param(0.999, marks=pytest.mark.every)])
-def test_a_loss_that_is_no_number_stops_at_once_naming_step_rate_layer_and_advice(ema, tmp_path):
+def test_train_stops_at_a_loss_that_is_not_finite_with_step_learning_rate_layer_and_advice(ema, tmp_path):
     with pytest.raises(NonFiniteLossError) as caught:
         train(
             *("vgg11", "digits"),
@@ -263,7 +263,7 @@ def test_a_loss_that_is_no_number_stops_at_once_naming_step_rate_layer_and_advic
     assert "(1e+03)" in said
 
 
-def test_the_layer_that_breaks_first_is_found_by_what_it_puts_out():
+def test_find_first_non_finite_returns_the_first_layer_whose_output_is_not_finite():
     from kcnn.training.diagnosis import find_first_non_finite
 
     model = kcnn.build("vgg11", classes=3, input_shape=(32, 32, 3))
@@ -278,7 +278,7 @@ def test_the_layer_that_breaks_first_is_found_by_what_it_puts_out():
     assert find_first_non_finite(model, images, training=False) == "the images themselves"
 
 
-def test_a_batch_that_memory_does_not_hold_is_named_and_halved_where_asked(tmp_path, monkeypatch):
+def test_train_auto_batch_size_halves_a_batch_that_does_not_fit_in_memory(tmp_path, monkeypatch):
     """For more than 8 images the loss asks TensorFlow for a petabyte, which no machine gives."""
     plain = CrossEntropy.call
 
@@ -302,7 +302,7 @@ def test_a_batch_that_memory_does_not_hold_is_named_and_halved_where_asked(tmp_p
     assert found.history[0]["learning_rate"] <= 0.1 / 4  # SGD's rate shrinks with the batch
 
 
-def test_a_ctrl_c_that_another_library_loses_is_heard_at_the_next_step():
+def test_interrupt_handler_interrupts_at_the_next_step():
     before = signal.getsignal(signal.SIGINT)
     with InterruptHandler() as heard:
         heard.on_train_batch_end(0)
@@ -314,7 +314,7 @@ def test_a_ctrl_c_that_another_library_loses_is_heard_at_the_next_step():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_stops_with_a_word_and_the_same_command_goes_on(tmp_path):
+def test_cli_train_on_ctrl_c_prints_how_to_resume(tmp_path):
     words = ["train", "convnet", "--data", "digits", "--epochs", "200", "--out", "out"]
     code = "from kcnn.cli import main; main()"
     process = subprocess.Popen(

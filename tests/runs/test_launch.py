@@ -1,4 +1,4 @@
-"""Who the workers are, and several processes on one machine: they find each other, and end together."""
+"""kcnn.distribute.launch and detect_cluster: workers find each other, and end together."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def soon(condition):
     return False
 
 
-def test_each_worker_has_its_place_and_its_lines_its_number(capfd):
+def test_launch_gives_each_worker_its_cluster_and_its_lines_a_number(capfd):
     code = "import os, sys; print(os.environ['TF_CONFIG']); print('aside', file=sys.stderr)"
     assert launch(3, python(code)) == 0
     out, err = capfd.readouterr()
@@ -49,7 +49,7 @@ def test_each_worker_has_its_place_and_its_lines_its_number(capfd):
     assert sorted(err.splitlines()) == [f"worker {n} | aside" for n in range(3)]
 
 
-def test_one_that_fails_ends_the_others_and_what_they_started_with_its_exit_code(tmp_path, capfd):
+def test_launch_stops_all_workers_and_their_children_when_one_fails(tmp_path, capfd):
     code = f"""
 import json, os, pathlib, subprocess, sys, time
 here = pathlib.Path({str(tmp_path)!r})
@@ -66,20 +66,20 @@ time.sleep(120)
     begun = time.perf_counter()
     assert launch(3, python(code)) == 7
     assert time.perf_counter() - begun < 60
-    assert "worker 1 stopped with exit code 7; the others are ended" in capfd.readouterr().err
+    assert "worker 1 failed with exit code 7; stopping the other workers" in capfd.readouterr().err
     pids = [int(pid) for path in tmp_path.glob("*.pids") for pid in path.read_text().split()]
     assert len(pids) == 6
     assert soon(lambda: all(map(gone, pids)))
 
 
-def test_one_that_is_killed_is_told_by_the_name_of_the_signal(capfd):
+def test_launch_names_the_signal_that_killed_a_worker(capfd):
     code = "import json, os, time; json.loads(os.environ['TF_CONFIG'])['task']['index'] or os.kill(os.getpid(), 9)"
     assert launch(2, python(f"{code}; time.sleep(120)")) == 128 + 9
-    assert "worker 0 was killed by SIGKILL; the others are ended" in capfd.readouterr().err
+    assert "worker 0 was killed by SIGKILL; stopping the other workers" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
-def test_ctrl_c_and_termination_are_passed_on_and_leave_nothing(number, said):
+def test_launch_passes_signals_on_and_leaves_no_process(number, said):
     worker = f"""
 import os, signal, sys, time
 def tell(number, frame):
@@ -99,7 +99,7 @@ print(os.getpid(), flush=True)
     assert all(map(gone, pids))
 
 
-def test_a_worker_deaf_to_ctrl_c_is_killed(monkeypatch, capfd):
+def test_launch_kills_a_worker_that_ignores_sigterm(monkeypatch, capfd):
     monkeypatch.setattr("kcnn.distribute.processes.GRACE", 1.0)
     deaf = "import json, os, signal, sys, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True)"
     code = (
@@ -110,24 +110,24 @@ def test_a_worker_deaf_to_ctrl_c_is_killed(monkeypatch, capfd):
     assert time.perf_counter() - begun < 30
 
 
-def test_gpus_are_shared_out_evenly_and_too_few_are_refused(monkeypatch, capfd):
+def test_assign_gpus_splits_gpus_evenly_and_refuses_too_few(monkeypatch, capfd):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,5")
     assert launch(2, python("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])")) == 0
     assert sorted(capfd.readouterr().out.splitlines()) == ["worker 0 | 0,1", "worker 1 | 2,5"]
-    with pytest.raises(ValueError, match="5 workers need a GPU each, and there are 4"):
+    with pytest.raises(ValueError, match="5 workers need a GPU each, found 4"):
         launch(5, python("pass"))
 
 
-def test_what_cannot_start_is_refused():
-    with pytest.raises(ValueError, match="at least 1, not 0"):
+def test_launch_refuses_what_cannot_start():
+    with pytest.raises(ValueError, match="at least 1, got 0"):
         launch(0, python("pass"))
-    with pytest.raises(ValueError, match="no command"):
+    with pytest.raises(ValueError, match="missing command"):
         launch(2, [])
     with pytest.raises(FileNotFoundError, match="no-such-command"):
         launch(2, ["no-such-command"])
 
 
-def test_launching_loads_no_tensorflow():
+def test_launch_loads_no_tensorflow():
     code = (
         "from kcnn.distribute import launch, cluster; import sys;"
         "launch(1, ['true']); cluster.detect_cluster(); assert not {'tensorflow', 'keras'} & set(sys.modules)"
@@ -144,13 +144,13 @@ def test_launching_loads_no_tensorflow():
         ("r[1-2]n[3,5]x", ["r1n3x", "r1n5x", "r2n3x", "r2n5x"]),
     ],
 )
-def test_slurms_node_lists_are_written_out(nodes, wanted):
+def test_expand_hosts_expands_node_lists(nodes, wanted):
     assert cluster.expand_hosts(nodes) == wanted
 
 
 @pytest.mark.parametrize("nodes", ["n[1-", "n[3-1]", "n[a]", "", "n,,m", "n]1["])
-def test_a_broken_node_list_is_refused_with_what_one_is_like(nodes):
-    with pytest.raises(ValueError, match=r"n?ode list .* like"):
+def test_expand_hosts_refuses_an_invalid_node_list_with_an_example(nodes):
+    with pytest.raises(ValueError, match=r"invalid node list .* like"):
         cluster.expand_hosts(nodes)
 
 
@@ -162,7 +162,7 @@ SLURM = {
 }
 
 
-def test_slurms_tasks_become_workers_in_the_order_of_the_nodes():
+def test_detect_cluster_orders_slurm_tasks_by_node():
     found = cluster.detect_cluster({**SLURM, "SLURM_PROCID": "3"})
     assert found.workers == ("n1:16003", "n1:16004", "n2:16003", "n2:16004", "m:16003")
     assert found.index == 3
@@ -172,7 +172,7 @@ def test_slurms_tasks_become_workers_in_the_order_of_the_nodes():
     assert json.loads(found.config)["task"] == {"type": "worker", "index": 3}
 
 
-def test_outside_a_step_of_several_tasks_slurm_names_no_cluster():
+def test_detect_cluster_ignores_slurm_outside_a_step_of_several_tasks():
     assert cluster.detect_cluster({**SLURM, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) is None
     batch = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NTASKS": "5", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"}
     assert cluster.detect_cluster(batch) is None
@@ -181,7 +181,7 @@ def test_outside_a_step_of_several_tasks_slurm_names_no_cluster():
 @pytest.mark.parametrize(
     "changed", [{"SLURM_STEP_TASKS_PER_NODE": "2(x3)"}, {"SLURM_PROCID": "5"}, {"SLURM_PROCID": "x"}]
 )
-def test_slurm_variables_that_disagree_are_refused(changed):
+def test_detect_cluster_refuses_inconsistent_slurm_variables(changed):
     with pytest.raises(ValueError, match="Slurm"):
         cluster.detect_cluster({**SLURM, "SLURM_PROCID": "0", **changed})
 
@@ -189,7 +189,7 @@ def test_slurm_variables_that_disagree_are_refused(changed):
 TWO = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
 
 
-def test_tf_config_says_who_is_who_also_with_a_chief_and_comes_before_slurm():
+def test_detect_cluster_prefers_tf_config_and_counts_a_chief_first():
     assert cluster.detect_cluster({"TF_CONFIG": json.dumps(TWO), **SLURM}) == cluster.Cluster(("a:1", "b:1"), 1)
     chief = {"cluster": {"worker": ["b:1"], "chief": ["a:1"]}, "task": {"type": "worker", "index": 0}}
     assert cluster.detect_cluster({"TF_CONFIG": json.dumps(chief)}) == cluster.Cluster(("a:1", "b:1"), 1)
@@ -206,12 +206,12 @@ def test_tf_config_says_who_is_who_also_with_a_chief_and_comes_before_slurm():
         (json.dumps({**TWO, "cluster": {"ps": ["a:1"]}}), "job 'ps'"),
         (json.dumps({**TWO, "cluster": {"worker": "a:1"}}), "not a list of addresses"),
         (json.dumps({**TWO, "cluster": {"worker": ["a", "b:1"]}}), "not a list of addresses"),
-        (json.dumps({**TWO, "cluster": {"worker": ["a:1", "a:1"]}}), "one address"),
+        (json.dumps({**TWO, "cluster": {"worker": ["a:1", "a:1"]}}), "the same address"),
         (json.dumps({"cluster": TWO["cluster"]}), 'no "task"'),
         (json.dumps({**TWO, "task": {"type": "worker", "index": 2}}), "2 as the index of a worker"),
         (json.dumps({**TWO, "task": {"type": "worker", "index": "1"}}), "'1' as the index"),
     ],
 )
-def test_a_malformed_tf_config_is_one_error_that_shows_a_right_one(text, what):
-    with pytest.raises(ValueError, match=f"TF_CONFIG .*{what}.*should be like"):
+def test_detect_cluster_refuses_a_malformed_tf_config_with_an_example(text, what):
+    with pytest.raises(ValueError, match=f"TF_CONFIG .*{what}.*expected a value like"):
         cluster.detect_cluster({"TF_CONFIG": text})

@@ -1,11 +1,24 @@
-"""The pieces of recipes, alone with plain Keras, against truths worked out by hand."""
+"""Recipes and configs, and optimizers, schedules and losses with plain Keras, against values computed by hand."""
+
+import json
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from kcnn.training import RECIPES, Recipe, adamw, balance_class_weights, get_recipe, make_accuracy, schedule, sgd
+from kcnn import TrainConfig, UnknownNameError
+from kcnn.training import (
+    RECIPES,
+    Recipe,
+    TrainingPhase,
+    adamw,
+    balance_class_weights,
+    get_recipe,
+    make_accuracy,
+    schedule,
+    sgd,
+)
 from kcnn.training.losses import CrossEntropy
 from kcnn.training.optimizers import LinearWarmup
 
@@ -14,18 +27,18 @@ def rates(made, steps):
     return [float(made(step)) if callable(made) else made for step in steps]
 
 
-def test_the_step_schedule_divides_by_ten_after_exactly_half_and_three_quarters_of_the_steps():
+def test_schedule_step_divides_by_ten_after_exactly_half_and_three_quarters_of_the_steps():
     made = schedule("step", 0.1, 64000)
     assert rates(made, [0, 31999, 32000, 47999, 48000, 63999]) == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
-def test_the_cosine_rises_in_a_line_and_falls_to_nothing():
+def test_schedule_cosine_rises_linearly_and_falls_to_0():
     made = schedule("cosine", 0.4, 100, warmup=0.1)
     assert rates(made, [0, 5, 10]) == pytest.approx([0.0, 0.2, 0.4], abs=1e-6)
     assert rates(made, [55, 100]) == pytest.approx([0.2, 0.0], abs=1e-6)
 
 
-def test_a_constant_rate_warms_up_too_and_comes_back_from_its_config():
+def test_schedule_constant_warms_up_and_is_restored_from_its_config():
     made = schedule("constant", 0.3, 100, warmup=0.1)
     assert rates(made, [0, 4, 9, 10, 99]) == pytest.approx([0.03, 0.15, 0.3, 0.3, 0.3])
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
@@ -44,7 +57,7 @@ def one_step(optimizer, gradient=0.5):
     return [float(ops.convert_to_numpy(v).squeeze()) for v in layer.trainable_variables]
 
 
-def test_sgds_weight_decay_is_part_of_the_gradient_and_spares_the_bias():
+def test_sgd_weight_decay_is_part_of_the_gradient_and_exempts_the_bias():
     kernel, bias = one_step(sgd(0.1, momentum=0.9, nesterov=False, weight_decay=0.2))
     v1 = 0.5 + 0.2 * 1.0
     w1 = 1 - 0.1 * v1
@@ -53,25 +66,25 @@ def test_sgds_weight_decay_is_part_of_the_gradient_and_spares_the_bias():
     assert bias == pytest.approx(1 - 0.1 * 0.5 - 0.1 * (0.9 * 0.5 + 0.5), rel=1e-6)
 
 
-def test_nesterov_looks_ahead():
+def test_sgd_nesterov_looks_ahead():
     _, bias = one_step(sgd(0.1, momentum=0.9, nesterov=True))
     v1 = -0.05
     v2 = 0.9 * v1 - 0.05
     assert bias == pytest.approx(1 + (0.9 * v1 - 0.05) + (0.9 * v2 - 0.05), rel=1e-6)
 
 
-def test_adamws_weight_decay_stands_apart_from_the_gradient_and_spares_the_bias():
+def test_adamw_weight_decay_is_decoupled_from_the_gradient_and_exempts_the_bias():
     kernel, bias = one_step(adamw(0.1, weight_decay=0.2))
     assert bias == pytest.approx(0.8, rel=1e-4)  # Adam's first steps are the rate itself
     assert kernel == pytest.approx((1 * 0.98 - 0.1) * 0.98 - 0.1, rel=1e-4)
 
 
-def test_clipping_bounds_the_norm_of_all_gradients_together():
+def test_sgd_clip_global_norm_bounds_the_norm_of_all_gradients_together():
     kernel, bias = one_step(sgd(1.0, momentum=0.0, nesterov=False, clip_global_norm=1.0), gradient=30.0)
     assert (1 - kernel) ** 2 + (1 - bias) ** 2 == pytest.approx(2**2, rel=1e-5)  # two steps of norm 1, one way
 
 
-def test_the_average_of_the_weights_follows_with_its_momentum():
+def test_sgd_ema_momentum_averages_the_weights():
     layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
     layer.build((None, 1))
     optimizer = sgd(0.1, momentum=0.0, nesterov=False, ema_momentum=0.9)
@@ -81,7 +94,7 @@ def test_the_average_of_the_weights_follows_with_its_momentum():
     assert float(ops.convert_to_numpy(layer.kernel).squeeze()) == pytest.approx(0.9 * 0.9 + 0.1 * 0.8)
 
 
-def test_label_smoothing_takes_class_numbers():
+def test_cross_entropy_label_smoothing_takes_class_indices():
     logits = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]], "float32")
     labels = np.array([0, 2])
     theirs = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
@@ -92,7 +105,7 @@ def test_label_smoothing_takes_class_numbers():
     assert float(CrossEntropy()(labels, logits)) == pytest.approx(float(plain(labels, logits)), rel=1e-6)
 
 
-def test_balanced_class_weights_give_every_class_the_same_part():
+def test_balance_class_weights_gives_each_class_the_same_weight_in_the_loss():
     labels = np.array([0, 0, 0, 1])
     weights = balance_class_weights(labels, 2)
     assert weights == pytest.approx([4 / 6, 2.0])
@@ -104,7 +117,7 @@ def test_balanced_class_weights_give_every_class_the_same_part():
     assert float(ops.convert_to_numpy(blended)[0]) == pytest.approx(np.log(2) * (2 / 3 + 2) / 2)
 
 
-def test_accuracy_counts_class_numbers_and_shares_alike_and_by_weight():
+def test_make_accuracy_counts_class_indices_and_probabilities_by_weight():
     metric = make_accuracy()
     logits = np.array([[2.0, 1.0], [0.0, 3.0], [5.0, 0.0]], "float32")
     metric.update_state(np.array([0, 0, 0]), logits)
@@ -114,13 +127,13 @@ def test_accuracy_counts_class_numbers_and_shares_alike_and_by_weight():
     assert float(metric.result()) == pytest.approx(1 / 2)
 
 
-def test_the_loss_comes_back_from_its_config():
+def test_cross_entropy_is_restored_from_its_config():
     made = CrossEntropy(0.1, [1.0, 2.0])
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
     assert (again.label_smoothing, again.class_weights) == (0.1, [1.0, 2.0])
 
 
-def test_the_papers_recipe_is_that_of_resnet_on_cifar():
+def test_get_recipe_paper_is_that_of_resnet_on_cifar():
     paper = RECIPES["paper"]
     steps = paper.epochs * (45000 // paper.batch_size)
     assert 63500 <= steps <= 64500
@@ -130,7 +143,7 @@ def test_the_papers_recipe_is_that_of_resnet_on_cifar():
     assert (paper.augmentation.crop, paper.augmentation.flip) == (4, True)
 
 
-def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
+def test_get_recipe_overrides_fields_of_recipe_and_augmentation():
     found = get_recipe("strong", {"flip": False, "mixup": 0.4, "epochs": 3, "ema_momentum": 0, "rand_augment": None})
     assert found.augmentation.rand_augment is None
     assert (found.augmentation.flip, found.augmentation.mixup, found.epochs, found.ema_momentum) == (False, 0.4, 3, 0)
@@ -154,16 +167,60 @@ def test_fields_of_a_recipe_and_of_its_augmentation_are_changed_by_name():
         ("quick", {"learning_rate": 0.0}, "learning_rate must be above 0"),
     ],
 )
-def test_what_is_no_recipe_is_told_in_one_sentence(asked, changes, said):
+def test_get_recipe_refuses_unknown_names_and_invalid_values(asked, changes, said):
     with pytest.raises((LookupError, ValueError), match=said):
         get_recipe(asked, changes)
 
 
-def test_a_recipe_is_json_and_comes_back():
-    import json
+def test_recipe_to_json_round_trips():
+    for recipe in RECIPES.values():
+        assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
-    from kcnn.augment import Augmentation
 
-    for one in RECIPES.values():
-        there = json.loads(json.dumps(one.to_json()))
-        assert Recipe(**{**there, "augmentation": Augmentation(**there["augmentation"])}) == one
+CONFIGS = [
+    TrainConfig(),
+    TrainConfig(recipe="paper", epochs=3, batch_size=8, recipe_overrides={"crop": 2, "milestones": (0.2, 0.4)}, seed=5),
+    TrainConfig(recipe=Recipe(epochs=2, optimizer="sgd"), precision="float32", strategy="single"),
+    TrainConfig(recipe="strong", phase=TrainingPhase(4, ["stage4_*", "head"], 1e-4, {"stem*": 0.1}), load_head=False),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_train_config_to_json_round_trips(config):
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_train_config_from_json_reads_what_describes_a_run(config):
+    described = json.loads(json.dumps(config.describe()))
+    again = TrainConfig.from_json(described)
+    assert again.resolved_recipe == config.resolved_recipe
+    assert json.loads(json.dumps(again.describe())) == described
+
+
+def test_train_config_diff_returns_fields_that_differ():
+    assert TrainConfig(seed=3).diff(TrainConfig(seed=4, epochs=2)) == [("epochs", None, 2), ("seed", 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"recipe": "strng"}, "unknown recipe 'strng'. Did you mean 'strong'"),
+        ({"recipe_overrides": {"weight_deca": 0.1}}, "unknown field of a recipe 'weight_deca'. Did you mean"),
+        ({"precision": "mixed_float8"}, "unknown precision 'mixed_float8'. Did you mean 'mixed_float16'"),
+        ({"strategy": "horovod"}, "unknown strategy 'horovod'; choose from auto, single, mirrored, multiworker"),
+    ],
+)
+def test_train_config_refuses_unknown_names_with_the_closest(fields, message):
+    with pytest.raises(UnknownNameError, match=message):
+        TrainConfig(**fields)
+
+
+def test_train_config_from_json_refuses_an_unknown_field():
+    with pytest.raises(UnknownNameError, match=r"unknown field of a train config 'epoch'\. Did you mean 'epochs'"):
+        TrainConfig.from_json({"epoch": 3})
+
+
+def test_train_config_refuses_epochs_beside_a_phase():
+    with pytest.raises(ValueError, match="a training phase has its own epochs and learning rate"):
+        TrainConfig(epochs=2, phase=TrainingPhase(1))

@@ -1,4 +1,4 @@
-"""A whole training on two devices and on two workers: the same end as on one, and nothing lost when a worker dies."""
+"""A complete training on two devices and on two workers ends as on one, and resumes after a worker is killed."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def mirrored(tmp_path_factory):
 
 
 @pytest.mark.every
-def test_two_devices_train_as_one_with_norms_averages_and_a_partial_validation_batch(single, mirrored):
+def test_train_on_two_devices_as_on_one_with_norms_averages_and_a_partial_validation_batch(single, mirrored):
     assert losses(mirrored) == pytest.approx(losses(single), rel=1e-3)
     ours, theirs = (json.loads((out / "metrics.json").read_text()) for out in (mirrored, single))
     assert ours["test_images"] == theirs["test_images"] == 359
@@ -83,7 +83,7 @@ def test_two_devices_train_as_one_with_norms_averages_and_a_partial_validation_b
 
 
 @pytest.mark.every
-def test_a_run_of_two_devices_has_the_page_of_one(single, mirrored, tmp_path):
+def test_write_report_of_two_devices_has_the_sections_of_one(single, mirrored, tmp_path):
     ours, theirs = (write_report(out, tmp_path / f"{out.parent.name}.html").read_text() for out in (mirrored, single))
     assert " on 2 devices." in ours
     assert " on 2 devices." not in theirs
@@ -93,21 +93,21 @@ def test_a_run_of_two_devices_has_the_page_of_one(single, mirrored, tmp_path):
 
 
 @pytest.mark.every
-def test_two_devices_go_on_where_they_were(mirrored, tmp_path):
+def test_train_on_two_devices_resumes(mirrored, tmp_path):
     _killed(training("mirrored", tmp_path / "out"), tmp_path / "out" / "checkpoints", "epoch-00001")
-    assert "going on after epoch" in run(training("mirrored", tmp_path / "out"))
+    assert "resuming from epoch" in run(training("mirrored", tmp_path / "out"))
     assert losses(tmp_path / "out") == pytest.approx(losses(mirrored), rel=1e-4)
 
 
 @pytest.mark.every
-def test_two_workers_train_as_two_devices_and_the_chief_alone_writes(mirrored, tmp_path):
+def test_train_on_two_workers_as_on_two_devices_and_only_the_chief_writes(mirrored, tmp_path):
     run(launched(tmp_path / "out"))
     assert losses(tmp_path / "out") == pytest.approx(losses(mirrored), rel=1e-4)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in mirrored.iterdir()}
 
 
 @pytest.mark.every
-def test_when_a_worker_is_killed_the_other_stops_with_a_word_and_the_same_command_goes_on(mirrored, tmp_path):
+def test_train_stops_when_a_worker_is_killed_and_the_same_command_resumes(mirrored, tmp_path):
     out = tmp_path / "out"
     process = subprocess.Popen(
         launched(out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env={**os.environ}
@@ -125,7 +125,7 @@ def test_when_a_worker_is_killed_the_other_stops_with_a_word_and_the_same_comman
     assert process.returncode != 0
     assert "worker 1 was killed by SIGKILL" in said
     assert not (out / "metrics.json").exists()
-    assert "going on after epoch" in run(launched(out))
+    assert "resuming from epoch" in run(launched(out))
     assert losses(out) == pytest.approx(losses(mirrored), rel=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Training into a folder: what it leaves, and that a seed fixes it to the last digit."""
+"""kcnn.train: the files of a run, and that a seed fixes it to the last digit."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def run(tmp_path_factory):
     return train("convnet", "digits", out=tmp_path_factory.mktemp("run") / "out", **REQUEST)
 
 
-def test_a_run_learns_and_leaves_model_history_metrics_and_pictures(run):
+def test_train_learns_and_writes_model_history_metrics_and_plots(run):
     assert run.metrics["accuracy"] > 0.9
     assert {path.name for path in run.folder.iterdir()} == {
         "config.json",
@@ -54,7 +54,7 @@ def test_a_run_learns_and_leaves_model_history_metrics_and_pictures(run):
         assert min(Image.open(run.folder / name).size) > 200
 
 
-def test_the_history_has_the_rate_the_time_the_throughput_and_the_memory(run):
+def test_train_history_has_learning_rate_time_throughput_and_memory(run):
     first, last = run.history[0], run.history[-1]
     assert first["images_per_second"] > 1
     assert 0 < first["seconds"] < 120
@@ -62,7 +62,7 @@ def test_the_history_has_the_rate_the_time_the_throughput_and_the_memory(run):
     assert last["learning_rate"] < first["learning_rate"] <= 1e-3
 
 
-def test_the_config_has_everything_that_made_the_run(run):
+def test_train_config_json_holds_the_complete_request(run):
     found = json.loads((run.folder / "config.json").read_text())
     assert found["request"]["config"]["recipe"] == {
         **json.loads(json.dumps(Recipe().to_json())),
@@ -74,7 +74,7 @@ def test_the_config_has_everything_that_made_the_run(run):
     assert found["command"]
 
 
-def test_the_saved_model_scores_what_the_metrics_say(run):
+def test_train_saved_model_scores_what_the_metrics_say(run):
     from kcnn import data
 
     model = kcnn.load_model(run.folder / "model.keras")
@@ -84,14 +84,14 @@ def test_the_saved_model_scores_what_the_metrics_say(run):
     assert model.metadata["classes"] == list("0123456789")
 
 
-def test_a_second_run_of_the_same_seed_is_the_same_to_the_last_digit(run, tmp_path):
+def test_train_with_the_same_seed_repeats_to_the_last_digit(run, tmp_path):
     again = train("convnet", "digits", out=tmp_path / "out", **REQUEST)
     assert history(again.folder) == history(run.folder)
     assert again.metrics["confusion"] == run.metrics["confusion"]
     assert again.metrics["loss"] == run.metrics["loss"]
 
 
-def test_augmentation_dropout_and_averages_follow_from_the_seed_too(tmp_path):
+def test_train_augmentation_dropout_and_averages_follow_from_the_seed(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (60, 20, 20, 3), "uint8")
     request = {
         "recipe": "strong",
@@ -107,20 +107,53 @@ def test_augmentation_dropout_and_averages_follow_from_the_seed_too(tmp_path):
     assert history(other.folder) != history(runs[0].folder)
 
 
-def test_a_finished_run_is_not_run_again(run):
+def test_train_returns_a_finished_run_as_it_is(run):
     again = train("convnet", "digits", out=run.folder, **REQUEST)
     assert again.resumed_epochs == 4
     assert again.metrics == run.metrics
 
 
-def test_another_run_does_not_overwrite_one(run):
+def test_train_result_prints_a_table_and_shows_curves_in_a_notebook(run):
+    title, *rows = repr(run).splitlines()
+    assert title == f"convnet on digits: {run.folder}"
+    assert any(row.startswith("test accuracy") and f"{run.metrics['correct']} of 359 images" in row for row in rows)
+    assert max(map(len, rows)) < 120
+    html = run._repr_html_()
+    assert html.count("<svg") == 2
+    assert "Accuracy over 4 epochs" in html
+    assert f"{run.metrics['params']:,}" in html
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    """The specs that are traced."""
+    specs, trace = [], kcnn.ModelSpec.trace
+    monkeypatch.setattr(kcnn.ModelSpec, "trace", lambda spec: (specs.append(spec), trace(spec))[1])
+    return specs
+
+
+def test_train_traces_the_network_once(traces, tmp_path):
+    train("mlp", "digits", out=tmp_path / "out", input_shape=(8, 8, 1), epochs=1)
+    assert [(spec.input_shape, spec.classes) for spec in traces] == [((8, 8, 1), 10)]
+
+
+def test_cli_train_traces_the_network_once(traces, tmp_path, monkeypatch):
+    from kcnn.cli import app
+
+    monkeypatch.setattr("kcnn.reports.write_report", lambda folder: folder)  # a report traces the network it plots
+    words = ("train", "mlp", "--data", "digits", "--input-size", "8x8x1", "--epochs", "1", "--out")
+    app([*words, str(tmp_path / "out")], standalone_mode=False)
+    assert [(spec.input_shape, spec.classes) for spec in traces] == [((8, 8, 1), 10)]
+
+
+def test_train_refuses_the_folder_of_another_run(run):
     with pytest.raises(ValueError, match=r"holds another run \(config.seed 3, not 4\)"):
         train("convnet", "digits", out=run.folder, **{**REQUEST, "seed": 4})
     with pytest.raises(ValueError, match=r"holds another run \(config.recipe.ema_momentum 0.0, not 0.9\)"):
         train("convnet", "digits", out=run.folder, **REQUEST, recipe_overrides={"ema_momentum": 0.9})
 
 
-def test_every_way_to_say_a_field_counts(tmp_path):
+def test_train_applies_every_recipe_override(tmp_path):
     from kcnn import data
 
     found = data.load("digits", input_shape=(8, 8, 1), batch_size=64)
@@ -134,7 +167,7 @@ def test_every_way_to_say_a_field_counts(tmp_path):
         train("mlp", found, out=tmp_path / "other", input_shape=(9, 9, 1))
 
 
-def test_a_mistake_is_told_before_data_is_read(tmp_path):
+def test_train_reports_mistakes_before_data_is_read(tmp_path):
     with pytest.raises(ValueError, match="smallest input that fits"):
         train("convnet", "nowhere", out=tmp_path / "out", epochs=1, input_shape=(4, 4, 1))
     with pytest.raises(ValueError, match="learning_rate"):
@@ -145,13 +178,13 @@ def test_a_mistake_is_told_before_data_is_read(tmp_path):
 
 
 @pytest.mark.every
-def test_auxiliary_classifiers_train_from_the_recipe(tmp_path):
+def test_train_trains_auxiliary_classifiers(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (40, 65, 65, 1), "uint8")
     found = train("googlenet.bn", (x, np.arange(40) % 2), out=tmp_path / "out", epochs=1, aux=True)
     assert "aux2_loss" in found.history[0]
 
 
-def test_patience_ends_a_training_and_keeps_the_best_epoch(tmp_path):
+def test_train_patience_stops_early_and_keeps_the_best_epoch(tmp_path):
     """All labels of training are wrong in the test's eyes: validation does not get better for long."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (80, 12, 12, 1), "uint8"), rng.integers(0, 2, 80)
@@ -167,7 +200,7 @@ def test_patience_ends_a_training_and_keeps_the_best_epoch(tmp_path):
 
 
 @pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.every), "mixed_float16"])
-def test_mixed_precision_learns_and_leaves_a_float32_model(precision, tmp_path):
+def test_train_in_mixed_precision_learns_and_saves_a_float32_model(precision, tmp_path):
     found = train(
         *("convnet", "digits"),
         out=tmp_path / "out",
@@ -185,12 +218,12 @@ def test_mixed_precision_learns_and_leaves_a_float32_model(precision, tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_events_for_tensorboard_are_written_where_asked(tmp_path):
+def test_train_writes_events_for_tensorboard(tmp_path):
     train("mlp", "digits", out=tmp_path / "out", input_shape=(8, 8, 1), epochs=1, tensorboard=True)
     assert list((tmp_path / "out" / "tensorboard").rglob("events.out.*"))
 
 
-def test_runs_are_listed_side_by_side_unfinished_ones_too(run, tmp_path):
+def test_list_runs_lists_runs_without_tensorflow(run, tmp_path):
     from kcnn.training.run_directory import list_runs
 
     (one,) = list_runs(run.folder)
@@ -212,7 +245,7 @@ def kcnn_command(*words, cwd):
     return subprocess.run([sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_the_command_line_trains_and_predicts_without_chatter(tmp_path):
+def test_cli_train_and_predict_print_no_messages_of_libraries(tmp_path):
     done = kcnn_command("train", "convnet", "--data", "digits", "--epochs", "2", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
@@ -278,6 +311,6 @@ assert not Path("other").exists() and "tensorflow" not in sys.modules
 """
 
 
-def test_jax_trains_from_arrays_where_tensorflow_is_not_installed_and_says_what_is_tensorflows(tmp_path):
+def test_train_on_jax_from_arrays_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     hidden.run(JAX, backend="jax", cwd=tmp_path)

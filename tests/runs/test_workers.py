@@ -19,7 +19,7 @@ import tensorflow as tf
 import kcnn
 from kcnn import distribute
 from kcnn.distribute import launch
-from kcnn.distribute.processes import _environments
+from kcnn.distribute.processes import _make_environments
 from tests.runs.small import BATCH, COUNT, compiled, evaluation, fitted, same, training, untouched
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +31,9 @@ def job_fit(folder):
     distribute.check_replicas(strategy, compiled(strategy), training, BATCH)
     model, history = fitted(strategy)
     outputs = distribute.predict_dataset(strategy, model, evaluation(), COUNT, BATCH)
-    alone = distribute.unreplicated(model).predict(evaluation(), verbose=0)
+    alone = distribute.copy_to_single_device(model).predict(evaluation(), verbose=0)
     if distribute.is_chief(strategy):
-        distribute.unreplicated(model).save(folder / "model.keras")
+        distribute.copy_to_single_device(model).save(folder / "model.keras")
     found = {
         "history": history,
         "workers": workers,
@@ -138,7 +138,7 @@ def test_launch_resumes_after_a_worker_was_killed_and_the_other_stopped(tmp_path
     set_environment(monkeypatch)
     workers = [
         subprocess.Popen(command("job_killed", tmp_path), env=environment, stderr=subprocess.PIPE, text=True)
-        for environment in _environments(2)
+        for environment in _make_environments(2)
     ]
     try:
         _, stderr = workers[0].communicate(timeout=180)
@@ -150,7 +150,7 @@ def test_launch_resumes_after_a_worker_was_killed_and_the_other_stopped(tmp_path
             process.wait()
     assert workers[0].returncode == 1
     assert waited < 60
-    assert "RuntimeError: worker 0 of 2 stops: worker 1 is gone" in stderr
+    assert "RuntimeError: worker 0 of 2 stops because worker 1 failed" in stderr
     assert launch(2, command("job_killed", tmp_path)) == 0
     for n in range(2):
         assert (tmp_path / f"epochs{n}").read_text().split() == ["0", "1", "2", "2", "3"]
