@@ -1,4 +1,4 @@
-"""Train a network of your choice on Fashion-MNIST, and compare it with the example network of Keras after the same time.
+"""Train a network on Fashion-MNIST, and compare it with the example network of Keras after the same time.
 
     python recipes/fashion.py                         # pip install "kcnn[tfds]"
     python recipes/fashion.py --network resnet32 --model-option units=5
@@ -62,9 +62,9 @@ def train_keras_example(data, seconds: float, seed: int) -> float:
 
 def main(
     network: str = "resnet20",
-    model_option: Annotated[list[str], typer.Option(help="OPTION=VALUE of the network; may be repeated.")] = [
-        "units=2"
-    ],
+    model_option: Annotated[
+        list[str] | None, typer.Option(help="OPTION=VALUE of the network; units=2 by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     seed: int = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: scikit-learn's digits, one epoch.")] = False,
@@ -78,7 +78,7 @@ def main(
     shape = (16, 16, 1) if smoke else (28, 28, 1)
     dataset = data.load("digits" if smoke else "tfds:fashion_mnist", input_shape=shape, batch_size=64, seed=seed)
     result = train(
-        ModelSpec(network=network, options=parse_assignments(model_option, "--model-option")),
+        ModelSpec(network=network, options=parse_assignments(model_option or ["units=2"], "--model-option")),
         dataset,
         TrainConfig(recipe=RECIPE, seed=seed),
         out=out,
