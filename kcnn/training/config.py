@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from kcnn.graph.names import unknown
+from kcnn.graph.overrides import to_builtin
 from kcnn.training.phases import TrainingPhase
 from kcnn.training.recipes import RECIPES, Recipe, get_recipe
 
@@ -55,7 +56,8 @@ class TrainConfig:
     cache_features: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "recipe_overrides", dict(self.recipe_overrides or {}))
+        overrides = {name: to_builtin(value) for name, value in (self.recipe_overrides or {}).items()}
+        object.__setattr__(self, "recipe_overrides", overrides)
         if self.phase and (self.epochs is not None or self.learning_rate is not None):
             raise ValueError("a training phase has its own epochs and learning rate; set them in the TrainingPhase")
         for name, known in (("precision", PRECISIONS), ("strategy", STRATEGIES)):
