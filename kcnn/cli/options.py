@@ -1,6 +1,6 @@
 """Options that several commands have, and how their values are read."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,6 +40,51 @@ Overrides = Annotated[
 ]
 AuxHeads = Annotated[
     bool, typer.Option("--aux-heads", help="Add the network's auxiliary classifiers.", rich_help_panel=MODEL)
+]
+Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
+Strategy = Literal["auto", "single", "mirrored", "multiworker"]
+MultiLabel = Annotated[
+    bool,
+    typer.Option(
+        "--multi-label",
+        help="Any number of labels per image: from a CSV, or a file name in several class folders.",
+        rich_help_panel=DATA,
+    ),
+]
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        "-r",
+        help='Training hyperparameters: "quick", "paper" (ResNet on CIFAR-10) or "strong"; printed in full.',
+        rich_help_panel=TRAINING,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", "-b", min=1, help="Images per step, over all devices.", rich_help_panel=TRAINING),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--learning-rate", "--lr", help="Peak of the learning-rate schedule.", rich_help_panel=TRAINING),
+]
+RecipeOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipe-option",
+        metavar="OPTION=VALUE",
+        help="Set another option of the recipe, such as optimizer=sgd, weight_decay=0.05, label_smoothing=0.1, "
+        "patience=10 (early stopping), ema_momentum=0.999, or of data augmentation, such as flip=false; may be "
+        "repeated.",
+        rich_help_panel=TRAINING,
+    ),
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", "-p", help="Mixed precision, or float32.", rich_help_panel=HARDWARE)
+]
+StrategyOption = Annotated[
+    Strategy,
+    typer.Option("--strategy", help="One device, all GPUs, or several machines.", rich_help_panel=HARDWARE),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)]
 

@@ -25,13 +25,19 @@ from kcnn.cli.options import (
     HARDWARE,
     OUTPUT,
     TRAINING,
+    BatchSize,
     InputSize,
+    LearningRate,
     ModelOptions,
+    MultiLabel,
     Overrides,
+    PrecisionOption,
+    RecipeName,
+    RecipeOptions,
+    Strategy,
     examples,
     parse_input_size,
 )
-from kcnn.cli.train import Precision, Strategy
 from kcnn.search.space import Limits, Range, Space, analyze_feasibility, default_space, per_layer, stack_space
 from kcnn.search.space.choices import Choice, format_value, format_values
 
@@ -111,9 +117,7 @@ def search(
     total_epochs: Annotated[
         int | None, typer.Option(min=1, help="Budget of epochs over all trials.", rich_help_panel=SEARCH)
     ] = None,
-    recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help='"quick", "paper" or "strong".', rich_help_panel=TRAINING)
-    ] = "quick",
+    recipe: RecipeName = "quick",
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", "-e", min=1, help="Epochs of a complete trial.", rich_help_panel=TRAINING),
@@ -122,25 +126,10 @@ def search(
         Path | None,
         typer.Option("--out", "-o", help="Folder; runs/search-NAME by default.", rich_help_panel=OUTPUT),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", "-b", min=1, help="Images per step.", rich_help_panel=TRAINING)
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", "--lr", help="Peak learning rate of the schedule.", rich_help_panel=TRAINING),
-    ] = None,
-    recipe_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--recipe-option",
-            metavar="FIELD=VALUE",
-            help="Set any other field of the recipe; may be repeated.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    multi_label: Annotated[
-        bool, typer.Option("--multi-label", help="Any number of labels per image.", rich_help_panel=DATA)
-    ] = False,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    recipe_option: RecipeOptions = None,
+    multi_label: MultiLabel = False,
     max_params: Annotated[
         str | None, typer.Option(help="Maximum of trainable parameters, such as 5M.", rich_help_panel=SEARCH)
     ] = None,
@@ -189,10 +178,7 @@ def search(
         int | None,
         typer.Option(help="Port on which workers of other machines join this search.", rich_help_panel=HARDWARE),
     ] = None,
-    precision: Annotated[
-        Precision,
-        typer.Option("--precision", "-p", help="Mixed precision policy of Keras.", rich_help_panel=HARDWARE),
-    ] = "auto",
+    precision: PrecisionOption = "auto",
     strategy: Annotated[
         Strategy, typer.Option("--strategy", help="Devices inside each trial.", rich_help_panel=HARDWARE)
     ] = "auto",

@@ -26,16 +26,21 @@ from kcnn.cli.options import (
     TRAINING,
     AsJson,
     AuxHeads,
+    BatchSize,
     InputSize,
+    LearningRate,
     ModelOptions,
+    MultiLabel,
     Network,
     Overrides,
+    PrecisionOption,
+    RecipeName,
+    RecipeOptions,
+    StrategyOption,
     examples,
     parse_input_size,
 )
 
-Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
-Strategy = Literal["auto", "single", "mirrored", "multiworker"]
 RunColumn = Literal["name", "validation", "test", "params", "seconds"]
 
 
@@ -68,14 +73,7 @@ def train(
             rich_help_panel=DATA,
         ),
     ],
-    multi_label: Annotated[
-        bool,
-        typer.Option(
-            "--multi-label",
-            help="Any number of labels per image: from a CSV, or a file name in several class folders.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
+    multi_label: MultiLabel = False,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -86,49 +84,19 @@ def train(
     model_option: ModelOptions = None,
     override: Overrides = None,
     aux_heads: AuxHeads = False,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            "--recipe",
-            "-r",
-            help='Training hyperparameters: "quick", "paper" (ResNet on CIFAR-10) or "strong"; printed in full.',
-            rich_help_panel=TRAINING,
-        ),
-    ] = "quick",
+    recipe: RecipeName = "quick",
     epochs: Annotated[
         int | None, typer.Option("--epochs", "-e", min=1, help="Number of epochs.", rich_help_panel=TRAINING)
     ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", "-b", min=1, help="Images per step, over all devices.", rich_help_panel=TRAINING),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", "--lr", help="Peak of the learning-rate schedule.", rich_help_panel=TRAINING),
-    ] = None,
-    recipe_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--recipe-option",
-            metavar="OPTION=VALUE",
-            help="Set another option of the recipe, such as optimizer=sgd, weight_decay=0.05, label_smoothing=0.1, "
-            "patience=10 (early stopping), ema_momentum=0.999, or of data augmentation, such as flip=false; may be "
-            "repeated.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    recipe_option: RecipeOptions = None,
     seed: Annotated[
         int,
         typer.Option(help="Seed of initial weights, splits, order and augmentation.", rich_help_panel=TRAINING),
     ] = 0,
-    precision: Annotated[
-        Precision,
-        typer.Option("--precision", "-p", help="Mixed precision, or float32.", rich_help_panel=HARDWARE),
-    ] = "auto",
-    strategy: Annotated[
-        Strategy,
-        typer.Option("--strategy", help="One device, all GPUs, or several machines.", rich_help_panel=HARDWARE),
-    ] = "auto",
+    precision: PrecisionOption = "auto",
+    strategy: StrategyOption = "auto",
     auto_batch_size: Annotated[
         bool,
         typer.Option(

@@ -19,6 +19,8 @@ from kcnn.cli.options import (
     AsJson,
     InputSize,
     ModelOptions,
+    MultiLabel,
+    RecipeOptions,
     examples,
     parse_input_size,
 )
@@ -47,14 +49,7 @@ def transfer(
             rich_help_panel=DATA,
         ),
     ] = None,
-    multi_label: Annotated[
-        bool,
-        typer.Option(
-            "--multi-label",
-            help="Any number of labels an image: from a CSV, or the same file name in several class folders.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
+    multi_label: MultiLabel = False,
     network: Annotated[
         str | None,
         typer.Option("--network", "-n", help="Network by name; mobilenet_v2 by default.", rich_help_panel=MODEL),
@@ -96,7 +91,7 @@ def transfer(
         float | None,
         typer.Option(
             "--learning-rate",
-            "-l",
+            "--lr",
             help="Peak learning rate of fine-tuning; 1e-4 by default.",
             rich_help_panel=TRAINING,
         ),
@@ -111,17 +106,9 @@ def transfer(
         ),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=1, help="Images a step.", rich_help_panel=TRAINING)
+        int, typer.Option("--batch-size", "-b", min=1, help="Images per step.", rich_help_panel=TRAINING)
     ] = 16,
-    recipe_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--recipe-option",
-            metavar="OPTION=VALUE",
-            help="Set an option of the recipe, such as flip=true; may be repeated.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
+    recipe_option: RecipeOptions = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, help="Number of seeds; 1 by default, 5 in the demo.", rich_help_panel=TRAINING),
