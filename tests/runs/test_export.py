@@ -58,7 +58,7 @@ def test_export_model_litert_has_labels_txt(small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"format": "tflite"}, "unknown export format 'tflite'"),
+        ({"format": "tflite"}, "unknown export format 'tflite'. Did you mean 'litert'"),
         ({"format": "litert-int8"}, "requires calibration_images="),
         ({"classes": ["one"]}, "expected 3 class names, one for each output, got 1"),
     ],
