@@ -82,7 +82,7 @@ assert "tensorflow" not in sys.modules
 
 @pytest.mark.every
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_fine_tuning_on_another_backend_needs_no_tensorflow(backend, tmp_path):
+def test_freeze_and_explain_on_another_backend_need_no_tensorflow(backend, tmp_path):
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
     hidden.run(FINE_TUNE, backend, backend=backend, cwd=tmp_path)
@@ -109,7 +109,7 @@ assert "tensorflow" not in sys.modules
 
 @pytest.mark.every
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_multi_label_training_on_another_backend_needs_no_tensorflow(backend, tmp_path):
+def test_train_of_several_labels_on_another_backend_needs_no_tensorflow(backend, tmp_path):
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
     hidden.run(MULTI_LABEL, backend, backend=backend, cwd=tmp_path)

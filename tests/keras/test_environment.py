@@ -10,7 +10,7 @@ import kcnn
 from kcnn.cli import environment
 
 
-def test_env_as_json_has_versions_backend_devices_cache_and_plugins(command, monkeypatch, tmp_path):
+def test_cli_env_as_json_has_versions_backend_devices_cache_and_plugins(command, monkeypatch, tmp_path):
     monkeypatch.setenv("KCNN_CACHE", str(tmp_path))
     monkeypatch.setenv("KCNN_PLUGINS", "none")
     report = json.loads(command("env", "--json").stdout)
@@ -25,14 +25,14 @@ def test_env_as_json_has_versions_backend_devices_cache_and_plugins(command, mon
     assert report["KCNN_PLUGINS"] == "none"
 
 
-def test_env_prints_a_line_for_each_item(command):
+def test_cli_env_prints_a_line_for_each_item(command):
     done = command("env")
     assert done.returncode == 0
     names = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert {"kcnn", "Python", "operating system", "processor", "Keras backend", "devices", "plugins"} <= {*names}
 
 
-def test_env_reports_a_backend_that_does_not_load(command, monkeypatch):
+def test_cli_env_reports_a_backend_that_does_not_load(command, monkeypatch):
     def fail(backend):
         raise ImportError("libcudart.so is missing")
 

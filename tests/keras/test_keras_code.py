@@ -23,14 +23,14 @@ def model(input_shape, classes, *, width: int = 8, scale: float = 255.0):
 NET = Architecture(keras=model, reference="none", input_shape=(16, 16, 3), classes=4)
 
 
-def test_keras_code_has_the_same_layer_names_whatever_was_built_before():
+def test_architecture_of_keras_code_has_the_same_layer_names_in_every_build():
     first, _, second = kcnn.trace(NET), keras.layers.Conv2D(3, 3), kcnn.trace(NET)
     assert [row.name for row in kcnn.summary(first)] == [row.name for row in kcnn.summary(second)]
     assert str(kcnn.diff(first, second)) == "the same, layer by layer"
     assert [layer.name for layer in kcnn.build(NET).layers] == [layer.name for layer in kcnn.build(NET).layers]
 
 
-def test_keras_code_loads_its_weights_for_another_number_of_classes(tmp_path):
+def test_architecture_of_keras_code_loads_its_weights_for_another_number_of_classes(tmp_path):
     one = kcnn.build(NET, seed=1)
     kcnn.weights.save_weights(one, tmp_path / "w.safetensors")
     same = kcnn.build(NET, seed=2, weights=tmp_path / "w.safetensors")
@@ -39,7 +39,7 @@ def test_keras_code_loads_its_weights_for_another_number_of_classes(tmp_path):
     assert all((a == b).all() for a, b in zip(one.get_weights()[:-2], other.get_weights()[:-2], strict=True))
 
 
-def test_keras_code_ends_in_its_features_or_outputs():
+def test_architecture_of_keras_code_ends_in_its_features_or_outputs():
     features = kcnn.build(NET, top=False)
     assert features.output_shape == (None, 6, 6, 16)
     stages = kcnn.build(NET, outputs=["stage0", "stage1"])
@@ -50,7 +50,7 @@ def test_keras_code_ends_in_its_features_or_outputs():
         kcnn.trace(NET, outputs=["stem"])
 
 
-def test_keras_code_refuses_what_it_cannot_do():
+def test_architecture_of_keras_code_refuses_arguments_that_it_does_not_support():
     for keywords, message in (
         (
             {"overrides": {"conv2d.kernel": 5}},
@@ -71,7 +71,7 @@ def test_keras_code_refuses_what_it_cannot_do():
             kcnn.trace(Architecture(keras=wrong, reference="none", input_shape=(16, 16, 3), classes=4))
 
 
-def test_keras_code_is_searched_in_its_options_and_its_training():
+def test_architecture_of_keras_code_is_searched_in_its_options_and_training():
     space = Space(NET, {"width": (4, 8), "scale": (127.5, 255.0)})
     identities = {space.check(point).identity for point in space.points()}
     assert len(identities) == 4, "what a number does is not in the graph"
@@ -80,7 +80,7 @@ def test_keras_code_is_searched_in_its_options_and_its_training():
         Space(NET, {"conv2d.kernel": (3, 5)}).candidate({"conv2d.kernel": 5})
 
 
-def test_keras_code_has_float32_logits_under_mixed_precision():
+def test_architecture_of_keras_code_has_float32_logits_under_mixed_precision():
     with checks.apply_policy("mixed_bfloat16"):
         built = kcnn.build(NET)
     assert built.output.dtype == "float32"

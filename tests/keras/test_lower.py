@@ -97,7 +97,7 @@ def test_local_response_norm_is_the_formula_of_the_paper():
         np.testing.assert_allclose(result[..., channel], expected, rtol=1e-4)
 
 
-def test_blocks_apply_to_a_keras_input():
+def test_blocks_work_on_a_keras_input():
     image = keras.Input((None, None, 8))
     x = blocks.conv(image, 16, 3, stride=2, padding="half", norm=True, name="a")
     x = blocks.residual(x, 16, name="b")

@@ -12,7 +12,7 @@ MODULES = [info.name for info in pkgutil.walk_packages(kcnn.__path__, "kcnn.")]
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
-def test_import_gives_a_module(name):
+def test_import_of_every_module_name_returns_the_module(name):
     import_module(name)
     scope: dict[str, object] = {}
     exec(f"import {name} as module", scope)

@@ -137,7 +137,7 @@ def test_checks_pass_a_network_without_mistakes(install):
 
 
 @pytest.mark.parametrize("mistake", MUTANTS)
-def test_check_finds_and_names_a_mistake(install, mistake):
+def test_checks_report_each_mistake_by_name(install, mistake):
     right, wrong, check, message = MUTANTS[mistake]
     assert OWN.count(right) == 1
     install("kcnn-mutant", "mutant", OWN.replace(right, wrong), mutant="net")

@@ -12,27 +12,27 @@ import kcnn
 from kcnn.cli import app
 
 
-def test_list_shows_every_network_and_its_cost(command):
+def test_cli_list_shows_every_network_and_its_cost(command):
     done = command("list")
     assert done.returncode == 0
     assert "6,998,552" in done.stdout
     assert "resnet152" in done.stdout
 
 
-def test_list_keeps_to_a_pattern_and_limits(command):
+def test_cli_list_keeps_to_a_pattern_and_limits(command):
     done = command("list", "*net_v?", "--max-params", "5M", "--max-macs", "400M", "--min-input", "20")
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines()[1:] if line[:1].isalpha()]
     assert names == ["mobilenet_v2"]
 
 
-def test_list_without_a_match_is_an_error(command):
+def test_cli_list_without_a_match_is_an_error(command):
     done = command("list", "--max-params", "3")
     assert done.returncode == 2
     assert "none of the" in done.stderr
 
 
-def test_list_shows_variants_and_cited_weights(command):
+def test_cli_list_shows_variants_and_cited_weights(command):
     done = command("list", "resnet50*", "--variants", "--weights")
     rows = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
     assert "imagenet: torchvision, 80.858 %; imagenet_v2" in rows["resnet50.torchvision"]
@@ -40,7 +40,7 @@ def test_list_shows_variants_and_cited_weights(command):
     assert "imagenet" not in rows["resnet50"]
 
 
-def test_list_shows_a_variant_by_name(command):
+def test_cli_list_shows_a_variant_by_name(command):
     assert command("list", "googlenet.bn").stdout.splitlines()[1].startswith("googlenet.bn")
 
 
@@ -54,12 +54,12 @@ def test_list_shows_a_variant_by_name(command):
         ("bias=None", "None"),
     ],
 )
-def test_model_option_takes_python_or_json(command, word, value):
+def test_cli_model_option_takes_python_or_json(command, word, value):
     found = json.loads(command("summary", "resnet50", "--model-option", word, "--json").stdout)
     assert found["options"][word.partition("=")[0]] == value
 
 
-def test_verify_passes_over_everything_installed(command):
+def test_cli_verify_accepts_everything_installed(command):
     done = command("verify")
     assert done.returncode == 0
     rows = done.stdout.splitlines()
@@ -83,7 +83,7 @@ net = Architecture(
 """
 
 
-def test_verify_reports_every_wrong_declaration(command, install):
+def test_cli_verify_reports_every_wrong_declaration(command, install):
     install("kcnn-wrong", "wrong_plugin", LIAR, liar="net")
     install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
     done = command("verify", "liar")
@@ -107,21 +107,21 @@ def test_verify_reports_every_wrong_declaration(command, install):
     assert "RuntimeError: boom" in broken.stdout
 
 
-def test_catalogue_page_is_current():
+def test_render_catalogue_returns_the_page_of_the_documentation():
     from kcnn.architectures import catalogue
 
     page = Path(__file__).parents[2] / "docs" / "catalogue.md"
     assert page.read_text() == catalogue.render_catalogue(), "run `make catalogue` and commit docs/catalogue.md"
 
 
-def test_summary_prints_layers_totals_and_addresses(command):
+def test_cli_summary_prints_layers_totals_and_addresses(command):
     done = command("summary", "googlenet", "--input-size", "96x96x1")
     assert done.returncode == 0
     for word in ("inception_4a_5x5_reduce", "arXiv:1409.4842", "96x96x1", "googlenet.torchvision", "stem.{"):
         assert word in done.stdout
 
 
-def test_summary_as_json_has_every_layer(command):
+def test_cli_summary_as_json_has_every_layer(command):
     done = command("summary", "mobilenet_v2", "--model-option", "width=0.5", "--json")
     found = json.loads(done.stdout)
     assert found["params"] == 1_968_680
@@ -138,12 +138,12 @@ def test_summary_as_json_has_every_layer(command):
     }
 
 
-def test_summary_applies_overrides(command):
+def test_cli_summary_applies_overrides(command):
     done = command("summary", "resnet18", "--override", "stage3_unit1_{a,skip}.stride=1", "--json")
     assert json.loads(done.stdout)["stride"] == [16, 16]
 
 
-def test_summary_notes_an_override_without_effect(command):
+def test_cli_summary_notes_an_override_without_effect(command):
     done = command("summary", "vgg11", "--override", "conv1_1.kernel=3")
     assert done.returncode == 0
     assert done.stderr.strip() == (
@@ -151,7 +151,7 @@ def test_summary_notes_an_override_without_effect(command):
     )
 
 
-def test_diff_prints_changes_and_costs(command):
+def test_cli_diff_prints_changes_and_costs(command):
     done = command("diff", "googlenet", "googlenet.torchvision")
     assert "~ inception_*_5x5: kernel 3 instead of 5 in 9 layers, minus 380,928 weights" in done.stdout
     assert "receptive field 715 -> 379" in done.stdout
@@ -183,7 +183,7 @@ def test_diff_prints_changes_and_costs(command):
         (["diff", "vgg11", "vgg99"], "Did you mean 'vgg"),
     ],
 )
-def test_command_reports_a_mistake_in_one_line_with_exit_code_2(command, words, says):
+def test_cli_reports_a_mistake_in_one_line_with_exit_code_2(command, words, says):
     done = command(*words)
     assert done.returncode == 2
     assert says in done.stderr
@@ -191,13 +191,13 @@ def test_command_reports_a_mistake_in_one_line_with_exit_code_2(command, words, 
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_debug_shows_the_traceback(command):
+def test_cli_debug_shows_the_traceback(command):
     done = command("--debug", "summary", "gogglenet")
     assert done.returncode == 2
     assert "Traceback" in done.stderr
 
 
-def test_help_shows_examples(command):
+def test_cli_help_of_every_command_shows_examples(command):
     for word in typer.main.get_command(app).commands:
         done = command(word, "--help")
         assert done.returncode == 0
@@ -205,7 +205,7 @@ def test_help_shows_examples(command):
         assert f"kcnn {word}" in done.stdout
 
 
-def test_search_dry_run_shows_the_space(command):
+def test_cli_search_dry_run_shows_the_space(command):
     done = command("search", "convnet", "--dry-run", "--max-macs", "1M")
     assert done.returncode == 0, done.stderr
     assert "points, " in done.stdout
@@ -224,14 +224,14 @@ def test_search_dry_run_shows_the_space(command):
         ((), "missing option --data"),
     ],
 )
-def test_search_reports_an_invalid_request_in_one_line(command, words, said):
+def test_cli_search_reports_an_invalid_request_in_one_line(command, words, said):
     done = command("search", "convnet", *words, *(["--dry-run"] if words else []))
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_search_choices_are_parsed():
+def test_parse_choices_reads_values_ranges_and_pairs():
     from kcnn.cli.search import _parse_choices
     from kcnn.search.space import Range
 
@@ -245,7 +245,7 @@ def test_search_choices_are_parsed():
 
 
 @pytest.mark.parametrize("network", ["resnet50", "lenet5", "mlp", "mobilenet_v2.torchvision"])
-def test_summary_prints_what_print_of_a_summary_prints(command, network):
+def test_cli_summary_prints_the_summary_of_kcnn_summary(command, network):
     done = command("summary", network)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{kcnn.summary(network)}\n"
@@ -278,23 +278,23 @@ def test_summary_repr_is_one_line_and_html_a_table():
 @pytest.mark.parametrize(
     ("size", "shape"), [("224", [224, 224, 3]), ("224x192", [224, 192, 3]), ("224x192x1", [224, 192, 1])]
 )
-def test_input_size_takes_a_side_rows_and_columns_or_all(command, size, shape):
+def test_cli_input_size_takes_one_side_two_sides_or_a_shape(command, size, shape):
     found = json.loads(command("summary", "resnet18", "--input-size", size, "--json").stdout)
     assert found["input_shape"] == shape
 
 
-def test_input_size_without_channels_takes_the_networks_own(command):
+def test_cli_input_size_without_channels_takes_those_of_the_network(command):
     found = json.loads(command("summary", "convnet", "--input-size", "40", "--json").stdout)
     assert found["input_shape"] == [40, 40, 1]
 
 
 @pytest.mark.parametrize("size", ["x", "0", "224x", "1x2x3x4", "-3", "224x224x0"])
-def test_input_size_that_is_invalid_says_what_to_write(command, size):
+def test_cli_input_size_refuses_an_invalid_size_and_shows_the_valid_forms(command, size):
     done = command("summary", "vgg11", f"--input-size={size}")
     assert done.returncode == 2
     assert "write 224, 224x192 or 224x192x1" in done.stderr
 
 
-def test_version_is_printed(command):
+def test_cli_version_is_printed(command):
     done = command("--version")
     assert (done.returncode, done.stdout) == (0, f"kcnn {kcnn.__version__}\n")

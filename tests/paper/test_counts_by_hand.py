@@ -14,7 +14,7 @@ def dense(before, after):
     return (before + 1) * after
 
 
-def test_inception_v2_has_the_papers_tables_parameters():
+def test_inception_v2_has_the_parameters_and_macs_of_its_paper():
     total = 7 * 7 * 3 * 8  # the separable 7x7: eight filters a channel, neither bias nor normalisation
     total += normed(1, 24, 64) + normed(1, 64, 64) + normed(9, 64, 192)
     macs = 112**2 * (7 * 7 * 24 + 24 * 64) + 56**2 * (64 * 64 + 9 * 64 * 192) + 1024 * 1000
@@ -49,13 +49,13 @@ def test_inception_v2_has_the_papers_tables_parameters():
 BLOCKS = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 
 
-def test_pre_activation_costs_no_multiplications():
+def test_resnet_v2_has_the_macs_of_resnet():
     for layers in (50, 101, 152):
         assert kcnn.summary(f"resnet{layers}_v2").macs == kcnn.summary(f"resnet{layers}").macs
         assert kcnn.summary(f"resnet{layers}_v2.timm").macs == kcnn.summary(f"resnet{layers}.torchvision").macs
 
 
-def test_the_blocks_of_inception_v2_have_the_depths_that_the_paper_prints():
+def test_inception_v2_blocks_have_the_depths_of_the_paper():
     rows = kcnn.summary("inception_v2")
     depths = [
         rows[f"inception_{block}"].shape[2] for block in ["3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b"]
@@ -63,7 +63,7 @@ def test_the_blocks_of_inception_v2_have_the_depths_that_the_paper_prints():
     assert depths == [256, 320, 576, 576, 576, 576, 576, 1024, 1024, 1024]
 
 
-def test_inception_resnet_v1_has_the_papers_figures_parameters():
+def test_inception_resnet_v1_has_the_parameters_and_macs_of_its_paper():
     stem = [(9, 3, 32), (9, 32, 32), (9, 32, 64), (1, 64, 80), (9, 80, 192), (9, 192, 256)]  # figure 14
     a = [(1, 256, 32), (1, 256, 32), (9, 32, 32), (1, 256, 32), (9, 32, 32), (9, 32, 32)]  # figure 10
     to_b = [(9, 256, 384), (1, 256, 192), (9, 192, 192), (9, 192, 256)]  # figure 7 with table 1; + 256 pooled
@@ -130,7 +130,7 @@ SMALL = (
         ("mobilenet_v3_small.minimalistic", SMALL, 576, 1024, True, 2_044_736),
     ],
 )
-def test_mobilenet_v3_has_the_papers_tables_parameters(name, table, last, units, minimalistic, params):
+def test_mobilenet_v3_has_the_parameters_of_its_paper(name, table, last, units, minimalistic, params):
     total, before = normed(9, 3, 16), 16
     for kernel, expand, filters, squeeze in table:
         pixels = 9 if minimalistic else kernel**2
@@ -147,19 +147,19 @@ def test_mobilenet_v3_has_the_papers_tables_parameters(name, table, last, units,
     ("projected", "units", "trained", "moving"),
     [("padding", 200, 19_421_274, 89_632), ("projection", 200, 19_424_026, 89_824)],
 )
-def test_the_options_of_the_cifar_networks_give_the_papers_1202_layers(projected, units, trained, moving):
+def test_resnet20_of_200_units_has_the_parameters_of_the_papers_1202_layers(projected, units, trained, moving):
     found = kcnn.summary(kcnn.trace("resnet20", units=units, shortcut=projected))
     assert (found.params, found.non_trainable_params) == (trained, moving)
 
 
-def test_a_plain_network_is_the_residual_one_without_its_ways_round():
+def test_plain20_is_resnet20_without_its_shortcuts():
     assert kcnn.summary("plain20").params == kcnn.summary("resnet20").params
     differing = [str(layer) for layer in kcnn.diff("resnet20", "plain20").layers]
     assert all("_add" in one or "_skip" in one or "inputs" in one for one in differing)
 
 
 @pytest.mark.parametrize("name", ["vgg16", "googlenet", "resnet50", "mobilenet_v2", "inception_v3", "lenet5", "mlp"])
-def test_every_head_takes_a_dropout_rate(name):
+def test_head_takes_a_dropout_rate(name):
     rows = kcnn.summary(kcnn.trace(name, dropout=0.3))
     rates = [row.op.rate for row in rows if type(row.op).__name__ == "Dropout"]
     assert rates
@@ -169,7 +169,7 @@ def test_every_head_takes_a_dropout_rate(name):
 @pytest.mark.parametrize(
     "name", ["resnet50", "resnet18", "resnet50_v2", "resnet20", "mobilenet_v2", "mobilenet_v3_small"]
 )
-def test_stochastic_depth_grows_linearly_with_depth(name):
+def test_drop_path_rates_grow_linearly_with_depth(name):
     found = kcnn.summary(kcnn.trace(name, drop_path=0.2))
     rates = [row.op.rate for row in found if type(row.op).__name__ == "DropPath"]
     units = {row.name.rpartition("_")[0] for row in found if row.name.endswith(("_add", "_project"))}
@@ -180,7 +180,7 @@ def test_stochastic_depth_grows_linearly_with_depth(name):
     assert found.params == kcnn.get_architecture(name).params
 
 
-def test_every_residual_family_has_stochastic_depth():
+def test_drop_path_is_an_option_of_every_residual_family():
     for name in kcnn.list_models():
         if any(row.name.endswith("_add") for row in kcnn.summary(name)):
             assert "drop_path" in kcnn.get_architecture(name).defaults(), name

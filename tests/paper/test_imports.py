@@ -104,7 +104,7 @@ def test_stubs_export_names_that_exist(stub):
         "from kcnn.cli import app; app(['plot', 'googlenet', '--svg', '-'], standalone_mode=False)",
     ],
 )
-def test_tracing_leaves_tensorflow_keras_and_numpy_unloaded(code):
+def test_trace_imports_neither_tensorflow_nor_keras_nor_numpy(code):
     check = "\nimport sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules), 'heavy'"
     done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

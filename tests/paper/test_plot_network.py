@@ -311,7 +311,7 @@ def test_find_regions_separates_unconnected_branches(drawing):
     assert sorted(list_boxes(find_regions(made))) == list(range(len(made.boxes)))
 
 
-def test_plot_writes_a_complete_file(command, tmp_path, monkeypatch):
+def test_cli_plot_writes_a_complete_file(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = command("plot", "lenet5")
     assert done.returncode == 0, done.stderr
@@ -320,7 +320,7 @@ def test_plot_writes_a_complete_file(command, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["lenet5.svg"]
 
 
-def test_plot_prints_the_figure_of_an_overridden_network_for_a_dash(command):
+def test_cli_plot_prints_the_figure_of_an_overridden_network_for_a_dash(command):
     words = ("--model-option", "width=0.5", "--input-size", "96x96x1", "--override", "stem.kernel=5")
     words = (*words, "--color-by", "params", "--layers")
     done = command("plot", "mobilenet_v2", *words, "--svg", "-")
@@ -340,7 +340,7 @@ def test_plot_prints_the_figure_of_an_overridden_network_for_a_dash(command):
         (["vgg11", "--svg", "."], "expects a file, got the folder"),
     ],
 )
-def test_plot_reports_an_invalid_request_in_one_line(command, words, says):
+def test_cli_plot_reports_an_invalid_request_in_one_line(command, words, says):
     done = command("plot", *words)
     assert done.returncode == 2
     assert says in done.stderr

@@ -58,7 +58,7 @@ def test_load_plugin_isolates_a_broken_plugin(broken, how):
     assert kcnn.summary("vgg11").params == 132_863_336
 
 
-def test_list_reports_broken_plugins_and_shows_the_rest(broken, command):
+def test_cli_list_reports_broken_plugins_and_shows_the_rest(broken, command):
     said = command("list", "net_*", "--weights")
     assert "net_good" in said.stdout
     for how, (_, words) in BROKEN.items():
@@ -66,7 +66,7 @@ def test_list_reports_broken_plugins_and_shows_the_rest(broken, command):
         assert words in line
 
 
-def test_list_without_filters_runs_no_foreign_code(install, tmp_path, command):
+def test_cli_list_without_filters_runs_no_foreign_code(install, tmp_path, command):
     mark = tmp_path / "ran"
     install("kcnn-nosy", "kcnn_nosy", f"open({str(mark)!r}, 'w')\n{GOOD}", nosy="net")
     for words in (("list",), ("plugins",), ("list", "vgg"), ("summary", "vgg11"), ("verify", "lenet5")):
@@ -182,7 +182,7 @@ def test_load_plugin_names_a_missing_dependency(install):
     assert (one.state, one.reason) == ("unmet requirements", wanted)
 
 
-def test_doctor_loads_each_plugin_in_its_own_process(broken, install, command):
+def test_cli_plugins_doctor_loads_each_plugin_in_its_own_process(broken, install, command):
     install("kcnn-gone", "kcnn_gone", "import os; os._exit(7)", gone="net")
     install("kcnn-slow", "kcnn_slow", "import time; time.sleep(60)", slow="net")
     install("kcnn-chatty", "kcnn_chatty", f"import os\nprint('{{}}')\nos.write(1, b'\\xff')\n{GOOD}", chatty="net")
@@ -288,7 +288,7 @@ def run(code, path):
     return done.stdout
 
 
-def test_verify_path_checks_a_source_folder(tmp_path, command):
+def test_cli_verify_path_checks_a_source_folder(tmp_path, command):
     (tmp_path / "kcnn_draft.py").write_text(GOOD.replace("4 * 28", "4 * 2_9"))
     project = '[project]\nname = "kcnn-draft"\nversion = "0.1"\ndependencies = [{}]\n'
     points = '[project.entry-points."kcnn.architectures"]\ndraft = "kcnn_draft:net"\n'

@@ -33,7 +33,7 @@ esac""",
 
 
 @pytest.mark.every
-def test_commands_of_the_page_run(commands, environment, tmp_path):
+def test_docs_commands_for_authors_of_plugins_run(commands, environment, tmp_path):
     script = ["set -e"]
     for kind, text in re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL):
         named = re.match(r"# (\S+\.py)\n", text)

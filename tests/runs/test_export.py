@@ -108,7 +108,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_export_runs_each_file_on_the_whole_test_split(run):
+def test_cli_export_runs_each_file_on_the_complete_test_split(run):
     done = kcnn_command("export", run, "--format", "litert", "--format", "litert-int8", "--json")
     assert done.returncode == 0, done.stderr
     keras_row, litert, int8 = json.loads(done.stdout)
@@ -129,7 +129,7 @@ def test_start_backend_leaves_the_environment_of_child_processes_alone(monkeypat
     assert "TF_ENABLE_ONEDNN_OPTS" not in os.environ
 
 
-def test_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, monkeypatch):
+def test_cli_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, monkeypatch):
     from kcnn.cli import export as command
     from kcnn.cli.console import JobStoppedError
 
@@ -145,7 +145,7 @@ def test_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, monke
     assert [one.name for one in tmp_path.iterdir()] == ["litert.tflite"]
 
 
-def test_export_removes_a_file_that_its_runtime_refuses(run, tmp_path, monkeypatch):
+def test_cli_export_removes_a_file_that_its_runtime_refuses(run, tmp_path, monkeypatch):
     from kcnn.cli import export as command
     from kcnn.cli.console import JobStoppedError
 

@@ -53,7 +53,7 @@ def make_trial(number, values, scores, *, epochs=None, promoted_from=None):
 
 @pytest.mark.parametrize("reduction_factor", [0, 3])
 @pytest.mark.parametrize("count", [12, 24, 60])
-def test_importances_of_noise_are_rarely_significant(count, reduction_factor):
+def test_compute_importances_of_noise_are_rarely_significant(count, reduction_factor):
     searches = [compute_importances(SPACE, simulate(s, count, reduction_factor=reduction_factor)) for s in range(200)]
     choices = [one for importances in searches for one in importances]
     assert np.mean([one.significant for one in choices]) <= 0.05
@@ -63,7 +63,7 @@ def test_importances_of_noise_are_rarely_significant(count, reduction_factor):
 
 
 @pytest.mark.parametrize("reduction_factor", [0, 3])
-def test_importances_find_the_choice_that_decides(reduction_factor):
+def test_compute_importances_ranks_the_choice_that_decides_first(reduction_factor):
     trials = [simulate(s, 60, reduction_factor=reduction_factor, effect=0.1) for s in range(20)]
     searches = [compute_importances(SPACE, search) for search in trials]
     first = [importances[0] for importances in searches]
@@ -72,7 +72,7 @@ def test_importances_find_the_choice_that_decides(reduction_factor):
     assert others <= 5
 
 
-def test_importances_are_fixed_by_the_seed_and_ordered():
+def test_compute_importances_is_deterministic_and_ordered():
     trials = simulate(0, 30, effect=0.05)
     assert compute_importances(SPACE, trials) == compute_importances(SPACE, trials)
     values = [one.importance for one in compute_importances(SPACE, trials)]
@@ -80,19 +80,19 @@ def test_importances_are_fixed_by_the_seed_and_ordered():
     assert all(one.low <= one.importance <= one.high for one in compute_importances(SPACE, trials))
 
 
-def test_importances_need_eight_trials_with_different_scores():
+def test_compute_importances_needs_eight_trials_with_different_scores():
     assert compute_importances(SPACE, simulate(0, 7)) == ()
     assert compute_importances(SPACE, [make_trial(n, SPACE.default, [0.5]) for n in range(20)]) == ()
 
 
-def test_importances_count_promoted_trials_once():
+def test_compute_importances_counts_promoted_trials_once():
     trials = simulate(0, 20, effect=0.1)
     parts = [make_trial(t.number, t.values, t.scores[:3]) for t in trials]
     rest = [make_trial(100 + t.number, t.values, t.scores[3:], epochs=EPOCHS, promoted_from=t.number) for t in trials]
     assert compute_importances(SPACE, [*parts, *rest]) == compute_importances(SPACE, trials)
 
 
-def test_importances_ignore_failed_trials():
+def test_compute_importances_ignores_failed_trials():
     trials = simulate(0, 20, effect=0.1)
     failed = make_trial(99, SPACE.default, [])
     assert compute_importances(SPACE, [*trials, failed]) == compute_importances(SPACE, trials)

@@ -320,7 +320,7 @@ def test_training_statistics_resume_at_the_steps_of_an_uninterrupted_training(sm
     assert len(path.read_text().splitlines()) == 1 + len(watch.rows)
 
 
-def test_inspect_writes_plots_of_a_run_and_lists_them(small, tmp_path, command):
+def test_cli_inspect_writes_plots_of_a_run_and_lists_them(small, tmp_path, command):
     (tmp_path / "run").mkdir()
     small.save(tmp_path / "run" / "model.keras")
     photo = tmp_path / "photo.png"
@@ -334,7 +334,7 @@ def test_inspect_writes_plots_of_a_run_and_lists_them(small, tmp_path, command):
         assert Image.open(folder / name).size[0] > 200
 
 
-def test_inspect_opens_any_keras_model_and_refuses_other_files(small, mobile, tmp_path, command):
+def test_cli_inspect_opens_any_keras_model_and_refuses_other_files(small, mobile, tmp_path, command):
     photo = tmp_path / "photo.png"
     Image.new("RGB", (80, 60), (200, 30, 30)).save(photo)
     mobile.save(tmp_path / "theirs.keras")

@@ -218,7 +218,7 @@ def test_export_gives_the_same_labels_and_keeps_thresholds(learned, tmp_path):
         assert one.agreement >= (0.8 if one.name == "litert-int8" else 1.0), one
 
 
-def test_predict_prints_labels(learned, tmp_path):
+def test_cli_predict_prints_labels(learned, tmp_path):
     run, served = learned
     pixels, labels = served.splits["test"].read_batch(np.array([0]))
     Image.fromarray(pixels[0, ..., 0]).save(tmp_path / "one.png")
@@ -249,7 +249,7 @@ def test_build_with_weights_of_a_multi_label_head_is_multi_label(learned, tmp_pa
     assert not metadata["thresholds"]
 
 
-def test_train_and_evaluate_commands_take_a_csv(table, tmp_path):
+def test_cli_train_and_evaluate_take_a_csv(table, tmp_path):
     words = ("--data", table, "--multi-label", "--input-size", "32x32x1", "--epochs", "1", "--out", tmp_path / "run")
     done = kcnn_command("train", "lenet5.modern", *words)
     assert done.returncode == 0, done.stderr
@@ -280,7 +280,7 @@ def test_train_refuses_what_needs_one_label_per_image(learned, tmp_path):
         train("lenet5.modern", one, out=tmp_path, multi_label=True)
 
 
-def test_transfer_takes_images_of_several_labels(tmp_path):
+def test_cli_transfer_takes_images_of_several_labels(tmp_path):
     images, labels = marked(60, seed=3)
     lines = []
     for i, (image, row) in enumerate(zip(images, labels, strict=True)):

@@ -27,7 +27,7 @@ def features(model, folder):
 
 
 @pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not beside this checkout")
-def test_pretrained_features_separate_ants_from_bees(tmp_path):
+def test_build_with_pretrained_weights_separates_ants_from_bees(tmp_path):
     zipfile.ZipFile(PHOTOS).extractall(tmp_path)
     (train,) = tmp_path.rglob("train")
     model = kcnn.build("mobilenet_v1", width=0.25, top=False, weights=FILE)
@@ -38,7 +38,7 @@ def test_pretrained_features_separate_ants_from_bees(tmp_path):
 
 
 @pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not beside this checkout")
-def test_pretrained_weights_by_name_are_those_of_the_file(tmp_path, monkeypatch):
+def test_build_with_weights_by_name_has_the_weights_of_their_file(tmp_path, monkeypatch):
     mirror, cache = tmp_path / "mirror", tmp_path / "cache"
     mirror.mkdir()
     shutil.copy(FILE, mirror)
@@ -54,7 +54,7 @@ def test_pretrained_weights_by_name_are_those_of_the_file(tmp_path, monkeypatch)
     assert adapted.adapted == {"stem/kernel": "3 channels summed to 1"}
 
 
-def test_predict_with_pretrained_weights_names_the_class(tmp_path, monkeypatch, capsys):
+def test_cli_predict_with_pretrained_weights_names_the_class(tmp_path, monkeypatch, capsys):
     import keras
 
     from kcnn.cli import main

@@ -19,7 +19,7 @@ SMALL = {"transfer_mobile": ["--seeds", "1", "--head-epochs", "1", "--epochs", "
 
 @pytest.mark.every
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_runs_small_and_tells_its_result(path, tmp_path):
+def test_recipe_script_runs_small_and_prints_its_result(path, tmp_path):
     command = [sys.executable, str(path), *SMALL.get(path.stem, ["--smoke"]), "--out", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ})
     assert done.returncode == 0, done.stderr[-3000:]
@@ -31,7 +31,7 @@ def test_a_recipe_runs_small_and_tells_its_result(path, tmp_path):
 
 
 @pytest.mark.every
-def test_a_recipe_refuses_data_that_is_not_there_in_one_line(tmp_path):
+def test_recipe_script_refuses_missing_data_in_one_line(tmp_path):
     path = next(path for path in RECIPES if path.stem == "what_layers_see")
     command = [sys.executable, str(path), "--data", "nowhere/", "--out", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -53,7 +53,7 @@ assert "tensorflow" not in sys.modules
 
 
 @pytest.mark.every
-def test_the_papers_schedule_runs_on_jax_from_arrays_where_tensorflow_is_not_installed(tmp_path):
+def test_recipe_script_runs_in_full_on_jax_from_arrays_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     path = next(path for path in RECIPES if path.stem == "deeper_is_not_better")
     pixels = np.random.default_rng(0).integers(256, size=(400, 32, 32, 3), dtype="uint8")

@@ -30,7 +30,7 @@ def page(run):
     return write_report(run)
 
 
-def test_a_run_keeps_what_it_was_tested_on(run):
+def test_read_evidence_returns_the_predictions_that_the_metrics_count(run):
     held, metrics = evidence.read_evidence(run), run_directory.read_metrics(run)
     assert held.logits.shape == (metrics["test_images"], 10)
     assert int((held.logits.argmax(-1) == held.truth).sum()) == metrics["correct"]
@@ -44,7 +44,7 @@ def test_a_run_keeps_what_it_was_tested_on(run):
     assert len(held.mistakes) == min(evidence.MAX_MISTAKES, len(wrong))
 
 
-def test_a_small_copy_is_of_the_picture_that_it_says(run):
+def test_read_evidence_samples_show_the_image_at_their_index(run):
     import io
 
     from PIL import Image
@@ -56,7 +56,7 @@ def test_a_small_copy_is_of_the_picture_that_it_says(run):
         assert np.corrcoef(small.ravel(), pixels[one.index].ravel())[0, 1] > 0.95
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(page):
+def test_write_report_writes_one_file_that_requests_nothing(page):
     text = page.read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', text.replace('xlink:href="#', ""))
     assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text).replace("http://www.w3.org", "")
@@ -68,7 +68,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(page):
     assert text.count('role="img"') >= 5
 
 
-def test_the_page_says_what_the_run_measured(run, page):
+def test_write_report_shows_the_metrics_of_the_run(run, page):
     metrics, text = run_directory.read_metrics(run), page.read_text()
     assert f"{100 * metrics['accuracy']:.2f} %" in text
     assert metrics["request"]["fingerprint"] in text
@@ -77,14 +77,14 @@ def test_the_page_says_what_the_run_measured(run, page):
         assert re.search(rf'<th scope="row">{name}</th>.*{100 * row["recall"]:.2f} %', text, re.DOTALL)
 
 
-def test_calibration_is_by_hand_what_it_is(run):
+def test_render_calibration_computes_the_expected_calibration_error(run):
     sure = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
     right = np.array([True, True, True, False, True, False])
     _, error = charts.render_calibration(sure, right)
     assert error == pytest.approx(4 / 6 * abs(0.75 - 0.95) + 2 / 6 * abs(0.5 - 0.55))
 
 
-def test_several_labels_have_a_page_too(tmp_path):
+def test_write_report_of_a_multi_label_run_has_average_precision_and_no_confusion_matrix(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3)).astype("uint8")
     labels = np.stack([pixels[:, :8].mean((1, 2, 3)) > 127, pixels[:, 8:].mean((1, 2, 3)) > 127], axis=1).astype(
         "int64"
@@ -95,7 +95,7 @@ def test_several_labels_have_a_page_too(tmp_path):
     assert "Confusion matrix" not in text
 
 
-def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
+def test_write_report_refuses_a_folder_without_a_run_and_a_damaged_file(tmp_path, run):
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
         write_report(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
@@ -109,7 +109,7 @@ def test_a_folder_without_a_run_and_a_damaged_file_say_so(tmp_path, run):
 
 
 @pytest.mark.parametrize("text", ["null", "[]", '{"request": {}}'])
-def test_results_of_another_program_are_refused_by_the_files_name(run, tmp_path, text):
+def test_write_report_refuses_metrics_of_another_program_by_file_name(run, tmp_path, text):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / run_directory.METRICS).write_text(text)
     for said in (lambda: write_report(copy), lambda: write_report(tmp_path), lambda: compare_runs([run, copy])):
@@ -117,7 +117,7 @@ def test_results_of_another_program_are_refused_by_the_files_name(run, tmp_path,
             said()
 
 
-def test_a_run_that_has_lost_its_epochs_says_so(run, tmp_path):
+def test_write_report_refuses_a_run_without_its_history(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / run_directory.HISTORY).unlink()
     with pytest.raises(ValueError, match=r"history\.csv is gone, or has no epoch"):
@@ -125,13 +125,13 @@ def test_a_run_that_has_lost_its_epochs_says_so(run, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[1]", '{"text": 5, "command": "", "versions": {}}', '{"text": "A?"}', "{}"])
-def test_a_damaged_note_of_an_experiment_is_refused_by_name(tmp_path, text):
+def test_write_report_refuses_a_damaged_experiment_json_by_name(tmp_path, text):
     (tmp_path / "experiment.json").write_text(text)
     with pytest.raises(ValueError, match=r"experiment\.json is damaged"):
         write_report(tmp_path)
 
 
-def test_a_damaged_picture_of_an_experiment_is_refused_by_name(tmp_path):
+def test_write_report_refuses_a_damaged_figure_of_an_experiment_by_name(tmp_path):
     from matplotlib.figure import Figure
 
     (tmp_path / "experiment.json").write_text('{"text": "A?", "command": "", "versions": {}}')
@@ -143,17 +143,17 @@ def test_a_damaged_picture_of_an_experiment_is_refused_by_name(tmp_path):
             write_report(tmp_path)
 
 
-def test_a_page_goes_to_a_file_not_in_the_place_of_a_folder(run, tmp_path):
+def test_write_report_refuses_a_folder_as_its_output_file(run, tmp_path):
     with pytest.raises(ValueError, match="is a folder"):
         write_report(run, tmp_path)
 
 
-def test_the_page_of_several_runs_leads_to_a_run_whatever_its_name(run, tmp_path):
+def test_write_report_of_several_runs_quotes_folder_names_in_links(run, tmp_path):
     (shutil.copytree(run, tmp_path / "rate 100%#2") / "report.html").touch()
     assert 'href="rate%20100%25%232/report.html"' in write_report(tmp_path).read_text()
 
 
-def test_a_page_without_numbers_to_press_does_not_hold_the_pictures_behind_them(run, page, tmp_path, monkeypatch):
+def test_write_report_without_a_confusion_matrix_leaves_its_images_out(run, page, tmp_path, monkeypatch):
     monkeypatch.setattr("kcnn.reports.pages.ROOM", 9)
     without = write_report(run, tmp_path / "page.html").read_text()
     assert "Confusion matrix" not in without
@@ -161,7 +161,7 @@ def test_a_page_without_numbers_to_press_does_not_hold_the_pictures_behind_them(
     assert "Most confident errors" in without
 
 
-def test_runs_that_cannot_be_paired_are_not_said_to_be_of_other_pictures(run, tmp_path):
+def test_compare_runs_without_evidence_compares_unpaired(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / evidence.FILE).unlink()
     (one,) = compare_runs([run, copy]).differences
@@ -169,7 +169,7 @@ def test_runs_that_cannot_be_paired_are_not_said_to_be_of_other_pictures(run, tm
     assert "unpaired), not significant (p = 1)" in str(one)
 
 
-def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tmp_path):
+def test_write_experiment_report_shows_text_figures_numbers_and_runs(run, tmp_path):
     from matplotlib.figure import Figure
 
     for seed in range(2):
@@ -208,7 +208,7 @@ def test_an_experiment_ends_as_one_page_of_its_pictures_numbers_and_runs(run, tm
         write_report(tmp_path)
 
 
-def test_records_below_other_words_are_tables_of_their_own(tmp_path):
+def test_write_report_of_an_experiment_shows_nested_records_as_tables(tmp_path):
     (tmp_path / "experiment.json").write_text('{"text": "A?", "command": "", "versions": {}}')
     told = {
         "networks": {"plain20": {"error": [0.5, 0.25]}, "plain56": {"error": [0.125, 0.75]}},
@@ -224,14 +224,14 @@ def test_records_below_other_words_are_tables_of_their_own(tmp_path):
     assert re.search(r'<th scope="row">plain56</th><td class="number">2</td>', text)
 
 
-def test_a_folder_of_runs_is_one_page_that_leads_to_theirs(run, page, tmp_path):
+def test_write_report_of_a_folder_of_runs_links_to_their_reports(run, page, tmp_path):
     shutil.copytree(run, tmp_path / "one")
     text = write_report(tmp_path).read_text()
     assert 'href="one/report.html"' in text
     assert "convnet" in text
 
 
-def test_the_same_run_twice_is_no_difference_and_a_worse_one_is(run, tmp_path):
+def test_compare_runs_rates_a_repeated_run_not_significant_and_a_worse_one_significant(run, tmp_path):
     train("convnet", "digits", out=tmp_path / "same", epochs=2)
     train("convnet", "digits", out=tmp_path / "worse", epochs=1, learning_rate=1e-4)
     found = compare_runs([run, tmp_path / "same", tmp_path / "worse"])
@@ -251,7 +251,7 @@ def test_the_same_run_twice_is_no_difference_and_a_worse_one_is(run, tmp_path):
         compare_runs([run, tmp_path])
 
 
-def test_runs_with_other_classes_are_not_tested_for_a_difference(run, tmp_path):
+def test_compare_runs_does_not_compare_runs_of_different_classes(run, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
     told = json.loads((other / run_directory.METRICS).read_text())
     told["per_class"]["ten"] = told["per_class"].pop("9")
@@ -261,7 +261,7 @@ def test_runs_with_other_classes_are_not_tested_for_a_difference(run, tmp_path):
     assert str(one).endswith("not compared, their classes differ")
 
 
-def test_mcnemars_test_is_the_exact_one(run, tmp_path):
+def test_compare_runs_computes_the_exact_mcnemar_test(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     held = evidence.read_evidence(copy)
     logits = held.logits.copy()
@@ -274,7 +274,7 @@ def test_mcnemars_test_is_the_exact_one(run, tmp_path):
 
 @needs_chromium
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_the_page_opens_without_an_error_and_a_cell_shows_its_pictures(run, page, width, scheme):
+def test_write_report_page_opens_without_errors_and_a_cell_shows_its_images(run, page, width, scheme):
     wrong = next(one for one in evidence.read_evidence(run).samples if not one.correct)
     with opened(page, width, scheme) as tab:
         cell = tab.locator(f'button[data-truth="{wrong.truth}"][data-predicted="{wrong.predicted}"]')
@@ -296,7 +296,7 @@ def blocks(tmp_path_factory):
 
 @needs_chromium
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_a_block_opens_into_its_layers_and_boxes_take_another_colour(blocks, width, scheme):
+def test_write_report_page_opens_blocks_and_recolors_boxes(blocks, width, scheme):
     with opened(blocks, width, scheme) as tab:
         block = tab.locator("details", has=tab.locator('g[data-layers~="stage2_unit1_a"][tabindex]'))
         layer, told = block.locator('g[data-layers~="stage2_unit1_a"][tabindex]'), tab.locator("output")
@@ -332,7 +332,7 @@ def test_a_block_opens_into_its_layers_and_boxes_take_another_colour(blocks, wid
         assert every.text_content() == "Close all blocks"
 
 
-def test_the_network_is_drawn_on_the_page(page):
+def test_write_report_plots_the_network(page):
     layers = {row.name for row in kcnn.summary("convnet")}
     assert {"conv1", "conv2"} & layers
     assert "conv1" in page.read_text()

@@ -179,7 +179,7 @@ def test_search_checks_values_of_the_training_like_those_of_a_recipe(digits, tmp
             search_with(space, digits, tmp_path)
 
 
-def test_importances_are_those_of_the_choices_that_make_the_scores(digits, pretended, tmp_path):
+def test_compute_importances_ranks_the_choices_that_make_the_scores(digits, pretended, tmp_path):
     from kcnn.reports.search_page import write_search_report
     from kcnn.search.importance import compute_importances
 

@@ -85,7 +85,7 @@ def test_rerun_trial_reproduces_the_score(real, digits):
         rerun_trial(folder, number, other)
 
 
-def test_command_searches_and_writes_a_report(tmp_path):
+def test_cli_search_writes_a_folder_of_which_report_writes_a_page(tmp_path):
     arguments = [
         "search",
         "stack",
@@ -120,7 +120,7 @@ def test_command_searches_and_writes_a_report(tmp_path):
     assert "holds another search" in done.stderr
 
 
-def test_search_report_is_self_contained(real):
+def test_write_search_report_writes_a_self_contained_page(real):
     from kcnn.reports.search_page import write_search_report
 
     page = write_search_report(real[1]).read_text()
@@ -131,7 +131,7 @@ def test_search_report_is_self_contained(real):
 
 
 @needs_chromium
-def test_search_report_fits_a_phone_and_dark_mode(real):
+def test_write_search_report_page_fits_a_phone_and_dark_mode(real):
     from kcnn.reports.search_page import write_search_report
 
     with opened(write_search_report(real[1]), 390, "dark") as tab:

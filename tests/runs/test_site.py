@@ -83,7 +83,7 @@ def public_names(name):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_reference_has_every_public_name(site, page):
+def test_site_reference_has_every_public_name(site, page):
     html = (site / "reference" / f"{page}.html").read_text()
     documented = {name.rpartition(".")[2] for name in re.findall(r'id="(kcnn\.[\w.]+)"', html)}
     modules = re.findall(r"^::: (kcnn[\w.]*)$", (REFERENCE / f"{page}.md").read_text(), re.MULTILINE)
@@ -93,11 +93,11 @@ def test_reference_has_every_public_name(site, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_reference_page_documents_its_room(page):
+def test_site_reference_page_documents_its_package(page):
     assert SUBPACKAGES.get(page, f"kcnn.{page}") in (REFERENCE / f"{page}.md").read_text()
 
 
-def test_reference_has_a_page_for_every_room():
+def test_site_reference_has_a_page_for_every_package():
     rooms = {path.name for path in Path(kcnn.__file__).parent.iterdir() if (path / "__init__.py").exists()}
     modules = {path.stem for path in Path(kcnn.__file__).parent.glob("*.py")} - {"__init__"}
     assert (rooms | modules) - INTERNAL <= set(PAGES)
@@ -107,7 +107,7 @@ def test_site_contains_the_plots_of_networks(site):
     assert "inception_3a" in (site / "plots" / "googlenet.svg").read_text()
 
 
-def test_pages_request_nothing_from_the_network(site):
+def test_site_requests_nothing_from_the_network(site):
     request = re.compile(r'(?:<script[^>]*src|<link[^>]*rel="stylesheet"[^>]*href|<img[^>]*src)="(?:https?:)?//')
     assert [page.name for page in site.rglob("*.html") if request.search(page.read_text())] == []
 
@@ -139,12 +139,12 @@ def index(site):
 
 
 @pytest.mark.parametrize("term", TERMS)
-def test_search_index_ranks_a_fitting_page_among_the_first_three(index, term):
+def test_site_search_index_ranks_a_fitting_page_among_the_first_three(index, term):
     found = [location.removesuffix(".html") for location in search(index, term)[:3]]
     assert set(found) & set(TERMS[term].split()), found
 
 
-def test_search_index_is_a_script_for_pages_opened_from_a_disk(site):
+def test_site_search_index_is_a_script_for_pages_opened_from_a_disk(site):
     assert (site / "search" / "search_index.js").read_text().startswith("var __index = {")
     page = (site / "index.html").read_text()
     assert 'src="iframe-worker.js"' in page
@@ -152,7 +152,7 @@ def test_search_index_is_a_script_for_pages_opened_from_a_disk(site):
 
 
 @needs_chromium
-def test_search_box_finds_a_fitting_page_from_a_disk(site):
+def test_site_search_box_shows_a_fitting_page_from_a_disk(site):
     missed = {}
     with opened(site / "index.html", 1280, "light") as tab:
         for term, pages in TERMS.items():

@@ -154,7 +154,7 @@ def test_train_refuses_weights_of_another_network(pretrained, tmp_path):
         )
 
 
-def test_transfer_fails_before_training_where_weights_are_unavailable(tmp_path):
+def test_cli_transfer_fails_before_training_if_weights_are_unavailable(tmp_path):
     (tmp_path / "mirror").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", "from kcnn.cli import main; main()", "transfer", "--data", "digits"],
@@ -169,7 +169,7 @@ def test_transfer_fails_before_training_where_weights_are_unavailable(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_demo_weights_have_the_accuracy_that_their_metadata_state():
+def test_build_with_demo_weights_has_the_accuracy_of_their_metadata():
     path = packaged.FOLDER / "convnet.safetensors"
     metadata = packaged.packaged_metadata(path)
     assert sum(one.stat().st_size for one in packaged.FOLDER.iterdir()) < 3e6
@@ -192,7 +192,7 @@ def test_demo_weights_have_the_accuracy_that_their_metadata_state():
         ("resnet18", {}, "'demo' weights are packaged for convnet only, not for resnet18"),
     ],
 )
-def test_demo_weights_are_refused_for_other_networks_and_photos(network, options, message):
+def test_build_refuses_demo_weights_for_other_networks_and_photos(network, options, message):
     with pytest.raises(ValueError, match=message):
         kcnn.build(network, weights="demo", **options)
 
@@ -223,7 +223,7 @@ def test_grad_cam_finds_the_region_that_the_score_depends_on():
     assert heat[20:].max() == heat[:, :12].max() == 0
 
 
-def test_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
+def test_cli_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
     code = "from kcnn.cli import main; main()"
     command = [sys.executable, "-c", code, "transfer", "--seeds", "1", "--head-epochs", "2", "-e", "1", "--json"]
     done = subprocess.run([*command, "--out", "out"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -262,7 +262,7 @@ def test_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
         (["--data", "nowhere", "--network", "convnet", "--weights", "imagenet"], "convnet has no published weights"),
     ],
 )
-def test_transfer_reports_errors_in_one_line(arguments, message, tmp_path):
+def test_cli_transfer_reports_errors_in_one_line(arguments, message, tmp_path):
     code = "from kcnn.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "transfer", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -282,7 +282,7 @@ def test_default_protocols_share_the_recipe_but_for_phases():
     assert (first.config, second.config) == (head, fine)
 
 
-def test_transfer_reports_a_folder_it_cannot_write_to(tmp_path):
+def test_cli_transfer_reports_a_folder_that_is_not_writable(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", "from kcnn.cli import main; main()", "transfer", "--out", "/proc/nowhere"],
         cwd=tmp_path,

@@ -34,7 +34,7 @@ def used(tmp_path_factory):
     return folder
 
 
-def test_predict_of_a_run_and_its_exported_files_agree(used):
+def test_cli_predict_of_a_run_and_its_exported_files_agree(used):
     predictions = {}
     for name in ("run", "litert.tflite", "onnx.onnx", "keras.keras"):
         done = kcnn_command("predict", name, "a digit.png", "--top", "2", "--json", cwd=used)
@@ -47,7 +47,7 @@ def test_predict_of_a_run_and_its_exported_files_agree(used):
         assert list(best.values()) == pytest.approx(list(expected.values()), abs=1e-5)
 
 
-def test_predict_of_an_exported_file_needs_neither_tensorflow_nor_keras(used):
+def test_cli_predict_of_an_exported_file_needs_neither_tensorflow_nor_keras(used):
     code = (
         "import sys; from kcnn.cli import app; app(sys.argv[1:], standalone_mode=False);"
         "assert not {'tensorflow', 'keras'} & set(sys.modules), 'heavy'"
@@ -57,7 +57,7 @@ def test_predict_of_an_exported_file_needs_neither_tensorflow_nor_keras(used):
     assert done.returncode == 0, done.stderr
 
 
-def test_evaluate_of_a_run_or_its_file_gives_the_metrics_of_the_run(used):
+def test_cli_evaluate_of_a_run_or_its_file_prints_the_metrics_of_the_run(used):
     metrics = json.loads((used / "run" / "metrics.json").read_text())
     for words in (("run",), ("litert.tflite", "--data", "digits")):
         done = kcnn_command("evaluate", *words, "--json", cwd=used)
@@ -82,7 +82,7 @@ def test_evaluate_of_a_run_or_its_file_gives_the_metrics_of_the_run(used):
         (("evaluate", "run", "--split", "all"), "unknown split 'all'; choose from train, validation, test"),
     ],
 )
-def test_predict_and_evaluate_report_errors_in_one_line(used, arguments, message):
+def test_cli_predict_and_evaluate_report_errors_in_one_line(used, arguments, message):
     (used / "broken.tflite").write_bytes(b"TFL3")
     done = kcnn_command(*arguments, cwd=used)
     assert done.returncode == 2
