@@ -67,7 +67,7 @@ def test_freeze_trains_the_head_stages_or_all(name):
     check(name)
 
 
-def test_group_by_stage_goes_by_the_output_stride():
+def test_group_by_stage_groups_layers_by_output_stride():
     stages = group_by_stage(kcnn.build("mobilenet_v2", input_shape=(64, 64, 3), width=0.35))
     assert (stages["stem"], stages["stage2_unit1_depthwise"], stages["stage7_unit1_project"]) == (1, 2, 5)
     assert stages["logits"] is None
@@ -138,7 +138,7 @@ def test_lr_multipliers_scale_a_layers_step_with_decay_and_are_saved(make, tmp_p
     assert (again.get_layer("logits").get_weights()[0] != before[1]).any()
 
 
-def test_find_frozen_output_ends_before_what_trains_is_random_or_adapts():
+def test_find_frozen_output_ends_before_trainable_random_and_adapting_layers():
     model = small()
     assert feature_cache.find_frozen_output(freeze(model)) == "pool"
     assert feature_cache.find_frozen_output(freeze(model, 1)) == "stage2_unit1"
@@ -166,7 +166,7 @@ def test_replace_head_keeps_the_backbone_and_has_a_new_head(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"classes": 7}, {"include_top": False}, {"include_top": False, "pooling": "avg"}])
-def test_replace_head_takes_keras_applications_and_leaves_them_as_they_were(options):
+def test_replace_head_takes_keras_applications_and_leaves_them_unchanged(options):
     theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, **options)
     mine = replace_head(theirs, classes=2)
     assert mine.output_shape == (None, 2)
@@ -175,7 +175,7 @@ def test_replace_head_takes_keras_applications_and_leaves_them_as_they_were(opti
     assert (mine.layers[2].get_weights()[0] == theirs.layers[2].get_weights()[0]).all()
 
 
-def test_replace_head_refuses_nested_models_and_weights_of_built_ones():
+def test_replace_head_refuses_nested_models_and_weights_for_a_built_model():
     theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, include_top=False)
     nested = keras.Sequential([keras.Input((32, 32, 3)), theirs, L.GlobalAveragePooling2D(), L.Dense(2)])
     with pytest.raises(ValueError, match=r"'sequential.*' is not flat: it contains the model 'mobilenet_0.25_32'"):
@@ -199,6 +199,6 @@ def test_replace_head_refuses_nested_models_and_weights_of_built_ones():
         ("batch_norm", "off"),
     ],
 )
-def test_training_phase_names_an_invalid_field(field, value):
+def test_training_phase_refuses_an_invalid_value_by_name(field, value):
     with pytest.raises(ValueError, match=f"{field} of a training phase must be"):
         TrainingPhase(**{"epochs": 1, field: value})

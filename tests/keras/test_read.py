@@ -41,7 +41,7 @@ def test_from_keras_of_keras_applications_gives_their_counts(model, gmacs):
         assert theirs.macs / 1e9 == pytest.approx(gmacs, abs=6e-5)
 
 
-def test_from_keras_folds_padding_into_the_next_window_where_that_is_the_same():
+def test_from_keras_folds_padding_into_the_next_window_where_equivalent():
     image = keras.Input((9, 9, 2))
     x = keras.layers.ZeroPadding2D(((1, 0), (2, 2)))(image)
     x = keras.layers.Conv2D(3, 3, name="conv")(x)
@@ -110,7 +110,7 @@ def test_from_keras_graph_takes_no_overrides():
         kcnn.from_keras(kcnn.build("convnet")).with_overrides({"conv1.kernel": 3})
 
 
-def test_from_keras_refuses_what_has_no_graph():
+def test_from_keras_refuses_models_without_a_graph():
     with pytest.raises(TypeError, match="expects a Keras model"):
         kcnn.from_keras("googlenet")
 

@@ -144,7 +144,7 @@ def shifted(x):
         ({"both": True}, "flattens a map for other layers"),
     ],
 )
-def test_sliding_window_classifies_windows_where_a_layer_sees_all_of_it(given, reason):
+def test_sliding_window_classifies_windows_where_a_layer_sees_the_complete_window(given, reason):
     sliding = check_sliding(layers(**given), 2)
     assert sliding.sliding.mode == "windows"
     assert reason in sliding.sliding.reason
@@ -193,7 +193,7 @@ def test_sliding_window_of_an_open_size_is_refused_by_optimize_for_inference():
         kcnn.optimize_for_inference(kcnn.sliding_window(model, 4))
 
 
-def test_sliding_window_refuses_what_it_cannot_slide():
+def test_sliding_window_refuses_invalid_strides_shapes_and_models():
     model = kcnn.build("convnet", input_shape=(16, 16, 1))
     for stride in (0, -1, 1.5, True, (1, 2, 3), "1"):
         with pytest.raises(ValueError, match="stride must be pixels"):

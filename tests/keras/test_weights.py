@@ -144,7 +144,7 @@ def test_load_weights_refuses_missing_and_unexpected_tensors_and_sets_nothing(fi
     assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
 
 
-def test_load_weights_into_a_network_with_overrides_sets_what_fits_and_warns(file, convnet):
+def test_load_weights_into_a_network_with_overrides_loads_fitting_weights_and_warns(file, convnet):
     with pytest.warns(
         PartialWeightsWarning, match=r"missing conv2/kernel \(\(3, 3, 16, 32\) in the file, \(5, 5, 16, 32\)"
     ):
@@ -172,7 +172,7 @@ def test_load_weights_refuses_a_truncated_file(convnet, ending, tmp_path):
     assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
 
 
-def test_load_weights_refuses_what_is_not_a_weights_file(convnet, tmp_path):
+def test_load_weights_refuses_files_that_hold_no_weights(convnet, tmp_path):
     (tmp_path / "photo.png").write_bytes(b"\x89PNG and more")
     with pytest.raises(ValueError, match="is damaged or not a weights file"):
         kcnn.load_weights(convnet, tmp_path / "photo.png")
@@ -245,7 +245,7 @@ def test_load_weights_reads_the_file_of_a_model_with_a_prefix(ending, tmp_path):
     assert same(again, model)
 
 
-def test_load_weights_needs_no_room_for_auxiliary_classifiers(tmp_path):
+def test_load_weights_takes_an_input_too_small_for_auxiliary_classifiers(tmp_path):
     options = {"overrides": {"stem2.stride": 2}, "input_shape": (150, 150, 3), "classes": 3}
     model = kcnn.build("inception_v3", seed=1, **options)
     weights.save_weights(model, tmp_path / "w.safetensors")

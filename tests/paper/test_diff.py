@@ -12,7 +12,7 @@ def test_diff_of_a_network_with_itself_is_empty():
     assert str(kcnn.diff("resnet50", "resnet50")) == "the same, layer by layer"
 
 
-def test_diff_names_layers_fields_and_totals():
+def test_diff_reports_layers_attributes_and_totals():
     found = kcnn.diff("resnet50", "resnet50.torchvision")
     by_name = {layer.name: layer for layer in found.layers}
     assert by_name["stage2_unit1_a"].fields["stride"] == (2, 1)

@@ -229,7 +229,7 @@ def test_trace_refuses_arguments_of_the_wrong_type(asked, says):
         kcnn.trace("resnet20", **asked)
 
 
-def test_check_raises_what_trace_raises_and_warns_of_nothing():
+def test_check_raises_the_errors_of_trace_and_never_warns():
     kcnn.ModelSpec(network="vgg11", overrides={"conv1_1.kernel": 3}).check()
     with pytest.raises(ValueError, match="smallest input that fits is 32x32"):
         kcnn.ModelSpec(network="vgg11", input_shape=(16, 16, 3)).check()
@@ -252,7 +252,7 @@ def test_check_raises_what_trace_raises_and_warns_of_nothing():
         (kcnn.ModelSpec.from_json, {"values": {"network": "vgg11", "colour": 3}}),
     ],
 )
-def test_unknown_names_are_one_kind_of_error(function, keywords):
+def test_unknown_name_error_is_raised_for_every_kind_of_name(function, keywords):
     with pytest.raises(kcnn.UnknownNameError) as error:
         function(**keywords)
     assert isinstance(error.value, LookupError)

@@ -209,7 +209,7 @@ def test_plot_network_has_title_description_and_scales():
     assert "prefers-color-scheme:dark" in root.find(f"{SVG}style").text
 
 
-def test_plot_network_keeps_its_style_to_itself():
+def test_plot_network_limits_its_style_to_the_figure():
     style = ElementTree.fromstring(plot_network(kcnn.trace("vgg16"))).find(f"{SVG}style").text
     plain = style.replace("@media (prefers-color-scheme:dark){", "")
     assert all(rule.strip("}\n").startswith(".kcnn-figure") for rule in re.findall(r"[^{}]+(?=\{)", plain))
@@ -253,7 +253,7 @@ def test_plot_network_is_deterministic():
 
 
 @pytest.mark.parametrize("columns", [1, 2, 5])
-def test_lay_out_has_at_most_the_requested_columns(columns):
+def test_lay_out_uses_at_most_the_requested_columns(columns):
     made = build_boxes(kcnn.trace("resnet50"))
     placed = lay_out(
         group_blocks(find_regions(made), made), made, [measure_box(box, False) for box in made.boxes], columns

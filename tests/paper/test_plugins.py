@@ -311,7 +311,7 @@ def test_cli_verify_path_checks_a_source_folder(tmp_path, command):
     assert "has no pyproject.toml" in command("verify", "--path", str(tmp_path)).stderr
 
 
-def test_find_unmet_requirements_of_kcnn_is_empty():
+def test_find_unmet_requirements_of_kcnn_are_none():
     assert version("kcnn") == kcnn.__version__
     own = next(iter(registry.discover()["vgg11"].values()))
     assert plugins.find_unmet_requirements(own.dist, only="kcnn") == []

@@ -63,7 +63,7 @@ def test_get_architecture_of_an_unknown_variant_suggests_names():
         kcnn.trace("inception_v2.keras")
 
 
-def test_get_architecture_without_any_network_says_how_to_install(monkeypatch):
+def test_get_architecture_without_any_network_explains_how_to_install(monkeypatch):
     monkeypatch.setattr(registry, "discover", dict)
     with pytest.raises(LookupError, match=r"pip install"):
         kcnn.get_architecture("vgg11")

@@ -51,7 +51,7 @@ def test_output_size_of_same_padding_rounds_up(size, kernel, stride):
 
 
 @given(st.integers(2, 40), st.integers(1, 9), st.integers(1, 5))
-def test_output_size_of_ceil_padding_begins_no_window_outside(size, kernel, stride):
+def test_output_size_of_ceil_padding_starts_no_window_outside_the_input(size, kernel, stride):
     rounded = -(-(size - kernel) // stride) + 1
     if (rounded - 1) * stride >= size:
         rounded -= 1
@@ -119,7 +119,7 @@ windows = st.builds(
 
 
 @given(st.lists(windows, min_size=1, max_size=4))
-def test_receptive_field_is_what_counting_pixels_finds(stack):
+def test_receptive_field_agrees_with_counting_pixels(stack):
     x = image = SymbolicTensor((40, 37, 1), "image")
     try:
         for i, op in enumerate(stack):

@@ -52,7 +52,7 @@ def test_candidate_is_the_network_that_the_same_overrides_trace():
     assert "stem.stride" not in found.graph.spec.overrides, "it is 2 already"
 
 
-def test_per_layer_gives_each_layer_its_own_choice_and_an_address_alone_one_for_all():
+def test_per_layer_gives_each_layer_its_own_choice():
     together = Space("vgg11", {"pool*.padding": ("same", "valid")})
     assert [choice.name for choice in together.all_choices] == ["pool*.padding"]
     apart = Space("vgg11", {"pool*.padding": per_layer("same", "valid")})
@@ -60,20 +60,20 @@ def test_per_layer_gives_each_layer_its_own_choice_and_an_address_alone_one_for_
     assert (together.combinations, apart.combinations) == (2, 32)
 
 
-def test_conditional_rules_out_points_and_their_number_is_exact():
+def test_conditional_excludes_points_and_combinations_are_exact():
     space = Space("vgg11", {"pool1.mode": ("max", "average"), "pool1.kernel": conditional("pool1.mode", "max", (2, 3))})
     assert space.combinations == 3
     assert len(list(space.points())) == 3
     assert all(("pool1.kernel" in point) == (point["pool1.mode"] == "max") for point in space.points())
 
 
-def test_choice_of_a_layer_that_an_option_adds_is_conditional():
+def test_stack_space_makes_choices_of_optional_layers_conditional():
     conditions = {choice.name: choice.condition for choice in stack_space(depth=(2, 3)).all_choices}
     assert conditions["conv3.kernel"] == ("depth", (3,))
     assert conditions["conv2.kernel"] is None
 
 
-def test_space_of_a_network_that_does_not_fit_has_candidates_that_do():
+def test_stack_space_of_a_network_that_does_not_fit_has_feasible_points():
     space = stack_space(
         kcnn.ModelSpec(network="stack", input_shape=(8, 8, 1)), depth=(2, 4), filters=(16, 32)
     )  # four pools of 2 leave nothing of 8
@@ -87,7 +87,7 @@ def test_space_of_a_network_that_does_not_fit_has_candidates_that_do():
     assert kcnn.summary(small.sample(0).graph).layers[0].shape == (64, 64, 3)
 
 
-def test_range_samples_lie_within_its_ends_and_are_log_uniform():
+def test_range_samples_are_within_its_bounds_and_log_uniform():
     random = Random(0)
     found = [Range(1e-4, 1e-2, log=True).sample(random) for _ in range(2000)]
     assert min(found) >= 1e-4
@@ -96,7 +96,7 @@ def test_range_samples_lie_within_its_ends_and_are_log_uniform():
     assert {Range(1, 3).sample(random) for _ in range(50)} == {1, 2, 3}
 
 
-def test_identity_is_one_for_points_that_compute_the_same():
+def test_identity_is_equal_for_points_that_compute_the_same():
     kernel_one = Space("convnet", {"conv1.kernel": (1, 3), "conv1.padding": ("same", "valid", "half")})
     found = {(p["conv1.kernel"], p["conv1.padding"]): kernel_one.identity(p) for p in kernel_one.points()}
     assert found[1, "same"] == found[1, "valid"] == found[1, "half"]
@@ -109,7 +109,7 @@ def test_identity_differs_with_padding_that_differs_at_this_size():
     assert len({space.identity(point) for point in space.points()}) == 2
 
 
-def test_rejection_names_the_choices_and_the_input_size_that_fits():
+def test_analyze_feasibility_names_rejected_choices_and_the_input_size_that_fits():
     space = vgg11({"conv1_1.stride": (1, 2), "pool1.padding": ("same", "valid")}, (48, 48, 3))
     found = analyze_feasibility(space)
     assert (found.combinations, found.sampled, found.exact) == (4, 4, True)
@@ -120,7 +120,7 @@ def test_rejection_names_the_choices_and_the_input_size_that_fits():
     assert "pool5" in str(rejection)
 
 
-def test_limits_reject_what_exceeds_them():
+def test_limits_reject_networks_that_exceed_them():
     summary = kcnn.summary("lenet5")
 
     def analyze(**limits):
@@ -138,7 +138,7 @@ def test_limits_reject_what_exceeds_them():
         Limits(max_params=True)
 
 
-def test_repair_finds_feasible_points_that_sampling_does_not():
+def test_repair_reaches_feasible_points_that_sampling_misses():
     least = kcnn.summary("vgg11", overrides={"conv*.kernel": 1}, classes=10, input_shape=(32, 32, 3)).params
     space = vgg11({"conv*.kernel": per_layer(1, 3)}, (32, 32, 3), max_params=least)  # 1 of 256 points
     repaired = space.repair(space.sample_point(Random(0)), Random(0))
@@ -147,7 +147,7 @@ def test_repair_finds_feasible_points_that_sampling_does_not():
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
-def test_sample_keeps_the_limits_and_is_fixed_by_its_seed(seed):
+def test_sample_respects_the_limits_and_is_determined_by_its_seed(seed):
     found = TINY.sample(seed)
     assert kcnn.summary(found.graph).macs <= 600e6
     assert TINY.sample(seed).values == found.values

@@ -286,12 +286,12 @@ def test_augmentation_round_trips_through_json(kind):
         ("mixup", -0.1),
     ],
 )
-def test_augmentation_refuses_a_bad_value_by_its_name(field, value):
+def test_augmentation_refuses_an_invalid_value_by_name(field, value):
     with pytest.raises(ValueError, match=f"^Augmentation: {field} is .* got "):
         Augmentation(**{field: value})
 
 
-def test_augmentation_names_all_bad_values_at_once():
+def test_augmentation_names_all_invalid_values_at_once():
     with pytest.raises(ValueError, match=r"crop .*; erase .*; crop and resized_crop exclude each other"):
         Augmentation(crop=0.5, erase=2, resized_crop=(0.5, 1.0))
 

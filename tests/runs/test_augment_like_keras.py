@@ -121,7 +121,7 @@ def kinds(*names):
         (("auto_contrast", 0), ("solarize", 128)),
     ],
 )
-def test_adjust_colors_equals_its_changes_one_after_the_other(first, second):
+def test_adjust_colors_equals_its_changes_in_sequence(first, second):
     images = tf.cast(IMAGES, tf.float32)
     composed = color.adjust_colors(images, kinds(first, second))
     apart = color.adjust_colors(color.adjust_colors(images, kinds(first)), kinds(second))

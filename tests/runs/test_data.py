@@ -224,12 +224,12 @@ def test_load_takes_a_black_image_among_float_arrays():
         ("tfds:no_such_set_of_data", "no dataset"),
     ],
 )
-def test_load_names_what_is_wrong_with_the_data(source, says):
+def test_load_refuses_invalid_data_with_the_reason(source, says):
     with pytest.raises(ValueError, match=says):
         data.load(source, input_shape=(8, 8, 1))
 
 
-def test_load_names_wrong_arguments(tmp_path):
+def test_load_refuses_invalid_arguments(tmp_path):
     with pytest.raises(ValueError, match=r"resize_factor must be at least 1, got 0\.5"):
         data.load("digits", input_shape=(8, 8, 1), resize_factor=0.5)
     with pytest.raises(FileNotFoundError, match="folder not found"):
@@ -243,7 +243,7 @@ def test_load_names_wrong_arguments(tmp_path):
 
 
 @given(st.lists(st.tuples(st.sampled_from([10, 20]), st.booleans()), min_size=1, max_size=12))
-def test_allocate_reuses_memory_only_after_every_view_of_it_is_gone(asked):
+def test_allocate_reuses_memory_only_after_every_view_of_it_is_deleted(asked):
     held = []
     for number, (size, keep) in enumerate(asked):
         batch = allocate((size, 3), "float32")
@@ -254,6 +254,6 @@ def test_allocate_reuses_memory_only_after_every_view_of_it_is_gone(asked):
     assert all((part == number).all() for number, part in held)
 
 
-def test_allocate_reuses_the_memory_of_a_batch_that_is_gone():
+def test_allocate_reuses_the_memory_of_a_deleted_batch():
     first = allocate((50, 7), "uint8").ctypes.data
     assert allocate((50, 7), "uint8").ctypes.data == first

@@ -69,13 +69,13 @@ def test_make_strategy_mirrored_refuses_a_machine_without_gpus():
         distribute.make_strategy("mirrored")
 
 
-def test_make_strategy_multiworker_without_a_cluster_says_how_to_start_one(monkeypatch):
+def test_make_strategy_multiworker_without_a_cluster_explains_how_to_start_one(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ValueError, match="kcnn launch --workers 2"):
         distribute.make_strategy("multiworker")
 
 
-def test_make_strategy_too_late_says_when_to_call_it(monkeypatch):
+def test_make_strategy_too_late_explains_when_to_call_it(monkeypatch):
     tf.zeros(1)  # TensorFlow is at work
     config = _make_environments(2)[0]["TF_CONFIG"]
     monkeypatch.setenv("TF_CONFIG", config)
@@ -92,7 +92,7 @@ def test_make_strategy_refuses_another_backend(monkeypatch):
 # --- what several replicas compute ---
 
 
-def test_distribute_dataset_trains_two_replicas_as_one_device(two):
+def test_distribute_dataset_trains_two_replicas_like_one_device(two):
     """Loss, accuracy, validation with the averaged weights, over nine steps."""
     _, wanted = fitted(distribute.make_strategy("single"))
     same(two[1], wanted, 1e-3)
@@ -130,7 +130,7 @@ def test_pad_batches_evaluates_each_sample_once(two, mirrored):
     assert found["loss"] == pytest.approx(float(crossentropy()(Y[:COUNT], logits)), rel=1e-5)
 
 
-def test_distribute_validation_drops_broken_images_as_on_one_device(two, mirrored, tmp_path, monkeypatch):
+def test_distribute_validation_drops_broken_images_like_one_device(two, mirrored, tmp_path, monkeypatch):
     from kcnn import data
     from kcnn.training import devices
 
@@ -188,7 +188,7 @@ def test_copy_to_single_device_has_the_same_weights_and_is_not_synchronized(two,
 
 
 @pytest.mark.every
-def test_distribute_dataset_in_mixed_precision_trains_as_one_device(mirrored):
+def test_distribute_dataset_in_mixed_precision_trains_like_one_device(mirrored):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -201,7 +201,7 @@ def test_distribute_dataset_in_mixed_precision_trains_as_one_device(mirrored):
 
 
 @pytest.mark.every
-def test_distribute_dataset_trains_auxiliary_classifiers_as_on_one_device(mirrored):
+def test_distribute_dataset_trains_auxiliary_classifiers_like_one_device(mirrored):
     images = tf.image.resize(X, (65, 65)).numpy()
     labels = Y % 3
     batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)

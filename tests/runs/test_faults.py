@@ -78,7 +78,7 @@ def cut(tmp_path_factory):
     return folder
 
 
-def test_train_killed_in_mid_epoch_resumes_to_the_same_end_to_the_last_digit(whole, cut, tmp_path):
+def test_train_killed_in_mid_epoch_resumes_to_the_identical_result(whole, cut, tmp_path):
     shutil.copytree(cut, tmp_path / "out")
     said = []
     resumed = train("convnet", "digits", out=tmp_path / "out", **FULL, log=said.append)
@@ -90,7 +90,7 @@ def test_train_killed_in_mid_epoch_resumes_to_the_same_end_to_the_last_digit(who
     assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
 
-def test_train_refuses_truncated_and_damaged_checkpoints_by_name_and_uses_the_one_before(whole, cut, tmp_path):
+def test_train_refuses_damaged_checkpoints_by_name_and_uses_the_previous_one(whole, cut, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(cut, out)
     first, second = states(out)[-2:]
@@ -122,7 +122,7 @@ def test_restore_checkpoint_refuses_another_run_and_another_network(tmp_path):
         checkpoints.restore_checkpoint(path, other, "a")
 
 
-def test_save_checkpoint_keeps_new_ones_although_later_ones_were_refused(tmp_path):
+def test_save_checkpoint_keeps_new_checkpoints_after_later_ones_were_refused(tmp_path):
     model = kcnn.build("mlp", classes=2, input_shape=(8, 8, 1))
     model.compile("sgd", "mse")
     model.optimizer.build(model.trainable_variables)
@@ -163,7 +163,7 @@ def halves(out, at, **request):
 
 
 @pytest.mark.every
-def test_train_in_mixed_precision_resumes_to_the_same_end_although_steps_were_skipped(tmp_path, monkeypatch):
+def test_train_in_mixed_precision_resumes_to_the_identical_result_after_skipped_steps(tmp_path, monkeypatch):
     class Eager(keras.optimizers.LossScaleOptimizer):
         """A scale so high that the first gradients overflow."""
 
@@ -194,7 +194,7 @@ def test_train_resumes_in_one_process_from_checkpoints_of_several_workers(tmp_pa
     assert train(out=tmp_path / "out", **request).resumed_epochs == 2
 
 
-def test_train_distinguishes_other_images_of_the_same_number(tmp_path):
+def test_train_refuses_the_folder_of_a_run_on_other_images_of_the_same_number(tmp_path):
     x, y = np.zeros((60, 8, 8, 1), "uint8"), np.arange(60) % 2
     train("mlp", (x, y), out=tmp_path / "out", epochs=1)
     with pytest.raises(ValueError, match=r"holds another run \(other images or labels\)"):

@@ -175,7 +175,7 @@ def test_download_of_a_missing_file_sends_one_request(server, cache, status):
     assert list_files(cache) == []
 
 
-def test_download_without_a_network_is_one_error(server, cache):
+def test_download_without_a_network_raises_one_error(server, cache):
     url = server.url
     server.shutdown()
     server.server_close()
@@ -208,7 +208,7 @@ def test_download_to_a_cache_that_is_not_writable_names_the_variable(tmp_path, s
         download(weights(server.url))
 
 
-def test_download_to_a_full_disk_is_one_error(server, cache, monkeypatch):
+def test_download_to_a_full_disk_raises_one_error(server, cache, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

@@ -85,7 +85,7 @@ def test_duplicates_reads_only_files_of_equal_size_at_its_first_use(photos, monk
     assert len(read) == len(sizes)
 
 
-def test_duplicates_ignores_a_file_that_is_gone(photos):
+def test_duplicates_ignores_a_deleted_file(photos):
     found = data.load(photos, input_shape=(8, 8, 3))
     Path(found.splits["test"].names[0]).unlink()
     assert found.duplicates == ()
@@ -101,7 +101,7 @@ def test_duplicates_ignores_a_file_that_is_gone(photos):
         (["train/one/a.png", "train/two/a.png", "test/three/a.png"], "has the class 'three'"),
     ],
 )
-def test_load_names_what_is_wrong_with_a_folder(files, says, tmp_path):
+def test_load_refuses_an_invalid_folder_with_the_reason(files, says, tmp_path):
     (tmp_path / "photos").mkdir()
     for n, name in enumerate(files):
         path = tmp_path / "photos" / name
@@ -132,7 +132,7 @@ def test_load_ignores_links_that_lead_in_a_circle(photos):
     assert sum(sizes(found).values()) == 20
 
 
-def test_load_reads_or_names_odd_files(photos):
+def test_load_reads_unusual_images_and_names_files_that_are_not_images(photos):
     (photos / "red").rename(photos / "rot und ünicode 红")
     odd = photos / "rot und ünicode 红"
     save_image(odd / "wide panorama.jpg", (200, 0, 0), (20_000, 200))

@@ -60,7 +60,7 @@ def corner(heat):
     return warm[:11, 13:].sum() / warm.sum()
 
 
-def test_explain_leaves_the_standard_library_inspect_alone():
+def test_explain_does_not_shadow_the_inspect_module_of_python():
     assert standard.signature(kcnn.trace)
     assert kcnn.explain.__name__ == "kcnn.explain"
 
@@ -76,7 +76,7 @@ def test_activations_are_those_of_the_layers_that_match_a_glob(small):
     assert some["conv1"].dtype == np.float32
 
 
-def test_explain_suggests_the_nearest_layers_for_an_unknown_one(small):
+def test_explain_suggests_the_nearest_layers_for_an_unknown_name(small):
     images = planted(1, 0)[0]
     for explain in (
         lambda: activations(small, images, "konv1*"),
@@ -149,7 +149,7 @@ def test_occlusion_computes_occluded_images_in_batches(small, monkeypatch):
     np.testing.assert_allclose(few, occlusion(small, planted(2, 4)[0], patch=8, stride=8), rtol=1e-4, atol=1e-4)
 
 
-def test_explain_leaves_the_model_as_it_was(small):
+def test_explain_leaves_the_model_unchanged(small):
     before = small.get_weights()
     images = planted(2, 0)[0]
     grad_cam(small, images, layer="conv1")

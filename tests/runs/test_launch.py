@@ -34,7 +34,7 @@ def soon(condition):
     return False
 
 
-def test_launch_gives_each_worker_its_cluster_and_its_lines_a_number(capfd):
+def test_launch_gives_each_worker_its_cluster_and_numbers_its_lines(capfd):
     code = "import os, sys; print(os.environ['TF_CONFIG']); print('aside', file=sys.stderr)"
     assert launch(3, python(code)) == 0
     out, err = capfd.readouterr()
@@ -118,7 +118,7 @@ def test_assign_gpus_splits_gpus_evenly_and_refuses_too_few(monkeypatch, capfd):
         launch(5, python("pass"))
 
 
-def test_launch_refuses_what_cannot_start():
+def test_launch_refuses_no_workers_and_commands_that_cannot_start():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         launch(0, python("pass"))
     with pytest.raises(ValueError, match="missing command"):

@@ -132,7 +132,7 @@ def test_merge_folders_gives_an_image_in_several_folders_all_labels(photos):
         ),
     ],
 )
-def test_read_csv_names_what_is_wrong_and_where(text, says, table):
+def test_read_csv_refuses_an_invalid_table_with_reason_and_line(text, says, table):
     table.write_text(text)
     with pytest.raises(ValueError, match=says):
         data.load(table, input_shape=(16, 16, 1), multi_label=True)
@@ -269,7 +269,7 @@ def test_train_mixes_several_labels(learned, tmp_path):
     assert np.isfinite(mixed.metrics["loss"])
 
 
-def test_train_refuses_what_needs_one_label_per_image(learned, tmp_path):
+def test_train_of_several_labels_refuses_options_that_need_one_label_per_image(learned, tmp_path):
     _, served = learned
     with pytest.raises(ValueError, match="class_weights need images with one label each"):
         train("lenet5.modern", served, out=tmp_path, recipe_overrides={"class_weights": "balanced"})

@@ -143,7 +143,7 @@ def test_get_recipe_paper_is_that_of_resnet_on_cifar():
     assert (paper.augmentation.crop, paper.augmentation.flip) == (4, True)
 
 
-def test_get_recipe_overrides_fields_of_recipe_and_augmentation():
+def test_get_recipe_overrides_settings_of_recipe_and_augmentation():
     found = get_recipe("strong", {"flip": False, "mixup": 0.4, "epochs": 3, "ema_momentum": 0, "rand_augment": None})
     assert found.augmentation.rand_augment is None
     assert (found.augmentation.flip, found.augmentation.mixup, found.epochs, found.ema_momentum) == (False, 0.4, 3, 0)
@@ -191,14 +191,14 @@ def test_train_config_to_json_round_trips(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_train_config_from_json_reads_what_describes_a_run(config):
+def test_train_config_from_json_reads_the_description_of_a_run(config):
     described = json.loads(json.dumps(config.describe()))
     again = TrainConfig.from_json(described)
     assert again.resolved_recipe == config.resolved_recipe
     assert json.loads(json.dumps(again.describe())) == described
 
 
-def test_train_config_diff_returns_fields_that_differ():
+def test_train_config_diff_returns_settings_that_differ():
     assert TrainConfig(seed=3).diff(TrainConfig(seed=4, epochs=2)) == [("epochs", None, 2), ("seed", 3, 4)]
 
 
@@ -216,7 +216,7 @@ def test_train_config_refuses_unknown_names_with_the_closest(fields, message):
         TrainConfig(**fields)
 
 
-def test_train_config_from_json_refuses_an_unknown_field():
+def test_train_config_from_json_refuses_an_unknown_key():
     with pytest.raises(UnknownNameError, match=r"unknown field of a train config 'epoch'\. Did you mean 'epochs'"):
         TrainConfig.from_json({"epoch": 3})
 

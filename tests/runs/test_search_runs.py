@@ -200,7 +200,7 @@ def undisturbed(tmp_path_factory):
     return read_rows(folder)
 
 
-def test_search_that_is_killed_resumes_to_the_same_result(undisturbed, tmp_path):
+def test_search_killed_in_a_trial_resumes_to_the_same_result(undisturbed, tmp_path):
     for moment in (
         "trials/0000/checkpoints/epoch-00001.safetensors",
         "trials/0001/checkpoints/epoch-00002.safetensors",
@@ -236,7 +236,7 @@ def test_search_with_two_workers_of_which_one_is_killed_restarts_one_trial_at_mo
 
 
 @pytest.mark.every
-def test_search_joins_that_of_another_machine_by_the_address_of_its_chief(undisturbed, tmp_path):
+def test_search_joins_a_search_on_another_machine_by_the_address_of_its_chief(undisturbed, tmp_path):
     from kcnn.distribute.processes import find_free_addresses
 
     port = int(find_free_addresses(1)[0].rpartition(":")[2])

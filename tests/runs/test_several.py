@@ -75,7 +75,7 @@ def mirrored(tmp_path_factory):
 
 
 @pytest.mark.every
-def test_train_on_two_devices_as_on_one_with_norms_averages_and_a_partial_validation_batch(single, mirrored):
+def test_train_on_two_devices_equals_one_with_norms_averages_and_a_partial_batch(single, mirrored):
     assert losses(mirrored) == pytest.approx(losses(single), rel=1e-3)
     ours, theirs = (json.loads((out / "metrics.json").read_text()) for out in (mirrored, single))
     assert ours["test_images"] == theirs["test_images"] == 359
@@ -100,7 +100,7 @@ def test_train_on_two_devices_resumes(mirrored, tmp_path):
 
 
 @pytest.mark.every
-def test_train_on_two_workers_as_on_two_devices_and_only_the_chief_writes(mirrored, tmp_path):
+def test_train_on_two_workers_equals_two_devices_and_only_the_chief_writes(mirrored, tmp_path):
     run(launched(tmp_path / "out"))
     assert losses(tmp_path / "out") == pytest.approx(losses(mirrored), rel=1e-4)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in mirrored.iterdir()}

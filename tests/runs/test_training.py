@@ -74,7 +74,7 @@ def test_train_config_json_holds_the_complete_request(run):
     assert found["command"]
 
 
-def test_train_saved_model_scores_what_the_metrics_say(run):
+def test_train_saves_a_model_that_scores_its_metrics(run):
     from kcnn import data
 
     model = kcnn.load_model(run.folder / "model.keras")
@@ -107,7 +107,7 @@ def test_train_augmentation_dropout_and_averages_follow_from_the_seed(tmp_path):
     assert history(other.folder) != history(runs[0].folder)
 
 
-def test_train_returns_a_finished_run_as_it_is(run):
+def test_train_returns_a_finished_run_unchanged(run):
     again = train("convnet", "digits", out=run.folder, **REQUEST)
     assert again.resumed_epochs == 4
     assert again.metrics == run.metrics

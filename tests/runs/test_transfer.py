@@ -79,7 +79,7 @@ def test_train_fails_where_a_frozen_weight_changes(pretrained, tmp_path):
     assert not (tmp_path / "out" / "metrics.json").exists()
 
 
-def test_train_resumes_a_phase_to_the_same_end(pretrained, tmp_path):
+def test_train_resumes_a_phase_to_the_identical_result(pretrained, tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 1:
