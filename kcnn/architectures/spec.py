@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, partial
 from pkgutil import resolve_name
 from typing import Any
@@ -62,8 +62,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.network, str | Architecture):
             raise TypeError(f"network must be a name or a kcnn.Architecture, got {self.network!r}")
-        _set(self, overrides={address: to_builtin(value) for address, value in (self.overrides or {}).items()})
-        _set(self, options={option: to_builtin(value) for option, value in (self.options or {}).items()})
+        _set(self, overrides=to_builtin(self.overrides or {}), options=to_builtin(self.options or {}))
         _set(self, classes=to_builtin(self.classes), weights=None if self.weights is None else str(self.weights))
         if self.input_shape is not None:
             _set(self, input_shape=_check_shape(self.title, self.input_shape))
@@ -462,16 +461,16 @@ def to_json_value(value: Any) -> Any:
         return [to_json_value(item) for item in value]
     if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         return {"op": type(value).__name__, **{f.name: to_json_value(getattr(value, f.name)) for f in fields(value)}}
-    return value
+    return to_builtin(value)
 
 
 def from_json_value(value: Any) -> Any:
     """Return the value that `to_json_value` converted."""
     if isinstance(value, Mapping) and "op" in value:
-        record = getattr(ops, str(value["op"]), None)
-        if record is None:
-            raise unknown("op", value["op"], [name for name in vars(ops) if name[0].isupper()])
-        return record(**{name: from_json_value(item) for name, item in value.items() if name != "op"})
+        known = {name: op for name, op in vars(ops).items() if is_dataclass(op)}
+        if value["op"] not in known:
+            raise unknown("op", value["op"], known)
+        return known[value["op"]](**{name: from_json_value(item) for name, item in value.items() if name != "op"})
     if isinstance(value, Mapping):
         return {key: from_json_value(item) for key, item in value.items()}
-    return to_builtin(value) if isinstance(value, list | tuple) else value
+    return tuple(map(from_json_value, value)) if isinstance(value, list | tuple) else value

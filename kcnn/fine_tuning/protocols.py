@@ -46,6 +46,9 @@ class Protocol:
     weights: str | None = None
     after: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", None if self.weights is None else str(self.weights))
+
     @property
     def is_pretrained(self) -> bool:
         """Return whether it starts from weights."""

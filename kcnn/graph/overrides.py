@@ -116,4 +116,6 @@ def to_builtin(value: Any) -> Any:
     """Return a value with lists as tuples and NumPy numbers as Python's: it may come from JSON or a tuner."""
     if isinstance(value, list | tuple):
         return tuple(map(to_builtin, value))
+    if isinstance(value, Mapping):
+        return {key: to_builtin(item) for key, item in value.items()}
     return value.item() if hasattr(value, "item") and not hasattr(value, "__len__") else value

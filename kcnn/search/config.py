@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from kcnn.graph.names import unknown
+from kcnn.graph.overrides import to_builtin
 from kcnn.training.config import TrainConfig
 
 TUNERS = ("random", "bayesian", "hyperband", "grid")
@@ -50,6 +51,8 @@ class SearchConfig:
     port: int | None = None
 
     def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, to_builtin(getattr(self, item.name)))
         if self.tuner not in TUNERS:
             raise unknown("tuner", self.tuner, TUNERS)
         for name, least in (
@@ -61,7 +64,7 @@ class SearchConfig:
             ("workers", 1),
         ):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not value >= least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if self.reduction_factor not in (0, *range(2, 11)):
             raise ValueError(f"reduction_factor must be 2 to 10, or 0 for none, got {self.reduction_factor}")

@@ -1,7 +1,7 @@
 """The request for a training run as a value: what train takes, and config.json and workers hold. No Keras here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -56,8 +56,9 @@ class TrainConfig:
     cache_features: bool = True
 
     def __post_init__(self) -> None:
-        overrides = {name: to_builtin(value) for name, value in (self.recipe_overrides or {}).items()}
-        object.__setattr__(self, "recipe_overrides", overrides)
+        for item in fields(self):
+            object.__setattr__(self, item.name, to_builtin(getattr(self, item.name)))
+        object.__setattr__(self, "recipe_overrides", self.recipe_overrides or {})
         if self.phase and (self.epochs is not None or self.learning_rate is not None):
             raise ValueError("a training phase has its own epochs and learning rate; set them in the TrainingPhase")
         for name, known in (("precision", PRECISIONS), ("strategy", STRATEGIES)):
@@ -89,6 +90,9 @@ class TrainConfig:
         defaults = {f.name: f.default for f in fields(self)} | {"recipe_overrides": {}}
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         changed = {name: value for name, value in values.items() if value != defaults[name]}
+        if "augmentation" in self.recipe_overrides:
+            augmentation = asdict(self.recipe_overrides["augmentation"])
+            changed["recipe_overrides"] = {**self.recipe_overrides, "augmentation": augmentation}
         return {name: value.to_json() if hasattr(value, "to_json") else value for name, value in changed.items()}
 
     @classmethod
@@ -111,6 +115,10 @@ class TrainConfig:
         keywords = {name: value for name, value in values.items() if name != "recipe_name"}
         if isinstance(keywords.get("recipe"), Mapping):
             keywords["recipe"] = Recipe.from_json(keywords["recipe"])
+        overrides = keywords.get("recipe_overrides") or {}
+        if "augmentation" in overrides:
+            augmentation = Recipe.from_json({"augmentation": overrides["augmentation"]}).augmentation
+            keywords["recipe_overrides"] = {**overrides, "augmentation": augmentation}
         if isinstance(keywords.get("phase"), Mapping):
             keywords["phase"] = TrainingPhase(**keywords["phase"])
         if values.get("recipe_name") in RECIPES:

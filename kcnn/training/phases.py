@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from kcnn.graph.overrides import to_builtin
 
 BATCH_NORM_MODES = ("frozen", "adapt")
 
@@ -32,10 +34,12 @@ class TrainingPhase:
     batch_norm: str = "frozen"
 
     def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, to_builtin(getattr(self, item.name)))
         if not isinstance(self.trainable, str | int):
             object.__setattr__(self, "trainable", tuple(self.trainable))
         layers = (self.trainable,) if isinstance(self.trainable, str) else self.trainable
-        is_mapping = isinstance(self.lr_multipliers, Mapping)
+        factors = self.lr_multipliers if isinstance(self.lr_multipliers, Mapping) else {None: None}
         checks = (
             ("epochs", type(self.epochs) is int and self.epochs >= 1, "a positive integer"),
             (
@@ -47,7 +51,9 @@ class TrainingPhase:
             ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
             (
                 "lr_multipliers",
-                is_mapping and all(isinstance(k, str) and 0 <= v < math.inf for k, v in self.lr_multipliers.items()),
+                all(
+                    isinstance(k, str) and isinstance(v, int | float) and 0 <= v < math.inf for k, v in factors.items()
+                ),
                 'factors of at least 0 by globs of layers, such as {"stage1_*": 0.1}',
             ),
             ("batch_norm", self.batch_norm in BATCH_NORM_MODES, f"one of {', '.join(BATCH_NORM_MODES)}"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from kcnn.augment import Augmentation
 from kcnn.graph.names import unknown
+from kcnn.graph.overrides import to_builtin
 
 OPTIMIZERS = ("sgd", "adamw")  # adamw without weight decay is Adam
 SCHEDULES = ("cosine", "step", "constant")
@@ -57,7 +58,10 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for item in dataclasses.fields(self):
+            value = to_builtin(getattr(self, item.name))
+            object.__setattr__(self, item.name, value)
+            _check_type(item, value)
         checks = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
@@ -69,7 +73,7 @@ class Recipe:
             ("milestones", list(self.milestones) == sorted(set(self.milestones)), "in ascending order"),
             ("momentum", 0 <= self.momentum < 1, "from 0 up to 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0"),
-            ("clip_global_norm", self.clip_global_norm >= 0, "at least 0"),
+            ("clip_global_norm", 0 <= self.clip_global_norm < math.inf, "at least 0, and finite"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 up to 1"),
             ("class_weights", self.class_weights in (None, "balanced"), '"balanced" or None'),
             ("ema_momentum", 0 <= self.ema_momentum < 1, "from 0 up to 1"),
@@ -90,13 +94,28 @@ class Recipe:
         Raises:
             UnknownNameError: A field is unknown.
         """
-        return get_recipe(cls(), {**{k: v for k, v in values.items() if k != "augmentation"}, **values["augmentation"]})
+        return get_recipe(
+            cls(), {**{k: v for k, v in values.items() if k != "augmentation"}, **values.get("augmentation", {})}
+        )
 
     def diff(self, other: "Recipe") -> dict[str, Any]:
         """Return the fields of this recipe and its augmentation that differ from another's."""
         pairs = ((self, other), (self.augmentation, other.augmentation))
         values = ((f.name, getattr(a, f.name), getattr(b, f.name)) for a, b in pairs for f in dataclasses.fields(a))
         return {name: here for name, here, there in values if here != there and name != "augmentation"}
+
+
+def _check_type(item: dataclasses.Field[Any], value: Any) -> None:
+    """Refuse a value of another type than the recipe's field has; Augmentation checks its own."""
+    name = item.name
+    if name == "augmentation" and not isinstance(value, Augmentation):
+        raise ValueError(f"augmentation must be a kcnn.augment.Augmentation, or its fields by name, got {value!r}")
+    if name == "milestones" and not (isinstance(value, tuple) and all(isinstance(one, int | float) for one in value)):
+        raise ValueError(f"milestones must be a list of fractions of all steps such as [0.5, 0.75], got {value!r}")
+    kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
+    allowed = kinds.get(item.type)
+    if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and item.type is not bool)):
+        raise ValueError(f"{name} must be of type {getattr(item.type, '__name__', item.type)}, got {value!r}")
 
 
 RECIPES = {
@@ -152,26 +171,9 @@ def get_recipe(recipe: str | Recipe, overrides: Mapping[str, Any] | None = None)
         recipe = RECIPES[recipe]
     overrides = overrides or {}
     own, inner = ({f.name for f in dataclasses.fields(kind)} for kind in (Recipe, Augmentation))
-    for name, value in overrides.items():
+    for name in overrides:
         if name not in own | inner:
             raise unknown("field of a recipe", name, sorted((own | inner) - {"augmentation"}))
-        _check_type(name, value)
+    recipe = dataclasses.replace(recipe, **{name: value for name, value in overrides.items() if name in own})
     of_augmentation = {name: value for name, value in overrides.items() if name in inner}
-    augmentation = dataclasses.replace(overrides.get("augmentation", recipe.augmentation), **of_augmentation)
-    of_recipe = {name: value for name, value in overrides.items() if name in own}
-    return dataclasses.replace(recipe, **{**of_recipe, "augmentation": augmentation})
-
-
-def _check_type(name: str, value: Any) -> None:
-    """Refuse a value of another type than the recipe's field has; Augmentation checks its own."""
-    if name == "augmentation" and not isinstance(value, Augmentation):
-        raise ValueError(f"augmentation must be a kcnn.augment.Augmentation, or its fields by name, got {value!r}")
-    if name == "milestones" and not (
-        isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
-    ):
-        raise ValueError(f"milestones must be a list of fractions of all steps such as [0.5, 0.75], got {value!r}")
-    kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
-    kind = next((f.type for f in dataclasses.fields(Recipe) if f.name == name), None)
-    allowed = kinds.get(kind)
-    if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool)):
-        raise ValueError(f"{name} must be of type {getattr(kind, '__name__', kind)}, got {value!r}")
+    return dataclasses.replace(recipe, augmentation=dataclasses.replace(recipe.augmentation, **of_augmentation))

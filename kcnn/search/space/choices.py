@@ -160,7 +160,13 @@ def parse_values(values: Any, name: str = "a choice") -> ChoiceRequest:
     builtin = to_builtin(list(values))
     if not builtin:
         raise ValueError(f"{name} has no values to choose from")
-    if len({json.dumps([type(value).__name__, value]) for value in builtin}) < len(builtin):
+
+    def refuse(value: Any) -> None:
+        raise ValueError(
+            f"{name} cannot have the value {value!r}; choose from numbers, texts, True, False, None, tuples"
+        )
+
+    if len({json.dumps([type(value).__name__, value], default=refuse) for value in builtin}) < len(builtin):
         raise ValueError(f"{name} has a duplicate value: {builtin!r}")
     return ChoiceRequest(builtin)
 
