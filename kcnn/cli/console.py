@@ -11,9 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kcnn.graph.formatting import format_count as format_count
-from kcnn.graph.formatting import format_size
-
 PIPED = 160  # columns where the output is not a terminal
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPED)
@@ -118,11 +115,6 @@ def per_class_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
         for name, row in rows.items()
     )
     return make_table(("class", "images", *columns), cells, left=("class",))
-
-
-def format_shape(shape: Any) -> str:
-    """Return (224, 224, 3) as 224x224x3."""
-    return format_size(shape)
 
 
 def parse_count(text: str) -> float:

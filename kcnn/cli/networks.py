@@ -18,8 +18,6 @@ from kcnn.cli.backend import start_backend
 from kcnn.cli.console import (
     UsageError,
     err,
-    format_count,
-    format_shape,
     make_table,
     out,
     parse_assignments,
@@ -37,6 +35,7 @@ from kcnn.cli.options import (
     examples,
     parse_input_size,
 )
+from kcnn.graph.formatting import format_count, format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.plots.network import plot_network
@@ -127,7 +126,7 @@ def list_networks(
                 name,
                 f"{entry.summary.params:,}",
                 format_count(entry.summary.macs),
-                format_shape(architecture.input_shape),
+                format_size(architecture.input_shape),
                 str(entry.min_input_size),
                 str(entry.summary.receptive_field[0]),
                 *variant_cells,

@@ -119,3 +119,30 @@ def parse_input_size(text: str | None, network: str) -> tuple[int, int, int] | N
     rows, columns = sizes[0], sizes[min(1, len(sizes) - 1)]
     channels = sizes[2] if len(sizes) == 3 else kcnn.get_architecture(network).input_shape[2]
     return rows, columns, channels
+
+
+def choose_input_shape(text: str | None, network: str, data: str | None) -> tuple[int, int, int] | None:
+    """Choose the input shape of a network for a dataset.
+
+    Args:
+        text: The value of --input-size.
+        network: Name of the network.
+        data: The value of --data.
+
+    Returns:
+        (rows, columns, channels): that of --input-size; without it one gray channel for digits, at the network's own
+        size; else None, the network's own.
+
+    Raises:
+        UsageError: The text is not an image size.
+        UnknownNameError: There is no such network.
+    """
+    if text or not is_digits(data):
+        return parse_input_size(text, network)
+    rows, columns, _ = kcnn.get_architecture(network).input_shape
+    return rows, columns, 1
+
+
+def is_digits(data: str | None) -> bool:
+    """Return whether a dataset is scikit-learn's digits, or a range of them such as "digits:0-4"."""
+    return (data or "").partition(":")[0] == "digits"

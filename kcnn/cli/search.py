@@ -14,7 +14,6 @@ from kcnn.cli.backend import start_backend
 from kcnn.cli.console import (
     UsageError,
     err,
-    format_count,
     out,
     parse_assignments,
     parse_count,
@@ -35,11 +34,12 @@ from kcnn.cli.options import (
     RecipeName,
     RecipeOptions,
     Strategy,
+    choose_input_shape,
     examples,
-    parse_input_size,
 )
+from kcnn.graph.formatting import format_count, format_value, format_values
 from kcnn.search.space import Limits, Range, Space, analyze_feasibility, default_space, per_layer, stack_space
-from kcnn.search.space.choices import Choice, format_value, format_values
+from kcnn.search.space.choices import Choice
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid"]
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -193,12 +193,9 @@ def search(
     """
     from kcnn.search import SearchConfig
 
-    input_shape = parse_input_size(input_size, name)
-    if input_shape is None and (data or "").partition(":")[0] == "digits":
-        input_shape = (*kcnn.get_architecture(name).input_shape[:2], 1)
     spec = kcnn.ModelSpec(
         network=name,
-        input_shape=input_shape,
+        input_shape=choose_input_shape(input_size, name, data),
         options=parse_assignments(model_option, "--model-option"),
         overrides=parse_assignments(override, "--override"),
     )

@@ -10,8 +10,6 @@ import kcnn
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import (
     err,
-    format_count,
-    format_shape,
     make_table,
     out,
     parse_assignments,
@@ -37,9 +35,10 @@ from kcnn.cli.options import (
     RecipeName,
     RecipeOptions,
     StrategyOption,
+    choose_input_shape,
     examples,
-    parse_input_size,
 )
+from kcnn.graph.formatting import format_count, format_size
 
 RunColumn = Literal["name", "validation", "test", "params", "seconds"]
 
@@ -118,12 +117,9 @@ def train(
     from kcnn.training.config import TrainConfig
 
     folder = to or Path("runs") / name
-    input_shape = parse_input_size(input_size, name)
-    if input_shape is None and data.partition(":")[0] == "digits":
-        input_shape = (*kcnn.get_architecture(name).input_shape[:2], 1)
     spec = kcnn.ModelSpec(
         network=name,
-        input_shape=input_shape,
+        input_shape=choose_input_shape(input_size, name, data),
         options=parse_assignments(model_option, "--model-option"),
         overrides=parse_assignments(override, "--override"),
         aux=aux_heads,
@@ -222,7 +218,7 @@ def _print_result(result: Any) -> None:
     out.print(
         f"\n[bold]test {measure} {test:.2%}[/] ({metrics['correct']} of {metrics['test_images']} images{subset}), "
         f"validation {validation:.2%}; {format_count(metrics['params'])} parameters, "
-        f"{format_count(metrics['macs'])} MACs per image of {format_shape(metrics['request']['input_shape'])}; "
+        f"{format_count(metrics['macs'])} MACs per image of {format_size(metrics['request']['input_shape'])}; "
         f"trained in {metrics['training_seconds']:.0f} s, {metrics['images_per_second']:.0f} images/s in the last "
         f"epoch, peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB",
         soft_wrap=True,

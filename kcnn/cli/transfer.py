@@ -21,8 +21,9 @@ from kcnn.cli.options import (
     ModelOptions,
     MultiLabel,
     RecipeOptions,
+    choose_input_shape,
     examples,
-    parse_input_size,
+    is_digits,
 )
 
 DEMO = "demo"
@@ -131,7 +132,7 @@ def transfer(
     if demo and (input_size or multi_label):
         raise UsageError("--input-size and --multi-label require --data; the demo has images of 32x32x1 with one label")
     weights = weights or (DEMO if demo else "imagenet")
-    if weights == DEMO and data and not _is_digits(data):
+    if weights == DEMO and data and not is_digits(data):
         raise UsageError(
             f'"demo" weights are pretrained on 8x8 digits and do not suit {data}; use --weights imagenet, which is '
             "downloaded, or a file"
@@ -231,13 +232,4 @@ def _make_spec(
     spec = kcnn.ModelSpec(network=name, options=options, weights=weights)
     if data is None:
         return replace(spec, input_shape=demo.SHAPE)
-    rows, columns, channels = parse_input_size(input_size, name) or (
-        *spec.architecture.input_shape[:2],
-        1 if _is_digits(data) else spec.architecture.input_shape[2],
-    )
-    return replace(spec, input_shape=(rows, columns, channels))
-
-
-def _is_digits(data: str) -> bool:
-    """Whether the dataset is scikit-learn's digits, or some of them, and not a folder of that name."""
-    return data.partition(":")[0] == "digits"
+    return replace(spec, input_shape=choose_input_shape(input_size, name, data) or spec.architecture.input_shape)

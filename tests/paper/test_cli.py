@@ -10,6 +10,7 @@ import typer
 
 import kcnn
 from kcnn.cli import app
+from kcnn.cli.options import choose_input_shape
 
 
 def test_cli_list_shows_every_network_and_its_cost(command):
@@ -298,3 +299,19 @@ def test_cli_input_size_refuses_an_invalid_size_and_shows_the_valid_forms(comman
 def test_cli_version_is_printed(command):
     done = command("--version")
     assert (done.returncode, done.stdout) == (0, f"kcnn {kcnn.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "shape"),
+    [
+        (None, "digits", (224, 224, 1)),
+        (None, "digits:0-4", (224, 224, 1)),
+        ("32x24", "digits", (32, 24, 3)),
+        ("32x24x1", "photos", (32, 24, 1)),
+        (None, "photos/digits", None),
+        (None, "digits_of_mine", None),
+        (None, None, None),
+    ],
+)
+def test_choose_input_shape_is_gray_for_digits_without_a_size(size, data, shape):
+    assert choose_input_shape(size, "googlenet", data) == shape
