@@ -12,6 +12,7 @@ from kcnn.architectures.architecture import Architecture, keyword_defaults
 from kcnn.architectures.descriptions import describe_graph
 from kcnn.architectures.registry import get_architecture
 from kcnn.graph import ops
+from kcnn.graph.formatting import format_size
 from kcnn.graph.graph import Graph, find_features
 from kcnn.graph.names import suggest, unknown, unknown_layer
 from kcnn.graph.overrides import to_builtin
@@ -124,7 +125,7 @@ class ModelSpec:
         except InputTooSmallError as error:
             least = tracer.min_input_size()
             fits = f"the smallest input that fits is {least}x{least}" if least else "no input fits"
-            size = "x".join(map(str, tracer.shape))
+            size = format_size(tracer.shape)
             raise ValueError(f"{self.title}: an input of {size} is too small: {error}; {fits}") from None
         except ValueError as error:
             raise type(error)(f"{self.title}: {error}") from None
@@ -467,7 +468,7 @@ def to_json_value(value: Any) -> Any:
 def from_json_value(value: Any) -> Any:
     """Return the value that `to_json_value` converted."""
     if isinstance(value, Mapping) and "op" in value:
-        known = {name: op for name, op in vars(ops).items() if is_dataclass(op)}
+        known: dict[str, Any] = {name: op for name, op in vars(ops).items() if is_dataclass(op)}
         if value["op"] not in known:
             raise unknown("op", value["op"], known)
         return known[value["op"]](**{name: from_json_value(item) for name, item in value.items() if name != "op"})

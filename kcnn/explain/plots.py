@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from kcnn.explain import layer_activations, model_access
 from kcnn.explain.class_activation import grad_cam
 from kcnn.explain.occlusion_maps import occlusion
+from kcnn.graph.formatting import format_size
 from kcnn.plots.figures import STYLE, overlay_heatmap, plot_grid, save_figure
 
 MAX_FILTERS, MAX_MAPS, MAX_LAYERS = 64, 8, 6  # filters of a layer, maps of a layer, layers
@@ -107,7 +108,7 @@ def plot_activations(activations: dict[str, np.ndarray]) -> Figure:
         grid = figure.subplots(len(activations), MAX_MAPS, squeeze=False)
         for row, (name, values) in zip(grid, activations.items(), strict=True):
             maps = values[0] if values.ndim == 4 else values[0].reshape(1, 1, -1)
-            size = "x".join(map(str, values.shape[1:]))
+            size = format_size(values.shape[1:])
             for axes in row:
                 axes.set_axis_off()
             row[0].set_title(f"{name}, {size}", loc="left", fontsize=7)

@@ -1,7 +1,7 @@
-"""Ops, sizes, counts and tables as plain text."""
+"""Ops, sizes, counts, values and tables as plain text."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MAX_VALUE = 40  # characters of an attribute's value
@@ -24,7 +24,8 @@ def describe_op(op: Any, times: str = "x") -> str:
     for field in dataclasses.fields(op) if dataclasses.is_dataclass(op) else ():
         value = getattr(op, field.name)
         if value != field.default and field.name != "kernel_initializer":
-            text = _format_value(value, times)
+            text = value if isinstance(value, str) else format_value(value, times)
+            text = text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 3]}..."
             texts.append(text if field.name in UNNAMED else f"{field.name} {text}")
     return f"{type(op).__name__} {', '.join(texts)}".strip()
 
@@ -47,6 +48,18 @@ def format_count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def format_value(value: Any, times: str = "x") -> str:
+    """Return a value as text: 3x5, 'valid', 0.01."""
+    if isinstance(value, tuple | list) and all(type(item) is int for item in value):
+        return format_size(value, times)
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
+def format_values(values: Mapping[str, Any]) -> str:
+    """Return values by name as one line."""
+    return ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
+
+
 def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str]) -> str:
     """Return a table without lines.
 
@@ -65,13 +78,3 @@ def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Se
         "  ".join(align(cell, width) for align, cell, width in zip(aligns, line, widths, strict=True)).rstrip()
         for line in lines
     )
-
-
-def _format_value(value: Any, times: str) -> str:
-    if isinstance(value, float):
-        text = f"{value:.4g}"
-    elif isinstance(value, tuple) and all(isinstance(n, int) for n in value):
-        text = format_size(value, times)
-    else:
-        text = str(value)
-    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 3]}..."

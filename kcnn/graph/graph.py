@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from kcnn.graph.formatting import format_size
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Graph:
 
     def __repr__(self) -> str:
         layers = sum(x.op is not None for x in topological_order(*self.outputs.values()))
-        size = "x".join("?" if n is None else str(n) for n in self.input_shape)
+        size = format_size(self.input_shape)
         return f"<Graph {self.name}: {layers} layers, input {size}, outputs {', '.join(self.outputs)}>"
 
     def _repr_svg_(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kcnn.architectures.architecture import Architecture
+from kcnn.graph.formatting import format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.tracing import SymbolicTensor
 from kcnn.keras_bridge.from_keras import from_keras, read_graph
@@ -36,7 +37,7 @@ def call_keras_builder(
         with restart_layer_names():
             model = architecture.keras(tuple(input_shape), classes, **options)
     except Exception as error:
-        size = "x".join(map(str, input_shape))
+        size = format_size(input_shape)
         reason = " ".join(str(error).split())
         raise ValueError(f"its Keras code fails for {size} and {classes} classes: {reason}") from error
     if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:

@@ -11,12 +11,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from kcnn.graph.formatting import format_count
+from kcnn.graph.formatting import format_count, format_value
 from kcnn.reports.charts import BLUE, INK, LOOK, ORANGE, to_svg
 from kcnn.search.importance import Importance
 from kcnn.search.journal import STATUSES, Trial
 from kcnn.search.space import Choice, Range
-from kcnn.search.space.choices import format_value
 
 COLORS = dict(zip(STATUSES, (BLUE, "#8a929c", "#d0493f", ORANGE, "#a0685c"), strict=True))  # legible on white and black
 SCALE = LinearSegmentedColormap.from_list("scores", (BLUE, "#8a929c", ORANGE))  # from the lowest to the highest score

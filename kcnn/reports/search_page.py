@@ -7,6 +7,7 @@ from typing import Any
 from kcnn.architectures.graph_diff import diff
 from kcnn.architectures.spec import summary
 from kcnn.atomic_io import write_text
+from kcnn.graph.formatting import format_size, format_value
 from kcnn.graph.graph import Graph
 from kcnn.reports import search_charts
 from kcnn.reports.templates import render
@@ -14,7 +15,6 @@ from kcnn.search.importance import MIN_TRIALS, compute_importances
 from kcnn.search.journal import STATUSES, Journal, Trial
 from kcnn.search.result import MAX_ROWS, find_best_trial, rank_trials, read_final, read_request
 from kcnn.search.space import Choice, Space, analyze_feasibility
-from kcnn.search.space.choices import format_value
 
 ATTRIBUTES = ("filters", "units", "kernel", "stride", "padding", "mode", "function", "rate")  # of ops, to be shown
 
@@ -102,10 +102,10 @@ def _format_layer(row: Any) -> str:
         return ""
     op = row.op
     attributes = [f"{name} {format_value(getattr(op, name))}" for name in ATTRIBUTES if hasattr(op, name)]
-    return f"{'x'.join(map(str, row.shape))}: {', '.join([type(op).__name__, *attributes])}"
+    return f"{format_size(row.shape)}: {', '.join([type(op).__name__, *attributes])}"
 
 
 def _format_totals(graph: Graph) -> str:
     totals = summary(graph)
-    rows, columns = totals.receptive_field
-    return f"{totals.params:,} parameters, {totals.macs:,} MACs, receptive field {rows}x{columns}"
+    field = format_size(totals.receptive_field)
+    return f"{totals.params:,} parameters, {totals.macs:,} MACs, receptive field {field}"

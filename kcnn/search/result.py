@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from kcnn.graph.formatting import format_value, format_values
 from kcnn.search.journal import Trial
-from kcnn.search.space.choices import format_value, format_values
 
 CONFIG = "search.json"
 BEST, DEFAULT = "best", "default"

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kcnn.graph.formatting import format_size
+
 
 class FrozenWeightChangedError(RuntimeError):
     """Raised where training changed a frozen weight."""
@@ -77,7 +79,7 @@ def compare_weights(before: Mapping[str, str], trainable: set[str], model: Any) 
     rows = [
         WeightAudit(
             tensor=name,
-            shape="x".join(map(str, variable.shape)),
+            shape=format_size(variable.shape),
             parameters=int(np.prod(variable.shape)),
             allowed=name in trainable,
             changed=before[name] != after[name],

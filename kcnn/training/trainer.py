@@ -19,7 +19,7 @@ from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
-from kcnn.graph.formatting import format_count, format_table
+from kcnn.graph.formatting import format_count, format_size, format_table
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import wilson_interval
 from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, run_directory
@@ -209,7 +209,7 @@ def _train_in_folder(job: TrainJob) -> TrainResult:
                     raise
                 size, replicas = job.data.batch_size, devices.count_replicas(job.strategy)
                 smaller = size // 2 // replicas * replicas
-                shape = "x".join(map(str, job.data.input_shape))
+                shape = format_size(job.data.input_shape)
                 message = f"a batch of {size} images of {shape} does not fit in memory"
                 if not job.config.auto_batch_size or not smaller:
                     advice = f"; use --batch-size {smaller}, or --auto-batch-size to halve it until it fits"

@@ -76,7 +76,5 @@ def describe_layer(row: LayerSummary) -> str:
 
 
 def _step(op: Any) -> str:
-    rows, columns = to_pair(op.stride)
-    if rows == columns == 1:
-        return ""
-    return f", /{rows}" if rows == columns else f", /{rows}×{columns}"
+    stride = to_pair(op.stride)
+    return "" if stride == (1, 1) else f", /{formatting.format_pair(stride, '×')}"

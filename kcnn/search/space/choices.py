@@ -202,18 +202,6 @@ def sort_choices(choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
     return tuple(ordered.values())
 
 
-def format_value(value: Any) -> str:
-    """Return a value as text: 3x5, 'valid', 0.01."""
-    if isinstance(value, tuple | list) and all(type(item) is int for item in value):
-        return "x".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else repr(value)
-
-
-def format_values(values: Mapping[str, Any]) -> str:
-    """Return values by name as one line."""
-    return ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
-
-
 def choice_to_json(choice: Choice) -> dict[str, Any]:
     """Return a choice as JSON values, without its name."""
     values = choice.values

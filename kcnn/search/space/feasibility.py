@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from kcnn.search.space.choices import format_value
+from kcnn.graph.formatting import format_value
 from kcnn.search.space.limits import NAMES as LIMITS
 from kcnn.search.space.search_space import NoFeasiblePointError, Space
 
