@@ -12,7 +12,7 @@ import kcnn
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import UsageError, out
 from kcnn.cli.options import MODEL, OUTPUT, examples
-from kcnn.cli.predict import OpenedModel, decode_images, has_classes, is_exported
+from kcnn.cli.predict import OpenedModel, decode_images, is_exported
 
 
 def add(app: typer.Typer) -> None:
@@ -54,15 +54,11 @@ def inspect(
     opened = OpenedModel(run, metadata, lambda: model)
     pixels = decode_images([image], opened)[0][0]
 
-    import numpy as np
-
     from kcnn.explain import model_access, plots
-    from kcnn.statistics import to_probabilities
+    from kcnn.training.evaluation import compute_probabilities
 
-    scores = np.asarray(model.predict_on_batch(pixels[None].astype("float32")), "float64")
-    if not model_access.output_activation(model_access.find_output(model)):
-        scores = to_probabilities(scores, metadata)
-    probabilities = scores[0]
+    scores = model.predict_on_batch(pixels[None].astype("float32"))
+    probabilities = compute_probabilities(model, scores, metadata)[0]
     best = probabilities.argsort()[::-1][:top]
     titles = [(int(n), f"{opened.classes[n]} {probabilities[n]:.1%}") for n in best]
     model_access.match_layers(model, layer)  # an unknown name, before anything is printed
@@ -87,6 +83,7 @@ def _find_file(run: str) -> Path:
 def _load(path: Path) -> tuple[Any, dict[str, Any]]:
     """The Keras model in a file, and its metadata; made up where the file has none."""
     from kcnn.export.runtimes import METADATA
+    from kcnn.keras_bridge.metadata import has_classes
 
     exported = is_exported(path)
     try:

@@ -108,6 +108,7 @@ def open_model(name: str, weights: str = PUBLISHED, options: Mapping[str, Any] |
         with silence():  # LiteRT prints its kernels
             exported = load_exported(path)
         return OpenedModel(name, exported.metadata, lambda: exported.run)
+    from kcnn.keras_bridge.metadata import has_classes
     from kcnn.keras_bridge.saved_models import read_metadata
 
     metadata = read_metadata(path)
@@ -128,12 +129,6 @@ def is_exported(path: Path) -> bool:
     return zipfile.is_zipfile(path) and METADATA in zipfile.ZipFile(path).namelist()
 
 
-def has_classes(metadata: Mapping[str, Any]) -> bool:
-    """Return whether a model ends in its classifier, by its metadata."""
-    spec = metadata.get("spec", {})
-    return bool(spec.get("top", True)) and not spec.get("outputs")
-
-
 def _open_pretrained(name: str, weights: str, options: Mapping[str, Any]) -> OpenedModel:
     """A network with pretrained weights, or those of a file."""
     from kcnn.weights import find_published
@@ -149,9 +144,9 @@ def _open_pretrained(name: str, weights: str, options: Mapping[str, Any]) -> Ope
 
 
 def _with_probabilities(model: Any, metadata: Mapping[str, Any]) -> Callable[[Any], Any]:
-    from kcnn.statistics import to_probabilities
+    from kcnn.training.evaluation import compute_probabilities
 
-    return lambda pixels: to_probabilities(model.predict(pixels.astype("float32"), verbose=0), metadata)
+    return lambda pixels: compute_probabilities(model, model.predict(pixels.astype("float32"), verbose=0), metadata)
 
 
 def predict(

@@ -10,7 +10,7 @@ from keras import ops
 from kcnn.explain import model_access
 from kcnn.explain.gradients import compute_gradient
 from kcnn.graph.tracing import topological_order
-from kcnn.keras_bridge.keras_graph import operation, producers, replay
+from kcnn.keras_bridge.keras_graph import find_origin, operation, output_activation, producers, replay
 
 
 def grad_cam(
@@ -71,12 +71,14 @@ def _find_last_maps(model: Any) -> Any:
 
 def _compute_scores(output: Any, values: Sequence[tuple[Any, Any]]) -> Any:
     """A model's scores before any softmax or sigmoid, behind which a confident score has no gradient in float32."""
-    last = operation(output)
-    if model_access.output_activation(output) is None:
+    origin = find_origin(output)
+    last, sources = operation(origin), producers(origin)
+    if output_activation(output) is None or isinstance(operation(output), keras.Model) or len(sources) != 1:
         return replay([output], values)[0]
-    if isinstance(last, keras.layers.Activation | keras.layers.Softmax):
-        return replay(producers(output), values)[0]
     if isinstance(last, keras.layers.Dense):
-        scores = ops.matmul(replay(producers(output), values)[0], last.kernel)
+        scores = ops.matmul(replay(sources, values)[0], last.kernel)
         return scores + last.bias if last.use_bias else scores
-    return replay([output], values)[0]
+    if getattr(last, "weights", ()):
+        return replay([output], values)[0]
+    scores = replay(sources, values)[0]
+    return ops.reshape(scores, (ops.shape(scores)[0], -1))

@@ -11,8 +11,6 @@ from kcnn.graph.overrides import compile_glob
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import operation, producers
 
-PROBABILITY_ACTIVATIONS = ("softmax", "sigmoid")
-
 
 def find_image_input(model: Any) -> Any:
     """Return the Keras tensor of a model's images, (batch, rows, columns, channels).
@@ -146,12 +144,3 @@ def choose_classes(scores: np.ndarray, classes: int | Sequence[int] | None) -> n
             f"got {classes!r}"
         )
     return np.broadcast_to(indices, (len(scores),))
-
-
-def output_activation(tensor: Any) -> str | None:
-    """Return the activation that makes a tensor's values probabilities, "softmax" or "sigmoid"; None for scores."""
-    last = operation(tensor)
-    if isinstance(last, keras.layers.Softmax):
-        return "softmax"
-    name = getattr(getattr(last, "activation", None), "__name__", None)
-    return name if name in PROBABILITY_ACTIVATIONS else None

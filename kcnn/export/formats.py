@@ -23,6 +23,7 @@ from kcnn.atomic_io import replace_atomically
 from kcnn.export.inference_model import optimize_for_inference
 from kcnn.export.runtimes import FORMATS, METADATA
 from kcnn.graph.names import unknown
+from kcnn.keras_bridge.metadata import has_classes
 
 CALIBRATION_IMAGES = 100  # images that int8 is calibrated on at most
 
@@ -66,6 +67,8 @@ def export_model(
     optimized = optimize_for_inference(model, probabilities=True)
     if len(optimized.inputs) != 1 or len(optimized.outputs) != 1 or None in optimized.input_shape[1:]:
         raise ValueError(f"an exported model has one input of a fixed size and one output; {model.name!r} does not")
+    if len(optimized.output_shape) != 2 or not has_classes(getattr(model, "metadata", None) or {}):
+        raise ValueError(f"an exported model gives class scores (batch, classes); {model.name!r} ends in features")
     metadata = _make_metadata(optimized, classes)
     write = {"onnx": _write_onnx, "keras": _write_keras, "saved_model": _write_saved_model}.get(format)
     if write:

@@ -13,7 +13,15 @@ import numpy as np
 
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers
-from kcnn.keras_bridge.keras_graph import operation, producers, replay, unique_name
+from kcnn.keras_bridge.keras_graph import (
+    DISTRIBUTIONS,
+    find_origin,
+    operation,
+    output_activation,
+    producers,
+    replay,
+    unique_name,
+)
 from kcnn.keras_bridge.model import Network
 
 _TRAINING_ONLY = (  # layers that are the identity in inference
@@ -76,14 +84,18 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
 
     Args:
         model: A functional or sequential Keras model, with the layers of any plugin.
-        probabilities: Whether to end in a softmax, or a sigmoid with several labels an image, instead of logits.
+        probabilities: Whether to end in probabilities (batch, classes) instead of logits: by a softmax, by a sigmoid
+            with several labels per image, or as they are where the model ends in one already. Several sigmoids mean
+            several labels per image unless the metadata has it otherwise. One output, logit or sigmoid, is the
+            probability of the second of two classes; the result then has both.
 
     Returns:
         The new model; `model` stays as it is.
 
     Raises:
         TypeError: The model has no graph, or a layer with weights is neither Keras' own nor has `to_inference_layer`.
-        ValueError: A sliding-window layer has an open input size.
+        ValueError: A sliding-window layer has an open input size; or `probabilities` of a model that ends in a softmax
+            over one output, which is 1 for every image.
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise TypeError(f"optimize_for_inference expects a functional or sequential Keras model, got {model!r}")
@@ -91,11 +103,15 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
     inputs = [keras.Input(tensor.shape[1:], name=operation(tensor).name, dtype=tensor.dtype) for tensor in model.inputs]
     results = _Rebuilder().rebuild(model.inputs, outputs, inputs)
     source = getattr(model, "metadata", None) or {}
+    multi_label = bool(source.get("multi_label"))
     if probabilities:
-        function = "sigmoid" if source.get("multi_label") else "softmax"
-        results[0] = keras.layers.Activation(function, name="probabilities", dtype="float32")(results[0])
+        results[0], multi_label = _to_probabilities(
+            keras.Model(inputs[0] if len(inputs) == 1 else inputs, results[0]), source.get("multi_label")
+        )
     rebuilt = keras.Model(*(group[0] if len(group) == 1 else group for group in (inputs, results)), name=model.name)
-    metadata = {key: source[key] for key in ("preprocessing", "multi_label", "thresholds") if source.get(key)}
+    metadata = {key: source[key] for key in ("preprocessing", "thresholds") if source.get(key)}
+    if multi_label:
+        metadata["multi_label"] = True
     if "spec" in source:
         metadata["network"] = source["spec"]["network"]
     rebuilt.metadata = {
@@ -105,6 +121,37 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
         "classes": source.get("classes") or getattr(results[0], "shape", (None,))[-1],
     }
     return rebuilt
+
+
+def _to_probabilities(model: Any, multi_label: bool | None) -> tuple[Any, bool]:
+    """The probabilities of a flat model's classes, and whether an image has several labels."""
+    output = model.outputs[0]
+    count, function = output.shape[-1], output_activation(output)
+    if function is None and _gives_distributions(model):
+        function = "softmax"
+    if count == 1 and function in DISTRIBUTIONS:
+        raise ValueError(
+            f"{model.name!r} ends in a {function} over one output, which is 1 for every image; end it in a sigmoid, or "
+            "in one output for each class"
+        )
+    if function is None:
+        function = "sigmoid" if multi_label or count == 1 else "softmax"
+        output = keras.layers.Activation(function, name="probabilities", dtype="float32")(output)
+    elif multi_label is None:
+        multi_label = function not in DISTRIBUTIONS and count > 1
+    if count == 1 and not multi_label:
+        output = keras.layers.Concatenate(name="both_classes", dtype="float32")([1.0 - output, output])
+    return output, bool(multi_label)
+
+
+def _gives_distributions(model: Any) -> bool:
+    """Whether the outputs are probabilities that add up to 1, though no activation shows it: a mean, own code."""
+    is_kernel = isinstance(operation(find_origin(model.outputs[0])), _FOLDING)
+    if is_kernel or len(model.inputs) > 1 or None in model.inputs[0].shape[1:]:
+        return False
+    images = np.random.default_rng(0).uniform(0, 255, (4, *model.inputs[0].shape[1:])).astype("float32")
+    scores = keras.ops.convert_to_numpy(model(images, training=False))
+    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=-1), 1, atol=1e-4))
 
 
 def _feeds_only_max_pools(tensor: Any, order: Sequence[Any]) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kcnn import statistics
 from kcnn.export.runtimes import load_exported
+from kcnn.training.evaluation import compute_probabilities
 
 WARMUP, TIMED = 3, 50  # images of the latency measurement
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 pixels (n, rows, columns, channels) to probabilities (n, classes)
@@ -60,7 +61,7 @@ def verify_exports(
     metadata = model.metadata
 
     def run_keras(images: np.ndarray) -> np.ndarray:
-        return statistics.to_probabilities(model.predict_on_batch(images), metadata)
+        return compute_probabilities(model, model.predict_on_batch(images), metadata)
 
     candidates: list[tuple[str, Path, Run]] = [(model_path.name, model_path, run_keras)]
     candidates += [(name, file, load_exported(file).run) for name, file in files.items()]

@@ -1,5 +1,6 @@
 """Keras' private graph: the one file that reads it, so that a change inside Keras is met in one place."""
 
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,12 @@ from keras.src.backend.common import global_state  # Keras has no public way to 
 
 from kcnn.graph.tracing import topological_order
 
+DISTRIBUTIONS = ("softmax", "sparsemax")  # activations whose outputs add up to 1
+PROBABILITY_ACTIVATIONS = (*DISTRIBUTIONS, "sigmoid", "hard_sigmoid")
+_UNCHANGED = (  # layers and Keras ops that give the values they take, in inference
+    *("Identity", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout"),
+    *("GaussianNoise", "ActivityRegularization", "Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast"),
+)
 NAME_COUNTS = "object_name_uids"  # Keras' global attribute: how often each kind of layer was named
 
 
@@ -31,6 +38,46 @@ def call_arguments(tensor: Any) -> list[Any]:
 def count_calls(layer: Any) -> int:
     """Return how often a layer was called on Keras tensors."""
     return len(layer._inbound_nodes)
+
+
+def find_origin(tensor: Any) -> Any:
+    """Return the Keras tensor that first has the values of another.
+
+    Nested models are entered, and layers that only reshape, cast or change nothing in inference are passed over.
+    """
+    while True:
+        layer = operation(tensor)
+        if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
+            tensor = layer.outputs[tensor._keras_history.tensor_index]
+        elif type(layer).__name__ in _UNCHANGED or _is_linear_activation(layer):
+            tensor = producers(tensor)[0]
+        else:
+            return tensor
+
+
+def output_activation(tensor: Any) -> str | None:
+    """Return the activation that makes a tensor's values probabilities, one of PROBABILITY_ACTIVATIONS.
+
+    Args:
+        tensor: An output of a Keras model; its activation may be in a nested model, or behind layers that only reshape.
+
+    Returns:
+        Its name; None for scores. A mean of probabilities has the activation that all of them have.
+    """
+    origin = find_origin(tensor)
+    layer = operation(origin)
+    if isinstance(layer, keras.layers.Average):
+        names = {output_activation(source) for source in producers(origin)}
+        return names.pop() if len(names) == 1 else None
+    if isinstance(layer, keras.layers.Layer) and hasattr(layer, "activation"):
+        name = getattr(layer.activation, "__name__", "")
+    else:  # the layer Softmax, and Keras' ops Softmax, Sigmoid, HardSigmoid and Sparsemax
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(layer).__name__).lower()
+    return name if name in PROBABILITY_ACTIVATIONS else None
+
+
+def _is_linear_activation(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.linear
 
 
 def flatten_layers(model: Any) -> list[Any]:

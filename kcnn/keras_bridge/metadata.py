@@ -43,6 +43,12 @@ def make_metadata(graph: Graph) -> dict[str, Any]:
     }
 
 
+def has_classes(metadata: Mapping[str, Any]) -> bool:
+    """Return whether a model ends in its classifier, by its metadata."""
+    spec = metadata.get("spec", {})
+    return bool(spec.get("top", True)) and not spec.get("outputs")
+
+
 def parse_metadata(fields: Mapping[str, Any], path: Any) -> dict[str, Any]:
     """Return the metadata in a file of kcnn.
 

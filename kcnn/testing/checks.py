@@ -18,7 +18,7 @@ import kcnn
 from kcnn import ModelSpec
 from kcnn.architectures import catalogue
 from kcnn.graph.graph import Graph
-from kcnn.keras_bridge.keras_graph import flatten_layers, operation
+from kcnn.keras_bridge.keras_graph import flatten_layers, operation, output_activation
 from kcnn.keras_bridge.layers import BatchNormalization
 from kcnn.training import freeze, group_by_stage, unfreeze
 from kcnn.training.precision import apply_policy
@@ -69,6 +69,8 @@ def check_small_input(name: str, channels: int) -> None:
     spec = ModelSpec(network=name, classes=CLASSES, input_shape=(size, size, channels))
     model = kcnn.build(spec, seed=0)
     _compare_layers(name, model, spec.trace())
+    if activation := output_activation(model.outputs[0]):
+        fail(f"{name} ends in a {activation}; its head must return logits")
     outputs = compute_logits(model, make_pixels(model, 2))
     if outputs.shape != (2, CLASSES) or not np.isfinite(outputs).all():
         fail(f"{name} at {size}x{size}x{channels} gives {outputs.shape} for 2 images and {CLASSES} classes: {outputs}")

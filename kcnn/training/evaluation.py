@@ -12,6 +12,7 @@ import numpy as np
 from kcnn import statistics
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.graph.summaries import summarize
+from kcnn.keras_bridge.keras_graph import output_activation
 from kcnn.plots import figures
 from kcnn.training import devices, evidence, losses, run_directory
 from kcnn.training.callbacks import find_best_epoch
@@ -36,6 +37,22 @@ def compute_scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
         )  # Keras on JAX takes no TensorFlow tensors
         truth.append(keras.ops.convert_to_numpy(labels))
     return np.concatenate(logits), np.concatenate(truth)
+
+
+def compute_probabilities(model: Any, outputs: Any, metadata: Mapping[str, Any]) -> np.ndarray:
+    """Return what a model gives as probabilities, also where it ends in a softmax or sigmoid of its own.
+
+    Args:
+        model: The Keras model.
+        outputs: What it gives, (images, classes).
+        metadata: The model's metadata.
+
+    Returns:
+        Probabilities (images, classes).
+    """
+    if output_activation(model.outputs[0]):
+        return np.asarray(outputs, "float64")
+    return statistics.to_probabilities(outputs, metadata)
 
 
 def compute_thresholds(model: Any, job: TrainJob) -> list[float]:

@@ -12,6 +12,7 @@ from kcnn.architectures.spec import ModelSpec
 from kcnn.building import build
 from kcnn.data import ImageDataset
 from kcnn.graph.graph import Graph
+from kcnn.keras_bridge.keras_graph import output_activation
 from kcnn.training import devices, feature_cache, losses, optimizers, run_directory
 from kcnn.training.callbacks import Checkpointer, StopOnNonFinite
 from kcnn.training.config import TrainConfig
@@ -128,9 +129,12 @@ def initialize_model(job: TrainJob) -> Any:
         The model with initial or pretrained weights, and frozen as the training phase has it.
 
     Raises:
-        ValueError: The pretrained weights do not fit.
+        ValueError: The pretrained weights do not fit, or the network ends in a softmax or sigmoid.
     """
     model = build(job.graph, seed=job.config.seed)
+    for output in model.outputs:
+        if activation := output_activation(output):
+            raise ValueError(f"{job.graph.name} ends in a {activation}; training needs logits: remove the {activation}")
     if job.spec.weights is not None:
         try:
             with warnings.catch_warnings():

@@ -70,6 +70,14 @@ MUTANTS = {  # mistake: code, its replacement, the check that finds it, part of 
         checks.check_matches_keras,
         "gain is (16, 16, 8) with 8 and 0 parameters in the graph, (14, 14, 8) with 576 and 0 in Keras",
     ),
+    "a softmax at the end": (
+        "net = Architecture(\n",
+        "from kcnn.blocks.heads import head\n"
+        "def probabilities(x, classes):\n    return apply(Activation('softmax'), head(x, classes), name='softmax')\n"
+        "net = Architecture(head=probabilities,\n",
+        lambda name: checks.check_small_input(name, 3),
+        "ends in a softmax; its head must return logits",
+    ),
     "a dead branch": (
         "return x * self.gain",
         "return x * self.gain * 0.0",

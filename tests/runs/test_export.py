@@ -156,3 +156,60 @@ def test_cli_export_removes_a_file_that_its_runtime_refuses(run, tmp_path, monke
     with pytest.raises(JobStoppedError, match=r"LiteRT cannot run .*litert\.tflite; the exported files were removed"):
         command.export(Path(run), ["litert"], tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def _add_probabilities(kind, flat):
+    """The output of a classifier of three classes, or of one, behind a flat tensor."""
+    dense = keras.layers.Dense
+    if kind == "nested":
+        return keras.Sequential([keras.Input(flat.shape[1:]), dense(3, activation="softmax")])(flat)
+    if kind == "mean":
+        return 0.5 * dense(3, activation="softmax")(flat) + 0.5 * keras.ops.softmax(dense(3)(flat))
+    if kind == "average":
+        return keras.layers.average([dense(3, activation="softmax")(flat), keras.layers.Softmax()(dense(3)(flat))])
+    if kind == "1x1 convolution":
+        maps = keras.layers.Conv2D(3, 1, activation="softmax")(keras.layers.Reshape((1, 1, -1))(flat))
+        return keras.layers.Flatten()(maps)
+    return {
+        "Dense": lambda: dense(3, activation="softmax")(flat),
+        "Activation": lambda: keras.layers.Activation("linear", dtype="float32")(
+            keras.layers.Activation("softmax")(dense(3)(flat))
+        ),
+        "op": lambda: keras.ops.softmax(dense(3)(flat)),
+        "sigmoids": lambda: dense(3, activation="sigmoid")(flat),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    "kind", ["Dense", "Activation", "op", "nested", "mean", "average", "1x1 convolution", "sigmoids"]
+)
+def test_optimize_for_inference_leaves_probabilities_as_they_are(kind):
+    image = keras.Input((4, 4, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, _add_probabilities(kind, flat))
+    optimized = kcnn.optimize_for_inference(model, probabilities=True)
+    pixels = RNG.uniform(0, 255, (5, 4, 4, 1)).astype("float32")
+    np.testing.assert_allclose(optimized(pixels), model(pixels), atol=1e-6)
+    assert optimized.metadata.get("multi_label", False) == (kind == "sigmoids")
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_export_model_gives_both_classes_of_a_model_with_one_output(activation, tmp_path):
+    image = keras.Input((4, 4, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, keras.layers.Dense(1, activation=activation)(flat))
+    exported = load_exported(export_model(model, tmp_path / "net", "keras", classes=["cat", "dog"]))
+    pixels = RNG.integers(0, 256, (5, 4, 4, 1)).astype("uint8")
+    scores = keras.ops.convert_to_numpy(model(pixels.astype("float32")))
+    dog = scores if activation else 1 / (1 + np.exp(-scores))
+    np.testing.assert_allclose(exported.run(pixels), np.concatenate([1 - dog, dog], axis=1), atol=1e-6)
+    assert exported.metadata["classes"] == ["cat", "dog"]
+
+
+def test_export_model_refuses_a_softmax_over_one_output_and_features(tmp_path):
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(1, "softmax")])
+    with pytest.raises(ValueError, match="softmax over one output, which is 1 for every image"):
+        export_model(model, tmp_path / "net")
+    with pytest.raises(ValueError, match="ends in features"):
+        export_model(kcnn.build("lenet5", top=False), tmp_path / "net")
+    assert not any(tmp_path.iterdir())

@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 import kcnn
+from kcnn.blocks import apply, conv
+from kcnn.blocks.heads import head
+from kcnn.graph.ops import Activation
 from kcnn.training import Recipe
 from kcnn.training.run_directory import UNLIKE
 from tests import hidden
@@ -314,3 +317,18 @@ assert not Path("other").exists() and "tensorflow" not in sys.modules
 def test_train_on_jax_from_arrays_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     hidden.run(JAX, backend="jax", cwd=tmp_path)
+
+
+def test_train_refuses_a_network_that_ends_in_a_softmax(tmp_path):
+    def with_softmax(x, classes):
+        return apply(Activation("softmax"), head(x, classes), name="probabilities")
+
+    network = kcnn.Architecture(
+        backbone=lambda x: conv(x, 4, 3, name="conv"),
+        head=with_softmax,
+        reference="none",
+        input_shape=(8, 8, 1),
+        classes=10,
+    )
+    with pytest.raises(ValueError, match="ends in a softmax; training needs logits"):
+        train(network, "digits", out=tmp_path)
