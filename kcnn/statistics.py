@@ -5,6 +5,7 @@ With one label per image, labels and predictions are class indices (images,). Wi
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,47 @@ from scipy.special import expit, softmax
 
 CONFIDENCE = 0.95
 THRESHOLD = 0.5  # for a class without a measured one
+
+
+@dataclass(frozen=True)
+class MeanEstimate:
+    """The mean of repeated measurements, such as accuracies over seeds; it prints in percent.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end of its 95 % interval (Student's t).
+        high: Upper end of the interval.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2%} ({self.low:.2%} to {self.high:.2%})"
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The mean of paired differences, in percentage points.
+
+    Attributes:
+        points: The mean.
+        low: Lower end of its 95 % interval (Student's t).
+        high: Upper end of the interval.
+        p: Two-sided p-value of the paired t-test.
+        significant: Whether the interval excludes zero.
+    """
+
+    points: float
+    low: float
+    high: float
+    p: float
+    significant: bool
+
+    def __str__(self) -> str:
+        verdict = "" if self.significant else ", not significant"
+        return f"{self.points:+.2f} points ({self.low:+.2f} to {self.high:+.2f}){verdict}"
 
 
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
@@ -79,6 +121,36 @@ def excludes_zero(low: float, high: float) -> bool:
         high: Upper end.
     """
     return low > 0 or high < 0
+
+
+def estimate_mean(values: Sequence[float] | np.ndarray) -> MeanEstimate:
+    """Return the mean of measurements with its 95 % interval by Student's t distribution.
+
+    Args:
+        values: Independent measurements, at least two.
+
+    Raises:
+        ValueError: There are fewer than two values.
+    """
+    low, high = t_interval(np.asarray(values).tolist())
+    return MeanEstimate(float(np.mean(values)), low, high)
+
+
+def compare_paired(
+    values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray | float
+) -> PairedDifference:
+    """Return by how many percentage points values exceed a baseline that was measured with the same seeds.
+
+    Args:
+        values: Fractions, such as the accuracy of each seed; at least two.
+        baseline: Those of the baseline, in the same order, or one value for all.
+
+    Raises:
+        ValueError: There are fewer than two values.
+    """
+    points = (100 * np.subtract(values, baseline, dtype="float64")).tolist()
+    low, high = t_interval(points)
+    return PairedDifference(float(np.mean(points)), low, high, t_test(points), excludes_zero(low, high))
 
 
 def paired_difference_interval(only_first: int, only_second: int, total: int) -> tuple[float, float]:

@@ -19,8 +19,8 @@ from kcnn.graph.names import unknown
 from kcnn.graph.ops import BatchNorm
 from kcnn.graph.summaries import summarize
 from kcnn.keras_bridge.saved_models import load_model
-from kcnn.statistics import t_interval, t_test, wilson_interval
-from kcnn.training import TrainConfig, TrainingPhase, train
+from kcnn.statistics import compare_paired, t_interval, wilson_interval
+from kcnn.training import TrainConfig, TrainingPhase, name_run_folder, train
 from kcnn.training.evaluation import compute_scores
 from kcnn.training.run_directory import AUDIT, to_csv
 
@@ -136,7 +136,7 @@ class Comparison:
 
     def run_folder(self, seed: int, protocol: str) -> Path:
         """Return the folder of a run."""
-        return _run_folder(self.folder, seed, protocol)
+        return name_run_folder(self.folder, seed, protocol)
 
     def __str__(self) -> str:
         """Return the table of results, and the differences below it."""
@@ -244,8 +244,10 @@ def compare_protocols(
     for seed in seeds:
         dataset = data(seed)
         for protocol in protocols:
-            folder = _run_folder(root, seed, protocol.name)
-            start = str(_run_folder(root, seed, protocol.after) / "model.keras") if protocol.after else protocol.weights
+            folder = name_run_folder(root, seed, protocol.name)
+            start = (
+                str(name_run_folder(root, seed, protocol.after) / "model.keras") if protocol.after else protocol.weights
+            )
             result = train(
                 replace(spec, weights=start) if protocol.is_pretrained else scratch,
                 dataset,
@@ -261,7 +263,7 @@ def compare_protocols(
             log(f"{protocol.name}, seed {seed}: {metrics['accuracy']:.2%} of {metrics['test_images']} test images")
         if len(seeds) == 1:
             for protocol in protocols:
-                model = load_model(_run_folder(root, seed, protocol.name) / "model.keras")
+                model = load_model(name_run_folder(root, seed, protocol.name) / "model.keras")
                 logits, labels = compute_scores(model, dataset.test)
                 probabilities = statistics.to_probabilities(logits, model.metadata)
                 predictions = statistics.predict_labels(probabilities, model.metadata)
@@ -341,10 +343,6 @@ def _prefix(log: Callable[[str], None], prefix: str) -> Callable[[str], None]:
     return lambda text: log(f"{prefix}: {text}")
 
 
-def _run_folder(root: Path, seed: int, protocol: str) -> Path:
-    return root / f"seed-{seed}" / protocol.replace(" ", "-")
-
-
 @dataclass
 class _Collected:
     """The results of one protocol, seed by seed."""
@@ -382,19 +380,10 @@ class _Collected:
 
 def _compare(name: str, collected: _Collected, baseline: str, other: _Collected) -> ProtocolDifference:
     if collected.is_correct is not None and other.is_correct is not None:
-        pairs = 100 * (collected.is_correct.astype("float64") - other.is_correct)
+        difference = compare_paired(collected.is_correct, other.is_correct)
     else:
-        pairs = 100 * np.subtract(collected.accuracies, other.accuracies)
-    low, high = t_interval(pairs.tolist())
-    return ProtocolDifference(
-        protocol=name,
-        baseline=baseline,
-        points=float(pairs.mean()),
-        low=low,
-        high=high,
-        p=t_test(pairs.tolist()),
-        significant=low > 0 or high < 0,
-    )
+        difference = compare_paired(collected.accuracies, other.accuracies)
+    return ProtocolDifference(protocol=name, baseline=baseline, **asdict(difference))
 
 
 def _count_trainable(folder: Path, metrics: Mapping[str, Any]) -> int:

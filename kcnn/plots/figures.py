@@ -6,9 +6,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kcnn.atomic_io import replace_atomically
+from kcnn.statistics import PairedDifference, estimate_mean
 
 STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120, "font.size": 9}
 
@@ -151,3 +153,82 @@ def plot_per_class(rows: Mapping[str, Mapping[str, Any]], metric: str, title: st
         axes.set(xlim=(0, 1.05), xlabel=metric.replace("_", " "), title=title)
         axes.invert_yaxis()
     return figure
+
+
+def plot_differences(differences: Mapping[str, PairedDifference], label: str) -> Figure:
+    """Plot differences with their 95 % intervals, a row each (a forest plot); gray is not significant.
+
+    Args:
+        differences: The differences by name.
+        label: What the points measure, such as "points of test accuracy".
+
+    Returns:
+        The figure.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9, 0.8 + 0.4 * len(differences)), layout="constrained")
+        axes = figure.subplots()
+        for row, one in enumerate(differences.values()):
+            color = "steelblue" if one.significant else "silver"
+            draw_interval(axes, row, one.points, (one.low, one.high), color)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(differences)), list(differences))
+        axes.invert_yaxis()
+        axes.set(xlabel=f"{label}, 95 % interval (gray: not significant)")
+    return figure
+
+
+def plot_means(values: Mapping[str, Sequence[float]], label: str) -> Figure:
+    """Plot measurements, such as accuracies over seeds: a row of dots with their mean and its 95 % interval.
+
+    Args:
+        values: Fractions by name, at least two each.
+        label: What they measure, such as "test accuracy".
+
+    Returns:
+        The figure.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 0.8 + 0.5 * len(values)), layout="constrained")
+        axes = figure.subplots()
+        for row, fractions in enumerate(values.values()):
+            estimate = estimate_mean(fractions)
+            axes.plot(np.multiply(fractions, 100), [row + 0.25] * len(fractions), "o", color="silver", markersize=4)
+            draw_interval(axes, row, 100 * estimate.mean, (100 * estimate.low, 100 * estimate.high), "steelblue")
+        axes.set_yticks(range(len(values)), list(values))
+        axes.invert_yaxis()
+        axes.set(xlabel=f"{label}, %: seeds, mean, 95 % interval")
+    return figure
+
+
+def draw_interval(axes: Axes, row: float, center: float, interval: tuple[float, float], color: str) -> None:
+    """Draw an estimate with its interval across a row of a plot.
+
+    Args:
+        axes: Where to draw.
+        row: Its height.
+        center: The estimate.
+        interval: (low, high).
+        color: Of the dot and the line.
+    """
+    axes.plot(interval, [row, row], color=color, linewidth=2)
+    axes.plot(center, row, "o", color=color)
+
+
+def draw_band(
+    axes: Axes, x: Sequence[float], values: np.ndarray, label: str, *, color: str | None = None, line: str = "-"
+) -> None:
+    """Draw fractions, such as accuracies, as a curve of means in the band of their 95 % intervals.
+
+    Args:
+        axes: Where to draw.
+        x: Positions of the columns.
+        values: 0 to 1 (seeds, columns).
+        label: For the legend.
+        color: The next of the color cycle by default.
+        line: Format of the curve, such as "--" or "o-".
+    """
+    estimates = [estimate_mean(column) for column in np.transpose(values)]
+    (curve,) = axes.plot(x, [one.mean for one in estimates], line, markersize=4, color=color, label=label)
+    low, high = np.clip([(one.low, one.high) for one in estimates], 0, 1).T
+    axes.fill_between(x, low, high, color=curve.get_color(), alpha=0.15, linewidth=0)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kcnn.plots.figures import STYLE
+from kcnn.plots.figures import STYLE, draw_interval
 from kcnn.statistics import wilson_interval
 
 INK = "#010203"  # stands for the page's own colour of text
@@ -102,8 +102,7 @@ def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
         figure = Figure(figsize=(6, 0.7 + 0.45 * len(results)), layout="constrained")
         axes = figure.subplots()
         for y, result in enumerate(results):
-            axes.plot([100 * result["low"], 100 * result["high"]], [y, y], color=BLUE, linewidth=2)
-            axes.plot(100 * result["accuracy"], y, "o", color=BLUE)
+            draw_interval(axes, y, 100 * result["accuracy"], (100 * result["low"], 100 * result["high"]), BLUE)
             accuracies = np.multiply(result["accuracies"], 100)
             if len(accuracies) > 1:
                 axes.plot(accuracies, [y + 0.25] * len(accuracies), ".", color=INK)

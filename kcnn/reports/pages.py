@@ -3,15 +3,17 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import kcnn
 from kcnn import statistics
 from kcnn.atomic_io import write_text
+from kcnn.plots.figures import save_figure
 from kcnn.plots.network.folding import fold_blocks
 from kcnn.reports import charts, experiments
 from kcnn.reports.templates import embed_png, render
@@ -44,18 +46,31 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     return target
 
 
-def write_experiment_report(folder: str | Path, text: str) -> Path:
-    """Write the report of an experiment into its folder: figures, numbers (JSON) and runs that are there.
+def write_experiment_report(
+    folder: str | Path,
+    text: str,
+    *,
+    results: Mapping[str, Any] | None = None,
+    figures: Mapping[str, Figure] | None = None,
+) -> Path:
+    """Write the report of an experiment into its folder: the figures, results (JSON) and runs that it holds.
 
     Args:
         folder: Folder of the experiment.
         text: A recipe's docstring; its first line, the question, is the title.
+        results: Values for JSON, also frozen records, by file name without ".json"; to write into the folder first.
+        figures: Figures by file name without ".png", to write into the folder first.
 
     Returns:
         The file, report.html.
     """
-    experiments.save_experiment(Path(folder), text)
-    return write_report(folder)
+    root = Path(folder)
+    for name, values in (results or {}).items():
+        write_text(root / f"{name}.json", json.dumps(values, indent=1, default=asdict))
+    for name, figure in (figures or {}).items():
+        save_figure(figure, root / f"{name}.png")
+    experiments.save_experiment(root, text)
+    return write_report(root)
 
 
 def _run(where: Path, **words: Any) -> str:

@@ -15,7 +15,7 @@ from kcnn.search.result import BEST, DEFAULT, FINAL, Contender, FinalEvaluation
 from kcnn.search.space import Candidate, Space
 from kcnn.search.space.costs import estimate_costs
 from kcnn.search.trial import TrialSettings
-from kcnn.statistics import t_interval, t_test
+from kcnn.statistics import compare_paired
 from kcnn.training import TrainConfig, get_recipe, train
 
 
@@ -39,12 +39,11 @@ def run_final_evaluation(space: Space, settings: TrialSettings, best: Trial, see
         contenders.append(_train(DEFAULT, DEFAULT, default, settings, seeds))
     result = FinalEvaluation(best.number, tuple(contenders), unchanged=unchanged)
     if len(contenders) == 2:
-        pairs = zip(contenders[0].accuracies, contenders[1].accuracies, strict=True)
-        points = [100 * (a - b) for a, b in pairs]
-        result = dataclasses.replace(result, points=float(np.mean(points)))
+        accuracies = [contender.accuracies for contender in contenders]
         if seeds > 1:
-            low, high = t_interval(points)
-            result = dataclasses.replace(result, low=low, high=high, p=t_test(points), significant=low > 0 or high < 0)
+            result = dataclasses.replace(result, **asdict(compare_paired(*accuracies)))
+        else:
+            result = dataclasses.replace(result, points=100 * (accuracies[0][0] - accuracies[1][0]))
     write_text(settings.out / FINAL, json.dumps(asdict(result), indent=1))
     return result
 

@@ -16,6 +16,12 @@ from .callbacks import (
 from .config import (
     TrainConfig as TrainConfig,
 )
+from .experiments import (
+    measure_variants as measure_variants,
+)
+from .experiments import (
+    name_run_folder as name_run_folder,
+)
 from .freezing import (
     freeze as freeze,
 )

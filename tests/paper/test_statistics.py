@@ -4,7 +4,18 @@ from math import atan, pi, sqrt
 
 import pytest
 
-from kcnn.statistics import difference_interval, paired_difference_interval, t_interval, t_test, wilson_interval
+from kcnn.statistics import (
+    MeanEstimate,
+    PairedDifference,
+    compare_paired,
+    difference_interval,
+    estimate_mean,
+    excludes_zero,
+    paired_difference_interval,
+    t_interval,
+    t_test,
+    wilson_interval,
+)
 
 T_95 = {1: 12.706205, 2: 4.302653, 4: 2.776445, 9: 2.262157}  # two-sided quantiles by degrees of freedom
 Z_95 = 1.959964
@@ -101,3 +112,46 @@ def test_difference_interval_is_agresti_and_caffos():
     error = (a * (1 - a) / 52 + b * (1 - b) / 52) ** 0.5
     assert (low, high) == pytest.approx((a - b - 1.959964 * error, a - b + 1.959964 * error), abs=1e-6)
     assert difference_interval((5, 5), (0, 5))[1] <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "excludes"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (0.0, 0.1, False)]
+)
+def test_excludes_zero(low, high, excludes):
+    assert excludes_zero(low, high) is excludes
+
+
+def test_estimate_mean_of_three_values():
+    estimate = estimate_mean([0.90, 0.92, 0.94])  # standard deviation 0.02
+    margin = T_95[2] * 0.02 / sqrt(3)
+    assert (estimate.mean, estimate.low, estimate.high) == pytest.approx((0.92, 0.92 - margin, 0.92 + margin), abs=1e-8)
+    assert str(MeanEstimate(0.92, 0.8703, 0.9697)) == "92.00% (87.03% to 96.97%)"
+
+
+def test_compare_paired_by_hand():
+    one = compare_paired([0.90, 0.95], [0.89, 0.92])  # +1 and +3 points: mean 2, standard error 1
+    assert (one.points, one.low, one.high) == pytest.approx((2, 2 - T_95[1], 2 + T_95[1]), abs=1e-5)
+    assert one.p == pytest.approx(2 * (0.5 - atan(2.0) / pi))
+    assert not one.significant
+
+
+def test_compare_paired_ignores_the_variation_that_seeds_share():
+    one = compare_paired([0.70, 0.80, 0.93], [0.68, 0.77, 0.89])  # +2, +3, +4 points: standard error 1 / sqrt(3)
+    assert (one.low, one.high) == pytest.approx((3 - T_95[2] / sqrt(3), 3 + T_95[2] / sqrt(3)), abs=1e-5)
+    assert one.significant
+
+
+def test_compare_paired_with_one_value_for_all():
+    assert compare_paired([0.01, 0.03], 0) == compare_paired([0.01, 0.03], [0, 0])
+
+
+def test_compare_paired_counts_images_that_only_one_predicts():
+    one = compare_paired([True, True, True, False], [True, False, True, False])  # one of four images more
+    assert one.points == 25
+    with pytest.raises(ValueError, match="at least 2 values, got 1"):
+        compare_paired([0.9], [0.8])
+
+
+def test_paired_difference_prints_its_verdict():
+    assert str(PairedDifference(1.234, 0.5, 1.968, 0.01, True)) == "+1.23 points (+0.50 to +1.97)"
+    assert str(PairedDifference(-1, -2.5, 0.5, 0.1, False)) == "-1.00 points (-2.50 to +0.50), not significant"
