@@ -14,7 +14,7 @@ def measure_variants(
     variants: Iterable[str],
     seeds: Iterable[int],
     load: Callable[[int], Data],
-    measure: Callable[[str, Data, int], Result],
+    evaluate: Callable[[str, Data, int], Result],
     *,
     describe: Callable[[Result], str],
     log: Callable[[str], None] = print,
@@ -27,7 +27,7 @@ def measure_variants(
         variants: Names.
         seeds: Seeds of data and initial weights.
         load: Returns the data of a seed.
-        measure: Returns the result of (variant, data, seed).
+        evaluate: Returns the result of (variant, data, seed).
         describe: Returns a result as text, for the log.
         log: Called with one line for each measurement.
 
@@ -38,7 +38,7 @@ def measure_variants(
     for seed in seeds:
         data = load(seed)
         for name, row in results.items():
-            row.append(measure(name, data, seed))
+            row.append(evaluate(name, data, seed))
             log(f"seed {seed}, {name}: {describe(row[-1])}")
             keras.backend.clear_session()
     return results
