@@ -5,23 +5,20 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, partial
-from pkgutil import resolve_name
 from typing import Any
 
-from kcnn.architectures.architecture import Architecture, keyword_defaults
+from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.descriptions import describe_graph
 from kcnn.architectures.registry import get_architecture
+from kcnn.architectures.tracer import Tracer, nominal_shape
 from kcnn.graph import ops
 from kcnn.graph.formatting import format_size
-from kcnn.graph.graph import Graph, find_features
-from kcnn.graph.names import suggest, unknown, unknown_layer
+from kcnn.graph.graph import Graph
+from kcnn.graph.names import suggest, unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.graph.shape_inference import InputTooSmallError
-from kcnn.graph.summaries import Summary, stage_outputs, summarize
-from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
-
-LARGEST_INPUT = 4096  # pixels a side; a network that fits no input up to this size fits none
-READ_KERAS_CODE = "kcnn.keras_bridge.keras_code:read_keras_code"  # by name: nothing here imports Keras
+from kcnn.graph.summaries import Summary, summarize
+from kcnn.graph.tracing import SymbolicTensor
 
 
 class NoEffectWarning(UserWarning):
@@ -90,7 +87,7 @@ class ModelSpec:
     @property
     def nominal_shape(self) -> tuple[int, int, int]:
         """(rows, columns, channels) that the network is traced at: its own where the spec leaves them open."""
-        return _nominal_shape(self.architecture, self.input_shape)
+        return nominal_shape(self.architecture, self.input_shape)
 
     def trace(self) -> Graph:
         """Trace the network into a graph: no Keras, no TensorFlow, milliseconds.
@@ -119,7 +116,7 @@ class ModelSpec:
         self._trace()
 
     def _trace(self) -> Graph:
-        tracer = _Tracer(self)
+        tracer = Tracer(self)
         try:
             return tracer.at_own_size()
         except InputTooSmallError as error:
@@ -144,11 +141,11 @@ class ModelSpec:
             InputTooSmallError: A larger input might do.
             ValueError: The network cannot be built so.
         """
-        return _Tracer(self, strict=False).at_own_size()
+        return Tracer(self, strict=False).at_own_size()
 
     def min_input_size(self) -> int | None:
         """Return the side in pixels of the smallest square image that fits; None if none does."""
-        return _Tracer(self, strict=False).min_input_size()
+        return Tracer(self, strict=False).min_input_size()
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "ModelSpec":
         """Return the spec with layers changed by address ("stem.kernel") and options by name ("width")."""
@@ -300,93 +297,11 @@ def min_input_size(network: str | Architecture | ModelSpec, **keywords: Any) -> 
         ValueError: No image fits.
     """
     spec = to_spec(network, **keywords)
-    least = _Tracer(spec).min_input_size()
+    least = Tracer(spec).min_input_size()
     if least is None:
         graph = spec.trace()  # raises with the layer that does not fit
         raise ValueError(f"{graph.name}: no square input fits, although {graph.input.shape} does")
     return least
-
-
-class _Tracer:
-    """A checked spec, ready to be traced at any image size."""
-
-    def __init__(self, spec: ModelSpec, strict: bool = True):
-        self.spec, self.strict, architecture = spec, strict, spec.architecture
-        self.shape = _nominal_shape(architecture, spec.input_shape)
-        self.classes = architecture.classes if spec.classes is None else spec.classes
-        self.options = _check_options(architecture, spec.title, spec.options)
-        if spec.aux and not architecture.aux:
-            raise ValueError(f"{spec.title} has no auxiliary classifiers")
-        if spec.aux and (spec.outputs or not spec.top):
-            raise ValueError(
-                f"{spec.title}: auxiliary classifiers need the complete network; remove outputs= and use top=True"
-            )
-        if architecture.keras is not None and (spec.overrides or spec.prefix):
-            options = ", ".join(architecture.defaults()) or "none"
-            refused = "overrides by address" if spec.overrides else "prefix"
-            raise ValueError(f"{spec.title} exists only as Keras code and takes no {refused}; its options: {options}")
-
-    def at_own_size(self) -> Graph:
-        return self.at(*self.shape[:2])
-
-    def at(self, rows: int, columns: int) -> Graph:
-        spec, architecture, classes = self.spec, self.spec.architecture, self.classes
-        if architecture.backbone is not None:
-            context = TraceContext([*architecture.overrides.items(), *spec.overrides.items()], spec.prefix)
-            image = SymbolicTensor((rows, columns, self.shape[2]), f"{spec.prefix}image", context=context)
-            x = self._call(architecture.backbone, apply(architecture.rescale, image, name="rescale"))
-            outputs = {"logits": self._call(architecture.head, x, classes)} if spec.top else {"features": x}
-        else:
-            shape = (rows, columns, self.shape[2])
-            read_keras_code = resolve_name(READ_KERAS_CODE)
-            image, logits = read_keras_code(spec.title, architecture, shape, classes, self.options)
-            context = image.context
-            outputs = {"logits": logits} if spec.top else {"features": find_features(logits)}
-        for number, (address, head) in enumerate((architecture.aux if spec.aux else {}).items(), 1):
-            name = f"aux{number}"
-            outputs[name] = self._call(head, _find_layer(context, address), classes, name=name)
-        if spec.outputs:
-            outputs = _find_outputs(context, next(iter(outputs.values())), spec.outputs)
-        unused = (
-            context.find_unused_overrides(spec.overrides)
-            if self.strict
-            else tuple(address for address in spec.overrides if address not in context.effective_overrides)
-        )
-        return Graph(
-            name=spec.title,
-            input=image,
-            outputs=outputs,
-            input_shape=self.shape if spec.input_shape is None else tuple(spec.input_shape),
-            spec=spec,
-            architecture=architecture,
-            unused_overrides=unused,
-        )
-
-    def min_input_size(self) -> int | None:
-        """The smallest side that fits, by doubling and bisection; None if none does."""
-
-        def fits(side: int) -> bool:
-            try:
-                self.at(side, side)
-            except ValueError:
-                return False
-            return True
-
-        high = 1
-        while not fits(high):
-            high *= 2
-            if high > LARGEST_INPUT:
-                return None
-        low = high // 2  # does not fit, or 0
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if fits(middle) else (middle, high)
-        return high
-
-    def _call(self, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
-        """Call a backbone or head with the options that it declares."""
-        options = {option: self.options[option] for option in keyword_defaults(function) if option in self.options}
-        return function(*args, **keywords, **options)
 
 
 def _set(record: Any, **values: Any) -> None:
@@ -410,48 +325,6 @@ def _check_outputs(names: Any) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise ValueError(f"outputs must be names of layers or stages, got {name!r}")
     return tuple(names or ())
-
-
-def _nominal_shape(architecture: Architecture, shape: Sequence[int | None] | None) -> tuple[int, int, int]:
-    """(rows, columns, channels) to trace at: the nominal size where a spec leaves it open."""
-    if shape is None:
-        return architecture.input_shape
-    rows, columns = (n or nominal for n, nominal in zip(shape[:2], architecture.input_shape, strict=False))
-    assert shape[2] is not None
-    return rows, columns, shape[2]
-
-
-def _check_options(architecture: Architecture, title: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = architecture.defaults()
-    for option, value in options.items():
-        if option not in defaults:
-            raise unknown("option", option, defaults, title)
-        default = defaults[option]
-        number = isinstance(default, int | float) and not isinstance(default, bool)
-        if number and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf")):
-            raise ValueError(f"{title}: option {option} must be a number (default {default!r}), got {value!r}")
-        if isinstance(default, tuple) and not isinstance(value, tuple):
-            raise ValueError(f"{title}: option {option} must be a list (default {list(default)!r}), got {value!r}")
-    return {**architecture.options, **options}
-
-
-def _find_layer(context: TraceContext, name: str) -> SymbolicTensor:
-    if name not in context.layers:
-        raise unknown_layer(name, context.layers)
-    return context.layers[name]
-
-
-def _find_outputs(context: TraceContext, last: SymbolicTensor, names: Sequence[str]) -> dict[str, SymbolicTensor]:
-    outputs = {}
-    for name in names:
-        if name in context.layers or not (name.startswith("stage") and name[5:].isdigit()):
-            outputs[name] = _find_layer(context, name)
-            continue
-        stages = stage_outputs(last)
-        if int(name[5:]) not in stages:
-            raise unknown("stage", name, [f"stage{k}" for k in sorted(stages)])
-        outputs[name] = stages[int(name[5:])]
-    return outputs
 
 
 def to_json_value(value: Any) -> Any:

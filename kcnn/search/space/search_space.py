@@ -9,7 +9,8 @@ from random import Random
 from typing import Any
 
 from kcnn.architectures.architecture import Architecture
-from kcnn.architectures.spec import LARGEST_INPUT, ModelSpec, summary, to_spec
+from kcnn.architectures.spec import ModelSpec, summary, to_spec
+from kcnn.architectures.tracer import LARGEST_INPUT
 from kcnn.graph.graph import Graph
 from kcnn.graph.overrides import Override, to_builtin, unmatched_override
 from kcnn.graph.shape_inference import InputTooSmallError

@@ -1,0 +1,145 @@
+"""Trace a requested network at any image size, into a graph of ops."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pkgutil import resolve_name
+from typing import Any
+
+from kcnn.architectures.architecture import Architecture, keyword_defaults
+from kcnn.graph.graph import Graph, find_features
+from kcnn.graph.names import unknown, unknown_layer
+from kcnn.graph.summaries import stage_outputs
+from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
+
+LARGEST_INPUT = 4096  # pixels a side; a network that fits no input up to this size fits none
+READ_KERAS_CODE = "kcnn.keras_bridge.keras_code:read_keras_code"  # by name: nothing here imports Keras
+
+
+class Tracer:
+    """A checked spec, ready to be traced at any image size.
+
+    Args:
+        spec: A kcnn.ModelSpec.
+        strict: Whether an override that matches no layer is an error.
+    """
+
+    def __init__(self, spec: Any, strict: bool = True):
+        self.spec, self.strict, architecture = spec, strict, spec.architecture
+        self.shape = nominal_shape(architecture, spec.input_shape)
+        self.classes = architecture.classes if spec.classes is None else spec.classes
+        self.options = _check_options(architecture, spec.title, spec.options)
+        if spec.aux and not architecture.aux:
+            raise ValueError(f"{spec.title} has no auxiliary classifiers")
+        if spec.aux and (spec.outputs or not spec.top):
+            raise ValueError(
+                f"{spec.title}: auxiliary classifiers need the complete network; remove outputs= and use top=True"
+            )
+        if architecture.keras is not None and (spec.overrides or spec.prefix):
+            options = ", ".join(architecture.defaults()) or "none"
+            refused = "overrides by address" if spec.overrides else "prefix"
+            raise ValueError(f"{spec.title} exists only as Keras code and takes no {refused}; its options: {options}")
+
+    def at_own_size(self) -> Graph:
+        """Trace at the size that the spec asks for, or the network's own."""
+        return self.at(*self.shape[:2])
+
+    def at(self, rows: int, columns: int) -> Graph:
+        """Trace at another size."""
+        spec, architecture, classes = self.spec, self.spec.architecture, self.classes
+        if architecture.backbone is not None:
+            context = TraceContext([*architecture.overrides.items(), *spec.overrides.items()], spec.prefix)
+            image = SymbolicTensor((rows, columns, self.shape[2]), f"{spec.prefix}image", context=context)
+            x = self._call(architecture.backbone, apply(architecture.rescale, image, name="rescale"))
+            outputs = {"logits": self._call(architecture.head, x, classes)} if spec.top else {"features": x}
+        else:
+            shape = (rows, columns, self.shape[2])
+            read_keras_code = resolve_name(READ_KERAS_CODE)
+            image, logits = read_keras_code(spec.title, architecture, shape, classes, self.options)
+            context = image.context
+            outputs = {"logits": logits} if spec.top else {"features": find_features(logits)}
+        for number, (address, head) in enumerate((architecture.aux if spec.aux else {}).items(), 1):
+            name = f"aux{number}"
+            outputs[name] = self._call(head, _find_layer(context, address), classes, name=name)
+        if spec.outputs:
+            outputs = _find_outputs(context, next(iter(outputs.values())), spec.outputs)
+        unused = (
+            context.find_unused_overrides(spec.overrides)
+            if self.strict
+            else tuple(address for address in spec.overrides if address not in context.effective_overrides)
+        )
+        return Graph(
+            name=spec.title,
+            input=image,
+            outputs=outputs,
+            input_shape=self.shape if spec.input_shape is None else tuple(spec.input_shape),
+            spec=spec,
+            architecture=architecture,
+            unused_overrides=unused,
+        )
+
+    def min_input_size(self) -> int | None:
+        """Return the smallest side that fits, by doubling and bisection; None if none does."""
+
+        def fits(side: int) -> bool:
+            try:
+                self.at(side, side)
+            except ValueError:
+                return False
+            return True
+
+        high = 1
+        while not fits(high):
+            high *= 2
+            if high > LARGEST_INPUT:
+                return None
+        low = high // 2  # does not fit, or 0
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if fits(middle) else (middle, high)
+        return high
+
+    def _call(self, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+        """Call a backbone or head with the options that it declares."""
+        options = {option: self.options[option] for option in keyword_defaults(function) if option in self.options}
+        return function(*args, **keywords, **options)
+
+
+def nominal_shape(architecture: Architecture, shape: Sequence[int | None] | None) -> tuple[int, int, int]:
+    """Return (rows, columns, channels) to trace at: the nominal size where a spec leaves it open."""
+    if shape is None:
+        return architecture.input_shape
+    rows, columns = (n or nominal for n, nominal in zip(shape[:2], architecture.input_shape, strict=False))
+    assert shape[2] is not None
+    return rows, columns, shape[2]
+
+
+def _check_options(architecture: Architecture, title: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = architecture.defaults()
+    for option, value in options.items():
+        if option not in defaults:
+            raise unknown("option", option, defaults, title)
+        default = defaults[option]
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        if number and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf")):
+            raise ValueError(f"{title}: option {option} must be a number (default {default!r}), got {value!r}")
+        if isinstance(default, tuple) and not isinstance(value, tuple):
+            raise ValueError(f"{title}: option {option} must be a list (default {list(default)!r}), got {value!r}")
+    return {**architecture.options, **options}
+
+
+def _find_layer(context: TraceContext, name: str) -> SymbolicTensor:
+    if name not in context.layers:
+        raise unknown_layer(name, context.layers)
+    return context.layers[name]
+
+
+def _find_outputs(context: TraceContext, last: SymbolicTensor, names: Sequence[str]) -> dict[str, SymbolicTensor]:
+    outputs = {}
+    for name in names:
+        if name in context.layers or not (name.startswith("stage") and name[5:].isdigit()):
+            outputs[name] = _find_layer(context, name)
+            continue
+        stages = stage_outputs(last)
+        if int(name[5:]) not in stages:
+            raise unknown("stage", name, [f"stage{k}" for k in sorted(stages)])
+        outputs[name] = stages[int(name[5:])]
+    return outputs
