@@ -139,7 +139,7 @@ def test_plot_network_places_four_inception_branches_side_by_side():
 @pytest.mark.parametrize(("name", "count"), [("resnet18", 5), ("resnet50", 12), ("mobilenet_v2", 10)])
 def test_plot_network_routes_shortcuts_around_blocks(name, count):
     made, placed = figure(kcnn.trace(name))
-    past = [line for line in placed.lines if line.past and made.boxes[line.target].sums]
+    past = [line for line in placed.lines if line.bypass and made.boxes[line.target].sums]
     assert len(past) == count
     for line in past:
         beside = [placed.boxes[number] for number in range(line.source + 1, line.target)]

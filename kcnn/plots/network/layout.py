@@ -1,7 +1,7 @@
 """Positions of boxes, frames and lines of a figure, in pixels: rows from top to bottom, branches side by side.
 
-A piece is measured from the inside out, around an axis that its lines come in and go out by; then it is placed from
-the outside in. Lines run in the gaps that the pieces leave, so none goes through a box.
+A piece is measured from the inside out, around the axis on which lines enter and leave it. Then all boxes are placed,
+from the outside in, and lines are routed last, through the gaps between pieces, so that none crosses a box.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from kcnn.plots.network.boxes import BoxGraph
 from kcnn.plots.network.regions import Block, Item, Parallel, Series, Tangle
 
 GAP = 16  # between boxes of a row
-STEP = 20  # between parts of the whole, where the size of maps is written
+STEP = 20  # between parts of the network, where the size of maps is written
 FORK = 14  # above branches, where one line becomes several
-ASIDE = 12  # between branches
+BRANCH_GAP = 12  # between branches
 LANE = 10  # of a shortcut
 PAD = 10  # inside a frame
-HEAD = 20  # inside a frame, for its name
+FRAME_TITLE = 20  # inside a frame, for its name
 GUTTER = 44  # between columns of the figure
-LETTER = 5.6  # pixels of a frame's letter
+LETTER = 5.6  # pixels of a letter of a frame's name
 Point = tuple[float, float]
 
 
@@ -37,12 +37,12 @@ class Rect:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Connect one box to another by these corners; `past` if the line goes around a block."""
+    """Connect one box to another by these corners; `bypass` if the line goes around a block."""
 
     source: int
     target: int
     points: tuple[Point, ...]
-    past: bool = False
+    bypass: bool = False
 
 
 @dataclass(slots=True)
@@ -54,7 +54,9 @@ class Figure:
     boxes: dict[int, Rect] = field(default_factory=dict)
     frames: list[tuple[str, Rect]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
-    notes: list[tuple[float, float, int, str]] = field(default_factory=list)  # beside a line: to its right or left
+    notes: list[tuple[float, float, int, str]] = field(
+        default_factory=list
+    )  # beside a line: to its right (1) or left (-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +68,18 @@ class Piece:
     right: float
     height: float
     parts: tuple["Piece", ...] = ()
-    at: tuple[Point, ...] = ()  # of each part's axis at its top
+    offsets: tuple[Point, ...] = ()  # of each part's axis at its top
     tangle: tangles.Layers | None = None
 
 
 @dataclass(slots=True)
 class Port:
-    """Hold the loose end of a line with its corners so far; both boxes of a shortcut may still be unknown."""
+    """Hold where a line enters or leaves a piece, with its corners inside; a shortcut has neither box."""
 
     points: list[Point]
     source: int | None = None
     target: int | None = None
-    past: bool = False
+    bypass: bool = False
 
 
 def lay_out(
@@ -94,13 +96,15 @@ def lay_out(
     Returns:
         The figure.
     """
-    pieces = [_piece(item, graph, sizes, None) for item in series]
+    pieces = [_measure(item, graph, sizes, None) for item in series]
+    has_one_end = not any(isinstance(piece.item, Parallel) for piece in pieces)  # several ends stay in one column
+    counts = (columns,) if columns else range(1, min(13, len(pieces) + 1)) if has_one_end else (1,)
+    candidates = [_balance_columns(pieces, count) for count in counts]
+    ratios = [_aspect_ratio(candidate) for candidate in candidates]
+    penalties = [abs(ratio - 1.7) if ratio > 1.7 else 2 * (1.7 - ratio) for ratio in ratios]
     figure = Figure()
-    whole = not any(isinstance(piece.item, Parallel) for piece in pieces)  # ends of several stay in one column
-    counts = (columns,) if columns else range(1, min(13, len(pieces) + 1)) if whole else (1,)
-    tries = [_columns(pieces, count) for count in counts]
-    best = min(tries, key=lambda made: abs(_shape(made) - 1.7) if _shape(made) > 1.7 else 2 * (1.7 - _shape(made)))
-    _place_columns(best, graph, figure)
+    origins = _place_columns(candidates[penalties.index(min(penalties))], figure)
+    _route_columns(origins, graph, figure)
     return figure
 
 
@@ -118,53 +122,68 @@ def place_item(
     Returns:
         The figure, and the height at which the line out of the part begins.
     """
-    piece = _piece(item, graph, sizes, None)
+    piece = _measure(item, graph, sizes, None)
     half, top = max(piece.left, piece.right), 0 if before is None else STEP
     figure = Figure(2 * half, top + piece.height)
-    heads, tails = _place(piece, half, top, graph, figure)
+    _place_boxes(piece, half, top, figure)
+    entries, exits = _route(piece, half, top, graph, figure)
     if before is not None:
-        _connect([Port([(half, 0.0)], source=before)], heads, figure, graph)
-    return figure, tails[0].points[-1][1]
+        _connect([Port([(half, 0.0)], source=before)], entries, figure, graph)
+    return figure, exits[0].points[-1][1]
 
 
-def _place_columns(columns: Sequence[Sequence[Piece]], graph: BoxGraph, figure: Figure) -> None:
-    """Columns from left to right, a line from the foot of each to the head of the next, and the sizes of maps."""
-    x = foot = 0.0
-    tails = [Port([])]
-    maps = graph.boxes[0].lead.shape[:2]
-    for number, column in enumerate(columns):
+def _place_columns(columns: Sequence[Sequence[Piece]], figure: Figure) -> list[list[tuple[Piece, float, float]]]:
+    """Place the boxes of columns from left to right; returns the pieces with their axis and top."""
+    origins: list[list[tuple[Piece, float, float]]] = []
+    x = 0.0
+    for column in columns:
         axis, y = x + max(piece.left for piece in column), 0.0
-        for place, piece in enumerate(column):
-            if number and not place:
-                from_x, gutter = tails[0].points[-1][0], x - GUTTER / 2
-                tails[0].points += [(from_x, foot), (gutter, foot), (gutter, -STEP), (axis, -STEP)]
-            heads, after = _place(piece, axis, y, graph, figure)
-            if place or number:
-                _connect(tails, heads, figure, graph)
-            tails, y = after, y + piece.height + STEP
-            source = after[0].source if after else None
-            shape = () if source is None or piece is columns[-1][-1] else graph.boxes[source].rows[-1].shape
-            if len(shape) == 3 and shape[:2] != maps:
-                maps = shape[:2]
-                side = -1 if place == len(column) - 1 else 1  # the line to the next column leaves to the right
-                figure.notes.append((axis + side * 7, y - STEP / 2, side, f"{maps[0]}×{maps[1]}"))
-        foot = y - STEP / 2
+        origins.append([])
+        for piece in column:
+            _place_boxes(piece, axis, y, figure)
+            origins[-1].append((piece, axis, y))
+            y += piece.height + STEP
         figure.width = axis + max(piece.right for piece in column)
         figure.height = max(figure.height, y - STEP)
         x = figure.width + GUTTER
+    return origins
 
 
-def _columns(pieces: Sequence[Piece], count: int) -> list[list[Piece]]:
-    """Pieces in their order in at most so many columns, the highest of them as low as can be."""
+def _route_columns(columns: Sequence[Sequence[tuple[Piece, float, float]]], graph: BoxGraph, figure: Figure) -> None:
+    """Route the lines of columns, one from the bottom of each to the top of the next, and note the sizes of maps."""
+    exits: list[Port] = []
+    maps = graph.boxes[0].lead.shape[:2]
+    last = columns[-1][-1][0]
+    bottom = 0.0
+    for column in columns:
+        start = min(x - piece.left for piece, x, _ in column)
+        for index, (piece, axis, y) in enumerate(column):
+            if exits and not index:
+                from_x, gutter = exits[0].points[-1][0], start - GUTTER / 2
+                exits[0].points += [(from_x, bottom), (gutter, bottom), (gutter, -STEP), (axis, -STEP)]
+            entries, following = _route(piece, axis, y, graph, figure)
+            if exits:
+                _connect(exits, entries, figure, graph)
+            exits, bottom = following, y + piece.height + STEP / 2
+            source = exits[0].source if exits else None
+            shape = () if source is None or piece is last else graph.boxes[source].rows[-1].shape
+            if len(shape) == 3 and shape[:2] != maps:
+                maps = shape[:2]
+                direction = -1 if index == len(column) - 1 else 1  # the line to the next column leaves to the right
+                figure.notes.append((axis + direction * 7, bottom, direction, f"{maps[0]}×{maps[1]}"))
+
+
+def _balance_columns(pieces: Sequence[Piece], count: int) -> list[list[Piece]]:
+    """Return the pieces in their order in at most `count` columns, the highest of them as low as possible."""
     heights = [piece.height + STEP for piece in pieces]
     low, high = max(heights), sum(heights)
     while high - low > 1:
         middle = (low + high) / 2
-        low, high = (low, middle) if len(_filled(pieces, middle)) <= count else (middle, high)
-    return _filled(pieces, high)
+        low, high = (low, middle) if len(_fill_columns(pieces, middle)) <= count else (middle, high)
+    return _fill_columns(pieces, high)
 
 
-def _filled(pieces: Sequence[Piece], height: float) -> list[list[Piece]]:
+def _fill_columns(pieces: Sequence[Piece], height: float) -> list[list[Piece]]:
     columns: list[list[Piece]] = [[]]
     used = 0.0
     for piece in pieces:
@@ -176,14 +195,14 @@ def _filled(pieces: Sequence[Piece], height: float) -> list[list[Piece]]:
     return columns
 
 
-def _shape(columns: Sequence[Sequence[Piece]]) -> float:
-    """Width by height."""
+def _aspect_ratio(columns: Sequence[Sequence[Piece]]) -> float:
+    """Return width by height."""
     widths = (max(piece.left for piece in column) + max(piece.right for piece in column) for column in columns)
     return (sum(widths) + GUTTER * (len(columns) - 1)) / max(sum(p.height + STEP for p in column) for column in columns)
 
 
-def _piece(item: Item | Series, graph: BoxGraph, sizes: Sequence[tuple[float, float]], join: int | None) -> Piece:
-    """A part measured; `join` is the box in which its branches end."""
+def _measure(item: Item | Series, graph: BoxGraph, sizes: Sequence[tuple[float, float]], join: int | None) -> Piece:
+    """Measure a part; `join` is the box in which its branches end."""
     if isinstance(item, int):
         width, height = sizes[item]
         return Piece(item, width / 2, width / 2, height)
@@ -191,34 +210,34 @@ def _piece(item: Item | Series, graph: BoxGraph, sizes: Sequence[tuple[float, fl
         tangle = tangles.arrange_layers(item.boxes, graph, sizes)
         return Piece(item, tangle.width / 2, tangle.width / 2, FORK + tangle.height, tangle=tangle)
     if isinstance(item, Block):
-        inner = _piece(item.parts, graph, sizes, join)
-        left = max(inner.left + PAD, len(item.name) * LETTER + 16)  # the name stands left of the line that comes in
-        at = ((0.0, float(HEAD if isinstance(item.parts[0], int) else HEAD - 9)),)
-        return Piece(item, left, inner.right + PAD, at[0][1] + inner.height + PAD, (inner,), at)
+        inner = _measure(item.parts, graph, sizes, join)
+        left = max(inner.left + PAD, len(item.name) * LETTER + 16)  # the name is left of the line that enters
+        top = float(FRAME_TITLE if isinstance(item.parts[0], int) else FRAME_TITLE - 9)
+        return Piece(item, left, inner.right + PAD, top + inner.height + PAD, (inner,), ((0.0, top),))
     if isinstance(item, Parallel):
-        return _side_by_side(item, graph, sizes, join)
+        return _measure_branches(item, graph, sizes, join)
     if not item:
         return Piece(item, LANE / 2, LANE / 2, 0)
     parts: list[Piece] = []
-    for place, part in enumerate(item):
-        following = item[place + 1] if place + 1 < len(item) else join
-        made = _piece(part, graph, sizes, following if isinstance(following, int) else None)
-        if parts and isinstance(part, int) and graph.boxes[part].bar and isinstance(item[place - 1], Parallel | Tangle):
-            made = replace(made, left=max(made.left, parts[-1].left), right=max(made.right, parts[-1].right))
-        parts.append(made)
-    tops, y = [], 0.0
-    for one in parts:
-        tops.append((0.0, y))
-        y += one.height + GAP
+    for index, part in enumerate(item):
+        following = item[index + 1] if index + 1 < len(item) else join
+        piece = _measure(part, graph, sizes, following if isinstance(following, int) else None)
+        if parts and isinstance(part, int) and graph.boxes[part].bar and isinstance(item[index - 1], Parallel | Tangle):
+            piece = replace(piece, left=max(piece.left, parts[-1].left), right=max(piece.right, parts[-1].right))
+        parts.append(piece)
+    offsets, y = [], 0.0
+    for piece in parts:
+        offsets.append((0.0, y))
+        y += piece.height + GAP
     left, right = max(part.left for part in parts), max(part.right for part in parts)
-    return Piece(item, left, right, y - GAP, tuple(parts), tuple(tops))
+    return Piece(item, left, right, y - GAP, tuple(parts), tuple(offsets))
 
 
-def _side_by_side(item: Parallel, graph: BoxGraph, sizes: Sequence[tuple[float, float]], join: int | None) -> Piece:
-    """Branches around the axis where a bar joins them; else one branch on the axis, the others to the right of it."""
-    branches = [_piece(branch, graph, sizes, join) for branch in item.branches]
-    around = join is not None and not graph.boxes[join].circle and not item.last
-    if not around:
+def _measure_branches(item: Parallel, graph: BoxGraph, sizes: Sequence[tuple[float, float]], join: int | None) -> Piece:
+    """Measure branches: centered on the axis where a bar joins them; else one on the axis, the others right of it."""
+    branches = [_measure(branch, graph, sizes, join) for branch in item.branches]
+    is_centered = join is not None and not graph.boxes[join].circle and not item.last
+    if not is_centered:
         product = join is not None and type(graph.boxes[join].lead.op) is Multiply
         key = (lambda i: branches[i].height) if product else (lambda i: -branches[i].height)
         main = 0 if item.last else min(range(len(branches)), key=key)
@@ -227,92 +246,104 @@ def _side_by_side(item: Parallel, graph: BoxGraph, sizes: Sequence[tuple[float, 
     axes, x = [], 0.0
     for branch in branches:
         axes.append(x + branch.left)
-        x += branch.left + branch.right + ASIDE
-    width, tall = x - ASIDE, max(branch.height for branch in branches)
-    axis = width / 2 if around else axes[0]
-    at = []
-    for branch, where in zip(branches, axes, strict=True):
-        spare = tall - branch.height if not item.last else 0
-        at.append((where - axis, FORK + (spare if around else spare / 2)))
-    return Piece(item, axis, width - axis, FORK + tall, tuple(branches), tuple(at))
+        x += branch.left + branch.right + BRANCH_GAP
+    width, height = x - BRANCH_GAP, max(branch.height for branch in branches)
+    axis = width / 2 if is_centered else axes[0]
+    offsets = []
+    for branch, branch_axis in zip(branches, axes, strict=True):
+        spare = height - branch.height if not item.last else 0
+        offsets.append((branch_axis - axis, FORK + (spare if is_centered else spare / 2)))
+    return Piece(item, axis, width - axis, FORK + height, tuple(branches), tuple(offsets))
 
 
-def _place(piece: Piece, x: float, y: float, graph: BoxGraph, figure: Figure) -> tuple[list[Port], list[Port]]:
-    """A part with its axis at x and its top at y; where lines come in, and where they go out."""
+def _place_boxes(piece: Piece, x: float, y: float, figure: Figure) -> None:
+    """Place the boxes and frames of a piece with its axis at x and its top at y."""
+    item, left, width = piece.item, x - piece.left, piece.left + piece.right
+    if isinstance(item, int):
+        figure.boxes[item] = Rect(left, y, width, piece.height)
+    elif isinstance(item, Block):
+        figure.frames.append((item.name, Rect(left, y, width, piece.height)))
+    if piece.tangle is not None:
+        for number, (dx, dy, *size) in piece.tangle.boxes.items():
+            figure.boxes[number] = Rect(left + dx, y + FORK + dy, *size)
+    for part, (dx, dy) in zip(piece.parts, piece.offsets, strict=True):
+        _place_boxes(part, x + dx, y + dy, figure)
+
+
+def _route(piece: Piece, x: float, y: float, graph: BoxGraph, figure: Figure) -> tuple[list[Port], list[Port]]:
+    """Route the lines inside a piece with its axis at x and its top at y; returns its entries and exits."""
     item = piece.item
     if isinstance(item, int):
-        figure.boxes[item] = Rect(x - piece.left, y, piece.left + piece.right, piece.height)
         return [Port([(x, y)], target=item)], [Port([(x, y + piece.height)], source=item)]
     if piece.tangle is not None:
-        return _place_tangle(piece.tangle, x - piece.left, y + FORK, figure)
-    if isinstance(item, Block):
-        figure.frames.append((item.name, Rect(x - piece.left, y, piece.left + piece.right, piece.height)))
-    placed = [_place(part, x + dx, y + dy, graph, figure) for part, (dx, dy) in zip(piece.parts, piece.at, strict=True)]
-    if isinstance(item, Parallel) and item.last:  # the ways part above the frames of what they lead to
-        for (heads, _), (dx, dy) in zip(placed, piece.at, strict=True):
-            fork = min(head.points[0][1] for head in heads) - FORK / 2
-            for head in heads:
-                over = head.points[0][0]
-                head.points[:0] = [(x + dx, y + dy), *([(x + dx, fork), (over, fork)] if over != x + dx else [])]
+        return _route_tangle(piece.tangle, x - piece.left, y + FORK, figure)
+    ports = [
+        _route(part, x + dx, y + dy, graph, figure) for part, (dx, dy) in zip(piece.parts, piece.offsets, strict=True)
+    ]
+    if isinstance(item, Parallel) and item.last:  # lines fork above the frames that they lead to
+        for (entries, _), (dx, dy) in zip(ports, piece.offsets, strict=True):
+            fork = min(entry.points[0][1] for entry in entries) - FORK / 2
+            for entry in entries:
+                entry_x = entry.points[0][0]
+                bend = [(x + dx, fork), (entry_x, fork)] if entry_x != x + dx else []
+                entry.points[:0] = [(x + dx, y + dy), *bend]
     if isinstance(item, Parallel):
-        return [p for heads, _ in placed for p in heads], [p for _, tails in placed for p in tails]
-    if not placed:
-        lane = Port([(x, y)], past=True)  # one for both ends: fork and join complete it, whichever comes first
+        return [p for entries, _ in ports for p in entries], [p for _, exits in ports for p in exits]
+    if not ports:
+        lane = Port([(x, y)], bypass=True)  # one for both ends: fork and join complete it, whichever comes first
         return [lane], [lane]
-    for (_, tails), (heads, _) in pairwise(placed):
-        _connect(tails, heads, figure, graph)
-    return placed[0][0], placed[-1][1]
+    for (_, exits), (entries, _) in pairwise(ports):
+        _connect(exits, entries, figure, graph)
+    return ports[0][0], ports[-1][1]
 
 
-def _place_tangle(made: tangles.Layers, x: float, y: float, figure: Figure) -> tuple[list[Port], list[Port]]:
-    for number, (left, top, width, height) in made.boxes.items():
-        figure.boxes[number] = Rect(x + left, y + top, width, height)
-    heads, tails = [], []
-    for source, target, corners in made.lines:
+def _route_tangle(tangle: tangles.Layers, x: float, y: float, figure: Figure) -> tuple[list[Port], list[Port]]:
+    entries, exits = [], []
+    for source, target, corners in tangle.lines:
         points = [(x + dx, y + dy) for dx, dy in corners]
         if source is None:
-            heads.append(Port(points, target=target))
+            entries.append(Port(points, target=target))
         elif target is None:
-            tails.append(Port(points, source=source))
+            exits.append(Port(points, source=source))
         else:
             figure.lines.append(Line(source, target, tuple(points)))
-    return heads, tails
+    return entries, exits
 
 
-def _connect(tails: Sequence[Port], heads: Sequence[Port], figure: Figure, graph: BoxGraph) -> None:
-    """Lines from one box to several, or from several to one."""
-    if len(tails) == 1:
-        tail = tails[0]
-        x, _ = tail.points[-1]
-        fork = min(head.points[0][1] for head in heads) - FORK / 2
-        for head in heads:
-            over = head.points[0][0]
-            bend = [(x, fork), (over, fork)] if over != x else []
-            _end(replace(tail, points=[*tail.points, *bend]), head, figure)
+def _connect(exits: Sequence[Port], entries: Sequence[Port], figure: Figure, graph: BoxGraph) -> None:
+    """Route lines from one exit to several entries, or from several exits to one entry."""
+    if len(exits) == 1:
+        (x, _) = exits[0].points[-1]
+        fork = min(entry.points[0][1] for entry in entries) - FORK / 2
+        for entry in entries:
+            entry_x = entry.points[0][0]
+            bend = [(x, fork), (entry_x, fork)] if entry_x != x else []
+            _complete(replace(exits[0], points=[*exits[0].points, *bend]), entry, figure)
         return
-    head = heads[0]
-    rect = figure.boxes[head.target]  # type: ignore[index]
-    x, y = head.points[0]
-    for tail in tails:
-        over = tail.points[-1][0]
-        middle = rect.y + rect.height / 2
-        circle, within = graph.boxes[head.target].circle, rect.x <= over <= rect.x + rect.width  # type: ignore[index]
-        if circle and not within:
-            side = rect.x if over < x else rect.x + rect.width
-            points: list[Point] = [(over, middle), (side, middle)]
-        elif within and (over == x or not circle):
-            points = [(over, y)]
+    entry = entries[0]
+    rect = figure.boxes[entry.target]  # type: ignore[index]
+    is_circle = graph.boxes[entry.target].circle  # type: ignore[index]
+    x, y = entry.points[0]
+    for port in exits:
+        exit_x = port.points[-1][0]
+        middle, is_above = rect.y + rect.height / 2, rect.x <= exit_x <= rect.x + rect.width
+        if is_circle and not is_above:
+            edge = rect.x if exit_x < x else rect.x + rect.width
+            points: list[Point] = [(exit_x, middle), (edge, middle)]
+        elif is_above and (exit_x == x or not is_circle):
+            points = [(exit_x, y)]
         else:
-            points = [(over, y - GAP / 2), (x, y - GAP / 2), (x, y)]
-        _end(tail, Port(points, target=head.target), figure)
+            points = [(exit_x, y - GAP / 2), (x, y - GAP / 2), (x, y)]
+        _complete(port, Port(points, target=entry.target), figure)
 
 
-def _end(tail: Port, head: Port, figure: Figure) -> None:
-    """A line from a tail to a head; where one of them is a shortcut with another loose end, it waits for that."""
-    points = [*tail.points, *head.points]
-    if tail.source is None:
-        tail.points, tail.target = points, head.target
-    elif head.target is None:
-        head.points, head.source = points, tail.source
+def _complete(leaving: Port, entering: Port, figure: Figure) -> None:
+    """Add the line from an exit to an entry; where one of them is a shortcut, extend that to its other end instead."""
+    points = [*leaving.points, *entering.points]
+    if leaving.source is None:
+        leaving.points, leaving.target = points, entering.target
+    elif entering.target is None:
+        entering.points, entering.source = points, leaving.source
     else:
-        figure.lines.append(Line(tail.source, head.target, tuple(points), tail.past or head.past))
+        line = Line(leaving.source, entering.target, tuple(points), leaving.bypass or entering.bypass)
+        figure.lines.append(line)

@@ -150,12 +150,12 @@ def describe_box(box: Box) -> str:
 
 def draw_edges(lines: Sequence[Line], graph: BoxGraph) -> Iterator[str]:
     """Yield a path for all lines from a box, so that what they share is drawn once, one for its shortcuts, and tips."""
-    shared = {line.source for line in lines if not line.past}
+    shared = {line.source for line in lines if not line.bypass}
     paths: dict[tuple[int, str], list[tuple[str, str]]] = {}
     tips: dict[tuple[Point, int], str] = {}  # by place and direction; a shortcut's color before another
     for line in lines:
         points = _corners(line.points)
-        shortcut = line.past and graph.boxes[line.target].sums
+        shortcut = line.bypass and graph.boxes[line.target].sums
         kind = "shortcut" if shortcut else "plain"
         (x, _), before = points[-1], points[-2][0]
         end = points[-1], (x > before) - (x < before)
