@@ -11,7 +11,14 @@ from kcnn.graph.summaries import LayerSummary, summarize
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.plots.network import labels
 
-FOLDED = {Activation, BatchNorm, Dropout, DropPath, Flatten, Rescale}  # behind another layer they are not worth a box
+FOLDED = {
+    Activation,
+    BatchNorm,
+    Dropout,
+    DropPath,
+    Flatten,
+    Rescale,
+}  # after another layer they have no box of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +26,7 @@ class Box:
     """Hold layers that are drawn as one box. The first one names it, unless it is a collapsed block."""
 
     rows: tuple[LayerSummary, ...]
-    joins: bool  # more than one tensor comes in
+    joins: bool  # whether it has more than one input
     block: str = ""  # the name of a collapsed one
 
     @property
@@ -68,24 +75,28 @@ class BoxGraph:
     """Hold boxes by number, in topological order, and the lines between them."""
 
     boxes: tuple[Box, ...]
-    sources: tuple[tuple[int, ...], ...]  # of each box, in the order of its inputs; a box may be there twice
-    targets: tuple[tuple[int, ...], ...]  # the same lines from the other side
-    outputs: tuple[int, ...]  # the boxes of the network's ends, the first of them first
+    sources: tuple[tuple[int, ...], ...]  # of each box, in the order of its inputs; a box may occur twice
+    targets: tuple[tuple[int, ...], ...]  # the same lines by their sources
+    outputs: tuple[int, ...]  # the boxes of the network's outputs, in their order
 
 
 def build_boxes(network: Graph) -> BoxGraph:
     """Return the boxes of a graph, and the lines between them."""
-    ends = tuple(network.outputs.values())
-    order, rows = topological_order(*ends), tuple(summarize(*ends))
+    outputs = tuple(network.outputs.values())
+    order, rows = topological_order(*outputs), tuple(summarize(*outputs))
     uses: dict[int, int] = {}
-    for used in (*(source for x in order for source in x.inputs), *ends):
-        uses[id(used)] = uses.get(id(used), 0) + 1
+    for tensor in (*(source for x in order for source in x.inputs), *outputs):
+        uses[id(tensor)] = uses.get(id(tensor), 0) + 1
     box_of: dict[int, int] = {}
     members: list[list[LayerSummary]] = []
     sources: list[tuple[int, ...]] = []
     joins: list[bool] = []
     for x, row in zip(order, rows, strict=True):
-        if len(x.inputs) == 1 and uses[id(x.inputs[0])] == 1 and _small(x, row, joins[box_of[id(x.inputs[0])]]):
+        if (
+            len(x.inputs) == 1
+            and uses[id(x.inputs[0])] == 1
+            and _belongs_to_previous(x, row, joins[box_of[id(x.inputs[0])]])
+        ):
             number = box_of[id(x)] = box_of[id(x.inputs[0])]
             members[number].append(row)
             continue
@@ -93,25 +104,25 @@ def build_boxes(network: Graph) -> BoxGraph:
         members.append([row])
         sources.append(tuple(box_of[id(source)] for source in x.inputs))
         joins.append(len(x.inputs) > 1)
-    boxes = tuple(Box(tuple(layers), several) for layers, several in zip(members, joins, strict=True))
-    return BoxGraph(boxes, tuple(sources), invert_edges(sources), tuple(dict.fromkeys(box_of[id(end)] for end in ends)))
+    boxes = tuple(Box(tuple(layers), has_several) for layers, has_several in zip(members, joins, strict=True))
+    return BoxGraph(boxes, tuple(sources), invert_edges(sources), tuple(dict.fromkeys(box_of[id(x)] for x in outputs)))
 
 
 def invert_edges(sources: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    """For each box those that take from it."""
+    """Return the targets of each box, from the sources of each."""
     targets: list[list[int]] = [[] for _ in sources]
-    for number, several in enumerate(sources):
-        for source in several:
+    for number, inputs in enumerate(sources):
+        for source in inputs:
             targets[source].append(number)
     return tuple(map(tuple, targets))
 
 
-def _small(x: SymbolicTensor, row: LayerSummary, joined: bool) -> bool:
-    """Whether a layer is drawn in the box of the one before it; an op from elsewhere where it is pointwise and cheap.
+def _belongs_to_previous(x: SymbolicTensor, row: LayerSummary, joins: bool) -> bool:
+    """Return whether a layer is drawn in the box of the previous one; a custom op, where it is pointwise and cheap.
 
-    What normalises a sum or a concatenation belongs to the block that follows, as in a pre-activated unit.
+    The normalization of a sum or a concatenation belongs to the block that follows, as in a pre-activated unit.
     """
-    if joined and type(x.op) is BatchNorm:
+    if joins and type(x.op) is BatchNorm:
         return False
     if x.op is None or type(x.op) in shape_inference.SHAPE_RULES:
         return type(x.op) in FOLDED

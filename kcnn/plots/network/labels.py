@@ -44,11 +44,11 @@ def label_layer(row: LayerSummary) -> str:
         return f"input {format_size(row.shape)}"
     if kind is Conv:
         groups = f", {op.groups} groups" if op.groups > 1 else ""
-        return f"{format_size(to_pair(op.kernel))} conv {op.filters}{groups}{_step(op)}"
+        return f"{format_size(to_pair(op.kernel))} conv {op.filters}{groups}{_format_stride(op)}"
     if kind is Depthwise:
-        return f"{format_size(to_pair(op.kernel))} depthwise {row.shape[-1]}{_step(op)}"
+        return f"{format_size(to_pair(op.kernel))} depthwise {row.shape[-1]}{_format_stride(op)}"
     if kind is Pool:
-        return f"{format_size(to_pair(op.kernel))} {op.mode} pool{_step(op)}"
+        return f"{format_size(to_pair(op.kernel))} {op.mode} pool{_format_stride(op)}"
     if kind is AdaptivePool:
         return f"average pool to {format_size(to_pair(op.size))}"
     if kind is GlobalPool:
@@ -67,14 +67,14 @@ def label_layer(row: LayerSummary) -> str:
 
 def describe_layer(row: LayerSummary) -> str:
     """Return name, op, output shape, parameters, MACs and receptive field of a layer, in three lines."""
-    state = f" and {row.non_trainable_params:,} non-trainable" if row.non_trainable_params else ""
+    non_trainable = f" and {row.non_trainable_params:,} non-trainable" if row.non_trainable_params else ""
     return (
         f"{row.name}: {formatting.describe_op(row.op, times='×')}\n"
-        f"output {format_size(row.shape)}, {row.params:,} parameters{state}, {row.macs:,} MACs\n"
+        f"output {format_size(row.shape)}, {row.params:,} parameters{non_trainable}, {row.macs:,} MACs\n"
         f"receptive field {format_size(row.receptive_field)}, stride {format_size(row.stride)}"
     )
 
 
-def _step(op: Any) -> str:
+def _format_stride(op: Any) -> str:
     stride = to_pair(op.stride)
     return "" if stride == (1, 1) else f", /{formatting.format_pair(stride, '×')}"

@@ -11,22 +11,21 @@ from kcnn.plots.network import labels
 from kcnn.plots.network.boxes import Box, BoxGraph
 from kcnn.plots.network.layout import Figure, Line, Point, Rect
 
-LEVELS = 6  # of color, by the square root of a box's share of the largest
+LEVELS = 6  # of color, by the square root of a box's fraction of the maximum
 MARGIN = 28  # around the figure
-TOP = 78  # for the name and what it costs
-FOOT = 70  # for the scale of colors
+TITLE_HEIGHT = 78  # for the name and the costs
+LEGEND_HEIGHT = 70  # for the color scale
 ROUND = 6  # radius of a line's corner
 TIP = 5  # length of an arrow's tip
-LETTER = 6.6  # pixels of a label's letter
-SMALL = 5.4  # of a layer's name under its label
-COUNTED = {"macs": "multiply-accumulates of a box", "params": "parameters of a box"}
-# Light, then dark: of the page, letters, fainter letters, frames, a frame's line, a box without costs, its line, lines,
-# shortcuts.
-PLAIN = (
+LETTER = 6.6  # pixels of a letter of a label
+SMALL_LETTER = 5.4  # pixels of a letter of a layer's name under its label
+COST_LABELS = {"macs": "multiply-accumulates of a box", "params": "parameters of a box"}
+# Light, then dark: page, text, faint text, frame and its border, box without costs and its border, line, shortcut.
+PALETTE = (
     ("#ffffff", "#1b2430", "#5d6979", "#f6f8fa", "#d9dfe6", "#eceff3", "#b8c1cc", "#7b8794", "#c8590a"),
     ("#12161c", "#e8edf3", "#98a4b3", "#191f27", "#2c3541", "#262e39", "#465262", "#7f8c9b", "#f0a35c"),
 )
-# From few to many, light, then dark; the letters of the last two stand out against them.
+# From low to high costs, light, then dark; text on the last two has a contrasting color.
 SCALES = {
     "macs": (
         ("#e3eefb", "#c4dcf5", "#9cc5ee", "#6fa9e3", "#2f74bd", "#17508f"),
@@ -40,12 +39,12 @@ SCALES = {
 
 
 def measure_box(box: Box, layers: bool) -> tuple[float, float]:
-    """Width and height of a box: 16 pixels wider for twice the channels, and never narrower than its letters."""
+    """Return width and height of a box: 16 pixels wider for twice the channels, and never narrower than its text."""
     if box.circle:
         return 20, 20
-    wide = 56 + 16 * max(0.0, min(log2(max(1, box.channels)) - 3, 9))
-    named = len(box.lead.name) * SMALL if layers else 0
-    return round(max(wide, len(box.label) * LETTER + 16, named + 14)), 36 if layers else 16 if box.bar else 24
+    width = 56 + 16 * max(0.0, min(log2(max(1, box.channels)) - 3, 9))
+    name_width = len(box.lead.name) * SMALL_LETTER if layers else 0
+    return round(max(width, len(box.label) * LETTER + 16, name_width + 14)), 36 if layers else 16 if box.bar else 24
 
 
 def render_svg(network: Graph, graph: BoxGraph, figure: Figure, color: str, layers: bool) -> str:
@@ -61,21 +60,21 @@ def render_svg(network: Graph, graph: BoxGraph, figure: Figure, color: str, laye
     Returns:
         The SVG as text.
     """
-    measured = summarize(*network.outputs.values(), title=network.name)
+    summary = summarize(*network.outputs.values(), title=network.name)
     costs = {number: getattr(graph.boxes[number], color) for number in figure.boxes}
-    most = max(costs.values(), default=0)
+    maximum = max(costs.values(), default=0)
     facts = (
-        f"{measured.params:,} parameters",
-        f"{format_count(measured.macs)} MACs",
-        f"{len(measured) - 1} layers",
+        f"{summary.params:,} parameters",
+        f"{format_count(summary.macs)} MACs",
+        f"{len(summary) - 1} layers",
         f"input {labels.format_size(network.input.shape)}",
     )
-    width, height = max(figure.width, 440) + 2 * MARGIN, figure.height + TOP + FOOT + 2 * MARGIN
+    width, height = max(figure.width, 440) + 2 * MARGIN, figure.height + TITLE_HEIGHT + LEGEND_HEIGHT + 2 * MARGIN
     left = MARGIN + max(0.0, (width - 2 * MARGIN - figure.width) / 2)
     title = f"{network.name}, drawn {'layer by layer' if layers else 'block by block'}"
     description = (
         f"{', '.join(facts)}. Lines go from top to bottom and on from column to column. Boxes are as wide as they "
-        f"have channels, and darker, or in dark figures lighter, for more {COUNTED[color]}."
+        f"have channels, and darker, or in dark figures lighter, for more {COST_LABELS[color]}."
     )
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kcnn-figure" role="img" '
@@ -87,52 +86,55 @@ def render_svg(network: Graph, graph: BoxGraph, figure: Figure, color: str, laye
         f'<rect class="page" width="{format_px(width)}" height="{format_px(height)}"/>',
         f'<text class="name" x="{MARGIN}" y="{MARGIN + 18}">{escape(network.name)}</text>',
         f'<text class="facts" x="{MARGIN}" y="{MARGIN + 38}">{escape("  ·  ".join(facts))}</text>',
-        f'<g transform="translate({format_px(left)} {MARGIN + TOP})">',
+        f'<g transform="translate({format_px(left)} {MARGIN + TITLE_HEIGHT})">',
         *(draw_frame(name, rect) for name, rect in figure.frames),
         *draw_edges(figure.lines, graph),
         *(
-            f'<text class="map {"right" if side > 0 else "left"}" x="{format_px(x)}" y="{format_px(y + 4)}">'
+            f'<text class="map {"right" if direction > 0 else "left"}" x="{format_px(x)}" y="{format_px(y + 4)}">'
             f"{note}</text>"
-            for x, y, side, note in figure.notes
+            for x, y, direction, note in figure.notes
         ),
     ]
     for number in sorted(figure.boxes):
-        classes = f"c{cost_level(costs[number], most)}"
+        classes = f"c{cost_level(costs[number], maximum)}"
         lines.append(draw_box(graph.boxes[number], figure.boxes[number], classes, layers))
-    lines += ["</g>", *draw_legend(color, most, height - MARGIN - 30), "</svg>"]
+    lines += ["</g>", *draw_legend(color, maximum, height - MARGIN - 30), "</svg>"]
     return "\n".join(lines) + "\n"
 
 
-def cost_level(cost: int, most: int) -> int:
-    """Return the index of the color of a cost, by the square root of its share; 0 for no cost."""
-    return ceil(LEVELS * sqrt(cost / most)) if cost else 0
+def cost_level(cost: int, maximum: int) -> int:
+    """Return the index of the color of a cost, by the square root of its fraction of the maximum; 0 for no cost."""
+    return ceil(LEVELS * sqrt(cost / maximum)) if cost else 0
 
 
 def draw_frame(name: str, rect: Rect) -> str:
     """Return the frame of a block with its name."""
     return (
-        f'<g class="block" data-block={quoteattr(name)}><rect class="frame" {_at(rect)} rx="8"/>'
+        f'<g class="block" data-block={quoteattr(name)}><rect class="frame" {_format_rect(rect)} rx="8"/>'
         f'<text class="block-name" x="{format_px(rect.x + 9)}" y="{format_px(rect.y + 14)}">{escape(name)}</text></g>'
     )
 
 
-def draw_box(box: Box, rect: Rect, classes: str, layers: bool, more: str = "") -> str:
-    """Return a box with its label and hover text; `more` are further attributes of the element."""
+def draw_box(box: Box, rect: Rect, classes: str, layers: bool, attributes: str = "") -> str:
+    """Return a box with its label and hover text; `attributes` are further attributes of the element."""
     kind = "circle" if box.circle else "bar" if box.bar else "box"
     names = " ".join(row.name for row in box.rows)
     x, middle = rect.x + rect.width / 2, rect.y + rect.height / 2
     radius = 10 if box.circle else 4 if box.bar else 5
     if layers and not box.circle:
-        written = (
+        text = (
             f'<text class="label" x="{format_px(x)}" y="{format_px(middle - 3)}">{escape(box.label)}</text>'
             f'<text class="layer" x="{format_px(x)}" y="{format_px(middle + 11)}">{escape(box.lead.name)}</text>'
         )
     else:
-        shape, down = ("sign", 5) if box.circle else ("label", 4)
-        written = f'<text class="{shape}" x="{format_px(x)}" y="{format_px(middle + down)}">{escape(box.label)}</text>'
+        text_class, offset = ("sign", 5) if box.circle else ("label", 4)
+        text = (
+            f'<text class="{text_class}" x="{format_px(x)}" y="{format_px(middle + offset)}">{escape(box.label)}</text>'
+        )
     return (
-        f'<g class="{kind} {classes}" data-layers={quoteattr(names)}{more}><title>{escape(describe_box(box))}</title>'
-        f'<rect {_at(rect)} rx="{radius}"/>{written}</g>'
+        f'<g class="{kind} {classes}" data-layers={quoteattr(names)}{attributes}>'
+        f"<title>{escape(describe_box(box))}</title>"
+        f'<rect {_format_rect(rect)} rx="{radius}"/>{text}</g>'
     )
 
 
@@ -152,28 +154,28 @@ def draw_edges(lines: Sequence[Line], graph: BoxGraph) -> Iterator[str]:
     """Yield a path for all lines from a box, so that what they share is drawn once, one for its shortcuts, and tips."""
     shared = {line.source for line in lines if not line.bypass}
     paths: dict[tuple[int, str], list[tuple[str, str]]] = {}
-    tips: dict[tuple[Point, int], str] = {}  # by place and direction; a shortcut's color before another
+    tips: dict[tuple[Point, int], str] = {}  # by point and direction; a shortcut's color takes precedence
     for line in lines:
-        points = _corners(line.points)
+        points = _simplify(line.points)
         shortcut = line.bypass and graph.boxes[line.target].sums
         kind = "shortcut" if shortcut else "plain"
-        (x, _), before = points[-1], points[-2][0]
-        end = points[-1], (x > before) - (x < before)
+        (x, _), previous_x = points[-1], points[-2][0]
+        end = points[-1], (x > previous_x) - (x < previous_x)
         tips[end] = "shortcut" if shortcut else tips.get(end, kind)
-        if shortcut and line.source in shared and len(points) > 4:  # up to its fork the other lines show the way
+        if shortcut and line.source in shared and len(points) > 4:  # the other lines are drawn up to its fork
             points = [(points[-4][0], points[-4][1] - ROUND), *points[-4:]]
-        paths.setdefault((line.source, kind), []).append((graph.boxes[line.target].lead.name, _rounded(points)))
-    for (source, kind), several in paths.items():
+        paths.setdefault((line.source, kind), []).append((graph.boxes[line.target].lead.name, _round_corners(points)))
+    for (source, kind), branches in paths.items():
         ends = f"data-from={quoteattr(graph.boxes[source].rows[-1].name)}"
-        ends += f" data-to={quoteattr(' '.join(target for target, _ in several))}"
-        yield f'<path class="line {kind}" {ends} d="{"".join(path for _, path in several)}"/>'
+        ends += f" data-to={quoteattr(' '.join(target for target, _ in branches))}"
+        yield f'<path class="line {kind}" {ends} d="{"".join(path for _, path in branches)}"/>'
     for ((x, y), direction), kind in tips.items():
         back = f"l{-direction * TIP} -3.5v7z" if direction else f"l-3.5 -{TIP}h7z"
         yield f'<path class="tip {kind}" d="M{format_px(x)} {format_px(y)}{back}"/>'
 
 
-def _corners(points: Sequence[Point]) -> list[Point]:
-    """Without points that are there twice, or between two others on a straight line."""
+def _simplify(points: Sequence[Point]) -> list[Point]:
+    """Return points without duplicates and without those between two others on a straight line."""
     kept: list[Point] = []
     for point in points:
         if kept and kept[-1] == point:
@@ -184,33 +186,33 @@ def _corners(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def _rounded(points: Sequence[Point]) -> str:
-    """A path along horizontal and vertical lines with round corners."""
-    path = [f"M{_at_point(points[0])}"]
-    for place in range(1, len(points) - 1):
-        corner = points[place]
-        into = _toward(corner, points[place - 1], whole=place == 1)
-        out = _toward(corner, points[place + 1], whole=place == len(points) - 2)
-        path.append(f"L{_at_point(into)}Q{_at_point(corner)} {_at_point(out)}")
-    return "".join([*path, f"L{_at_point(points[-1])}"])
+def _round_corners(points: Sequence[Point]) -> str:
+    """Return a path along horizontal and vertical lines with round corners."""
+    path = [f"M{_format_point(points[0])}"]
+    for index in range(1, len(points) - 1):
+        corner = points[index]
+        start = _move_toward(corner, points[index - 1], is_end=index == 1)
+        end = _move_toward(corner, points[index + 1], is_end=index == len(points) - 2)
+        path.append(f"L{_format_point(start)}Q{_format_point(corner)} {_format_point(end)}")
+    return "".join([*path, f"L{_format_point(points[-1])}"])
 
 
-def _toward(corner: Point, other: Point, whole: bool) -> Point:
-    """Where the rounding of a corner ends on the way to another point, half of which is another corner's or none."""
-    way = abs(other[0] - corner[0]) + abs(other[1] - corner[1])
-    share = min(ROUND, way if whole else way / 2) / way
-    return corner[0] + (other[0] - corner[0]) * share, corner[1] + (other[1] - corner[1]) * share
+def _move_toward(corner: Point, other: Point, is_end: bool) -> Point:
+    """Return where the rounding of a corner ends towards another point: at most halfway, if that is a corner too."""
+    length = abs(other[0] - corner[0]) + abs(other[1] - corner[1])
+    fraction = min(ROUND, length if is_end else length / 2) / length
+    return corner[0] + (other[0] - corner[0]) * fraction, corner[1] + (other[1] - corner[1]) * fraction
 
 
-def draw_legend(color: str, most: int, y: float) -> Iterator[str]:
+def draw_legend(color: str, maximum: int, y: float) -> Iterator[str]:
     """Yield the color scale: swatches with the maximum of each."""
     yield f'<g class="scale" transform="translate({MARGIN} {format_px(y)})">'
-    yield f'<text class="facts" x="0" y="0">{COUNTED[color]}, at most</text>'
+    yield f'<text class="facts" x="0" y="0">{COST_LABELS[color]}, at most</text>'
     for level in range(LEVELS + 1):
         x = level * 46
-        said = format_count(most * level**2 / LEVELS**2)
+        text = format_count(maximum * level**2 / LEVELS**2)
         yield f'<g class="box c{level} p{level}"><rect x="{x}" y="8" width="42" height="10" rx="3"/></g>'
-        yield f'<text class="tick" x="{x + 21}" y="30">{said}</text>'
+        yield f'<text class="tick" x="{x + 21}" y="30">{text}</text>'
     yield "</g>"
 
 
@@ -220,12 +222,12 @@ def build_stylesheet(color: str) -> str:
     light, dark = (
         ";".join(
             [
-                *(f"--{name}:{value}" for name, value in zip(names, plain, strict=True)),
+                *(f"--{name}:{value}" for name, value in zip(names, palette, strict=True)),
                 *(f"--c{level}:{value}" for level, value in enumerate(scale, 1)),
                 f"--on:{on}",
             ]
         )
-        for plain, scale, on in zip(PLAIN, SCALES[color], ("#ffffff", "#0b1420"), strict=True)
+        for palette, scale, on in zip(PALETTE, SCALES[color], ("#ffffff", "#0b1420"), strict=True)
     )
     rules = {
         "text": "fill:var(--ink);font:500 11.5px system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif",
@@ -258,12 +260,12 @@ def build_stylesheet(color: str) -> str:
     )
 
 
-def _at(rect: Rect) -> str:
+def _format_rect(rect: Rect) -> str:
     x, y, width, height = map(format_px, (rect.x, rect.y, rect.width, rect.height))
     return f'x="{x}" y="{y}" width="{width}" height="{height}"'
 
 
-def _at_point(point: Point) -> str:
+def _format_point(point: Point) -> str:
     return f"{format_px(point[0])} {format_px(point[1])}"
 
 

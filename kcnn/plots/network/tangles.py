@@ -1,7 +1,7 @@
-"""Boxes in layers, for the part of a graph that is neither a row nor branches side by side.
+"""Boxes in layers, for the part of a graph that is neither a series nor parallel branches.
 
-Sugiyama's way: a box's layer by the longest path to it, a place in every layer that a line passes, places ordered by
-the mean of their neighbours, and lines that turn only between layers. Lines may cross each other; none crosses a box.
+Sugiyama's method: a box's layer is the longest path to it, a line has a node in every layer that it passes, nodes are
+ordered by the mean of their neighbors, and lines turn only between layers. Lines may cross each other, but no box.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +10,13 @@ from itertools import count, pairwise
 
 from kcnn.plots.network.boxes import BoxGraph
 
-BETWEEN = 14  # places of a layer
-PASSING = 8  # pixels that a line needs in a layer that it passes
+NODE_GAP = 14  # between nodes of a layer
+LINE_WIDTH = 8  # of the node of a line in a layer that it passes
 TRACK = 6  # between lines that turn
 MARGIN = 9  # above and below the lines that turn between two layers
 SWEEPS = 4
-Chain = list[tuple[int, int]]  # layer and place of a line's way; a place is a box's number, or below zero
-Neighbours = Mapping[int, Sequence[int]]
+Chain = list[tuple[int, int]]  # layer and node of each step of a line; a node is a box's number, or negative
+Neighbors = Mapping[int, Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,117 +31,126 @@ class Layers:
 
 def arrange_layers(boxes: Sequence[int], graph: BoxGraph, sizes: Sequence[tuple[float, float]]) -> Layers:
     """Place the boxes of a tangle in layers; lines from outside begin at the top, and others end at the bottom."""
-    links = _links(boxes, graph)
-    rows, chains = _rows(boxes, links)
-    below, above = _neighbours(chains)
-    width = {place: sizes[place][0] if place >= 0 else PASSING for row in rows for place in row}
-    x = _across(rows, above, below, width)
+    edges = _list_edges(boxes, graph)
+    rows, chains = _assign_layers(boxes, edges)
+    below, above = _find_neighbors(chains)
+    width = {node: sizes[node][0] if node >= 0 else LINE_WIDTH for row in rows for node in row}
+    x = _order_nodes(rows, above, below, width)
     _straighten(rows, chains, width, x)
-    left = min(x[place] - width[place] / 2 for place in x)
-    right = max(x[place] + width[place] / 2 for place in x)
-    turning = [[one for one in row if any(x[one] != x[other] for other in below.get(one, ()))] for row in rows]
+    left = min(x[node] - width[node] / 2 for node in x)
+    right = max(x[node] + width[node] / 2 for node in x)
+    turning = [[node for node in row if any(x[node] != x[other] for other in below.get(node, ()))] for row in rows]
     tops, bottoms, y = [], [], 0.0
     for row, turns in zip(rows, turning, strict=True):
         tops.append(y)
-        bottoms.append(y + max((sizes[place][1] for place in row if place >= 0), default=0))
+        bottoms.append(y + max((sizes[node][1] for node in row if node >= 0), default=0))
         y = bottoms[-1] + 2 * MARGIN + TRACK * len(turns)
     lines = []
-    for (source, target), chain in zip(links, chains, strict=True):
+    for (source, target), chain in zip(edges, chains, strict=True):
         points: list[tuple[float, float]] = []
-        for (layer, place), following in zip(chain, [*chain[1:], None], strict=True):
-            at = x[place] - left
-            if place < 0 or place == target:
-                points.append((at, tops[layer]))
-            if place < 0 or place == source:
-                points.append((at, bottoms[layer] if place < 0 else tops[layer] + sizes[place][1]))
-            if following and x[following[1]] != x[place]:
-                turn = bottoms[layer] + MARGIN + TRACK * turning[layer].index(place)
-                points += [(at, turn), (x[following[1]] - left, turn)]
+        for (layer, node), following in zip(chain, [*chain[1:], None], strict=True):
+            node_x = x[node] - left
+            if node < 0 or node == target:
+                points.append((node_x, tops[layer]))
+            if node < 0 or node == source:
+                points.append((node_x, bottoms[layer] if node < 0 else tops[layer] + sizes[node][1]))
+            if following and x[following[1]] != x[node]:
+                turn = bottoms[layer] + MARGIN + TRACK * turning[layer].index(node)
+                points += [(node_x, turn), (x[following[1]] - left, turn)]
             if target is None and not following:
-                points.append((at, bottoms[-1]))
+                points.append((node_x, bottoms[-1]))
         lines.append((source, target, tuple(points)))
-    placed = {
+    rects = {
         number: (x[number] - left - width[number] / 2, tops[layer], *sizes[number])
         for layer, row in enumerate(rows)
         for number in row
         if number >= 0
     }
-    return Layers(right - left, bottoms[-1], placed, tuple(lines))
+    return Layers(right - left, bottoms[-1], rects, tuple(lines))
 
 
-def _links(boxes: Sequence[int], graph: BoxGraph) -> list[tuple[int | None, int | None]]:
+def _list_edges(boxes: Sequence[int], graph: BoxGraph) -> list[tuple[int | None, int | None]]:
     inside = set(boxes)
-    into = [(source if source in inside else None, number) for number in boxes for source in graph.sources[number]]
-    return [*into, *((number, None) for number in boxes for target in graph.targets[number] if target not in inside)]
+    incoming = [(source if source in inside else None, number) for number in boxes for source in graph.sources[number]]
+    return [
+        *incoming,
+        *((number, None) for number in boxes for target in graph.targets[number] if target not in inside),
+    ]
 
 
-def _rows(boxes: Sequence[int], links: Sequence[tuple[int | None, int | None]]) -> tuple[list[list[int]], list[Chain]]:
-    """The places of every layer, and the way of every line through them."""
+def _assign_layers(
+    boxes: Sequence[int], edges: Sequence[tuple[int | None, int | None]]
+) -> tuple[list[list[int]], list[Chain]]:
+    """Return the nodes of every layer, and those that every line passes."""
     rank = dict.fromkeys(boxes, 0)
-    for source, target in links:  # which come in drawing order of their targets
+    for source, target in edges:  # in drawing order of their targets
         if source is not None and target is not None:
             rank[target] = max(rank[target], rank[source] + 1)
     rows: list[list[int]] = [[] for _ in range(max(rank.values()) + 1)]
     for number in boxes:
         rows[rank[number]].append(number)
-    passing = count(-1, -1)
+    line_nodes = count(-1, -1)
     chains = []
-    for source, target in links:
+    for source, target in edges:
         first = -1 if source is None else rank[source]
         last = len(rows) if target is None else rank[target]
         chain: Chain = [] if source is None else [(first, source)]
         for layer in range(first + 1, last):
-            chain.append((layer, next(passing)))
+            chain.append((layer, next(line_nodes)))
             rows[layer].append(chain[-1][1])
         chains.append(chain if target is None else [*chain, (last, target)])
     return rows, chains
 
 
-def _neighbours(chains: Sequence[Chain]) -> tuple[Neighbours, Neighbours]:
+def _find_neighbors(chains: Sequence[Chain]) -> tuple[Neighbors, Neighbors]:
     below: dict[int, list[int]] = {}
     above: dict[int, list[int]] = {}
     for chain in chains:
-        for (_, one), (_, other) in pairwise(chain):
-            below.setdefault(one, []).append(other)
-            above.setdefault(other, []).append(one)
+        for (_, upper), (_, lower) in pairwise(chain):
+            below.setdefault(upper, []).append(lower)
+            above.setdefault(lower, []).append(upper)
     return below, above
 
 
-def _across(
-    rows: list[list[int]], above: Neighbours, below: Neighbours, width: Mapping[int, float]
+def _order_nodes(
+    rows: list[list[int]], above: Neighbors, below: Neighbors, width: Mapping[int, float]
 ) -> dict[int, float]:
-    """The middle of every place; sorts each layer on the way."""
+    """Return the middle of every node, and sort each layer by it."""
     x: dict[int, float] = {}
     for row in rows:
-        _spread(row, lambda place: 0.0, width, x)
+        _spread(row, lambda node: 0.0, width, x)
     for sweep in range(2 * SWEEPS):
-        near = below if sweep % 2 else above
+        neighbors = below if sweep % 2 else above
         for row in reversed(rows) if sweep % 2 else rows:
-            wish = {p: sum(x[q] for q in near[p]) / len(near[p]) if near.get(p) else x[p] for p in row}
-            row.sort(key=wish.__getitem__)
-            _spread(row, wish.__getitem__, width, x)
+            target_x = {
+                p: sum(x[q] for q in neighbors[p]) / len(neighbors[p]) if neighbors.get(p) else x[p] for p in row
+            }
+            row.sort(key=target_x.__getitem__)
+            _spread(row, target_x.__getitem__, width, x)
     return x
 
 
 def _straighten(
     rows: Sequence[Sequence[int]], chains: Sequence[Chain], width: Mapping[int, float], x: dict[int, float]
 ) -> None:
-    """Every line that passes several layers in one of its places, where nothing stands there in the others."""
+    """Straighten every line that passes several layers, where one of its positions is free in all of them."""
     for chain in chains:
-        passing = [(layer, place) for layer, place in chain if place < 0]
-        for wish in [x[place] for _, place in passing]:
-            others = ((other, place) for layer, place in passing for other in rows[layer] if other != place)
-            if all(abs(x[other] - wish) >= (width[other] + BETWEEN + PASSING) / 2 for other, _ in others):
-                x.update((place, wish) for _, place in passing)
+        passing = [(layer, node) for layer, node in chain if node < 0]
+        for target_x in [x[node] for _, node in passing]:
+            others = ((other, node) for layer, node in passing for other in rows[layer] if other != node)
+            if all(abs(x[other] - target_x) >= (width[other] + NODE_GAP + LINE_WIDTH) / 2 for other, _ in others):
+                x.update((node, target_x) for _, node in passing)
                 break
 
 
-def _spread(row: Sequence[int], wish: Callable[[int], float], width: Mapping[int, float], x: dict[int, float]) -> None:
-    """Places of a layer from left to right, each where it wishes or as near as those before it leave, then evened."""
-    least, off = float("-inf"), 0.0
-    for place in row:
-        x[place] = max(wish(place), least + width[place] / 2)
-        least = x[place] + width[place] / 2 + BETWEEN
-        off += x[place] - wish(place)
-    for place in row:
-        x[place] -= off / len(row)
+def _spread(
+    row: Sequence[int], target_x: Callable[[int], float], width: Mapping[int, float], x: dict[int, float]
+) -> None:
+    """Place the nodes of a layer from left to right, each as near to its target as possible, and center the errors."""
+    minimum, error = float("-inf"), 0.0
+    for node in row:
+        x[node] = max(target_x(node), minimum + width[node] / 2)
+        minimum = x[node] + width[node] / 2 + NODE_GAP
+        error += x[node] - target_x(node)
+    for node in row:
+        x[node] -= error / len(row)
