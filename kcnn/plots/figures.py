@@ -27,13 +27,17 @@ def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
 
 
 def _describe(figure: Figure) -> str:
-    """Titles, axes and legends."""
+    """Return the titles, axes and legends of a figure as one line."""
     texts = [part.get_suptitle() for part in (figure, *figure.subfigs)]
     for axes in figure.axes:
-        across, up = axes.get_xlabel(), axes.get_ylabel()
+        x_label, y_label = axes.get_xlabel(), axes.get_ylabel()
         legend = axes.get_legend()
         names = [text.get_text() for text in legend.get_texts()] if legend else []
-        texts += [axes.get_title(), f"{up} over {across}" if across and up else across or up, ", ".join(names)]
+        texts += [
+            axes.get_title(),
+            f"{y_label} over {x_label}" if x_label and y_label else x_label or y_label,
+            ", ".join(names),
+        ]
     return "; ".join(" ".join(text.split()) for text in dict.fromkeys(texts) if text)
 
 
@@ -76,9 +80,9 @@ def plot_confusion_matrix(matrix: Any, classes: Sequence[str], title: str) -> Fi
         The figure.
     """
     matrix = np.asarray(matrix)
-    side = min(4 + 0.25 * len(classes), 14)
+    size = min(4 + 0.25 * len(classes), 14)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(side, side), layout="constrained")
+        figure = Figure(figsize=(size, size), layout="constrained")
         axes = figure.subplots()
         rates = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)

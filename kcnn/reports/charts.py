@@ -1,4 +1,4 @@
-"""Charts of a run as SVG that takes the page's colours, drawn with Matplotlib."""
+"""Charts of a run as SVG that takes the colors of the page, with Matplotlib."""
 
 import io
 import re
@@ -13,10 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from kcnn.plots.figures import STYLE, draw_interval
 from kcnn.statistics import wilson_interval
 
-INK = "#010203"  # stands for the page's own colour of text
+INK = "#010203"  # replaced by the page's text color
 BLUE, ORANGE = "#3b82c4", "#d9822b"  # legible on white and on black
 BINS = 15  # of confidence, as in arXiv:1706.04599, section 5
-LOOK: Any = {
+CHART_STYLE: Any = {
     **STYLE,
     "svg.fonttype": "none",
     "svg.hashsalt": "kcnn",
@@ -34,31 +34,31 @@ def render_curves(history: Sequence[Mapping[str, float]], best: int) -> list[str
         best: The best epoch, which is marked.
     """
     measure = "average_precision" if "average_precision" in history[0] else "accuracy"
-    return [_over_epochs(history, name, best) for name in ("loss", measure, "learning_rate", "images_per_second")]
+    return [_render_curve(history, name, best) for name in ("loss", measure, "learning_rate", "images_per_second")]
 
 
-def _over_epochs(history: Sequence[Mapping[str, float]], name: str, best: int) -> str:
-    epochs, word = [row["epoch"] for row in history], name.replace("_", " ")
+def _render_curve(history: Sequence[Mapping[str, float]], name: str, best: int) -> str:
+    epochs, label = [row["epoch"] for row in history], name.replace("_", " ")
     lines = [
-        (label, [row[key] for row in history])
-        for key, label in ((name, "training"), (f"val_{name}", "validation"))
+        (split, [row[key] for row in history])
+        for key, split in ((name, "training"), (f"val_{name}", "validation"))
         if key in history[0]
     ]
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(4.2, 2.6), layout="constrained")
         axes = figure.subplots()
-        for label, values in lines:
-            axes.plot(epochs, values, marker="o", markersize=3, label=label)
+        for split, values in lines:
+            axes.plot(epochs, values, marker="o", markersize=3, label=split)
         if len(lines) > 1:
             axes.axvline(best, color=INK, linewidth=0.8, linestyle=":")
             axes.annotate(f"best: {best}", (best, 1), xycoords=("data", "axes fraction"), fontsize=8, ha="center")
             axes.legend(frameon=False)
         else:
             axes.set_ylim(0, None)
-        axes.set(xlabel="epoch", ylabel=word)
+        axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        last = ", ".join(f"{label} {values[-1]:.3g}" for label, values in lines)
-        return to_svg(figure, f"{word.capitalize()} over {len(history)} epochs; at last {last}")
+        last = ", ".join(f"{split} {values[-1]:.3g}" for split, values in lines)
+        return to_svg(figure, f"{label.capitalize()} over {len(history)} epochs; at last {last}")
 
 
 def render_calibration(confidence: np.ndarray, correct: np.ndarray) -> tuple[str, float]:
@@ -75,19 +75,19 @@ def render_calibration(confidence: np.ndarray, correct: np.ndarray) -> tuple[str
     bins = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, BINS - 1)
     rows, error = [], 0.0
     for number in range(BINS):
-        mine = bins == number
-        count = int(mine.sum())
+        selected = bins == number
+        count = int(selected.sum())
         if count:
-            share, mean = float(correct[mine].mean()), float(confidence[mine].mean())
-            error += count / len(confidence) * abs(share - mean)
-            rows.append((mean, share, *wilson_interval(int(correct[mine].sum()), count)))
-    means, shares, lows, highs = (np.array(column) for column in zip(*rows, strict=True))
-    with matplotlib.rc_context(LOOK):
+            accuracy, mean = float(correct[selected].mean()), float(confidence[selected].mean())
+            error += count / len(confidence) * abs(accuracy - mean)
+            rows.append((mean, accuracy, *wilson_interval(int(correct[selected].sum()), count)))
+    means, accuracies, lows, highs = (np.array(column) for column in zip(*rows, strict=True))
+    with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(4, 3.4), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
-        bars = np.maximum([shares - lows, highs - shares], 0)
-        axes.errorbar(means, shares, yerr=bars, fmt="o-", markersize=4, linewidth=1, capsize=2)
+        bars = np.maximum([accuracies - lows, highs - accuracies], 0)
+        axes.errorbar(means, accuracies, yerr=bars, fmt="o-", markersize=4, linewidth=1, capsize=2)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
         return to_svg(figure, f"Calibration: expected calibration error {error:.2%}"), error
 
@@ -98,7 +98,7 @@ def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
     Args:
         results: Fields of kcnn.fine_tuning.protocols.ProtocolResult.
     """
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 0.7 + 0.45 * len(results)), layout="constrained")
         axes = figure.subplots()
         for y, result in enumerate(results):
@@ -119,12 +119,12 @@ def to_svg(figure: Figure, alt: str) -> str:
         figure: The figure.
         alt: The text for screen readers.
     """
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    svg = stream.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[A-Za-z0-9_.]+_\d+"', "", svg)  # many charts stand on one page
-    head, tail = svg.split(">", 1)
-    head = re.sub(r' (width|height)="[^"]*"', "", head)  # the page says how wide
-    return f'{head} role="img" aria-label="{alt}">{tail}'
+    svg = re.sub(r' id="[A-Za-z0-9_.]+_\d+"', "", svg)  # a page has many charts, and ids must be unique
+    tag, content = svg.split(">", 1)
+    tag = re.sub(r' (width|height)="[^"]*"', "", tag)  # the page sets the width
+    return f'{tag} role="img" aria-label="{alt}">{content}'

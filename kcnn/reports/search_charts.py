@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from kcnn.graph.formatting import format_count, format_value
-from kcnn.reports.charts import BLUE, INK, LOOK, ORANGE, to_svg
+from kcnn.reports.charts import BLUE, CHART_STYLE, INK, ORANGE, to_svg
 from kcnn.search.importance import Importance
 from kcnn.search.journal import STATUSES, Trial
 from kcnn.search.space import Choice, Range
@@ -30,10 +30,10 @@ def render_scores(trials: Sequence[Trial]) -> str:
         trials: Trials by number; those without a score are left out.
     """
     scored = [trial for trial in trials if trial.score is not None]
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
-        _scatter(axes, scored, [trial.number for trial in scored], COLORS)
+        _plot_trials(axes, scored, [trial.number for trial in scored], COLORS)
         best = np.maximum.accumulate([trial.score or 0.0 for trial in scored] or [0.0])
         axes.step([trial.number for trial in scored], best[: len(scored)], where="post", color=INK, linewidth=1)
         axes.set(xlabel="trial", ylabel="score of the last epoch")
@@ -49,7 +49,7 @@ def render_learning_curves(trials: Sequence[Trial]) -> str:
         trials: Trials by number.
     """
     trained = [trial for trial in trials if trial.scores]
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
         for trial in trained:
@@ -76,17 +76,17 @@ def render_importances(importances: Sequence[Importance]) -> str:
     Args:
         importances: The highest first.
     """
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 0.8 + 0.32 * len(importances)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.8, linestyle=":")
-        for y, one in enumerate(importances):
-            color = ORANGE if one.significant else COLORS["pruned"]
-            axes.plot([one.low, one.high], [y, y], color=color, linewidth=2)
-            axes.plot(one.importance, y, "o", color=color)
-        axes.set_yticks(range(len(importances)), [one.name for one in importances])
+        for y, row in enumerate(importances):
+            color = ORANGE if row.significant else COLORS["pruned"]
+            axes.plot([row.low, row.high], [y, y], color=color, linewidth=2)
+            axes.plot(row.importance, y, "o", color=color)
+        axes.set_yticks(range(len(importances)), [row.name for row in importances])
         axes.set(xlabel="out-of-sample R² that the choice adds", ylim=(len(importances) - 0.4, -0.6))
-        text = ", ".join(f"{one.name} {one.importance:.3f} (p = {one.p_value:.2g})" for one in importances)
+        text = ", ".join(f"{row.name} {row.importance:.3f} (p = {row.p_value:.2g})" for row in importances)
         return to_svg(figure, escape(f"Importance of choices with 95 % intervals: {text}"))
 
 
@@ -101,7 +101,7 @@ def render_pareto_front(trials: Sequence[Trial], cost: str, label: str) -> str:
     epochs = max((trial.epochs for trial in trials), default=0)
     complete = [trial for trial in trials if trial.score is not None and trial.epochs == epochs]
     front = find_pareto_front(complete, cost)
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
         costs = [getattr(trial, cost) for trial in front]
@@ -145,17 +145,17 @@ def render_parallel_coordinates(trials: Sequence[Trial], choices: Sequence[Choic
         choices: The choices that have an axis, at most MAX_AXES of them.
     """
     scored = sorted((t for t in trials if t.score is not None), key=lambda t: t.score or 0)
-    shown = [choice for choice in choices if any(choice.name in trial.values for trial in scored)][:MAX_AXES]
+    selected = [choice for choice in choices if any(choice.name in trial.values for trial in scored)][:MAX_AXES]
     scores = [trial.score or 0.0 for trial in scored]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     rank = {trial.number: (trial.score or 0.0) - low for trial in scored}
-    axes = [_scale_choice(choice) for choice in shown]
+    axes = [_scale_choice(choice) for choice in selected]
     axes.append((lambda trial: rank[trial.number] / (high - low or 1), {0.0: f"{low:.4g}", 1.0: f"{high:.4g}"}))
-    names = [*(choice.name for choice in shown), "score"]
+    names = [*(choice.name for choice in selected), "score"]
     lines = []
     for trial in scored:
         heights = [position(trial) for position, _ in axes]
-        points = " ".join(f"{_x(n)},{_y(height):.1f}" for n, height in enumerate(heights))
+        points = " ".join(f"{_to_x(n)},{_to_y(height):.1f}" for n, height in enumerate(heights))
         color = matplotlib.colors.to_hex(SCALE(rank[trial.number] / (high - low or 1)))
         data = " ".join(f"{height:.4f}" for height in heights)
         title = escape(_describe(trial))
@@ -165,16 +165,17 @@ def render_parallel_coordinates(trials: Sequence[Trial], choices: Sequence[Choic
     marks = []
     for n, (name, (_, ticks)) in enumerate(zip(names, axes, strict=True)):
         texts = "".join(
-            f'<text x="{_x(n) + 6}" y="{_y(height) + 4:.1f}">{escape(text)}</text>' for height, text in ticks.items()
+            f'<text x="{_to_x(n) + 6}" y="{_to_y(height) + 4:.1f}">{escape(text)}</text>'
+            for height, text in ticks.items()
         )
         marks.append(
-            f'<line x1="{_x(n)}" x2="{_x(n)}" y1="{TOP}" y2="{BOTTOM}"/>'
-            f'<text class="name" transform="translate({_x(n)} {TOP - 12}) rotate(-24)">{escape(name)}</text>{texts}'
-            f'<rect class="brush" x="{_x(n) - 8}" width="16" y="0" height="0"/>'
-            f'<rect class="axis" data-axis="{n}" x="{_x(n) - 14}" width="28" y="{TOP - 8}" '
+            f'<line x1="{_to_x(n)}" x2="{_to_x(n)}" y1="{TOP}" y2="{BOTTOM}"/>'
+            f'<text class="name" transform="translate({_to_x(n)} {TOP - 12}) rotate(-24)">{escape(name)}</text>{texts}'
+            f'<rect class="brush" x="{_to_x(n) - 8}" width="16" y="0" height="0"/>'
+            f'<rect class="axis" data-axis="{n}" x="{_to_x(n) - 14}" width="28" y="{TOP - 8}" '
             f'height="{BOTTOM - TOP + 16}"/>'
         )
-    width = _x(len(axes) - 1) + 130
+    width = _to_x(len(axes) - 1) + 130
     alt = f"Parallel coordinates of {len(scored)} trials over {', '.join(names)}"
     return (
         f'<svg class="parallel" viewBox="0 0 {width} {BOTTOM + 20}" width="{width}" data-top="{TOP}" '
@@ -182,16 +183,16 @@ def render_parallel_coordinates(trials: Sequence[Trial], choices: Sequence[Choic
     )
 
 
-def _x(axis: int) -> int:
+def _to_x(axis: int) -> int:
     return 30 + GAP * axis
 
 
-def _y(height: float) -> float:
+def _to_y(height: float) -> float:
     return BOTTOM - (BOTTOM - TOP) * height
 
 
 def _scale_choice(choice: Choice) -> tuple[Any, dict[float, str]]:
-    """A function of the height of a trial on the axis of a choice, from 0 to 1, and its ticks."""
+    """Return a function of the height of a trial on the axis of a choice, from 0 to 1, and its ticks."""
     values = choice.values
     if isinstance(values, Range):
         scale = np.log if values.log else float
@@ -211,8 +212,8 @@ def _scale_choice(choice: Choice) -> tuple[Any, dict[float, str]]:
     return position_of_value, {height: text for text, height in heights.items()}
 
 
-def _scatter(axes: Any, trials: Sequence[Trial], x: Sequence[float], colors: Mapping[str, str]) -> None:
-    """A point for each trial, with an id by which it gets its tooltip."""
+def _plot_trials(axes: Any, trials: Sequence[Trial], x: Sequence[float], colors: Mapping[str, str]) -> None:
+    """Plot a point for each trial, with an id by which it gets its tooltip."""
     for trial, value in zip(trials, x, strict=True):
         (point,) = axes.plot(value, trial.score, "o", color=colors[trial.status], markersize=5)
         point.set_gid(f"trial-{trial.number}")

@@ -16,7 +16,16 @@ from kcnn.search.journal import STATUSES, Journal, Trial
 from kcnn.search.result import MAX_ROWS, find_best_trial, rank_trials, read_final, read_request
 from kcnn.search.space import Choice, Space, analyze_feasibility
 
-ATTRIBUTES = ("filters", "units", "kernel", "stride", "padding", "mode", "function", "rate")  # of ops, to be shown
+ATTRIBUTES = (
+    "filters",
+    "units",
+    "kernel",
+    "stride",
+    "padding",
+    "mode",
+    "function",
+    "rate",
+)  # of ops, in the comparison of layers
 
 
 def write_search_report(folder: str | Path, to: str | Path | None = None) -> Path:
@@ -70,10 +79,9 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
 
 
 def _rank_choices(space: Space, importances: Sequence[Any]) -> list[Choice]:
-    """The choices, the most important first."""
-    order = [one.name for one in importances]
-    ranked = {name: number for number, name in enumerate(order)}
-    return sorted(space.all_choices, key=lambda choice: ranked.get(choice.name, len(order)))
+    """Return the choices, the most important first."""
+    rank = {importance.name: number for number, importance in enumerate(importances)}
+    return sorted(space.all_choices, key=lambda choice: rank.get(choice.name, len(rank)))
 
 
 def _format_values(trial: Trial, choices: Sequence[Choice]) -> list[str]:
@@ -81,19 +89,19 @@ def _format_values(trial: Trial, choices: Sequence[Choice]) -> list[str]:
 
 
 def _compare(space: Space, best: Trial) -> Mapping[str, Any] | None:
-    """The default and the best network layer by layer; None where the default one does not fit."""
+    """Compare the default and the best network layer by layer; None where the default one does not fit."""
     try:
         default = space.base
     except ValueError:
         return None
     graph = space.candidate(best.values).graph
-    before, after = ({row.name: row for row in summary(one) if row.op is not None} for one in (default, graph))
+    before, after = ({row.name: row for row in summary(network) if row.op is not None} for network in (default, graph))
     names = [*before, *(name for name in after if name not in before)]
     rows = [(name, _format_layer(before.get(name)), _format_layer(after.get(name))) for name in names]
     return {
         "diff": str(diff(default, graph)),
         "rows": [(*row, row[1] != row[2]) for row in rows],
-        "totals": [_format_totals(one) for one in (default, graph)],
+        "totals": [_format_totals(network) for network in (default, graph)],
     }
 
 

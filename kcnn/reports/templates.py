@@ -1,4 +1,4 @@
-"""The templates of pages, and what they say of figures."""
+"""The templates of pages, and images embedded in them."""
 
 import base64
 from pathlib import Path
@@ -9,17 +9,17 @@ import jinja2
 import kcnn
 
 
-def render(name: str, **words: Any) -> str:
-    """A page by the name of its template."""
-    found = jinja2.Environment(
+def render(name: str, **values: Any) -> str:
+    """Render a page by the name of its template."""
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters["percent"] = lambda value: "" if value is None else f"{100 * value:.2f} %"
-    found.filters["count"] = lambda value: f"{value:,}"
-    found.filters["points"] = lambda value: f"{value:+.2f}"
-    return found.get_template(name).render(version=kcnn.__version__, **words)
+    environment.filters["percent"] = lambda value: "" if value is None else f"{100 * value:.2f} %"
+    environment.filters["count"] = lambda value: f"{value:,}"
+    environment.filters["points"] = lambda value: f"{value:+.2f}"
+    return environment.get_template(name).render(version=kcnn.__version__, **values)
 
 
-def embed_png(picture: bytes, kind: str) -> str:
-    """A picture as an address that asks for nothing."""
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+def embed_png(image: bytes, kind: str) -> str:
+    """Return an image as a data URL, which loads nothing."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
