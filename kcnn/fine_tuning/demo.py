@@ -10,7 +10,7 @@ from kcnn.data.sources import find_source
 
 SHAPE = (32, 32, 1)
 NETWORK = ModelSpec(network="convnet", options={"activation": "relu"}, input_shape=SHAPE, weights="demo")
-TRAIN_IMAGES, VALIDATION_IMAGES = 20, 10  # of each class
+TRAIN_IMAGES, VALIDATION_IMAGES = 20, 10  # per class
 
 
 def load_demo_data(seed: int, images: int = TRAIN_IMAGES) -> ImageDataset:
@@ -18,7 +18,7 @@ def load_demo_data(seed: int, images: int = TRAIN_IMAGES) -> ImageDataset:
 
     Args:
         seed: Draws the images.
-        images: Of each class to train on; 10 more are for validation, and the rest is the test split.
+        images: Training images per class; 10 more are for validation, and the rest is the test split.
 
     Returns:
         Images of 32x32 pixels, in batches of 16.
@@ -40,4 +40,4 @@ def load_demo_data(seed: int, images: int = TRAIN_IMAGES) -> ImageDataset:
         batch_size=16,
         seed=seed,
     )
-    return replace(data, name=f"digits:5-9, {images} of each")
+    return replace(data, name=f"digits:5-9, {images} images per class")

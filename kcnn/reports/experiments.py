@@ -1,4 +1,4 @@
-"""The page of a folder with several runs, such as an experiment leaves: pictures, numbers, runs."""
+"""The page of a folder with several runs, such as that of an experiment: figures, results, runs."""
 
 import json
 import re
@@ -11,43 +11,47 @@ from PIL import Image
 
 from kcnn.atomic_io import write_text
 from kcnn.reports.significance import RunRow, read_run
-from kcnn.reports.templates import embed_png, render
+from kcnn.reports.templates import embed_image_bytes, render
 from kcnn.training import run_directory
 
 EXPERIMENT = "experiment.json"
 ROWS = 100  # of a table, at most
-FEW = 10  # numbers of one cell
+MAX_NUMBERS = 10  # of a cell
 
 
 def save_experiment(folder: Path, text: str) -> None:
-    """Leave beside what an experiment came to what it asked, by what command and on what."""
-    told = {"text": text.strip(), "command": run_directory.command_line(), "versions": run_directory.library_versions()}
-    write_text(folder / EXPERIMENT, json.dumps(told, indent=1))
+    """Write the text of an experiment, its command and the versions of its libraries into its folder."""
+    metadata = {
+        "text": text.strip(),
+        "command": run_directory.command_line(),
+        "versions": run_directory.library_versions(),
+    }
+    write_text(folder / EXPERIMENT, json.dumps(metadata, indent=1))
 
 
 def write_page(folder: Path) -> str:
-    """FileNotFoundError where the folder holds neither a finished run nor an experiment."""
-    told = _note(folder / EXPERIMENT)
-    sides = find_runs(folder)
-    if not told and not sides:
+    """Return the page. FileNotFoundError: the folder holds neither a finished run nor an experiment."""
+    metadata = _read_metadata(folder / EXPERIMENT)
+    runs = find_runs(folder)
+    if not metadata and not runs:
         raise FileNotFoundError(f"{folder} holds no finished run, and none of its folders does")
-    head, _, text = told.get("text", "").partition("\n\n")
-    question, rest = _split(" ".join(head.split()))
+    head, _, text = metadata.get("text", "").partition("\n\n")
+    title, lead = _split_head(" ".join(head.split()))
     return render(
         "several.html",
-        title=question or folder.resolve().name,
-        lead=rest,
+        title=title or folder.resolve().name,
+        lead=lead,
         text=text,
         images=[embed_image(path) for path in sorted(folder.glob("*.png"))],
-        tables=[table for path in _numbers(folder) for table in _tables(_read(path), path.stem)],
-        runs=list_rows(sides, folder),
-        command=told.get("command"),
-        versions=told.get("versions", {}),
+        tables=[table for path in _list_results(folder) for table in _make_tables(_read_json(path), path.stem)],
+        runs=list_rows(runs, folder),
+        command=metadata.get("command"),
+        versions=metadata.get("versions", {}),
     )
 
 
 def find_runs(folder: Path) -> list[RunRow]:
-    """The finished runs below a folder, by path."""
+    """Return the finished runs below a folder, by path."""
     return [
         read_run(path.parent)
         for path in sorted(folder.rglob(run_directory.METRICS))
@@ -55,97 +59,99 @@ def find_runs(folder: Path) -> list[RunRow]:
     ]
 
 
-def list_rows(sides: list[RunRow], folder: Path) -> list[dict[str, Any]]:
-    """Runs as rows of a table, each with its own page where there is one."""
+def list_rows(runs: list[RunRow], folder: Path) -> list[dict[str, Any]]:
+    """Return runs as rows of a table, each with a link to its page if it has one."""
     rows = []
-    for one in sides:
-        own = Path(one.folder).relative_to(folder)
-        there = (folder / own / "report.html").exists()
-        link = quote(f"{own.as_posix()}/report.html") if there else ""
-        rows.append({"name": own.as_posix(), "link": link, "side": one})
+    for run in runs:
+        path = Path(run.folder).relative_to(folder)
+        has_page = (folder / path / "report.html").exists()
+        link = quote(f"{path.as_posix()}/report.html") if has_page else ""
+        rows.append({"name": path.as_posix(), "link": link, "run": run})
     return rows
 
 
 def embed_image(path: Path) -> dict[str, str]:
-    """A picture with the words that its file says of it. ValueError where it is damaged."""
+    """Return a figure as a data URL with its description. ValueError: the file is damaged."""
     try:
-        with Image.open(path) as opened:
-            opened.load()
-            said = opened.info.get("Description", path.stem.replace("_", " "))
+        with Image.open(path) as image:
+            image.load()
+            description = image.info.get("Description", path.stem.replace("_", " "))
     except (OSError, SyntaxError) as error:  # Pillow's, of a PNG
         raise ValueError(f"{path} is damaged ({error}); make it again, or remove it") from None
-    return {"source": embed_png(path.read_bytes(), "png"), "text": said}
+    return {"source": embed_image_bytes(path.read_bytes(), "png"), "text": description}
 
 
-def _split(head: str) -> tuple[str, str]:
-    """A question, or what else a first sentence begins with, and the rest of it."""
+def _split_head(head: str) -> tuple[str, str]:
+    """The first sentence, or its beginning up to a colon, and the rest."""
     match = re.match(r"(.+?)([?.:])(?:\s+|$)(.*)", head)
     if not match:
         return head, ""
-    name, mark, rest = match.groups()
-    return name + "?" * (mark == "?"), rest[:1].upper() + rest[1:]
+    title, mark, rest = match.groups()
+    return title + "?" * (mark == "?"), rest[:1].upper() + rest[1:]
 
 
-def _numbers(folder: Path) -> list[Path]:
-    of_a_run = {run_directory.CONFIG, run_directory.METRICS} if run_directory.read_config(folder) else set()
-    return [path for path in sorted(folder.glob("*.json")) if path.name not in {EXPERIMENT, *of_a_run}]
+def _list_results(folder: Path) -> list[Path]:
+    run_files = {run_directory.CONFIG, run_directory.METRICS} if run_directory.read_config(folder) else set()
+    return [path for path in sorted(folder.glob("*.json")) if path.name not in {EXPERIMENT, *run_files}]
 
 
-def _note(path: Path) -> dict[str, Any]:
-    """What `noted` has left; nothing where there is none. ValueError where it is damaged."""
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """What `save_experiment` wrote; empty if it wrote nothing. ValueError: the file is damaged."""
     if not path.exists():
         return {}
-    told, kinds = _read(path), {"text": str, "command": str, "versions": dict}
-    if not isinstance(told, dict) or any(type(told.get(name)) is not kind for name, kind in kinds.items()):
+    metadata, types = _read_json(path), {"text": str, "command": str, "versions": dict}
+    if not isinstance(metadata, dict) or any(
+        type(metadata.get(key)) is not expected for key, expected in types.items()
+    ):
         raise ValueError(f"{path} is damaged; run the experiment again, or remove it")
-    return told
+    return metadata
 
 
-def _read(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); run the experiment again, or remove it") from None
 
 
-def _tables(told: Any, title: str, above: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
-    """Tables of what is one in JSON, records by name or in a list; lists of lists and long ones are left out."""
-    values = list(told.values()) if isinstance(told, Mapping) else told if isinstance(told, list) else []
-    whole = bool(values) and all(isinstance(value, Mapping) for value in values)
-    if not whole or (isinstance(told, Mapping) and not _alike(values)):
-        for name, value in told.items() if isinstance(told, Mapping) else ():
-            yield from _tables(value, name, (*above, name))
+def _make_tables(results: Any, title: str, keys: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """Tables of the records in JSON, by name or in a list; lists of lists and long lists are left out."""
+    values = list(results.values()) if isinstance(results, Mapping) else results if isinstance(results, list) else []
+    are_records = bool(values) and all(isinstance(value, Mapping) for value in values)
+    if not are_records or (isinstance(results, Mapping) and not _are_alike(values)):
+        for name, value in results.items() if isinstance(results, Mapping) else ():
+            yield from _make_tables(value, name, (*keys, name))
         return
-    rows = [dict(_cells(value, "")) for value in values]
+    rows = [dict(_format_cells(value, "")) for value in values]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if columns:
         yield {
-            "title": ", ".join(above or [title]).replace("_", " "),
+            "title": ", ".join(keys or [title]).replace("_", " "),
             "columns": columns,
-            "names": list(told)[:ROWS] if isinstance(told, Mapping) else [],
+            "names": list(results)[:ROWS] if isinstance(results, Mapping) else [],
             "rows": [[row.get(name, "") for name in columns] for row in rows[:ROWS]],
-            "left": len(rows) - ROWS,
+            "omitted": len(rows) - ROWS,
         }
 
 
-def _alike(values: list[Mapping[str, Any]]) -> bool:
+def _are_alike(values: list[Mapping[str, Any]]) -> bool:
     """Whether mappings are rows of one table: they share a field, or none holds mappings alone."""
     shared = len(values) > 1 and bool(set.intersection(*map(set, values)))
     return shared or not any(value and all(isinstance(one, Mapping) for one in value.values()) for value in values)
 
 
-def _cells(row: Mapping[str, Any], before: str) -> Iterator[tuple[str, str]]:
+def _format_cells(row: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for name, value in row.items():
-        words = f"{before} {name}".strip().replace("_", " ")
+        column = f"{prefix} {name}".strip().replace("_", " ")
         if isinstance(value, Mapping):
-            yield from _cells(value, words)
+            yield from _format_cells(value, column)
         elif not isinstance(value, list):
-            yield words, _spoken(value)
-        elif value and len(value) <= FEW and all(isinstance(one, int | float) for one in value):
-            yield words, "  ".join(map(_spoken, value))
+            yield column, _format_value(value)
+        elif value and len(value) <= MAX_NUMBERS and all(isinstance(number, int | float) for number in value):
+            yield column, "  ".join(map(_format_value, value))
 
 
-def _spoken(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

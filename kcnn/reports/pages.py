@@ -1,4 +1,4 @@
-"""One run, or what a transfer's runs came to, as one self-contained page of HTML from what its folder holds."""
+"""The report of a run, or of a comparison of protocols: one self-contained HTML file."""
 
 import io
 import json
@@ -16,32 +16,40 @@ from kcnn.atomic_io import write_text
 from kcnn.plots.figures import save_figure
 from kcnn.plots.network.folding import fold_blocks
 from kcnn.reports import charts, experiments
-from kcnn.reports.templates import embed_png, render
+from kcnn.reports.templates import embed_image_bytes, render
 from kcnn.statistics import wilson_interval
 from kcnn.training import evidence, run_directory
 from kcnn.training.evidence import TestEvidence
 
 PAGE = "report.html"
 TRANSFER = "transfer.json"
-ROOM = 40  # classes of which a confusion matrix is shown
+MAX_CLASSES = 40  # of a confusion matrix on the page
 
 
 def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
-    """Write the page of a finished run, a transfer, an experiment or a folder of runs; into it, or to a file.
+    """Write the report of a finished run, a comparison of protocols, an experiment or a folder of runs.
 
-    FileNotFoundError where the folder holds no finished run; ValueError where a file of it is damaged, or `to` is a
-    folder.
+    Args:
+        folder: The folder.
+        to: The file; report.html in the folder where it is None.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError: The folder holds no finished run.
+        ValueError: A file of the folder is damaged, or `to` is a folder.
     """
-    where = Path(folder)
-    target = Path(to) if to else where / PAGE
+    root = Path(folder)
+    target = Path(to) if to else root / PAGE
     if target.is_dir():
         raise ValueError(f"{target} is a folder; the page is a file, such as {target / PAGE}")
-    if (where / TRANSFER).exists():
-        page = _transfer(where)
-    elif (where / run_directory.METRICS).exists() and not (where / experiments.EXPERIMENT).exists():
-        page = _run(where)
+    if (root / TRANSFER).exists():
+        page = _render_comparison(root)
+    elif (root / run_directory.METRICS).exists() and not (root / experiments.EXPERIMENT).exists():
+        page = _render_run(root)
     else:
-        page = experiments.write_page(where)
+        page = experiments.write_page(root)
     write_text(target, page)
     return target
 
@@ -73,48 +81,48 @@ def write_experiment_report(
     return write_report(root)
 
 
-def _run(where: Path, **words: Any) -> str:
-    metrics, rows, held = (
-        run_directory.read_metrics(where),
-        run_directory.read_history(where),
-        evidence.read_evidence(where),
+def _render_run(root: Path, **values: Any) -> str:
+    metrics, history, tested = (
+        run_directory.read_metrics(root),
+        run_directory.read_history(root),
+        evidence.read_evidence(root),
     )
-    if not rows:
-        raise ValueError(f"{where / run_directory.HISTORY} is gone, or has no epoch; train again")
+    if not history:
+        raise ValueError(f"{root / run_directory.HISTORY} is gone, or has no epoch; train again")
     classes = list(metrics["per_class"])
-    matrix = _matrix(metrics, classes)
-    told = {
+    matrix = _compute_matrix(metrics, classes)
+    defaults = {
         "title": f"{metrics['request']['spec']['network']} on {metrics['request']['data']}",
         "metrics": metrics,
         "request": metrics["request"],
-        "accuracy": _share(metrics["correct"], metrics["test_images"]),
+        "accuracy": _estimate_share(metrics["correct"], metrics["test_images"]),
         "classes": classes,
-        "per_class": _per_class(metrics),
+        "per_class": _list_classes(metrics),
         "matrix": matrix,
-        "curves": charts.render_curves(rows, metrics["best_epoch"]),
-        "calibration": _calibration(metrics, held),
-        "shown": [_picture(one, classes) for one in held.samples] if held and matrix else [],
-        "mistakes": _mistakes(held, classes) if held else [],
-        **_drawing(metrics["request"], classes),
-        "maps": _maps(where, held) if held else [],
+        "curves": charts.render_curves(history, metrics["best_epoch"]),
+        "calibration": _render_calibration(metrics, tested),
+        "samples": [_embed_sample(sample, classes) for sample in tested.samples] if tested and matrix else [],
+        "mistakes": _select_mistakes(tested, classes) if tested else [],
+        **_draw_network(metrics["request"], classes),
+        "maps": _render_grad_cam(root, tested) if tested else [],
         "command": metrics["command"],
         "versions": metrics["versions"],
     }
-    return render("page.html", **{**told, **words})
+    return render("page.html", **{**defaults, **values})
 
 
-def _transfer(where: Path) -> str:
+def _render_comparison(root: Path) -> str:
     """The page of the best run of a comparison of protocols, with their results above it."""
-    path = where / TRANSFER
+    path = root / TRANSFER
     try:
         comparison = json.loads(path.read_text(encoding="utf-8"))
-        best, seeds = where / comparison["best"], len(comparison["seeds"])
+        best, seeds = root / comparison["best"], len(comparison["seeds"])
         protocols, differences = comparison["results"], comparison["differences"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged, or of an older version of kcnn; run kcnn transfer again") from None
     request = run_directory.read_metrics(best)["request"]
-    grad_cam = where / "grad_cam.png"
-    return _run(
+    grad_cam = root / "grad_cam.png"
+    return _render_run(
         best,
         title=f"{request['spec']['network']} fine-tuned on {request['data']}",
         protocols=protocols,
@@ -123,17 +131,17 @@ def _transfer(where: Path) -> str:
         best=comparison["best"],
         chart=charts.render_protocols(protocols),
         grad_cam=experiments.embed_image(grad_cam) if grad_cam.exists() else None,
-        runs=experiments.list_rows(experiments.find_runs(where), where),
+        runs=experiments.list_rows(experiments.find_runs(root), root),
     )
 
 
-def _share(count: int, of: int) -> dict[str, float]:
-    low, high = wilson_interval(count, of)
-    return {"share": count / of, "low": low, "high": high}
+def _estimate_share(count: int, total: int) -> dict[str, float]:
+    low, high = wilson_interval(count, total)
+    return {"share": count / total, "low": low, "high": high}
 
 
-def _per_class(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each class, the share of its pictures that were found with its 95 % interval."""
+def _list_classes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each class, with the 95 % interval of its recall."""
     rows = []
     for name, row in metrics["per_class"].items():
         low, high = (
@@ -143,68 +151,69 @@ def _per_class(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _matrix(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """Counts and rates of true (rows) against said (columns); nothing where there are too many classes to read."""
+def _compute_matrix(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """Counts and rates of true (rows) and predicted classes (columns); empty if there are too many classes to read."""
     counts = metrics.get("confusion")
-    if not counts or len(classes) > ROOM:
+    if not counts or len(classes) > MAX_CLASSES:
         return []
     return [[{"count": n, "rate": n / max(1, sum(row))} for n in row] for row in counts]
 
 
-def _calibration(metrics: Mapping[str, Any], held: TestEvidence | None) -> dict[str, Any] | None:
-    if held is None or "confusion" not in metrics:
+def _render_calibration(metrics: Mapping[str, Any], tested: TestEvidence | None) -> dict[str, Any] | None:
+    if tested is None or "confusion" not in metrics:
         return None
-    found = statistics.to_probabilities(held.logits, {})
-    chart, error = charts.render_calibration(found.max(axis=-1), found.argmax(axis=-1) == held.truth)
+    probabilities = statistics.to_probabilities(tested.logits, {})
+    is_correct = probabilities.argmax(axis=-1) == tested.truth
+    chart, error = charts.render_calibration(probabilities.max(axis=-1), is_correct)
     return {"chart": chart, "error": error}
 
 
-def _picture(one: evidence.ImageSample, classes: Sequence[str]) -> dict[str, Any]:
-    single = one.truth >= 0
+def _embed_sample(sample: evidence.ImageSample, classes: Sequence[str]) -> dict[str, Any]:
+    single_label = sample.truth >= 0
     return {
-        "source": embed_png(one.jpeg, "jpeg"),
-        "index": one.index,
-        "truth": one.truth,
-        "predicted": one.predicted if single else -1,
-        "correct": one.correct,
-        "confidence": one.confidence,
-        "text": f"predicted {classes[one.predicted]} ({one.confidence:.0%}), true {classes[one.truth]}"
-        if single
+        "source": embed_image_bytes(sample.jpeg, "jpeg"),
+        "index": sample.index,
+        "truth": sample.truth,
+        "predicted": sample.predicted if single_label else -1,
+        "correct": sample.correct,
+        "confidence": sample.confidence,
+        "text": f"predicted {classes[sample.predicted]} ({sample.confidence:.0%}), true {classes[sample.truth]}"
+        if single_label
         else "",
     }
 
 
-def _mistakes(held: TestEvidence, classes: Sequence[str]) -> list[dict[str, Any]]:
+def _select_mistakes(tested: TestEvidence, classes: Sequence[str]) -> list[dict[str, Any]]:
     """The most confident errors."""
-    wrong = sorted((one for one in held.samples if not one.correct), key=lambda one: -one.confidence)
-    return [_picture(one, classes) for one in wrong[: evidence.MAX_MISTAKES]]
+    wrong = sorted((s for s in tested.samples if not s.correct), key=lambda s: -s.confidence)
+    return [_embed_sample(sample, classes) for sample in wrong[: evidence.MAX_MISTAKES]]
 
 
-def _drawing(request: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """The network as it was trained, drawn; why not, where its plugin is not here any more."""
+def _draw_network(request: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """The figure of the network as it was trained; the reason, if its plugin is not installed any more."""
     try:
         spec = kcnn.ModelSpec.from_json({k: v for k, v in request["spec"].items() if k not in ("aux", "weights")})
-        drawing = replace(spec, input_shape=request["input_shape"], classes=len(classes)).trace()
+        graph = replace(spec, input_shape=request["input_shape"], classes=len(classes)).trace()
     except (ValueError, ImportError) as error:
-        return {"undrawn": str(error)}
-    return {"drawing": fold_blocks(drawing)}
+        return {"no_drawing": str(error)}
+    return {"drawing": fold_blocks(graph)}
 
 
-def _maps(where: Path, held: TestEvidence) -> list[str]:
+def _render_grad_cam(root: Path, tested: TestEvidence) -> list[str]:
     """Grad-CAM of the most confident errors, over the images."""
-    if not len(held.mistakes):
+    if not len(tested.mistakes):
         return []
     from matplotlib import colormaps
     from PIL import Image
 
     from kcnn.explain import grad_cam
 
-    model = kcnn.load_model(where / "model.keras")
-    found = []
-    for pixels, heat in zip(held.mistakes, grad_cam(model, held.mistakes.astype("float32")), strict=True):
+    model = kcnn.load_model(root / "model.keras")
+    maps = []
+    for pixels, heat in zip(tested.mistakes, grad_cam(model, tested.mistakes.astype("float32")), strict=True):
         base = pixels if pixels.shape[-1] == 3 else np.repeat(pixels.mean(axis=-1, keepdims=True), 3, axis=-1)
-        glow = 255 * colormaps["jet"](heat)[..., :3]
-        text = io.BytesIO()
-        Image.fromarray((0.55 * base + 0.45 * glow).clip(0, 255).astype("uint8")).resize((96, 96)).save(text, "JPEG")
-        found.append(embed_png(text.getvalue(), "jpeg"))
-    return found
+        colors = 255 * colormaps["jet"](heat)[..., :3]
+        jpeg = io.BytesIO()
+        Image.fromarray((0.55 * base + 0.45 * colors).clip(0, 255).astype("uint8")).resize((96, 96)).save(jpeg, "JPEG")
+        maps.append(embed_image_bytes(jpeg.getvalue(), "jpeg"))
+    return maps

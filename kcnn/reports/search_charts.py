@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from kcnn.graph.formatting import format_count, format_value
+from kcnn.plots.figures import draw_interval
 from kcnn.reports.charts import BLUE, CHART_STYLE, INK, ORANGE, to_svg
 from kcnn.search.importance import Importance
 from kcnn.search.journal import STATUSES, Trial
@@ -82,8 +83,7 @@ def render_importances(importances: Sequence[Importance]) -> str:
         axes.axvline(0, color=INK, linewidth=0.8, linestyle=":")
         for y, row in enumerate(importances):
             color = ORANGE if row.significant else COLORS["pruned"]
-            axes.plot([row.low, row.high], [y, y], color=color, linewidth=2)
-            axes.plot(row.importance, y, "o", color=color)
+            draw_interval(axes, y, row.importance, (row.low, row.high), color)
         axes.set_yticks(range(len(importances)), [row.name for row in importances])
         axes.set(xlabel="out-of-sample R² that the choice adds", ylim=(len(importances) - 0.4, -0.6))
         text = ", ".join(f"{row.name} {row.importance:.3f} (p = {row.p_value:.2g})" for row in importances)

@@ -20,6 +20,11 @@ def render(name: str, **values: Any) -> str:
     return environment.get_template(name).render(version=kcnn.__version__, **values)
 
 
-def embed_png(image: bytes, kind: str) -> str:
-    """Return an image as a data URL, which loads nothing."""
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+def embed_image_bytes(encoded: bytes, kind: str) -> str:
+    """Return an encoded image as a data URL, which loads nothing.
+
+    Args:
+        encoded: The file's bytes.
+        kind: Its format, "png" or "jpeg".
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"

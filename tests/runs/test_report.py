@@ -154,7 +154,7 @@ def test_write_report_of_several_runs_quotes_folder_names_in_links(run, tmp_path
 
 
 def test_write_report_without_a_confusion_matrix_leaves_its_images_out(run, page, tmp_path, monkeypatch):
-    monkeypatch.setattr("kcnn.reports.pages.ROOM", 9)
+    monkeypatch.setattr("kcnn.reports.pages.MAX_CLASSES", 9)
     without = write_report(run, tmp_path / "page.html").read_text()
     assert "Confusion matrix" not in without
     assert len(without) < len(page.read_text()) / 2

@@ -233,7 +233,7 @@ def test_cli_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
     assert all((tmp_path / path).exists() for path in (printed["exported"], *printed["plots"]))
     assert (out / "transfer.csv").exists()
     page = (tmp_path / printed["report"]).read_text()
-    assert "convnet fine-tuned on digits:5-9, 20 of each" in page
+    assert "convnet fine-tuned on digits:5-9, 20 images per class" in page
     for text in ("Results", "Grad-CAM", "Confusion matrix", "seed-0/from-scratch"):
         assert text in page
     for result in printed["results"]:
