@@ -86,7 +86,7 @@ def limit_images(dataset: Any, per_class: int, most: int) -> Any:
     small = dataset.subset(train=per_class * len(dataset.classes))
     split = small.splits["train"]
     repeated = split.take(np.resize(np.arange(len(split)), most * len(dataset.classes)))
-    name = f"{dataset.name.removesuffix(f', {most} of each')}, {per_class} of each"
+    name = f"{dataset.name.removesuffix(f', {most} images per class')}, {per_class} images per class"
     return dataclasses.replace(small, name=name, splits={**small.splits, "train": repeated})
 
 
