@@ -294,17 +294,23 @@ def classification_report(
         metadata: Of the model.
 
     Returns:
-        "per_class" by name, and "confusion" (true, predicted). For several labels per image, instead of confusion,
-        average precision and threshold of each class, and "mean_average_precision" over the classes with images.
+        "per_class" by name, and "confusion" (true, predicted). What is not defined is None: precision of a class that
+        was never predicted, recall and F1 of a class without images. For several labels per image, instead of
+        confusion, average precision and threshold of each class, and "mean_average_precision" over the classes with
+        images.
     """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 
     indices = range(len(classes))
-    metrics = precision_recall_fscore_support(labels, predictions, labels=indices, zero_division=0.0)
-    rows: dict[str, dict[str, Any]] = {
-        name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
-        for name, p, r, f, n in zip(classes, *metrics, strict=True)
-    }
+    rows: dict[str, dict[str, Any]] = {}
+    for name, counts in zip(classes, multilabel_confusion_matrix(labels, predictions, labels=indices), strict=True):
+        (_, wrong), (missed, correct) = counts.tolist()
+        rows[name] = {
+            "precision": _divide(correct, correct + wrong),
+            "recall": _divide(correct, correct + missed),
+            "f1": _divide(2 * correct, 2 * correct + wrong + missed) if correct + missed else None,
+            "images": correct + missed,
+        }
     if not metadata.get("multi_label"):
         return {"per_class": rows, "confusion": confusion_matrix(labels, predictions, labels=indices).tolist()}
     precisions = average_precision(probabilities, labels)
@@ -312,4 +318,24 @@ def classification_report(
     for row, precision, threshold in zip(rows.values(), precisions, thresholds, strict=True):
         row.update(average_precision=precision, threshold=threshold)
     known = [precision for precision in precisions if precision is not None]
-    return {"mean_average_precision": float(np.mean(known)) if known else None, "per_class": rows}
+    return {
+        "mean_average_precision": float(np.mean(known)) if known else None,
+        "per_class": rows,
+    }
+
+
+def format_mean_precision(metrics: Mapping[str, Any]) -> str:
+    """Return the mean average precision as text, and over how many classes where some have no images.
+
+    Args:
+        metrics: From classification_report for several labels per image, or with its values.
+    """
+    value, rows = metrics["mean_average_precision"], metrics["per_class"].values()
+    known = sum(row["average_precision"] is not None for row in rows)
+    if value is None:
+        return "not defined, as no class has images"
+    return f"{value:.2%}" + (f" over the {known} of {len(rows)} classes with images" if known < len(rows) else "")
+
+
+def _divide(count: int, total: int) -> float | None:
+    return count / total if total else None

@@ -111,7 +111,7 @@ def per_class_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
     first = next(iter(rows.values()))
     columns = {header: key for header, key in columns.items() if key in first}
     cells = (
-        [name, str(row["images"]), *("" if row[key] is None else f"{row[key]:.3f}" for key in columns.values())]
+        [name, str(row["images"]), *("–" if row[key] is None else f"{row[key]:.3f}" for key in columns.values())]
         for name, row in rows.items()
     )
     return make_table(("class", "images", *columns), cells, left=("class",))

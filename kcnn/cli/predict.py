@@ -287,7 +287,13 @@ def evaluate(
 def _print_evaluation(
     opened: OpenedModel, dataset: Any, split: str, probabilities: Any, labels: Any, as_json: bool
 ) -> None:
-    from kcnn.statistics import classification_report, is_correct, predict_labels, wilson_interval
+    from kcnn.statistics import (
+        classification_report,
+        format_mean_precision,
+        is_correct,
+        predict_labels,
+        wilson_interval,
+    )
 
     predictions = predict_labels(probabilities, opened.metadata)
     correct, images = int(is_correct(predictions, labels).sum()), len(labels)
@@ -305,8 +311,10 @@ def _print_evaluation(
         print(json.dumps(metrics, indent=1))
         return
     out.print(per_class_table(metrics["per_class"]))
-    precision = metrics.get("mean_average_precision")
-    measure = "accuracy" if precision is None else f"mean average precision {precision:.2%}, subset accuracy"
+    is_multi_label = "mean_average_precision" in metrics
+    measure = (
+        f"mean average precision {format_mean_precision(metrics)}, subset accuracy" if is_multi_label else "accuracy"
+    )
     skipped = f"; {len(dataset.skipped)} files could not be decoded" if dataset.skipped else ""
     out.print(
         f"{opened.name}: {measure} {correct / images:.2%} ({correct} of {images} {split} images of {dataset.name}, "

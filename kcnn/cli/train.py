@@ -206,17 +206,19 @@ def _format_value(value: Any) -> str:
 
 
 def _print_result(result: Any) -> None:
+    from kcnn.statistics import format_mean_precision
+
     metrics = result.metrics
     if result.resumed_epochs == metrics["epochs"]:
         out.print(f"all {result.resumed_epochs} epochs were completed before")
     out.print(per_class_table(metrics["per_class"]))
     is_multi_label = "mean_average_precision" in metrics
     measure = "mean average precision" if is_multi_label else "accuracy"
-    test = metrics["mean_average_precision" if is_multi_label else "accuracy"]
+    test = format_mean_precision(metrics) if is_multi_label else f"{metrics['accuracy']:.2%}"
     validation = result.history[metrics["epoch"] - 1]["val_average_precision" if is_multi_label else "val_accuracy"]
     subset = " with the exact set of labels" if is_multi_label else ""
     out.print(
-        f"\n[bold]test {measure} {test:.2%}[/] ({metrics['correct']} of {metrics['test_images']} images{subset}), "
+        f"\n[bold]test {measure} {test}[/] ({metrics['correct']} of {metrics['test_images']} images{subset}), "
         f"validation {validation:.2%}; {format_count(metrics['params'])} parameters, "
         f"{format_count(metrics['macs'])} MACs per image of {format_size(metrics['request']['input_shape'])}; "
         f"trained in {metrics['training_seconds']:.0f} s, {metrics['images_per_second']:.0f} images/s in the last "

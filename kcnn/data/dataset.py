@@ -13,7 +13,7 @@ from kcnn.data.buffer_pool import allocate
 from kcnn.data.decoding import fit_array
 from kcnn.data.image_cache import SkippedImage, map_parallel
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
-from kcnn.data.splits import Duplicate, Split, find_duplicates, join_splits, split_indices
+from kcnn.data.splits import Duplicate, Split, find_duplicates, join_splits, sample_indices
 from kcnn.graph.names import unknown
 
 SEEDS = 1 << 64  # a NumPy seed is a number below
@@ -213,7 +213,7 @@ class ImageDataset:
             if name not in splits:
                 raise unknown("split", name, splits, self.name)
             if images < len(splits[name]):
-                _, positions = split_indices(splits[name].labels, images, self.seed, self.classes)
+                positions = sample_indices(splits[name].labels, images, self.seed, self.classes)
                 splits[name] = splits[name].take(positions)
         return dataclasses.replace(self, splits=splits)
 

@@ -9,11 +9,11 @@ import psutil
 
 from kcnn.data.dataset import ImageDataset
 from kcnn.data.decoding import check_channels
-from kcnn.data.image_cache import ImageCache, Keep, SkippedImage
+from kcnn.data.image_cache import ImageCache, Keep, SkippedImage, log
 from kcnn.data.readers import Selected, estimate_bytes, is_in_memory
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION, ImageSource
 from kcnn.data.sources import find_source
-from kcnn.data.splits import Split, count_classes, split_indices
+from kcnn.data.splits import NAMED, Split, count_classes, split_indices
 
 MEMORY_SHARE = 0.25  # of the free memory, for decoded images or else for encoded ones
 AHEAD = 5_000  # images at most that are decoded before training starts, so that broken files are named at once
@@ -35,7 +35,7 @@ def load(
     """Load labeled images, with train, validation and test splits.
 
     A folder has one folder of images per class; a CSV has files in its first column, and labels (see
-    kcnn.data.multilabel.read_csv). Splits that the data lacks are taken from its train split, stratified by class:
+    kcnn.data.label_csv.read_csv). Splits that the data lacks are taken from its train split, stratified by class:
     first test, then validation. A validation split without a test split becomes the test split.
 
     Images are cropped centrally and resized. A file that cannot be decoded is skipped and named in `skipped`. Up to
@@ -99,12 +99,18 @@ def load(
     if TEST not in splits and VALIDATION in splits:
         warnings.append("no test split: the validation split is used for testing, and a new one is taken from train")
         splits[TEST] = splits.pop(VALIDATION)
+    warnings += [_describe_missing(data, name, splits[name]) for name in (VALIDATION, TEST) if name in splits]
     images = len(splits[TRAIN])
-    for name, share in ((TEST, test_split), (VALIDATION, validation_split)):
-        if name not in splits:
-            stay, go = split_indices(splits[TRAIN].labels, round(share * images), seed, data.classes)
-            splits[name] = _resize_split(splits[TRAIN].take(go), shape)
-            splits[TRAIN] = splits[TRAIN].take(stay)
+    shares = {TEST: test_split, VALIDATION: validation_split}
+    missing = [name for name in shares if name not in splits]
+    for number, name in enumerate(missing):
+        size, keep = round(shares[name] * images), len(missing) - number  # an image of each class for each later split
+        stay, go = split_indices(splits[TRAIN].labels, size, seed, data.classes, keep)
+        splits[name] = _resize_split(splits[TRAIN].take(go), shape)
+        splits[TRAIN] = splits[TRAIN].take(stay)
+    warnings = [warning for warning in warnings if warning]
+    for warning in warnings:
+        log.warning("%s", warning)
     return ImageDataset(
         name=data.name,
         classes=data.classes,
@@ -156,3 +162,12 @@ def _check_populated(data: ImageSource, name: str, split: Split, skipped: Sequen
         images = ", ".join(f"{label} {count}" for label, count in zip(data.classes, counts, strict=True))
         missing = data.classes[int(counts.argmin())]
         raise ValueError(f"{data.name}: class {missing!r} has no images{reason}; images by class: {images}")
+
+
+def _describe_missing(data: ImageSource, name: str, split: Split) -> str:
+    """A warning about classes without images in a split that the data has; empty if there are none."""
+    missing = np.flatnonzero(count_classes(split.labels, len(data.classes)) == 0)
+    if not len(missing):
+        return ""
+    classes = ", ".join(data.classes[i] for i in missing[:NAMED]) + (" ..." if len(missing) > NAMED else "")
+    return f"the {name} split has no image of {classes}: recall is not defined there, and means leave the class out"

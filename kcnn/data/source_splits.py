@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_WORDS = {
+    TRAIN: (TRAIN, "training"),
+    VALIDATION: ("val", "valid", VALIDATION, "dev", "eval", "evaluation"),
+    TEST: (TEST, "testing"),
+}
 SPLITS = {
-    TRAIN: TRAIN,
-    "training": TRAIN,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "validation": VALIDATION,
-    "dev": VALIDATION,
-    TEST: TEST,
-    "testing": TEST,
+    word + ending: split
+    for ending in ("", "_set", "set", "_data", "_images")
+    for split, words in _WORDS.items()
+    for word in words
 }
 
 
@@ -39,3 +40,15 @@ class ImageSource:
     classes: tuple[str, ...]
     splits: Mapping[str, SourceSplit]
     warnings: tuple[str, ...] = field(default=())
+
+
+def find_split(name: str) -> str | None:
+    """Return the split that a folder or a cell of a CSV names.
+
+    Args:
+        name: Such as "train", "Training_Set", "val", "dev" or "test-images"; see SPLITS.
+
+    Returns:
+        "train", "validation" or "test"; None for another name.
+    """
+    return SPLITS.get(name.strip().casefold().replace("-", "_").replace(" ", "_"))

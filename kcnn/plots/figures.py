@@ -140,20 +140,20 @@ def plot_per_class(rows: Mapping[str, Mapping[str, Any]], metric: str, title: st
     """Plot a metric of each class as bars, the largest first.
 
     Args:
-        rows: Metrics by class; one that is None has no bar.
+        rows: Metrics by class; a class whose metric is None, not defined, has a dash for a bar.
         metric: The metric, such as "recall".
         title: Of the figure.
 
     Returns:
         The figure.
     """
-    values = sorted(((row[metric] or 0.0, name) for name, row in rows.items()), reverse=True)
+    values = sorted(((-1.0 if row[metric] is None else row[metric], name) for name, row in rows.items()), reverse=True)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6, min(1.2 + 0.22 * len(values), 14)), layout="constrained")
         axes = figure.subplots()
-        bars = axes.barh([name for _, name in values], [value for value, _ in values], color="steelblue")
+        bars = axes.barh([name for _, name in values], [max(value, 0.0) for value, _ in values], color="steelblue")
         if len(values) <= 60:
-            axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+            axes.bar_label(bars, ["–" if value < 0 else f"{value:.2f}" for value, _ in values], padding=2, fontsize=8)
         axes.set(xlim=(0, 1.05), xlabel=metric.replace("_", " "), title=title)
         axes.invert_yaxis()
     return figure

@@ -98,6 +98,7 @@ def _render_run(root: Path, **values: Any) -> str:
         "accuracy": _estimate_share(metrics["correct"], metrics["test_images"]),
         "classes": classes,
         "per_class": _list_classes(metrics),
+        "mean_precision": statistics.format_mean_precision(metrics) if "mean_average_precision" in metrics else None,
         "matrix": matrix,
         "curves": charts.render_curves(history, metrics["best_epoch"]),
         "calibration": _render_calibration(metrics, tested),
@@ -144,10 +145,8 @@ def _list_classes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row for each class, with the 95 % interval of its recall."""
     rows = []
     for name, row in metrics["per_class"].items():
-        low, high = (
-            wilson_interval(round(row["recall"] * row["images"]), row["images"]) if row["images"] else (0.0, 1.0)
-        )
-        rows.append({"name": name, "low": low, "high": high, **row})
+        interval = wilson_interval(round(row["recall"] * row["images"]), row["images"]) if row["images"] else None
+        rows.append({"name": name, "interval": interval, **row})
     return rows
 
 

@@ -14,7 +14,7 @@ def render(name: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["percent"] = lambda value: "" if value is None else f"{100 * value:.2f} %"
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.2f} %"
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["points"] = lambda value: f"{value:+.2f}"
     return environment.get_template(name).render(version=kcnn.__version__, **values)

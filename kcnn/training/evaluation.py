@@ -138,7 +138,7 @@ def write_results(
     title = f"{metrics['request']['spec']['network']} on {data.name}"
     figures.save_figure(figures.plot_curves(rows, title), out / "curves.png")
     if data.multi_label:
-        subtitle = f"{title}: mean average precision {metrics['mean_average_precision']:.2%}"
+        subtitle = f"{title}: mean average precision {statistics.format_mean_precision(metrics)}"
         figure = figures.plot_per_class(metrics["per_class"], "average_precision", subtitle)
         figures.save_figure(figure, out / "average_precision.png")
     else:

@@ -21,7 +21,7 @@ from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
 from kcnn.graph.formatting import format_count, format_size, format_table
 from kcnn.keras_bridge.saved_models import load_model
-from kcnn.statistics import wilson_interval
+from kcnn.statistics import format_mean_precision, wilson_interval
 from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, run_directory
 from kcnn.training.callbacks import NonFiniteLossError, is_out_of_patience
 from kcnn.training.config import TrainConfig
@@ -82,7 +82,7 @@ class TrainResult:
             return [("epochs", str(len(self.history))), ("metrics", "written by worker 0 (the chief)")]
         is_multi_label = "mean_average_precision" in metrics
         low, high = wilson_interval(metrics["correct"], metrics["test_images"])
-        precision = [("mean average precision", f"{metrics['mean_average_precision']:.2%}")] if is_multi_label else []
+        precision = [("mean average precision", format_mean_precision(metrics))] if is_multi_label else []
         return [
             *precision,
             (
