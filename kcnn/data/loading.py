@@ -104,8 +104,8 @@ def load(
     shares = {TEST: test_split, VALIDATION: validation_split}
     missing = [name for name in shares if name not in splits]
     for number, name in enumerate(missing):
-        size, keep = round(shares[name] * images), len(missing) - number  # an image of each class for each later split
-        stay, go = split_indices(splits[TRAIN].labels, size, seed, data.classes, keep)
+        size, later = round(shares[name] * images), len(missing) - number  # splits that need an image of each class
+        stay, go = split_indices(splits[TRAIN].labels, size, seed, data.classes, keep=later)
         splits[name] = _resize_split(splits[TRAIN].take(go), shape)
         splits[TRAIN] = splits[TRAIN].take(stay)
     warnings = [warning for warning in warnings if warning]
