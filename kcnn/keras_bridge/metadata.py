@@ -61,8 +61,28 @@ def parse_metadata(fields: Mapping[str, Any], path: Any) -> dict[str, Any]:
 
     Raises:
         OldFormatError: An older version of kcnn wrote the file.
+        ValueError: The metadata is damaged.
     """
-    metadata = json.loads(fields.get("metadata", "{}"))
+    text = fields.get("metadata", "{}")
+    try:
+        metadata = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"its metadata is damaged: {error}") from None
+    if not isinstance(metadata, dict):
+        raise ValueError(f"its metadata is damaged: expected an object, got {metadata!r}")
     if "card" in fields or (metadata and "spec" not in metadata):
         raise OldFormatError(f"{path} was written by an older version of kcnn in a format that is no longer read")
+    if metadata:
+        _check(metadata)
     return metadata
+
+
+def _check(metadata: Mapping[str, Any]) -> None:
+    """Refuse metadata without the fields that a model is loaded by."""
+    kinds = {"spec": dict, "distribution": str | None, "classes": int | list, "input_shape": list, "modules": list}
+    for field, kind in kinds.items():
+        if not isinstance(metadata.get(field, [] if field == "modules" else ...), kind):
+            raise ValueError(f"its metadata is damaged: {field} is {metadata.get(field)!r}")
+    names = (metadata["spec"].get("network"), *metadata.get("modules", ()))
+    if not all(isinstance(name, str) for name in names) or not isinstance(metadata["spec"].get("options", {}), dict):
+        raise ValueError("its metadata is damaged: the spec names no network")

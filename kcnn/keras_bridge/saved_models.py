@@ -1,6 +1,5 @@
 """Load a saved model with the plugin that published it, and read its metadata without loading it."""
 
-import json
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -11,7 +10,8 @@ from typing import Any
 
 from kcnn.architectures import plugins
 from kcnn.architectures.registry import find_entry_point
-from kcnn.keras_bridge.metadata import parse_metadata
+from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
+from kcnn.keras_bridge.untrusted_files import UntrustedFileError, check_archive, check_keras_file, read_keras_config
 
 
 def load_model(path: str | PathLike[str]) -> Any:
@@ -25,23 +25,47 @@ def load_model(path: str | PathLike[str]) -> Any:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is not a Keras model of kcnn, was written by an older version, or is damaged.
+        ValueError: The file is not a Keras model of kcnn, was written by an older version, is damaged, or would run
+            code or read other files.
         ImportError: The distribution that published its architecture is not installed.
     """
     metadata = read_metadata(path)
     package = _import_plugin(metadata, path)
-    for module in metadata["modules"]:
+    for module in metadata.get("modules", ()):
         # A file may import kcnn's modules and those of the plugin that it was built from, no others.
         if module not in sys.modules and module.partition(".")[0] not in ("kcnn", package):
             raise ImportError(f"{path} needs layers of the module {module!r}; import it first")
         import_module(module)
+    import_module("kcnn.keras_bridge.model")
+    packages = {module.partition(".")[0] for module in metadata.get("modules", ())}
+    return load_keras_file(path, ("kcnn", package, *packages), with_optimizer=True)
+
+
+def load_keras_file(
+    path: str | PathLike[str], packages: tuple[str, ...] = ("kcnn",), *, with_optimizer: bool = False
+) -> Any:
+    """Load any Keras model from a .keras file, without running code that the file names.
+
+    Args:
+        path: The file.
+        packages: Packages beside Keras whose layers it may have. They are not imported.
+        with_optimizer: Whether the model is compiled as it was saved.
+
+    Returns:
+        The Keras model.
+
+    Raises:
+        ValueError: The file is damaged, or would run code or read other files.
+    """
     import keras
 
-    import_module("kcnn.keras_bridge.model")
     try:
-        return keras.saving.load_model(path)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        check_keras_file(Path(path), packages)
+        return keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
+    except UntrustedFileError as error:
+        raise ValueError(f"cannot load {path}: {error}") from None
+    except Exception as error:  # Keras and each layer have their own for a config that is garbled
+        raise ValueError(f"cannot load {path}: it is damaged: {' '.join(str(error).split())[:300]}") from error
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
@@ -61,10 +85,12 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"file not found: {path}")
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json")).get("config", {})
-    except (zipfile.BadZipFile, KeyError, ValueError, IsADirectoryError) as error:
+            check_archive(archive, Path(path).stat().st_size)
+            metadata = parse_metadata(read_keras_config(archive)["config"], path)
+    except OldFormatError:
+        raise
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a Keras model, or is damaged: {error}") from None
-    metadata = parse_metadata(config, path)
     if not metadata:
         raise ValueError(f"{path} is a Keras model but not one of kcnn; load it with keras.saving.load_model")
     return metadata
@@ -72,7 +98,7 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
 
 def _import_plugin(metadata: Mapping[str, Any], path: str | PathLike[str]) -> str:
     """Import the plugin that published the network, and return its package."""
-    if not metadata["distribution"]:
+    if not metadata.get("distribution"):
         return "kcnn"
     network = metadata["spec"]["network"]
     try:
@@ -80,7 +106,7 @@ def _import_plugin(metadata: Mapping[str, Any], path: str | PathLike[str]) -> st
     except ValueError as error:
         raise ImportError(
             f"{path} holds {network!r} of distribution {metadata['distribution']} "
-            f"{metadata['distribution_version']}, which is not installed: {error}"
+            f"{metadata.get('distribution_version')}, which is not installed: {error}"
         ) from None
     plugins.load_plugin(point, metadata["distribution"])
     return point.module.partition(".")[0]

@@ -4,11 +4,12 @@ Formats: safetensors (kcnn's, or a PyTorch state dict), Keras' .keras, .weights.
 PyTorch's own files where torch is installed, never by a bare unpickle.
 """
 
-import json
+import io
+import math
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from typing import Any
 import numpy as np
 
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
+from kcnn.keras_bridge.untrusted_files import WEIGHTS, check_archive, check_claim, check_hdf5, read_keras_config
 
 Arrays = dict[str, np.ndarray]
 CONVOLUTION = ("kernel", "bias")
 NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
+FLOATS = ("F64", "F32", "F16", "BF16")  # of safetensors
 TORCH = ("weight", "bias", "running_mean", "running_var")  # PyTorch's names of the two above, in their order
+CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # groups of layers in Keras 3's files
 NUMBERED = ("conv2d", "batch_normalization")  # layers that Keras names by counting
 
 
@@ -46,9 +50,16 @@ class StoredWeights:
             names |= {name: f"{kind}_{i}" for i, name in enumerate(sorted(numbers, key=numbers.__getitem__))}
         return {names.get(name, name): arrays for name, arrays in self.layers.items()}
 
+    def list_tensors(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Yield the layer, the name in the file and the array of each tensor."""
+        separator = "." if self.kind == "torch" else "/"
+        for layer, arrays in self.layers.items():
+            for variable, array in arrays.items():
+                yield layer, f"{layer}{separator}{variable}", array
+
 
 def read_weights(path: Path) -> StoredWeights:
-    """Read a weights file of any supported format.
+    """Read a weights file of any supported format. Nothing in the file runs, and no other file is read.
 
     Args:
         path: The file.
@@ -58,61 +69,83 @@ def read_weights(path: Path) -> StoredWeights:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is damaged, of an unknown format, or written by an older version of kcnn.
+        ValueError: The file is damaged, of an unknown format, or written by an older version of kcnn; or it has links
+            to other files, or claims more bytes than it has.
         ImportError: The file needs torch, which is not installed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"weights file not found: {path}")
-    with path.open("rb") as file:
-        start = file.read(16)
     try:
-        if start.startswith(b"\x89HDF"):
-            return _hdf5(path)
-        if start.startswith(b"PK"):
-            return _zip(path)
-        if path.suffix == ".safetensors" or start[8:9] == b"{":
-            return _safetensors(path)
-        if path.suffix in (".pth", ".pt", ".bin"):
-            return _torch(path)
+        stored = _read(path)
+        for _, name, array in stored.list_tensors():
+            if array.dtype.kind not in "fiub":
+                raise ValueError(f"{name!r} is of type {array.dtype}; expected numbers")
     except (ImportError, OldFormatError):
         raise
     except Exception as error:  # each library has its own for a file that is truncated or garbled
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} is damaged or not a weights file: {reason}") from error
-    raise ValueError(
-        f"{path} is damaged or not a weights file: it is neither safetensors, nor Keras' .keras or .h5, nor PyTorch's"
-    )
+    return stored
+
+
+def _read(path: Path) -> StoredWeights:
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start.startswith(b"\x89HDF"):
+        return _hdf5(path, path.stat().st_size)
+    if start.startswith(b"PK"):
+        return _zip(path)
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        return _safetensors(path)
+    if path.suffix in (".pth", ".pt", ".bin"):
+        return _torch(path)
+    raise ValueError("it is neither safetensors, nor Keras' .keras or .h5, nor PyTorch's")
 
 
 def _zip(path: Path) -> StoredWeights:
     """A .keras archive, or PyTorch's, which is a zip file as well."""
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        if "model.weights.h5" not in archive.namelist():
+        check_archive(archive, size)
+        if WEIGHTS not in archive.namelist():
             return _torch(path)
-        config = json.loads(archive.read("config.json"))
-        with archive.open("model.weights.h5") as inside:
-            return _hdf5(inside, config, parse_metadata(config.get("config", {}), path))
+        config = read_keras_config(archive)
+        content = archive.read(WEIGHTS)
+    return _hdf5(io.BytesIO(content), len(content), config, parse_metadata(config["config"], path))
 
 
-def _hdf5(file: Any, config: Any = None, metadata: dict[str, Any] | None = None) -> StoredWeights:
+def _hdf5(file: Any, size: int, config: Any = None, metadata: dict[str, Any] | None = None) -> StoredWeights:
     import h5py
 
     with h5py.File(file, "r") as opened:
+        check_hdf5(opened, size)
         root = opened.get("model_weights", opened)
-        layers = dict(_read_by_layer(root) if "layer_names" in root.attrs else _read_groups(root, _group_names(config)))
+        pairs = _read_by_layer(root) if "layer_names" in root.attrs else _read_groups(root, _group_names(config))
+        layers: dict[str, Arrays] = {}
+        for name, arrays in pairs:
+            if name in layers:
+                raise ValueError(f"it has two layers {name!r}, as of two nested models")
+            layers[name] = arrays
     return StoredWeights("keras", layers, metadata or {})
 
 
 def _read_by_layer(root: Any) -> Iterator[tuple[str, Arrays]]:
-    """Layer by layer, as Keras 1 and 2 and .h5 of Keras 3 are: names and order are attributes."""
+    """Layer by layer, as Keras 1 and 2 and .h5 of Keras 3 are: names and order are attributes.
+
+    A nested model is one layer there, whose weights are named "layer/variable".
+    """
     for layer in map(_text, root.attrs["layer_names"]):
         group = root[layer]
-        names = [_text(name) for name in group.attrs["weight_names"]]
-        variables = [name.rpartition("/")[2].partition(":")[0].replace("depthwise_kernel", "kernel") for name in names]
-        if not set(variables) <= {*CONVOLUTION, *NORMALIZATION}:
-            variables = list(CONVOLUTION) if len(names) <= 2 else [f"#{i}" for i in range(len(names))]
-        if names:
-            yield layer, {variable: group[name][()] for variable, name in zip(variables, names, strict=False)}
+        owners: dict[str, list[str]] = {}
+        for name in map(_text, group.attrs["weight_names"]):
+            owners.setdefault(name.rpartition("/")[0], []).append(name)
+        for owner, names in owners.items():
+            variables = [name.rpartition("/")[2].partition(":")[0] for name in names]
+            variables = [variable.replace("depthwise_kernel", "kernel") for variable in variables]
+            if not set(variables) <= {*CONVOLUTION, *NORMALIZATION}:
+                variables = list(CONVOLUTION) if len(names) <= 2 else [f"#{i}" for i in range(len(names))]
+            arrays = {variable: group[name][()] for variable, name in zip(variables, names, strict=False)}
+            yield owner.rpartition("/")[2] if len(owners) > 1 else layer, arrays
 
 
 def _read_groups(root: Any, group_names: dict[str, str]) -> Iterator[tuple[str, Arrays]]:
@@ -120,13 +153,13 @@ def _read_groups(root: Any, group_names: dict[str, str]) -> Iterator[tuple[str, 
     groups: list[tuple[str, Any]] = []
     root.visititems(lambda path, group: groups.append((path, group)) if path.endswith("/vars") and len(group) else None)
     for path, group in groups:
-        where = path.removesuffix("/vars")
-        if where.startswith(("optimizer", "metrics")) or "seed_generator" in where:
+        where = [part for part in path.split("/")[:-1] if part not in CONTAINERS]
+        if where[0] in ("optimizer", "metrics") or any("seed_generator" in part for part in where):
             continue
-        name = group.attrs.get("name") or group_names.get(where.rpartition("/")[2])
+        name = group.attrs.get("name") or group_names.get("/".join(where))
         if name is None:
             raise ValueError("its layers have no names; save the model again, as .keras, with Keras 3.10 or newer")
-        kind = re.sub(r"_\d+$", "", where.rpartition("/")[2])
+        kind = re.sub(r"_\d+$", "", where[-1])
         arrays = [group[str(i)][()] for i in range(len(group))]
         yield _text(name), dict(zip(_variable_names(kind, len(arrays)), arrays, strict=True))
 
@@ -141,7 +174,7 @@ def _variable_names(kind: str, count: int) -> list[str]:
 
 
 def _group_names(config: Any) -> dict[str, str]:
-    """The name of each layer in a model's config by its group: kind and number."""
+    """The name of each layer in a model's config by its group, kind and number; "outer/inner" in a nested model."""
     names: dict[str, str] = {}
     for layer in (config or {}).get("config", {}).get("layers", []):
         kind = re.sub(r"\W+", "", layer["class_name"].rpartition(">")[2])
@@ -151,6 +184,7 @@ def _group_names(config: Any) -> dict[str, str]:
             number += 1
             group = f"{kind}_{number}"
         names[group] = layer["config"].get("name", layer.get("name"))
+        names |= {f"{group}/{inner}": name for inner, name in _group_names(layer).items()}
     return names
 
 
@@ -158,8 +192,16 @@ def _safetensors(path: Path) -> StoredWeights:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         metadata = parse_metadata(file.metadata() or {}, path)
+        kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - no mapping
+        for name, kind in kinds.items():
+            if kind not in FLOATS and not kind.startswith(("I", "U", "BOOL")):
+                raise ValueError(
+                    f"tensor {name!r} holds numbers of type {kind}, which are scaled integers or of 8 bits and less; "
+                    f"expected {', '.join(FLOATS)}: convert the file to F32 with the library that wrote it"
+                )
+        tensors = {name: file.get_tensor(name) for name in kinds}
+    tensors |= {name: tensors[name].astype("float32") for name, kind in kinds.items() if kind == "BF16"}
     if any("/" in name for name in tensors):
         return StoredWeights("kcnn", _split(tensors, "/"), metadata)
     return _state_dict(tensors)
@@ -175,8 +217,12 @@ def _torch(path: Path) -> StoredWeights:
     except pickle.UnpicklingError:
         raise ValueError("it has more than tensors, which are not unpickled: that could run any code") from None
     for key in ("state_dict", "model"):
-        loaded = loaded.get(key, loaded)
-    return _state_dict({name: tensor.float().numpy() for name, tensor in loaded.items() if hasattr(tensor, "numpy")})
+        loaded = loaded.get(key, loaded) if isinstance(loaded, Mapping) else loaded
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"expected a state dict, got {type(loaded).__name__}")
+    tensors = {name: tensor for name, tensor in loaded.items() if hasattr(tensor, "numpy")}
+    check_claim(sum(4 * math.prod(tensor.shape) for tensor in tensors.values()), path.stat().st_size, "its tensors")
+    return _state_dict({name: tensor.float().numpy() for name, tensor in tensors.items()})
 
 
 def _state_dict(tensors: Arrays) -> StoredWeights:

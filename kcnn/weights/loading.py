@@ -74,7 +74,7 @@ def load_weights(
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is damaged, belongs to another network, or does not fit.
+        ValueError: The file is damaged, has numbers that are not finite, belongs to another network, or does not fit.
         ImportError: A file of PyTorch is read without torch.
         DownloadError: Published weights cannot be downloaded.
     """
@@ -148,14 +148,46 @@ class _File:
 
 
 def _resolve(graph: Graph | None, weights: str | PathLike[str]) -> _File:
-    """Find, download and read the file of some weights."""
+    """Find, download and read the file of some weights; ValueError where its numbers are not finite."""
+    import numpy as np
+
     from kcnn.weights.downloads import download
     from kcnn.weights.formats import read_weights
     from kcnn.weights.packaged import DEMO, find_packaged
 
     published = find_published(graph, weights)
     path = download(published) if published else find_packaged(graph) if weights == DEMO else Path(weights)
-    return _File(path, read_weights(path), published)
+    listed = published or _find_listed(graph, path)
+    stored = read_weights(path)
+    if graph and listed and not listed.top:
+        stored = _remove_head(stored, graph)
+    broken = [name for _, name, array in stored.list_tensors() if not np.isfinite(array).all()]
+    if broken:
+        raise ValueError(
+            f"{path} has numbers that are not finite (NaN or infinity) in {_join_first(broken)}; "
+            "use a file whose training did not diverge"
+        )
+    return _File(path, stored, published)
+
+
+def _find_listed(graph: Graph | None, path: Path) -> Weights | None:
+    """The published weights whose file has the name of a file."""
+    listed = graph.architecture.weights if graph and graph.architecture else ()
+    return next((weights for weights in listed if weights.url.rpartition("/")[2] == path.name), None)
+
+
+def _remove_head(stored: "StoredWeights", graph: Graph) -> "StoredWeights":
+    """The weights of a file that was published for its backbone, whatever its classifier holds."""
+    from kcnn.weights.matching import recognize_naming
+
+    assert graph.architecture is not None
+    network = _find_layers(graph, with_head=True)
+    try:
+        naming = recognize_naming(stored, graph.architecture.weight_mappings, network.names, "")
+    except ValueError:  # of another network, which is reported where its tensors are matched
+        return stored
+    head = {naming.names.get(layer, layer) for layer in network.head}
+    return replace(stored, layers={layer: arrays for layer, arrays in stored.layers.items() if layer not in head})
 
 
 def _match(model: Any, graph: Graph | None, file: _File, with_head: bool) -> tuple["LoadReport", list[tuple[Any, Any]]]:
@@ -192,9 +224,7 @@ def _record(model: Any, graph: Graph | None, file: _File, report: "LoadReport") 
     """Write into a model's metadata whose weights it has and, with their head, their classes and preprocessing."""
     if not getattr(model, "metadata", {}):
         return
-    listed = graph.architecture.weights if graph and graph.architecture else ()
-    by_name = (weights for weights in listed if weights.url.rpartition("/")[2] == file.path.name)
-    published = file.published or next(by_name, None)
+    published = file.published or _find_listed(graph, file.path)
     facts: dict[str, Any] = {"weights": _describe_source(published, file.path)}
     if "logits/kernel" in report.matched:
         facts |= _describe_classes(published, file.metadata, model.metadata)
@@ -241,17 +271,20 @@ def _find_layers(graph: Graph | None, with_head: bool) -> "NetworkLayers":
 
 
 def _trace_complete(graph: Graph) -> Graph:
-    """The network with its head and, where the size allows, its auxiliary classifiers: all that a file may have."""
+    """The network with its head and, where a map has room, its auxiliary classifiers: all that a file may have.
+
+    A smaller input than the nominal one may have no room for them. Names do not depend on the size.
+    """
     assert graph.spec is not None
     assert graph.architecture is not None
-    spec = replace(graph.spec, input_shape=graph.input.shape, top=True, outputs=(), prefix="")
+    own, nominal = graph.input.shape, (*graph.architecture.input_shape[:2], graph.input.shape[2])
+    spec = replace(graph.spec, top=True, outputs=(), prefix="")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if graph.architecture.aux:
-            with suppress(ValueError):  # the map is too small for them
-                return replace(spec, aux=True).trace()
-        with suppress(ValueError):  # the map is too small for the head
-            return replace(spec, aux=False).trace()
+        for aux in (True, False) if graph.architecture.aux else (False,):
+            for shape in (own, nominal):
+                with suppress(ValueError):  # the map is too small
+                    return replace(spec, aux=aux, input_shape=shape).trace()
     return graph
 
 
@@ -282,17 +315,17 @@ def _compare_options(published: Weights | None, graph: Graph | None) -> Iterator
             yield f"it was trained with {option}={defaults[option]!r}, this model has {value!r}"
 
 
+def _join_first(names: Any) -> str:
+    return ", ".join(list(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _describe_misfits(report: "LoadReport") -> str:
     """What does not fit: the first few of each kind."""
-
-    def join_first(names: Any) -> str:
-        return ", ".join(list(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
     texts = [f"{len(report.matched)} tensors match"]
     if report.missing:
-        texts.append(f"missing {join_first([f'{name} ({reason})' for name, reason in report.missing.items()])}")
+        texts.append(f"missing {_join_first([f'{name} ({reason})' for name, reason in report.missing.items()])}")
     if report.unexpected:
-        texts.append(f"unexpected {join_first(report.unexpected)}")
+        texts.append(f"unexpected {_join_first(report.unexpected)}")
     return "; ".join(texts)
 
 
