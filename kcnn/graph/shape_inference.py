@@ -171,7 +171,7 @@ def check_window(op: Any, x: Shape) -> None:
     _check_positive(dilation, "dilation")
     if op.padding == "ceil" and type(op) is not Pool:
         raise ValueError('padding "ceil" is for pools, not for convolutions')
-    if max(to_pair(op.stride)) > 1 and max(to_pair(dilation)) > 1:
+    if type(op) is Conv and max(to_pair(op.stride)) > 1 and max(to_pair(dilation)) > 1:  # Keras has no such Conv2D
         raise ValueError(f"stride {op.stride} cannot be combined with dilation {dilation}; one of them must be 1")
     mode = getattr(op, "padding_mode", "zeros")
     if op.padding == "valid" or (op.padding == "same" and mode == "zeros"):
@@ -334,10 +334,7 @@ def _conv(op: Conv, x: Shape) -> Shape:
 
 
 def _depthwise(op: Depthwise, x: Shape) -> Shape:
-    rows, columns = call_cached(_window_positions, op, x)
-    if len(set(to_pair(op.stride))) > 1:
-        raise ValueError(f"Depthwise expects the same stride for rows and columns, got {op.stride}")
-    return rows, columns, x[2]
+    return *call_cached(_window_positions, op, x), x[2]
 
 
 def _pool(op: Pool, x: Shape) -> Shape:

@@ -8,6 +8,7 @@ import kcnn
 from kcnn import blocks
 from kcnn.blocks import apply
 from kcnn.graph import ops
+from kcnn.graph.shape_inference import padding_amounts
 
 PADDINGS = ["same", "valid", "half", 2, (1, 0), ((1, 0), (2, 1))]
 
@@ -18,7 +19,7 @@ def one_layer(op, shape):
 
 
 def numpy_sides(op, shape):
-    from kcnn.graph.shape_inference import padding_amounts, to_pair
+    from kcnn.graph.shape_inference import to_pair
 
     return [padding_amounts(shape[a], to_pair(op.kernel)[a], to_pair(op.stride)[a], op.padding, a) for a in (0, 1)]
 
@@ -38,6 +39,29 @@ def test_conv_pads_as_numpy_does(padding, padding_mode, stride):
     result = model.predict(x, verbose=0)
     assert result.shape[1:] == kcnn.graph.shape_inference.output_shape(op, shape)
     np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", "half", ((1, 0), (2, 1))])
+@pytest.mark.parametrize(("stride", "dilation"), [((1, 2), 1), ((3, 2), 1), (2, 2), ((2, 1), (1, 2)), (3, (2, 1))])
+def test_depthwise_strides_and_dilates_as_numpy_does(padding, stride, dilation):
+    op, shape = ops.Depthwise(3, stride, padding, dilation), (11, 12, 2)
+    x = np.random.default_rng(1).normal(size=(2, *shape)).astype("float32")
+    kernel = np.random.default_rng(2).normal(size=(3, 3, 2, 1))
+    rows, columns, _ = kcnn.graph.shape_inference.output_shape(op, shape)
+    (down, right), (by_row, by_column) = ((v, v) if isinstance(v, int) else v for v in (stride, dilation))
+    span = (2 * by_row + 1, 2 * by_column + 1)
+    sides = [padding_amounts(shape[a], span[a], (down, right)[a], padding, a) for a in (0, 1)]
+    padded = np.pad(x, ((0, 0), *sides, (0, 0)))
+    expected = np.empty((2, rows, columns, 2))
+    for r, c in np.ndindex(rows, columns):
+        taps = padded[:, r * down :, c * right :][:, : span[0] : by_row, : span[1] : by_column]
+        expected[:, r, c] = (taps * kernel[..., 0]).sum((1, 2))
+    for size in (shape, (None, None, 2)):
+        model = one_layer(op, size)
+        model.get_layer("op").set_weights([kernel, np.zeros(2)])
+        np.testing.assert_allclose(model.predict(x, verbose=0), expected, atol=1e-5)
+    (layer,) = (one for one in kcnn.from_keras(one_layer(op, shape)).outputs.values())
+    assert layer.shape == (rows, columns, 2)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid", "half", "ceil", 1, ((1, 0), (0, 1))])

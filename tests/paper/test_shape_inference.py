@@ -73,10 +73,17 @@ def test_count_params_and_macs_of_a_grouped_convolution_by_hand():
     assert shape_inference.count_macs(op, x, out=out) == 10 * 6 * 3 * 5 * 3 * 8
 
 
+def test_output_shape_of_a_strided_and_dilated_depthwise_convolution_by_hand():
+    op = ops.Depthwise(3, stride=(2, 1), dilation=(2, 3), padding="valid")
+    assert shape_inference.output_shape(op, (9, 9, 4)) == ((9 - 5) // 2 + 1, 9 - 7 + 1, 4)
+    assert shape_inference.output_shape(ops.Depthwise(3, stride=(1, 2)), (9, 9, 4)) == (9, 5, 4)
+
+
 @pytest.mark.parametrize(
     ("op", "x", "says"),
     [
         (ops.Conv(8, 3, stride=2, dilation=2), (9, 9, 3), "stride 2 cannot be combined with dilation 2"),
+        (ops.Conv(8, 3, stride=(2, 1), dilation=(1, 2)), (9, 9, 3), "cannot be combined with dilation"),
         (ops.Conv(8, 3, groups=2), (9, 9, 3), "do not divide"),
         (ops.Conv(8, 3, padding="ceil"), (9, 9, 3), "for pools"),
         (ops.Conv(8, 3, padding="full"), (9, 9, 3), "padding must be"),
@@ -96,7 +103,6 @@ def test_count_params_and_macs_of_a_grouped_convolution_by_hand():
         (ops.Conv(8, 9, padding=4, padding_mode="reflect"), (4, 4, 3), "cannot be reflected"),
         (ops.Conv(8, (3, 13), padding=1), (9, 9, 3), "kernel size 13 exceeds the padded input width of 11"),
         (ops.Conv(8, 11, padding="valid"), (9, 9, 3), "kernel size 11 exceeds the padded input height of 9"),
-        (ops.Depthwise(3, stride=(1, 2)), (9, 9, 3), "same stride for rows and columns"),
         (ops.Pool(2, padding=2), (9, 9, 3), "padding 2 must be less than the pool's kernel 2"),
         (ops.Pool(mode="median"), (9, 9, 3), "unknown pooling mode 'median'; choose from max, average"),
         (ops.Dense(3), (9, 9, 3), r"Dense expects a flat input, got \(9, 9, 3\); add Flatten or global pooling"),
