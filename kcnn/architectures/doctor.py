@@ -1,4 +1,4 @@
-"""Installed plugins: each distribution that publishes architectures, and whether it can be used."""
+"""Installed plugins: each distribution that publishes architectures, and whether its networks can be used."""
 
 import json
 import os
@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from kcnn.architectures import plugins, registry
-from kcnn.architectures.architecture import Architecture
+from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import write_text
 
 READY, BLOCKED, UNMET, CONFLICT = "ready", "blocked", "unmet requirements", "name conflict"  # from metadata alone
@@ -53,6 +52,9 @@ def _examine_metadata(distribution: str, points: Sequence[EntryPoint]) -> Plugin
     plugin = Plugin(distribution, version, tuple(sorted(p.name for p in points)), READY)
     if not registry.is_allowed(distribution):
         return replace(plugin, state=BLOCKED, reason=f"not listed in {registry.ALLOW_VARIABLE}")
+    invalid = [name for name in plugin.names if not registry.is_addressable(name)]
+    if invalid:
+        return replace(plugin, state=BROKEN, reason=registry.describe_invalid_name(invalid[0]))
     unmet = plugins.find_unmet_requirements(dist)
     if unmet:
         return replace(plugin, state=UNMET, reason="; ".join(unmet))
@@ -68,7 +70,7 @@ def _examine_metadata(distribution: str, points: Sequence[EntryPoint]) -> Plugin
 
 
 def diagnose(plugin: Plugin, seconds: float = 60.0) -> Plugin:
-    """Load the architectures of a plugin in a process of its own.
+    """Load the architectures of a plugin in a process of its own, and trace each under the name that users type.
 
     Args:
         plugin: The plugin.
@@ -77,7 +79,7 @@ def diagnose(plugin: Plugin, seconds: float = 60.0) -> Plugin:
     Returns:
         The plugin with its new state and the reason.
     """
-    if plugin.state == BLOCKED:
+    if plugin.state in (BLOCKED, BROKEN):
         return plugin
     with tempfile.TemporaryDirectory() as folder:
         report, output = Path(folder) / "report.json", Path(folder) / "output.txt"
@@ -104,56 +106,6 @@ def diagnose(plugin: Plugin, seconds: float = 60.0) -> Plugin:
     return plugin if plugin.state in (CONFLICT, UNMET) else replace(plugin, state=OK)
 
 
-@contextmanager
-def simulate_install(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """Make the source folder of a plugin visible as if it were installed, within a `with` block.
-
-    Args:
-        folder: The folder of its pyproject.toml; the code is there or in `src`.
-
-    Yields:
-        The distribution, and the names it publishes.
-
-    Raises:
-        FileNotFoundError: There is no pyproject.toml.
-        ValueError: The pyproject.toml publishes no architecture.
-    """
-    root = Path(folder)
-    file = root / "pyproject.toml"
-    if not file.exists():
-        raise FileNotFoundError(f"{root} has no pyproject.toml; create a plugin with `kcnn new-plugin`")
-    try:
-        project = tomllib.loads(file.read_text())["project"]
-        distribution, points = project["name"], project["entry-points"][registry.GROUP]
-    except (tomllib.TOMLDecodeError, KeyError) as error:
-        raise ValueError(
-            f'{file} publishes no architecture: add project.name and a table [project.entry-points."{registry.GROUP}"] '
-            f"({error})"
-        ) from None
-    version = str(project.get("version", "0"))
-    with tempfile.TemporaryDirectory() as metadata:
-        info = Path(metadata) / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        needs = [f"Requires-Dist: {requirement}" for requirement in project.get("dependencies", ())]
-        head = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}", *needs]
-        (info / "METADATA").write_text("\n".join(head) + "\n")
-        lines = [f"{name} = {target}" for name, target in points.items()]
-        (info / "entry_points.txt").write_text("\n".join([f"[{registry.GROUP}]", *lines]) + "\n")
-        code = root / "src" if (root / "src").is_dir() else root
-        added = [metadata, str(code.resolve())]
-        sys.path[:0] = added
-        before = {*sys.modules}
-        registry.refresh_plugins()
-        try:
-            yield distribution, sorted(points)
-        finally:
-            sys.path[:] = [entry for entry in sys.path if entry not in added]
-            for name in {*sys.modules} - before:  # the next import reads the files again
-                if (getattr(sys.modules[name], "__file__", None) or "").startswith(added[1]):
-                    del sys.modules[name]
-            registry.refresh_plugins()
-
-
 def check_distribution(distribution: str, names: Iterable[str]) -> Iterator[str]:
     """Check what would make a distribution hard to use once it is published.
 
@@ -166,11 +118,12 @@ def check_distribution(distribution: str, names: Iterable[str]) -> Iterator[str]
     """
     points = registry.discover()
     dist = next(points[name][distribution] for name in names).dist
-    if not any(requirement.name.lower() == registry.BUILTIN for requirement in plugins.list_requirements(dist)):
+    names_required = {plugins.normalize_name(requirement.name) for requirement in plugins.list_requirements(dist)}
+    if registry.BUILTIN not in names_required:
         yield 'it does not declare which version of kcnn it requires: add "kcnn>=0.1" to the dependencies'
     for name in names:
         if not NAME.fullmatch(name):
-            yield f"invalid name {name!r}: use lowercase letters, digits and _"
+            yield registry.describe_invalid_name(name)
         others = [other for other in points[name] if other != distribution]
         if others:
             yield f"{name!r} is also published by {' and '.join(others)}"
@@ -181,23 +134,33 @@ def abbreviate(names: Sequence[str], limit: int = 4) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def _find_load_errors(distribution: str, names: Iterable[str]) -> dict[str, str]:
-    """The error of each name of a distribution that does not load."""
+def find_errors(distribution: str, names: Iterable[str]) -> dict[str, str]:
+    """Load and trace the networks of a distribution and their variants, each under the name that users type.
+
+    Args:
+        distribution: The distribution.
+        names: The networks that it publishes.
+
+    Returns:
+        The error of each that does not load, or cannot be traced.
+    """
     errors = {}
     for name in names:
-        point = registry.discover()[name][distribution]
         try:
-            architecture = plugins.load_plugin(point, distribution)
-        except ImportError as error:
+            variants = registry.get_architecture(f"{distribution}:{name}").variants
+        except Exception as error:
             errors[name] = str(error).partition("does not load: ")[2] or str(error)
             continue
-        if not isinstance(architecture, Architecture):
-            errors[name] = f"{point.value} must be a kcnn.Architecture, got {type(architecture).__name__}"
+        for full in (name, *(f"{name}.{variant}" for variant in variants)):
+            try:
+                ModelSpec(network=f"{distribution}:{full}").check()
+            except Exception as error:
+                errors[full] = f"{type(error).__name__}: {error}"
     return errors
 
 
 if __name__ == "__main__":
     name = sys.argv[1]
-    load_errors = _find_load_errors(name, [point.name for point in _by_distribution()[name]])
+    load_errors = find_errors(name, [point.name for point in _by_distribution()[name]])
     write_text(sys.argv[2], json.dumps(load_errors))
     os._exit(0)  # threads of a plugin would keep the process

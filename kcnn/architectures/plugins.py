@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,14 @@ import kcnn
 
 _outcomes: dict[tuple[str, str], Any] = {}  # by target and distribution: what was loaded, or the ImportError
 _stuck: set[str] = set()  # modules whose import exceeded its time limit and still runs
+
+
+def normalize_name(distribution: str) -> str:
+    """Return the name by which distributions are compared (PEP 503): "kcnn_mynet" and "kcnn-mynet" are one.
+
+    It is packaging.utils.canonicalize_name, whose import takes longer than finding all plugins.
+    """
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def load_plugin(point: EntryPoint, distribution: str) -> Any:
@@ -48,6 +57,8 @@ class _Failure:
 
 
 def _try_load(point: EntryPoint) -> Any:
+    if not point.pattern.match(point.value):
+        return _Failure(f'its entry point must be "module:attribute", got {point.value!r}')
     if point.module in _stuck:
         return _Failure("its import does not return")
     unmet = find_unmet_requirements(point.dist, only=kcnn.__name__)
@@ -103,7 +114,9 @@ def load_within(seconds: float, point: EntryPoint, distribution: str) -> None:
         distribution: The distribution that publishes it.
     """
     key = (point.value, distribution)
-    if distribution == kcnn.__name__ or key in _outcomes or point.module in _stuck:
+    if distribution == kcnn.__name__ or key in _outcomes:
+        return
+    if not point.pattern.match(point.value) or point.module in _stuck:
         return
     ended = threading.Event()
 
@@ -153,10 +166,11 @@ def find_unmet_requirements(distribution: Distribution | None, only: str | None 
     unmet = []
     for requirement in list_requirements(distribution):
         name = requirement.name
-        if only and name.lower() != only:
+        own = normalize_name(name) == kcnn.__name__
+        if only and normalize_name(name) != only:
             continue
         try:
-            installed = kcnn.__version__ if name.lower() == kcnn.__name__ else version(name)
+            installed = kcnn.__version__ if own else version(name)
             if not requirement.specifier.contains(installed, prereleases=True):
                 unmet.append(f"requires {requirement}, found {installed}")
         except PackageNotFoundError:

@@ -1,7 +1,6 @@
 """Architectures by name, from all installed distributions."""
 
 import os
-import re
 from functools import cache
 from importlib import invalidate_caches
 from importlib.metadata import EntryPoint, distributions
@@ -19,8 +18,8 @@ ALLOW_VARIABLE = "KCNN_PLUGINS"  # not set: all that are installed; "none"; or d
 def discover() -> dict[str, dict[str, EntryPoint]]:
     """Find the published architectures from metadata alone: no plugin is imported.
 
-    Of a distribution that is installed twice, as a checkout beside its copy, the first on the path counts. One whose
-    metadata cannot be read publishes nothing.
+    Distributions have their normalized names (PEP 503). Of one that is installed twice, as a checkout beside its copy,
+    the first on the path counts. One whose metadata cannot be read publishes nothing.
 
     Returns:
         {name: {distribution: entry point}}.
@@ -33,7 +32,7 @@ def discover() -> dict[str, dict[str, EntryPoint]]:
             if not text or GROUP not in text:  # before anything is parsed: most have nothing to do with kcnn
                 continue
             points = list(dist.entry_points.select(group=GROUP))
-            owner = dist.metadata["Name"] or "unknown"
+            owner = plugins.normalize_name(dist.metadata["Name"] or "unknown")
         except Exception:  # a broken distribution must not hide the others
             continue
         if owner not in seen:
@@ -44,7 +43,7 @@ def discover() -> dict[str, dict[str, EntryPoint]]:
 
 
 def find_distribution(point: EntryPoint) -> str:
-    """Return the name of the distribution that an entry point belongs to."""
+    """Return the normalized name of the distribution that an entry point belongs to."""
     owners = (owner for owner, one in discover().get(point.name, {}).items() if one == point and one.dist is point.dist)
     return next(owners, "unknown")
 
@@ -59,7 +58,18 @@ def list_models() -> list[str]:
 
 @cache
 def _names(limit: str | None) -> tuple[str, ...]:
-    return tuple(sorted(name for name, points in discover().items() if any(map(is_allowed, points))))
+    names = (name for name, points in discover().items() if any(map(is_allowed, points)))
+    return tuple(sorted(name for name in names if is_addressable(name)))
+
+
+def is_addressable(name: str) -> bool:
+    """Return whether a published name can be typed: a dot would begin a variant, a colon end a distribution."""
+    return not {".", ":"} & {*name}
+
+
+def describe_invalid_name(name: str) -> str:
+    """Return what is wrong with a published name that is not addressable."""
+    return f"invalid network name {name!r}: use lowercase letters, digits and _"
 
 
 def is_allowed(distribution: str) -> bool:
@@ -67,16 +77,13 @@ def is_allowed(distribution: str) -> bool:
     limit = os.environ.get(ALLOW_VARIABLE)
     if limit is None or distribution == BUILTIN:
         return True
-    return _canonical(distribution) in {_canonical(one.strip()) for one in limit.split(",")} - {"none"}
+    allowed = {plugins.normalize_name(name.strip()) for name in limit.split(",")} - {"none"}
+    return plugins.normalize_name(distribution) in allowed
 
 
 def is_builtin(name: str) -> bool:
     """Return whether kcnn itself publishes a name, and no other allowed distribution does."""
     return [distribution for distribution in discover()[name] if is_allowed(distribution)] == [BUILTIN]
-
-
-def _canonical(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def refresh_plugins() -> None:
@@ -103,7 +110,8 @@ def find_entry_point(name: str) -> tuple[EntryPoint, str]:
     """
     if not isinstance(name, str):
         raise TypeError(f'a network must be a name such as "googlenet.bn", got {name!r}')
-    owner, _, rest = name.rpartition(":")
+    prefix, _, rest = name.rpartition(":")
+    owner = plugins.normalize_name(prefix)
     bare, dot, variant = rest.partition(".")
     if dot and not variant:
         raise UnknownNameError(f"{name!r} ends in a dot; add a variant, or remove the dot")
@@ -113,10 +121,12 @@ def find_entry_point(name: str) -> tuple[EntryPoint, str]:
             f"unknown network {bare!r}: no network is installed; install kcnn with `pip install -e .`"
         )
     if bare not in known:
+        for full in {name, name.partition(":")[2]} & {*known}:
+            raise ImportError(f"{' and '.join(known[full])}: {describe_invalid_name(full)}")
         raise unknown("network", bare, list_models())
     points = known[bare]
     if owner and owner not in points:
-        raise UnknownNameError(f"distribution {owner!r} does not publish {bare!r}; choose from {', '.join(points)}")
+        raise UnknownNameError(f"distribution {prefix!r} does not publish {bare!r}; choose from {', '.join(points)}")
     candidates = {owner: points[owner]} if owner else points
     allowed = {distribution: point for distribution, point in candidates.items() if is_allowed(distribution)}
     if not allowed:

@@ -11,7 +11,7 @@ import typer
 
 import kcnn
 from kcnn import atomic_io
-from kcnn.architectures import catalogue, doctor, registry
+from kcnn.architectures import catalogue, doctor, registry, source_folder
 from kcnn.architectures.descriptions import describe_weights
 from kcnn.architectures.spec import to_json_value
 from kcnn.cli.backend import start_backend
@@ -219,7 +219,7 @@ def verify(
             raise unknown("network", pattern, kcnn.list_models())
         _verify(names, build)
         return
-    with doctor.simulate_install(path) as (distribution, published):
+    with source_folder.simulate_install(path) as (distribution, published):
         problems = list(doctor.check_distribution(distribution, published))
         for problem in problems:
             err.print(f"{distribution}: {problem}", style="yellow", markup=False, soft_wrap=True)

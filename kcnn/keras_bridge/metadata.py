@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import kcnn
+from kcnn.architectures.plugins import normalize_name
 from kcnn.architectures.registry import find_entry_point
 from kcnn.architectures.spec import to_json_value
 from kcnn.graph.graph import Graph
@@ -34,7 +35,7 @@ def make_metadata(graph: Graph) -> dict[str, Any]:
     complete = replace(spec, classes=classes, input_shape=graph.input_shape, weights=None)
     return {
         "kcnn": kcnn.__version__,
-        "distribution": publisher.name if publisher else None,
+        "distribution": normalize_name(publisher.name) if publisher else None,
         "distribution_version": publisher.version if publisher else None,
         "spec": complete.to_json(),
         "classes": classes,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.architectures import plugins
-from kcnn.architectures.registry import find_entry_point
+from kcnn.architectures.registry import find_distribution, find_entry_point
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
 from kcnn.keras_bridge.untrusted_files import UntrustedFileError, check_archive, check_keras_file, read_keras_config
 
@@ -108,5 +108,5 @@ def _import_plugin(metadata: Mapping[str, Any], path: str | PathLike[str]) -> st
             f"{path} holds {network!r} of distribution {metadata['distribution']} "
             f"{metadata.get('distribution_version')}, which is not installed: {error}"
         ) from None
-    plugins.load_plugin(point, metadata["distribution"])
+    plugins.load_plugin(point, find_distribution(point))
     return point.module.partition(".")[0]

@@ -205,6 +205,24 @@ def test_load_model_refuses_other_files(tmp_path):
         kcnn.load_model(tmp_path / "plain.keras")
 
 
+def test_load_model_finds_a_distribution_whose_dash_was_renamed(install, tmp_path):
+    code = "import kcnn\nfrom kcnn.blocks import conv\n"
+    code += (
+        "net = kcnn.Architecture(backbone=lambda x: conv(x, 4, name='one'), reference='none', input_shape=(8, 8, 3))"
+    )
+    install("kcnn_mynet", "kcnn_mynet", code, mynet="net")
+    model = kcnn.build("mynet", classes=2)
+    assert model.metadata["distribution"] == "kcnn-mynet"
+    model.save(tmp_path / "new.keras")
+    model.update_metadata(distribution="kcnn_mynet")  # as older versions wrote it
+    model.save(tmp_path / "old.keras")
+    info = tmp_path / "kcnn_mynet-1.0.dist-info" / "METADATA"
+    info.write_text(info.read_text().replace("kcnn_mynet", "kcnn-mynet"))
+    kcnn.refresh_plugins()
+    for file in ("new.keras", "old.keras"):
+        assert kcnn.load_model(tmp_path / file).spec.network == "mynet"
+
+
 def test_load_model_names_the_distribution_that_is_missing(tmp_path):
     model = kcnn.build("convnet")
     model.update_metadata(distribution="kcnn-gone", distribution_version="2.0")

@@ -8,6 +8,7 @@ import time
 from importlib.metadata import version
 
 import pytest
+from packaging.utils import canonicalize_name
 
 import kcnn
 from benchmarks.names import install
@@ -315,3 +316,114 @@ def test_find_unmet_requirements_of_kcnn_are_none():
     assert version("kcnn") == kcnn.__version__
     own = next(iter(registry.discover()["vgg11"].values()))
     assert plugins.find_unmet_requirements(own.dist, only="kcnn") == []
+
+
+@pytest.mark.parametrize("written", ["kcnn_mynet", "KCNN.mynet", "kcnn--mynet"])
+def test_distributions_are_compared_by_normalized_names(install, monkeypatch, written):
+    assert plugins.normalize_name(written) == canonicalize_name(written) == "kcnn-mynet"
+    install(written, "kcnn_mynet", GOOD, needs=["KCNN>=0.1"], mynet="net")
+    (one,) = (found for found in doctor.list_plugins() if "mynet" in found.names)
+    assert (one.distribution, one.state) == ("kcnn-mynet", "ready")
+    for prefix in ("kcnn-mynet", "kcnn_mynet", "KCNN-MyNet"):
+        assert kcnn.summary(f"{prefix}:mynet").params == 5112
+    for limit in ("kcnn_mynet", "kcnn-mynet"):
+        monkeypatch.setenv("KCNN_PLUGINS", limit)
+        assert kcnn.summary("mynet").params == 5112
+    assert not list(doctor.check_distribution("kcnn-mynet", ["mynet"]))
+
+
+def test_a_distribution_under_both_spellings_is_no_conflict(install, tmp_path):
+    install("kcnn-mynet", "kcnn_mynet", GOOD, mynet="net")
+    old = tmp_path / "KCNN_mynet-0.9.dist-info"
+    old.mkdir()
+    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: KCNN_mynet\nVersion: 0.9\n")
+    (old / "entry_points.txt").write_text("[kcnn.architectures]\nmynet = kcnn_mynet:net\n")
+    kcnn.refresh_plugins()
+    assert kcnn.summary("mynet").params == 5112
+    (one,) = (found for found in doctor.list_plugins() if "mynet" in found.names)
+    assert one.state == "ready"
+
+
+UNUSABLE = {  # how: its code, the name that it publishes, and what the doctor says
+    "dotted": (GOOD, "my.net", "invalid network name 'my.net': use lowercase letters, digits and _"),
+    "owned": (GOOD, "a:net", "invalid network name 'a:net': use lowercase letters, digits and _"),
+    "point": (GOOD, "spaced", "its entry point must be \"module:attribute\", got 'no module'"),
+    "shapes": (GOOD.replace("conv(x, 4", "conv(x, -4"), "misshaped", "filters must be a positive integer"),
+    "raising": (GOOD.replace('conv(x, 4, name="one")', "[][1]"), "raising", "IndexError"),
+    "variant": (GOOD.replace('reference="none"', 'reference="none", variants={"v": {"colour": 1}}'), "net_v", "colour"),
+}
+
+
+@pytest.mark.parametrize("how", UNUSABLE)
+def test_diagnose_calls_nothing_ok_that_cannot_be_built_by_name(install, tmp_path, how):
+    code, name, says = UNUSABLE[how]
+    install(f"kcnn-{how}", f"kcnn_{how}", code, **{name: "net"})
+    if how == "point":
+        (tmp_path / "kcnn_point-1.0.dist-info" / "entry_points.txt").write_text(
+            "[kcnn.architectures]\nspaced = no module\n"
+        )
+        kcnn.refresh_plugins()
+    (reason,) = doctor.find_errors(f"kcnn-{how}", [name]).values()
+    assert says in reason
+    if how in ("dotted", "shapes"):
+        (one,) = (found for found in doctor.list_plugins() if found.distribution == f"kcnn-{how}")
+        result = doctor.diagnose(one)
+        assert (result.state, says in result.reason) == ("broken", True), result
+    assert ("my.net" in kcnn.list_models(), "a:net" in kcnn.list_models()) == (False, False)
+    with pytest.raises((ImportError, ValueError, TypeError, LookupError)):
+        kcnn.trace(f"kcnn-{how}:{name}" + (".v" if how == "variant" else ""))
+
+
+def test_a_dotted_name_does_not_hide_the_variant_of_another(install):
+    install("kcnn-rude", "kcnn_rude", GOOD, **{"googlenet.bn": "net"})
+    assert kcnn.summary("googlenet.bn").params == kcnn.summary("kcnn:googlenet.bn").params > 5112
+
+
+HEADER = '[project]\nname = "kcnn-draft"\nversion = "0.1"\ndependencies = ["kcnn>=0.1"]\n'
+POINTS = '[project.entry-points."kcnn.architectures"]\ndraft = "kcnn_draft:net"\n'
+ODD_PROJECTS = {  # what is odd: the file, and what the error says
+    "not TOML": ("name = = 3", "is not valid TOML"),
+    "not text": (b"\xff\xfe\x00", "is not valid TOML"),
+    "nested": (f"x = {'[' * 5000}{']' * 5000}", "is not valid TOML"),
+    "huge": ("#" * 2_000_000, "2,000,000 bytes; expected at most 1,048,576"),
+    "no project": ("x = 1", "has no project.name"),
+    "a number for the project": ("project = 5", "project must be a table, got 5"),
+    "no name": (HEADER.replace('name = "kcnn-draft"\n', "") + POINTS, "has no project.name"),
+    "a number for the name": (HEADER.replace('"kcnn-draft"', "5") + POINTS, "name must be a string, got 5"),
+    "a path for the name": (HEADER.replace("kcnn-draft", "../escaped") + POINTS, "'../escaped' is invalid for 'name'"),
+    "an absolute name": (HEADER.replace("kcnn-draft", "{root}/x") + POINTS, "is invalid for 'name'"),
+    "two lines for the name": (HEADER.replace("kcnn-draft", "a\\nVersion: 3") + POINTS, "is invalid for 'name'"),
+    "a path for the version": (HEADER.replace('"0.1"', '"1/../../x"') + POINTS, "is invalid for 'version'"),
+    "no version": (HEADER.replace('version = "0.1"\n', "") + POINTS, 'neither a project.version nor "version" in'),
+    "a text of requirements": (HEADER.replace('["kcnn>=0.1"]', '"kcnn"') + POINTS, "dependencies must be a list"),
+    "numbers of requirements": (HEADER.replace('["kcnn>=0.1"]', "[1]") + POINTS, "must be a list of strings, got [1]"),
+    "a bad requirement": (HEADER.replace("kcnn>=0.1", "???") + POINTS, "'???' is invalid for 'requires-dist'"),
+    "no points": (HEADER, "publishes no architecture"),
+    "an empty table": (HEADER + '[project.entry-points."kcnn.architectures"]', "publishes no architecture"),
+    "a list of points": (HEADER + "entry-points = []", "entry-points must be a table, got []"),
+    "a text of points": (HEADER + '[project.entry-points]\n"kcnn.architectures" = "x"', "must be a table, got 'x'"),
+    "a number for a target": (HEADER + POINTS.replace('"kcnn_draft:net"', "3"), 'must be "module:attribute", got 3'),
+    "a sentence for a target": (HEADER + POINTS.replace("kcnn_draft:net", "no module"), "got 'no module'"),
+    "two lines for a target": (
+        HEADER + POINTS.replace("kcnn_draft:net", "a:b\\nc = d:e"),
+        'must be "module:attribute"',
+    ),
+    "an equals sign in a name": (HEADER + POINTS.replace("draft =", '"a = b:c" ='), "invalid network name 'a = b:c'"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_PROJECTS)
+def test_cli_verify_path_refuses_an_odd_pyproject_in_one_line(tmp_path, command, odd):
+    text, says = ODD_PROJECTS[odd]
+    folder = tmp_path / "plugin"
+    folder.mkdir()
+    (folder / "kcnn_draft.py").write_text(GOOD)
+    (folder / "pyproject.toml").write_bytes(
+        text if isinstance(text, bytes) else text.replace("{root}", str(tmp_path)).encode()
+    )
+    result = command("verify", "--path", str(folder))
+    assert result.returncode == 2
+    assert str(folder / "pyproject.toml") in result.stderr
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["plugin"]
