@@ -86,7 +86,7 @@ def _get(file: Path, table: Mapping[str, Any], key: str, kind: type) -> Any:
     """A value of a TOML table; an empty one of its type where there is none."""
     value = table.get(key, kind())
     if not isinstance(value, kind):
-        expected = {dict: "a table", list: "a list", str: "a string"}[kind]
+        expected = {"dict": "a table", "list": "a list", "str": "a string"}[kind.__name__]
         raise ValueError(f"{file}: {key} must be {expected}, got {value!r}")
     return value
 
