@@ -13,6 +13,7 @@ from kcnn.graph.tracing import SymbolicTensor, topological_order
 
 COLUMNS = ("layer", "op", "output shape", "params", "MACs", "receptive field", "stride")
 LEFT = ("layer", "op")
+NAMED = 5  # layers in one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Summary:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image."""
+        """Multiply-accumulates for one image; a lower bound where layers are `uncounted`."""
         return sum(layer.macs for layer in self.layers)
 
     @property
@@ -86,6 +87,11 @@ class Summary:
     def stride(self) -> Pair:
         """The stride of the features, in pixels."""
         return self.features.stride
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of layers whose multiply-accumulates are unknown, so that `macs` is a lower bound."""
+        return tuple(layer.name for layer in self.layers if not getattr(layer.op, "macs_known", True))
 
     def __str__(self) -> str:
         """Return a table of the layers, and the totals below it."""
@@ -130,13 +136,28 @@ class Summary:
                 format_pair(layer.stride),
             )
 
+    def _name_layers(self, names: Sequence[str]) -> str:
+        kinds = {layer.name: getattr(layer.op, "kind", type(layer.op).__name__) for layer in self.layers}
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return ", ".join(f"{name} ({kinds[name]})" for name in names[:NAMED]) + more
+
+    def _describe_features(self) -> str:
+        layer = self.features
+        unknown = [one.name for one in self.layers if not getattr(one.op, "window_known", True)]
+        if unknown:
+            return f"{format_size(layer.shape)}, receptive field unknown behind {self._name_layers(unknown)}"
+        field, stride = format_pair(layer.receptive_field), format_pair(layer.stride)
+        return f"{format_size(layer.shape)}, receptive field {field}, stride {stride}"
+
     def _totals(self) -> dict[str, str]:
         maps = any(len(layer.shape) == 3 for layer in self.layers)
         return {
             "network": self.title,
             "params": f"{self.params:,} trainable, {self.non_trainable_params:,} non-trainable",
-            "MACs": f"{self.macs:,} for an image of {format_size(self.layers[0].shape)}",
-            **({"features": _describe_features(self.features)} if maps else {}),
+            "MACs": f"{'at least ' if self.uncounted else ''}{self.macs:,} for an image of "
+            f"{format_size(self.layers[0].shape)}",
+            **({"not counted": self._name_layers(self.uncounted)} if self.uncounted else {}),
+            **({"features": self._describe_features()} if maps else {}),
             **(self.details() if self.details else {}),
         }
 
@@ -172,11 +193,6 @@ def summarize(
             *receptive_field,
         )
     return Summary(tuple(layers.values()), title, details)
-
-
-def _describe_features(layer: LayerSummary) -> str:
-    field, stride = format_pair(layer.receptive_field), format_pair(layer.stride)
-    return f"{format_size(layer.shape)}, receptive field {field}, stride {stride}"
 
 
 def stage_outputs(output: SymbolicTensor) -> dict[int, SymbolicTensor]:

@@ -1,14 +1,14 @@
 """From a Keras model back to a graph: kcnn's models, those of keras.applications, any functional model.
 
 A layer of a plugin returns its op from a method `to_op()`. A layer without an op stays opaque: its shape and
-parameters are Keras', its MACs count as zero, and its receptive field is one pixel (the entire image for a global
-pool). Padding layers are folded into the window after them; activations inside a layer and separable convolutions
-become layers of their own.
+parameters are Keras', its MACs are those of its kernels where they are known, and summaries name the layers that they
+do not count. Nested models are flattened. Padding layers are folded into the window after them; activations inside a
+layer and separable convolutions become layers of their own.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -16,60 +16,15 @@ import keras
 
 from kcnn.graph import ops
 from kcnn.graph.graph import Graph
-from kcnn.graph.shape_inference import ACTIVATIONS, WHOLE_INPUT, Pair, Shape, Window
+from kcnn.graph.shape_inference import ACTIVATIONS, Shape
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply, topological_order
 from kcnn.keras_bridge import layers
-from kcnn.keras_bridge.keras_graph import operation, producers, unique_name
+from kcnn.keras_bridge.foreign_ops import Crop, Opaque, Shared
+from kcnn.keras_bridge.keras_graph import operation, outputs_of_call, producers, unique_name
 
-
-@dataclass(frozen=True, slots=True)
-class Opaque:
-    """Stand for a Keras layer without an op.
-
-    Attributes:
-        kind: Class name of the layer.
-        output: Shape of its output, without the batch.
-        trainable_params: Number of trainable parameters.
-        moving_params: Number of other parameters.
-    """
-
-    kind: str
-    output: Shape
-    trainable_params: int = 0
-    moving_params: int = 0
-
-    def shape(self, *shapes: Shape) -> Shape:
-        """Return the shape of the output."""
-        return self.output
-
-    def params(self, *shapes: Shape) -> int:
-        """Return the number of trainable parameters."""
-        return self.trainable_params
-
-    def non_trainable_params(self, *shapes: Shape) -> int:
-        """Return the number of other parameters."""
-        return self.moving_params
-
-    def window(self, *shapes: Shape) -> str | None:
-        """Return WHOLE_INPUT for a global pool, None otherwise."""
-        return WHOLE_INPUT if self.kind.startswith("Global") else None
-
-
-@dataclass(frozen=True, slots=True)
-class Crop:
-    """Cut pixels off the edges: ((top, bottom), (left, right))."""
-
-    cropping: tuple[Pair, Pair]
-
-    def shape(self, x: Shape) -> Shape:
-        """Return the shape of the output for an input shape."""
-        rows, columns = (size - sum(cut) for size, cut in zip(x[:2], self.cropping, strict=True))
-        return rows, columns, x[2]
-
-    def window(self, x: Shape) -> Window:
-        """Return the window of one pixel, moved by what is cut off."""
-        (top, _), (left, _) = self.cropping
-        return Window((1, 1), (1, 1), (-top, -left))
+_MULTIPLYING_OPS = ("Matmul", "Dot", "Einsum", "Tensordot", "Inner", "Outer", "Vdot", "Conv", "ConvTranspose")
+_MULTIPLYING_OPS += ("DepthwiseConv", "SeparableConv", "DotProductAttention")
+_MULTIPLYING_LAYERS = ("Dot", "Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention")
 
 
 def from_keras(model: Any, input_shape: Sequence[int] | None = None) -> Graph:
@@ -97,36 +52,26 @@ def read_graph(model: Any, input_shape: Sequence[int] | None = None) -> tuple[Gr
         input_shape: As of `from_keras`.
 
     Returns:
-        The graph, and Keras tensors by the names of its layers.
+        The graph, and Keras tensors by the names of its layers, without those inside nested models.
 
     Raises:
         TypeError, ValueError: As from `from_keras`.
     """
     inputs, outputs = _find_ends(model)
-    context = TraceContext()
-    symbolic: dict[int, SymbolicTensor] = {}
+    reader = _Reader()
+    images = []
     for tensor in inputs:
         shape = tuple(input_shape) if input_shape and tensor is inputs[0] else tuple(tensor.shape[1:])
         if None in shape:
             raise ValueError(f"{model.name!r} has an open input {shape}; pass kcnn.from_keras an input_shape")
-        symbolic[id(tensor)] = SymbolicTensor(shape, operation(tensor).name, context=context)
-    order = [tensor for tensor in topological_order(*outputs, sources=producers) if id(tensor) not in symbolic]
-    uses: dict[int, int] = {}
-    for tensor in order:
-        for source in producers(tensor):
-            uses[id(source)] = uses.get(id(source), 0) + 1
-    for tensor in outputs:
-        uses[id(tensor)] = 2  # an output is never folded away
-    for tensor in order:
-        before = tuple(symbolic[id(source)] for source in producers(tensor))
-        is_only_use = len(before) == 1 and uses[id(producers(tensor)[0])] == 1
-        symbolic[id(tensor)] = _apply_layer(tensor, before, is_only_use, context)
+        images.append(SymbolicTensor(shape, operation(tensor).name, context=reader.context))
+    symbolic = reader.read(inputs, outputs, images)
     named: dict[str, SymbolicTensor] = {}
     for tensor in outputs:
         named[unique_name(operation(tensor).name, named)] = symbolic[id(tensor)]
-    image = symbolic[id(inputs[0])]
+    order = topological_order(*outputs, sources=producers)
     tensors = {symbolic[id(tensor)].name: tensor for tensor in (*inputs, *order)}
-    return Graph(name=model.name, input=image, outputs=named, input_shape=image.shape), tensors
+    return Graph(name=model.name, input=images[0], outputs=named, input_shape=images[0].shape), tensors
 
 
 def _find_ends(model: Any) -> tuple[list[Any], list[Any]]:
@@ -142,28 +87,61 @@ def _find_ends(model: Any) -> tuple[list[Any], list[Any]]:
     return inputs, outputs
 
 
-def _apply_layer(
-    tensor: Any, before: tuple[SymbolicTensor, ...], is_only_use: bool, context: TraceContext
-) -> SymbolicTensor:
-    """Apply the ops of the layer that computes `tensor` to what it is computed from."""
-    layer = operation(tensor)
-    name = unique_name(layer.name, context.layers)
-    is_shared = name != layer.name  # a layer used twice has its parameters once
-    converted = None if is_shared else _to_ops(layer, before[0].shape)
-    if not converted:
-        return apply(_opaque(layer, tensor, before, is_shared), *before, name=name)
-    if is_only_use and type(before[0].op) is ops.Pad:
-        folded = _fold(before[0].op, converted[-1])
-        if folded and len(converted) == 1:
-            converted, before = (folded,), before[0].inputs
-    x: Any = before
-    for op in converted[:-1]:
-        x = (apply(op, *x, name=f"{name}_depthwise"),)
-    x = apply(converted[-1], *x, name=name)
-    activation = _inner_activation(layer)
-    if not activation:
-        return x
-    return apply(ops.Activation(activation), x, name=unique_name(f"{name}_{activation}", context.layers))
+class _Reader:
+    """Reads Keras tensors as symbolic ones; holds the layers so far, to find those that are called again."""
+
+    def __init__(self) -> None:
+        self.context = TraceContext()
+        self.layers: set[int] = set()
+
+    def read(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], values: Sequence[SymbolicTensor]
+    ) -> dict[int, SymbolicTensor]:
+        """The symbolic tensors of `outputs` and of all that leads to them from `inputs`, by the Keras tensors' ids."""
+        symbolic = dict(zip(map(id, inputs), values, strict=True))
+        known = set(symbolic)
+        walked = topological_order(*outputs, sources=lambda one: () if id(one) in known else producers(one))
+        order = [tensor for tensor in walked if id(tensor) not in known]
+        uses: dict[int, int] = {}
+        for tensor in order:
+            for source in producers(tensor):
+                uses[id(source)] = uses.get(id(source), 0) + 1
+        for tensor in outputs:
+            uses[id(tensor)] = 2  # an output is never folded away
+        for tensor in order:
+            if id(tensor) in symbolic:  # another output of one nested model
+                continue
+            before, layer = tuple(symbolic[id(source)] for source in producers(tensor)), operation(tensor)
+            if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+                inner = self.read(layer.inputs, layer.outputs, before)
+                symbolic.update(
+                    {id(ours): inner[id(own)] for ours, own in zip(outputs_of_call(tensor), layer.outputs, strict=True)}
+                )
+                continue
+            is_only_use = len(before) == 1 and uses[id(producers(tensor)[0])] == 1
+            symbolic[id(tensor)] = self._apply_layer(tensor, before, is_only_use)
+        return symbolic
+
+    def _apply_layer(self, tensor: Any, before: tuple[SymbolicTensor, ...], is_only_use: bool) -> SymbolicTensor:
+        """Apply the ops of the layer that computes `tensor` to what it is computed from."""
+        layer, layers = operation(tensor), self.context.layers
+        name, is_shared = unique_name(layer.name, layers), id(layer) in self.layers
+        self.layers.add(id(layer))
+        converted = _to_ops(layer, before[0].shape) or (_opaque(layer, tensor, before),)
+        if is_shared:
+            converted = tuple(map(Shared, converted))
+        elif is_only_use and type(before[0].op) is ops.Pad:
+            folded = _fold(before[0].op, converted[-1])
+            if folded and len(converted) == 1:
+                converted, before = (folded,), before[0].inputs
+        x: Any = before
+        for op in converted[:-1]:
+            x = (apply(op, *x, name=unique_name(f"{name}_depthwise", layers)),)
+        x = apply(converted[-1], *x, name=name)
+        activation = None if isinstance(converted[-1], Opaque) else _inner_activation(layer)
+        if not activation:
+            return x
+        return apply(ops.Activation(activation), x, name=unique_name(f"{name}_{activation}", layers))
 
 
 def _to_ops(layer: Any, x: Shape) -> tuple[Any, ...] | None:
@@ -174,16 +152,50 @@ def _to_ops(layer: Any, x: Shape) -> tuple[Any, ...] | None:
     return convert(layer, x) if convert else None
 
 
-def _opaque(layer: Any, tensor: Any, before: tuple[SymbolicTensor, ...], is_shared: bool) -> Opaque:
+def _opaque(layer: Any, tensor: Any, before: tuple[SymbolicTensor, ...]) -> Opaque:
     shape = tuple(tensor.shape[1:])
     if None in shape:
         shapes = [(1, *source.shape) for source in before]
         shape = tuple(layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes))[1:]
-    if is_shared or not isinstance(layer, keras.layers.Layer):
-        return Opaque(type(layer).__name__, shape)
-    is_frozen = not layer.trainable
-    trainable = sum(prod(w.shape) for w in layer.weights if w.trainable or is_frozen)
-    return Opaque(type(layer).__name__, shape, trainable, sum(prod(w.shape) for w in layer.weights) - trainable)
+    kind, x = type(layer).__name__, before[0].shape
+    cost, has_kernel = _count_kernel_macs(layer, x, shape), hasattr(layer, "kernel_size") or hasattr(layer, "pool_size")
+    weights = layer.weights if isinstance(layer, keras.layers.Layer) else []
+    is_frozen = not getattr(layer, "trainable", True)
+    trainable = sum(prod(w.shape) for w in weights if w.trainable or is_frozen)
+    return Opaque(
+        kind,
+        shape,
+        trainable,
+        sum(prod(w.shape) for w in weights) - trainable,
+        cost,
+        is_global=kind.startswith("Global") or kind == "GroupNormalization",
+        window_known=cost is not None and not has_kernel and (len(x) != 3 or len(shape) != 3 or x[:2] == shape[:2]),
+    )
+
+
+def _count_kernel_macs(layer: Any, x: Shape, out: Shape) -> int | None:
+    """The multiply-accumulates of a layer's kernels for one image; None where they are unknown.
+
+    A transposed convolution multiplies its kernel with each of its input positions.
+    """
+    name, module = type(layer).__name__, type(layer).__module__.partition(".")[0]
+    if module != "keras":
+        return None
+    if not isinstance(layer, keras.layers.Layer):
+        return None if name in _MULTIPLYING_OPS else 0
+    kernels = [
+        prod(getattr(layer, kernel).shape)
+        for kernel in ("kernel", "depthwise_kernel", "pointwise_kernel")
+        if getattr(layer, kernel, None) is not None
+    ]
+    if isinstance(layer, keras.layers.Dense):
+        return prod(x[:-1]) * kernels[0]
+    if hasattr(layer, "kernel_size") and hasattr(layer, "data_format") and kernels:
+        positions = x if "Transpose" in name else out
+        return prod(positions[1:] if _has_channels_first(layer) else positions[:-1]) * sum(kernels)
+    is_norm = name.endswith("Normalization") or name in ("Embedding", "PReLU")
+    has_kernel = any(len(weight.shape) > 1 for weight in layer.weights)
+    return None if name in _MULTIPLYING_LAYERS or (has_kernel and not is_norm) else 0
 
 
 def _fold(pad: ops.Pad, op: Any) -> Any:
@@ -249,14 +261,21 @@ def _conv(layer: Any, x: Shape) -> Any:
 
 
 def _depthwise(layer: Any, x: Shape) -> Any:
-    return None if _has_channels_first(layer) or layer.depth_multiplier != 1 else (ops.Depthwise(**_window(layer)),)
+    return None if _has_channels_first(layer) else (_multiply_channels(layer, x, **_window(layer)),)
+
+
+def _multiply_channels(layer: Any, x: Shape, **window: Any) -> Any:
+    """A depthwise convolution, which with several kernels per channel is a grouped one."""
+    if layer.depth_multiplier == 1:
+        return ops.Depthwise(**window)
+    return ops.Conv(x[2] * layer.depth_multiplier, groups=x[2], **window)
 
 
 def _separable(layer: Any, x: Shape) -> Any:
-    if _has_channels_first(layer) or layer.depth_multiplier != 1:
+    if _has_channels_first(layer):
         return None
     return (
-        ops.Depthwise(**{**_window(layer), "bias": False}),
+        _multiply_channels(layer, x, **{**_window(layer), "bias": False}),
         ops.Conv(layer.filters, 1, bias=layer.use_bias, kernel_initializer="glorot_uniform"),
     )
 
@@ -294,6 +313,14 @@ def _relu(layer: Any, x: Shape) -> Any:
     if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6, 6.0):
         return None
     return (ops.Activation("relu6" if layer.max_value else "relu"),)
+
+
+def _dense(layer: Any, x: Shape) -> Any:
+    """A dense layer; on maps it is a 1x1 convolution."""
+    if len(x) == 3:
+        initializer = _initializer_name(layer)
+        return (ops.Conv(layer.units, 1, bias=layer.use_bias, kernel_initializer=initializer),)
+    return (ops.Dense(layer.units, layer.use_bias, _initializer_name(layer)),) if len(x) == 1 else None
 
 
 def _padding(layer: Any, x: Shape) -> Any:
@@ -338,9 +365,7 @@ _CONVERTERS: dict[type, Callable[[Any, Shape], Any]] = {
     keras.layers.AdaptiveAveragePooling2D: lambda layer, x: (
         None if _has_channels_first(layer) else (ops.AdaptivePool(_size(layer.output_size)),)
     ),
-    keras.layers.Dense: lambda layer, x: (
-        (ops.Dense(layer.units, layer.use_bias, _initializer_name(layer)),) if len(x) == 1 else None
-    ),
+    keras.layers.Dense: _dense,
     keras.layers.Flatten: lambda layer, x: None if _has_channels_first(layer) else (ops.Flatten(),),
     keras.layers.Concatenate: lambda layer, x: (ops.Concat(),) if layer.axis in (-1, len(x)) else None,
     keras.layers.Add: lambda layer, x: (ops.Add(),),

@@ -88,6 +88,9 @@ def rebuild_tensors(graph: Graph) -> tuple[Any, dict[str, Any]]:
         graph.name, architecture, graph.input_shape, spec.classes or architecture.classes, options
     )
     tensors = read_graph(model, graph.input.shape)[1]
+    for name, x in graph.outputs.items():
+        if name != "logits" and x.name not in tensors:
+            raise ValueError(f"{graph.name}: layer {x.name!r} is inside a nested model; it cannot be an output")
     outputs = {name: model.output if name == "logits" else tensors[x.name] for name, x in graph.outputs.items()}
     if "logits" in outputs and outputs["logits"].dtype != "float32":
         cast = keras.layers.Activation("linear", dtype="float32", name="logits_float32")

@@ -29,6 +29,11 @@ def producers(tensor: Any) -> list[Any]:
     return _node(tensor).input_tensors
 
 
+def outputs_of_call(tensor: Any) -> list[Any]:
+    """Return all Keras tensors that the call which computes a Keras tensor returns."""
+    return list(_node(tensor).output_tensors)
+
+
 def call_arguments(tensor: Any) -> list[Any]:
     """Return every argument of the call that computes a Keras tensor: tensors and constants, in one flat list."""
     arguments = _node(tensor).arguments

@@ -119,3 +119,59 @@ def test_from_keras_refuses_models_without_a_graph():
 
     with pytest.raises(TypeError, match="without a graph"):
         kcnn.from_keras(Own())
+
+
+def test_from_keras_counts_nested_models_like_flat_ones():
+    base = kcnn.build("mobilenet_v2", width=0.35, input_shape=(96, 96, 3), top=False)
+    flat = kcnn.summary(kcnn.from_keras(base))
+    image = keras.Input((96, 96, 3))
+    x = keras.layers.GlobalAveragePooling2D()(base(image * 1.0, training=False))
+    model = keras.Model(image, keras.layers.Dense(5, name="scores")(x))
+    rows = kcnn.summary(kcnn.from_keras(keras.Sequential([keras.Input((96, 96, 3)), model])))
+    assert rows.macs == flat.macs + 1280 * 5
+    assert rows.params + rows.non_trainable_params == model.count_params()
+    assert rows.receptive_field == flat.receptive_field
+    assert rows.stride == (32, 32)
+    assert rows.uncounted == ()
+    assert {row.name for row in flat} - {"image"} < {row.name for row in rows}
+
+
+def test_from_keras_counts_each_call_of_a_shared_layer():
+    image = keras.Input((8, 8, 4))
+    conv = keras.layers.Conv2D(4, 3, padding="same", use_bias=False, name="conv")
+    rows = kcnn.summary(kcnn.from_keras(keras.Model(image, conv(conv(image)))))
+    assert rows.macs == 2 * 8 * 8 * 9 * 4 * 4
+    assert rows.params == 9 * 4 * 4
+    assert rows.receptive_field == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs", "params"),
+    [  # on maps of 6x6x4
+        (keras.layers.Dense(5), 36 * 4 * 5, 4 * 5 + 5),
+        (keras.layers.Conv2DTranspose(5, 3, strides=2), 36 * 9 * 4 * 5, 9 * 4 * 5 + 5),
+        (keras.layers.DepthwiseConv2D(3, depth_multiplier=2), 16 * 9 * 4 * 2, 9 * 4 * 2 + 8),
+        (keras.layers.SeparableConv2D(5, 3, depth_multiplier=2), 16 * (9 * 4 * 2 + 8 * 5), 9 * 4 * 2 + 8 * 5 + 5),
+        (keras.layers.Conv2D(5, 3, dilation_rate=2), 4 * 9 * 4 * 5, 9 * 4 * 5 + 5),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, keras.layers.Layer) else None,
+)
+def test_from_keras_counts_macs_of_every_kernel(layer, macs, params):
+    image = keras.Input((6, 6, 4))
+    rows = kcnn.summary(kcnn.from_keras(keras.Model(image, layer(image))))
+    assert (rows.macs, rows.params, rows.uncounted) == (macs, params, ())
+
+
+def test_summary_names_layers_that_it_does_not_count():
+    image = keras.Input((6, 6, 4))
+    x = keras.layers.Conv2DTranspose(4, 2, strides=2, name="up")(image)
+    x = keras.layers.Reshape((144, 4))(x)
+    x = keras.layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    x = keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1)))
+    rows = kcnn.summary(kcnn.from_keras(keras.Model(image, keras.layers.LSTM(3, name="lstm")(x))))
+    assert [name for name in rows.uncounted if "matmul" not in name] == ["attention", "lstm"]
+    assert len(rows.uncounted) == 3
+    text = str(rows)
+    assert f"at least {rows.macs:,} for an image of 6x6x4" in text
+    assert "attention (MultiHeadAttention)" in text
+    assert "receptive field unknown behind up (Conv2DTranspose)" in text
