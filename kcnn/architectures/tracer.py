@@ -48,14 +48,17 @@ class Tracer:
         if architecture.backbone is not None:
             context = TraceContext([*architecture.overrides.items(), *spec.overrides.items()], spec.prefix)
             image = SymbolicTensor((rows, columns, self.shape[2]), f"{spec.prefix}image", context=context)
-            x = self._call(architecture.backbone, apply(architecture.rescale, image, name="rescale"))
-            outputs = {"logits": self._call(architecture.head, x, classes)} if spec.top else {"features": x}
+            features = self._call(architecture.backbone, apply(architecture.rescale, image, name="rescale"))
+            outputs = (
+                {"logits": self._call(architecture.head, features, classes)} if spec.top else {"features": features}
+            )
         else:
             shape = (rows, columns, self.shape[2])
             read_keras_code = resolve_name(READ_KERAS_CODE)
             image, logits = read_keras_code(spec.title, architecture, shape, classes, self.options)
             context = image.context
-            outputs = {"logits": logits} if spec.top else {"features": find_features(logits)}
+            features = find_features(logits)
+            outputs = {"logits": logits} if spec.top else {"features": features}
         for number, (address, head) in enumerate((architecture.aux if spec.aux else {}).items(), 1):
             name = f"aux{number}"
             outputs[name] = self._call(head, _find_layer(context, address), classes, name=name)
@@ -74,6 +77,7 @@ class Tracer:
             spec=spec,
             architecture=architecture,
             unused_overrides=unused,
+            backbone_output=features,
         )
 
     def min_input_size(self) -> int | None:

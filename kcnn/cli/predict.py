@@ -138,7 +138,7 @@ def _open_pretrained(name: str, weights: str, options: Mapping[str, Any]) -> Ope
     start_backend()
     model = kcnn.build(graph)
     report = kcnn.load_weights(model, weights)
-    if "logits/kernel" not in report.matched:
+    if f"{model.metadata['classifier']}/kernel" not in report.matched:
         raise UsageError(f"{weights} has no classifier for the {graph.outputs['logits'].shape[0]} classes of {name}")
     return OpenedModel(name, model.metadata, lambda: _with_probabilities(model, model.metadata))
 

@@ -28,8 +28,9 @@ def replace_head(
 
     Args:
         network: A name or a ModelSpec; or a functional Keras model, of kcnn or any other, whose weights are copied and
-            which stays as it is. In a model of another library the last Dense layer or 1x1 convolution is replaced; a
-            model that ends in features gets global average pooling and a Dense layer.
+            which stays as it is. In a model of another library what follows the features is replaced where it ends in
+            one score for each class: the last Dense layer, or the 1x1 convolution behind which only a global pool
+            follows. A model that ends in features gets global average pooling and a Dense layer.
         classes: Number of classes, or their names.
         weights: Pretrained weights of a network by name, or a file; by default those of the ModelSpec.
         freeze: "backbone", everything but the head; a number of stages, the first ones; globs of layers; or None.
@@ -92,7 +93,7 @@ def _rebuild_network(network: Any, classes: int, seed: int | None) -> Any:
     old_layers = {layer.name: layer for layer in network.layers}
     new_layers = [layer for layer in model.layers if layer.weights]
     for layer in new_layers:
-        is_classifier = layer.name.endswith("logits") or layer is new_layers[-1]
+        is_classifier = layer.name == model.metadata["classifier"] or layer.name.endswith("logits")
         if layer.name in old_layers and not is_classifier:
             layer.set_weights(old_layers[layer.name].get_weights())
     return model
@@ -107,8 +108,8 @@ def _rebuild_foreign(network: Any, classes: int, seed: int | None) -> Any:
     x = end = copy.outputs[0]
     while len(producers(end)) == 1 and not getattr(operation(end), "weights", ()):
         end = producers(end)[0]
-    is_classifier = isinstance(operation(end), keras.layers.Dense | keras.layers.Conv2D)
-    if len(x.shape) == 2 and is_classifier:
+    is_class_map = isinstance(operation(end), keras.layers.Conv2D) and operation(end).kernel_size == (1, 1)
+    if len(x.shape) == 2 and (isinstance(operation(end), keras.layers.Dense) or is_class_map):
         x = producers(end)[0]
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)

@@ -6,6 +6,8 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from kcnn.graph.formatting import format_size
+from kcnn.graph.ops import Conv
+from kcnn.graph.shape_inference import count_params, to_pair
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 
 if TYPE_CHECKING:
@@ -26,11 +28,12 @@ class Graph:
     spec: "ModelSpec | None" = None  # None for a graph that was read from a Keras model
     architecture: "Architecture | None" = None
     unused_overrides: tuple[str, ...] = ()  # overrides that had no effect
+    backbone_output: SymbolicTensor | None = None  # what the architecture's backbone returned
 
     @property
     def features(self) -> SymbolicTensor:
-        """The input of the head: the last tensor that has rows and columns."""
-        return find_features(next(iter(self.outputs.values())))
+        """The input of the head: what the backbone returns, or what `find_features` finds where that is unknown."""
+        return self.backbone_output or find_features(next(iter(self.outputs.values())))
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Graph":
         """Trace the network again with layers changed by address, or options changed by name.
@@ -62,5 +65,26 @@ class Graph:
 
 
 def find_features(output: SymbolicTensor) -> SymbolicTensor:
-    """Return the last tensor that has rows and columns and leads to an output."""
-    return [x for x in topological_order(output) if len(x.shape) == 3][-1]
+    """Return the input of a network's head, as its layers show it.
+
+    It is the last tensor with rows and columns that leads to the output, or in a fully convolutional classifier the
+    input of the 1x1 convolution that ends in one map for each class.
+    """
+    features = [x for x in topological_order(output) if len(x.shape) == 3][-1]
+    classifier = find_classifier(output)
+    if classifier is None or len(output.shape) != 1 or not isinstance(classifier.op, Conv):
+        return features
+    is_class_map = (
+        to_pair(classifier.op.kernel) == (1, 1) and classifier.op.bias and classifier.shape[2] == output.shape[0]
+    )
+    return classifier.inputs[0] if is_class_map else features
+
+
+def find_classifier(output: SymbolicTensor) -> SymbolicTensor | None:
+    """Return the output of the last layer with parameters that leads to logits; None where several paths do."""
+    x = output
+    while x.op is not None and not count_params(x.op, *[source.shape for source in x.inputs]):
+        if len(x.inputs) != 1:
+            return None
+        x = x.inputs[0]
+    return x if x.op is not None else None

@@ -9,7 +9,7 @@ import kcnn
 from kcnn.architectures.plugins import normalize_name
 from kcnn.architectures.registry import find_entry_point
 from kcnn.architectures.spec import to_json_value
-from kcnn.graph.graph import Graph
+from kcnn.graph.graph import Graph, find_classifier
 
 
 class OldFormatError(ValueError):
@@ -24,13 +24,14 @@ def make_metadata(graph: Graph) -> dict[str, Any]:
 
     Returns:
         JSON values: versions of kcnn and of the distribution that publishes the network, its spec, its classes, its
-        input shape and how it rescales pixels.
+        input shape, how it rescales pixels, and the names of the layers that its backbone and its classifier end in.
     """
     spec, architecture = graph.spec, graph.architecture
     assert spec is not None
     assert architecture is not None
     point = find_entry_point(graph.name)[0] if isinstance(spec.network, str) else None
     publisher = point.dist if point else None
+    classifier = find_classifier(graph.outputs["logits"]) if "logits" in graph.outputs else None
     classes = architecture.classes if spec.classes is None else spec.classes
     complete = replace(spec, classes=classes, input_shape=graph.input_shape, weights=None)
     return {
@@ -40,6 +41,8 @@ def make_metadata(graph: Graph) -> dict[str, Any]:
         "spec": complete.to_json(),
         "classes": classes,
         "input_shape": list(graph.input_shape),
+        "backbone_output": graph.features.name,
+        "classifier": classifier.name if classifier else None,
         "rescale": None if architecture.keras else to_json_value(architecture.rescale),
     }
 

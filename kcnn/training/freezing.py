@@ -22,10 +22,11 @@ def group_by_stage(model: Any) -> dict[str, int | None]:
         model: A flat Keras model.
 
     Returns:
-        Stage k has output stride 2**k; None is the head, all layers behind the last tensor with rows and columns.
+        Stage k has output stride 2**k; None is the head, all layers behind the output of the backbone.
     """
     graph = from_keras(model)
-    backbone = {tensor.name for tensor in topological_order(graph.features)}
+    name = (getattr(model, "metadata", None) or {}).get("backbone_output")
+    backbone = {tensor.name for tensor in topological_order(graph.input.context.layers.get(name, graph.features))}
     stages = {row.name: row.stage for row in summary(graph)}
     weighted = {layer.name for layer in model.layers if layer.weights}
     return {name: stages[name] if name in backbone else None for name in stages if name in weighted}

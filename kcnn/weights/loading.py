@@ -226,9 +226,16 @@ def _record(model: Any, graph: Graph | None, file: _File, report: "LoadReport") 
         return
     published = file.published or _find_listed(graph, file.path)
     facts: dict[str, Any] = {"weights": _describe_source(published, file.path)}
-    if "logits/kernel" in report.matched:
+    if _has_classifier(model, report):
         facts |= _describe_classes(published, file.metadata, model.metadata)
     model.update_metadata(**facts)
+
+
+def _has_classifier(model: Any, report: "LoadReport") -> bool:
+    """Whether the weights of the layer that gives the logits come from the file."""
+    metadata = model.metadata
+    classifier = (metadata.get("classifier") or "logits").removeprefix(metadata["spec"].get("prefix", ""))
+    return f"{classifier}/kernel" in report.matched
 
 
 def _describe_source(published: Weights | None, path: Path) -> dict[str, str]:
