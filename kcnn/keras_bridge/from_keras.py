@@ -22,8 +22,10 @@ from kcnn.keras_bridge import layers
 from kcnn.keras_bridge.foreign_ops import Crop, Opaque, Shared
 from kcnn.keras_bridge.keras_graph import operation, outputs_of_call, producers, unique_name
 
-_MULTIPLYING_OPS = ("Matmul", "Dot", "Einsum", "Tensordot", "Inner", "Outer", "Vdot", "Conv", "ConvTranspose")
-_MULTIPLYING_OPS += ("DepthwiseConv", "SeparableConv", "DotProductAttention")
+_MULTIPLYING_OPS = (
+    *("Matmul", "Dot", "Einsum", "Tensordot", "Inner", "Outer", "Vdot", "DotProductAttention"),
+    *("Conv", "ConvTranspose", "DepthwiseConv", "SeparableConv"),
+)
 _MULTIPLYING_LAYERS = ("Dot", "Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention")
 
 

@@ -25,7 +25,7 @@ def group_by_stage(model: Any) -> dict[str, int | None]:
         Stage k has output stride 2**k; None is the head, all layers behind the output of the backbone.
     """
     graph = from_keras(model)
-    name = (getattr(model, "metadata", None) or {}).get("backbone_output")
+    name = (getattr(model, "metadata", None) or {}).get("backbone_output", "")
     backbone = {tensor.name for tensor in topological_order(graph.input.context.layers.get(name, graph.features))}
     stages = {row.name: row.stage for row in summary(graph)}
     weighted = {layer.name for layer in model.layers if layer.weights}
