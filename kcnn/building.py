@@ -15,6 +15,7 @@ from kcnn.graph.graph import Graph
 from kcnn.graph.ops import AdaptivePool, Flatten
 from kcnn.graph.summaries import Summary
 from kcnn.graph.tracing import topological_order
+from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import make_metadata
 from kcnn.weights import find_published, load_into_graph
 
@@ -60,6 +61,7 @@ def build(
     if weights is not None:
         find_published(graph, weights)  # unknown weights are refused before Keras is imported
 
+    check_backend()
     from kcnn.keras_bridge.keras_code import rebuild_tensors
     from kcnn.keras_bridge.model import Network
     from kcnn.keras_bridge.to_keras import build_tensors

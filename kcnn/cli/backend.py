@@ -6,6 +6,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from kcnn.keras_bridge.backends import check_backend
+
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
@@ -38,6 +40,7 @@ def start_backend(strategy: str = "single") -> None:
     """
     if "tensorflow" not in sys.modules:  # which reads it once: later it would only affect child processes
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    check_backend()
     with silence():
         import keras
 

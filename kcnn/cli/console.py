@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 PIPED = 160  # columns where the output is not a terminal
-out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
-err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPED)
+# Texts hold names of files, classes and layers: brackets and colons are printed as they are.
+_LITERAL: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+out = Console(**_LITERAL, width=None if sys.stdout.isatty() else PIPED)
+err = Console(**_LITERAL, stderr=True, width=None if sys.stderr.isatty() else PIPED)
 
 
 class UsageError(ValueError):
@@ -52,8 +54,7 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning in one line, without its position in the code: a warnings.showwarning."""
-    err.print("[yellow]note:[/]", end=" ")
-    err.print(str(message), markup=False, soft_wrap=True)
+    err.print(Text.assemble(("note:", "yellow"), f" {message}"), soft_wrap=True)
 
 
 def fail(error: Any, code: int, debug: bool) -> NoReturn:
@@ -67,9 +68,13 @@ def fail(error: Any, code: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    err.print("[bold red]error:[/]", end=" ")
-    err.print(message or type(error).__name__, markup=False, soft_wrap=True)
+    err.print(Text.assemble(("error:", "bold red"), f" {message or type(error).__name__}"), soft_wrap=True)
     sys.exit(code)
+
+
+def print_job(network: str, data: str, folder: Path) -> None:
+    """Print which network is trained on which data, and the folder of the results."""
+    out.print(Text.assemble((network, "bold"), " on ", (data, "bold"), f" into {folder}"), soft_wrap=True)
 
 
 def make_table(

@@ -36,7 +36,7 @@ def env(as_json: AsJson = False) -> None:
     lines = {name: ", ".join(value) or "none" if isinstance(value, list) else value for name, value in report.items()}
     width = max(map(len, lines)) + 2
     for name, text in lines.items():
-        out.print(f"{name.ljust(width)}{text}", markup=False, soft_wrap=True)
+        out.print(f"{name.ljust(width)}{text}", soft_wrap=True)
 
 
 def collect_environment() -> dict[str, str | list[str]]:

@@ -137,4 +137,4 @@ def _print_checks(checks: Any, files: Sequence[Path], as_json: bool) -> None:
     columns = ("file", "size", "test accuracy", "agreement with Keras", "latency (batch 1)")
     out.print(make_table(columns, rows, left=("file",)))
     written = f"{', '.join(map(str, files))}; " if files else ""
-    out.print(f"{written}{checks[0].images} test images, each file in its own runtime", markup=False, soft_wrap=True)
+    out.print(f"{written}{checks[0].images} test images, each file in its own runtime", soft_wrap=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 import kcnn
 from kcnn.cli.backend import start_backend
@@ -62,9 +61,9 @@ def inspect(
     best = probabilities.argsort()[::-1][:top]
     titles = [(int(n), f"{opened.classes[n]} {probabilities[n]:.1%}") for n in best]
     model_access.match_layers(model, layer)  # an unknown name, before anything is printed
-    out.print(f"{escape(str(image))}: {escape(', '.join(title for _, title in titles))}", soft_wrap=True)
+    out.print(f"{image}: {', '.join(title for _, title in titles)}", soft_wrap=True)
     written = plots.write_explanations(model, pixels.astype("float32"), titles, target, layer)
-    out.print(f"{', '.join(file.name for file in written)} in {target}", markup=False, soft_wrap=True)
+    out.print(f"{', '.join(file.name for file in written)} in {target}", soft_wrap=True)
 
 
 def _find_file(run: str) -> Path:

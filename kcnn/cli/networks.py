@@ -111,7 +111,7 @@ def list_networks(
         try:
             entry = catalogue.make_entry(name)
         except (Exception, SystemExit) as error:  # a broken plugin hurts only its own name
-            err.print(f"{name}: {error}", style="yellow", markup=False, soft_wrap=True)
+            err.print(f"{name}: {error}", style="yellow", soft_wrap=True)
             continue
         if (
             entry.summary.params > params_limit
@@ -188,7 +188,7 @@ def plot(
     if path.is_dir():
         raise UsageError(f"--svg expects a file, got the folder {path}")
     atomic_io.write_text(path, text)
-    out.print(f"{path}: {len(kcnn.summary(graph)) - 1} layers", markup=False, soft_wrap=True)
+    out.print(f"{path}: {len(kcnn.summary(graph)) - 1} layers", soft_wrap=True)
 
 
 def diff(
@@ -202,7 +202,7 @@ def diff(
     colors = {"+": "green", "-": "red", "~": "yellow"}
     difference = kcnn.diff(first, second)
     for line in (difference.format_layers() if layers else str(difference)).splitlines():
-        out.print(line, style=colors.get(line[0]), markup=False, soft_wrap=True)
+        out.print(line, style=colors.get(line[0]), soft_wrap=True)
 
 
 def verify(
@@ -222,7 +222,7 @@ def verify(
     with source_folder.simulate_install(path) as (distribution, published):
         problems = list(doctor.check_distribution(distribution, published))
         for problem in problems:
-            err.print(f"{distribution}: {problem}", style="yellow", markup=False, soft_wrap=True)
+            err.print(f"{distribution}: {problem}", style="yellow", soft_wrap=True)
         owned = [full for name in published for full in catalogue.list_variants(f"{distribution}:{name}")]
         matching = [name for name in owned if fnmatchcase(name, f"*{pattern}*")]
         if not matching:

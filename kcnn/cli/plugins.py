@@ -39,7 +39,7 @@ def plugins(
         for plugin in listed
     ]
     for number, line in enumerate(format_table(COLUMNS, rows, left=COLUMNS).splitlines()):  # one line each
-        out.print(line, style=None if number else "bold", markup=False, soft_wrap=True)
+        out.print(line, style=None if number else "bold", soft_wrap=True)
     if any(plugin.state in UNUSABLE for plugin in listed):
         raise typer.Exit(1)
 
@@ -50,6 +50,6 @@ def new_plugin(
 ) -> None:
     """Create a plugin: a complete distribution with one small network and its tests."""
     folder = scaffold.new_plugin(name, into)
-    out.print(f"created {folder}; next:", markup=False, soft_wrap=True)
-    out.print(f'  pip install -e "{folder}[test]" && pytest {folder}', markup=False, soft_wrap=True)
-    out.print(f"  kcnn verify --path {folder}", markup=False, soft_wrap=True)
+    out.print(f"created {folder}; next:", soft_wrap=True)
+    out.print(f'  pip install -e "{folder}[test]" && pytest {folder}', soft_wrap=True)
+    out.print(f"  kcnn verify --path {folder}", soft_wrap=True)

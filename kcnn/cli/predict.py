@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 import kcnn
 from kcnn.cli.backend import silence, start_backend
@@ -179,17 +179,14 @@ def predict(
         results[str(file)] = {"labels": labels, "probabilities": best} if multi_label else best
         if not as_json:
             predicted = labels if multi_label else list(best)[:1]
-            texts = (f"{_bold(name) if name in predicted else escape(name)} {p:.1%}" for name, p in best.items())
+            texts = ((name, "bold" if name in predicted else "", f" {p:.1%}") for name, p in best.items())
+            parts = Text(", ").join(Text.assemble((name, style), share) for name, style, share in texts)
             prefix = "no label; most probable " if multi_label and not labels else ""
-            out.print(f"{escape(str(file))}: {prefix}{', '.join(texts)}", soft_wrap=True)
+            out.print(Text.assemble(f"{file}: {prefix}", parts), soft_wrap=True)
     if as_json:
         print(json.dumps(results, indent=1))
     if len(files) < len(images):
         raise typer.Exit(1)
-
-
-def _bold(name: str) -> str:
-    return f"[bold]{escape(name)}[/]"
 
 
 def decode_images(images: Sequence[Path], opened: OpenedModel) -> tuple[list[Any], list[Path]]:
@@ -219,7 +216,7 @@ def decode_images(images: Sequence[Path], opened: OpenedModel) -> tuple[list[Any
             message = str(error) if image.exists() else f"file not found: {image}"
             if len(images) == 1:
                 raise UsageError(message) from None
-            err.print(message, style="yellow", markup=False)
+            err.print(message, style="yellow")
     if not files:
         raise UsageError("none of the files is an image that can be decoded")
     return pixels, files
@@ -319,6 +316,5 @@ def _print_evaluation(
     out.print(
         f"{opened.name}: {measure} {correct / images:.2%} ({correct} of {images} {split} images of {dataset.name}, "
         f"95 % interval {low:.2%} to {high:.2%}){skipped}",
-        markup=False,
         soft_wrap=True,
     )

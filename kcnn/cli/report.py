@@ -30,12 +30,12 @@ def report(
     if (run / CONFIG).exists():
         from kcnn.reports.search_page import write_search_report
 
-        out.print(f"{write_search_report(run, to)}", markup=False, soft_wrap=True)
+        out.print(f"{write_search_report(run, to)}", soft_wrap=True)
         return
     with err.status("loading Keras"):
         start_backend()
         from kcnn.reports import write_report as write
-    out.print(f"{write(run, to)}", markup=False, soft_wrap=True)
+    out.print(f"{write(run, to)}", soft_wrap=True)
 
 
 def compare(
@@ -50,4 +50,4 @@ def compare(
     comparison = compare_runs(runs)
     out.print(make_table(COLUMNS, comparison.rows(), left=LEFT))
     for difference in comparison.differences:
-        out.print(str(difference), markup=False, soft_wrap=True)
+        out.print(str(difference), soft_wrap=True)

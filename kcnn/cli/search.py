@@ -17,6 +17,7 @@ from kcnn.cli.console import (
     out,
     parse_assignments,
     parse_count,
+    print_job,
     resume_hint,
 )
 from kcnn.cli.options import (
@@ -241,7 +242,7 @@ def search(
     if data is None:
         raise UsageError("missing option --data, such as --data digits or a folder with a folder per class")
     folder = to or Path("runs") / f"search-{name}"
-    out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
+    print_job(name, data, folder)
     with err.status("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler
@@ -256,7 +257,7 @@ def search(
             callbacks=[interruptible],
             on_trial_end=lambda trial: _print(_format_trial(trial, default)),
             on_survey=lambda report: _print(str(report)),
-            log=lambda text: out.print(text, style="yellow", markup=False, soft_wrap=True),
+            log=lambda text: out.print(text, style="yellow", soft_wrap=True),
         )
     if chief:
         out.print("the search has ended; its results are on the machine of the chief")
@@ -290,14 +291,14 @@ def _print_result(result: Any) -> None:
     _print(f"best: trial {best.number}, validation {best.score:.2%}: {format_values(best.values)}")
     if result.final is not None:
         out.print(str(result.final), style="bold", soft_wrap=True)
-    out.print(f"trials.csv, trials.jsonl, trials/, final/ in [bold]{result.folder}[/]")
+    _print(f"trials.csv, trials.jsonl, trials/, final/ in {result.folder}")
     from kcnn.reports.search_page import write_search_report
 
     out.print(f"report: {write_search_report(result.folder)}", soft_wrap=True)
 
 
 def _print(text: str) -> None:
-    out.print(text, markup=False, soft_wrap=True)
+    out.print(text, soft_wrap=True)
 
 
 def _format_trial(trial: Any, default: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from kcnn.cli.console import (
     out,
     parse_assignments,
     per_class_table,
+    print_job,
     resume_hint,
 )
 from kcnn.cli.options import (
@@ -139,8 +140,8 @@ def train(
         auto_batch_size=auto_batch_size,
         tensorboard=tensorboard,
     )
-    out.print(f"[bold]{name}[/] on [bold]{data}[/] into {folder}")
-    out.print(f"recipe {recipe}: {_format_recipe(config.resolved_recipe.to_json())}", markup=False, soft_wrap=True)
+    print_job(name, data, folder)
+    out.print(f"recipe {recipe}: {_format_recipe(config.resolved_recipe.to_json())}", soft_wrap=True)
     with err.status("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import EpochBars, InterruptHandler
@@ -156,7 +157,7 @@ def train(
             bars.update(reading, total=total, completed=read, visible=read < total)
 
         def show_message(text: str) -> None:
-            bars.console.print(text, style="yellow", markup=False, soft_wrap=True)
+            bars.console.print(text, style="yellow", soft_wrap=True)
 
         result = run(
             spec,
@@ -217,8 +218,9 @@ def _print_result(result: Any) -> None:
     test = format_mean_precision(metrics) if is_multi_label else f"{metrics['accuracy']:.2%}"
     validation = result.history[metrics["epoch"] - 1]["val_average_precision" if is_multi_label else "val_accuracy"]
     subset = " with the exact set of labels" if is_multi_label else ""
+    out.print(f"\ntest {measure} {test}", style="bold", end=" ")
     out.print(
-        f"\n[bold]test {measure} {test}[/] ({metrics['correct']} of {metrics['test_images']} images{subset}), "
+        f"({metrics['correct']} of {metrics['test_images']} images{subset}), "
         f"validation {validation:.2%}; {format_count(metrics['params'])} parameters, "
         f"{format_count(metrics['macs'])} MACs per image of {format_size(metrics['request']['input_shape'])}; "
         f"trained in {metrics['training_seconds']:.0f} s, {metrics['images_per_second']:.0f} images/s in the last "
@@ -226,15 +228,16 @@ def _print_result(result: Any) -> None:
         soft_wrap=True,
     )
     for warning in metrics["warnings"]:
-        out.print(warning, style="yellow", markup=False)
+        out.print(warning, style="yellow")
     for name, text in (("skipped", "files could not be decoded"), ("duplicates", "images are in two splits")):
         if metrics[name]:
-            out.print(f"[yellow]{metrics[name]} {text}: see {result.folder / name}.csv[/]")
+            out.print(f"{metrics[name]} {text}: see {result.folder / name}.csv", style="yellow", soft_wrap=True)
     if metrics["epoch"] < metrics["epochs"]:
         out.print(f"model.keras is from epoch {metrics['epoch']}, the best in validation")
     out.print(
         f"model.keras, best.keras (epoch {metrics['best_epoch']}), history.csv, metrics.json, curves.png, "
-        f"{'average_precision' if is_multi_label else 'confusion'}.png in [bold]{result.folder}[/]"
+        f"{'average_precision' if is_multi_label else 'confusion'}.png in {result.folder}",
+        soft_wrap=True,
     )
     from kcnn.reports import write_report
 

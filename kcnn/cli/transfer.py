@@ -182,7 +182,7 @@ def transfer(
     )
 
     def log(text: str) -> None:
-        err.print(text, markup=False, soft_wrap=True)
+        err.print(text, soft_wrap=True)
 
     with resume_hint(folder), InterruptHandler() as interrupt_handler:
         if published:
@@ -210,14 +210,13 @@ def transfer(
         }
         print(json.dumps(values, indent=1))
         return
-    out.print(str(comparison), markup=False, soft_wrap=True)
+    out.print(str(comparison), soft_wrap=True)
     out.print(
         f"{', '.join(plot.name for plot in plots)} and transfer.csv in {folder}; {exported} is the {comparison.best} "
         f"network of seed 0 for phones, from the run {comparison.run_folder(0, comparison.best)}",
-        markup=False,
         soft_wrap=True,
     )
-    out.print(f"report: {page}", markup=False, soft_wrap=True)
+    out.print(f"report: {page}", soft_wrap=True)
 
 
 def _make_spec(

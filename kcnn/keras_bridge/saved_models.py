@@ -10,6 +10,7 @@ from typing import Any
 
 from kcnn.architectures import plugins
 from kcnn.architectures.registry import find_distribution, find_entry_point
+from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
 from kcnn.keras_bridge.untrusted_files import UntrustedFileError, check_archive, check_keras_file, read_keras_config
 
@@ -30,6 +31,7 @@ def load_model(path: str | PathLike[str]) -> Any:
         ImportError: The distribution that published its architecture is not installed.
     """
     metadata = read_metadata(path)
+    check_backend()
     package = _import_plugin(metadata, path)
     for module in metadata.get("modules", ()):
         # A file may import kcnn's modules and those of the plugin that it was built from, no others.

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,8 +10,9 @@ import pytest
 import typer
 
 import kcnn
-from kcnn.cli import app
+from kcnn.cli import app, console
 from kcnn.cli.options import choose_input_shape
+from kcnn.keras_bridge import backends
 
 
 def test_cli_list_shows_every_network_and_its_cost(command):
@@ -315,3 +317,52 @@ def test_cli_version_is_printed(command):
 )
 def test_choose_input_shape_is_gray_for_digits_without_a_size(size, data, shape):
     assert choose_input_shape(size, "googlenet", data) == shape
+
+
+@pytest.mark.parametrize("folder", ["runs[old]", "runs/[bold]", ":bug: [/] 100%", "$a$ {b}"])
+def test_cli_prints_names_as_they_are(command, tmp_path, folder):
+    file = tmp_path / folder / "net.svg"
+    assert str(file) in command("plot", "lenet5", "--svg", str(file)).stdout
+    assert str(tmp_path / folder) in command("verify", "--path", str(tmp_path / folder)).stderr
+    with console.out.capture() as printed:
+        console.print_job(folder, folder, file.parent)
+        console.out.print(console.make_table(("class",), [(folder,)], left=("class",)))
+    assert printed.get().count(folder) == 4
+
+
+def test_cli_prints_no_markup():
+    """A text with markup would show it, since the console takes none: names may have brackets."""
+    files = [
+        file for file in Path(console.__file__).parent.glob("*.py") if file.name not in ("options.py", "__init__.py")
+    ]
+    for file in files:
+        assert not re.findall(r"\[/\]|\[/?(?:bold|dim|red|yellow|green)\b[^\]'\"]*\]", file.read_text()), file
+
+
+@pytest.mark.parametrize(
+    ("backend", "says"),
+    [
+        ("tf", "KERAS_BACKEND: unknown Keras backend 'tf'; choose from tensorflow, jax, torch"),
+        ("tensorflaw", "KERAS_BACKEND: unknown Keras backend 'tensorflaw'. Did you mean 'tensorflow'?"),
+        ("torch", "KERAS_BACKEND: the Keras backend 'torch' is not installed; run `pip install \"kcnn[torch]\"`"),
+    ],
+)
+def test_check_backend_names_the_choices_and_what_to_install(monkeypatch, backend, says):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises((ValueError, ImportError)) as error:
+        backends.check_backend()
+    assert str(error.value).startswith(says)
+    with pytest.raises((ValueError, ImportError), match="Keras backend"):
+        kcnn.build("lenet5")
+
+
+def test_check_backend_reads_the_settings_of_keras(monkeypatch, tmp_path):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    backends.check_backend()
+    (tmp_path / "keras.json").write_text('{"backend": "theano"}')
+    with pytest.raises(ValueError, match=r"keras.json: unknown Keras backend 'theano'"):
+        backends.check_backend()
