@@ -68,28 +68,19 @@ def export(
     for name in formats:
         if name not in FORMATS:
             raise unknown("export format", name, FORMATS)
-    request, model_path = config["request"], run / "model.keras"
-    metadata = read_metadata(model_path)
+    model_path = run / "model.keras"
+    read_metadata(model_path)  # refuses a missing or foreign file before Keras is loaded
     with err.status("loading Keras"):
         start_backend()
         import numpy as np
 
-        from kcnn.data import load
         from kcnn.export.formats import CALIBRATION_IMAGES, export_model
         from kcnn.export.verification import verify_exports
-    rows, columns, channels = metadata["input_shape"]
-    dataset = load(
-        data or request["data"],
-        input_shape=(rows, columns, channels),
-        batch_size=config["batch_size"],
-        seed=request.get("data_seed", request["config"]["seed"]),
-        multi_label=bool(metadata.get("multi_label")),
-    )
-    if list(dataset.classes) != metadata["classes"]:
-        raise UsageError(
-            f"{dataset.name} has the classes {', '.join(dataset.classes)}; expected those of the run: "
-            f"{', '.join(metadata['classes'])}"
-        )
+        from kcnn.training.run_data import load_run_data
+    restored = load_run_data(run, data)
+    dataset = restored.dataset
+    for note in restored.notes:
+        err.print(note, style="yellow", markup=False, soft_wrap=True)
     images = None
     if "litert-int8" in formats:
         batches = range(-(-CALIBRATION_IMAGES // config["batch_size"]))

@@ -19,6 +19,10 @@ from kcnn.graph.names import unknown
 PUBLISHED = "imagenet"
 SUFFIXES = (".keras", ".tflite", ".onnx")
 SPLITS = ("train", "validation", "test")
+UNRECORDED = (
+    "{model} does not record its training images, and some of these may be among them; evaluate the folder of its run, "
+    "which does"
+)
 
 Model = Annotated[
     str, typer.Argument(help="Folder of a training run; a .keras, .tflite or .onnx file; or a network by name.")
@@ -229,13 +233,17 @@ def evaluate(
         typer.Option(
             "--data",
             "-d",
-            help='"digits", "tfds:NAME", a folder of class folders, or a CSV; by default that of the run.',
+            help='"digits", "tfds:NAME", a folder of class folders, or a CSV; by default that of the run. '
+            "Images of other data that the run was trained on are left out.",
             rich_help_panel=DATA,
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.", rich_help_panel=DATA)] = "test",
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the split; by default that of the run, or 0.", rich_help_panel=DATA)
+        int | None,
+        typer.Option(
+            help="Seed of the split for a model without a run, or 0; a run has its own.", rich_help_panel=DATA
+        ),
     ] = None,
     weights: PretrainedWeights = PUBLISHED,
     model_option: ModelOptions = None,
@@ -245,45 +253,55 @@ def evaluate(
 
     For a multi-label model also average precision.
     """
-    from kcnn.training.run_directory import read_config
-
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    request = (read_config(Path(model)) or {}).get("request", {}) if Path(model).is_dir() else {}
-    source = data or request.get("data")
-    if source is None:
-        raise UsageError(f"missing option --data: {model} does not record its dataset")
     opened = open_model(model, weights, parse_assignments(model_option, "--model-option"))
-    from kcnn.data import load
+    from kcnn.training.run_data import find_run, load_evaluation_data
 
-    seeds = (seed, request.get("data_seed"), request.get("config", {}).get("seed"), 0)
-    dataset = load(
-        source,
-        input_shape=opened.input_shape,
-        seed=next(one for one in seeds if one is not None),
-        multi_label=bool(opened.metadata.get("multi_label")),
-    )
-    if list(dataset.classes) != opened.classes:
-        raise UsageError(
-            f"{dataset.name} has the classes {', '.join(dataset.classes[:6])}; expected those of the model: "
-            f"{', '.join(opened.classes[:6])}{' …' if len(opened.classes) > 6 else ''}"
-        )
+    run = find_run(model) if Path(model).exists() else None
+    if run is not None:
+        evaluated = load_evaluation_data(run, data, split)
+        notes = evaluated.notes
+        if seed is not None:
+            notes.append(f"--seed {seed} is not used: {run} records which images are in its {split} split")
+    elif data is None:
+        raise UsageError(f"missing option --data: {model} does not record its dataset")
+    else:
+        evaluated = _load_other(opened, data, split, seed or 0)
+        notes = [UNRECORDED.format(model=model)] if Path(model).exists() else []
+    for note in notes:
+        err.print(note, style="yellow", markup=False, soft_wrap=True)
     from kcnn.data.dataset import EvaluationBatches, ResizedBatches
 
-    batches = ResizedBatches(EvaluationBatches(dataset.splits[split], dataset.batch_size), dataset.input_shape)
+    dataset = evaluated.dataset
+    batches = ResizedBatches(EvaluationBatches(dataset.splits[evaluated.split], dataset.batch_size), opened.input_shape)
     import numpy as np
 
-    run, probabilities, labels = opened.load(), [], []
+    predict, probabilities, labels = opened.load(), [], []
     for number in range(len(batches)):
         pixels, batch_labels = batches[number]
-        probabilities.append(run(pixels))
+        probabilities.append(predict(pixels))
         labels.append(batch_labels)
-    _print_evaluation(opened, dataset, split, np.concatenate(probabilities), np.concatenate(labels), as_json)
+    if not labels:
+        raise UsageError(f"no image of the {split} split of {dataset.name} can be decoded")
+    _print_evaluation(opened, evaluated, np.concatenate(probabilities), np.concatenate(labels), as_json)
 
 
-def _print_evaluation(
-    opened: OpenedModel, dataset: Any, split: str, probabilities: Any, labels: Any, as_json: bool
-) -> None:
+def _load_other(opened: OpenedModel, source: str, split: str, seed: int) -> Any:
+    """The data for a model that is not in the folder of a run."""
+    from kcnn.data import load
+    from kcnn.training.run_data import RunData, check_classes
+
+    dataset = load(
+        source, input_shape=opened.input_shape, seed=seed, multi_label=bool(opened.metadata.get("multi_label"))
+    )
+    check_classes(dataset, opened.classes)
+    return RunData(dataset, split)
+
+
+def _print_evaluation(opened: OpenedModel, evaluated: Any, probabilities: Any, labels: Any, as_json: bool) -> None:
+    from dataclasses import asdict
+
     from kcnn.statistics import (
         classification_report,
         format_mean_precision,
@@ -292,6 +310,7 @@ def _print_evaluation(
         wilson_interval,
     )
 
+    dataset, split = evaluated.dataset, evaluated.split
     predictions = predict_labels(probabilities, opened.metadata)
     correct, images = int(is_correct(predictions, labels).sum()), len(labels)
     low, high = wilson_interval(correct, images)
@@ -303,6 +322,9 @@ def _print_evaluation(
         "interval": [low, high],
         **classification_report(predictions, probabilities, labels, dataset.classes, opened.metadata),
         "skipped": len(dataset.skipped),
+        "left_out": dict(evaluated.left_out),
+        "unmatched": evaluated.unmatched,
+        "changes": asdict(evaluated.changes),
     }
     if as_json:
         print(json.dumps(metrics, indent=1))

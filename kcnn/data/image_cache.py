@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from kcnn.data.buffer_pool import allocate
 from kcnn.data.decoding import ImageDecodeError
-from kcnn.data.readers import read_bytes, read_image, split_into_runs, take
+from kcnn.data.readers import HASH, hash_image, read_bytes, read_image, split_into_runs, take
 
 log = logging.getLogger("kcnn.data")
 RUN = 128  # images that are checked together
@@ -63,6 +64,7 @@ class ImageCache:
         skipped: Gets the images that cannot be decoded; caches may share it.
         checked: Whether it is known of every image that it decodes.
         broken: Numbers of the images that cannot be decoded.
+        hashes: Hash of each image as it came, empty until it is read; see `hash`.
     """
 
     raw: Any
@@ -72,6 +74,7 @@ class ImageCache:
     skipped: list[SkippedImage]
     checked: bool = False
     broken: set[int] = field(default_factory=set)
+    hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, HASH))
 
     def __post_init__(self) -> None:
         count, ready = len(self.raw), isinstance(self.raw, np.ndarray) and self.raw.shape[1:] == self.shape
@@ -82,6 +85,8 @@ class ImageCache:
         self._encoded: dict[int, bytes] = {}
         self._lock = threading.Lock()
         self.checked = self.checked or isinstance(self.raw, np.ndarray)
+        if len(self.hashes) != count:
+            self.hashes = np.zeros(count, HASH)
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -141,6 +146,32 @@ class ImageCache:
         self.checked = True
         return np.flatnonzero(np.concatenate(good)) if good else np.zeros(0, "int64")
 
+    def hash(self, numbers: np.ndarray, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
+        """Return the hashes of images as they came, by number; only images that were not read yet are read for it.
+
+        Args:
+            numbers: int (images,).
+            on_progress: Called with the number of images read so far.
+
+        Returns:
+            bytes (images,), see kcnn.data.readers.hash_image; empty for a file that cannot be read.
+        """
+        missing = numbers[self.hashes[numbers] == b""]
+        for run in split_into_runs(len(missing), RUN):
+            self._hash_run(missing[run.start : run.stop].tolist())
+            if on_progress:
+                on_progress(run.stop)
+        return self.hashes[numbers]
+
+    def _hash_run(self, numbers: Sequence[int]) -> None:
+        sources = self._sources(numbers)
+
+        def hash_one(i: int) -> None:
+            with suppress(OSError):
+                self.hashes[numbers[i]] = hash_image(sources[i])
+
+        map_parallel(hash_one, range(len(numbers)))
+
     def _sources(self, numbers: Sequence[int]) -> Sequence[Any]:
         """Images as they came; from memory where they are kept encoded."""
         if not self._encoded:
@@ -152,6 +183,9 @@ class ImageCache:
     def _decode(self, number: int, source: Any) -> np.ndarray:
         if self.keep_in_memory == "encoded" and not isinstance(source, np.ndarray):
             source = self._encoded.setdefault(number, read_bytes(source))
+        if not self.hashes[number]:
+            source = source if isinstance(source, np.ndarray) else read_bytes(source)
+            self.hashes[number] = hash_image(source)
         image = read_image(source, self.shape)
         if self.keep_in_memory == "decoded":
             self._pixels[number] = image

@@ -10,10 +10,10 @@ import psutil
 from kcnn.data.dataset import ImageDataset
 from kcnn.data.decoding import check_channels
 from kcnn.data.image_cache import ImageCache, Keep, SkippedImage, log
-from kcnn.data.readers import Selected, estimate_bytes, is_in_memory
+from kcnn.data.readers import estimate_bytes, is_in_memory
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION, ImageSource
 from kcnn.data.sources import find_source
-from kcnn.data.splits import NAMED, Split, count_classes, split_indices
+from kcnn.data.splits import NAMED, Split, count_classes, resize_split, split_indices
 
 MEMORY_SHARE = 0.25  # of the free memory, for decoded images or else for encoded ones
 AHEAD = 5_000  # images at most that are decoded before training starts, so that broken files are named at once
@@ -106,7 +106,7 @@ def load(
     for number, name in enumerate(missing):
         size, later = round(shares[name] * images), len(missing) - number  # splits that need an image of each class
         stay, go = split_indices(splits[TRAIN].labels, size, seed, data.classes, keep=later)
-        splits[name] = _resize_split(splits[TRAIN].take(go), shape)
+        splits[name] = resize_split(splits[TRAIN].take(go), shape)
         splits[TRAIN] = splits[TRAIN].take(stay)
     warnings = [warning for warning in warnings if warning]
     for warning in warnings:
@@ -123,6 +123,46 @@ def load(
     )
 
 
+def load_as_is(
+    source: Any,
+    *,
+    input_shape: tuple[int, int, int],
+    batch_size: int = 32,
+    seed: int = 0,
+    multi_label: bool = False,
+) -> ImageDataset:
+    """Load labeled images in the splits they came in: none is cut from another, and none is decoded yet.
+
+    Args:
+        source: As for `load`.
+        input_shape: (rows, columns, 1 or 3).
+        batch_size: Images per batch.
+        seed: Draws the order of the training images.
+        multi_label: As for `load`.
+
+    Returns:
+        The dataset; images that were not in splits are all in "train".
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: As for `load`.
+    """
+    data = find_source(source, None, multi_label)
+    keep, skipped, splits = _choose_memory(data, input_shape), list[SkippedImage](), {}
+    for name, part in data.splits.items():
+        cache = ImageCache(part.images, part.names, input_shape, keep, skipped)
+        splits[name] = Split(cache, np.arange(len(cache)), part.labels)
+    return ImageDataset(
+        name=data.name,
+        classes=data.classes,
+        input_shape=input_shape,
+        batch_size=batch_size,
+        seed=seed,
+        splits=splits,
+        skipped=skipped,
+        warnings=data.warnings,
+    )
+
+
 def _choose_memory(data: ImageSource, shape: tuple[int, int, int]) -> Keep:
     """In what form the images fit into memory."""
     parts = [part for part in data.splits.values() if len(part.labels)]
@@ -132,22 +172,6 @@ def _choose_memory(data: ImageSource, shape: tuple[int, int, int]) -> Keep:
     if any(is_in_memory(part.images) for part in parts):
         return "nothing"
     return "encoded" if sum(estimate_bytes(part.images) for part in parts) <= limit else "nothing"
-
-
-def _resize_split(split: Split, shape: tuple[int, int, int]) -> Split:
-    """The split with images of that shape, decoded anew where the cache has another."""
-    cache = split.cache
-    if cache.shape == shape:
-        return split
-    resized = ImageCache(
-        Selected(cache.raw, split.indices),
-        split.names,
-        shape,
-        cache.keep_in_memory,
-        cache.skipped,
-        checked=cache.checked,
-    )
-    return Split(resized, np.arange(len(resized)), split.labels)
 
 
 def _check_populated(data: ImageSource, name: str, split: Split, skipped: Sequence[SkippedImage]) -> None:

@@ -1,5 +1,6 @@
 """Images as they came: files, encoded bytes or arrays, some of them read only when they are needed."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 from kcnn.data.decoding import decode, fit_array
 
 SAMPLE = 512  # images from which the size of all is estimated
+HASH = "S52"  # dtype of hashes; empty for a file that cannot be read
 FINGERPRINT = 64  # bytes of an array that distinguish it from most others
 
 
@@ -159,6 +161,23 @@ def read_bytes(source: Any) -> bytes:
         with open(source, "rb", buffering=0) as file:
             return file.read()
     return source.tobytes() if isinstance(source, np.ndarray) else source
+
+
+def hash_image(source: Any) -> bytes:
+    """Return a hash of an image as it came: of the bytes of a file or record, or of the pixels of an array.
+
+    Args:
+        source: Path, encoded bytes or array.
+
+    Returns:
+        32 hexadecimal digits; for an array its shape before them, such as "28x28x1:...".
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    content = np.ascontiguousarray(source).data if isinstance(source, np.ndarray) else read_bytes(source)
+    shape = "x".join(map(str, source.shape)) + ":" if isinstance(source, np.ndarray) else ""
+    return (shape + hashlib.blake2b(content, digest_size=16).hexdigest()).encode()
 
 
 def read_image(source: Any, shape: tuple[int, int, int]) -> np.ndarray:

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from kcnn.data.decoding import ImageDecodeError
 from kcnn.data.image_cache import ImageCache, map_parallel
-from kcnn.data.readers import Concatenated, Selected, fingerprint_sample, read_bytes, split_into_runs, take
+from kcnn.data.readers import Concatenated, Selected, fingerprint_sample, hash_image, read_bytes, split_into_runs, take
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 
 RUN = 1000  # images that are compared together
@@ -49,6 +49,16 @@ class Split:
     def names(self) -> tuple[str, ...]:
         """Return the file of each image, or what identifies it."""
         return tuple(self.cache.names[i] for i in self.indices)
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """Return a hash of each image as it came, bytes (images,); see kcnn.data.readers.hash_image."""
+        return self.cache.hash(self.indices)
+
+    @property
+    def decodable(self) -> np.ndarray:
+        """Return the positions of the images of which it is not known that they cannot be decoded."""
+        return np.flatnonzero(~np.isin(self.indices, list(self.cache.broken)))
 
     def take(self, positions: np.ndarray) -> "Split":
         """Return the split of some of the images.
@@ -129,8 +139,49 @@ def join_splits(first: Split, second: Split) -> Split:
         first.cache.keep_in_memory,
         first.cache.skipped,
         first.cache.checked and second.cache.checked,
+        hashes=np.concatenate([first.cache.hashes[first.indices], second.cache.hashes[second.indices]]),
     )
     return Split(cache, np.arange(len(cache)), labels)
+
+
+def resize_split(split: Split, shape: tuple[int, int, int]) -> Split:
+    """Return a split with images of a shape, decoded anew where the cache has another.
+
+    Args:
+        split: The images.
+        shape: (rows, columns, channels).
+    """
+    cache = split.cache
+    if cache.shape == shape:
+        return split
+    resized = ImageCache(
+        Selected(cache.raw, split.indices),
+        split.names,
+        shape,
+        cache.keep_in_memory,
+        cache.skipped,
+        checked=cache.checked,
+        hashes=cache.hashes[split.indices],
+    )
+    return Split(resized, np.arange(len(resized)), split.labels)
+
+
+def hash_as_arrays(split: Split, shape: tuple[int, int, int]) -> list[bytes]:
+    """Return the hashes that images have as arrays of a shape, to compare files with arrays.
+
+    Args:
+        split: The images.
+        shape: (rows, columns, channels).
+
+    Returns:
+        A hash for each image; empty for one that cannot be decoded.
+    """
+    cache = ImageCache(Selected(split.cache.raw, split.indices), split.names, shape, "nothing", [])
+    hashes: list[bytes] = []
+    for run in split_into_runs(len(split), RUN):
+        pixels, decoded = cache.read(np.array(run))
+        hashes += [hash_image(image) if good else b"" for image, good in zip(pixels, decoded, strict=True)]
+    return hashes
 
 
 def count_classes(labels: np.ndarray, classes: int) -> np.ndarray:

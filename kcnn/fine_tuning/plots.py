@@ -54,7 +54,7 @@ def write_plots(model: Any, data: ImageDataset, out: Path) -> list[Path]:
 def _list_names(data: ImageDataset) -> list[str]:
     """The name of every test image that can be decoded, in order."""
     split = data.splits["test"]
-    return [name for name, row in zip(split.names, split.indices, strict=True) if int(row) not in split.cache.broken]
+    return [split.names[i] for i in split.decodable]
 
 
 def _read_images(data: ImageDataset, indices: np.ndarray) -> list[tuple[int, np.ndarray]]:

@@ -1,10 +1,11 @@
 """Runs compared: metrics side by side, and differences with their intervals and p-values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -14,6 +15,7 @@ from kcnn.graph.formatting import format_count, format_table
 from kcnn.statistics import CONFIDENCE, difference_interval, paired_difference_interval, wilson_interval
 from kcnn.training import evidence
 from kcnn.training import run_directory as runs
+from kcnn.training.split_record import format_labels, read_record
 
 COLUMNS = ("run", "network", "data", "test", "95 % interval", "parameters", "MACs", "epochs", "seconds")
 LEFT = ("run", "network", "data")  # columns of text
@@ -175,35 +177,42 @@ def read_run(folder: Path) -> RunRow:
 
 @dataclass(frozen=True)
 class _Tested:
-    """A run, its classes, and which test images it predicts correctly, where that was kept."""
+    """A run, its classes, and by content and label the test images that it predicts correctly, where that was kept."""
 
     row: RunRow
     classes: list[str]
     correct: int
-    images: tuple[str, int]  # what tells its images from others: data fingerprint and seed of the split
+    images: list[tuple[bytes, str]]  # content and label of each, sorted; empty where that is not known
     is_correct: np.ndarray | None
 
 
 def _read_tested(folder: Path) -> _Tested:
     metrics, held = runs.read_metrics(folder), evidence.read_evidence(folder)
-    request, is_correct = metrics["request"], None
+    request, is_correct, images = metrics["request"], None, list[tuple[bytes, str]]()
     if held is not None and not request.get("multi_label"):
         predictions = statistics.predict_labels(statistics.to_probabilities(held.logits, {}), {})
         is_correct = statistics.is_correct(predictions, held.truth)
-    images = (request["fingerprint"], request.get("data_seed", request["config"]["seed"]))
+        images = _read_images(folder, request)
+        if [label for _, label in images] != format_labels(held.truth):
+            images = []
+        order = sorted(range(len(images)), key=images.__getitem__)
+        images, is_correct = [images[i] for i in order], is_correct[order]
     return _Tested(read_run(folder), list(metrics["per_class"]), metrics["correct"], images, is_correct)
+
+
+def _read_images(folder: Path, request: Mapping[str, Any]) -> list[tuple[bytes, str]]:
+    """Content and label of each test image; none where the run has no record of them."""
+    try:
+        return read_record(folder, request["fingerprint"]).tested()
+    except FileNotFoundError:  # of an older version
+        return []
 
 
 def _compare(a: _Tested, b: _Tested) -> RunDifference:
     names, points = (a.row.folder, b.row.folder), 100 * (a.row.accuracy - b.row.accuracy)
     if a.classes != b.classes:
         return RunDifference(*names, points, None, None, None, False)
-    if (
-        a.images == b.images
-        and a.is_correct is not None
-        and b.is_correct is not None
-        and len(a.is_correct) == len(b.is_correct)
-    ):
+    if a.images and a.images == b.images and a.is_correct is not None and b.is_correct is not None:
         only_a, only_b = int(np.sum(a.is_correct & ~b.is_correct)), int(np.sum(b.is_correct & ~a.is_correct))
         p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
         low, high = paired_difference_interval(only_a, only_b, len(a.is_correct))

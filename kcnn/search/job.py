@@ -13,8 +13,9 @@ from kcnn.search.config import SearchConfig
 from kcnn.search.result import CONFIG, read_request
 from kcnn.search.space import Range, Space
 from kcnn.search.trial import TrialSettings
-from kcnn.training import TrainConfig, devices, get_recipe, request, run_directory
+from kcnn.training import TrainConfig, devices, get_recipe, request, run_directory, split_record
 from kcnn.training import precision as precisions
+from kcnn.training.split_record import SplitRecord, record_splits
 from kcnn.training.trainer import CROP_RESIZE_FACTOR
 
 
@@ -27,12 +28,14 @@ class SearchJob:
         config: How the search is run.
         settings: What all trials share.
         request: What tells this search from another, as JSON values.
+        record: Which image is in which split.
     """
 
     space: Space
     config: SearchConfig
     settings: TrialSettings
     request: Mapping[str, Any]
+    record: SplitRecord
 
     @property
     def folder(self) -> Path:
@@ -76,12 +79,14 @@ def prepare_search(
     request.check_request(data, train.multi_label, False, recipe)
     devices.check_divisible(strategy, data)
     description = dataclasses.replace(config, train=dataclasses.replace(train, multi_label=data.multi_label)).describe()
+    record = record_splits(data)
     values = {
         "space": space.to_json(),
         "config": description,
         "data": data.name,
         "images": {name: len(split) for name, split in data.splits.items()},
-        "fingerprint": request.fingerprint_data(data),
+        "fingerprint": record.fingerprint,
+        **({"data_seed": data.seed} if data.seed != train.seed else {}),
     }
     values = json.loads(json.dumps(values))
     settings = TrialSettings(
@@ -93,7 +98,7 @@ def prepare_search(
         callbacks=callbacks,
         log=log,
     )
-    return SearchJob(space, config, settings, values)
+    return SearchJob(space, config, settings, values, record)
 
 
 def _check_training(space: Space, train: TrainConfig) -> None:
@@ -139,11 +144,14 @@ def claim_folder(job: SearchJob) -> None:
     if path.exists():
         existing = read_request(job.folder)
         if existing != job.request:
-            differences = run_directory.diff_requests(existing, job.request)
-            texts = [f"{name} {here!r}, not {there!r}" for name, here, there in differences if name != "fingerprint"]
-            text = "; ".join(texts) or "other images or labels"
-            raise ValueError(f"{job.folder} holds another search ({text}); choose another folder, or remove it")
+            text = run_directory.explain_difference(existing, job.request)
+            changes = split_record.describe_changes(job.folder, existing.get("fingerprint", ""), job.record)
+            raise ValueError(
+                f"{job.folder} holds another search ({text}){changes}; choose another folder, or remove it"
+            )
+        split_record.keep_record(job.folder, job.record)
         return
+    split_record.keep_record(job.folder, job.record)
     record = {
         "request": job.request,
         "command": run_directory.command_line(),

@@ -1,11 +1,14 @@
 """One trial of a search again: the same candidate, seed and epochs, and on a CPU the same score."""
 
+import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kcnn.data import ImageDataset
+from kcnn.data.loading import load_as_is
 from kcnn.search import trial as trials
 from kcnn.search.config import SearchConfig
 from kcnn.search.job import prepare_search
@@ -13,6 +16,8 @@ from kcnn.search.journal import ERROR, OK, PRUNED, Journal
 from kcnn.search.result import read_request
 from kcnn.search.space import Space
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
+from kcnn.training.split_record import DataChanges, read_record, restore_splits
+from kcnn.training.trainer import CROP_RESIZE_FACTOR
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ def rerun_trial(folder: str | Path, number: int, data: Any, *, log: Callable[[st
     Args:
         folder: Folder of the search.
         number: Number of the trial.
-        data: The data of the search.
+        data: The data of the search, as for kcnn.data.load, or an ImageDataset; each image goes to the split that the
+            search had it in.
         log: Called with each message for a person.
 
     Returns:
@@ -59,9 +65,10 @@ def rerun_trial(folder: str | Path, number: int, data: Any, *, log: Callable[[st
         raise ValueError(f"trial {number} of {root} has no score: its status is {trial.status}")
     with tempfile.TemporaryDirectory() as out:
         space, config = Space.from_json(request["space"]), SearchConfig.from_json(request["config"])
-        job = prepare_search(space, data, config, out=out, log=log)
-        if job.request["fingerprint"] != request["fingerprint"]:
-            raise ValueError(f"{job.settings.data.name} differs from the data of the search, {request['data']}")
+        dataset, changes = _restore_data(root, request, space, config, data)
+        job = prepare_search(space, dataset, config, out=out, log=log)
+        if job.record.fingerprint != request["fingerprint"]:
+            raise ValueError(f"{dataset.name} differs from the data of the search, {request['data']}: {changes}")
         scores: list[float] = []
 
         def should_continue(epoch: int, score: float) -> bool:
@@ -80,3 +87,16 @@ def rerun_trial(folder: str | Path, number: int, data: Any, *, log: Callable[[st
             text = path.read_text() if path.exists() else ERROR
             raise RuntimeError(f"trial {number} failed this time ({outcome.status}): {text.strip().splitlines()[-1]}")
     return RerunResult(scores[-1], trial.score)
+
+
+def _restore_data(
+    root: Path, request: Mapping[str, Any], space: Space, config: SearchConfig, data: Any
+) -> tuple[ImageDataset, DataChanges]:
+    """The data in the splits that the search recorded, and how it differs."""
+    record, shape, train = read_record(root, request["fingerprint"]), space.spec.nominal_shape, config.train
+    seed = request.get("data_seed", train.seed)
+    if not isinstance(data, ImageDataset):
+        factor = CROP_RESIZE_FACTOR if train.resolved_recipe.augmentation.resized_crop else 1.0
+        large = (round(shape[0] * factor), round(shape[1] * factor), shape[2])
+        data = load_as_is(data, input_shape=large, multi_label=train.multi_label)
+    return restore_splits(record, dataclasses.replace(data, input_shape=shape, seed=seed))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.search.config import SearchConfig
-from kcnn.search.job import prepare_search
+from kcnn.search.job import claim_folder, prepare_search
 from kcnn.search.keras_tuner_api import CHIEF, ID, grpc
 from kcnn.search.oracles import open_oracle
 from kcnn.search.result import read_request
@@ -60,6 +60,7 @@ def _run_chief(out: Path, config: SearchConfig) -> int:
 def _run_worker(out: Path, config: SearchConfig, orders: Mapping[str, Any]) -> int:
     space = Space.from_json(read_request(out)["space"])
     job = prepare_search(space, orders["data"], config, out=out)
+    claim_folder(job)  # refuses images that were changed since the search began
     oracle = open_oracle(job.space, config, job.settings.identity, out)
     try:
         Tuner(oracle, job.space, job.settings, single_trial=config.process_per_trial).search()

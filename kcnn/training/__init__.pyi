@@ -67,6 +67,15 @@ from .recipes import (
 from .recipes import (
     get_recipe as get_recipe,
 )
+from .run_data import (
+    RunData as RunData,
+)
+from .run_data import (
+    load_evaluation_data as load_evaluation_data,
+)
+from .run_data import (
+    load_run_data as load_run_data,
+)
 from .trainer import (
     OutOfMemoryError as OutOfMemoryError,
 )

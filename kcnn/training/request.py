@@ -1,19 +1,19 @@
-"""What distinguishes one training from another, as JSON values, and requests that no training can meet."""
+"""What distinguishes one training from another, as JSON values, its claim on a folder, and impossible requests."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kcnn.architectures.spec import ModelSpec
+from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
+from kcnn.training import run_directory, split_record
 from kcnn.training.config import TrainConfig
 from kcnn.training.recipes import Recipe
-
-SAMPLED_IMAGES = 8  # of the train split, for a fingerprint
+from kcnn.training.split_record import SplitRecord
 
 
 def check_request(data: ImageDataset, multi_label: bool, aux: bool, recipe: Recipe) -> None:
@@ -37,13 +37,14 @@ def check_request(data: ImageDataset, multi_label: bool, aux: bool, recipe: Reci
         raise ValueError(f"{single_label} need images with one label each, and the data is multi-label; remove them")
 
 
-def make_request(spec: ModelSpec, config: TrainConfig, data: ImageDataset) -> dict[str, Any]:
+def make_request(spec: ModelSpec, config: TrainConfig, data: ImageDataset, fingerprint: str) -> dict[str, Any]:
     """Return all that distinguishes a run from others, as JSON values: spec, config, and facts of the data.
 
     Args:
         spec: The network; classes and input shape are the data's.
         config: The training.
         data: The data.
+        fingerprint: Of the data's record (see kcnn.training.split_record): the content and label of every image.
 
     Returns:
         The request; config.json and metrics.json hold it, and its hash names the run.
@@ -54,7 +55,7 @@ def make_request(spec: ModelSpec, config: TrainConfig, data: ImageDataset) -> di
         "config": replace(config, multi_label=data.multi_label).describe(),
         "data": data.name,
         "images": {name: len(split) for name, split in data.splits.items()},
-        "fingerprint": fingerprint_data(data),
+        "fingerprint": fingerprint,
         "input_shape": data.input_shape,
         **({"data_seed": data.seed} if data.seed != config.seed else {}),
         "multi_label": data.multi_label,
@@ -68,12 +69,39 @@ def identify_weights(weights: str | Path) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else str(weights)
 
 
-def fingerprint_data(data: ImageDataset) -> str:
-    """Return a hash of all labels and some images of the train split; it distinguishes data of the same name."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name in sorted(data.splits):
-        digest.update(data.splits[name].labels.tobytes())
-    train = data.splits["train"]
-    sample = np.linspace(0, len(train) - 1, min(len(train), SAMPLED_IMAGES)).astype("int64")
-    digest.update(train.read_batch(sample)[0].tobytes())
-    return digest.hexdigest()
+def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord) -> int:
+    """Write the request and the splits into a folder, unless it holds the same request already.
+
+    A request that has not completed an epoch is replaced.
+
+    Args:
+        folder: Folder of the run.
+        request: From make_request.
+        record: Which image is in which split.
+
+    Returns:
+        The batch size to train with: smaller than the recipe's where that did not fit in memory.
+
+    Raises:
+        ValueError: The folder holds another run, or a config.json of something else.
+    """
+    path = folder / run_directory.CONFIG
+    config = run_directory.read_config(folder)
+    if config is None and path.exists():
+        raise ValueError(f"{path} was not written by this version of kcnn; choose another folder, or remove {folder}")
+    if config and run_directory.hash_request(config["request"]) != run_directory.hash_request(request):
+        if (folder / run_directory.HISTORY).exists() or (folder / run_directory.METRICS).exists():
+            text = run_directory.explain_difference(config["request"], request)
+            changes = split_record.describe_changes(folder, config["request"].get("fingerprint", ""), record)
+            raise ValueError(f"{folder} holds another run ({text}){changes}; choose another folder, or remove it")
+        config = None
+    split_record.keep_record(folder, record)
+    if config is None:
+        config = {
+            "request": request,
+            "batch_size": request["config"]["recipe"]["batch_size"],
+            "command": run_directory.command_line(),
+            "versions": run_directory.library_versions(),
+        }
+        write_text(path, json.dumps(config, indent=1))
+    return config["batch_size"]

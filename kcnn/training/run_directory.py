@@ -59,39 +59,6 @@ def lock_folder(folder: Path) -> Iterator[None]:
             folder.rmdir()  # empty after a refusal
 
 
-def claim_folder(folder: Path, request: Mapping[str, Any]) -> int:
-    """Write the request into a folder, unless it holds the same request already.
-
-    A request that has not completed an epoch is replaced.
-
-    Args:
-        folder: Folder of the run.
-        request: From kcnn.training.request.make_request.
-
-    Returns:
-        The batch size to train with: smaller than the recipe's where that did not fit in memory.
-
-    Raises:
-        ValueError: The folder holds another run, or a config.json of something else.
-    """
-    path = folder / CONFIG
-    config = read_config(folder)
-    if config is None and path.exists():
-        raise ValueError(f"{path} was not written by this version of kcnn; choose another folder, or remove {folder}")
-    if config and hash_request(config["request"]) != hash_request(request):
-        if (folder / HISTORY).exists() or (folder / METRICS).exists():
-            pairs = diff_requests(config["request"], request)
-            texts = [f"{name} {a!r}, not {b!r}" for name, a, b in pairs if name not in ("fingerprint", "multi_label")]
-            text = "; ".join(texts) or "other images or labels"
-            raise ValueError(f"{folder} holds another run ({text}); choose another folder, or remove it")
-        config = None
-    if config is None:
-        size = request["config"]["recipe"]["batch_size"]
-        config = {"request": request, "batch_size": size, "command": command_line(), "versions": library_versions()}
-        write_text(path, json.dumps(config, indent=1))
-    return config["batch_size"]
-
-
 def read_config(folder: Path) -> dict[str, Any] | None:
     """Return config.json of a run: request, batch size, command, versions; None if it is missing or not of a run."""
     try:
@@ -137,6 +104,13 @@ def diff_requests(first: Mapping[str, Any], second: Mapping[str, Any], prefix: s
         elif a != b:
             differences.append((prefix + name, a, b))
     return differences
+
+
+def explain_difference(held: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+    """Return how a request differs from that of a folder, such as "config.seed 3, not 4"."""
+    pairs = diff_requests(held, request)
+    texts = [f"{name} {a!r}, not {b!r}" for name, a, b in pairs if name not in ("fingerprint", "multi_label")]
+    return "; ".join(texts) or "other images or labels"
 
 
 def hash_request(request: Mapping[str, Any]) -> str:

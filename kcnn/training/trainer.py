@@ -35,7 +35,9 @@ from kcnn.training.job import (
     set_step,
 )
 from kcnn.training.precision import resolve_policy
-from kcnn.training.request import check_request, make_request
+from kcnn.training.request import check_request, claim_folder, make_request
+from kcnn.training.run_data import add_pretraining
+from kcnn.training.split_record import SplitRecord, record_splits, write_record
 
 log = logging.getLogger("kcnn.training")
 CROP_RESIZE_FACTOR = 8 / 7  # images for random crops are read larger: 256 pixels for 224, as is customary
@@ -173,9 +175,10 @@ def train(
     devices.check_divisible(strategy, data)
     # weights are loaded by initialize_model: strictly, and without a head where the config has it so
     traced = dataclasses.replace(spec, input_shape=data.input_shape, classes=len(data.classes), weights=None)
+    record = add_pretraining(record_splits(data, progress), spec.weights)
     job = TrainJob(
         out=out,
-        request=make_request(spec, dataclasses.replace(config, precision=policy), data),
+        request=make_request(spec, dataclasses.replace(config, precision=policy), data, record.fingerprint),
         spec=spec,
         config=config,
         graph=traced.trace(),
@@ -186,14 +189,14 @@ def train(
         log=log,
     )
     with devices.join_workers(strategy), devices.release_functions():
-        return _train_in_folder(job)
+        return _train_in_folder(job, record)
 
 
-def _train_in_folder(job: TrainJob) -> TrainResult:
+def _train_in_folder(job: TrainJob, record: SplitRecord) -> TrainResult:
     """Train in a folder that no other process uses meanwhile; halve a batch size that does not fit in memory."""
     out = job.out
     with run_directory.lock_folder(out) if job.is_chief else contextlib.nullcontext():
-        batch_size = run_directory.claim_folder(out, job.request) if job.is_chief else 0
+        batch_size = claim_folder(out, job.request, record) if job.is_chief else 0
         batch_size, *_ = devices.all_gather(job.strategy, batch_size)  # of the chief: others may not see its folder
         is_finished, *_ = devices.all_gather(job.strategy, int((out / run_directory.METRICS).exists()))
         if is_finished:
@@ -278,6 +281,8 @@ def _run(job: TrainJob) -> TrainResult:
         if entries:
             rows_of_audit = [dataclasses.asdict(entry) for entry in entries]
             write_text(out / run_directory.AUDIT, run_directory.to_csv(rows_of_audit))
+        if image_job.data.skipped:  # files that turned out to be broken since the start
+            write_record(out, add_pretraining(record_splits(image_job.data), job.spec.weights))
         evaluation.write_results(out, final, image_job, metrics, rows, tested)
     devices.all_gather(job.strategy, 0)
     _remove_checkpoints(job)
