@@ -64,7 +64,7 @@ class ImageCache:
         skipped: Gets the images that cannot be decoded; caches may share it.
         checked: Whether it is known of every image that it decodes.
         broken: Numbers of the images that cannot be decoded.
-        hashes: Hash of each image as it came, empty until it is read; see `hash`.
+        hashes: Hash of each image as it came, empty until it is asked for; see `hash`.
     """
 
     raw: Any
@@ -147,7 +147,7 @@ class ImageCache:
         return np.flatnonzero(np.concatenate(good)) if good else np.zeros(0, "int64")
 
     def hash(self, numbers: np.ndarray, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
-        """Return the hashes of images as they came, by number; only images that were not read yet are read for it.
+        """Return the hashes of images as they came, by number; each image is read for it once.
 
         Args:
             numbers: int (images,).
@@ -183,9 +183,6 @@ class ImageCache:
     def _decode(self, number: int, source: Any) -> np.ndarray:
         if self.keep_in_memory == "encoded" and not isinstance(source, np.ndarray):
             source = self._encoded.setdefault(number, read_bytes(source))
-        if not self.hashes[number]:
-            source = source if isinstance(source, np.ndarray) else read_bytes(source)
-            self.hashes[number] = hash_image(source)
         image = read_image(source, self.shape)
         if self.keep_in_memory == "decoded":
             self._pixels[number] = image

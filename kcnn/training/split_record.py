@@ -122,7 +122,7 @@ def _name(files: Sequence[str]) -> str:
 
 
 def record_splits(data: ImageDataset, on_progress: Callable[[int, int, int], None] | None = None) -> SplitRecord:
-    """Return the record of a dataset; every image that was not read yet is read, and hashed.
+    """Return the record of a dataset; the first time every image is read and hashed.
 
     Args:
         data: The data.
