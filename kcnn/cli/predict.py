@@ -324,7 +324,7 @@ def _print_evaluation(opened: OpenedModel, evaluated: Any, probabilities: Any, l
         "skipped": len(dataset.skipped),
         "left_out": dict(evaluated.left_out),
         "unmatched": evaluated.unmatched,
-        "changes": asdict(evaluated.changes),
+        "differences": asdict(evaluated.differences),
     }
     if as_json:
         print(json.dumps(metrics, indent=1))

@@ -29,21 +29,23 @@ class RunData:
     Attributes:
         dataset: The images.
         split: The split to evaluate.
-        changes: How the images differ from those of the run.
+        differences: How the images differ from those of the run.
         left_out: Number of images that were left out because the run was trained on them, by split.
         unmatched: Why it cannot be told whether the run was trained on some of them; empty where it can.
     """
 
     dataset: ImageDataset
     split: str = TEST
-    changes: DataChanges = field(default_factory=DataChanges)
+    differences: DataChanges = field(default_factory=DataChanges)
     left_out: Mapping[str, int] = field(default_factory=dict)
     unmatched: str = ""
 
     @property
     def notes(self) -> list[str]:
         """Return what a person should know about the images, a sentence each."""
-        notes = [f"{self.dataset.name} differs from the data of the run: {self.changes}"] if self.changes else []
+        notes = (
+            [f"{self.dataset.name} differs from the data of the run: {self.differences}"] if self.differences else []
+        )
         if self.left_out:
             total = len(self.dataset.splits[self.split]) + sum(self.left_out.values())
             counts = " and ".join(f"{count} in the {name} split" for name, count in self.left_out.items())
@@ -83,7 +85,7 @@ def load_run_data(run: str | Path, data: Any = None) -> RunData:
     """Load the images of a run, each in the split that the run had it in.
 
     Images are recognized by their content, wherever they are now. Images that were changed or added since are in no
-    split; `changes` names them.
+    split; `differences` names them.
 
     Args:
         run: Folder of the run.
@@ -98,9 +100,9 @@ def load_run_data(run: str | Path, data: Any = None) -> RunData:
     """
     folder, record = Path(run), read_run_record(run)
     config = _read_config(folder)
-    dataset, changes = split_record.restore_splits(record, _load(folder, config, data))
+    dataset, differences = split_record.restore_splits(record, _load(folder, config, data))
     dataset = replace(dataset, batch_size=config["batch_size"], seed=_data_seed(config["request"]))
-    return RunData(dataset, changes=changes)
+    return RunData(dataset, differences=differences)
 
 
 def load_evaluation_data(run: str | Path, data: Any = None, split: str = TEST) -> RunData:
@@ -168,8 +170,10 @@ def _find_owners(folder: Path, images: Split) -> tuple[list[str | None], str]:
                 decoded = hash_as_arrays(dataset.splits[name], _parse_shape(shape))
                 pairs.append((contents, dict.fromkeys(filter(None, decoded), name)))
     for candidates, names in pairs:
-        found = (names.get(content) for content in candidates)
-        owners = [new if owner in (None, TEST) and new else owner for owner, new in zip(owners, found, strict=True)]
+        others = (names.get(content) for content in candidates)
+        owners = [
+            other if owner in (None, TEST) and other else owner for owner, other in zip(owners, others, strict=True)
+        ]
     return owners, ""
 
 

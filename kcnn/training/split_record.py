@@ -77,11 +77,11 @@ class SplitRecord:
         Files that could not be read have no content.
         """
         order = {name: i for i, name in enumerate((*TRAINED, TEST))}
-        found: dict[bytes, str] = {}
+        splits: dict[bytes, str] = {}
         for split, content in zip(self.splits, self.hashes.tolist(), strict=True):
-            if content and split in order and order[split] < order.get(found.get(content, ""), len(order)):
-                found[content] = split
-        return found
+            if content and split in order and order[split] < order.get(splits.get(content, ""), len(order)):
+                splits[content] = split
+        return splits
 
 
 @dataclass(frozen=True)
