@@ -113,7 +113,8 @@ def search(
         typer.Option("--trials", "-t", min=1, help="Budget of trials; 20 by default.", rich_help_panel=SEARCH),
     ] = None,
     time_budget: Annotated[
-        str | None, typer.Option("--time-budget", help="Budget of time: 90s, 30m, 2h.", rich_help_panel=SEARCH)
+        str | None,
+        typer.Option("--time-budget", help="Budget of wall-clock time: 90s, 30m, 2h.", rich_help_panel=SEARCH),
     ] = None,
     total_epochs: Annotated[
         int | None, typer.Option(min=1, help="Budget of epochs over all trials.", rich_help_panel=SEARCH)

@@ -1,21 +1,30 @@
 """Check before a distributed run that all replicas together compute what one computes. TensorFlow only."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from kcnn.distribute.datasets import MakeShard, distribute_dataset
 from kcnn.distribute.strategies import copy_to_single_device, find_batch_norms, worker_position
 from kcnn.keras_bridge.keras_graph import flatten_layers
 
-TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2  # relative; sums of floats in another order differ by less
+# Relative tolerances; sums of floats in another order differ by less.
+TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2  # of the loss and the norm of the gradient
+STEP_TOLERANCE = 1e-2  # of half the elements of a variable, which single roundings do not move
+STEEP = 1e3  # factor of the gradients at which every clip acts
 
 
 def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size: int) -> None:
-    """Refuse a run in which all replicas together differ from one in the loss or the gradient of a batch.
+    """Refuse a run in which all replicas together differ from one in the loss, the gradient or a step of the optimizer.
 
-    One device gets the first batch, and all replicas get its slices, without dropout. Two rows for each replica are
-    enough; the copy of the model needs memory for them on one device. A single replica is not checked.
+    One device gets the first batch, and all replicas get its slices, without dropout. Both take two steps of the
+    model's optimizer at learning rate 1, the second with gradients so steep that they are clipped wherever the
+    optimizer clips; where it scales the loss, also one in which the gradients of the last replica are infinite. The
+    model's weights are restored. Two rows for each replica are enough; the copy of the model, and an optimizer for
+    each, need memory for them on one device. A single replica is not checked.
 
     Args:
         strategy: The strategy.
@@ -24,7 +33,8 @@ def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size:
         batch_size: Images per batch, over all replicas.
 
     Raises:
-        RuntimeError: Losses or gradients differ, or batch normalization is not synchronized.
+        RuntimeError: Losses, gradients, weights or states of the optimizer differ, or batch normalization is not
+            synchronized.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
@@ -35,14 +45,90 @@ def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size:
             f"{len(names)} batch-norm layers, such as {names[0]}, are not synchronized over {replicas} replicas; "
             "call kcnn.distribute.synchronize_batch_norm(strategy, model) before compile"
         )
-    single = _measure_on_single_device(model, next(iter(make_shard((0, 1)))))
+    is_half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in flatten_layers(model))
+    single, batch = copy_to_single_device(model), next(iter(make_shard((0, 1))))
+    single.compile(loss=model.loss)
+    one = _Steps(tf.distribute.get_strategy(), single, model.optimizer)
     batches = distribute_dataset(strategy, make_shard, batch_size)
     if worker_position(strategy)[1] == 1:
         batches = strategy.experimental_distribute_dataset(batches)
-    distributed = _measure_on_replicas(strategy, model, next(iter(batches)))
-    is_half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in flatten_layers(model))
-    tolerance = HALF_TOLERANCE if is_half else TOLERANCE
-    for name, one, many in zip(("loss", "gradient norm"), single, distributed, strict=True):
+    weights = model.get_weights()
+    many = _Steps(strategy, model, model.optimizer)
+    slices = next(iter(batches))
+    factors = [(1.0, 1.0), (STEEP, STEEP)]  # of the gradients of the last replica, and of the others
+    if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
+        factors.append((np.inf, 1.0))
+    for last, others in factors:
+        expected, got = one.run(batch, last, others), many.run(slices, last, others)
+        _compare_sums(expected, got, replicas, HALF_TOLERANCE if is_half else TOLERANCE)
+        _compare_steps(one, many, replicas, HALF_TOLERANCE if is_half else STEP_TOLERANCE)
+    model.set_weights(weights)
+
+
+class _Steps:
+    """Steps of a new optimizer, equal to another but for its learning rate of 1, on all replicas of a strategy.
+
+    Args:
+        strategy: The strategy.
+        model: The model, in the scope of the strategy.
+        optimizer: The optimizer to copy.
+    """
+
+    def __init__(self, strategy: Any, model: Any, optimizer: Any):
+        self.strategy = strategy
+        with strategy.scope():
+            self.optimizer = _copy_optimizer(optimizer)
+            self.optimizer.build(model.trainable_variables)
+        self.variables = [*model.trainable_variables, *self.optimizer.variables]
+        self.before = self.after = self.read_variables()
+        self.step = tf.function(self._make_step(model))
+
+    def run(self, batch: Any, last: float, others: float) -> tuple[float, float]:
+        """Take a step; return the loss of a batch and the norm of its gradient."""
+        loss, norm = self.step(batch, tf.constant(last), tf.constant(others))
+        self.before, self.after = self.after, self.read_variables()
+        return float(loss), float(norm)
+
+    def read_variables(self) -> list[list[np.ndarray]]:
+        """The values of each variable, in the first and the last replica of this worker."""
+        values = [self.strategy.experimental_local_results(one.value) for one in self.variables]
+        return [[replica.numpy() for replica in one[:: max(1, len(one) - 1)]] for one in values]
+
+    def _make_step(self, model: Any) -> Callable[..., Any]:
+        strategy, optimizer, total = self.strategy, self.optimizer, tf.distribute.ReduceOp.SUM
+        variables = model.trainable_variables
+
+        def step(batch: Any, last: tf.Tensor, others: tf.Tensor) -> Any:
+            images, labels = batch[:2]
+            context = tf.distribute.get_replica_context()
+            is_last = context.replica_id_in_sync_group == context.num_replicas_in_sync - 1
+            with tf.GradientTape() as tape:
+                loss = model.compute_loss(images, labels, model(images, training=False), None, False)
+                scaled = optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled, [v.value for v in variables])
+            factor = tf.where(is_last, last, others)
+            optimizer.apply([None if g is None else g * tf.cast(factor, g.dtype) for g in gradients], variables)
+            sums = context.all_reduce(total, [g for g in gradients if g is not None])
+            return loss, tf.linalg.global_norm(sums)
+
+        def measure(batch: Any, last: tf.Tensor, others: tf.Tensor) -> Any:
+            loss, norm = strategy.run(step, (batch, last, others))
+            return strategy.reduce(total, loss, axis=None), strategy.reduce("MEAN", norm, axis=None)
+
+        return measure
+
+
+def _copy_optimizer(optimizer: Any) -> Any:
+    """Return a new optimizer with the arguments of another, at learning rate 1 and without a scale of the loss."""
+    config = optimizer.get_config()
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        inner = _copy_optimizer(optimizer.inner_optimizer)
+        return type(optimizer)(inner, initial_scale=1.0, dynamic_growth_steps=config["dynamic_growth_steps"])
+    return type(optimizer).from_config({**config, "learning_rate": 1.0})
+
+
+def _compare_sums(expected: Sequence[float], got: Sequence[float], replicas: int, tolerance: float) -> None:
+    for name, one, many in zip(("loss", "gradient norm"), expected, got, strict=True):
         if not abs(one - many) <= tolerance * abs(one) + 1e-6:
             raise RuntimeError(
                 f"{replicas} replicas do not agree with one on the same batch: expected {name} {one:.6g}, got "
@@ -50,39 +136,24 @@ def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size:
             )
 
 
-def _compute_gradients(model: Any, batch: Any) -> tuple[Any, Any]:
-    """Return the loss of a batch, and its gradients."""
-    images, labels = batch[:2]
-    variables = [v.value for v in model.trainable_variables]
-    with tf.GradientTape() as tape:
-        loss = model.compute_loss(images, labels, model(images, training=False), None, False)
-    return loss, [one for one in tape.gradient(loss, variables) if one is not None]
+def _compare_steps(one: _Steps, many: _Steps, replicas: int, tolerance: float) -> None:
+    for number, variable in enumerate(one.variables):
+        (before,), (after,) = one.before[number], one.after[number]
+        for start, end in zip(many.before[number], many.after[number], strict=True):
+            expected, got = _subtract(after, before), _subtract(end, start)
+            changed = (expected != 0) | (got != 0)
+            if not changed.any():
+                continue
+            size = np.abs(expected[changed]).mean()
+            rounding = np.finfo("float32").eps * np.abs(before[changed]).mean()
+            if not np.median(np.abs(got[changed] - expected[changed])) <= tolerance * size + rounding:
+                raise RuntimeError(
+                    f"{replicas} replicas do not agree with one in a step of {type(many.optimizer).__name__}: expected "
+                    f"a mean change of {variable.path} of {size:.6g}, got {np.abs(got[changed]).mean():.6g}; sum "
+                    "gradients over replicas before anything else is computed from them, such as a clip: use the "
+                    "optimizers of kcnn.training"
+                )
 
 
-def _measure_on_single_device(model: Any, batch: Any) -> tuple[float, float]:
-    copy = copy_to_single_device(model)
-    copy.compile(loss=model.loss)
-
-    @tf.function
-    def measure(batch: Any) -> Any:
-        loss, gradients = _compute_gradients(copy, batch)
-        return loss, tf.linalg.global_norm(gradients)
-
-    loss, norm = measure(batch)
-    return float(loss), float(norm)
-
-
-def _measure_on_replicas(strategy: Any, model: Any, batch: Any) -> tuple[float, float]:
-    def step(batch: Any) -> Any:
-        loss, gradients = _compute_gradients(model, batch)
-        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        return loss, tf.linalg.global_norm(total)
-
-    @tf.function
-    def measure(batch: Any) -> Any:
-        loss, norm = strategy.run(step, (batch,))
-        reduced = strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None)
-        return reduced, strategy.reduce(tf.distribute.ReduceOp.MEAN, norm, axis=None)
-
-    loss, norm = measure(batch)
-    return float(loss), float(norm)
+def _subtract(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(a, "float64") - np.asarray(b, "float64")

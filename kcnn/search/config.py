@@ -20,7 +20,8 @@ class SearchConfig:
     Args:
         tuner: "random", "bayesian", "hyperband" or "grid".
         trials: Budget of trials; 20 where there is no budget at all.
-        time_budget: Budget of time, in seconds of trials, added up over restarts.
+        time_budget: Budget of wall-clock time, in seconds in which the search runs: added up over restarts, and counted
+            once where trials run in parallel.
         total_epochs: Budget of epochs over all trials.
         reduction_factor: Successive halving: after epochs 1, f, f * f, ... a trial continues only if it is among the
             best 1/f so far; 0 for none. Hyperband has its own.

@@ -100,7 +100,8 @@ class Journal:
         """Append an event to the file; all of it, or nothing where the disk is full.
 
         Args:
-            event: JSON values by name; "event" is "start" or "end".
+            event: JSON values by name; "event" is "start", "epoch" or "end", and "elapsed" the seconds in which the search
+                has run.
 
         Raises:
             OSError: The disk is full.
@@ -139,6 +140,6 @@ class Journal:
 
 
 def _read_trial(event: Mapping[str, Any]) -> Trial:
-    fields = {name: value for name, value in event.items() if name not in ("event", "trial", "values")}
+    fields = {name: value for name, value in event.items() if name not in ("event", "trial", "values", "elapsed")}
     values = {name: to_builtin(value) for name, value in event["values"].items()}  # JSON has lists for tuples
     return Trial(number=event["trial"], values=values, **fields)

@@ -47,8 +47,8 @@ class SearchState:
         on_trial_end: Called with each trial that has ended.
         identities: Identities of the candidates that were proposed.
         scores: Scores by trial, by epoch.
-        started: Time at which each running trial was started.
-        seconds: Seconds of the trials that have ended.
+        opened: Time at which this process opened the search.
+        elapsed_before: Seconds in which the search ran before.
         replaying: The event of the journal that is replayed; None afterwards.
     """
 
@@ -60,8 +60,8 @@ class SearchState:
     on_trial_end: Callable[[Trial], None] = lambda trial: None
     identities: set[str] = field(default_factory=set)
     scores: dict[int, dict[int, float]] = field(default_factory=dict)
-    started: dict[int, float] = field(default_factory=dict)
-    seconds: float = 0.0
+    opened: float = field(default_factory=time.monotonic)
+    elapsed_before: float = 0.0
     replaying: Mapping[str, Any] | None = None
 
     @property
@@ -75,16 +75,24 @@ class SearchState:
         values = self.space.default
         return {**values, **{name: value for name, value in self.recipe_values.items() if name in values}}
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds in which the search has run, over all its starts; those of parallel workers count once."""
+        return self.elapsed_before + time.monotonic() - self.opened
+
+    def record(self, event: str, **values: Any) -> None:
+        """Append an event to the journal, with the time."""
+        self.journal.add({"event": event, **values, "elapsed": round(self.elapsed, 2)})
+
     def is_spent(self, trials: int) -> bool:
         """Return whether the budget is spent.
 
         Args:
             trials: Number of trials that were proposed.
         """
-        seconds = self.seconds + sum(time.monotonic() - start for start in self.started.values())
         epochs = sum(map(len, self.scores.values()))
         config = self.config
-        limits = ((config.max_trials, trials), (config.time_budget, seconds), (config.total_epochs, epochs))
+        limits = ((config.max_trials, trials), (config.time_budget, self.elapsed), (config.total_epochs, epochs))
         return any(limit is not None and used >= limit for limit, used in limits)
 
 
@@ -126,8 +134,7 @@ class FeasibleOracle:
             assert identity is not None
             state.identities.add(identity)
         if not state.replaying:
-            state.started[number] = time.monotonic()
-            state.journal.add({"event": "start", "trial": number, "worker": tuner_id, "values": encoded})
+            state.record("start", trial=number, worker=tuner_id, values=encoded)
         return proposal
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
@@ -139,6 +146,8 @@ class FeasibleOracle:
             return Proposal(hyperparameters=values, trial_id=trial_id, status=TrialStatus.COMPLETED)
         state.scores.setdefault(number, {})[step] = metrics[SCORE]
         continues = state.halving.should_continue(number, step, metrics[SCORE])
+        if state.config.time_budget is not None:
+            state.record("epoch", trial=number, epoch=step)  # the time, of which a kill then costs no more than an epoch
         if state.config.time_budget is not None or state.config.total_epochs is not None:
             continues = continues and not state.is_spent(0)
         status = TrialStatus.RUNNING if continues else TrialStatus.STOPPED
@@ -163,27 +172,23 @@ class FeasibleOracle:
         scores = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         is_scored = status in (OK, PRUNED) and bool(scores)
         score = scores[-1] if is_scored else None
-        state.started.pop(number, None)
-        state.seconds += seconds
         promoted_from = proposal.hyperparameters.values.get("tuner/trial_id")
-        state.journal.add(
-            {
-                "event": "end",
-                "trial": number,
-                "status": status if is_scored or status not in (OK, PRUNED) else ERROR,
-                "values": values,
-                "score": score,
-                "scores": scores,
-                "epochs": max(by_epoch, default=0),
-                "seed": state.seed,
-                "params": network.params,
-                "macs": network.macs,
-                "receptive_field": min(network.receptive_field),
-                "seconds": round(seconds, 2),
-                "worker": owner,
-                "promoted_from": None if promoted_from is None else int(promoted_from),
-                "starts": state.journal.count_starts(number),
-            }
+        state.record(
+            "end",
+            trial=number,
+            status=status if is_scored or status not in (OK, PRUNED) else ERROR,
+            values=values,
+            score=score,
+            scores=scores,
+            epochs=max(by_epoch, default=0),
+            seed=state.seed,
+            params=network.params,
+            macs=network.macs,
+            receptive_field=min(network.receptive_field),
+            seconds=round(seconds, 2),
+            worker=owner,
+            promoted_from=None if promoted_from is None else int(promoted_from),
+            starts=state.journal.count_starts(number),
         )
         self._close(proposal, score, max(by_epoch, default=0))
         state.journal.write_tables()
@@ -209,13 +214,15 @@ class FeasibleOracle:
         """
         state = self.state
         for event in journal.events:
+            state.elapsed_before = event["elapsed"]
+            if event["event"] == "epoch":
+                continue
             state.replaying = event
             number = event["trial"]
             if event["event"] == "end":
                 first = event["epochs"] - len(event["scores"]) + 1
                 state.scores[number] = dict(enumerate(event["scores"], first))
                 state.halving.restore(number, state.scores[number])
-                state.seconds += event["seconds"]
                 self._close(self._find(number), event["score"], event["epochs"])
             elif not any(int(t) == number for t in self.trials):  # type: ignore[attr-defined]
                 proposal = self.create_trial(event["worker"])

@@ -183,9 +183,11 @@ def compile_model(model: Any, job: TrainJob, lr_multipliers: Mapping[str, float]
         "lr_multipliers": lr_multipliers,
     }
     if recipe.optimizer == "sgd":
-        optimizer = optimizers.sgd(job.schedule, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
+        optimizer: Any = optimizers.sgd(job.schedule, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
     else:
         optimizer = optimizers.adamw(job.schedule, **shared)
+    if job.policy == "mixed_float16":
+        optimizer = optimizers.LossScaleOptimizer(optimizer)
     weights = (
         losses.balance_class_weights(data.splits["train"].labels, len(data.classes)) if recipe.class_weights else None
     )

@@ -13,6 +13,30 @@ from kcnn.training.recipes import SCHEDULES
 EXEMPT = ("bias", "gamma", "beta")  # names of variables without weight decay
 
 
+class _GlobalGradients:
+    """Mix-in that sums gradients over replicas first; Keras clips those of each replica, and sums afterwards."""
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        super().apply(_sum_over_replicas(grads), trainable_variables)  # type: ignore[misc]
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        """Return the pairs as they are: Keras would sum the sums."""
+        return grads_and_vars
+
+
+def _sum_over_replicas(tensors: Sequence[Any]) -> list[Any]:
+    """Return the sum of each tensor over the replicas of a strategy; None stays None."""
+    if keras.backend.backend() != "tensorflow":
+        return list(tensors)
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return list(tensors)
+    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, [one for one in tensors if one is not None]))
+    return [None if one is None else next(sums) for one in tensors]
+
+
 class _PerLayer:
     """Mix-in of factors to the learning rate by layer; saved with the optimizer, and so with the model."""
 
@@ -36,10 +60,11 @@ class _PerLayer:
 
 
 @registered
-class SGD(_PerLayer, keras.optimizers.SGD):
+class SGD(_GlobalGradients, _PerLayer, keras.optimizers.SGD):
     """Keras' SGD with weight decay added to the gradient, and so to the momentum, as in papers and PyTorch.
 
-    Keras subtracts it apart from the gradient, which with momentum 0.9 is a tenth of that.
+    Keras subtracts it apart from the gradient, which with momentum 0.9 is a tenth of that. On several replicas,
+    gradients are summed before they are clipped.
 
     Args:
         *args: Of keras.optimizers.SGD.
@@ -63,8 +88,10 @@ class SGD(_PerLayer, keras.optimizers.SGD):
 
 
 @registered
-class Adam(_PerLayer, keras.optimizers.Adam):
+class Adam(_GlobalGradients, _PerLayer, keras.optimizers.Adam):
     """Keras' Adam with factors to the learning rate, its weight decay included, by the names of layers.
+
+    On several replicas, gradients are summed before they are clipped.
 
     Args:
         *args: Of keras.optimizers.Adam.
@@ -86,6 +113,23 @@ class Adam(_PerLayer, keras.optimizers.Adam):
             decay = ops.cast(self.weight_decay, variable.dtype)
             variable.assign(ops.subtract(variable, ops.multiply(ops.multiply(variable, decay), rate)))
         super().update_step(gradient, variable, learning_rate)
+
+
+@registered
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras' loss scaling for float16, which skips a step where the gradients of any replica are not finite.
+
+    Keras reads the first replica only: gradients of another that overflow become the weights of all.
+
+    Args:
+        *args: Of keras.optimizers.LossScaleOptimizer.
+        **kwargs: Of keras.optimizers.LossScaleOptimizer.
+    """
+
+    def check_finite(self, grads: Sequence[Any]) -> Any:
+        """Return whether the gradients of all replicas are finite."""
+        failures = ops.cast(ops.logical_not(super().check_finite(grads)), "float32")
+        return ops.equal(_sum_over_replicas([failures])[0], 0.0)
 
 
 def sgd(
@@ -125,7 +169,7 @@ def adamw(
     clip_global_norm: float = 0.0,
     ema_momentum: float = 0.0,
     lr_multipliers: Mapping[str, float] | None = None,
-) -> Any:
+) -> Adam:
     """Return AdamW (arXiv:1711.05101), which without weight decay is Adam.
 
     Args:
@@ -139,9 +183,7 @@ def adamw(
         The optimizer.
     """
     shared = _shared_options(weight_decay, clip_global_norm, ema_momentum)
-    if lr_multipliers:
-        return _exempt_from_decay(Adam(learning_rate, lr_multipliers=lr_multipliers, **shared))
-    return _exempt_from_decay(keras.optimizers.Adam(learning_rate, **shared))
+    return _exempt_from_decay(Adam(learning_rate, lr_multipliers=lr_multipliers, **shared))
 
 
 def _shared_options(weight_decay: float, clip_global_norm: float, ema_momentum: float) -> dict[str, Any]:
