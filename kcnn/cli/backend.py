@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from kcnn.cli.console import err
 from kcnn.keras_bridge.backends import check_backend
 
 
@@ -54,3 +55,20 @@ def start_backend(strategy: str = "single") -> None:
                 distribute.make_strategy(strategy)
             tf.config.list_physical_devices()
             tf.constant(0)  # the devices print when they are first used
+
+
+def show_device(strategy: str = "single", processes: int = 1) -> None:
+    """Print the device that computes, and why a GPU of this machine is not used, to stderr.
+
+    Args:
+        strategy: A strategy of kcnn.distribute.
+        processes: Processes that share the devices.
+    """
+    with silence():
+        from kcnn.training import devices, hardware
+
+        device = hardware.describe_device(devices.make_strategy("single" if processes > 1 else strategy), processes)
+        reason = hardware.explain_unused_gpus()
+    err.print(f"device: {device}", markup=False, soft_wrap=True)
+    if reason:
+        err.print(reason, style="yellow", markup=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from kcnn.architectures import doctor, registry
 from kcnn.cli.backend import silence
 from kcnn.cli.console import out
 from kcnn.cli.options import AsJson, examples
+from kcnn.distribute.machine import list_driver_gpus
 from kcnn.weights.downloads import cache_folder
 
 PACKAGES = (
@@ -42,7 +43,7 @@ def env(as_json: AsJson = False) -> None:
 def collect_environment() -> dict[str, str | list[str]]:
     """Return what a bug report needs, by heading; a backend that does not load is reported with its error."""
     versions = {name: installed for name in PACKAGES if (installed := _version(name))}
-    backend, devices = _backend_and_devices()
+    backend, devices, reason = _inspect_backend()
     plugins = [f"{plugin.distribution} {plugin.version} ({plugin.state})" for plugin in doctor.list_plugins()]
     limit = os.environ.get(registry.ALLOW_VARIABLE)
     return {
@@ -53,6 +54,8 @@ def collect_environment() -> dict[str, str | list[str]]:
         **versions,
         "Keras backend": backend,
         "devices": devices,
+        "GPUs of the driver": list_driver_gpus(),
+        "GPU that is not used": reason or "none",
         "cache folder": str(cache_folder()),
         "plugins": plugins,
         registry.ALLOW_VARIABLE: "not set" if limit is None else limit,
@@ -74,15 +77,18 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _backend_and_devices() -> tuple[str, list[str]]:
+def _inspect_backend() -> tuple[str, list[str], str | None]:
+    """The backend, its devices, and why it does not use a GPU."""
     try:
         with silence():
             import keras
 
+            from kcnn.training import hardware
+
             backend: str = keras.backend.backend()
-            return backend, _list_devices(backend)
+            return backend, _list_devices(backend), hardware.explain_unused_gpus()
     except Exception as error:  # a broken installation is what a bug report is about
-        return f"does not load: {type(error).__name__}: {error}", []
+        return f"does not load: {type(error).__name__}: {error}", [], None
 
 
 def _list_devices(backend: str) -> list[str]:

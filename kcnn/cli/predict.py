@@ -11,13 +11,15 @@ import typer
 from rich.text import Text
 
 import kcnn
-from kcnn.cli.backend import silence, start_backend
+from kcnn.cli.backend import show_device, silence, start_backend
 from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table
 from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, ModelOptions, examples
+from kcnn.distribute.machine import describe_cpu
 from kcnn.graph.names import unknown
 
 PUBLISHED = "imagenet"
-SUFFIXES = (".keras", ".tflite", ".onnx")
+RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
+SUFFIXES = (".keras", *RUNTIMES)
 SPLITS = ("train", "validation", "test")
 UNRECORDED = (
     "{model} does not record its training images, and some of these may be among them; evaluate the folder of its run, "
@@ -104,11 +106,14 @@ def open_model(name: str, weights: str = PUBLISHED, options: Mapping[str, Any] |
         raise UsageError(f"--model-option and --weights apply to a network by name; {path} has its own")
     if path.is_dir() and (path / "model.keras").exists():
         path = path / "model.keras"
-    if path.is_dir() or path.suffix in (".tflite", ".onnx") or is_exported(path):
+    if path.is_dir() or path.suffix in RUNTIMES or is_exported(path):
         from kcnn.export.runtimes import load_exported
 
-        if path.is_dir() or path.suffix == ".keras":
+        if path.suffix in RUNTIMES:
+            err.print(f"device: {describe_cpu(RUNTIMES[path.suffix])}", markup=False, soft_wrap=True)
+        else:
             start_backend()
+            show_device()
         with silence():  # LiteRT prints its kernels
             exported = load_exported(path)
         return OpenedModel(name, exported.metadata, lambda: exported.run)
@@ -121,6 +126,7 @@ def open_model(name: str, weights: str = PUBLISHED, options: Mapping[str, Any] |
 
     def load() -> Callable[[Any], Any]:
         start_backend()
+        show_device()
         return _with_probabilities(kcnn.load_model(path), metadata)
 
     return OpenedModel(name, metadata, load)
@@ -140,6 +146,7 @@ def _open_pretrained(name: str, weights: str, options: Mapping[str, Any]) -> Ope
     graph = kcnn.trace(name, **options)
     find_published(graph, weights)  # raises before Keras is loaded
     start_backend()
+    show_device()
     model = kcnn.build(graph)
     report = kcnn.load_weights(model, weights)
     if f"{model.metadata['classifier']}/kernel" not in report.matched:

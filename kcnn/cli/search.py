@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 import kcnn
-from kcnn.cli.backend import start_backend
+from kcnn.cli.backend import show_device, start_backend
 from kcnn.cli.console import (
     UsageError,
     err,
@@ -242,12 +242,14 @@ def search(
         return
     if data is None:
         raise UsageError("missing option --data, such as --data digits or a folder with a folder per class")
+    config.check_process()
     folder = to or Path("runs") / f"search-{name}"
     print_job(name, data, folder)
     with err.status("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler
         from kcnn.search import search as run
+    show_device(strategy, workers)
     default = space.default
     with resume_hint(folder), InterruptHandler() as interruptible:
         result = run(
@@ -275,6 +277,7 @@ def rerun_trial(
     with err.status("loading Keras"):
         start_backend()
         from kcnn.search import rerun_trial as run
+    show_device()
     result = run(folder, trial, data)
     verdict = "the same" if result.same else "NOT the same"
     out.print(f"trial {trial}: {result.score:.6f} now, {result.recorded:.6f} in the journal: {verdict}")

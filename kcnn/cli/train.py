@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 import kcnn
-from kcnn.cli.backend import start_backend
+from kcnn.cli.backend import show_device, start_backend
 from kcnn.cli.console import (
     err,
     make_table,
@@ -146,6 +146,7 @@ def train(
         start_backend(strategy)
         from kcnn.cli.progress import EpochBars, InterruptHandler
         from kcnn.training.trainer import train as run
+    show_device(strategy)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

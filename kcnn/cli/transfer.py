@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import kcnn
-from kcnn.cli.backend import start_backend
+from kcnn.cli.backend import show_device, start_backend
 from kcnn.cli.console import UsageError, err, out, parse_assignments, resume_hint
 from kcnn.cli.options import (
     DATA,
@@ -25,6 +25,7 @@ from kcnn.cli.options import (
     examples,
     is_digits,
 )
+from kcnn.distribute.cluster import START_ONCE, require_one_process
 
 DEMO = "demo"
 
@@ -142,6 +143,7 @@ def transfer(
     from kcnn.weights import find_published
 
     published = find_published(graph, weights)  # raises before Keras is loaded
+    require_one_process("a comparison of protocols", START_ONCE)
     with err.status("loading Keras"):
         start_backend()
         from kcnn.augment import Augmentation
@@ -154,6 +156,7 @@ def transfer(
         from kcnn.reports import write_report
         from kcnn.training import TrainConfig, TrainingPhase
         from kcnn.weights.downloads import download
+    show_device("auto")
 
     @functools.lru_cache(maxsize=1)  # with one seed it is needed again for the plots
     def load_data(seed: int) -> Any:

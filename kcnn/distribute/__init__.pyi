@@ -32,6 +32,9 @@ from .strategies import (
     make_strategy as make_strategy,
 )
 from .strategies import (
+    name_strategy as name_strategy,
+)
+from .strategies import (
     synchronize_batch_norm as synchronize_batch_norm,
 )
 from .strategies import (

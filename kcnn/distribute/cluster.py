@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FIRST_PORT, PORTS = 16000, 16000  # below the ports that Linux gives to clients, from 32768 on
+START_ONCE = "start it once, without kcnn launch and with one task"
 EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -49,6 +50,27 @@ def detect_cluster(environment: Mapping[str, str] = os.environ, *, port: int | N
     if "SLURM_STEP_NODELIST" in environment:
         return _read_slurm(environment, port)
     return None
+
+
+def require_one_process(job: str, advice: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse a job that runs in one process where this process is one of several workers.
+
+    Args:
+        job: What runs in one process; it opens the message of the error.
+        advice: What to do instead; it ends the message.
+        environment: Environment variables.
+
+    Raises:
+        ValueError: TF_CONFIG or a Slurm step of several tasks makes this process one of several workers.
+    """
+    cluster = detect_cluster(environment)
+    if cluster is None or len(cluster.workers) == 1:
+        return
+    source = "TF_CONFIG (kcnn launch sets it)" if environment.get("TF_CONFIG", "").strip() else "srun"
+    raise ValueError(
+        f"{job} runs in one process, but {source} makes this process worker {cluster.index} of {len(cluster.workers)}; "
+        f"{advice}"
+    )
 
 
 def _parse_tf_config(text: str) -> Cluster | None:

@@ -48,5 +48,6 @@ def make_multiworker_strategy() -> MultiWorkerStrategy:
             raise
         raise RuntimeError(
             "cannot join the workers: TensorFlow is in use in this process already; "
-            'call kcnn.distribute.make_strategy("multiworker") before anything makes a tensor, reads data or builds'
+            'call kcnn.distribute.make_strategy("multiworker") before anything makes a tensor, reads data or builds; '
+            "or start one process, without kcnn launch and srun"
         ) from error

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import queue
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,8 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
+
+from kcnn.distribute.machine import list_visible_gpus
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
@@ -82,7 +83,7 @@ def assign_gpus(workers: int) -> list[dict[str, str]]:
     Raises:
         ValueError: There are fewer GPUs than workers.
     """
-    gpus = _list_gpus()
+    gpus = list_visible_gpus()
     if 0 < len(gpus) < workers:
         raise ValueError(
             f"{workers} workers need a GPU each, found {len(gpus)}; "
@@ -102,17 +103,6 @@ def find_free_addresses(count: int) -> list[str]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-
-
-def _list_gpus() -> list[str]:
-    """The GPUs that CUDA may use, by its names."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
-    if not shutil.which("nvidia-smi"):
-        return []
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-    return [str(n) for n, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
 def _start(command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":

@@ -97,6 +97,13 @@ def _multiworker(config: str) -> Any:
     return make_multiworker_strategy()
 
 
+def name_strategy(strategy: Any) -> str:
+    """Return the name of a strategy: "single", "mirrored" or "multiworker"."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return "multiworker"
+    return "mirrored" if isinstance(strategy, tf.distribute.MirroredStrategy) else "single"
+
+
 def worker_position(strategy: Any) -> tuple[int, int]:
     """Return (number of this worker, number of workers): (0, 1) unless multiworker; worker 0 is the chief."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):

@@ -14,6 +14,7 @@ from kcnn import statistics
 from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
+from kcnn.distribute.cluster import START_ONCE, require_one_process
 from kcnn.graph.formatting import format_table
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import BatchNorm
@@ -230,12 +231,15 @@ def compare_protocols(
         The results and their differences.
 
     Raises:
-        ValueError: `out` holds another comparison, or one that an older version of kcnn wrote.
+        ValueError: `out` holds another comparison, or one that an older version of kcnn wrote; or this process is one
+            of several workers, which a strategy would join.
         UnknownNameError: A protocol starts from one that is not before it.
     """
     spec, root = to_spec(network), Path(out)
     if protocols is None:
         protocols = default_protocols(spec.weights or "imagenet")
+    if any(protocol.config.strategy in ("auto", "multiworker") for protocol in protocols):
+        require_one_process("a comparison of protocols", START_ONCE)
     _check_order(protocols)
     _check_folder(root)
     spec = replace(spec, weights=None)

@@ -66,15 +66,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super()._moments(inputs, mask)
         if tf.distribute.in_cross_replica_context():
             return super()._moments(inputs, mask)
-        sums = tf.reduce_sum(inputs, self._reduction_axes)
-        squares = tf.reduce_sum(tf.square(inputs), self._reduction_axes)
-        channels = sums.shape[0]
+        # Each replica's moments are about its own mean: in E[x^2] - E[x]^2 the digits of a large mean cancel.
+        mean, variance = tf.nn.moments(inputs, self._reduction_axes)
+        channels = mean.shape[0]
         count = tf.cast(tf.size(inputs) // channels, inputs.dtype)
-        sums, squares, count = tf.split(
-            total_over_replicas(tf.concat([sums, squares, count[None]], 0)), [channels, channels, 1]
+        context = tf.distribute.get_replica_context()
+        position = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync, dtype=inputs.dtype)
+        own = tf.concat([mean, variance, count[None]], 0)
+        means, variances, counts = tf.split(  # (replicas, channels) twice, (replicas, 1)
+            total_over_replicas(position[:, None] * own), [channels, channels, 1], axis=1
         )
-        mean = sums / count
-        return mean, tf.maximum(squares / count - tf.square(mean), 0.0)
+        fractions = counts / tf.reduce_sum(counts)
+        mean = tf.reduce_sum(fractions * means, 0)
+        return mean, tf.reduce_sum(fractions * (variances + tf.square(means - mean)), 0)
 
     def _fusable(self, inputs, learning, mask):
         return (

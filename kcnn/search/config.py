@@ -4,12 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from kcnn.distribute.cluster import START_ONCE, require_one_process
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
+from kcnn.search.environment import is_worker
 from kcnn.training.config import TrainConfig
 
 TUNERS = ("random", "bayesian", "hyperband", "grid")
 TRIALS = 20  # where there is no budget
+IN_PARALLEL = (
+    "run trials in parallel with workers (--workers), on several machines with port and chief (--port, --chief)"
+)
 UNUSED = ("auto_batch_size", "tensorboard", "load_head", "phase", "cache_features")  # fields of `train`
 
 
@@ -77,8 +82,22 @@ class SearchConfig:
         for name in UNUSED:
             if getattr(self.train, name) != getattr(TrainConfig(), name):
                 raise ValueError(f"{name} has no meaning in a search; remove it from the TrainConfig")
+        if self.train.strategy == "multiworker":
+            raise ValueError(f'strategy "multiworker" has no meaning in a search; {IN_PARALLEL}')
         if self.train.resolved_recipe.patience:
             raise ValueError("a search stops trials by successive halving, not by early stopping; set patience to 0")
+
+    def check_process(self) -> None:
+        """Refuse to start where this process is a worker of a training: each would start the search.
+
+        A worker that joins a chief may be one of several tasks of Slurm where its strategy does not join them.
+
+        Raises:
+            ValueError: TF_CONFIG or Slurm makes this process one of several workers.
+        """
+        joins_chief = bool(self.chief) or is_worker()
+        if self.train.strategy == "auto" or not joins_chief:
+            require_one_process("a search", f"{START_ONCE}; {IN_PARALLEL}")
 
     @property
     def max_trials(self) -> int | None:

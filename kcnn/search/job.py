@@ -67,8 +67,10 @@ def prepare_search(
 
     Raises:
         UnknownNameError: A field of the recipe is unknown.
-        ValueError: A value of the recipe is invalid, or the data does not fit the request.
+        ValueError: A value of the recipe is invalid, the data does not fit the request, or this process is one of
+            several workers.
     """
+    config.check_process()
     recipe = config.train.resolved_recipe
     _check_training(space, config.train)
     strategy = devices.make_strategy(config.train.strategy)

@@ -100,8 +100,7 @@ class Journal:
         """Append an event to the file; all of it, or nothing where the disk is full.
 
         Args:
-            event: JSON values by name; "event" is "start", "epoch" or "end", and "elapsed" the seconds in which the search
-                has run.
+            event: JSON values by name: "event" is "start", "epoch" or "end", "elapsed" the seconds of the search.
 
         Raises:
             OSError: The disk is full.

@@ -22,8 +22,9 @@ from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 from kcnn.architectures.spec import summary
 from kcnn.search import hyperparameters
 from kcnn.search.config import SearchConfig
+from kcnn.search.environment import is_worker
 from kcnn.search.journal import ERROR, OK, OUT_OF_MEMORY, PRUNED, STATUSES, Journal, Trial
-from kcnn.search.keras_tuner_api import Proposal, TrialStatus, is_worker, keras_tuner
+from kcnn.search.keras_tuner_api import Proposal, TrialStatus, keras_tuner
 from kcnn.search.space import NoFeasiblePointError, Space
 from kcnn.search.successive_halving import SuccessiveHalving
 from kcnn.search.trial_folders import prune_checkpoints
@@ -60,7 +61,7 @@ class SearchState:
     on_trial_end: Callable[[Trial], None] = lambda trial: None
     identities: set[str] = field(default_factory=set)
     scores: dict[int, dict[int, float]] = field(default_factory=dict)
-    opened: float = field(default_factory=time.monotonic)
+    opened: float = field(default_factory=lambda: time.monotonic())
     elapsed_before: float = 0.0
     replaying: Mapping[str, Any] | None = None
 
@@ -147,7 +148,7 @@ class FeasibleOracle:
         state.scores.setdefault(number, {})[step] = metrics[SCORE]
         continues = state.halving.should_continue(number, step, metrics[SCORE])
         if state.config.time_budget is not None:
-            state.record("epoch", trial=number, epoch=step)  # the time, of which a kill then costs no more than an epoch
+            state.record("epoch", trial=number, epoch=step)  # the time: a kill forgets no more than an epoch
         if state.config.time_budget is not None or state.config.total_epochs is not None:
             continues = continues and not state.is_spent(0)
         status = TrialStatus.RUNNING if continues else TrialStatus.STOPPED

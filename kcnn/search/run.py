@@ -9,10 +9,10 @@ import keras
 
 from kcnn.search import workers
 from kcnn.search.config import SearchConfig
+from kcnn.search.environment import is_worker
 from kcnn.search.final_evaluation import run_final_evaluation
 from kcnn.search.job import SearchJob, claim_folder, prepare_search
 from kcnn.search.journal import Journal, Trial
-from kcnn.search.keras_tuner_api import is_worker
 from kcnn.search.oracles import open_oracle
 from kcnn.search.result import SearchResult, find_best_trial
 from kcnn.search.space import FeasibilityReport, Space, analyze_feasibility

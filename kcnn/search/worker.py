@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.search.config import SearchConfig
+from kcnn.search.environment import CHIEF, ID
 from kcnn.search.job import claim_folder, prepare_search
-from kcnn.search.keras_tuner_api import CHIEF, ID, grpc
+from kcnn.search.keras_tuner_api import grpc
 from kcnn.search.oracles import open_oracle
 from kcnn.search.result import read_request
 from kcnn.search.space import Space

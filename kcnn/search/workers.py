@@ -16,9 +16,9 @@ from typing import Any
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.distribute.processes import assign_gpus, find_free_addresses
+from kcnn.search.environment import CHIEF, ID, IP, PORT
 from kcnn.search.job import SearchJob
 from kcnn.search.journal import JOURNAL, Journal, Trial
-from kcnn.search.keras_tuner_api import CHIEF, ID, IP, PORT
 
 ORDERS, LOGS = "workers.json", "logs"
 RESTART, CHIEF_LOST = 75, 76  # exit codes of a worker: its one trial is completed, or its chief is gone

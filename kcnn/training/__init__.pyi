@@ -47,6 +47,12 @@ from .optimizers import (
     SGD as SGD,
 )
 from .optimizers import (
+    Adam as Adam,
+)
+from .optimizers import (
+    LossScaleOptimizer as LossScaleOptimizer,
+)
+from .optimizers import (
     adamw as adamw,
 )
 from .optimizers import (

@@ -36,6 +36,15 @@ def make_strategy(name: str) -> Any:
     return distribute.make_strategy(name)
 
 
+def name_strategy(strategy: Any) -> str:
+    """Return the name of a strategy: "single", "mirrored" or "multiworker", where "auto" was requested too."""
+    if strategy is None:
+        return "single"
+    from kcnn import distribute
+
+    return distribute.name_strategy(strategy)
+
+
 def worker_position(strategy: Any) -> tuple[int, int]:
     """Return (number of this worker, number of workers)."""
     if strategy is None:

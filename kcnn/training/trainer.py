@@ -178,7 +178,12 @@ def train(
     record = add_pretraining(record_splits(data, progress), spec.weights)
     job = TrainJob(
         out=out,
-        request=make_request(spec, dataclasses.replace(config, precision=policy), data, record.fingerprint),
+        request=make_request(
+            spec,
+            dataclasses.replace(config, precision=policy, strategy=devices.name_strategy(strategy)),
+            data,
+            record.fingerprint,
+        ),
         spec=spec,
         config=config,
         graph=traced.trace(),
