@@ -77,7 +77,7 @@ class Checkpointer(keras.callbacks.Callback):
         patience: Epochs without a new best validation accuracy; 0 for no early stopping.
         out: Folder of the history; None for workers other than the chief.
         save_best: Called after each epoch that is the best so far.
-        versions: Versions of the libraries.
+        versions: Versions of the libraries, and the number of replicas.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class Checkpoint:
         request_hash: Hash of the run's request.
         history: A row for each epoch.
         batch_size: Images per step.
-        versions: Versions of the libraries that wrote it.
+        versions: Versions of the libraries that wrote it, and the number of replicas.
     """
 
     path: Path
@@ -84,7 +84,7 @@ def save_checkpoint(
         request_hash: Hash of the run's request.
         history: A row for each epoch.
         batch_size: Images per step.
-        versions: Versions of the libraries.
+        versions: Versions of the libraries, and the number of replicas.
 
     Returns:
         The file.

@@ -73,6 +73,11 @@ class TrainJob:
         """The hash of the request."""
         return run_directory.hash_request(self.request)
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """What else the numbers of a run depend on: versions of the libraries, and the number of replicas."""
+        return {**run_directory.library_versions(), "replicas": str(devices.count_replicas(self.strategy))}
+
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step of the run, counted from 0."""
         schedule = self.schedule
@@ -115,7 +120,7 @@ class TrainJob:
             patience=self.recipe.patience,
             out=self.out if self.is_chief else None,
             save_best=save_best,
-            versions=run_directory.library_versions(),
+            versions=self.versions,
         )
 
 

@@ -245,8 +245,6 @@ def _run(job: TrainJob) -> TrainResult:
     completed = len(rows)
     if checkpoint:
         job.log(f"resuming from epoch {completed} of {recipe.epochs}")
-        if checkpoint.versions != run_directory.library_versions():
-            job.log(f"the checkpoint was written by other versions: {dict(checkpoint.versions)}")
     final.update_metadata(classes=list(data.classes), multi_label=data.multi_label, thresholds=None)
 
     def save_best() -> None:
@@ -361,6 +359,10 @@ def restore_newest(job: TrainJob, model: Any) -> checkpoints.Checkpoint | None:
             checkpoint = checkpoints.restore_checkpoint(path, model, job.request_hash)
         if checkpoint and checkpoint.batch_size != job.data.batch_size:
             set_step(model, checkpoint.epoch * job.data.steps)  # an epoch has another number of steps now
+    if checkpoint and checkpoint.versions != job.versions:
+        pairs = run_directory.diff_requests(checkpoint.versions, job.versions)
+        texts = [f"{name} {before}, not {now}" for name, before, now in pairs]
+        job.log(f"{checkpoint.path} was written with {', '.join(texts)}; the result may differ by rounding and dropout")
     return checkpoint
 
 

@@ -106,3 +106,16 @@ def test_batch_normalization_equals_keras_in_a_mirrored_strategy(synchronized, s
 
     for a, b in zip(train(keras.layers.BatchNormalization), train(layers.BatchNormalization), strict=True):
         np.testing.assert_allclose(b, a, atol=1e-5)
+
+
+def test_batch_normalization_synchronizes_the_variance_of_a_large_mean(strategy):
+    """E[x^2] - E[x]^2 of these float32 values is off by a quarter, or negative."""
+    x = np.random.default_rng(0).normal(3000, 1, (8, 6, 6, 3)).astype("float32")
+    with strategy.scope():
+        layer = layers.BatchNormalization(momentum=0.0, synchronized=True)
+        layer.build((None, 6, 6, 3))
+    rows = tf.data.Dataset.from_tensors(x).unbatch().batch(8)
+    for batch in strategy.experimental_distribute_dataset(rows):
+        tf.function(lambda batch: strategy.run(lambda part: layer(part, training=True), (batch,)))(batch)
+    np.testing.assert_allclose(layer.moving_variance, x.astype("float64").var((0, 1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(layer.moving_mean, x.astype("float64").mean((0, 1, 2)), rtol=1e-6)

@@ -21,6 +21,8 @@ def test_cli_env_as_json_has_versions_backend_devices_cache_and_plugins(command,
     assert report["Keras backend"] == keras.backend.backend()
     assert any("CPU" in device.upper() for device in report["devices"])
     assert report["cache folder"] == str(tmp_path)
+    assert isinstance(report["GPUs of the driver"], list)
+    assert report["GPU that is not used"]
     assert f"kcnn {kcnn.__version__} (ready)" in report["plugins"]
     assert report["KCNN_PLUGINS"] == "none"
 

@@ -366,3 +366,38 @@ def test_check_backend_reads_the_settings_of_keras(monkeypatch, tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "theano"}')
     with pytest.raises(ValueError, match=r"keras.json: unknown Keras backend 'theano'"):
         backends.check_backend()
+
+
+TWO_WORKERS = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 1}}
+TASKS = {"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7", "SLURM_PROCID": "1"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "source"),
+    [({"TF_CONFIG": json.dumps(TWO_WORKERS)}, "TF_CONFIG (kcnn launch sets it)"), (TASKS, "srun")],
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("search", "stack", "--data", "digits", "--input-size", "8x8x1"),
+        ("search", "stack", "--data", "digits", "--input-size", "8x8x1", "--strategy", "single"),
+        ("transfer",),
+    ],
+)
+def test_commands_of_one_process_refuse_to_run_as_one_of_several_workers(
+    command, tmp_path, monkeypatch, variables, source, words
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    done = command(*words, "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert f"runs in one process, but {source} makes this process worker 1 of 2; start it once" in done.stderr
+    assert ("--workers" in done.stderr) == (words[0] == "search")
+    assert not (tmp_path / "out").exists()
+
+
+def test_search_refuses_the_strategy_of_several_workers(command, tmp_path):
+    done = command("search", "stack", "--data", "digits", "--strategy", "multiworker", "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert 'strategy "multiworker" has no meaning in a search; run trials in parallel with workers' in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -47,12 +47,16 @@ def evaluated(shard):
     return distribute.pad_batches(evaluation(), COUNT, BATCH, shard)
 
 
-def compiled(strategy, network=SMALL, loss=None, **options):
+def default_optimizer():
+    return keras.optimizers.SGD(0.02, momentum=0.9, use_ema=True, ema_momentum=0.5, weight_decay=1e-3)
+
+
+def compiled(strategy, network=SMALL, loss=None, optimizer=default_optimizer, **options):
+    """A compiled model; `optimizer` makes its optimizer, in the scope of the strategy."""
     with strategy.scope():
         model = kcnn.build(network, seed=1, **options)
         distribute.synchronize_batch_norm(strategy, model)
-        optimizer = keras.optimizers.SGD(0.02, momentum=0.9, use_ema=True, ema_momentum=0.5, weight_decay=1e-3)
-        model.compile(optimizer, loss or crossentropy(), weighted_metrics=["accuracy"], jit_compile=False)
+        model.compile(optimizer(), loss or crossentropy(), weighted_metrics=["accuracy"], jit_compile=False)
     return model
 
 

@@ -16,7 +16,15 @@ import tensorflow as tf
 
 import kcnn
 from kcnn.cli.progress import InterruptHandler
-from kcnn.training import NonFiniteLossError, OutOfMemoryError, checkpoints
+from kcnn.training import (
+    LossScaleOptimizer,
+    NonFiniteLossError,
+    OutOfMemoryError,
+    checkpoints,
+    devices,
+    run_directory,
+)
+from kcnn.training.job import TrainJob
 from kcnn.training.losses import CrossEntropy
 from tests.runs.test_training import REQUEST, history
 from tests.runs.training import train_with as train
@@ -164,13 +172,13 @@ def halves(out, at, **request):
 
 @pytest.mark.every
 def test_train_in_mixed_precision_resumes_to_the_identical_result_after_skipped_steps(tmp_path, monkeypatch):
-    class Eager(keras.optimizers.LossScaleOptimizer):
+    class Eager(LossScaleOptimizer):
         """A scale so high that the first gradients overflow."""
 
         def __init__(self, inner, **options):
             super().__init__(inner, **{**options, "initial_scale": 2.0**34})
 
-    monkeypatch.setattr("keras.src.trainers.trainer.LossScaleOptimizer", Eager)
+    monkeypatch.setattr("kcnn.training.optimizers.LossScaleOptimizer", Eager)
     request = {
         "network": "convnet",
         "data": "digits",
@@ -329,3 +337,23 @@ def test_cli_train_on_ctrl_c_prints_how_to_resume(tmp_path):
     assert process.returncode == 1
     assert "interrupted; run the same command to resume" in said
     assert "Traceback" not in said
+
+
+def test_train_refuses_to_resume_on_another_strategy_and_names_other_replicas(tmp_path, monkeypatch):
+    request = {"network": "mlp", "data": "digits", "input_shape": (8, 8, 1), "epochs": 3, "batch_size": 64}
+    with pytest.raises(KeyboardInterrupt):
+        train(out=tmp_path / "out", callbacks=[Stopped(1)], **request, strategy="single")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            devices, "name_strategy", lambda strategy: "mirrored"
+        )  # as "auto" is where there are several GPUs
+        with pytest.raises(ValueError, match=r"holds another run \(config.strategy 'single', not 'mirrored'\)"):
+            train(out=tmp_path / "out", **request)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainJob, "versions", property(lambda job: {**run_directory.library_versions(), "replicas": "4"}))
+        messages = []
+        with pytest.raises(KeyboardInterrupt):
+            train(out=tmp_path / "out", callbacks=[Stopped(2)], log=messages.append, **request)
+    (message,) = (text for text in messages if "written with" in text)
+    assert "written with replicas 1, not 4; the result may differ" in message
+    assert train(out=tmp_path / "out", **request).resumed_epochs == 2, "auto is single here"
