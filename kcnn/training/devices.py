@@ -165,8 +165,8 @@ def check_replicas(strategy: Any, model: Any, data: ImageDataset) -> None:
 def release_functions() -> Iterator[None]:
     """Let TensorFlow release the model that is trained meanwhile.
 
-    With one replica, Keras reduces gradients by a function with a custom gradient. TensorFlow keeps every custom
-    gradient, and the traced graph that it belongs to, until the process ends.
+    TensorFlow keeps every custom gradient, such as that of silu, and the traced graph that it belongs to, until the
+    process ends.
     """
     if keras.backend.backend() != "tensorflow":
         yield
