@@ -126,8 +126,8 @@ def test_search_adds_up_the_time_in_which_it_ran_over_its_starts(digits, pretend
     found = search_with(SPACE, digits, tmp_path, time_budget=11, reduction_factor=0)
     assert [t.epochs for t in found.trials] == [2, 2, 2]
     assert len(search_with(SPACE, digits, tmp_path, time_budget=11, reduction_factor=0).trials) == 3
-    found = search_with(SPACE, digits, tmp_path, time_budget=14, reduction_factor=0)
-    assert [t.epochs for t in found.trials] == [2, 2, 2, 1], "two seconds are left"
+    found = search_with(SPACE, digits, tmp_path, time_budget=13, reduction_factor=0)
+    assert [t.epochs for t in found.trials] == [2, 2, 2, 1], "two seconds are left, for its start and an epoch"
     assert found.trials[-1].status == "pruned"
 
 
