@@ -62,6 +62,7 @@ def make_architecture(name: str) -> Architecture:
         year=2016,
         options={"layers": layers},
         params=params,
+        map_sizes=(112, 56, 28, 14, 7),
         variants={
             "keras": {
                 "options": {"norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)},

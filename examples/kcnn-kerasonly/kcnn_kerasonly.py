@@ -40,4 +40,5 @@ patchmixer = Architecture(
     input_shape=(32, 32, 3),
     classes=10,
     params=25_930,
+    map_sizes=(16,),
 )

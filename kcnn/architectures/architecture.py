@@ -88,6 +88,8 @@ class Architecture:
         year: Of the first publication.
         params: Trainable parameters at `classes` and `input_shape`, without auxiliary classifiers.
         macs: Published multiply-accumulates for one image, verified to 0.1 %.
+        map_sizes: Published rows of the feature maps at `input_shape`, each once, from the first layer to the features,
+            such as (112, 56, 28, 14, 7). Where no `macs` are published, they show a wrong padding.
         receptive_field: Published receptive field of the features, pixels a side.
         min_input_size: Published side of the smallest image.
         rescale: First op: converts pixels 0..255.
@@ -109,6 +111,7 @@ class Architecture:
     year: int | None = None
     params: int | None = None
     macs: float | None = None
+    map_sizes: tuple[int, ...] = ()
     receptive_field: int | None = None
     min_input_size: int | None = None
     rescale: Any = field(default_factory=Rescale)

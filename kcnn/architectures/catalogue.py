@@ -1,5 +1,6 @@
 """The catalogue: every installed network with its costs, whether they are as declared, and a page of them."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +12,16 @@ from kcnn.architectures import plugins, registry
 from kcnn.architectures.architecture import Architecture, Weights
 from kcnn.architectures.class_names import load_class_names
 from kcnn.architectures.descriptions import describe_weights
+from kcnn.architectures.determinism import find_unstable_traces
 from kcnn.architectures.spec import ModelSpec
 from kcnn.architectures.spec import summary as summarize_network
 from kcnn.graph.formatting import format_size
 from kcnn.graph.names import unknown
+from kcnn.graph.ops import Pad, Rescale
 from kcnn.graph.summaries import Summary
 
 IMPORT_TIMEOUT = 20.0  # seconds for the import of one plugin of many
+ADDRESS = re.compile(r"[a-z][a-z0-9_]*")  # of a layer
 COLUMNS = ("network", "year", "reference", "params", "MACs", "input", "receptive field", "min. input", "weights")
 
 
@@ -99,8 +103,15 @@ def find_discrepancies(entry: CatalogueEntry) -> Iterator[str]:
         A text for each declaration that does not hold.
     """
     architecture, summary = entry.architecture, entry.summary
-    if architecture.params is not None and summary.params != architecture.params:
+    if architecture.params is None:
+        yield f"does not declare params, for comparison with the paper; it has {summary.params:,}"
+    elif summary.params != architecture.params:
         yield f"params are {summary.params:,}, declared {architecture.params:,}"
+    sizes = list_map_sizes(summary)
+    if architecture.macs is None and not architecture.map_sizes and sizes:
+        yield f"declares neither macs nor map_sizes, for comparison with the paper; it has map_sizes={sizes}"
+    if architecture.map_sizes and sizes != tuple(architecture.map_sizes):
+        yield f"map sizes are {sizes}, declared {tuple(architecture.map_sizes)}; check the padding"
     if architecture.macs is not None and abs(summary.macs - architecture.macs) > 1e-3 * architecture.macs:
         yield f"MACs are {summary.macs:,}, declared {architecture.macs:,}"
     field = architecture.receptive_field
@@ -108,11 +119,37 @@ def find_discrepancies(entry: CatalogueEntry) -> Iterator[str]:
         yield f"the receptive field is {format_size(summary.receptive_field)}, declared {field}"
     if architecture.min_input_size is not None and entry.min_input_size != architecture.min_input_size:
         yield f"the minimum input size is {entry.min_input_size}, declared {architecture.min_input_size}"
+    yield from find_invalid_layers(summary)
+    yield from find_unstable_traces(entry.name)
     yield from _find_trace_errors(entry)
     yield from _find_mapping_errors(entry)
     for number, weights in enumerate(architecture.weights):
         for problem in _find_weight_errors(entry, weights):
             yield f"weights {weights.name} (number {number}): {problem}"
+
+
+def list_map_sizes(summary: Summary) -> tuple[int, ...]:
+    """Return the rows of the feature maps of more than one pixel, each size once, in the order of the layers."""
+    layers = (row for row in summary if row.op is not None and not isinstance(row.op, Rescale | Pad))
+    return tuple(dict.fromkeys(row.shape[0] for row in layers if len(row.shape) == 3 and row.shape[0] > 1))
+
+
+def find_invalid_layers(summary: Summary) -> Iterator[str]:
+    """Find the names of layers that an address cannot match.
+
+    Args:
+        summary: The summary of a network.
+
+    Yields:
+        A text for a name that occurs twice, and for one with other characters than lowercase letters, digits and "_".
+    """
+    names = [row.name for row in summary]
+    duplicates = {layer for layer in names if names.count(layer) > 1}
+    if duplicates:
+        yield f"has two layers {min(duplicates)!r}"
+    invalid = [layer for layer in names if not ADDRESS.fullmatch(layer)]
+    if invalid:
+        yield f"has a layer {invalid[0]!r}; use lowercase letters, digits and _, which addresses can match"
 
 
 def _find_trace_errors(entry: CatalogueEntry) -> Iterator[str]:

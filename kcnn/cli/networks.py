@@ -11,7 +11,7 @@ import typer
 
 import kcnn
 from kcnn import atomic_io
-from kcnn.architectures import catalogue, doctor, registry, source_folder
+from kcnn.architectures import catalogue, determinism, doctor, registry, source_folder
 from kcnn.architectures.descriptions import describe_weights
 from kcnn.architectures.spec import to_json_value
 from kcnn.cli.backend import start_backend
@@ -227,15 +227,18 @@ def verify(
         matching = [name for name in owned if fnmatchcase(name, f"*{pattern}*")]
         if not matching:
             raise unknown("network", pattern, published, distribution)
-        _verify(matching, build, failed=bool(problems))
+        _verify(matching, build, failed=bool(problems), processes=True)
 
 
-def _verify(names: Sequence[str], build: bool, failed: bool = False) -> None:
+def _verify(names: Sequence[str], build: bool, failed: bool = False, processes: bool = False) -> None:
+    """Print a row for each network; `processes` compares its traces in several processes too."""
     rows, bad = [], 0
     for name in names:
         try:
             entry = catalogue.make_entry(name)
             problems = list(catalogue.find_discrepancies(entry))
+            if processes:
+                problems += determinism.compare_processes([name]).values()
             if build:
                 start_backend()
                 from kcnn.building import find_build_discrepancies

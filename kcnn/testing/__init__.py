@@ -45,6 +45,10 @@ class Suite:
         """Compare declared parameters, MACs, receptive field, minimum input and weights with the network."""
         self._run(checks.check_declared)
 
+    def test_every_trace_is_the_same(self) -> None:
+        """Trace the network many times, and in several processes."""
+        self._run(checks.check_deterministic)
+
     def test_layer_names_are_addresses(self) -> None:
         """Check that each layer has a unique name of lowercase letters, digits and "_"."""
         self._run(checks.check_names)

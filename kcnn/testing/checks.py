@@ -4,7 +4,6 @@ Networks are built as small as possible: at the standard size once, otherwise at
 """
 
 import gc
-import re
 import tempfile
 from functools import lru_cache
 from math import prod
@@ -16,14 +15,13 @@ import numpy as np
 
 import kcnn
 from kcnn import ModelSpec
-from kcnn.architectures import catalogue
+from kcnn.architectures import catalogue, determinism
 from kcnn.graph.graph import Graph
 from kcnn.keras_bridge.keras_graph import flatten_layers, operation, output_activation
 from kcnn.keras_bridge.layers import BatchNormalization
 from kcnn.training import freeze, group_by_stage, unfreeze
 from kcnn.training.precision import apply_policy
 
-ADDRESS = re.compile(r"[a-z][a-z0-9_]*")
 CLASSES, SIZE, IMAGES = 3, 32, 8  # fewer images: norms over a few single pixels have gradients that overflow
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 MAX_OVERRIDES = 3  # layers whose override is built
@@ -43,19 +41,19 @@ def check_declared(name: str) -> None:
     problems = list(catalogue.find_discrepancies(catalogue.make_entry(name)))
     if problems:
         fail(f"{name}: {'; '.join(problems)}")
-    if kcnn.get_architecture(name).params is None:
-        fail(f"{name} does not declare params, for comparison with the paper; it has {kcnn.summary(name).params:,}")
+
+
+def check_deterministic(name: str) -> None:
+    """Check that the network has the same layers in the same order each time, in every process."""
+    problems = [*determinism.find_unstable_traces(name), *determinism.compare_processes([name]).values()]
+    if problems:
+        fail(f"{name}: {problems[0]}")
 
 
 def check_names(name: str) -> None:
     """Check that layers have unique names of lowercase letters, digits and "_", which addresses can match."""
-    names = [row.name for row in kcnn.summary(name)]
-    duplicates = {layer for layer in names if names.count(layer) > 1}
-    if duplicates:
-        fail(f"{name} has two layers {min(duplicates)!r}")
-    invalid = [layer for layer in names if not ADDRESS.fullmatch(layer)]
-    if invalid:
-        fail(f"{name} has a layer {invalid[0]!r}; use lowercase letters, digits and _, which addresses can match")
+    for problem in catalogue.find_invalid_layers(kcnn.summary(name)):
+        fail(f"{name} {problem}")
 
 
 def check_matches_keras(name: str) -> None:

@@ -39,6 +39,7 @@ alexnet = Architecture(
     reference="NIPS 2012, section 3.5 and figure 2",
     year=2012,
     params=60_965_224,
+    map_sizes=(55, 27, 13, 6),
     variants={
         "torchvision": {
             "options": {"table": ONE_TOWER},

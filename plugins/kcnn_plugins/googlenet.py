@@ -44,6 +44,7 @@ googlenet = Architecture(
     reference="arXiv:1409.4842, table 1",
     year=2014,
     params=6_998_552,
+    map_sizes=(112, 56, 28, 14, 7),
     receptive_field=715,
     variants={
         "bn": {"options": {"norm": BatchNorm(epsilon=1e-3)}, "params": 7_005_832},

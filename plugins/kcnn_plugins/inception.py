@@ -145,6 +145,7 @@ inception_v2 = Architecture(
     reference="arXiv:1502.03167, figure 5",
     year=2015,
     params=11_188_288,
+    map_sizes=(112, 56, 28, 14, 7),
 )
 inception_v3 = Architecture(
     backbone=v3,
@@ -154,6 +155,7 @@ inception_v3 = Architecture(
     reference="arXiv:1512.00567, table 1",
     year=2015,
     params=23_834_568,
+    map_sizes=(149, 147, 73, 71, 35, 17, 8),
     receptive_field=1311,
     min_input_size=75,
     variants={

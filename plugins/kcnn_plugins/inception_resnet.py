@@ -131,6 +131,7 @@ inception_resnet_v1 = Architecture(
     year=2016,
     options={"table": V1, "stem": STEM_V1},
     params=22_756_328,
+    map_sizes=(149, 147, 73, 71, 35, 17, 8),
 )
 inception_resnet_v2 = Architecture(
     backbone=backbone,
@@ -140,6 +141,7 @@ inception_resnet_v2 = Architecture(
     year=2016,
     options={"table": V2, "stem": STEM_V2, "last": 1536},
     params=55_843_464,
+    map_sizes=(149, 147, 73, 71, 35, 17, 8),
     weight_mappings=TIMM_MAPPING,
     variants={"keras": LIKE_KERAS},
 )

@@ -91,5 +91,6 @@ inception_v4 = Architecture(
     reference="arXiv:1602.07261, figures 3 to 9",
     year=2016,
     params=42_679_816,
+    map_sizes=(149, 147, 73, 71, 35, 17, 8),
     weight_mappings=MAPPINGS,
 )

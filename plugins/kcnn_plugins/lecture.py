@@ -52,6 +52,7 @@ convnet = Architecture(
     classes=10,
     reference="two convolutions: 5x5-16, pool, 3x3-32, pool, 800 features",
     params=(5 * 5 * 1 + 1) * 16 + (3 * 3 * 16 + 1) * 32 + (5 * 5 * 32 + 1) * 10,
+    map_sizes=(24, 12, 10, 5),
 )
 stack = Architecture(
     backbone=convolutions,
@@ -59,4 +60,5 @@ stack = Architecture(
     classes=10,
     reference="a stack of convolutions to search in: 3x3-16, pool, 3x3-32, pool, 3x3-64, pool, global average",
     params=9 * (16 + 16 * 32 + 32 * 64) + 2 * (16 + 32 + 64) + (64 + 1) * 10,
+    map_sizes=(28, 14, 7, 3),
 )

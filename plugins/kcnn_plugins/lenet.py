@@ -157,5 +157,6 @@ lenet5 = Architecture(
     rescale=Rescale(1.275 / 255, -0.1),  # background -0.1, ink 1.175 (section II-B)
     year=1998,
     params=60_000,
+    map_sizes=(28, 14, 10, 5),
     variants={"modern": {"backbone": modern, "head": lenet_head, "params": 61_706}},
 )

@@ -104,6 +104,7 @@ def make_architecture(size: str, table: tuple, number: int, units: int, params: 
         year=2019,
         options={"table": table},
         params=params,
+        map_sizes=(112, 56, 28, 14, 7),
         weight_mappings=KERAS_MAPPING,
         weights=KERAS[size],
         variants={

@@ -92,6 +92,7 @@ def make_architecture(
         year=year,
         options={"repeats": repeats, **options},
         params=params,
+        map_sizes=(112, 56, 28, 14, 7),
         variants=variants,
     )
 

@@ -29,6 +29,7 @@ def make_architecture(
         year=2015,
         options={"units": (layers - 2) // 6, "shortcut": shortcut},
         params=params,
+        map_sizes=(32, 16, 8),
         variants=option_b if projected else {},
     )
 

@@ -62,6 +62,7 @@ def make_architecture(name: str, *repeats: int, params: int) -> Architecture:
         year=2016,
         options={"repeats": repeats},
         params=params,
+        map_sizes=(112, 56, 28, 14, 7),
         variants={
             "keras": {
                 "options": {**bare_stem, **like_keras},

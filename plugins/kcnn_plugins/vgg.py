@@ -43,6 +43,7 @@ def make_architecture(name: str, *repeats: int, params: int) -> Architecture:
         year=2014,
         options={"repeats": repeats, "norm": norm},
         params=params,
+        map_sizes=(224, 112, 56, 28, 14, 7),
         variants=variants,
     )
 

@@ -58,12 +58,40 @@ def backbone(x):
     return apply(Gain(2.0), x, name="gain")
 
 net = Architecture(
-    backbone=backbone, reference="none", input_shape=(32, 32, 3), classes=10, params=216 + 16 + 576 + 16 + 8 + 90
+    backbone=backbone, reference="none", input_shape=(32, 32, 3), classes=10, params=216 + 16 + 576 + 16 + 8 + 90,
+    map_sizes=(16,)
 )
 '''
 MUTANTS = {  # mistake: code, its replacement, the check that finds it, part of its message
     "a wrong count": ("+ 90", "+ 91", checks.check_declared, "params are 922, declared 923"),
     "no count": ("params=", "params=None and ", checks.check_declared, "does not declare params"),
+    "no sizes": ("map_sizes=(16,)", "", checks.check_declared, "declares neither macs nor map_sizes"),
+    "a wrong padding": (
+        'conv(x, 8, 3, stride=2, norm=True, name="stem")',
+        'conv(x, 8, 3, stride=2, padding="valid", norm=True, name="stem")',
+        checks.check_declared,
+        "map sizes are (15,), declared (16,); check the padding",
+    ),
+    "an order by chance": (
+        "x = apply(Activation",
+        "import random; x, y = (y, x) if random.random() < 0.02 else (x, y); x = apply(Activation",
+        checks.check_deterministic,
+        "differs from the first",
+    ),
+    "an order that changes later": (
+        "x = apply(Activation",
+        "backbone.n = getattr(backbone, 'n', 0) + 1; x, y = (y, x) if backbone.n % 50 == 0 else (x, y)\n"
+        "    x = apply(Activation",
+        checks.check_declared,
+        "differs from the first",
+    ),
+    "an order by the hashes of a process": (
+        "x = apply(Activation",
+        "for name in {'a', 'b', 'c', 'd', 'e'}:\n        x = conv(x, 8, 1, bias=False, name=name)\n"
+        "    x = apply(Activation",
+        checks.check_deterministic,
+        "differ from process to process; iterate over a tuple",
+    ),
     "same for valid": (
         "        return layer()(self.start, name=name)",
         "        import keras\n        return keras.layers.Conv2D(8, 3, use_bias=False, name=name)",
@@ -123,7 +151,13 @@ MUTANTS = {  # mistake: code, its replacement, the check that finds it, part of 
     "no inference layer": ("def to_inference_layer", "def other", checks.check_inference_model, "not Keras' own"),
 }
 CHECKS = (
-    *(checks.check_declared, checks.check_names, checks.check_matches_keras, checks.check_from_keras),
+    *(
+        checks.check_declared,
+        checks.check_names,
+        checks.check_deterministic,
+        checks.check_matches_keras,
+        checks.check_from_keras,
+    ),
     *(checks.check_overrides, checks.check_gradients, checks.check_saved, checks.check_mixed_precision),
     *(checks.check_inference_model, checks.check_two_copies, checks.check_mirrored, checks.check_freezing),
 )

@@ -17,7 +17,8 @@ from kcnn.architectures import catalogue, doctor, plugins, registry
 GOOD = """
 from kcnn import Architecture
 from kcnn.blocks import conv
-net = Architecture(backbone=lambda x: conv(x, 4, name="one"), reference="none", params=4 * 28 + 5 * 1000)
+facts = {"reference": "none", "params": 4 * 28 + 5 * 1000, "map_sizes": (224,)}
+net = Architecture(backbone=lambda x: conv(x, 4, name="one"), **facts)
 """
 HEAD = b"Metadata-Version: 2.1\nName: kcnn-odd\n"
 BROKEN = {  # how: its code, and what is said of it
@@ -28,7 +29,7 @@ BROKEN = {  # how: its code, and what is said of it
     "silent": ("class E(Exception):\n  def __str__(self): raise ValueError\nraise E", "does not load: E"),
     "stops": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "lazy": ("def __getattr__(name): raise SystemExit(4)", "its import exits the interpreter (exit 4)"),
-    "fields": (GOOD.replace('reference="none"', "reference=None"), "reference must be a str, got None"),
+    "fields": (GOOD.replace('"reference": "none"', '"reference": None'), "reference must be a str, got None"),
     "lacks": ("import surely_not_installed", "No module named 'surely_not_installed'"),
     "wrong": ("net = 3", "must be a kcnn.Architecture, got int"),
     "other": (GOOD.replace("net =", "web ="), "has no attribute 'net'"),
@@ -350,7 +351,7 @@ UNUSABLE = {  # how: its code, the name that it publishes, and what the doctor s
     "point": (GOOD, "spaced", "its entry point must be \"module:attribute\", got 'no module'"),
     "shapes": (GOOD.replace("conv(x, 4", "conv(x, -4"), "misshaped", "filters must be a positive integer"),
     "raising": (GOOD.replace('conv(x, 4, name="one")', "[][1]"), "raising", "IndexError"),
-    "variant": (GOOD.replace('reference="none"', 'reference="none", variants={"v": {"colour": 1}}'), "net_v", "colour"),
+    "variant": (GOOD.replace('"map_sizes": ', '"variants": {"v": {"colour": 1}}, "map_sizes": '), "net_v", "colour"),
 }
 
 

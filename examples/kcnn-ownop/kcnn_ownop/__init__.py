@@ -77,4 +77,5 @@ eca_resnet20 = Architecture(
     input_shape=(32, 32, 3),
     classes=10,
     params=272_501,
+    map_sizes=(32, 16, 8),
 )
