@@ -1,6 +1,8 @@
 """Files that are whole or not there."""
 
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +11,15 @@ from pathlib import Path
 
 @contextmanager
 def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, with its ending; renamed to `path` once written, removed after an error."""
+    """A temporary path beside `path`, with its ending; renamed to `path` once written, removed after an error.
+
+    Temporary files of `path` that a killed process of this machine left behind are removed first.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    _remove_leftovers(target)
+    prefix = f"{_temporary_prefix(target)}{os.getpid()}-"
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
     os.close(handle)
     try:
         yield Path(name)
@@ -26,6 +33,31 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """The text as the whole content of `path`, or an error and `path` as it was."""
+    """The text as the whole content of `path`, or an error and `path` as it was.
+
+    What UTF-8 cannot hold, such as parts of a file's name in another encoding, is written as escapes.
+    """
     with replace_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _temporary_prefix(target: Path) -> str:
+    machine = re.sub(r"[^\w]", "", socket.gethostname())
+    return f".{target.stem[:80]}-{machine[:40]}-"  # another machine may write into the same folder
+
+
+def _remove_leftovers(target: Path) -> None:
+    prefix = _temporary_prefix(target)
+    leftovers = [
+        entry.path
+        for entry in os.scandir(target.parent)
+        if entry.name.startswith(prefix) and entry.name.endswith(target.suffix)
+    ]
+    if not leftovers:
+        return
+    import psutil
+
+    for leftover in leftovers:
+        process = Path(leftover).name.removeprefix(prefix).partition("-")[0]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            Path(leftover).unlink(missing_ok=True)

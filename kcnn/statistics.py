@@ -14,6 +14,7 @@ from scipy.special import expit, softmax
 
 CONFIDENCE = 0.95
 THRESHOLD = 0.5  # for a class without a measured one
+CONFUSION_CLASSES = 200  # of a confusion matrix in metrics, at most
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,22 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> list[float | No
     return [float(average_precision_score(truth, values)) if truth.any() else None for values, truth in pairs]
 
 
+def count_confusions(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the confusion matrix: how many images of each true class were predicted as each class.
+
+    Args:
+        predictions: Class indices (images,).
+        labels: The true ones, alike.
+        classes: Number of classes.
+
+    Returns:
+        Counts (true, predicted).
+    """
+    matrix = np.zeros((classes, classes), "int64")
+    np.add.at(matrix, (labels, predictions), 1)
+    return matrix
+
+
 def classification_report(
     predictions: np.ndarray,
     probabilities: np.ndarray,
@@ -294,12 +311,13 @@ def classification_report(
         metadata: Of the model.
 
     Returns:
-        "per_class" by name, and "confusion" (true, predicted). What is not defined is None: precision of a class that
-        was never predicted, recall and F1 of a class without images. For several labels per image, instead of
+        "per_class" by name, and "confusion" (true, predicted) of up to 200 classes. What is not defined is None:
+        precision of a class that was never predicted, recall and F1 of a class without images. For several labels per
+        image, instead of
         confusion, average precision and threshold of each class, and "mean_average_precision" over the classes with
         images.
     """
-    from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
+    from sklearn.metrics import multilabel_confusion_matrix
 
     indices = range(len(classes))
     rows: dict[str, dict[str, Any]] = {}
@@ -312,7 +330,10 @@ def classification_report(
             "images": correct + missed,
         }
     if not metadata.get("multi_label"):
-        return {"per_class": rows, "confusion": confusion_matrix(labels, predictions, labels=indices).tolist()}
+        report: dict[str, Any] = {"per_class": rows}
+        if len(classes) <= CONFUSION_CLASSES:  # it grows with their square
+            report["confusion"] = count_confusions(predictions, labels, len(classes)).tolist()
+        return report
     precisions = average_precision(probabilities, labels)
     thresholds = metadata.get("thresholds") or [THRESHOLD] * len(classes)
     for row, precision, threshold in zip(rows.values(), precisions, thresholds, strict=True):

@@ -1,8 +1,10 @@
 """The command line, `kcnn`."""
 
+import io
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
@@ -67,7 +69,18 @@ def script(function: Callable[..., None]) -> None:
     _run(command, [argument for argument in sys.argv[1:] if argument != "--debug"], debug="--debug" in sys.argv[1:])
 
 
+def _expand_home(argument: str) -> str:
+    """An argument such as --out=~/runs with the home folder, which shells expand only in a word of its own."""
+    option, sign, value = argument.partition("=")
+    is_path = option.startswith("--") and sign and (value == "~" or value.startswith("~/"))
+    return f"{option}={Path(value).expanduser()}" if is_path else argument
+
+
 def _run(command: typer.Typer, arguments: list[str], debug: bool) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show ends no job
+            stream.reconfigure(errors="backslashreplace")
+    arguments = [_expand_home(argument) for argument in arguments]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("once", NoEffectWarning)
@@ -77,6 +90,8 @@ def _run(command: typer.Typer, arguments: list[str], debug: bool) -> None:
         fail(error, 2, debug)
     except JobStoppedError as error:
         fail(error, 1, debug)
+    except KeyboardInterrupt:
+        fail("interrupted", 1, debug)
     except BrokenPipeError:
         sys.exit(1)
     except (

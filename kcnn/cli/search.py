@@ -297,8 +297,10 @@ def _print_result(result: Any) -> None:
         out.print(str(result.final), style="bold", soft_wrap=True)
     _print(f"trials.csv, trials.jsonl, trials/, final/ in {result.folder}")
     from kcnn.reports.search_page import write_search_report
+    from kcnn.training.run_directory import log_failure
 
-    out.print(f"report: {write_search_report(result.folder)}", soft_wrap=True)
+    with log_failure("report", lambda text: err.print(text, style="yellow", markup=False, soft_wrap=True)):
+        out.print(f"report: {write_search_report(result.folder)}", markup=False, soft_wrap=True)
 
 
 def _print(text: str) -> None:

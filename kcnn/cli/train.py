@@ -241,8 +241,10 @@ def _print_result(result: Any) -> None:
         soft_wrap=True,
     )
     from kcnn.reports import write_report
+    from kcnn.training.run_directory import log_failure
 
-    out.print(f"report: {write_report(result.folder)}", soft_wrap=True)
+    with log_failure("report", lambda text: err.print(text, style="yellow", markup=False, soft_wrap=True)):
+        out.print(f"report: {write_report(result.folder)}", markup=False, soft_wrap=True)
 
 
 def runs(
@@ -265,14 +267,17 @@ def runs(
     columns = ("run", "network", "data", "recipe", "seed", "epochs", "validation", "test", "params", "seconds", "")
     rows = (
         (
-            *(run.name, run.network, run.data, run.recipe, str(run.seed)),
-            f"{run.completed} of {run.epochs}",
+            *(run.name, run.network, run.data, run.recipe, "" if run.seed is None else str(run.seed)),
+            "" if run.problem else f"{run.completed} of {run.epochs}",
             "" if run.validation is None else f"{run.validation:.2%}",
             "" if run.test is None else f"{run.test:.2%}",
             "" if run.params is None else format_count(run.params),
             f"{run.seconds:.0f}",
-            "" if run.finished else "unfinished",
+            "damaged" if run.problem else "" if run.finished else "unfinished",
         )
         for run in listed
     )
     out.print(make_table(columns, rows, left=("run", "network", "data", "recipe", ""), wraps=("run", "data")))
+    for run in listed:
+        if run.problem:
+            err.print(run.problem, style="yellow", markup=False, soft_wrap=True)

@@ -155,6 +155,7 @@ def transfer(
         from kcnn.fine_tuning.plots import write_plots
         from kcnn.reports import write_report
         from kcnn.training import TrainConfig, TrainingPhase
+        from kcnn.training.run_directory import log_failure
         from kcnn.weights.downloads import download
     show_device("auto")
 
@@ -200,26 +201,29 @@ def transfer(
             log=log,
         )
         model, dataset = kcnn.load_model(comparison.run_folder(0, comparison.best) / "model.keras"), load_data(0)
-        plots = write_plots(model, dataset, folder)
         exported = export_model(model, folder / "phone", "litert", classes=dataset.classes)
-        page = write_report(folder)
+        plots, page = [], None
+        with log_failure("plots and the report", log):
+            plots = write_plots(model, dataset, folder)
+            page = write_report(folder)
     if as_json:
         values = {
             "results": [asdict(result) for result in comparison.results],
             "differences": [asdict(difference) for difference in comparison.differences],
             "exported": str(exported),
-            "report": str(page),
+            "report": str(page) if page else None,
             "plots": list(map(str, plots)),
         }
         print(json.dumps(values, indent=1))
         return
     out.print(str(comparison), soft_wrap=True)
     out.print(
-        f"{', '.join(plot.name for plot in plots)} and transfer.csv in {folder}; {exported} is the {comparison.best} "
-        f"network of seed 0 for phones, from the run {comparison.run_folder(0, comparison.best)}",
+        f"{', '.join([*(plot.name for plot in plots), 'transfer.csv'])} in {folder}; {exported} is the "
+        f"{comparison.best} network of seed 0 for phones, from the run {comparison.run_folder(0, comparison.best)}",
         soft_wrap=True,
     )
-    out.print(f"report: {page}", soft_wrap=True)
+    if page:
+        out.print(f"report: {page}", soft_wrap=True)
 
 
 def _make_spec(

@@ -1,10 +1,12 @@
 """Ops, sizes, counts, values and tables as plain text."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MAX_VALUE = 40  # characters of an attribute's value
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 UNNAMED = ("filters", "units", "mode", "function")  # attributes whose value speaks for itself
 
 
@@ -58,6 +60,21 @@ def format_value(value: Any, times: str = "x") -> str:
 def format_values(values: Mapping[str, Any]) -> str:
     """Return values by name as one line."""
     return ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
+
+
+def to_printable(text: str) -> str:
+    r"""Return text that every file and screen can show: what is no character is written as an escape, such as \x07.
+
+    Escaped are control characters but line feeds and tabs, marks that turn the direction of writing, and bytes of a
+    file's name that are not UTF-8.
+    """
+    return UNPRINTABLE.sub(_escape_character, text)
+
+
+def _escape_character(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code  # Python's stand-ins for bytes that are not UTF-8
+    return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{byte:04x}"
 
 
 def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str]) -> str:

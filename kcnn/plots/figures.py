@@ -8,8 +8,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from kcnn.atomic_io import replace_atomically
+from kcnn.graph.formatting import to_printable
 from kcnn.statistics import PairedDifference, estimate_mean
 
 STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120, "font.size": 9}
@@ -22,8 +24,22 @@ def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
         figure: The figure.
         path: The file; its extension is the format.
     """
+    show_names_as_they_are(figure)
     with replace_atomically(path) as temporary:
         figure.savefig(temporary, metadata={"Description": _describe(figure)} if temporary.suffix == ".png" else None)
+
+
+def show_names_as_they_are(figure: Figure) -> None:
+    """Let no text of a figure be taken for TeX, as a name with two dollar signs is, and escape what is no character.
+
+    Only the numbers of logarithmic axes are TeX, Matplotlib's own.
+    """
+    logarithmic = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"]
+    own = {id(text) for axis in logarithmic for text in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if id(text) not in own:
+            text.set_parse_math(False)
+            text.set_text(to_printable(text.get_text()))
 
 
 def _describe(figure: Figure) -> str:
@@ -88,8 +104,9 @@ def plot_confusion_matrix(matrix: Any, classes: Sequence[str], title: str) -> Fi
         axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
         axes.set(xlabel="predicted", ylabel="true", title=title)
         if len(classes) <= 40:
-            axes.set_xticks(range(len(classes)), classes, rotation=90)
-            axes.set_yticks(range(len(classes)), classes)
+            names = list(map(to_printable, classes))
+            axes.set_xticks(range(len(names)), names, rotation=90)
+            axes.set_yticks(range(len(names)), names)
         if len(classes) <= 20:
             for (row, column), count in np.ndenumerate(matrix):
                 if count:
@@ -151,7 +168,8 @@ def plot_per_class(rows: Mapping[str, Mapping[str, Any]], metric: str, title: st
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6, min(1.2 + 0.22 * len(values), 14)), layout="constrained")
         axes = figure.subplots()
-        bars = axes.barh([name for _, name in values], [max(value, 0.0) for value, _ in values], color="steelblue")
+        bars = axes.barh(range(len(values)), [max(value, 0.0) for value, _ in values], color="steelblue")
+        axes.set_yticks(range(len(values)), [to_printable(name) for _, name in values])
         if len(values) <= 60:
             axes.bar_label(bars, ["–" if value < 0 else f"{value:.2f}" for value, _ in values], padding=2, fontsize=8)
         axes.set(xlim=(0, 1.05), xlabel=metric.replace("_", " "), title=title)

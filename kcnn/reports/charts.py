@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kcnn.plots.figures import STYLE, draw_interval
+from kcnn.plots.figures import STYLE, draw_interval, show_names_as_they_are
 from kcnn.statistics import wilson_interval
 
 INK = "#010203"  # replaced by the page's text color
@@ -119,6 +119,7 @@ def to_svg(figure: Figure, alt: str) -> str:
         figure: The figure.
         alt: The text for screen readers.
     """
+    show_names_as_they_are(figure)
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()

@@ -159,7 +159,7 @@ def _compute_matrix(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[
 
 
 def _render_calibration(metrics: Mapping[str, Any], tested: TestEvidence | None) -> dict[str, Any] | None:
-    if tested is None or "confusion" not in metrics:
+    if tested is None or "mean_average_precision" in metrics:
         return None
     probabilities = statistics.to_probabilities(tested.logits, {})
     is_correct = probabilities.argmax(axis=-1) == tested.truth

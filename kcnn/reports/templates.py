@@ -7,12 +7,17 @@ from typing import Any
 import jinja2
 
 import kcnn
+from kcnn.graph.formatting import to_printable
 
 
 def render(name: str, **values: Any) -> str:
     """Render a page by the name of its template."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: to_printable(value) if type(value) is str else value,
     )
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.2f} %"
     environment.filters["count"] = lambda value: f"{value:,}"

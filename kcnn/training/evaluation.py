@@ -11,6 +11,7 @@ import numpy as np
 
 from kcnn import statistics
 from kcnn.atomic_io import replace_atomically, write_text
+from kcnn.data import ImageDataset
 from kcnn.graph.summaries import summarize
 from kcnn.keras_bridge.keras_graph import output_activation
 from kcnn.plots import figures
@@ -135,14 +136,25 @@ def write_results(
         if records:
             write_text(out / f"{name}.csv", run_directory.to_csv([asdict(record) for record in records]))
     evidence.save_evidence(out, tested)
+    with run_directory.log_failure("plots", job.log):
+        _write_plots(out, metrics, rows, tested, data)
+    write_text(out / run_directory.METRICS, json.dumps(metrics, indent=1))
+
+
+def _write_plots(
+    out: Path,
+    metrics: Mapping[str, Any],
+    rows: Sequence[Mapping[str, float]],
+    tested: TestEvidence,
+    data: ImageDataset,
+) -> None:
     title = f"{metrics['request']['spec']['network']} on {data.name}"
     figures.save_figure(figures.plot_curves(rows, title), out / "curves.png")
     if data.multi_label:
         subtitle = f"{title}: mean average precision {statistics.format_mean_precision(metrics)}"
         figure = figures.plot_per_class(metrics["per_class"], "average_precision", subtitle)
         figures.save_figure(figure, out / "average_precision.png")
-    else:
-        subtitle = f"{title}: {metrics['correct']} of {metrics['test_images']} correct ({metrics['accuracy']:.2%})"
-        figure = figures.plot_confusion_matrix(metrics["confusion"], data.classes, subtitle)
-        figures.save_figure(figure, out / "confusion.png")
-    write_text(out / run_directory.METRICS, json.dumps(metrics, indent=1))
+        return
+    subtitle = f"{title}: {metrics['correct']} of {metrics['test_images']} correct ({metrics['accuracy']:.2%})"
+    matrix = statistics.count_confusions(tested.logits.argmax(axis=-1), tested.truth, len(data.classes))
+    figures.save_figure(figures.plot_confusion_matrix(matrix, data.classes, subtitle), out / "confusion.png")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.architectures.spec import ModelSpec
-from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.training import run_directory, split_record
 from kcnn.training.config import TrainConfig
@@ -103,5 +102,5 @@ def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord) 
             "command": run_directory.command_line(),
             "versions": run_directory.library_versions(),
         }
-        write_text(path, json.dumps(config, indent=1))
+        run_directory.write_config(folder, config)
     return config["batch_size"]

@@ -6,7 +6,8 @@ import io
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,11 +20,14 @@ import kcnn
 from kcnn.atomic_io import write_text
 
 CONFIG, METRICS, HISTORY, CHECKPOINTS = "config.json", "metrics.json", "history.csv", "checkpoints"
+CHECKSUM = "checksum"  # of the rest of config.json
 AUDIT = "audit.csv"  # of every weight in a training phase
 RESULTS = {  # what pages and tables read from metrics.json
     *("request", "accuracy", "correct", "test_images", "per_class", "epochs", "best_epoch", "training_seconds"),
     *("params", "macs", "command", "versions"),
 }
+ZIP_YEARS = (1980, 2107)
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
 UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # columns of a history that no seed fixes
 
 
@@ -35,11 +39,16 @@ def lock_folder(folder: Path) -> Iterator[None]:
         folder: It is created where it does not exist.
 
     Raises:
-        ValueError: Another process trains into it, or it is a file.
+        ValueError: Another process trains into it, it is a file, or the clock shows a year that no ZIP file holds.
         OSError: It cannot be written to.
     """
     if folder.is_file():
         raise ValueError(f"{folder} is a file; choose a folder")
+    if not ZIP_YEARS[0] <= (year := time.localtime().tm_year) <= ZIP_YEARS[1]:
+        raise ValueError(
+            f"the clock of this machine shows the year {year}; set it: models are saved as ZIP files, which hold dates "
+            f"from {ZIP_YEARS[0]} to {ZIP_YEARS[1]} only"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (path := folder / ".lock").touch()
@@ -59,13 +68,34 @@ def lock_folder(folder: Path) -> Iterator[None]:
             folder.rmdir()  # empty after a refusal
 
 
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json of a run, with a checksum.
+
+    Args:
+        folder: Folder of the run.
+        config: Request, batch size, command and versions.
+    """
+    write_text(folder / CONFIG, json.dumps({**config, CHECKSUM: hash_request(config)}, indent=1))
+
+
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """Return config.json of a run: request, batch size, command, versions; None if it is missing or not of a run."""
+    """Return config.json of a run: request, batch size, command, versions; None if it is missing or not of a run.
+
+    Raises:
+        ValueError: The file was changed after it was written.
+    """
+    path = folder / CONFIG
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         is_complete = {"spec", "config", "data"} <= set(config["request"]) and config["batch_size"]
+        checksum = config.pop(CHECKSUM)
     except (OSError, ValueError, TypeError, KeyError):
         return None
+    if hash_request(config) != checksum:
+        raise ValueError(
+            f"{path} was changed after kcnn wrote it: it does not match its checksum; restore it, or train with the "
+            "settings that you want into another folder"
+        )
     return config if is_complete else None
 
 
@@ -90,8 +120,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 def record_batch_size(folder: Path, batch_size: int) -> None:
     """Write the batch size that fits in memory to config.json, for the next start of the same command."""
-    path = folder / CONFIG
-    write_text(path, json.dumps({**(read_config(folder) or {}), "batch_size": batch_size}, indent=1))
+    write_config(folder, {**(read_config(folder) or {}), "batch_size": batch_size})
 
 
 def diff_requests(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
@@ -118,6 +147,20 @@ def hash_request(request: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
+@contextmanager
+def log_failure(what: str, log: Callable[[str], None]) -> Iterator[None]:
+    """Log an error while plots or pages are made from results that are written already, and go on without them.
+
+    Args:
+        what: What is made, such as "plots".
+        log: Takes the message.
+    """
+    try:
+        yield
+    except Exception as error:
+        log(f"cannot make the {what} ({type(error).__name__}: {error}); the results are complete without them")
+
+
 def command_line() -> str:
     """Return the command that started this process."""
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -138,7 +181,8 @@ def library_versions() -> dict[str, str]:
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV, floats to the last digit."""
+    """Return rows as CSV, floats to the last digit; a text that a spreadsheet would take for a formula gets a "'"."""
+    rows = [{name: _neutralize(value) for name, value in row.items()} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
@@ -146,19 +190,35 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+def _neutralize(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+
+
 def read_history(folder: Path) -> list[dict[str, float]]:
-    """Return the rows of history.csv, one for each epoch; none if there is no such file."""
+    """Return the rows of history.csv, one for each epoch; none if there is no such file.
+
+    Raises:
+        ValueError: The file is not as kcnn wrote it.
+    """
     path = folder / HISTORY
     if not path.exists():
         return []
-    with path.open() as file:
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+    try:
+        with path.open(encoding="utf-8") as file:
+            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"]), "seconds": row["seconds"]} for row in rows]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is not as kcnn wrote it, perhaps saved by a spreadsheet ({error!r}); restore it, with commas "
+            "between the columns and points in the numbers"
+        ) from None
 
 
 @dataclass(frozen=True)
 class RunSummary:
     """Summarize a run in one row; for multi-label data the accuracies are mean average precisions.
+
+    Of a folder whose files are damaged only the name and the problem are known.
 
     Attributes:
         name: Folder of the run, relative to the folder that was listed.
@@ -173,24 +233,26 @@ class RunSummary:
         test: Test accuracy; None before the end.
         params: Number of parameters; None before the end.
         seconds: Training time.
+        problem: What is damaged; None for a run that can be read.
     """
 
     name: str
-    network: str
-    data: str
-    recipe: str
-    seed: int
-    epochs: int
-    completed: int
-    finished: bool
-    validation: float | None
-    test: float | None
-    params: int | None
-    seconds: float
+    network: str = ""
+    data: str = ""
+    recipe: str = ""
+    seed: int | None = None
+    epochs: int | None = None
+    completed: int = 0
+    finished: bool = False
+    validation: float | None = None
+    test: float | None = None
+    params: int | None = None
+    seconds: float = 0.0
+    problem: str | None = None
 
 
 def list_runs(root: Path) -> list[RunSummary]:
-    """Return every run in a folder and the folders below, by path.
+    """Return every run in a folder and the folders below, by path; a damaged one with its problem.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -198,20 +260,26 @@ def list_runs(root: Path) -> list[RunSummary]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"folder {root} does not exist")
-    folders = [path.parent for path in sorted(root.rglob(CONFIG)) if read_config(path.parent)]
-    if not folders:
+    runs = []
+    for path in sorted(root.rglob(CONFIG)):
+        name = str(path.parent.relative_to(root)) if path.parent != root else root.name
+        try:
+            if config := read_config(path.parent):
+                runs.append(_summarize(path.parent, name, config["request"]))
+        except ValueError as error:
+            runs.append(RunSummary(name, problem=str(error)))
+    if not runs:
         raise ValueError(f"no run in {root}: none of its folders has the {CONFIG} of a training run")
-    return [_summarize(folder, root) for folder in folders]
+    return runs
 
 
-def _summarize(folder: Path, root: Path) -> RunSummary:
-    request = (read_config(folder) or {})["request"]
+def _summarize(folder: Path, name: str, request: Mapping[str, Any]) -> RunSummary:
     finished = (folder / METRICS).exists()
     results = read_metrics(folder) if finished else {}
     rows = read_history(folder)
     measure = "val_average_precision" if request["multi_label"] else "val_accuracy"
     return RunSummary(
-        name=str(folder.relative_to(root)) if folder != root else folder.name,
+        name=name,
         network=request["spec"]["network"],
         data=request["data"],
         recipe=request["config"]["recipe_name"],

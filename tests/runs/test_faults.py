@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import kcnn
 from kcnn.cli.progress import InterruptHandler
+from kcnn.reports import write_report
 from kcnn.training import (
     LossScaleOptimizer,
     NonFiniteLossError,
@@ -26,6 +27,7 @@ from kcnn.training import (
 )
 from kcnn.training.job import TrainJob
 from kcnn.training.losses import CrossEntropy
+from tests.runs.photos import save_image
 from tests.runs.test_training import REQUEST, history
 from tests.runs.training import train_with as train
 
@@ -357,3 +359,31 @@ def test_train_refuses_to_resume_on_another_strategy_and_names_other_replicas(tm
     (message,) = (text for text in messages if "written with" in text)
     assert "written with replicas 1, not 4; the result may differ" in message
     assert train(out=tmp_path / "out", **request).resumed_epochs == 2, "auto is single here"
+
+
+@pytest.mark.parametrize("name", ["$x$ and $y$", os.fsdecode(b"caf\xe9"), "bell\x07", "$\\frac{$"], ids=range(4))
+def test_train_finishes_whatever_the_classes_are_called(name, tmp_path):
+    """Two dollar signs are TeX to Matplotlib, and bytes that are not UTF-8 no text to a file."""
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        save_image(tmp_path / "photos" / name / f"{name}{number}.png", tuple(rng.integers(0, 99, 3)), (8, 8))
+        save_image(tmp_path / "photos" / "b" / f"{number}.png", tuple(rng.integers(120, 255, 3)), (8, 8))
+    messages = []
+    result = train(
+        "mlp", tmp_path / "photos", out=tmp_path / "out", input_shape=(8, 8, 3), epochs=1, log=messages.append
+    )
+    assert result.metrics["test_images"] == len(result.metrics["per_class"]) * 4
+    assert (tmp_path / "out" / "confusion.png").exists()
+    assert not [message for message in messages if "cannot make" in message]
+    assert write_report(tmp_path / "out").read_text(encoding="utf-8").count("<svg")
+
+
+def test_train_finishes_without_plots_that_cannot_be_drawn(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("kcnn.plots.figures.plot_curves", fail)
+    messages = []
+    result = train("mlp", "digits", out=tmp_path / "out", input_shape=(8, 8, 1), epochs=1, log=messages.append)
+    assert result.metrics["accuracy"] == kcnn.training.run_directory.read_metrics(tmp_path / "out")["accuracy"]
+    assert "cannot make the plots (RuntimeError: no font); the results are complete without them" in messages

@@ -1,0 +1,74 @@
+"""The files of a run's folder: they are believed only as they were written."""
+
+import json
+import time
+
+import pytest
+
+from kcnn.training import run_directory as runs
+
+REQUEST = {
+    "spec": {"network": "mlp"},
+    "config": {"recipe": {"batch_size": 32, "epochs": 2}, "recipe_name": "quick", "seed": 0},
+    "data": "digits",
+    "multi_label": False,
+}
+
+
+def write(folder):
+    folder.mkdir()
+    runs.write_config(folder, {"request": REQUEST, "batch_size": 32, "command": "kcnn train", "versions": {}})
+    return folder
+
+
+def change(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize("size", [33, True, -1, "32"])
+def test_read_config_refuses_a_file_that_was_edited(size, tmp_path):
+    folder = write(tmp_path / "run")
+    assert runs.read_config(folder)["batch_size"] == 32
+    change(folder, batch_size=size)
+    with pytest.raises(ValueError, match=r"config.json was changed after kcnn wrote it: .* its checksum"):
+        runs.read_config(folder)
+
+
+def test_record_batch_size_keeps_the_checksum_right(tmp_path):
+    folder = write(tmp_path / "run")
+    runs.record_batch_size(folder, 16)
+    assert runs.read_config(folder)["batch_size"] == 16
+
+
+def test_list_runs_lists_a_damaged_run_beside_the_others(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path / name)
+    change(tmp_path / "a", command="rm")
+    (tmp_path / "b" / "history.csv").write_text("epoch;seconds;loss\n1;2,5;0,3\n")
+    a, b, c = runs.list_runs(tmp_path)
+    assert "a/config.json was changed" in a.problem
+    assert "b/history.csv is not as kcnn wrote it, perhaps saved by a spreadsheet" in b.problem
+    assert (c.problem, c.network, c.epochs) == (None, "mlp", 2)
+
+
+def test_to_csv_gives_a_spreadsheet_no_formula():
+    rows = [{"file": "=cmd|' /C calc'!A0", "loss": -0.5}, {"file": "+1", "loss": 1}, {"file": "a", "loss": 2}]
+    assert runs.to_csv(rows).splitlines() == ["file,loss", "'=cmd|' /C calc'!A0,-0.5", "'+1,1", "a,2"]
+
+
+@pytest.mark.parametrize("year", [1970, 2108])
+def test_lock_folder_refuses_a_clock_that_no_model_file_can_hold(year, monkeypatch, tmp_path):
+    monkeypatch.setattr(runs.time, "localtime", lambda: time.struct_time((year, 1, 1, 0, 0, 0, 0, 1, 0)))
+    with (
+        pytest.raises(ValueError, match=f"the clock of this machine shows the year {year}; set it"),
+        runs.lock_folder(tmp_path),
+    ):
+        pass
+
+
+def test_log_failure_names_the_cause_and_goes_on():
+    messages = []
+    with runs.log_failure("plots", messages.append):
+        raise ValueError("no such font")
+    assert messages == ["cannot make the plots (ValueError: no such font); the results are complete without them"]
