@@ -20,10 +20,10 @@ STEEP = 1e3  # factor of the gradients at which every clip acts
 def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size: int) -> None:
     """Refuse a run in which all replicas together differ from one in the loss, the gradient or a step of the optimizer.
 
-    One device gets the first batch, and all replicas get its slices, without dropout. Both take two steps of the
-    model's optimizer at learning rate 1, the second with gradients so steep that they are clipped wherever the
-    optimizer clips; where it scales the loss, also one in which the gradients of the last replica are infinite. The
-    model's weights are restored. Two rows for each replica are enough; the copy of the model, and an optimizer for
+    One device gets the first batch, and all replicas get its slices, without dropout. From the weights of the model
+    both take a step of its optimizer at learning rate 1, and one with gradients so steep that they are clipped wherever
+    the optimizer clips; where it scales the loss, also one in which the gradients of the last replica are infinite. The
+    weights are restored after each. Two rows for each replica are enough; the copy of the model, and an optimizer for
     each, need memory for them on one device. A single replica is not checked.
 
     Args:
@@ -52,7 +52,6 @@ def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size:
     batches = distribute_dataset(strategy, make_shard, batch_size)
     if worker_position(strategy)[1] == 1:
         batches = strategy.experimental_distribute_dataset(batches)
-    weights = model.get_weights()
     many = _Steps(strategy, model, model.optimizer)
     slices = next(iter(batches))
     factors = [(1.0, 1.0), (STEEP, STEEP)]  # of the gradients of the last replica, and of the others
@@ -62,7 +61,6 @@ def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size:
         expected, got = one.run(batch, last, others), many.run(slices, last, others)
         _compare_sums(expected, got, replicas, HALF_TOLERANCE if is_half else TOLERANCE)
         _compare_steps(one, many, replicas, HALF_TOLERANCE if is_half else STEP_TOLERANCE)
-    model.set_weights(weights)
 
 
 class _Steps:
@@ -84,9 +82,12 @@ class _Steps:
         self.step = tf.function(self._make_step(model))
 
     def run(self, batch: Any, last: float, others: float) -> tuple[float, float]:
-        """Take a step; return the loss of a batch and the norm of its gradient."""
+        """Take a step and undo it; return the loss of a batch and the norm of its gradient."""
         loss, norm = self.step(batch, tf.constant(last), tf.constant(others))
-        self.before, self.after = self.after, self.read_variables()
+        self.after = self.read_variables()
+        with self.strategy.scope():
+            for variable, (value, *_) in zip(self.variables, self.before, strict=True):
+                variable.assign(value)
         return float(loss), float(norm)
 
     def read_variables(self) -> list[list[np.ndarray]]:
