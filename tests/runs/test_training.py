@@ -254,6 +254,8 @@ def test_cli_train_and_predict_print_no_messages_of_libraries(tmp_path):
     assert "test accuracy" in done.stdout
     assert "recipe quick: epochs 2, batch_size 32, optimizer adamw, learning_rate 0.001" in done.stdout
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    assert any(line.startswith("device: ") for line in lines)
+    lines = [line for line in lines if not line.startswith("device: ")]
     assert not [
         line for line in lines if any(word in line for word in ("I0000", "WARNING", "cuda", "oneDNN", "Warning"))
     ]
