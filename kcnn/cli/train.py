@@ -230,7 +230,7 @@ def _print_result(result: Any) -> None:
     )
     for warning in metrics["warnings"]:
         out.print(warning, style="yellow")
-    for name, text in (("skipped", "files could not be decoded"), ("duplicates", "images are in two splits")):
+    for name, text in (("skipped", "files could not be decoded"), ("duplicates", "duplicate images")):
         if metrics[name]:
             out.print(f"{metrics[name]} {text}: see {result.folder / name}.csv", style="yellow", soft_wrap=True)
     if metrics["epoch"] < metrics["epochs"]:

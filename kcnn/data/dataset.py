@@ -161,8 +161,8 @@ class ImageDataset:
 
     @cached_property
     def duplicates(self) -> tuple[Duplicate, ...]:
-        """Return the images that are in two splits byte for byte; they are searched for at the first use."""
-        return find_duplicates(self.splits)
+        """Return the images that are byte for byte in two splits or with two labels, searched for at the first use."""
+        return find_duplicates(self.splits, self.classes)
 
     @property
     def multi_label(self) -> bool:

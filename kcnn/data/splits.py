@@ -1,7 +1,7 @@
 """Splits: images and their labels, divided by class, and compared. No TensorFlow here."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,12 +20,28 @@ REPAIRS = 20  # moves for each class, at most
 
 @dataclass(frozen=True)
 class Duplicate:
-    """An image that is in two splits, byte for byte."""
+    """Hold two images that are the same byte for byte, in two splits or with other labels; both are used.
+
+    Attributes:
+        first: File of one, or what identifies it.
+        first_split: Its split.
+        second: File of the other.
+        second_split: Its split.
+        first_label: Class of the one; with several labels per image all of them, separated by ";".
+        second_label: Class of the other.
+    """
 
     first: str
     first_split: str
     second: str
     second_split: str
+    first_label: str
+    second_label: str
+
+    @property
+    def contradicts(self) -> bool:
+        """Return whether the labels differ."""
+        return self.first_label != self.second_label
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,31 +367,72 @@ def _stratify(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     return part == 1
 
 
-def find_duplicates(splits: Mapping[str, Split]) -> tuple[Duplicate, ...]:
-    """Return the images that are in two splits, each with where it was seen first.
+def find_duplicates(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[Duplicate, ...]:
+    """Return the images that are in two splits, or have two labels, each with where it was seen first.
 
-    Only images that share something cheap, such as the size of their file, with one of another split are read.
+    Only images that share something cheap, such as the size of their file, with one of another split or label are
+    read.
 
     Args:
         splits: By name.
+        classes: Class names.
     """
     names = [name for name in (TRAIN, VALIDATION, TEST) if name in splits]
     fingerprints = {name: fingerprint_sample(splits[name].cache.raw, splits[name].indices) for name in names}
-    splits_of: dict[object, set[str]] = {}
+    labels = {name: _label_keys(splits[name].labels) for name in names}
+    kinds: dict[object, set[tuple[str, Hashable]]] = {}
     for name in names:
-        for fingerprint in fingerprints[name] or ():
-            splits_of.setdefault(fingerprint, set()).add(name)
-    seen: dict[bytes, tuple[str, str]] = {}
+        for fingerprint, label in zip(fingerprints[name] or (), labels[name], strict=False):
+            kinds.setdefault(fingerprint, set()).add((name, label))
+    seen: dict[bytes, tuple[str, int]] = {}
     duplicates = []
     for name in names:
         split, cheap = splits[name], fingerprints[name]
-        positions = [i for i in range(len(split)) if cheap is None or len(splits_of[cheap[i]]) > 1]
+        positions = [i for i in range(len(split)) if cheap is None or len(kinds[cheap[i]]) > 1]
         for position, digest in zip(positions, _digests(split, positions), strict=True):
-            if digest is not None:
-                first = seen.setdefault(digest, (split.names[position], name))
-                if first[1] != name:
-                    duplicates.append(Duplicate(*first, split.names[position], name))
+            if digest is None:
+                continue
+            first_split, first = seen.setdefault(digest, (name, position))
+            if first_split != name or labels[name][first] != labels[name][position]:
+                other = splits[first_split]
+                duplicates.append(
+                    Duplicate(
+                        other.names[first],
+                        first_split,
+                        split.names[position],
+                        name,
+                        _join_labels(other.labels[first], classes),
+                        _join_labels(split.labels[position], classes),
+                    )
+                )
     return tuple(duplicates)
+
+
+def describe_duplicates(duplicates: Sequence[Duplicate]) -> list[str]:
+    """Return what a person should know about duplicates, a sentence each.
+
+    Args:
+        duplicates: From find_duplicates.
+    """
+    texts = []
+    if leaks := sum(duplicate.first_split != duplicate.second_split for duplicate in duplicates):
+        texts.append(f"{leaks} images are in two splits, and test results are too optimistic")
+    if contradictions := [duplicate for duplicate in duplicates if duplicate.contradicts]:
+        one = contradictions[0]
+        texts.append(
+            f"{len(contradictions)} images are there with two labels, such as {one.first} ({one.first_label}) and "
+            f"{one.second} ({one.second_label}); both are used: remove the wrong one, or use --multi-label "
+            "(multi_label=True) if both are right"
+        )
+    return texts
+
+
+def _label_keys(labels: np.ndarray) -> list[Hashable]:
+    return labels.tolist() if labels.ndim == 1 else [row.tobytes() for row in labels]
+
+
+def _join_labels(label: np.ndarray, classes: Sequence[str]) -> str:
+    return classes[int(label)] if label.ndim == 0 else ";".join(classes[i] for i in np.flatnonzero(label))
 
 
 def _digests(split: Split, positions: Sequence[int]) -> list[bytes | None]:

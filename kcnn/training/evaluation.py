@@ -12,6 +12,7 @@ import numpy as np
 from kcnn import statistics
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.data import ImageDataset
+from kcnn.data.splits import describe_duplicates
 from kcnn.graph.summaries import summarize
 from kcnn.keras_bridge.keras_graph import output_activation
 from kcnn.plots import figures
@@ -103,7 +104,7 @@ def compute_metrics(
         "request": job.request,
         "batch_size": data.batch_size,
         "images": {name: len(split) for name, split in data.splits.items()},
-        "warnings": list(data.warnings),
+        "warnings": [*data.warnings, *describe_duplicates(data.duplicates)],
         "skipped": len(data.skipped),
         "duplicates": len(data.duplicates),
         "command": run_directory.command_line(),

@@ -84,11 +84,25 @@ def make_accuracy(multi_label: bool = False) -> Any:
     return keras.metrics.MeanMetricWrapper(subset_accuracy if multi_label else is_hit, name="accuracy")
 
 
+@registered
+class MeanAveragePrecision(keras.metrics.AUC):
+    """Compute the area under the precision-recall curve of each class, and its mean over the classes with images.
+
+    Keras' own mean counts 0 for a class without images.
+    """
+
+    def result(self) -> Any:
+        """Return the mean."""
+        has_images = self.true_positives[0] + self.false_negatives[0] > 0
+        count = ops.maximum(ops.sum(ops.cast(has_images, self.dtype)), 1)
+        return super().result() * (self.num_labels / count)
+
+
 def make_metrics(multi_label: bool, classes: int) -> list[Any]:
-    """Return the metrics of training: accuracy, and for multi-label data the mean average precision of classes."""
+    """Return the metrics of training: accuracy, and for multi-label data the mean average precision."""
     if not multi_label:
         return [make_accuracy()]
-    area = keras.metrics.AUC(
+    area = MeanAveragePrecision(
         curve="PR", multi_label=True, num_labels=classes, from_logits=True, name="average_precision"
     )
     return [make_accuracy(multi_label), area]

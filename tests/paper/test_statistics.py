@@ -2,8 +2,10 @@
 
 from math import atan, pi, sqrt
 
+import numpy as np
 import pytest
 
+from kcnn import statistics
 from kcnn.statistics import (
     MeanEstimate,
     PairedDifference,
@@ -155,3 +157,24 @@ def test_compare_paired_counts_images_that_only_one_predicts():
 def test_paired_difference_prints_its_verdict():
     assert str(PairedDifference(1.234, 0.5, 1.968, 0.01, True)) == "+1.23 points (+0.50 to +1.97)"
     assert str(PairedDifference(-1, -2.5, 0.5, 0.1, False)) == "-1.00 points (-2.50 to +0.50), not significant"
+
+
+def test_classification_report_leaves_undefined_what_has_no_images():
+    predicted, truth = np.array([0, 0, 2]), np.array([0, 1, 0])
+    rows = statistics.classification_report(predicted, np.eye(3)[predicted], truth, ("a", "b", "c"), {})["per_class"]
+    assert rows == {
+        "a": {"precision": 0.5, "recall": 0.5, "f1": 0.5, "images": 2},
+        "b": {"precision": None, "recall": 0.0, "f1": 0.0, "images": 1},  # never predicted
+        "c": {"precision": 0.0, "recall": None, "f1": None, "images": 0},
+    }
+
+
+def test_format_mean_precision_states_over_how_many_classes():
+    scores, truth = np.array([[0.9, 0.2], [0.1, 0.3]]), np.array([[1, 0], [0, 0]])
+    metadata = {"multi_label": True}
+    report = statistics.classification_report((scores > 0.5).astype(int), scores, truth, ("a", "b"), metadata)
+    assert report["mean_average_precision"] == 1.0
+    assert report["per_class"]["b"]["average_precision"] is report["per_class"]["b"]["recall"] is None
+    assert statistics.format_mean_precision(report) == "100.00% over the 1 of 2 classes with images"
+    report["per_class"].pop("b")
+    assert statistics.format_mean_precision(report) == "100.00%"

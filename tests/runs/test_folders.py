@@ -9,6 +9,7 @@ from PIL import Image
 
 from kcnn import data
 from kcnn.data.decoding import ImageDecodeError, decode
+from kcnn.data.splits import describe_duplicates
 from tests.runs.photos import save_image, sizes
 
 READERS = sys.modules["kcnn.data.readers"]
@@ -156,3 +157,34 @@ def test_load_takes_ten_photos_and_refuses_two(tmp_path):
         ValueError, match=r"has too few images .1 left.; train, validation and test each need at least one"
     ):
         data.load(tmp_path / "two", input_shape=(8, 8, 3))
+
+
+def test_duplicates_names_an_image_in_two_class_folders_and_its_classes(photos):
+    same = (photos / "red" / "1.png").read_bytes()
+    (photos / "blue" / "x.png").write_bytes(same)
+    (photos / "red" / "y.png").write_bytes(same)  # with the same label: no contradiction
+    dataset = data.load(photos, input_shape=(8, 8, 3))
+    contradictions = [one for one in dataset.duplicates if one.contradicts]
+    assert contradictions
+    for one in contradictions:
+        labels = {one.first: one.first_label, one.second: one.second_label}
+        assert labels[str(photos / "blue" / "x.png")] == "blue"
+        assert set(labels.values()) == {"blue", "red"}
+    assert all(one.contradicts or one.first_split != one.second_split for one in dataset.duplicates)
+    text = describe_duplicates(dataset.duplicates)[-1]
+    assert "with two labels, such as" in text
+    assert "both are used: remove the wrong one, or use --multi-label" in text
+
+
+def test_duplicates_finds_a_contradiction_within_one_split(tmp_path):
+    for file in ("red/x.png", "blue/x.png", "red/z.png"):
+        save_image(tmp_path / "train" / file, (9, 9, 9))
+    for number in range(6):
+        for blue, split in enumerate(("train", "test", "val")):
+            save_image(tmp_path / split / ("red", "blue")[number % 2] / f"{number}.png", (number, 50, blue))
+    dataset = data.load(tmp_path, input_shape=(8, 8, 3))
+    (one, other) = dataset.duplicates
+    assert (one.first_split, one.first_label, one.second_split, one.second_label) == ("train", "blue", "train", "red")
+    assert [one.first, one.second, other.second] == [
+        str(tmp_path / "train" / file) for file in ("blue/x.png", "red/x.png", "red/z.png")
+    ]
