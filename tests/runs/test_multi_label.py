@@ -13,6 +13,7 @@ from kcnn import data, statistics
 from kcnn.data.splits import split_indices
 from kcnn.export.formats import export_model
 from kcnn.export.verification import verify_exports
+from kcnn.training import losses
 from tests.runs.photos import save_image, sizes
 from tests.runs.test_use import kcnn_command
 from tests.runs.training import train_with as train
@@ -302,3 +303,15 @@ def test_cli_transfer_takes_images_of_several_labels(tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     for words in ("lenet5.modern fine-tuned on own/labels.csv", "mean AP", "subset accuracy", "average precision"):
         assert words in page
+
+
+def test_mean_average_precision_leaves_out_a_class_without_images():
+    truth = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]])
+    logits = np.array([[2.0, -1, 3], [1, 2, -2], [3, 1, 0], [-1, 0, 1]], "float32")
+    measured = []
+    for columns in ([0, 1], [0, 1, 2]):
+        (_, metric) = losses.make_metrics(True, len(columns))
+        metric.update_state(truth[:, columns], logits[:, columns])
+        measured.append(float(metric.result()))
+    assert measured[0] == pytest.approx(measured[1], abs=1e-6)
+    assert measured[0] > 0.8
