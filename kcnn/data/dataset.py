@@ -13,7 +13,8 @@ from kcnn.data.buffer_pool import allocate
 from kcnn.data.decoding import fit_array
 from kcnn.data.image_cache import SkippedImage, map_parallel
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
-from kcnn.data.splits import Duplicate, Split, find_duplicates, join_splits, sample_indices
+from kcnn.data.splits import Duplicate, Split, find_duplicates, join_splits
+from kcnn.data.stratification import sample_indices
 from kcnn.graph.names import unknown
 
 SEEDS = 1 << 64  # a NumPy seed is a number below

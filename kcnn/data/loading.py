@@ -13,7 +13,8 @@ from kcnn.data.image_cache import ImageCache, Keep, SkippedImage, log
 from kcnn.data.readers import estimate_bytes, is_in_memory
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION, ImageSource
 from kcnn.data.sources import find_source
-from kcnn.data.splits import NAMED, Split, count_classes, resize_split, split_indices
+from kcnn.data.splits import Split, resize_split
+from kcnn.data.stratification import NAMED, count_classes, split_indices
 
 MEMORY_SHARE = 0.25  # of the free memory, for decoded images or else for encoded ones
 AHEAD = 5_000  # images at most that are decoded before training starts, so that broken files are named at once
@@ -99,7 +100,8 @@ def load(
     if TEST not in splits and VALIDATION in splits:
         warnings.append("no test split: the validation split is used for testing, and a new one is taken from train")
         splits[TEST] = splits.pop(VALIDATION)
-    warnings += [_describe_missing(data, name, splits[name]) for name in (VALIDATION, TEST) if name in splits]
+    for name in (name for name in (VALIDATION, TEST) if name in splits):
+        warnings += _describe_missing(data, name, splits[name])
     images = len(splits[TRAIN])
     shares = {TEST: test_split, VALIDATION: validation_split}
     missing = [name for name in shares if name not in splits]
@@ -108,9 +110,7 @@ def load(
         stay, go = split_indices(splits[TRAIN].labels, size, seed, data.classes, keep=later)
         splits[name] = resize_split(splits[TRAIN].take(go), shape)
         splits[TRAIN] = splits[TRAIN].take(stay)
-    warnings = [warning for warning in warnings if warning]
-    for warning in warnings:
-        log.warning("%s", warning)
+    _log_warnings(warnings)
     return ImageDataset(
         name=data.name,
         classes=data.classes,
@@ -151,6 +151,7 @@ def load_as_is(
     for name, part in data.splits.items():
         cache = ImageCache(part.images, part.names, input_shape, keep, skipped)
         splits[name] = Split(cache, np.arange(len(cache)), part.labels)
+    _log_warnings(data.warnings)
     return ImageDataset(
         name=data.name,
         classes=data.classes,
@@ -188,10 +189,15 @@ def _check_populated(data: ImageSource, name: str, split: Split, skipped: Sequen
         raise ValueError(f"{data.name}: class {missing!r} has no images{reason}; images by class: {images}")
 
 
-def _describe_missing(data: ImageSource, name: str, split: Split) -> str:
-    """A warning about classes without images in a split that the data has; empty if there are none."""
+def _describe_missing(data: ImageSource, name: str, split: Split) -> list[str]:
+    """A warning about the classes without images in a split that the data has."""
     missing = np.flatnonzero(count_classes(split.labels, len(data.classes)) == 0)
     if not len(missing):
-        return ""
+        return []
     classes = ", ".join(data.classes[i] for i in missing[:NAMED]) + (" ..." if len(missing) > NAMED else "")
-    return f"the {name} split has no image of {classes}: recall is not defined there, and means leave the class out"
+    return [f"the {name} split has no image of {classes}: recall is not defined there, and means leave the class out"]
+
+
+def _log_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        log.warning("%s", warning)

@@ -10,7 +10,7 @@ from PIL import Image
 
 import kcnn
 from kcnn import data, statistics
-from kcnn.data.splits import split_indices
+from kcnn.data.stratification import split_indices
 from kcnn.export.formats import export_model
 from kcnn.export.verification import verify_exports
 from kcnn.training import losses

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcnn.data.splits import sample_indices, split_indices
+from kcnn.data.stratification import sample_indices, split_indices
 
 NAMES = [f"c{number}" for number in range(40)]
 
