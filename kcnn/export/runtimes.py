@@ -118,7 +118,7 @@ def _open_keras(path: Path, threads: int | None) -> Callable[[np.ndarray], np.nd
     import keras
 
     model = keras.saving.load_model(path, compile=False)
-    return lambda pixels: model.predict(pixels.astype("float32"), verbose=0)
+    return lambda pixels: np.asarray(model.predict_on_batch(pixels.astype("float32")))
 
 
 def _open_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -38,6 +38,13 @@ def test_export_model_gives_keras_probabilities_and_class_names(small, format, t
     np.testing.assert_allclose(exported.run(images), expected, atol=tolerance.get(format, 1e-5))
 
 
+def test_load_exported_runs_keras_without_the_overhead_of_predict(small, tmp_path, monkeypatch):
+    path = export_model(small[0], tmp_path / "net", "keras", classes=CLASSES)
+    exported = load_exported(path)
+    monkeypatch.setattr(keras.Model, "predict", None)  # it starts a loop over a dataset for each image
+    assert isinstance(exported.run(small[1]), np.ndarray)
+
+
 def test_export_model_litert_int8_takes_and_gives_bytes(small, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
