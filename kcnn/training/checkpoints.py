@@ -103,7 +103,7 @@ def save_checkpoint(
     }
     path = checkpoint_path(folder, epoch)
     with report_full_disk(folder, f"the checkpoint of epoch {epoch}"), replace_atomically(path) as temporary:
-        save_file(arrays, temporary, {**header, "checksum": _checksum(arrays, header)})
+        save_file(arrays, temporary, {**header, "checksum": compute_checksum(arrays, header)})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
     older = [one for one in list_checkpoints(folder) if one < path]
@@ -163,7 +163,7 @@ def restore_checkpoint(path: Path, model: Any, request_hash: str) -> Checkpoint:
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         text = str(error) or type(error).__name__
         raise CheckpointError(f"{path} is truncated or not a checkpoint: {text}") from None
-    if checksum != _checksum(arrays, header):
+    if checksum != compute_checksum(arrays, header):
         raise CheckpointError(f"{path} is damaged: its checksum does not match its contents")
     if checkpoint.request_hash != request_hash:
         raise CheckpointError(f"{path} is a checkpoint of another run")
@@ -205,7 +205,13 @@ def _epoch(path: Path) -> int:
     return int(path.stem.rpartition("-")[2])
 
 
-def _checksum(arrays: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:
+def compute_checksum(arrays: Mapping[str, np.ndarray], header: Mapping[str, str]) -> str:
+    """Return a hash of arrays by name (their names, types, shapes and bytes) and of a header.
+
+    Args:
+        arrays: The arrays; their order does not matter.
+        header: Text by key; its order does not matter.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for part in _hashed_parts(arrays, header):
         digest.update(part)

@@ -1,6 +1,5 @@
 """What distinguishes one training from another, as JSON values, its claim on a folder, and impossible requests."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,9 +9,11 @@ from typing import Any
 from kcnn.architectures.spec import ModelSpec
 from kcnn.data import ImageDataset
 from kcnn.training import run_directory, split_record
+from kcnn.training.checkpoints import compute_checksum
 from kcnn.training.config import TrainConfig
 from kcnn.training.recipes import Recipe
 from kcnn.training.split_record import SplitRecord
+from kcnn.weights.formats import read_weights
 
 
 def check_request(data: ImageDataset, multi_label: bool, aux: bool, recipe: Recipe) -> None:
@@ -63,9 +64,23 @@ def make_request(spec: ModelSpec, config: TrainConfig, data: ImageDataset, finge
 
 
 def identify_weights(weights: str | Path) -> str:
-    """Return what distinguishes weights: the checksum of a file, or the name of published ones."""
+    """Return what distinguishes weights: a hash of a file's tensors, or the name of published ones.
+
+    The hash covers names, types, shapes and values of the tensors, and not the bytes of the file, which has dates.
+
+    Args:
+        weights: A file, or a name.
+
+    Raises:
+        ValueError: The file is damaged, or no weights file.
+        ImportError: The file needs torch, which is not installed.
+    """
     path = Path(weights)
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else str(weights)
+    if not path.is_file():
+        return str(weights)
+    layers = read_weights(path).count_from_zero()
+    tensors = {f"{layer}/{name}": array for layer, arrays in layers.items() for name, array in arrays.items()}
+    return compute_checksum(tensors, {})
 
 
 def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 
 import keras
@@ -19,6 +20,7 @@ from kcnn.fine_tuning.demo import NETWORK, load_demo_data
 from kcnn.graph.names import UnknownNameError
 from kcnn.reports import write_report
 from kcnn.training import FrozenWeightChangedError, Recipe, TrainConfig, TrainingPhase, get_recipe, train
+from kcnn.training.request import identify_weights
 from kcnn.weights import packaged
 
 SMALL = kcnn.ModelSpec(network="resnet20", input_shape=(16, 16, 1), options={"units": 1})
@@ -109,7 +111,7 @@ def test_compare_protocols_trains_three_and_pairs_them_by_seed(tmp_path):
     assert [result.protocol for result in comparison.results] == ["from scratch", "head only", "fine-tuned"]
     for result in comparison.results:
         assert result.accuracy == pytest.approx(np.mean(result.accuracies))
-        assert result.low <= result.accuracy <= result.high
+        assert 0 <= result.low <= result.accuracy <= result.high <= 1
     scratch, head, tuned = comparison.results
     assert tuned.seconds >= head.seconds
     assert scratch.parameters == tuned.parameters > head.parameters
@@ -143,6 +145,20 @@ def test_compare_protocols_refuses_a_protocol_after_an_unknown_one(tmp_path):
     late = Protocol(name="late", config=TrainConfig(), after="hed only")
     with pytest.raises(UnknownNameError, match=r"unknown protocol 'hed only'. Did you mean 'head only'"):
         compare_protocols(NETWORK, load_demo_data, [*default_protocols("demo"), late], out=tmp_path)
+
+
+def test_identify_weights_by_tensors_whatever_the_dates_in_the_file(tmp_path):
+    model = kcnn.build(NETWORK, seed=0)
+    path, later, other = (tmp_path / f"{name}.keras" for name in ("first", "later", "other"))
+    model.save(path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(later, "w") as new:
+        for name in old.namelist():
+            new.writestr(zipfile.ZipInfo(name, (2030, 1, 1, 0, 0, 0)), old.read(name))
+    model.layers[-1].bias.assign_add(keras.ops.ones_like(model.layers[-1].bias))
+    model.save(other)
+    assert path.read_bytes() != later.read_bytes()
+    assert identify_weights(path) == identify_weights(str(later)) != identify_weights(other)
+    assert identify_weights("imagenet") == "imagenet"
 
 
 def test_train_refuses_weights_of_another_network(pretrained, tmp_path):
@@ -234,7 +250,7 @@ def test_cli_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
     assert (out / "transfer.csv").exists()
     page = (tmp_path / printed["report"]).read_text()
     assert "convnet fine-tuned on digits:5-9, 20 images per class" in page
-    for text in ("Results", "Grad-CAM", "Confusion matrix", "seed-0/from-scratch"):
+    for text in ("Results", "Grad-CAM", "Confusion matrix", "seed-0/from-scratch", " network, seed 0</h2>"):
         assert text in page
     for result in printed["results"]:
         assert f"{100 * result['accuracy']:.2f} %" in page
