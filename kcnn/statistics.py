@@ -125,22 +125,28 @@ def excludes_zero(low: float, high: float) -> bool:
 
 
 def estimate_mean(values: Sequence[float] | np.ndarray) -> MeanEstimate:
-    """Return the mean of measurements with its 95 % interval by Student's t distribution.
+    """Return the mean of fractions, such as accuracies over seeds, with its 95 % interval by Student's t distribution.
+
+    The interval is clipped to 0..1, where the mean of fractions must lie: its coverage stays the same. With two values
+    Student's interval is 13 times as wide as the values are apart, and often ends at 0 or 1.
 
     Args:
-        values: Independent measurements, at least two.
+        values: Independent measurements, 0 to 1, at least two.
 
     Raises:
         ValueError: There are fewer than two values.
     """
     low, high = t_interval(np.asarray(values).tolist())
-    return MeanEstimate(float(np.mean(values)), low, high)
+    return MeanEstimate(float(np.mean(values)), max(low, 0.0), min(high, 1.0))
 
 
 def compare_paired(
     values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray | float
 ) -> PairedDifference:
     """Return by how many percentage points values exceed a baseline that was measured with the same seeds.
+
+    The interval of a difference of fractions is clipped to -100..100 points, where it must lie. That of sums and
+    differences of several fractions, which may be below 0 or above 1, is not.
 
     Args:
         values: Fractions, such as the accuracy of each seed; at least two.
@@ -151,6 +157,8 @@ def compare_paired(
     """
     points = (100 * np.subtract(values, baseline, dtype="float64")).tolist()
     low, high = t_interval(points)
+    if all(np.min(one) >= 0 and np.max(one) <= 1 for one in (values, baseline)):
+        low, high = max(low, -100.0), min(high, 100.0)
     return PairedDifference(float(np.mean(points)), low, high, t_test(points), excludes_zero(low, high))
 
 

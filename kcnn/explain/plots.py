@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kcnn.explain import layer_activations, model_access
-from kcnn.explain.class_activation import grad_cam
+from kcnn.explain.class_activation import grad_cam, note_evidence
 from kcnn.explain.occlusion_maps import occlusion
 from kcnn.graph.formatting import format_size
 from kcnn.plots.figures import STYLE, overlay_heatmap, plot_grid, save_figure
@@ -38,7 +38,10 @@ def write_explanations(
     model_access.match_layers(model, layer)  # an unknown name, before anything is written
     indices = [index for index, _ in classes]
     heatmaps = grad_cam(model, np.repeat(image[None], len(classes), axis=0), indices)
-    panels = [(overlay_heatmap(image, heatmap), title) for heatmap, (_, title) in zip(heatmaps, classes, strict=True)]
+    panels = [
+        (overlay_heatmap(image, heatmap), f"{title}\n{note_evidence(heatmap)}".strip())
+        for heatmap, (_, title) in zip(heatmaps, classes, strict=True)
+    ]
     figures = {"grad_cam.png": plot_grid([(image, "image"), *panels], "Grad-CAM: evidence for a class")}
     figures["occlusion.png"] = plot_occlusion(image, occlusion(model, image[None], indices[0])[0], classes[0][1])
     first = layer_activations.find_first_convolution(model)

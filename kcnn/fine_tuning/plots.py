@@ -8,7 +8,8 @@ import numpy as np
 from kcnn import statistics
 from kcnn.data import ImageDataset
 from kcnn.explain import grad_cam
-from kcnn.plots.figures import overlay_heatmap, plot_grid, save_figure
+from kcnn.explain.class_activation import note_evidence
+from kcnn.plots.figures import overlay_heatmap, plot_grid, save_figure, save_image
 from kcnn.training.evaluation import compute_scores
 
 MAX_ERRORS, MAX_HEATMAPS = 12, 6
@@ -16,7 +17,7 @@ ERRORS, GRAD_CAM = "errors.png", "grad_cam.png"
 
 
 def write_plots(model: Any, data: ImageDataset, out: Path) -> list[Path]:
-    """Write errors.png, the most confident errors, and grad_cam.png of the test split.
+    """Write errors.png, the most confident errors, and grad_cam.png of the test split; a report shows grad_cam/*.png.
 
     Args:
         model: A network of kcnn.
@@ -24,7 +25,7 @@ def write_plots(model: Any, data: ImageDataset, out: Path) -> list[Path]:
         out: The folder.
 
     Returns:
-        The files that were written; no errors.png without an error.
+        The plots that were written; no errors.png without an error.
     """
     logits, labels = compute_scores(model, data.test)
     probabilities, names = statistics.to_probabilities(logits, model.metadata), _list_names(data)
@@ -45,9 +46,12 @@ def write_plots(model: Any, data: ImageDataset, out: Path) -> list[Path]:
     images = _read_images(data, chosen)
     heatmaps = grad_cam(model, np.stack([pixels for _, pixels in images]))
     panels = [
-        (overlay_heatmap(pixels, heatmap), describe(i)) for (i, pixels), heatmap in zip(images, heatmaps, strict=True)
+        (overlay_heatmap(pixels, heatmap), f"{describe(i)}\n{note_evidence(heatmap)}".strip())
+        for (i, pixels), heatmap in zip(images, heatmaps, strict=True)
     ]
     save_figure(plot_grid(panels, "Grad-CAM: evidence for the prediction"), out / GRAD_CAM)
+    for n, (pixels, text) in enumerate(panels):
+        save_image(pixels, out / Path(GRAD_CAM).stem / f"{n}.png", text)
     return [*written, out / GRAD_CAM]
 
 

@@ -20,7 +20,7 @@ from kcnn.graph.names import unknown
 from kcnn.graph.ops import BatchNorm
 from kcnn.graph.summaries import summarize
 from kcnn.keras_bridge.saved_models import load_model
-from kcnn.statistics import compare_paired, t_interval, wilson_interval
+from kcnn.statistics import compare_paired, estimate_mean, wilson_interval
 from kcnn.training import TrainConfig, TrainingPhase, name_run_folder, train
 from kcnn.training.evaluation import compute_scores
 from kcnn.training.run_directory import AUDIT, to_csv
@@ -215,7 +215,7 @@ def compare_protocols(
 
     An interrupted comparison is resumed by the same call. From scratch, batch norms average over 10 steps where the
     network has longer averages, which would lag behind on few images. With several seeds the intervals are Student's t
-    over seeds; with one they are those of the test images, Wilson's for an accuracy.
+    over seeds, clipped to 0..100 %; with one they are those of the test images, Wilson's for an accuracy.
 
     Args:
         network: A name, or a ModelSpec.
@@ -367,8 +367,11 @@ class _Collected:
         self.images, self.correct, self.parameters = metrics["test_images"], metrics["correct"], parameters
 
     def to_result(self, protocol: str) -> ProtocolResult:
-        one_seed = self.is_correct is not None
-        low, high = wilson_interval(self.correct, self.images) if one_seed else t_interval(self.accuracies)
+        if self.is_correct is not None:  # one seed
+            low, high = wilson_interval(self.correct, self.images)
+        else:
+            estimate = estimate_mean(self.accuracies)
+            low, high = estimate.low, estimate.high
         return ProtocolResult(
             protocol=protocol,
             accuracies=tuple(self.accuracies),

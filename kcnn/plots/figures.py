@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any
 
 import matplotlib
+import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -40,6 +41,19 @@ def show_names_as_they_are(figure: Figure) -> None:
         if id(text) not in own:
             text.set_parse_math(False)
             text.set_text(to_printable(text.get_text()))
+
+
+def save_image(pixels: np.ndarray, path: str | PathLike[str], description: str) -> None:
+    """Save an image to a PNG file atomically, with a description in its metadata.
+
+    Args:
+        pixels: Image 0..255 (rows, columns, 3).
+        path: The file.
+        description: What it shows.
+    """
+    with replace_atomically(path) as temporary:
+        values = pixels.clip(0, 255).astype("uint8")
+        matplotlib.image.imsave(temporary, values, metadata={"Description": description})
 
 
 def _describe(figure: Figure) -> str:
@@ -215,10 +229,12 @@ def plot_means(values: Mapping[str, Sequence[float]], label: str) -> Figure:
         axes = figure.subplots()
         for row, fractions in enumerate(values.values()):
             estimate = estimate_mean(fractions)
-            axes.plot(np.multiply(fractions, 100), [row + 0.25] * len(fractions), "o", color="silver", markersize=4)
+            seeds = np.multiply(fractions, 100)
+            axes.plot(seeds, [row + 0.25] * len(seeds), "o", color="silver", markersize=4, clip_on=False)
             draw_interval(axes, row, 100 * estimate.mean, (100 * estimate.low, 100 * estimate.high), "steelblue")
         axes.set_yticks(range(len(values)), list(values))
         axes.invert_yaxis()
+        axes.set_xbound(*np.clip(axes.get_xbound(), 0, 100))
         axes.set(xlabel=f"{label}, %: seeds, mean, 95 % interval")
     return figure
 
@@ -234,7 +250,7 @@ def draw_interval(axes: Axes, row: float, center: float, interval: tuple[float, 
         color: Of the dot and the line.
     """
     axes.plot(interval, [row, row], color=color, linewidth=2)
-    axes.plot(center, row, "o", color=color)
+    axes.plot(center, row, "o", color=color, clip_on=False)  # complete at the end of an axis
 
 
 def draw_band(
@@ -251,6 +267,8 @@ def draw_band(
         line: Format of the curve, such as "--" or "o-".
     """
     estimates = [estimate_mean(column) for column in np.transpose(values)]
-    (curve,) = axes.plot(x, [one.mean for one in estimates], line, markersize=4, color=color, label=label)
-    low, high = np.clip([(one.low, one.high) for one in estimates], 0, 1).T
+    means = [one.mean for one in estimates]
+    (curve,) = axes.plot(x, means, line, markersize=4, color=color, label=label, clip_on=False)
+    low, high = ([one.low for one in estimates], [one.high for one in estimates])
     axes.fill_between(x, low, high, color=curve.get_color(), alpha=0.15, linewidth=0)
+    axes.set_ybound(*np.clip(axes.get_ybound(), 0, 1))

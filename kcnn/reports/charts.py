@@ -105,7 +105,8 @@ def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
             draw_interval(axes, y, 100 * result["accuracy"], (100 * result["low"], 100 * result["high"]), BLUE)
             accuracies = np.multiply(result["accuracies"], 100)
             if len(accuracies) > 1:
-                axes.plot(accuracies, [y + 0.25] * len(accuracies), ".", color=INK)
+                axes.plot(accuracies, [y + 0.25] * len(accuracies), ".", color=INK, clip_on=False)
+        axes.set_xbound(*np.clip(axes.get_xbound(), 0, 100))
         axes.set_yticks(range(len(results)), [result["protocol"] for result in results])
         axes.set(xlabel="test accuracy, %", ylim=(len(results) - 0.4, -0.5))
         text = ", ".join(f"{result['protocol']} {result['accuracy']:.2%}" for result in results)

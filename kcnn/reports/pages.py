@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 import kcnn
 from kcnn import statistics
 from kcnn.atomic_io import write_text
-from kcnn.plots.figures import save_figure
+from kcnn.plots.figures import overlay_heatmap, save_figure
 from kcnn.plots.network.folding import fold_blocks
 from kcnn.reports import charts, experiments
 from kcnn.reports.templates import embed_image_bytes, render
@@ -102,8 +102,8 @@ def _render_run(root: Path, **values: Any) -> str:
         "matrix": matrix,
         "curves": charts.render_curves(history, metrics["best_epoch"]),
         "calibration": _render_calibration(metrics, tested),
-        "samples": [_embed_sample(sample, classes) for sample in tested.samples] if tested and matrix else [],
-        "mistakes": _select_mistakes(tested, classes) if tested else [],
+        "samples": [_embed_sample(sample) for sample in tested.samples] if tested and matrix else [],
+        "mistakes": _select_mistakes(tested, metrics) if tested else [],
         **_draw_network(metrics["request"], classes),
         "maps": _render_grad_cam(root, tested) if tested else [],
         "command": metrics["command"],
@@ -122,16 +122,15 @@ def _render_comparison(root: Path) -> str:
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged, or of an older version of kcnn; run kcnn transfer again") from None
     request = run_directory.read_metrics(best)["request"]
-    grad_cam = root / "grad_cam.png"
     return _render_run(
         best,
         title=f"{request['spec']['network']} fine-tuned on {request['data']}",
         protocols=protocols,
         seeds=seeds,
         differences=differences,
-        best=comparison["best"],
+        heading=f"{best.name.capitalize()} network, {best.parent.name.replace('-', ' ')}",
         chart=charts.render_protocols(protocols),
-        grad_cam=experiments.embed_image(grad_cam) if grad_cam.exists() else None,
+        grad_cam=[experiments.embed_image(path) for path in sorted((root / "grad_cam").glob("*.png"))],
         runs=experiments.list_rows(experiments.find_runs(root), root),
     )
 
@@ -167,7 +166,7 @@ def _render_calibration(metrics: Mapping[str, Any], tested: TestEvidence | None)
     return {"chart": chart, "error": error}
 
 
-def _embed_sample(sample: evidence.ImageSample, classes: Sequence[str]) -> dict[str, Any]:
+def _embed_sample(sample: evidence.ImageSample, text: str = "") -> dict[str, Any]:
     single_label = sample.truth >= 0
     return {
         "source": embed_image_bytes(sample.jpeg, "jpeg"),
@@ -176,16 +175,28 @@ def _embed_sample(sample: evidence.ImageSample, classes: Sequence[str]) -> dict[
         "predicted": sample.predicted if single_label else -1,
         "correct": sample.correct,
         "confidence": sample.confidence,
-        "text": f"predicted {classes[sample.predicted]} ({sample.confidence:.0%}), true {classes[sample.truth]}"
-        if single_label
-        else "",
+        "text": text,
     }
 
 
-def _select_mistakes(tested: TestEvidence, classes: Sequence[str]) -> list[dict[str, Any]]:
+def _select_mistakes(tested: TestEvidence, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The most confident errors."""
     wrong = sorted((s for s in tested.samples if not s.correct), key=lambda s: -s.confidence)
-    return [_embed_sample(sample, classes) for sample in wrong[: evidence.MAX_MISTAKES]]
+    return [
+        _embed_sample(sample, _describe_labels(sample, tested, metrics)) for sample in wrong[: evidence.MAX_MISTAKES]
+    ]
+
+
+def _describe_labels(sample: evidence.ImageSample, tested: TestEvidence, metrics: Mapping[str, Any]) -> str:
+    """The predicted and the true class of an image, or all its labels."""
+    classes, rows = list(metrics["per_class"]), metrics["per_class"].values()
+    if sample.truth >= 0:
+        return f"predicted {classes[sample.predicted]} ({sample.confidence:.0%}), true {classes[sample.truth]}"
+    metadata = {"multi_label": True, "thresholds": [row["threshold"] for row in rows]}
+    probabilities = statistics.to_probabilities(tested.logits[sample.index], metadata)
+    labels = statistics.predict_labels(probabilities, metadata), tested.truth[sample.index]
+    predicted, true = (", ".join(classes[n] for n in np.flatnonzero(one)) or "no label" for one in labels)
+    return f"predicted {predicted}; true {true}"
 
 
 def _draw_network(request: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -198,21 +209,20 @@ def _draw_network(request: Mapping[str, Any], classes: Sequence[str]) -> dict[st
     return {"drawing": fold_blocks(graph)}
 
 
-def _render_grad_cam(root: Path, tested: TestEvidence) -> list[str]:
-    """Grad-CAM of the most confident errors, over the images."""
+def _render_grad_cam(root: Path, tested: TestEvidence) -> list[dict[str, str]]:
+    """Grad-CAM of the most confident errors, over the images, each with a note where it is empty."""
     if not len(tested.mistakes):
         return []
-    from matplotlib import colormaps
     from PIL import Image
 
     from kcnn.explain import grad_cam
+    from kcnn.explain.class_activation import note_evidence
 
     model = kcnn.load_model(root / "model.keras")
     maps = []
     for pixels, heat in zip(tested.mistakes, grad_cam(model, tested.mistakes.astype("float32")), strict=True):
-        base = pixels if pixels.shape[-1] == 3 else np.repeat(pixels.mean(axis=-1, keepdims=True), 3, axis=-1)
-        colors = 255 * colormaps["jet"](heat)[..., :3]
+        base = pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1, keepdims=True)
         jpeg = io.BytesIO()
-        Image.fromarray((0.55 * base + 0.45 * colors).clip(0, 255).astype("uint8")).resize((96, 96)).save(jpeg, "JPEG")
-        maps.append(embed_image_bytes(jpeg.getvalue(), "jpeg"))
+        Image.fromarray(overlay_heatmap(base, heat).clip(0, 255).astype("uint8")).resize((96, 96)).save(jpeg, "JPEG")
+        maps.append({"source": embed_image_bytes(jpeg.getvalue(), "jpeg"), "note": note_evidence(heat)})
     return maps

@@ -95,7 +95,8 @@ def compute_importances(space: Space, trials: Sequence[Trial], *, seed: int = 0)
         as_low = errors <= after.sum() + 1e-9 * before.sum()  # a sum of the same numbers in another order
         importance, width = _ratio(before - after, total)
         p_value = (1 + as_low.sum()) / (1 + len(shuffled))
-        records.append((name, importance, importance - width, importance + width, float(p_value)))
+        high = min(importance + width, max(importance, 1.0))  # no choice explains more than everything
+        records.append((name, importance, importance - width, high, float(p_value)))
     adjusted = _adjust_holm([record[-1] for record in records])
     results = [Importance(*record[:-1], p_value) for record, p_value in zip(records, adjusted, strict=True)]
     return tuple(sorted(results, key=lambda result: -result.importance))

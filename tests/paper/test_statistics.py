@@ -130,6 +130,19 @@ def test_estimate_mean_of_three_values():
     assert str(MeanEstimate(0.92, 0.8703, 0.9697)) == "92.00% (87.03% to 96.97%)"
 
 
+def test_estimate_mean_of_two_fractions_stays_within_0_and_1():
+    estimate = estimate_mean([0.95, 0.99])  # 0.97 with a margin of 12.7 times 0.02
+    assert (estimate.low, estimate.high) == (pytest.approx(0.97 - T_95[1] * 0.02), 1.0)
+    assert estimate_mean([0.01, 0.05]).low == 0.0
+
+
+def test_compare_paired_stays_within_100_points_and_sums_of_differences_do_not():
+    one = compare_paired([1.0, 0.2], [0.2, 0.6])  # +80 and -40 points: mean 20, standard error 60
+    assert (one.points, one.low, one.high) == (pytest.approx(20), -100.0, 100.0)
+    interaction = compare_paired([1.2, -0.4], 0)  # mean 40, standard error 80
+    assert interaction.high == pytest.approx(40 + T_95[1] * 80, abs=1e-3)
+
+
 def test_compare_paired_by_hand():
     one = compare_paired([0.90, 0.95], [0.89, 0.92])  # +1 and +3 points: mean 2, standard error 1
     assert (one.points, one.low, one.high) == pytest.approx((2, 2 - T_95[1], 2 + T_95[1]), abs=1e-5)

@@ -63,7 +63,9 @@ def test_plot_means_in_percent():
     seeds, interval, mean = axes.lines
     assert list(seeds.get_xdata()) == pytest.approx([50, 70])
     assert list(mean.get_xdata()) == pytest.approx([60])
-    assert list(interval.get_xdata()) == pytest.approx([60 - 127.06205, 60 + 127.06205], abs=1e-4)  # error 10, t 12.7
+    assert list(interval.get_xdata()) == [0, 100]  # error 10, t 12.7, clipped
+    low, high = axes.get_xlim()
+    assert (low, high) == (0, 100), "no accuracy is outside"
 
 
 def test_draw_band_of_means_inside_0_and_1():
@@ -73,6 +75,7 @@ def test_draw_band_of_means_inside_0_and_1():
     assert list(curve.get_ydata()) == pytest.approx([0.5, 0.3])
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (0, 1)  # 0.3 with an error of 0.1 and t 12.7, clipped
+    assert axes.get_ylim() == (0, 1)
 
 
 def test_write_experiment_report_writes_records_and_figures(tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 
 import kcnn
 from kcnn.explain import TrainingStatistics, activations, filters, grad_cam, measure_receptive_field, occlusion
+from kcnn.explain.plots import write_explanations
 from kcnn.fine_tuning import replace_head
 from kcnn.graph.names import UnknownNameError
 from tests.catalogue import NETWORKS, ONE_PER_FAMILY
@@ -180,6 +181,20 @@ def test_grad_cam_of_a_confident_prediction_behind_a_softmax_is_not_empty(small)
     confident.get_layer("conv").set_weights([np.full((3, 3, 1, 2), 0.1), np.zeros(2)])
     assert confident.predict(image, verbose=0)[0, 1] == 1
     assert grad_cam(confident, image).max() > 0.9
+
+
+def test_write_explanations_says_where_nothing_speaks_for_a_class(small, tmp_path):
+    head = small.get_layer("logits")
+    kernel, bias = head.get_weights()
+    image = planted(2, 6)[0][1]
+    try:
+        head.set_weights([np.stack([-np.abs(kernel[:, 0]), np.abs(kernel[:, 1])], axis=1), bias])
+        write_explanations(small, image, [(0, "first 1%"), (1, "second 99%")], tmp_path, "conv*")
+    finally:
+        head.set_weights([kernel, bias])
+    text = Image.open(tmp_path / "grad_cam.png").info["Description"]
+    assert "first 1% no positive evidence; second 99%" in text
+    assert text.count("no positive evidence") == 1
 
 
 def test_explain_takes_a_network_of_keras_applications(mobile):

@@ -93,6 +93,14 @@ def test_write_report_of_a_multi_label_run_has_average_precision_and_no_confusio
     text = write_report(tmp_path).read_text()
     assert "average precision" in text
     assert "Confusion matrix" not in text
+    held = evidence.read_evidence(tmp_path)
+    captions = re.findall(r"<span>(predicted .*?)</span>", text)
+    assert len(captions) == min(evidence.MAX_MISTAKES, sum(not one.correct for one in held.samples)) > 0
+    names = r"(no label|class 0|class 1|class 0, class 1)"
+    assert all(re.fullmatch(rf"predicted {names}; true {names}", one) for one in captions)
+    assert all(one.split("; true ")[0] != f"predicted {one.split('; true ')[1]}" for one in captions)
+    lead = re.search(r'<p class="lead">(.*?)</p>', text, re.DOTALL)[1]
+    assert re.search(r"Mean average precision \d+\.\d\d%\.\s+[\d,]+ parameters", lead)
 
 
 def test_write_report_refuses_a_folder_without_a_run_and_a_damaged_file(tmp_path, run):
