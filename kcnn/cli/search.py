@@ -194,6 +194,7 @@ def search(
     tried. Interrupted or killed, the same command resumes; a larger budget continues a finished search.
     """
     from kcnn.search import SearchConfig
+    from kcnn.search.result import name_objective
 
     spec = kcnn.ModelSpec(
         network=name,
@@ -258,7 +259,7 @@ def search(
             config,
             out=folder,
             callbacks=[interruptible],
-            on_trial_end=lambda trial: _print(_format_trial(trial, default)),
+            on_trial_end=lambda trial: _print(_format_trial(trial, default, name_objective(multi_label=multi_label))),
             on_survey=lambda report: _print(str(report)),
             log=lambda text: out.print(text, style="yellow", soft_wrap=True),
         )
@@ -280,7 +281,10 @@ def rerun_trial(
     show_device()
     result = run(folder, trial, data)
     verdict = "the same" if result.same else "NOT the same"
-    out.print(f"trial {trial}: {result.score:.6f} now, {result.recorded:.6f} in the journal: {verdict}")
+    out.print(
+        f"trial {trial}: {result.objective} {result.score:.4%} now, {result.recorded:.4%} in the journal: {verdict}",
+        soft_wrap=True,
+    )
     if not result.same:
         raise typer.Exit(1)
 
@@ -292,7 +296,7 @@ def _print_result(result: Any) -> None:
         out.print("all trials failed; trials/*/traceback.txt has the reasons")
         return
     best = result.best
-    _print(f"best: trial {best.number}, validation {best.score:.2%}: {format_values(best.values)}")
+    _print(f"best: trial {best.number}, {result.objective} {best.score:.2%}: {format_values(best.values)}")
     if result.final is not None:
         out.print(str(result.final), style="bold", soft_wrap=True)
     _print(f"trials.csv, trials.jsonl, trials/, final/ in {result.folder}")
@@ -307,11 +311,12 @@ def _print(text: str) -> None:
     out.print(text, soft_wrap=True)
 
 
-def _format_trial(trial: Any, default: Mapping[str, Any]) -> str:
+def _format_trial(trial: Any, default: Mapping[str, Any], objective: str) -> str:
     changed = {name: value for name, value in trial.values.items() if default.get(name) != value}
     score = f"{trial.score:.2%}" if trial.score is not None else "-"
     return (
-        f"trial {trial.number:>3} {trial.status:<13} {score:>7} after {trial.epochs} epochs, {trial.seconds:.0f} s, "
+        f"trial {trial.number:>3} {trial.status:<13} {objective} {score:>7} after {trial.epochs} epochs, "
+        f"{trial.seconds:.0f} s, "
         f"{format_count(trial.params)} parameters, {format_count(trial.macs)} MACs: "
         f"{format_values(changed) or 'the unchanged network'}"
     )

@@ -24,30 +24,34 @@ MAX_AXES = 8  # of parallel coordinates
 TOP, BOTTOM, GAP = 96, 330, 118  # of parallel coordinates, in pixels
 
 
-def render_scores(trials: Sequence[Trial]) -> str:
+def render_scores(trials: Sequence[Trial], objective: str) -> str:
     """Return the score of each trial, and the best so far, as an SVG.
 
     Args:
         trials: Trials by number; those without a score are left out.
+        objective: What a score measures.
     """
     scored = [trial for trial in trials if trial.score is not None]
     with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
         _plot_trials(axes, scored, [trial.number for trial in scored], COLORS)
-        best = np.maximum.accumulate([trial.score or 0.0 for trial in scored] or [0.0])
+        best = np.maximum.accumulate([_to_percent(trial) for trial in scored] or [0.0])
         axes.step([trial.number for trial in scored], best[: len(scored)], where="post", color=INK, linewidth=1)
-        axes.set(xlabel="trial", ylabel="score of the last epoch")
+        axes.set(xlabel="trial", ylabel=f"{objective} of the last epoch, %")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _add_legend(axes, scored)
-        return _add_tooltips(to_svg(figure, f"Score of {len(scored)} trials; the line is the best so far"), scored)
+        return _add_tooltips(
+            to_svg(figure, f"{objective.capitalize()} of {len(scored)} trials; the line is the best so far"), scored
+        )
 
 
-def render_learning_curves(trials: Sequence[Trial]) -> str:
+def render_learning_curves(trials: Sequence[Trial], objective: str) -> str:
     """Return the score of each trial over the epochs as an SVG.
 
     Args:
         trials: Trials by number.
+        objective: What a score measures.
     """
     trained = [trial for trial in trials if trial.scores]
     with matplotlib.rc_context(CHART_STYLE):
@@ -57,7 +61,7 @@ def render_learning_curves(trials: Sequence[Trial]) -> str:
             first = trial.epochs - len(trial.scores) + 1
             (line,) = axes.plot(
                 range(first, trial.epochs + 1),
-                trial.scores,
+                np.multiply(trial.scores, 100),
                 color=COLORS[trial.status],
                 marker="o",
                 markersize=3,
@@ -65,10 +69,10 @@ def render_learning_curves(trials: Sequence[Trial]) -> str:
                 alpha=0.7,
             )
             line.set_gid(f"trial-{trial.number}")
-        axes.set(xlabel="epoch", ylabel="score")
+        axes.set(xlabel="epoch", ylabel=f"{objective}, %")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _add_legend(axes, trained)
-        return _add_tooltips(to_svg(figure, f"Score by epoch of {len(trained)} trials"), trained)
+        return _add_tooltips(to_svg(figure, f"{objective.capitalize()} by epoch of {len(trained)} trials"), trained)
 
 
 def render_importances(importances: Sequence[Importance]) -> str:
@@ -90,13 +94,14 @@ def render_importances(importances: Sequence[Importance]) -> str:
         return to_svg(figure, escape(f"Importance of choices with 95 % intervals: {text}"))
 
 
-def render_pareto_front(trials: Sequence[Trial], cost: str, label: str) -> str:
+def render_pareto_front(trials: Sequence[Trial], cost: str, label: str, objective: str) -> str:
     """Return the score against a cost and the Pareto front, of the trials with the most epochs, as an SVG.
 
     Args:
         trials: The trials.
         cost: The attribute of a trial, "macs" or "params".
         label: The label of its axis.
+        objective: What a score measures.
     """
     epochs = max((trial.epochs for trial in trials), default=0)
     complete = [trial for trial in trials if trial.score is not None and trial.epochs == epochs]
@@ -105,19 +110,21 @@ def render_pareto_front(trials: Sequence[Trial], cost: str, label: str) -> str:
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
         costs = [getattr(trial, cost) for trial in front]
-        axes.plot(costs, [trial.score or 0.0 for trial in front], color=ORANGE, linewidth=1, label="Pareto front")
+        axes.plot(costs, [_to_percent(trial) for trial in front], color=ORANGE, linewidth=1, label="Pareto front")
         on_front = {trial.number for trial in front}
         for trial in complete:
             color = ORANGE if trial.number in on_front else BLUE
-            (point,) = axes.plot(getattr(trial, cost), trial.score or 0.0, "o", color=color, markersize=5)
+            (point,) = axes.plot(getattr(trial, cost), _to_percent(trial), "o", color=color, markersize=5)
             point.set_gid(f"trial-{trial.number}")
-        axes.set(xlabel=label, ylabel=f"score after {epochs} epochs", xscale="log")
+        axes.set(xlabel=label, ylabel=f"{objective} after {epochs} epochs, %", xscale="log")
         axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
         axes.xaxis.set_minor_formatter(
             NullFormatter() if max(costs) > 4 * min(costs) else axes.xaxis.get_major_formatter()
         )
         axes.legend(frameon=False)
-        text = f"Score against {label} of {len(complete)} trials; {len(front)} are on the Pareto front"
+        text = (
+            f"{objective.capitalize()} against {label} of {len(complete)} trials; {len(front)} are on the Pareto front"
+        )
         return _add_tooltips(to_svg(figure, text), complete)
 
 
@@ -137,21 +144,34 @@ def find_pareto_front(trials: Sequence[Trial], cost: str) -> list[Trial]:
     return front
 
 
-def render_parallel_coordinates(trials: Sequence[Trial], choices: Sequence[Choice]) -> str:
+def select_axes(trials: Sequence[Trial], choices: Sequence[Choice]) -> tuple[list[Choice], list[str]]:
+    """Return the choices that have an axis in parallel coordinates, and the names of all others.
+
+    Args:
+        trials: The trials.
+        choices: The choices, the most important first; one that no trial with a score has needs no axis.
+    """
+    scored = [trial for trial in trials if trial.score is not None]
+    occurring = [choice for choice in choices if any(choice.name in trial.values for trial in scored)]
+    selected = occurring[:MAX_AXES]
+    return selected, [choice.name for choice in choices if choice not in selected]
+
+
+def render_parallel_coordinates(trials: Sequence[Trial], selected: Sequence[Choice], objective: str) -> str:
     """Return parallel coordinates as an SVG: each trial is a line through its values to its score.
 
     Args:
         trials: The trials; those without a score are left out.
-        choices: The choices that have an axis, at most MAX_AXES of them.
+        selected: The choices that have an axis, from `select_axes`.
+        objective: What a score measures.
     """
     scored = sorted((t for t in trials if t.score is not None), key=lambda t: t.score or 0)
-    selected = [choice for choice in choices if any(choice.name in trial.values for trial in scored)][:MAX_AXES]
     scores = [trial.score or 0.0 for trial in scored]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     rank = {trial.number: (trial.score or 0.0) - low for trial in scored}
     axes = [_scale_choice(choice) for choice in selected]
-    axes.append((lambda trial: rank[trial.number] / (high - low or 1), {0.0: f"{low:.4g}", 1.0: f"{high:.4g}"}))
-    names = [*(choice.name for choice in selected), "score"]
+    axes.append((lambda trial: rank[trial.number] / (high - low or 1), {0.0: f"{low:.2%}", 1.0: f"{high:.2%}"}))
+    names = [*(choice.name for choice in selected), objective]
     lines = []
     for trial in scored:
         heights = [position(trial) for position, _ in axes]
@@ -215,7 +235,7 @@ def _scale_choice(choice: Choice) -> tuple[Any, dict[float, str]]:
 def _plot_trials(axes: Any, trials: Sequence[Trial], x: Sequence[float], colors: Mapping[str, str]) -> None:
     """Plot a point for each trial, with an id by which it gets its tooltip."""
     for trial, value in zip(trials, x, strict=True):
-        (point,) = axes.plot(value, trial.score, "o", color=colors[trial.status], markersize=5)
+        (point,) = axes.plot(value, _to_percent(trial), "o", color=colors[trial.status], markersize=5)
         point.set_gid(f"trial-{trial.number}")
 
 
@@ -236,4 +256,8 @@ def _add_tooltips(svg: str, trials: Sequence[Trial]) -> str:
 
 def _describe(trial: Trial) -> str:
     values = [f"{name} {format_value(value)}" for name, value in trial.values.items()]
-    return "\n".join([f"trial {trial.number}: {trial.score or 0:.4f}, {trial.status}", *values])
+    return "\n".join([f"trial {trial.number}: {trial.score or 0:.2%}, {trial.status}", *values])
+
+
+def _to_percent(trial: Trial) -> float:
+    return 100 * (trial.score or 0.0)

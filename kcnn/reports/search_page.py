@@ -13,7 +13,7 @@ from kcnn.reports import search_charts
 from kcnn.reports.templates import render
 from kcnn.search.importance import MIN_TRIALS, compute_importances
 from kcnn.search.journal import STATUSES, Journal, Trial
-from kcnn.search.result import MAX_ROWS, find_best_trial, rank_trials, read_final, read_request
+from kcnn.search.result import MAX_ROWS, find_best_trial, name_objective, rank_trials, read_final, read_record
 from kcnn.search.space import Choice, Space, analyze_feasibility
 
 ATTRIBUTES = (
@@ -43,17 +43,23 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
         ValueError: No trial has ended, or a file of the search is damaged.
     """
     root = Path(folder)
-    request = read_request(root)
+    record = read_record(root)
+    request = record["request"]
     trials = Journal(root, read_only=True).trials
     if not trials:
         raise ValueError(f"no trial of the search in {root} has ended yet")
     space = Space.from_json(request["space"])
     best = find_best_trial(trials)
     importances = compute_importances(space, trials)
+    objective = name_objective(multi_label=request["config"]["train"]["multi_label"])
+    axes, omitted = search_charts.select_axes(trials, _rank_choices(space, importances))
     page = render(
         "search.html",
         title=f"Search of {space.name} on {request['data']}",
         request=request,
+        command=record["command"],
+        versions=record["versions"],
+        objective=objective,
         counts={status: sum(t.status == status for t in trials) for status in STATUSES},
         trials=trials,
         names=[choice.name for choice in space.all_choices],
@@ -64,12 +70,17 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
         importances=importances,
         min_trials=MIN_TRIALS,
         importance_chart=search_charts.render_importances(importances) if importances else None,
-        parallel=search_charts.render_parallel_coordinates(trials, _rank_choices(space, importances)),
+        parallel=search_charts.render_parallel_coordinates(trials, axes, objective),
+        omitted=omitted,
         charts={
-            "Score of each trial": search_charts.render_scores(trials),
-            "Score by epoch": search_charts.render_learning_curves(trials),
-            "Pareto front: score and MACs": search_charts.render_pareto_front(trials, "macs", "MACs of one image"),
-            "Pareto front: score and parameters": search_charts.render_pareto_front(trials, "params", "parameters"),
+            f"{objective.capitalize()} of each trial": search_charts.render_scores(trials, objective),
+            f"{objective.capitalize()} by epoch": search_charts.render_learning_curves(trials, objective),
+            f"Pareto front: {objective} and MACs": search_charts.render_pareto_front(
+                trials, "macs", "MACs of one image", objective
+            ),
+            f"Pareto front: {objective} and parameters": search_charts.render_pareto_front(
+                trials, "params", "parameters", objective
+            ),
         },
         comparison=_compare(space, best) if best else None,
     )
@@ -89,7 +100,10 @@ def _format_values(trial: Trial, choices: Sequence[Choice]) -> list[str]:
 
 
 def _compare(space: Space, best: Trial) -> Mapping[str, Any] | None:
-    """Compare the default and the best network layer by layer; None where the default one does not fit."""
+    """Compare the default and the best network layer by layer; None where the default one does not fit.
+
+    Without rows the networks are identical.
+    """
     try:
         default = space.base
     except ValueError:
@@ -99,8 +113,8 @@ def _compare(space: Space, best: Trial) -> Mapping[str, Any] | None:
     names = [*before, *(name for name in after if name not in before)]
     rows = [(name, _format_layer(before.get(name)), _format_layer(after.get(name))) for name in names]
     return {
-        "diff": str(diff(default, graph)),
-        "rows": [(*row, row[1] != row[2]) for row in rows],
+        "diff": str(differences := diff(default, graph)),
+        "rows": [(*row, row[1] != row[2]) for row in rows] if differences else [],
         "totals": [_format_totals(network) for network in (default, graph)],
     }
 

@@ -13,7 +13,7 @@ from kcnn.search import trial as trials
 from kcnn.search.config import SearchConfig
 from kcnn.search.job import prepare_search
 from kcnn.search.journal import ERROR, OK, PRUNED, Journal
-from kcnn.search.result import read_request
+from kcnn.search.result import name_objective, read_request
 from kcnn.search.space import Space
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
 from kcnn.training.split_record import DataChanges, read_record, restore_splits
@@ -27,10 +27,12 @@ class RerunResult:
     Attributes:
         score: The score of the last epoch now.
         recorded: The score in the journal.
+        objective: What they measure.
     """
 
     score: float
     recorded: float
+    objective: str
 
     @property
     def same(self) -> bool:
@@ -86,7 +88,7 @@ def rerun_trial(folder: str | Path, number: int, data: Any, *, log: Callable[[st
             path = trial_folder(Path(out), number) / TRACEBACK
             text = path.read_text() if path.exists() else ERROR
             raise RuntimeError(f"trial {number} failed this time ({outcome.status}): {text.strip().splitlines()[-1]}")
-    return RerunResult(scores[-1], trial.score)
+    return RerunResult(scores[-1], trial.score, name_objective(multi_label=job.settings.data.multi_label))
 
 
 def _restore_data(

@@ -16,6 +16,15 @@ FINAL = "final.json"
 MAX_ROWS = 20  # of a leaderboard
 
 
+def name_objective(*, multi_label: bool) -> str:
+    """Return what the score of a trial measures.
+
+    Args:
+        multi_label: Whether images have any number of labels.
+    """
+    return "validation average precision" if multi_label else "validation accuracy"
+
+
 @dataclass(frozen=True)
 class Contender:
     """Test results of one network of the final evaluation.
@@ -93,12 +102,14 @@ class SearchResult:
         trials: The trials that have ended, by number.
         best: The best trial; None where all failed.
         final: The final evaluation; None where it was skipped.
+        objective: What the score of a trial measures.
     """
 
     folder: Path
     trials: Sequence[Trial]
     best: Trial | None
     final: FinalEvaluation | None
+    objective: str = name_objective(multi_label=False)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -112,7 +123,7 @@ class SearchResult:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(self.counts.items())) or "no trials"
-        best = f"; best trial {self.best.number}: {self.best.score:.2%}" if self.best else ""
+        best = f"; best trial {self.best.number}: {self.objective} {self.best.score:.2%}" if self.best else ""
         return f"<SearchResult {self.folder}: {counts}{best}>"
 
     def __str__(self) -> str:
@@ -125,11 +136,11 @@ class SearchResult:
 
     def _repr_html_(self) -> str:
         names = list(dict.fromkeys(name for trial in self.trials for name in trial.values))
-        heads = ("trial", "status", "score", "epochs", "params", "MACs", *names)
+        heads = ("trial", "status", self.objective, "epochs", "params", "MACs", *names)
         rows = []
         for t in self.leaderboard[:MAX_ROWS]:
             values = [format_value(t.values[name]) if name in t.values else "" for name in names]
-            rows.append([t.number, t.status, f"{t.score:.4f}", t.epochs, f"{t.params:,}", f"{t.macs:,}", *values])
+            rows.append([t.number, t.status, f"{t.score:.2%}", t.epochs, f"{t.params:,}", f"{t.macs:,}", *values])
         head = "".join(f"<th>{escape(name)}</th>" for name in heads)
         body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
         final = "".join(f"<br>{escape(line)}" for line in str(self.final).splitlines()) if self.final else ""
@@ -181,14 +192,29 @@ def read_request(folder: Path) -> Mapping[str, Any]:
         FileNotFoundError: The folder holds no search.
         ValueError: The file is damaged, or an older version of kcnn wrote it.
     """
+    return read_record(folder)["request"]
+
+
+def read_record(folder: Path) -> Mapping[str, Any]:
+    """Return the record of a search: its request, command, and versions of libraries.
+
+    Args:
+        folder: Folder of the search.
+
+    Raises:
+        FileNotFoundError: The folder holds no search.
+        ValueError: The file is damaged, or an older version of kcnn wrote it.
+    """
     path = folder / CONFIG
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no search: {CONFIG} is missing")
     try:
-        request = json.loads(path.read_text())["request"]
+        record = json.loads(path.read_text())
+        request = record["request"]
         is_complete = {"space", "config", "data"} <= set(request) and "spec" in request["space"]
+        is_complete = is_complete and {"command", "versions"} <= set(record)
     except (ValueError, KeyError, TypeError):
         is_complete = False
     if not is_complete:
         raise ValueError(f"{path} was not written by this version of kcnn; choose another folder, or remove {folder}")
-    return request
+    return record

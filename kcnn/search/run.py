@@ -14,7 +14,7 @@ from kcnn.search.final_evaluation import run_final_evaluation
 from kcnn.search.job import SearchJob, claim_folder, prepare_search
 from kcnn.search.journal import Journal, Trial
 from kcnn.search.oracles import open_oracle
-from kcnn.search.result import SearchResult, find_best_trial
+from kcnn.search.result import SearchResult, find_best_trial, name_objective
 from kcnn.search.space import FeasibilityReport, Space, analyze_feasibility
 from kcnn.search.tuner import Tuner
 from kcnn.training import devices, run_directory
@@ -84,4 +84,5 @@ def _finish(job: SearchJob) -> SearchResult:
     final = None
     if best is not None and job.config.final_seeds:
         final = run_final_evaluation(job.space, job.settings, best, job.config.final_seeds)
-    return SearchResult(job.folder, trials, best, final)
+    objective = name_objective(multi_label=job.settings.data.multi_label)
+    return SearchResult(job.folder, trials, best, final, objective)
