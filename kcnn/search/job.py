@@ -160,3 +160,18 @@ def claim_folder(job: SearchJob) -> None:
         "versions": run_directory.library_versions(),
     }
     write_text(path, json.dumps(record, indent=1))
+
+
+def check_images(job: SearchJob) -> None:
+    """Refuse images that were changed since the search in the folder began.
+
+    Args:
+        job: The search, as prepared now.
+
+    Raises:
+        ValueError: The images differ; the message counts them.
+    """
+    fingerprint = read_request(job.folder).get("fingerprint", "")
+    if job.record.fingerprint != fingerprint:
+        changes = split_record.describe_changes(job.folder, fingerprint, job.record)
+        raise ValueError(f"{job.settings.data.name} differs from the data of the search in {job.folder}{changes}")

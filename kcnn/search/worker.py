@@ -12,7 +12,7 @@ from typing import Any
 
 from kcnn.search.config import SearchConfig
 from kcnn.search.environment import CHIEF, ID
-from kcnn.search.job import claim_folder, prepare_search
+from kcnn.search.job import check_images, prepare_search
 from kcnn.search.keras_tuner_api import grpc
 from kcnn.search.oracles import open_oracle
 from kcnn.search.result import read_request
@@ -61,7 +61,7 @@ def _run_chief(out: Path, config: SearchConfig) -> int:
 def _run_worker(out: Path, config: SearchConfig, orders: Mapping[str, Any]) -> int:
     space = Space.from_json(read_request(out)["space"])
     job = prepare_search(space, orders["data"], config, out=out)
-    claim_folder(job)  # refuses images that were changed since the search began
+    check_images(job)
     oracle = open_oracle(job.space, config, job.settings.identity, out)
     try:
         Tuner(oracle, job.space, job.settings, single_trial=config.process_per_trial).search()
