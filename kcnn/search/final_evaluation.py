@@ -1,4 +1,4 @@
-"""The final evaluation: the best and the default network, trained from scratch and tested on unused images."""
+"""The final evaluation: the best and the default network, trained from scratch alike and tested on unused images."""
 
 import dataclasses
 import json
@@ -11,16 +11,29 @@ import numpy as np
 
 from kcnn.atomic_io import write_text
 from kcnn.search.journal import Trial
-from kcnn.search.result import BEST, DEFAULT, FINAL, Contender, FinalEvaluation
+from kcnn.search.result import (
+    BEST,
+    DEFAULT,
+    FINAL,
+    NETWORK,
+    TRAINING,
+    UNTUNED,
+    Contender,
+    FinalComparison,
+    FinalEvaluation,
+)
 from kcnn.search.space import Candidate, Space
 from kcnn.search.space.costs import estimate_costs
 from kcnn.search.trial import TrialSettings
 from kcnn.statistics import compare_paired
-from kcnn.training import TrainConfig, get_recipe, train
+from kcnn.training import NonFiniteLossError, OutOfMemoryError, TrainConfig, get_recipe, train
 
 
 def run_final_evaluation(space: Space, settings: TrialSettings, best: Trial, seeds: int) -> FinalEvaluation:
     """Train the best and the default network on the train and validation splits, test them once, write final.json.
+
+    Each comparison changes one thing: the networks are trained with the same training values, those of the best trial;
+    where the search tuned these, the default network is trained with the default ones too.
 
     Args:
         space: The space.
@@ -29,31 +42,52 @@ def run_final_evaluation(space: Space, settings: TrialSettings, best: Trial, see
         seeds: Number of seeds of each.
 
     Returns:
-        The evaluation; with the best network only where the default one is the same or cannot be built.
+        The evaluation. A training that fails is named in it.
     """
-    candidate = space.candidate(best.values)
-    contenders = [_train(BEST, f"trial-{best.number:04}", candidate, settings, seeds)]
-    default = _make_default(space)
-    unchanged = default is not None and _are_equal(candidate, default, settings.train)
-    if default is not None and not unchanged:
-        contenders.append(_train(DEFAULT, DEFAULT, default, settings, seeds))
-    result = FinalEvaluation(best.number, tuple(contenders), unchanged=unchanged)
-    if len(contenders) == 2:
-        accuracies = [contender.accuracies for contender in contenders]
-        if seeds > 1:
-            result = dataclasses.replace(result, **asdict(compare_paired(*accuracies)))
-        else:
-            result = dataclasses.replace(result, points=100 * (accuracies[0][0] - accuracies[1][0]))
+    candidate, default = space.candidate(best.values), _make_default(space)
+    planned = {BEST: (f"trial-{best.number:04}", candidate)}
+    unchanged = default is not None and estimate_costs(candidate.graph)[0] == estimate_costs(default.graph)[0]
+    if default is not None:
+        if not unchanged:
+            planned[DEFAULT] = (
+                f"default-trial-{best.number:04}",
+                dataclasses.replace(default, training=candidate.training),
+            )
+        if not _are_trained_alike(candidate, default, settings.train):
+            planned[UNTUNED] = ("default", default)
+    contenders: dict[str, Contender] = {}
+    problems: dict[str, str] = {}
+    for name, (folder, one) in planned.items():
+        try:
+            contenders[name] = _train(name, folder, one, settings, seeds)
+        except (NonFiniteLossError, OutOfMemoryError) as error:
+            problems[name] = str(error)
+            settings.log(f"{name}: its training failed: {error}")
+    pairs = (
+        (NETWORK, BEST, DEFAULT),
+        (TRAINING, BEST if unchanged else DEFAULT, UNTUNED),
+    )
+    comparisons = [
+        _compare(subject, contenders[first], contenders[second])
+        for subject, first, second in pairs
+        if first in contenders and second in contenders
+    ]
+    result = FinalEvaluation(best.number, tuple(contenders.values()), tuple(comparisons), unchanged, problems)
     write_text(settings.out / FINAL, json.dumps(asdict(result), indent=1))
     return result
 
 
-def _are_equal(one: Candidate, other: Candidate, train: TrainConfig) -> bool:
-    """Whether two candidates, which may be written differently, are one network and trained alike."""
+def _compare(subject: str, first: Contender, second: Contender) -> FinalComparison:
+    if len(first.accuracies) > 1:
+        paired = compare_paired(first.accuracies, second.accuracies)
+        return FinalComparison(subject, first.name, second.name, paired.points, paired)
+    return FinalComparison(subject, first.name, second.name, 100 * (first.accuracy - second.accuracy))
+
+
+def _are_trained_alike(one: Candidate, other: Candidate, train: TrainConfig) -> bool:
+    """Whether two candidates have the same training values, which may be written differently."""
     recipe = train.resolved_recipe
-    return get_recipe(recipe, one.training) == get_recipe(recipe, other.training) and (
-        estimate_costs(one.graph)[0] == estimate_costs(other.graph)[0]
-    )
+    return get_recipe(recipe, one.training) == get_recipe(recipe, other.training)
 
 
 def _make_default(space: Space) -> Candidate | None:

@@ -1,7 +1,10 @@
-"""The journal of a search: its events, from which an interrupted search is resumed."""
+"""The journal of a search: its events, from which an interrupted search is resumed. Each line has a checksum."""
 
+import hashlib
 import json
 import os
+import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +15,8 @@ from kcnn.graph.overrides import to_builtin
 from kcnn.training.run_directory import to_csv
 
 JOURNAL, CSV, LINES = "journal.jsonl", "trials.csv", "trials.jsonl"
+DAMAGED = "journal-damaged.jsonl"  # a damaged journal, as it was
+CHECKSUM = "checksum"  # of the rest of an event
 OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR = "ok", "pruned", "out_of_memory", "diverged", "error"
 STATUSES = (OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR)
 
@@ -72,10 +77,12 @@ class Journal:
 
     Args:
         folder: Folder of the search.
-        read_only: Whether another process writes the file; else a line that was truncated by a kill is cut off.
+        read_only: Whether another process writes the file; else a line that was truncated by a kill is cut off, and
+            with a warning all from the first damaged line on, so that the search resumes after the events before it.
+            The damaged journal is kept beside it.
 
     Raises:
-        ValueError: The file is damaged.
+        ValueError: The file is no journal of this version of kcnn.
     """
 
     folder: Path
@@ -89,12 +96,36 @@ class Journal:
             complete = text[: text.rfind(b"\n") + 1]
             if len(complete) < len(text) and not self.read_only:
                 os.truncate(self.path, len(complete))
-            try:
-                self.events = [json.loads(line) for line in complete.splitlines()]
-            except ValueError as error:
-                raise ValueError(
-                    f"{self.path} is damaged ({error}); remove {self.folder}, or choose another folder"
-                ) from None
+            self._read(complete)
+
+    def _read(self, content: bytes) -> None:
+        """Read the events up to the first damaged line."""
+        lines = content.splitlines(keepends=True)
+        intact = 0
+        for line in lines:
+            event = _read_event(line)
+            if event is None:
+                break
+            self.events.append(event)
+            intact += len(line)
+        if intact == len(content):
+            return
+        if not self.events:
+            raise ValueError(
+                f"{self.path} is damaged from its first line on, or was written by another version of kcnn; remove "
+                f"{self.folder}, or choose another folder"
+            )
+        text = f"{self.path}: line {len(self.events) + 1} of {len(lines)} is damaged"
+        if self.read_only:
+            warnings.warn(f"{text}; the events before it are read", stacklevel=4)
+            return
+        shutil.copyfile(self.path, self.folder / DAMAGED)
+        os.truncate(self.path, intact)
+        warnings.warn(
+            f"{text}; the search resumes after the events before it, {len(self.trials)} trials; the damaged journal is "
+            f"kept as {DAMAGED}",
+            stacklevel=4,
+        )
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Append an event to the file; all of it, or nothing where the disk is full.
@@ -108,7 +139,7 @@ class Journal:
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("ab") as file:
-                file.write(json.dumps(event).encode() + b"\n")
+                file.write(json.dumps({**event, CHECKSUM: _checksum(event)}).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -136,6 +167,19 @@ class Journal:
             for trial in trials
         ]
         write_text(self.folder / LINES, "".join(line + "\n" for line in lines))
+
+
+def _checksum(event: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(event, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _read_event(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None where the line is damaged."""
+    try:
+        event = json.loads(line)
+        return event if event.pop(CHECKSUM) == _checksum(event) else None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
 
 
 def _read_trial(event: Mapping[str, Any]) -> Trial:

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from kcnn.graph.formatting import format_value, format_values
 from kcnn.search.journal import Trial
+from kcnn.statistics import PairedDifference
 
 CONFIG = "search.json"
-BEST, DEFAULT = "best", "default"
+BEST, DEFAULT, UNTUNED = "best", "default network", "default network and training"  # contenders
+NETWORK, TRAINING = "network", "training"  # what two contenders differ in
 FINAL = "final.json"
 MAX_ROWS = 20  # of a leaderboard
 
@@ -30,7 +32,7 @@ class Contender:
     """Test results of one network of the final evaluation.
 
     Attributes:
-        name: "best" or "default".
+        name: BEST, DEFAULT or UNTUNED.
         accuracies: Test accuracy of each seed; mean average precision of multi-label data.
         accuracy: Their mean.
         params: Trainable parameters.
@@ -47,28 +49,53 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class FinalComparison:
+    """The test results of two contenders that differ in one thing.
+
+    Attributes:
+        subject: What differs: NETWORK, with the same training values, or TRAINING, on the default network.
+        first: Name of the contender with what the search chose.
+        second: Name of the contender with the default.
+        points: Mean difference in percentage points.
+        paired: The difference over seeds with its interval; None with one seed.
+    """
+
+    subject: str
+    first: str
+    second: str
+    points: float
+    paired: PairedDifference | None = None
+
+    def __str__(self) -> str:
+        if self.paired is None:
+            difference = f"{self.points:+.2f} points"
+        else:
+            verdict = "significant" if self.paired.significant else "not significant"
+            interval = f"({self.paired.low:+.2f} to {self.paired.high:+.2f})"
+            difference = f"{self.points:+.2f} points {interval}, {verdict} (p = {self.paired.p:.2g})"
+        if self.subject == NETWORK:
+            return f"best against default network, trained alike: {difference}"
+        return f"tuned against default training values, on the default network: {difference}"
+
+
+@dataclass(frozen=True)
 class FinalEvaluation:
     """Test results of the best network and the default one, trained from scratch with the same seeds.
 
     Attributes:
         trial: Number of the best trial.
-        contenders: The best network, and the default one unless that is the best or cannot be built.
+        contenders: The best network; the default one with the same training values, unless it is the best one or cannot
+            be built; and the default network with the default training values where the search tuned those.
+        comparisons: Of pairs of contenders that differ in one thing.
         unchanged: Whether the best network is the default one.
-        points: Mean difference in percentage points; None with one contender.
-        low: Lower end of its 95 % interval (Student) over seeds; None with one seed.
-        high: Upper end of the interval.
-        p: p-value of the paired t-test over seeds; None with one seed.
-        significant: Whether the interval does not contain zero.
+        problems: Contenders whose training failed, and why, by name.
     """
 
     trial: int
     contenders: tuple[Contender, ...]
+    comparisons: tuple[FinalComparison, ...] = ()
     unchanged: bool = False
-    points: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    significant: bool = False
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [
@@ -76,21 +103,10 @@ class FinalEvaluation:
             f"{one.params:,} parameters, {one.macs:,} MACs"
             for one in self.contenders
         ]
+        lines += [f"{name}: its training failed: {problem}" for name, problem in self.problems.items()]
         if self.unchanged:
             lines.append("the best network in validation is the default one")
-        elif self.points is not None:
-            lines.append(f"best against default: {self.difference}")
-        return "\n".join(lines)
-
-    @property
-    def difference(self) -> str:
-        """The difference of the best network to the default one as text; empty with one contender."""
-        if self.points is None:
-            return ""
-        if self.p is None:
-            return f"{self.points:+.2f} points"
-        verdict = "significant" if self.significant else "not significant"
-        return f"{self.points:+.2f} points ({self.low:+.2f} to {self.high:+.2f}), {verdict} (p = {self.p:.2g})"
+        return "\n".join([*lines, *map(str, self.comparisons)])
 
 
 @dataclass(frozen=True, repr=False)
@@ -177,7 +193,11 @@ def read_final(folder: Path) -> FinalEvaluation | None:
             Contender(**{**one, "accuracies": tuple(one["accuracies"]), "folders": tuple(one["folders"])})
             for one in record["contenders"]
         )
-        return FinalEvaluation(**{**record, "contenders": contenders})
+        comparisons = tuple(
+            FinalComparison(**{**one, "paired": PairedDifference(**one["paired"]) if one["paired"] else None})
+            for one in record["comparisons"]
+        )
+        return FinalEvaluation(**{**record, "contenders": contenders, "comparisons": comparisons})
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged, or of another version of kcnn; run the search again") from None
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import psutil
 import pytest
@@ -14,8 +15,10 @@ import pytest
 from kcnn import data
 from kcnn.search import job, rerun_trial, trial
 from kcnn.search.final_evaluation import run_final_evaluation
-from kcnn.search.journal import Journal
+from kcnn.search.journal import Journal, Trial
+from kcnn.search.result import read_final
 from kcnn.search.space import Space
+from kcnn.training import NonFiniteLossError
 from tests.runs import small  # makes two CPU devices, before TensorFlow starts
 from tests.runs.browser import needs_chromium, opened
 from tests.runs.searches import SPACE, STACK, make_config, read_rows, search_with
@@ -58,7 +61,11 @@ def test_final_evaluation_of_another_best_trial_tests_that_one(real, digits):
     prepared = job.prepare_search(SPACE, digits, make_config(), out=folder, log=lambda text: None)
     again = run_final_evaluation(prepared.space, prepared.settings, other, 1)
     assert again.trial == other.number
-    assert {contender.name for contender in again.contenders} <= {"best", "default"}
+    assert {contender.name for contender in again.contenders} <= {
+        "best",
+        "default network",
+        "default network and training",
+    }
 
 
 def test_final_evaluation_of_the_unchanged_network_compares_nothing(real, digits):
@@ -67,6 +74,51 @@ def test_final_evaluation_of_the_unchanged_network_compares_nothing(real, digits
     first = run_final_evaluation(prepared.space, prepared.settings, found.trials[0], 1)
     assert [contender.name for contender in first.contenders] == ["best"]
     assert str(first).endswith("the best network in validation is the default one")
+
+
+def test_final_evaluation_changes_one_thing_at_a_time(digits, tmp_path, monkeypatch):
+    """A gain of the tuned learning rate is not told as a gain of the kernel."""
+    from kcnn.search import final_evaluation
+
+    trained = []
+
+    def pretend(spec, data, config, *, out, **keywords):
+        tuned = config.resolved_recipe.learning_rate == 0.02
+        trained.append((dict(spec.overrides), tuned))
+        accuracy = 0.9 if tuned else 0.3
+        return types.SimpleNamespace(metrics={"accuracy": accuracy, "params": 1, "macs": 1})
+
+    monkeypatch.setattr(final_evaluation, "train", pretend)
+    space = Space(STACK, {"conv1.kernel": (3, 5)}, training={"learning_rate": (1e-3, 0.02)})
+    prepared = job.prepare_search(space, digits, make_config(), out=tmp_path, log=lambda text: None)
+    prepared.folder.mkdir(exist_ok=True)
+    values = {**space.default, "conv1.kernel": 5, "learning_rate": 0.02}
+    best = Trial(1, "ok", values, 0.9, (0.9,), 1, 0, 1, 1, 1, 1.0, "w")
+    final = final_evaluation.run_final_evaluation(prepared.space, prepared.settings, best, 1)
+    assert [kernel.get("conv1.kernel") for kernel, _ in trained] == [5, None, None]
+    assert [tuned for _, tuned in trained] == [True, True, False]
+    network, training = final.comparisons
+    assert str(network) == "best against default network, trained alike: +0.00 points"
+    assert str(training) == "tuned against default training values, on the default network: +60.00 points"
+    assert read_final(tmp_path) == final
+
+
+def test_final_evaluation_survives_a_default_network_that_diverges(real, digits, tmp_path, monkeypatch):
+    from kcnn.search import final_evaluation
+
+    def pretend(spec, data, config, *, out, **keywords):
+        if not spec.overrides:
+            raise NonFiniteLossError(0, 3, float("nan"))
+        return types.SimpleNamespace(metrics={"accuracy": 0.5, "params": 1, "macs": 1})
+
+    monkeypatch.setattr(final_evaluation, "train", pretend)
+    space = Space(STACK, {"conv1.kernel": (3, 5)})
+    prepared = job.prepare_search(space, digits, make_config(), out=tmp_path, log=lambda text: None)
+    prepared.folder.mkdir(exist_ok=True)
+    best = Trial(1, "ok", {"conv1.kernel": 5}, 0.9, (0.9,), 1, 0, 1, 1, 1, 1.0, "w")
+    final = final_evaluation.run_final_evaluation(prepared.space, prepared.settings, best, 2)
+    assert [one.name for one in final.contenders] == ["best"]
+    assert "default network: its training failed: the loss is nan" in str(final)
 
 
 def test_search_keeps_only_the_checkpoints_of_the_best_trials(real):
