@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kcnn.graph.formatting import format_value, format_values
 from kcnn.search.journal import Trial
-from kcnn.statistics import PairedDifference
+
+if TYPE_CHECKING:
+    from kcnn.statistics import PairedDifference
 
 CONFIG = "search.json"
 BEST, DEFAULT, UNTUNED = "best", "default network", "default network and training"  # contenders
@@ -64,7 +66,7 @@ class FinalComparison:
     first: str
     second: str
     points: float
-    paired: PairedDifference | None = None
+    paired: "PairedDifference | None" = None
 
     def __str__(self) -> str:
         if self.paired is None:
@@ -187,6 +189,8 @@ def read_final(folder: Path) -> FinalEvaluation | None:
     path = folder / FINAL
     if not path.exists():
         return None
+    from kcnn.statistics import PairedDifference  # with NumPy, which listing commands do without
+
     try:
         record = json.loads(path.read_text())
         contenders = tuple(
