@@ -68,6 +68,7 @@ class RunDifference:
         high: Upper end of the 95 % interval in points; None if the classes differ.
         p: Two-sided p-value; None if the classes differ.
         paired: Whether both were tested on the same images.
+        reason: Why they are not paired; empty if they are, or if the classes differ.
     """
 
     first: str
@@ -77,6 +78,7 @@ class RunDifference:
     high: float | None
     p: float | None
     paired: bool
+    reason: str = ""
 
     @property
     def significant(self) -> bool:
@@ -86,7 +88,7 @@ class RunDifference:
     def __str__(self) -> str:
         if self.p is None:
             return f"{self.first} vs. {self.second}: not compared, their classes differ"
-        on = "on the same images" if self.paired else "unpaired"
+        on = "on the same images" if self.paired else f"unpaired: {self.reason}"
         verdict = "significant" if self.significant else "not significant"
         return (
             f"{self.first} vs. {self.second}: {self.points:+.2f} points "
@@ -184,6 +186,8 @@ class _Tested:
     correct: int
     images: list[tuple[bytes, str]]  # content and label of each, sorted; empty where that is not known
     is_correct: np.ndarray | None
+    multi_label: bool
+    seed: int  # of the splits
 
 
 def _read_tested(folder: Path) -> _Tested:
@@ -197,7 +201,9 @@ def _read_tested(folder: Path) -> _Tested:
             images = []
         order = sorted(range(len(images)), key=images.__getitem__)
         images, is_correct = [images[i] for i in order], is_correct[order]
-    return _Tested(read_run(folder), list(metrics["per_class"]), metrics["correct"], images, is_correct)
+    multi_label, seed = bool(request.get("multi_label")), request.get("data_seed", request["config"]["seed"])
+    classes, correct = list(metrics["per_class"]), metrics["correct"]
+    return _Tested(read_run(folder), classes, correct, images, is_correct, multi_label, seed)
 
 
 def _read_images(folder: Path, request: Mapping[str, Any]) -> list[tuple[bytes, str]]:
@@ -212,11 +218,30 @@ def _compare(a: _Tested, b: _Tested) -> RunDifference:
     names, points = (a.row.folder, b.row.folder), 100 * (a.row.accuracy - b.row.accuracy)
     if a.classes != b.classes:
         return RunDifference(*names, points, None, None, None, False)
-    if a.images and a.images == b.images and a.is_correct is not None and b.is_correct is not None:
+    reason = _explain_unpaired(a, b)
+    if not reason and a.is_correct is not None and b.is_correct is not None:
         only_a, only_b = int(np.sum(a.is_correct & ~b.is_correct)), int(np.sum(b.is_correct & ~a.is_correct))
         p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
         low, high = paired_difference_interval(only_a, only_b, len(a.is_correct))
         return RunDifference(*names, points, 100 * low, 100 * high, p, True)
     counts = [[one.correct, one.row.test_images - one.correct] for one in (a, b)]
     low, high = difference_interval((a.correct, a.row.test_images), (b.correct, b.row.test_images))
-    return RunDifference(*names, points, 100 * low, 100 * high, float(stats.fisher_exact(counts).pvalue), False)
+    p = float(stats.fisher_exact(counts).pvalue)
+    return RunDifference(*names, points, 100 * low, 100 * high, p, False, reason)
+
+
+def _explain_unpaired(a: _Tested, b: _Tested) -> str:
+    """Why two runs are not compared image by image; empty where they are."""
+    if a.multi_label or b.multi_label:
+        return "images have several labels"
+    for value, text in (
+        ("is_correct", f"no predictions in {evidence.FILE}"),
+        ("images", "no record of its test images"),
+    ):
+        missing = [one.row.folder for one in (a, b) if getattr(one, value) is None or not len(getattr(one, value))]
+        if missing:
+            return f"{' and '.join(missing)}: {text}"
+    if a.images == b.images:
+        return ""
+    seeds = f", split with seeds {a.seed} and {b.seed}" if a.seed != b.seed else ""
+    return f"their test images differ{seeds}"

@@ -96,7 +96,8 @@ def test_write_report_of_a_multi_label_run_has_average_precision_and_no_confusio
     held = evidence.read_evidence(tmp_path)
     captions = re.findall(r"<span>(predicted .*?)</span>", text)
     assert len(captions) == min(evidence.MAX_MISTAKES, sum(not one.correct for one in held.samples)) > 0
-    names = r"(no label|class 0|class 1|class 0, class 1)"
+    first, second = run_directory.read_metrics(tmp_path)["per_class"]
+    names = rf"(no label|{first}|{second}|{first}, {second})"
     assert all(re.fullmatch(rf"predicted {names}; true {names}", one) for one in captions)
     assert all(one.split("; true ")[0] != f"predicted {one.split('; true ')[1]}" for one in captions)
     lead = re.search(r'<p class="lead">(.*?)</p>', text, re.DOTALL)[1]
@@ -174,7 +175,14 @@ def test_compare_runs_without_evidence_compares_unpaired(run, tmp_path):
     (copy / evidence.FILE).unlink()
     (one,) = compare_runs([run, copy]).differences
     assert not one.paired
-    assert "unpaired), not significant (p = 1)" in str(one)
+    assert f"unpaired: {copy} has no predictions in test.npz), not significant (p = 1)" in str(one)
+
+
+def test_compare_runs_says_why_two_seeds_are_not_paired(run, tmp_path):
+    train("convnet", "digits", out=tmp_path, epochs=1, seed=7)
+    (one,) = compare_runs([run, tmp_path]).differences
+    assert not one.paired
+    assert "unpaired: their test images differ, split with seeds 0 and 7)" in str(one)
 
 
 def test_write_experiment_report_shows_text_figures_numbers_and_runs(run, tmp_path):
