@@ -21,7 +21,7 @@ from kcnn.search.space import Choice, Range
 COLORS = dict(zip(STATUSES, (BLUE, "#8a929c", "#d0493f", ORANGE, "#a0685c"), strict=True))  # legible on white and black
 SCALE = LinearSegmentedColormap.from_list("scores", (BLUE, "#8a929c", ORANGE))  # from the lowest to the highest score
 MAX_AXES = 8  # of parallel coordinates
-TOP, BOTTOM, GAP = 96, 330, 118  # of parallel coordinates, in pixels
+TOP, BOTTOM, GAP = 96, 330, 106  # of parallel coordinates, in pixels
 
 
 def render_scores(trials: Sequence[Trial], objective: str) -> str:
@@ -195,7 +195,7 @@ def render_parallel_coordinates(trials: Sequence[Trial], selected: Sequence[Choi
             f'<rect class="axis" data-axis="{n}" x="{_to_x(n) - 14}" width="28" y="{TOP - 8}" '
             f'height="{BOTTOM - TOP + 16}"/>'
         )
-    width = _to_x(len(axes) - 1) + 130
+    width = _to_x(len(axes) - 1) + 150
     alt = f"Parallel coordinates of {len(scored)} trials over {', '.join(names)}"
     return (
         f'<svg class="parallel" viewBox="0 0 {width} {BOTTOM + 20}" width="{width}" data-top="{TOP}" '
