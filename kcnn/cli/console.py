@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kcnn.graph.formatting import format_size
+
 PIPED = 160  # columns where the output is not a terminal
 # Texts hold names of files, classes and layers: brackets and colons are printed as they are.
 _LITERAL: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
@@ -72,9 +74,13 @@ def fail(error: Any, code: int, debug: bool) -> NoReturn:
     sys.exit(code)
 
 
-def print_job(network: str, data: str, folder: Path) -> None:
-    """Print which network is trained on which data, and the folder of the results."""
-    out.print(Text.assemble((network, "bold"), " on ", (data, "bold"), f" into {folder}"), soft_wrap=True)
+COLORS = {1: "grayscale", 3: "color"}  # by the number of channels
+
+
+def print_job(network: str, data: str, folder: Path, shape: tuple[int, int, int]) -> None:
+    """Print which network is trained on which data, as which images, and the folder of the results."""
+    images = f"{COLORS.get(shape[2], '')} images of {format_size(shape)}".lstrip()
+    out.print(Text.assemble((network, "bold"), " on ", (data, "bold"), f", {images}, into {folder}"), soft_wrap=True)
 
 
 def make_table(

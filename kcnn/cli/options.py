@@ -16,7 +16,7 @@ InputSize = Annotated[
     typer.Option(
         "--input-size",
         metavar="SIZE",
-        help="Image size: 224, 224x192 or 224x192x1 (rows x columns x channels).",
+        help="Image size: 224, 224x192 or 224x192x1 (rows x columns x channels; those of the network by default).",
         rich_help_panel=MODEL,
     ),
 ]

@@ -245,7 +245,7 @@ def search(
         raise UsageError("missing option --data, such as --data digits or a folder with a folder per class")
     config.check_process()
     folder = to or Path("runs") / f"search-{name}"
-    print_job(name, data, folder)
+    print_job(name, data, folder, spec.nominal_shape)
     with err.status("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler

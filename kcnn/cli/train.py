@@ -140,7 +140,7 @@ def train(
         auto_batch_size=auto_batch_size,
         tensorboard=tensorboard,
     )
-    print_job(name, data, folder)
+    print_job(name, data, folder, spec.nominal_shape)
     out.print(f"recipe {recipe}: {_format_recipe(config.resolved_recipe.to_json())}", soft_wrap=True)
     with err.status("loading Keras"):
         start_backend(strategy)

@@ -10,7 +10,7 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import show_device, start_backend
-from kcnn.cli.console import UsageError, err, out, parse_assignments, resume_hint
+from kcnn.cli.console import UsageError, err, out, parse_assignments, print_job, resume_hint
 from kcnn.cli.options import (
     DATA,
     MODEL,
@@ -140,6 +140,8 @@ def transfer(
         )
     spec = _make_spec(network, options, input_size, data, weights)
     graph = spec.trace()
+    if data and not as_json:
+        print_job(str(spec.network), data, folder, spec.nominal_shape)
     from kcnn.weights import find_published
 
     published = find_published(graph, weights)  # raises before Keras is loaded

@@ -325,9 +325,18 @@ def test_cli_prints_names_as_they_are(command, tmp_path, folder):
     assert str(file) in command("plot", "lenet5", "--svg", str(file)).stdout
     assert str(tmp_path / folder) in command("verify", "--path", str(tmp_path / folder)).stderr
     with console.out.capture() as printed:
-        console.print_job(folder, folder, file.parent)
+        console.print_job(folder, folder, file.parent, (28, 28, 1))
         console.out.print(console.make_table(("class",), [(folder,)], left=("class",)))
     assert printed.get().count(folder) == 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"), [((32, 32, 1), "grayscale images of 32x32x1"), ((32, 24, 3), "color images of 32x24x3")]
+)
+def test_print_job_says_whether_images_are_gray(shape, text, tmp_path):
+    with console.out.capture() as printed:
+        console.print_job("convnet", "photos", tmp_path, shape)
+    assert text in printed.get()
 
 
 def test_cli_prints_no_markup():
