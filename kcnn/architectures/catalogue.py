@@ -206,6 +206,10 @@ def _find_weight_errors(entry: CatalogueEntry, weights: Weights) -> Iterator[str
 def render_catalogue() -> str:
     """Return the catalogue of the builtin networks as a page in Markdown."""
     lines = [
+        "---",
+        "hide: [toc]  # its tables need the width",
+        "---",
+        "",
         "# Catalogue of networks",
         "",
         "This page lists every network that kcnn publishes. Parameters are trainable, at the standard input size and",
