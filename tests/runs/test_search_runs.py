@@ -178,7 +178,7 @@ def test_write_search_report_writes_a_self_contained_page(real):
     page = write_search_report(real[1]).read_text()
     assert "<script src" not in page
     assert "<link" not in page
-    for text in ("Leaderboard", "Score by epoch", "Pareto front", "default", "parameters", "points, "):
+    for text in ("Leaderboard", "Validation accuracy by epoch", "Pareto front", "default", "parameters", "points, "):
         assert text in page
 
 

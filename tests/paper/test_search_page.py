@@ -1,0 +1,83 @@
+"""The page of a search, from its files alone."""
+
+import json
+import re
+
+import pytest
+from markupsafe import escape
+
+import kcnn
+from kcnn.reports import search_charts
+from kcnn.reports.search_page import write_search_report
+from kcnn.search import SearchConfig
+from kcnn.search.journal import Journal
+from kcnn.search.result import SearchResult, find_best_trial
+from kcnn.search.space import Space
+
+SPACE = Space(
+    kcnn.ModelSpec(network="stack", classes=10, input_shape=(16, 16, 1)),
+    {"conv1.kernel": (3, 5), "pool1.mode": ("max", "average"), **{f"conv{n}.filters": (8, 16, 32) for n in (1, 2)}},
+)
+COMMAND = "kcnn search stack --choice 'conv1.kernel=3,5'"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A search of two trials, of which the second is the unchanged network."""
+    train = kcnn.TrainConfig(epochs=1).describe()
+    config = {**SearchConfig().describe(), "train": train}
+    request = {"space": SPACE.to_json(), "config": config, "data": "digits", "images": {"train": 9}, "fingerprint": "f"}
+    record = {"request": request, "command": COMMAND, "versions": {"keras": "3"}}
+    (tmp_path / "search.json").write_text(json.dumps(record))
+    journal = Journal(tmp_path)
+    for number, (values, score) in enumerate([({**SPACE.default, "conv1.kernel": 5}, 0.5), (SPACE.default, 0.875)]):
+        trial = {"status": "ok", "values": values, "score": score, "scores": [score], "epochs": 1, "seed": 0}
+        costs = {"params": 10 + number, "macs": 100 + number, "receptive_field": 9, "seconds": 1.0, "worker": "0"}
+        journal.add({"event": "end", "trial": number, **trial, **costs})
+    return tmp_path
+
+
+def read_text(page):
+    return re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]*>", "", page, flags=re.DOTALL)
+
+
+def test_write_search_report_names_the_objective_and_the_command(folder):
+    page = write_search_report(folder).read_text()
+    assert f'<h2 id="h-again">Reproduce</h2>\n<pre class="wrap">{escape(COMMAND)}</pre>' in page
+    assert '<td class="number">87.50 %</td>' in page
+    text = read_text(page)
+    assert "Validation accuracy by epoch" in text
+    assert "score" not in text.lower()
+
+
+def test_write_search_report_says_that_the_best_network_is_the_default_one(folder):
+    page = write_search_report(folder).read_text()
+    assert "<p>The networks are identical: " in page
+    assert "layer by layer" not in page
+    assert '<th scope="row">conv1</th>' not in page
+
+
+def test_write_search_report_compares_networks_that_differ_layer_by_layer(folder):
+    lines = (folder / "journal.jsonl").read_text().splitlines()
+    (folder / "journal.jsonl").write_text(lines[0] + "\n")
+    page = write_search_report(folder).read_text()
+    assert "identical" not in page
+    assert '<th scope="row">conv1</th>' in page
+
+
+def test_select_axes_names_the_choices_without_an_axis(folder, monkeypatch):
+    monkeypatch.setattr(search_charts, "MAX_AXES", 2)
+    trials = Journal(folder, read_only=True).trials
+    selected, omitted = search_charts.select_axes(trials, SPACE.all_choices)
+    names = [choice.name for choice in SPACE.all_choices]
+    assert ([choice.name for choice in selected], omitted) == (names[:2], names[2:])
+    assert f"Without an axis: {', '.join(names[2:])}." in write_search_report(folder).read_text()
+
+
+def test_search_result_shows_the_objective_in_percent(folder):
+    trials = Journal(folder, read_only=True).trials
+    result = SearchResult(folder, trials, find_best_trial(trials), None)
+    assert "best trial 1: validation accuracy 87.50%" in repr(result)
+    html = result._repr_html_()
+    assert "<th>validation accuracy</th>" in html
+    assert "<td>87.50%</td>" in html
