@@ -98,13 +98,9 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
     if not has_classes(metadata):
         raise UsageError(f"{path} ends in features, not in classes")
     start_backend()
-    import keras
-
     from kcnn.explain import model_access
+    from kcnn.keras_bridge.saved_models import load_keras_file
 
-    try:
-        model = kcnn.load_model(path) if metadata and not exported else keras.saving.load_model(path, compile=False)
-    except (OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UsageError(f"cannot load {path}: {' '.join(str(error).split())}") from None
+    model = kcnn.load_model(path) if metadata and not exported else load_keras_file(path)
     output, image = model_access.find_output(model), model_access.find_image_input(model)
     return model, {"classes": output.shape[-1], "input_shape": list(image.shape[1:]), **metadata}

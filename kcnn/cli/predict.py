@@ -33,6 +33,14 @@ PretrainedWeights = Annotated[
     str,
     typer.Option("--weights", "-w", help="Pretrained weights of a network by name, or a file.", rich_help_panel=MODEL),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Run a SavedModel with any operations, also those that read and write files.",
+        rich_help_panel=MODEL,
+    ),
+]
 
 
 def add(app: typer.Typer) -> None:
@@ -82,21 +90,28 @@ class OpenedModel:
         return rows, columns, channels
 
 
-def open_model(name: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None) -> OpenedModel:
+def open_model(
+    name: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None, trust: bool = False
+) -> OpenedModel:
     """Open a classifier.
 
     Args:
         name: Folder of a run; a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel); or a network.
         weights: Pretrained weights of a network by name, or a file.
         options: The network's own options.
+        trust: Whether a SavedModel may have any operation.
 
     Returns:
         The classifier, with its metadata.
 
     Raises:
-        UsageError: The file is missing, ends in features, or is given with weights or options.
+        UsageError: The file is missing, ends in features, or is given with weights or options; or the run is not
+            finished.
+        ValueError: The file is damaged, or might do more than compute.
         UnknownNameError: There is no such network.
     """
+    from kcnn.training.run_directory import CONFIG
+
     path = Path(name)
     if not path.exists():
         if len(path.parts) > 1 or (path.suffix in SUFFIXES and name.partition(".")[0] not in kcnn.list_models()):
@@ -106,6 +121,8 @@ def open_model(name: str, weights: str = PUBLISHED, options: Mapping[str, Any] |
         raise UsageError(f"--model-option and --weights apply to a network by name; {path} has its own")
     if path.is_dir() and (path / "model.keras").exists():
         path = path / "model.keras"
+    if path.is_dir() and (path / CONFIG).exists():  # not taken for a SavedModel, whatever else it holds
+        raise UsageError(f"{path} has no model.keras: it holds no finished training run")
     if path.is_dir() or path.suffix in RUNTIMES or is_exported(path):
         from kcnn.export.runtimes import load_exported
 
@@ -115,7 +132,7 @@ def open_model(name: str, weights: str = PUBLISHED, options: Mapping[str, Any] |
             start_backend()
             show_device()
         with silence():  # LiteRT prints its kernels
-            exported = load_exported(path)
+            exported = load_exported(path, trust=trust)
         return OpenedModel(name, exported.metadata, lambda: exported.run)
     from kcnn.keras_bridge.metadata import has_classes
     from kcnn.keras_bridge.saved_models import read_metadata
@@ -165,6 +182,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     weights: PretrainedWeights = PUBLISHED,
     model_option: ModelOptions = None,
+    trust: Trust = False,
     top: Annotated[
         int, typer.Option(min=1, help="Most probable classes to list for each image.", rich_help_panel=OUTPUT)
     ] = 3,
@@ -174,7 +192,7 @@ def predict(
 
     A multi-label model lists the labels that reach their thresholds, then the most probable others.
     """
-    opened = open_model(model, weights, parse_assignments(model_option, "--model-option"))
+    opened = open_model(model, weights, parse_assignments(model_option, "--model-option"), trust)
     pixels, files = decode_images(images, opened)
     import numpy as np
 
@@ -254,6 +272,7 @@ def evaluate(
     ] = None,
     weights: PretrainedWeights = PUBLISHED,
     model_option: ModelOptions = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a model on a split: accuracy with its 95 % interval, and precision and recall of each class.
@@ -262,7 +281,7 @@ def evaluate(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    opened = open_model(model, weights, parse_assignments(model_option, "--model-option"))
+    opened = open_model(model, weights, parse_assignments(model_option, "--model-option"), trust)
     from kcnn.training.run_data import find_run, load_evaluation_data
 
     run = find_run(model) if Path(model).exists() else None

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.export.graph_safety import check_onnx, check_saved_model
+from kcnn.keras_bridge.untrusted_files import check_archive
+
 FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a folder
     "litert": ".tflite",
     "litert-float16": ".tflite",
@@ -35,26 +38,33 @@ class ExportedModel:
     run: Callable[[np.ndarray], np.ndarray]
 
 
-def load_exported(path: str | PathLike[str], *, threads: int | None = None) -> ExportedModel:
+def load_exported(path: str | PathLike[str], *, threads: int | None = None, trust: bool = False) -> ExportedModel:
     """Open a file that `export_model` wrote, in the runtime of its suffix.
+
+    Nothing but the model's computation runs: a file with code, with tensors in other files, or with operations that
+    might do more than compute is refused.
 
     Args:
         path: A .tflite, .onnx or .keras file, or the folder of a SavedModel.
         threads: CPU threads of LiteRT and ONNX Runtime; by default those that the runtime chooses.
+        trust: Whether a SavedModel may have any operation, such as those that write files.
 
     Returns:
         The model, ready to run.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file was not exported by kcnn, or is damaged.
+        ValueError: The file was not exported by kcnn, is damaged, or might do more than compute.
         ImportError: The runtime is not installed.
     """
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"file not found: {file}")
     if file.is_dir():
-        return ExportedModel(_read_metadata(file), _open_saved_model(file))
+        metadata = _read_metadata(file)
+        if not trust:
+            check_saved_model(file)
+        return ExportedModel(metadata, _open_saved_model(file))
     open_runtime = {".tflite": _open_litert, ".onnx": _open_onnx, ".keras": _open_keras}.get(file.suffix)
     if open_runtime is None:
         raise ValueError(f"{file} is not an exported model; expected .tflite, .onnx, .keras or a SavedModel folder")
@@ -63,14 +73,26 @@ def load_exported(path: str | PathLike[str], *, threads: int | None = None) -> E
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     try:
-        if path.is_dir():
-            return json.loads((path / "assets.extra" / METADATA).read_text(encoding="utf-8"))
-        if path.suffix == ".onnx":
-            return json.loads(_open_session(path, 1).get_modelmeta().custom_metadata_map["kcnn"])
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(METADATA))
-    except (KeyError, zipfile.BadZipFile, FileNotFoundError, ValueError) as error:
+        metadata = json.loads(_read_text(path))
+    except (KeyError, zipfile.BadZipFile, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} was not exported by kcnn, or is damaged: {error}") from None
+    shape, classes = (metadata.get(key) if isinstance(metadata, dict) else None for key in ("input_shape", "classes"))
+    is_shape = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)
+    if not is_shape or not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"{path} was not exported by kcnn, or is damaged: its metadata has no input shape and classes")
+    return metadata
+
+
+def _read_text(path: Path) -> str | bytes:
+    """The metadata in a file, as JSON."""
+    if path.is_dir():
+        return (path / "assets.extra" / METADATA).read_text(encoding="utf-8")
+    if path.suffix == ".onnx":
+        check_onnx(path)
+        return _open_session(path, 1).get_modelmeta().custom_metadata_map["kcnn"]
+    with zipfile.ZipFile(path) as archive:
+        check_archive(archive, path.stat().st_size)
+        return archive.read(METADATA)
 
 
 def _open_litert(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
@@ -115,14 +137,18 @@ def _open_onnx(path: Path, threads: int | None) -> Callable[[np.ndarray], np.nda
 
 
 def _open_keras(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    import keras
+    from kcnn.keras_bridge.saved_models import load_keras_file
 
-    model = keras.saving.load_model(path, compile=False)
+    model = load_keras_file(path)
     return lambda pixels: np.asarray(model.predict_on_batch(pixels.astype("float32")))
 
 
 def _open_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     import tensorflow as tf
 
-    module = tf.saved_model.load(str(path))
-    return lambda pixels: module.serve(tf.constant(pixels, tf.float32)).numpy()
+    try:
+        module = tf.saved_model.load(str(path))
+        serve = module.serve
+    except Exception as error:  # TensorFlow's errors have no common base but this
+        raise ValueError(f"TensorFlow cannot run {path}: {' '.join(str(error).split())[:300]}") from None
+    return lambda pixels: serve(tf.constant(pixels, tf.float32)).numpy()

@@ -1,5 +1,8 @@
 """Download published weights once into a cache folder.
 
+A download that is slower than `LEAST_RATE` over `RATE_SECONDS`, or that takes longer than `LONGEST`, ends in an error
+and keeps its part, so that the next one resumes. Redirects lead to http and https only, and from https to https only.
+
 The environment variable `KCNN_CACHE` sets that folder; `KCNN_WEIGHTS_MIRROR` is a URL or folder to take files from, by
 their names, instead of the publisher.
 """
@@ -9,9 +12,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 from platformdirs import user_cache_dir
@@ -20,11 +27,20 @@ from kcnn.architectures.architecture import Weights
 
 ATTEMPTS = 5  # of one download, each resumed where the one before was cut
 CHUNK = 1 << 16  # bytes; a cut connection loses at most one
+LEAST_RATE = 1024  # bytes a second, on the mean of any RATE_SECONDS
+RATE_SECONDS = 30.0
+LONGEST = 6 * 3600.0  # seconds of one download
+LARGEST = 8 << 30  # bytes; the largest published weights have 0.6 GB
+REDIRECTS = 10
 Progress = Callable[[int, int | None], None]  # bytes so far, and in all if known
 
 
 class DownloadError(OSError):
     """Raised where weights cannot be downloaded; no part of the file is kept."""
+
+
+class SlowDownloadError(DownloadError):
+    """Raised where a download is too slow, or takes too long; its part is kept, and the next download resumes it."""
 
 
 def cache_folder() -> Path:
@@ -45,7 +61,8 @@ def download(weights: Weights) -> Path:
         The file in the cache.
 
     Raises:
-        DownloadError: No network, no such file, no space, or another checksum than published.
+        DownloadError: No network, no such file, no space, a redirect to elsewhere, or another checksum than published.
+        SlowDownloadError: Less than 1 KiB/s for 30 seconds, or more than 6 hours; the next download resumes.
     """
     from filelock import FileLock
 
@@ -93,6 +110,8 @@ def _download_to(weights: Weights, target: Path) -> None:
         if weights.checksum is None:
             _check_readable(part, url)
         os.replace(part, target)
+    except SlowDownloadError:
+        raise  # the part is kept
     except OSError as error:
         part.unlink(missing_ok=True)
         if isinstance(error, DownloadError):
@@ -109,7 +128,7 @@ def _url(weights: Weights) -> str:
 
 
 def _download(url: str, part: Path, progress: Progress) -> None:
-    if urlsplit(url).scheme == "file":
+    if _scheme(url) == "file":
         source = Path(url2pathname(urlsplit(url).path))
         if not source.is_file():
             raise DownloadError(f"file not found: {source}")
@@ -117,18 +136,32 @@ def _download(url: str, part: Path, progress: Progress) -> None:
         return
     failure = ""
     tag: str | None = None
+    end = time.monotonic() + LONGEST
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(0.2 * 2**attempt)
-        done, failure, tag = _resume(url, part, tag, progress)
+        done, failure, tag = _resume(url, part, tag, progress, end)
         if done:
             return
     raise DownloadError(f"cannot download {url} ({failure}); check the network, or set KCNN_WEIGHTS_MIRROR")
 
 
-def _resume(url: str, part: Path, tag: str | None, progress: Progress) -> tuple[bool, str, str | None]:
+def _scheme(url: str) -> str:
+    """The scheme of an address; DownloadError where it is no address of a file or web server."""
+    try:
+        parts = urlsplit(url)
+        is_complete = bool(parts.hostname) if parts.scheme in ("http", "https") else parts.scheme == "file"
+    except ValueError as error:
+        raise DownloadError(f"cannot download {url}: not an address ({error})") from None
+    if not is_complete:
+        raise DownloadError(f"cannot download {url}: expected an address that begins with https://, http:// or file://")
+    return parts.scheme
+
+
+def _resume(url: str, part: Path, tag: str | None, progress: Progress, end: float) -> tuple[bool, str, str | None]:
     """One attempt from the end of the part: whether it is complete, what failed, the server's tag of the file."""
     import requests
+    import urllib3
 
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"}
@@ -136,35 +169,127 @@ def _resume(url: str, part: Path, tag: str | None, progress: Progress) -> tuple[
         headers["Range"] = f"bytes={have}-"
         if tag:
             headers["If-Range"] = tag
+    events = _limit_time(_request(url, headers), url, end)
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=(10, 60)) as response:
-            if response.status_code == 416:  # nothing after the part: it is complete, or of another file
-                size = response.headers.get("Content-Range", "").rpartition("/")[2]
-                if size == str(have):
-                    return True, "", tag
-                part.unlink()
-                return False, "the server has another file now", None
-            if 400 <= response.status_code < 500 and response.status_code not in (408, 429):
-                raise DownloadError(
-                    f"cannot download {url}: the server responded {response.status_code} {response.reason}"
-                )
-            if not response.ok:
-                return False, f"the server responded {response.status_code} {response.reason}", tag
-            if response.status_code != 206:
-                have = 0
-            length = response.headers.get("Content-Length")
-            total = have + int(length) if length else None
-            with part.open("ab" if have else "wb") as file:
-                for chunk in response.iter_content(CHUNK):
-                    file.write(chunk)
-                    have += len(chunk)
-                    progress(have, total)
-            tag = response.headers.get("ETag", tag)
-            if total is not None and have != total:
-                return False, f"connection lost after {have} of {total} bytes", tag
-            return True, "", tag
-    except requests.RequestException as error:
+        response = next(events)
+        status, fields = response.status_code, response.headers
+        if status == 416:  # nothing after the part: it is complete, or of another file
+            size = fields.get("Content-Range", "").rpartition("/")[2]
+            if size == str(have):
+                return True, "", tag
+            part.unlink()
+            return False, "the server has another file now", None
+        if 400 <= status < 500 and status not in (408, 429):
+            raise DownloadError(f"cannot download {url}: the server responded {status} {response.reason}")
+        if not response.ok:
+            return False, f"the server responded {status} {response.reason}", tag
+        if status != 206:
+            have = 0
+        length = fields.get("Content-Length", "")
+        total = have + int(length) if length.isdecimal() else None
+        _check_size(url, total or 0)
+        with part.open("ab" if have else "wb") as file:
+            for chunk in events:
+                have += len(chunk)
+                _check_size(url, have)
+                file.write(chunk)
+                progress(have, total)
+        tag = fields.get("ETag", tag)
+        if total is not None and have != total:
+            return False, f"connection lost after {have} of {total} bytes", tag
+        return True, "", tag
+    except ValueError as error:  # UnicodeError and requests' InvalidURL too: an address or a header that is none
+        raise DownloadError(f"cannot download {url}: the server sent no valid response ({error})") from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         return False, _innermost_reason(error), tag
+    finally:
+        events.close()
+
+
+def _check_size(url: str, size: int) -> None:
+    if size > LARGEST:
+        raise DownloadError(f"cannot download {url}: it has more than {LARGEST:,} bytes, which no weights have")
+
+
+def _request(url: str, headers: dict[str, str]) -> Iterator[Any]:
+    """Yield the response that redirects lead to, then the chunks of its body as they come."""
+    import requests
+
+    address = url
+    for _ in range(REDIRECTS):
+        with requests.get(address, headers=headers, stream=True, timeout=(10, 60), allow_redirects=False) as response:
+            location = response.headers.get("Location")
+            if not response.is_redirect or location is None:
+                yield response
+                while chunk := response.raw.read1(CHUNK):
+                    yield chunk
+                return
+        try:
+            following = urljoin(address, location)
+            scheme = _scheme(following)
+        except (ValueError, DownloadError):
+            scheme = ""
+        if scheme not in ("http", "https") or (urlsplit(address).scheme == "https" and scheme == "http"):
+            raise DownloadError(
+                f"cannot download {url}: the server redirects to {ascii(location)[:200]}, not to https://"
+            )
+        address = following
+    raise DownloadError(f"cannot download {url}: the server redirects more than {REDIRECTS} times")
+
+
+def _limit_time(events: Iterator[Any], url: str, end: float) -> Iterator[Any]:
+    """Yield the events of a request as they come; SlowDownloadError where their bytes are too few, or time is up.
+
+    They come from a thread, since a server that sends a byte now and then keeps a read from returning. A thread that
+    is still waiting when the download has ended stops at its next byte, or with the program.
+    """
+    queue: Queue[tuple[str, Any]] = Queue(maxsize=16)
+    is_over = Event()
+
+    def put(kind: str, value: Any) -> None:
+        while not is_over.is_set():
+            with suppress(Full):
+                queue.put((kind, value), timeout=1)
+                return
+
+    def receive() -> None:
+        try:
+            for event in events:
+                put("event", event)
+                if is_over.is_set():
+                    return
+            put("end", None)
+        except Exception as error:  # raised where the events are taken
+            put("error", error)
+
+    Thread(target=receive, daemon=True).start()
+    received, window = 0, time.monotonic() + RATE_SECONDS
+    try:
+        while True:
+            now = time.monotonic()
+            if now >= end:
+                raise SlowDownloadError(
+                    f"downloading {url} took more than {LONGEST:,g} seconds; run the command again to resume it"
+                )
+            if now >= window:
+                if received < LEAST_RATE * RATE_SECONDS:
+                    raise SlowDownloadError(
+                        f"downloading {url} is too slow: {received} bytes in {RATE_SECONDS:g} seconds, expected at "
+                        f"least {LEAST_RATE} a second; run the command again to resume it, or set KCNN_WEIGHTS_MIRROR"
+                    )
+                received, window = 0, now + RATE_SECONDS
+            try:
+                kind, value = queue.get(timeout=max(0.0, min(window, end) - now))
+            except Empty:
+                continue
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            received += len(value) if isinstance(value, bytes) else 0
+            yield value
+    finally:
+        is_over.set()
 
 
 def _innermost_reason(error: Exception) -> str:

@@ -140,8 +140,8 @@ def test_cli_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, m
     from kcnn.cli import export as command
     from kcnn.cli.console import JobStoppedError
 
-    def load_worse(path):
-        exported = load_exported(path)
+    def load_worse(path, trust):
+        exported = load_exported(path, trust=trust)
         return type(exported)(exported.metadata, lambda pixels: np.roll(exported.run(pixels), 1, axis=-1))
 
     monkeypatch.setattr("kcnn.export.verification.load_exported", load_worse)
@@ -156,7 +156,7 @@ def test_cli_export_removes_a_file_that_its_runtime_refuses(run, tmp_path, monke
     from kcnn.cli import export as command
     from kcnn.cli.console import JobStoppedError
 
-    def refuse(path):
+    def refuse(path, trust):
         raise ValueError(f"LiteRT cannot run {path}")
 
     monkeypatch.setattr("kcnn.export.verification.load_exported", refuse)

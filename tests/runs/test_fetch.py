@@ -1,8 +1,10 @@
 """Download weights completely or not at all, from a real server that misbehaves."""
 
+import contextlib
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ from safetensors.numpy import save_file
 
 from kcnn import Weights
 from kcnn.weights import downloads
-from kcnn.weights.downloads import DownloadError, cache_folder, download
+from kcnn.weights.downloads import DownloadError, SlowDownloadError, cache_folder, download
 
 BODY = hashlib.shake_256(b"weights").digest(3_000_000)
 DIGITS = hashlib.sha256(BODY).hexdigest()
@@ -27,6 +29,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.cuts, self.requests, self.status, self.ranges, self.pause, self.body = [], [], 200, True, 0.0, BODY
+        self.chunk, self.stall, self.headers = 100_000, 0.0, {}
 
     @property
     def url(self):
@@ -40,6 +43,13 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         requested = self.headers.get("Range")
         server.requests.append(requested)
+        threading.Event().wait(server.stall)
+        if 300 <= server.status < 400:
+            self.send_response(server.status)
+            for name, value in server.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            return
         if server.status != 200:
             self.send_error(server.status)
             return
@@ -52,12 +62,13 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = server.body[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", '"one"')
+        for name, value in {"Content-Length": str(len(body)), "ETag": '"one"', **server.headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         cut = server.cuts.pop(0) if server.cuts else len(body)
-        for at in range(0, min(cut, len(body)), 100_000):
-            self.wfile.write(body[at : min(at + 100_000, cut)])
+        for at in range(0, min(cut, len(body)), server.chunk):
+            self.wfile.write(body[at : min(at + server.chunk, cut)])
+            self.wfile.flush()
             threading.Event().wait(server.pause)  # time.sleep is patched away below
         if cut < len(body):
             self.wfile.flush()
@@ -214,6 +225,101 @@ def test_download_to_a_full_disk_raises_one_error(server, cache, monkeypatch):
 
     monkeypatch.setattr(downloads.os, "replace", full)
     with pytest.raises(DownloadError, match="No space left"):
+        download(weights(server.url))
+    assert list_files(cache) == []
+
+
+def test_download_that_is_too_slow_ends_in_one_error_and_is_resumed(server, cache, monkeypatch):
+    monkeypatch.setattr(downloads, "RATE_SECONDS", 0.5)
+    server.chunk, server.pause = 10, 0.05  # 200 bytes a second
+    with pytest.raises(
+        SlowDownloadError, match=r"weights.bin is too slow: \d+ bytes in 0.5 seconds, expected at least 1024"
+    ):
+        download(weights(server.url))
+    assert list_files(cache) == ["weights.bin.part"]
+    have = (folder(cache, server.url) / "weights.bin.part").stat().st_size
+    server.chunk, server.pause = 100_000, 0.0
+    assert download(weights(server.url)).read_bytes() == BODY
+    assert (0 < have < 500, server.requests) == (True, [None, f"bytes={have}-"])
+
+
+def test_download_that_takes_too_long_ends_in_one_error_and_is_resumed(server, cache, monkeypatch):
+    monkeypatch.setattr(downloads, "LONGEST", 0.5)
+    server.pause = 0.1  # 1 MB a second
+    with pytest.raises(
+        SlowDownloadError, match=r"weights.bin took more than 0.5 seconds; run the command again to res"
+    ):
+        download(weights(server.url))
+    server.pause = 0.0
+    assert download(weights(server.url)).read_bytes() == BODY
+    assert server.requests[1] is not None
+
+
+def test_download_does_not_wait_for_a_silent_server(server, monkeypatch):
+    monkeypatch.setattr(downloads, "RATE_SECONDS", 0.3)
+    server.stall = 2.0
+    with pytest.raises(SlowDownloadError, match=r"0 bytes in 0\.3 seconds"):
+        download(weights(server.url))
+
+
+def test_download_does_not_wait_for_headers_that_come_byte_by_byte(monkeypatch):
+    monkeypatch.setattr(downloads, "RATE_SECONDS", 0.3)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip():
+        connection, _ = listener.accept()
+        with contextlib.suppress(OSError):
+            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 60:
+                connection.sendall(bytes([byte]))
+                threading.Event().wait(0.05)
+        connection.close()
+
+    threading.Thread(target=drip, daemon=True).start()
+    with pytest.raises(SlowDownloadError, match=r"0 bytes in 0\.3 seconds"):
+        download(weights(f"http://127.0.0.1:{listener.getsockname()[1]}/weights.bin"))
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x", "javascript:x", "gopher://x", "https://"),
+        *("http://[::1", "http://[junk]/", "//[", "http://\xff\xfe/", "http://a b/", "http://127.0.0.1:junk/"),
+        *("http://.../x", "http://" + "a" * 70 + "/"),
+    ],
+)
+def test_download_refuses_redirects_to_junk_and_other_schemes(server, cache, location):
+    server.status, server.headers = 302, {"Location": location}
+    with pytest.raises(DownloadError, match=r"cannot download http://127\S+weights.bin: the server (redirects|sent)"):
+        download(weights(server.url))
+    assert list_files(cache) == []
+    assert server.requests == [None]
+
+
+def test_download_follows_redirects_on_the_server_and_not_in_circles(server, cache):
+    server.status, server.headers = 302, {"Location": "/elsewhere.bin"}
+    with pytest.raises(DownloadError, match="redirects more than 10 times"):
+        download(weights(server.url))
+    other = Server()
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    server.headers = {"Location": other.url}
+    assert download(weights(server.url)).read_bytes() == BODY
+    other.shutdown()
+    other.server_close()
+
+
+@pytest.mark.parametrize("url", ["https://[junk/w.h5", "ftp://a.b/w.h5", "w.h5", "http:///w.h5"])
+def test_download_refuses_an_address_of_another_kind(url):
+    with pytest.raises(DownloadError, match=r"cannot download .*w\.h5: (not an address|expected an address)"):
+        download(weights(url))
+
+
+def test_download_refuses_a_body_that_is_larger_than_any_weights(server, cache, monkeypatch):
+    monkeypatch.setattr(downloads, "LARGEST", 1_000_000)
+    with pytest.raises(DownloadError, match="it has more than 1,000,000 bytes"):
+        download(weights(server.url))
+    server.headers = {"Content-Length": "none"}  # not told before
+    with pytest.raises(DownloadError, match="it has more than 1,000,000 bytes"):
         download(weights(server.url))
     assert list_files(cache) == []
 

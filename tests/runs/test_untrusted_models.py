@@ -1,0 +1,231 @@
+"""Exported models from strangers compute, and do nothing else: no file is touched, no code runs, nothing outside is read."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+
+import kcnn
+from kcnn.export import graph_safety
+from kcnn.export.formats import export_model
+from kcnn.export.runtimes import load_exported
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
+METADATA = {"input_shape": [16, 16, 3], "classes": ["a", "b"]}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return kcnn.build("resnet20", units=1, classes=2, input_shape=(16, 16, 3), seed=1)
+
+
+def save(function, folder, **objects):
+    """A SavedModel with kcnn's metadata, whose `serve` is a function of the pixels."""
+    module = tf.Module()
+    for name, value in objects.items():
+        setattr(module, name, value)
+    module.serve = tf.function(function, input_signature=[tf.TensorSpec([None, 16, 16, 3], tf.float32)])
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "kcnn.json").write_text(json.dumps(METADATA))
+    return folder
+
+
+def predict(x):
+    return tf.nn.softmax(tf.reduce_mean(x, (1, 2))[:, :2])
+
+
+def write_file(x, path):
+    tf.io.write_file(str(path), "written")
+    return predict(x)
+
+
+def nested(function):
+    """The function inside a branch of a condition inside a loop."""
+
+    def outer(x):
+        inner = tf.function(function)
+        return tf.while_loop(
+            lambda n, y: n < 1, lambda n, y: (n + 1, tf.cond(n < 1, lambda: inner(x), lambda: y)), (0, predict(x))
+        )[1]
+
+    return outer
+
+
+HOSTILE = {
+    "WriteFile": lambda path: lambda x: write_file(x, path),
+    "ReadFile": lambda path: lambda x: predict(x) + tf.strings.to_number(tf.io.read_file("/proc/self/oom_score")),
+    "MatchingFiles": lambda path: lambda x: predict(x) + tf.cast(tf.size(tf.io.matching_files("/*")), "float32"),
+    "PrintV2": lambda path: lambda x: (tf.print("x", output_stream=f"file://{path}"), predict(x))[1],
+    "EagerPyFunc": lambda path: lambda x: tf.ensure_shape(tf.py_function(predict, [x], tf.float32), (None, 2)),
+    "PyFunc": lambda path: lambda x: tf.ensure_shape(tf.numpy_function(np.mean, [x], tf.float32), (None, 2)),
+    "SaveV2": lambda path: lambda x: (tf.raw_ops.SaveV2(
+        prefix=str(path), tensor_names=["x"], shape_and_slices=[""], tensors=[x]), predict(x))[1],
+    "RestoreV2": lambda path: lambda x: predict(x) + tf.raw_ops.RestoreV2(
+        prefix=str(path), tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32])[0],
+    "ImmutableConst": lambda path: lambda x: predict(x) + tf.raw_ops.ImmutableConst(
+        dtype=tf.float32, shape=[2], memory_region_name=str(path)),
+    "RandomUniform": lambda path: lambda x: predict(x) + tf.random.uniform([2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_load_exported_refuses_a_saved_model_that_does_more_than_compute(name, tmp_path):
+    target = tmp_path / "written"
+    folder = save(HOSTILE[name](target), tmp_path / "model")
+    with pytest.raises(ValueError, match=rf"operations that may do more than compute: .*\b{name}\b.*trust=True"):
+        load_exported(folder)
+    assert not target.exists()
+
+
+def test_load_exported_looks_into_functions_of_functions_and_runs_them_when_trusted(tmp_path):
+    target = tmp_path / "written"
+    folder = save(nested(lambda x: write_file(x, target)), tmp_path / "model")
+    with pytest.raises(ValueError, match="more than compute: WriteFile"):
+        load_exported(folder)
+    assert not target.exists()
+    assert load_exported(folder, trust=True).run(IMAGES).shape == (2, 2)
+    assert target.read_text() == "written"
+
+
+def test_load_exported_refuses_a_saved_model_that_writes_when_it_is_initialized(tmp_path):
+    class Resource(tf.saved_model.experimental.TrackableResource):
+        @tf.function
+        def _create_resource(self):
+            return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[])
+
+        @tf.function
+        def _initialize(self):
+            tf.io.write_file(str(tmp_path / "written"), "x")
+
+    folder = save(predict, tmp_path / "model", resource=Resource())
+    (tmp_path / "written").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="more than compute: WriteFile"):
+        load_exported(folder)
+    assert not (tmp_path / "written").exists()
+
+
+def test_load_exported_runs_a_saved_model_with_variables_and_branches(tmp_path):
+    weight = tf.Variable(2.0)
+    folder = save(nested(lambda x: predict(x) * weight), tmp_path / "model", weight=weight)
+    np.testing.assert_allclose(load_exported(folder).run(IMAGES), 2 * predict(IMAGES.astype("float32")), rtol=1e-6)
+
+
+def test_load_exported_refuses_other_kinds_of_saved_model(small, tmp_path):
+    folder = export_model(small, tmp_path / "net", "saved_model")
+    shutil.copytree(folder, tmp_path / "text")
+    (tmp_path / "text" / "saved_model.pb").rename(tmp_path / "text" / "saved_model.pbtxt")
+    shutil.copytree(folder, tmp_path / "both")
+    (tmp_path / "both" / "saved_model.cpb").write_bytes(b"x")
+    shutil.copytree(folder, tmp_path / "damaged")
+    (tmp_path / "damaged" / "saved_model.pb").write_bytes(b"\xff" * 100)
+    first = tmp_path / "version1"
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None])
+        tf.compat.v1.saved_model.simple_save(session, str(first), {"x": x}, {"y": x + 1})
+    shutil.copytree(folder / "assets.extra", first / "assets.extra")
+    for name, message in (
+        ("text", r"expected saved_model\.pb"),
+        ("both", r"and not saved_model\.cpb"),
+        ("damaged", r"saved_model\.pb is damaged"),
+        ("version1", "not a SavedModel of TensorFlow 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_exported(tmp_path / name)
+
+
+def test_operations_are_stateless_and_of_numbers_but_for_variables_and_calls():
+    from tensorflow.core.framework import op_def_pb2
+    from tensorflow.python.client import pywrap_tf_session
+
+    known = op_def_pb2.OpList()
+    known.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+    ops = {op.name: op for op in known.op}
+    assert graph_safety.COMPUTING <= ops.keys()
+    others = {tf.string.as_datatype_enum, tf.resource.as_datatype_enum, tf.variant.as_datatype_enum}
+    doubtful = {
+        name
+        for name in graph_safety.COMPUTING
+        if ops[name].is_stateful or {arg.type for arg in (*ops[name].input_arg, *ops[name].output_arg)} & others
+    }
+    assert doubtful == {
+        *("Case", "If", "StatefulPartitionedCall", "While"),
+        *("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VarHandleOp", "VarIsInitializedOp", "VariableShape"),
+    }
+
+
+def test_predict_takes_no_unfinished_run_for_a_saved_model_and_asks_for_trust(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "red.png")
+    folder = save(lambda x: write_file(x, tmp_path / "written"), tmp_path / "run")
+
+    def kcnn_command(*arguments):
+        command = [sys.executable, "-c", "from kcnn.cli import main; main()", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = kcnn_command("predict", folder, tmp_path / "red.png")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "operations that may do more than compute: WriteFile" in done.stderr
+    assert "--trust" in done.stderr
+    assert not (tmp_path / "written").exists()
+    done = kcnn_command("predict", folder, tmp_path / "red.png", "--trust")
+    assert "red.png: a" in done.stdout.replace("\n", "")
+    (folder / "config.json").write_text("{}")
+    done = kcnn_command("predict", folder, tmp_path / "red.png", "--trust")
+    assert "has no model.keras: it holds no finished training run" in done.stderr
+
+
+def test_load_exported_refuses_an_onnx_file_with_tensors_elsewhere_or_foreign_operators(small, tmp_path):
+    path = export_model(small, tmp_path / "net", "onnx")
+    proto = onnx.load(path)
+    (tmp_path / "secret").write_bytes(bytes(10_000))
+    tensor = next(one for one in proto.graph.initializer if one.raw_data and len(one.dims) == 4)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    (tmp_path / "external.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(ValueError, match=r"external\.onnx keeps the tensor .* in another file"):
+        load_exported(tmp_path / "external.onnx")
+    proto = onnx.load(path)
+    proto.graph.node[0].domain = "com.evil"
+    (tmp_path / "foreign.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(ValueError, match=r"foreign\.onnx has the operator '\w+' of 'com\.evil', which is not ONNX's"):
+        load_exported(tmp_path / "foreign.onnx")
+
+
+def test_load_exported_refuses_a_keras_file_with_code(small, tmp_path):
+    path = export_model(small, tmp_path / "net", "keras")
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    config["config"]["layers"].append({"module": "keras.layers", "class_name": "Lambda", "config": {"name": "code"}})
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**parts, "config.json": json.dumps(config)}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match=r"'code' \(Lambda\) runs code"):
+        load_exported(path)
+
+
+@pytest.mark.parametrize(
+    "metadata", [[], {}, {**METADATA, "classes": 3}, {**METADATA, "input_shape": [16, None, 3]}, "[" * 10_000]
+)
+def test_load_exported_refuses_damaged_metadata(metadata, small, tmp_path):
+    path = export_model(small, tmp_path / "net", "keras")
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**parts, "kcnn.json": text}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match=r"net\.keras was not exported by kcnn, or is damaged"):
+        load_exported(path)
