@@ -7,6 +7,7 @@ from typing import Any
 from kcnn.architectures.architecture import Architecture, keyword_defaults
 from kcnn.graph.graph import Graph, find_features
 from kcnn.graph.names import unknown, unknown_layer
+from kcnn.graph.ops import Concat
 from kcnn.graph.summaries import stage_outputs
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
 
@@ -48,7 +49,7 @@ class Tracer:
         if architecture.backbone is not None:
             context = TraceContext([*architecture.overrides.items(), *spec.overrides.items()], spec.prefix)
             image = SymbolicTensor((rows, columns, self.shape[2]), f"{spec.prefix}image", context=context)
-            features = self._call(architecture.backbone, apply(architecture.rescale, image, name="rescale"))
+            features = self._call(architecture.backbone, _rescale(architecture.rescale, image))
             outputs = (
                 {"logits": self._call(architecture.head, features, classes)} if spec.top else {"features": features}
             )
@@ -128,6 +129,17 @@ def _check_options(architecture: Architecture, title: str, options: Mapping[str,
         if isinstance(default, tuple) and not isinstance(value, tuple):
             raise ValueError(f"{title}: option {option} must be a list (default {list(default)!r}), got {value!r}")
     return {**architecture.options, **options}
+
+
+def _rescale(op: Any, image: SymbolicTensor) -> SymbolicTensor:
+    """Rescale an image. A gray one becomes color first where each color is scaled by its own values.
+
+    A scaled gray image of one channel could not give what the same gray image of three channels gives: its padding
+    with zeros has another brightness in each color.
+    """
+    if image.shape[2] == 1 and getattr(op, "channels", 1) > 1:
+        image = apply(Concat(), *[image] * op.channels, name="gray_to_color")
+    return apply(op, image, name="rescale")
 
 
 def _find_layer(context: TraceContext, name: str) -> SymbolicTensor:

@@ -83,17 +83,15 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
     """The Keras model in a file, and its metadata; made up where the file has none."""
     from kcnn.export.runtimes import METADATA
     from kcnn.keras_bridge.metadata import has_classes
+    from kcnn.keras_bridge.untrusted_files import check_archive, read_keras_config
 
     exported = is_exported(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            text = (
-                archive.read(METADATA)
-                if exported
-                else json.loads(archive.read("config.json"))["config"].get("metadata")
-            )
+            check_archive(archive, path.stat().st_size)
+            text = archive.read(METADATA) if exported else read_keras_config(archive)["config"].get("metadata")
             metadata = json.loads(text or "{}")
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is not a Keras model, or is damaged: {error}") from None
     if not has_classes(metadata):
         raise UsageError(f"{path} ends in features, not in classes")

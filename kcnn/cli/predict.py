@@ -153,7 +153,11 @@ def is_exported(path: Path) -> bool:
     """Return whether a .keras file was exported for inference, and ends in probabilities."""
     from kcnn.export.runtimes import METADATA
 
-    return zipfile.is_zipfile(path) and METADATA in zipfile.ZipFile(path).namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return METADATA in archive.namelist()
+    except (OSError, zipfile.BadZipFile):  # told where the file is read
+        return False
 
 
 def _open_pretrained(name: str, weights: str, options: Mapping[str, Any]) -> OpenedModel:

@@ -10,7 +10,7 @@ from typing import Any
 
 COMPUTING = frozenset(Path(__file__).with_name("operations.txt").read_text().split())  # numbers, calls and variables
 SAVING = (  # operations of the functions that write and restore variables, which are not called
-    *("AssignVariableOp", "MergeV2Checkpoints", "RestoreV2", "SaveV2"),
+    *("AssignVariableOp", "DisableCopyOnRead", "MergeV2Checkpoints", "RestoreV2", "SaveV2"),
     *("ShardedFilename", "StaticRegexFullMatch", "StringJoin"),
 )
 ONNX_DOMAINS = ("", "ai.onnx")  # ONNX's own operators; others are code of the machine

@@ -115,11 +115,33 @@ class Activation:
 class Rescale:
     """Compute scale * x + offset; a tuple has one value for each channel.
 
-    For another number of channels, each channel takes the mean of the tuple.
+    Of fewer channels, the first takes the first value, the last one the last, and others those between; a single one
+    the mean. More channels take the values in turn.
     """
 
     scale: float | tuple[float, ...] = 1 / 127.5
     offset: float | tuple[float, ...] = -1.0
+
+    @property
+    def channels(self) -> int:
+        """The number of channels that are scaled each by its own values; 1 where all are scaled alike."""
+        return max(
+            len(value) if isinstance(value, tuple) and len(set(value)) > 1 else 1 for value in (self.scale, self.offset)
+        )
+
+    def per_channel(self, channels: int) -> "Rescale":
+        """Return the op with one value for each of a number of channels, where it has more than one value."""
+
+        def spread(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+            if not isinstance(value, tuple) or len(value) == channels:
+                return value
+            if channels == 1:
+                return sum(value) / len(value)
+            if channels > len(value):
+                return tuple(value[number % len(value)] for number in range(channels))
+            return tuple(value[round(number * (len(value) - 1) / (channels - 1))] for number in range(channels))
+
+        return Rescale(spread(self.scale), spread(self.offset))
 
 
 @dataclass(frozen=True, slots=True)

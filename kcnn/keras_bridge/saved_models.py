@@ -57,17 +57,22 @@ def load_keras_file(
         The Keras model.
 
     Raises:
-        ValueError: The file is damaged, or would run code or read other files.
+        ValueError: The file is damaged, has numbers that are not finite, or would run code or read other files.
     """
     import keras
+    import numpy as np
 
     try:
         check_keras_file(Path(path), packages)
-        return keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
+        model = keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
     except UntrustedFileError as error:
         raise ValueError(f"cannot load {path}: {error}") from None
     except Exception as error:  # Keras and each layer have their own for a config that is garbled
         raise ValueError(f"cannot load {path}: it is damaged: {' '.join(str(error).split())[:300]}") from error
+    broken = [weight.path for weight in model.weights if not np.isfinite(keras.ops.convert_to_numpy(weight)).all()]
+    if broken:
+        raise ValueError(f"{path} has numbers that are not finite (NaN or infinity) in {', '.join(broken[:3])}")
+    return model
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:

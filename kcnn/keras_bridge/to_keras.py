@@ -48,17 +48,11 @@ def make_layer(op: Any, name: str, dtype: Any = None) -> Callable[..., Any]:
 
 def _rescale(op: ops.Rescale, common: dict[str, Any]) -> Callable[..., Any]:
     def rescale(x: Any) -> Any:
-        channels = x.shape[-1]
-        scale, offset = (_per_channel(value, channels) for value in (op.scale, op.offset))
+        own = op.per_channel(x.shape[-1])
+        scale, offset = (list(v) if isinstance(v, tuple) else v for v in (own.scale, own.offset))
         return keras.layers.Rescaling(scale, offset, **common)(x)
 
     return rescale
-
-
-def _per_channel(value: float | tuple[float, ...], channels: int) -> float | list[float]:
-    if not isinstance(value, tuple):
-        return value
-    return list(value) if len(value) == channels else sum(value) / len(value)
 
 
 _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {

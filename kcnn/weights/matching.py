@@ -1,13 +1,15 @@
 """Which tensor of a file belongs to which variable of a model, with axes in the order that Keras has them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from kcnn.architectures.architecture import WeightMapping
+from kcnn.architectures.spec import from_json_value
+from kcnn.graph.ops import Rescale
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import operation, producers
 from kcnn.weights.formats import CONVOLUTION, NORMALIZATION, TORCH, Arrays, StoredWeights
@@ -109,13 +111,33 @@ def match_weights(
     Raises:
         ValueError: The file has no layer of the network, or the model is not flat.
     """
-    prefix = getattr(model, "metadata", {}).get("spec", {}).get("prefix", "")
+    metadata = getattr(model, "metadata", {})
+    prefix = metadata.get("spec", {}).get("prefix", "")
     layers = {layer.name.removeprefix(prefix): layer for layer in _iterate_layers(model)}
     naming = recognize_naming(stored, mappings, network.names or tuple(layers), prefix)
-    matcher = _Matcher(stored, naming, network, _find_first_kernel(layers))
+    other_head = _find_other_head(stored, naming, network)
+    if len(other_head) == len(network.head) == 1:
+        naming = replace(naming, names={**naming.names, network.head[0]: other_head[0]})
+    matcher = _Matcher(stored, naming, network, _find_first_kernel(layers), _read_rescale(metadata))
     pairs = [pair for name, layer in layers.items() for pair in matcher.match_layer(name, layer)]
     assignments = [(variable, array) for _, variable, array in pairs if array is not None]
-    return _report(naming, network, tuple(match for match, _, _ in pairs), layers), assignments
+    return _report(naming, network, tuple(match for match, _, _ in pairs), layers, other_head), assignments
+
+
+def _read_rescale(metadata: Mapping[str, Any]) -> Rescale:
+    """How a model scales pixels; alike in all channels where that is not known, as of a plugin's own op."""
+    value = metadata.get("rescale")
+    return from_json_value(value) if isinstance(value, Mapping) and value.get("op") == "Rescale" else Rescale()
+
+
+def _find_other_head(stored: StoredWeights, naming: "LayerNaming", network: NetworkLayers) -> tuple[str, ...]:
+    """The head of a Keras file in place of the network's: dense layers beside a backbone, as fine-tuning adds them."""
+    names = {naming.names.get(layer, layer) for layer in network.names or naming.names}
+    has_own = any(naming.names.get(layer, layer) in naming.layers for layer in network.head)
+    rest = [layer for layer in naming.layers if layer not in names]
+    axes = [array.ndim for layer in rest for array in naming.layers[layer].values()]
+    is_dense = stored.kind == "keras" and max(axes, default=0) == 2
+    return tuple(rest) if is_dense and not has_own else ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +146,7 @@ class _Matcher:
     naming: "LayerNaming"
     network: NetworkLayers
     first_kernel: Any  # the variable that sees the channels of the image
+    rescale: Rescale  # how these are scaled
 
     def match_layer(self, name: str, layer: Any) -> Iterator[tuple[TensorMatch, Any, np.ndarray | None]]:
         """For each variable of a layer: the record, the variable, and the array to set or None."""
@@ -155,7 +178,7 @@ class _Matcher:
             return None, "adapted", "a new head, as requested"
         how = ""
         if array.shape != shape and variable is self.first_kernel:
-            array, how = adapt_channels(array, shape)
+            array, how = adapt_channels(array, shape, self.rescale)
         if array.shape == shape:
             return array, "adapted" if how else "matched", how
         if is_classifier and array.shape[:-1] == shape[:-1]:
@@ -176,11 +199,17 @@ def _find_first_kernel(layers: Mapping[str, Any]) -> Any:
 
 
 def _report(
-    naming: "LayerNaming", network: NetworkLayers, tensors: tuple[TensorMatch, ...], layers: Mapping[str, Any]
+    naming: "LayerNaming",
+    network: NetworkLayers,
+    tensors: tuple[TensorMatch, ...],
+    layers: Mapping[str, Any],
+    other_head: Sequence[str],
 ) -> LoadReport:
     """The report, with the tensors of the file that no variable takes."""
     names = naming.names
     absent = {names.get(layer, layer) for layer in network.names} - {names.get(layer, layer) for layer in layers}
+    if network.is_head_new or not layers.keys() & set(network.head):
+        absent |= set(other_head)
     taken = {match.source for match in tensors}
     rest = [
         (layer, f"{layer}/{key}")
@@ -322,15 +351,18 @@ def _find_flattened_map(layer: Any) -> tuple[int, ...] | None:
         tensor = inputs[0]
 
 
-def adapt_channels(array: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, str]:
+def adapt_channels(array: np.ndarray, shape: tuple[int, ...], rescale: Rescale) -> tuple[np.ndarray, str]:
     """Adapt the first kernel to another number of input channels, so that a gray image gives what it gave before.
 
     Each of more channels takes one of the file's in turn, divided by how often that is taken. Each of fewer takes
-    the sum of every n-th.
+    the sum of every n-th. Where channels are scaled each by its own values, the least change is added that keeps both
+    the sum of the scaled slices and that of the offsets: then borders, which are padded with zeros after the scaling,
+    are kept as well.
 
     Args:
         array: (rows, columns, channels in the file, filters).
         shape: (rows, columns, channels, filters) of the model's kernel.
+        rescale: How the network scales the channels of an image.
 
     Returns:
         The new kernel and how it was adapted; the old one and "" where more than the channels differ.
@@ -338,9 +370,19 @@ def adapt_channels(array: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarra
     before, after = array.shape[2], shape[2]
     if array.shape[:2] + array.shape[3:] != shape[:2] + shape[3:]:
         return array, ""
-    if after < before:
-        summed = np.stack([array[:, :, i::after].sum(axis=2) for i in range(after)], axis=2)
-        return summed, f"{before} channels summed to {after}"
-    turn = np.arange(after) % before
-    shares = np.bincount(turn)[turn].astype(array.dtype)
-    return array[:, :, turn] / shares[:, None], f"{before} channels spread over {after}"
+    shares = np.zeros((after, before))
+    for channel in range(max(after, before)):
+        shares[channel % after, channel % before] = 1
+    how = f"{before} channels {'summed to' if after < before else 'spread over'} {after}"
+    shares /= shares.sum(axis=0)
+    theirs, ours = (_scales_and_offsets(rescale, channels) for channels in (before, after))
+    if not np.allclose(ours @ shares, theirs):
+        shares += np.linalg.pinv(ours) @ (theirs - ours @ shares)
+        how += ", by their scaling"
+    return np.einsum("mc,rkcf->rkmf", shares, array.astype("float64")).astype(array.dtype), how
+
+
+def _scales_and_offsets(rescale: Rescale, channels: int) -> np.ndarray:
+    """(2, channels): how each channel of an image is scaled."""
+    own = rescale.per_channel(channels)
+    return np.stack([np.broadcast_to(np.asarray(value, "float64"), channels) for value in (own.scale, own.offset)])

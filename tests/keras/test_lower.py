@@ -134,11 +134,12 @@ def test_blocks_work_on_a_keras_input():
     assert "b_skip" not in {layer.name for layer in model.layers}
 
 
-def test_rescale_per_channel_becomes_its_mean_for_other_channels():
-    gray = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 1), classes=2)
-    assert gray.get_layer("rescale").scale == pytest.approx(
-        np.mean(kcnn.get_architecture("resnet18.torchvision").rescale.scale)
-    )
+def test_rescale_per_channel_sees_gray_as_color_and_takes_its_values_in_turn():
+    scale = kcnn.get_architecture("resnet18.torchvision").rescale.scale
+    for channels, expected in ((1, scale), (2, scale[::2]), (3, scale), (4, (*scale, scale[0]))):
+        model = kcnn.build("resnet18.torchvision", input_shape=(32, 32, channels), classes=2, outputs=["rescale"])
+        assert model.get_layer("rescale").scale == list(expected)
+        assert model.output_shape[-1] == len(expected)
     rgb = kcnn.build("resnet18.torchvision", input_shape=(32, 32, 3), classes=2, outputs=["rescale"])
     pixel = np.full((1, 32, 32, 3), 255, "float32")
     expected = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])

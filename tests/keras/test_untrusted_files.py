@@ -162,7 +162,7 @@ def test_load_refuses_an_archive_with_two_configs_and_one_with_a_flipped_bit(arc
     for load in (kcnn.load_model, read_weights):
         with pytest.raises(ValueError, match=r"two members 'config\.json'"):
             load(archive)
-        with pytest.raises(ValueError, match=r"its checksum does not match|a member is damaged"):
+        with pytest.raises(ValueError, match=r"its checksum does not match|Bad CRC-32"):
             load(archive.with_name("flipped.keras"))
 
 
@@ -273,5 +273,8 @@ def test_load_weights_refuses_numbers_that_are_not_finite_by_tensor(ending, valu
         (model.save_weights if ending == "weights.h5" else model.save)(path)
     with pytest.raises(ValueError, match=r"w\.\S+ has numbers that are not finite .* in conv2/bias;"):
         kcnn.build("convnet", weights=path)
+    if ending == "keras":
+        with pytest.raises(ValueError, match=r"not finite .* in conv2/bias"):
+            kcnn.load_model(path)
     with pytest.raises(ValueError, match="not finite"):  # also where the network has no such layer
         kcnn.build("convnet", outputs=["conv1"], weights=path)

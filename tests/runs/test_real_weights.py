@@ -3,6 +3,7 @@
 import shutil
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 import kcnn
 from kcnn.data.decoding import decode
+from kcnn.graph.ops import CENTERED, STANDARDIZED, Rescale
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FILE = SHARED / "weights" / "mobilenet_2_5_224_tf_no_top.h5"
@@ -35,6 +37,23 @@ def test_build_with_pretrained_weights_separates_ants_from_bees(tmp_path):
     photos, labels = features(model, train.parent / "val")
     assert (len(y), len(labels)) == (244, 153)
     assert LogisticRegression(max_iter=2000).fit(x, y).score(photos, labels) >= 0.86
+
+
+@pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not beside this checkout")
+@pytest.mark.parametrize("rescale", [Rescale(), STANDARDIZED, CENTERED])
+def test_load_weights_gives_gray_photos_the_features_of_the_color_network(rescale, tmp_path):
+    zipfile.ZipFile(PHOTOS).extractall(tmp_path)
+    files = sorted(tmp_path.rglob("train/ants/*.jpg"))[:8]
+    gray = np.stack([decode(file, (224, 224, 1)) for file in files]).astype("float32")
+    net = replace(kcnn.get_architecture("mobilenet_v1"), rescale=rescale)
+    options = {"width": 0.25, "outputs": ["stem", "unit13_pointwise_relu"], "weights": FILE}
+    expected = kcnn.build(net, **options).predict(np.repeat(gray, 3, -1), verbose=0)
+    for channels in (1, 2, 4):
+        model = kcnn.build(net, input_shape=(224, 224, channels), **options)
+        stem, features = model.predict(np.repeat(gray, channels, -1), verbose=0)
+        assert np.abs(stem - expected[0]).max() <= 1e-5 * np.abs(expected[0]).max(), channels
+        difference = features.mean((1, 2)) - expected[1].mean((1, 2))  # 27 layers of float32 later
+        assert np.abs(difference).max() <= 1e-5 * np.abs(expected[1].mean((1, 2))).max(), channels
 
 
 @pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not beside this checkout")
