@@ -27,7 +27,6 @@ def check_saved_model(folder: Path) -> None:
         ValueError: An operation may touch files, processes, the network or Python, or is unknown; or the folder has no
             graph of TensorFlow 2, or is damaged.
     """
-    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     others = [name for name in ("saved_model.cpb", "saved_model.pbtxt") if (folder / name).exists()]
@@ -38,7 +37,7 @@ def check_saved_model(folder: Path) -> None:
     saved = SavedModel()
     try:
         saved.ParseFromString((folder / GRAPH).read_bytes())
-    except DecodeError as error:
+    except Exception as error:  # that of protobuf, which TensorFlow brings
         raise ValueError(f"{folder / GRAPH} is damaged: {error}") from None
     if len(saved.meta_graphs) != 1 or not saved.meta_graphs[0].HasField("object_graph_def"):
         raise ValueError(f"{folder} is not a SavedModel of TensorFlow 2, which has one graph with its objects")
@@ -77,38 +76,40 @@ def _find_function_names(node: Any) -> Iterator[str]:
         yield from (function.name for function in value.list.func)
 
 
-def check_onnx(path: Path) -> None:
-    """Refuse an ONNX file that keeps tensors in other files, or has operators that are not ONNX's own.
+def read_onnx_properties(path: Path) -> dict[str, str]:
+    """Read the properties of an ONNX file that keeps all tensors in itself and has no operators but ONNX's own.
 
     Args:
         path: The file.
 
+    Returns:
+        Its metadata by name.
+
     Raises:
-        ValueError: It does, or is damaged.
+        ValueError: It keeps tensors in other files, has other operators, or is damaged.
         ImportError: onnx is not installed.
     """
     try:
         import onnx
     except ImportError:
         raise ImportError('running an .onnx file requires onnx: pip install "kcnn[onnx]"') from None
-    from google.protobuf.message import DecodeError
-
     try:
         model = onnx.load_model(path, load_external_data=False)
-    except (DecodeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} was not exported by kcnn, or is damaged: {error}") from None
+    except Exception as error:  # that of protobuf, which onnx brings
+        raise ValueError(str(error)) from None
     own = {(function.domain, function.name) for function in model.functions}
     for message in _iterate_messages(model):
         if isinstance(message, onnx.TensorProto) and (
             message.external_data or message.data_location == onnx.TensorProto.EXTERNAL
         ):
-            raise ValueError(f"{path} keeps the tensor {message.name!r} in another file; expected all in one")
+            raise ValueError(f"it keeps the tensor {message.name!r} in another file; expected all in one")
         if (
             isinstance(message, onnx.NodeProto)
             and message.domain not in ONNX_DOMAINS
             and (message.domain, message.op_type) not in own
         ):
-            raise ValueError(f"{path} has the operator {message.op_type!r} of {message.domain!r}, which is not ONNX's")
+            raise ValueError(f"it has the operator {message.op_type!r} of {message.domain!r}, which is not ONNX's")
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def _iterate_messages(message: Any) -> Iterator[Any]:

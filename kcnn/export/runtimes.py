@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.export.graph_safety import check_onnx, check_saved_model
+from kcnn.export.graph_safety import check_saved_model, read_onnx_properties
 from kcnn.keras_bridge.untrusted_files import check_archive
 
 FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a folder
@@ -88,8 +88,7 @@ def _read_text(path: Path) -> str | bytes:
     if path.is_dir():
         return (path / "assets.extra" / METADATA).read_text(encoding="utf-8")
     if path.suffix == ".onnx":
-        check_onnx(path)
-        return _open_session(path, 1).get_modelmeta().custom_metadata_map["kcnn"]
+        return read_onnx_properties(path)["kcnn"]
     with zipfile.ZipFile(path) as archive:
         check_archive(archive, path.stat().st_size)
         return archive.read(METADATA)

@@ -192,12 +192,15 @@ def test_load_exported_refuses_an_onnx_file_with_tensors_elsewhere_or_foreign_op
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../secret")
     (tmp_path / "external.onnx").write_bytes(proto.SerializeToString())
-    with pytest.raises(ValueError, match=r"external\.onnx keeps the tensor .* in another file"):
+    with pytest.raises(ValueError, match=r"external\.onnx was not exported .*: it keeps the tensor .* in another file"):
         load_exported(tmp_path / "external.onnx")
     proto = onnx.load(path)
     proto.graph.node[0].domain = "com.evil"
     (tmp_path / "foreign.onnx").write_bytes(proto.SerializeToString())
-    with pytest.raises(ValueError, match=r"foreign\.onnx has the operator '\w+' of 'com\.evil', which is not ONNX's"):
+    with pytest.raises(
+        ValueError,
+        match=r"foreign\.onnx was not exported .*: it has the operator '\w+' of 'com\.evil', which is not ONNX's",
+    ):
         load_exported(tmp_path / "foreign.onnx")
 
 
