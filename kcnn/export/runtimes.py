@@ -104,7 +104,10 @@ def _open_litert(path: Path, threads: int | None) -> Callable[[np.ndarray], np.n
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"LiteRT cannot run {path}: {str(error).splitlines()[0]}") from None
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    sources, targets = interpreter.get_input_details(), interpreter.get_output_details()
+    if (len(sources), len(targets)) != (1, 1):
+        raise ValueError(f"{path} has {len(sources)} inputs and {len(targets)} outputs; expected one of each")
+    (source,), (target,) = sources, targets
 
     def run_one(image: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(source["index"], image[None].astype(source["dtype"]))

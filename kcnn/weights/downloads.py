@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -237,7 +237,7 @@ def _request(url: str, headers: dict[str, str]) -> Iterator[Any]:
     raise DownloadError(f"cannot download {url}: the server redirects more than {REDIRECTS} times")
 
 
-def _limit_time(events: Iterator[Any], url: str, end: float) -> Iterator[Any]:
+def _limit_time(events: Iterator[Any], url: str, end: float) -> Generator[Any, None, None]:
     """Yield the events of a request as they come; SlowDownloadError where their bytes are too few, or time is up.
 
     They come from a thread, since a server that sends a byte now and then keeps a read from returning. A thread that

@@ -266,12 +266,14 @@ def _find_layers(graph: Graph | None, with_head: bool) -> "NetworkLayers":
     complete = _trace_complete(graph)
     names = _weighted_layers(complete)
     backbone = {x.name for x in topological_order(complete.features)}
+    main = {x.name for x in topological_order(next(iter(complete.outputs.values())))}
     has_other_classes = bool(
         graph.architecture and graph.spec and graph.spec.classes not in (None, graph.architecture.classes)
     )
     return NetworkLayers(
         names=names,
         head=tuple(layer for layer in names if layer not in backbone),
+        main_head=tuple(layer for layer in names if layer in main - backbone),
         is_head_new=not with_head or has_other_classes,
         keeps_classifier=not with_head,
     )

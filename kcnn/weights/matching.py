@@ -78,13 +78,15 @@ class NetworkLayers:
 
     Attributes:
         names: All of them, in order; none for a model that kcnn did not build.
-        head: Those after the features.
+        head: Those after the features, with those of auxiliary classifiers.
+        main_head: Those of the head that lead to the logits.
         is_head_new: Whether the model has a new head, which a file need not have.
         keeps_classifier: Whether the model's classifier keeps its values although the file has one.
     """
 
     names: tuple[str, ...] = ()
     head: tuple[str, ...] = ("logits",)
+    main_head: tuple[str, ...] = ("logits",)
     is_head_new: bool = False
     keeps_classifier: bool = False
 
@@ -116,8 +118,8 @@ def match_weights(
     layers = {layer.name.removeprefix(prefix): layer for layer in _iterate_layers(model)}
     naming = recognize_naming(stored, mappings, network.names or tuple(layers), prefix)
     other_head = _find_other_head(stored, naming, network)
-    if len(other_head) == len(network.head) == 1:
-        naming = replace(naming, names={**naming.names, network.head[0]: other_head[0]})
+    if len(other_head) == len(network.main_head) == 1:
+        naming = replace(naming, names={**naming.names, network.main_head[0]: other_head[0]})
     matcher = _Matcher(stored, naming, network, _find_first_kernel(layers), _read_rescale(metadata))
     pairs = [pair for name, layer in layers.items() for pair in matcher.match_layer(name, layer)]
     assignments = [(variable, array) for _, variable, array in pairs if array is not None]
