@@ -2,7 +2,9 @@
 
 import io
 import json
+import random
 import struct
+import time
 import zipfile
 
 import h5py
@@ -14,6 +16,7 @@ from safetensors.numpy import save_file
 import kcnn
 from kcnn.keras_bridge.saved_models import load_keras_file
 from kcnn.weights.formats import read_weights
+from tests.damage import damage
 
 LAYER = "layers/conv2d/vars"  # of conv1, in Keras' own format
 
@@ -278,3 +281,25 @@ def test_load_weights_refuses_numbers_that_are_not_finite_by_tensor(ending, valu
             kcnn.load_model(path)
     with pytest.raises(ValueError, match="not finite"):  # also where the network has no such layer
         kcnn.build("convnet", outputs=["conv1"], weights=path)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5", "h5"])
+@pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
+def test_read_weights_of_a_hundred_damaged_files_ends_in_one_line_each(convnet, ending, tmp_path):
+    path, rng, messages, slowest = tmp_path / f"w.{ending}", random.Random(0), [], 0.0
+    if ending == "safetensors":
+        kcnn.weights.save_weights(convnet, path)
+    else:
+        (convnet.save_weights if ending == "weights.h5" else convnet.save)(path)
+    content = path.read_bytes()
+    for _ in range(100):
+        path.write_bytes(damage(content, rng))
+        start = time.monotonic()
+        try:
+            read_weights(path)
+        except ValueError as error:
+            messages.append(str(error))
+        slowest = max(slowest, time.monotonic() - start)
+    assert slowest < 10
+    assert len(messages) >= 40  # the others have other numbers, for which HDF5 and safetensors have no checksum
+    assert all(message.startswith(f"{path} ") and "\n" not in message for message in messages)

@@ -1,9 +1,11 @@
 """Exported models from strangers compute, and do nothing else: no code runs, and no other file is read or written."""
 
 import json
+import random
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -15,6 +17,7 @@ import kcnn
 from kcnn.export import graph_safety
 from kcnn.export.formats import export_model
 from kcnn.export.runtimes import load_exported
+from tests.damage import damage
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
@@ -230,3 +233,23 @@ def test_load_exported_refuses_damaged_metadata(metadata, small, tmp_path):
             archive.writestr(name, content)
     with pytest.raises(ValueError, match=r"net\.keras was not exported by kcnn, or is damaged"):
         load_exported(path)
+
+
+@pytest.mark.parametrize(
+    ("format", "count"), [("litert", 100), ("litert-int8", 100), ("onnx", 100), ("saved_model", 10)]
+)
+def test_load_exported_of_damaged_files_ends_in_one_line_each(format, count, small, tmp_path):
+    rng, path = random.Random(0), export_model(small, tmp_path / "net", format, calibration_images=IMAGES)
+    file = path / "saved_model.pb" if path.is_dir() else path
+    content, messages, slowest = file.read_bytes(), [], 0.0
+    for _ in range(count):
+        file.write_bytes(damage(content, rng))
+        start = time.monotonic()
+        try:
+            load_exported(path)
+        except ValueError as error:
+            messages.append(str(error))
+        slowest = max(slowest, time.monotonic() - start)
+    assert slowest < 10
+    assert messages
+    assert all(str(path) in message and "\n" not in message for message in messages)
