@@ -130,26 +130,30 @@ def read_keras_config(archive: zipfile.ZipFile) -> dict[str, Any]:
     return config
 
 
-def check_keras_config(config: Mapping[str, Any], packages: tuple[str, ...] = ("kcnn",)) -> None:
-    """Refuse a Keras config that names code, files, or modules of other packages.
+def check_keras_config(config: Mapping[str, Any], size: int, packages: tuple[str, ...] = ("kcnn",)) -> None:
+    """Refuse a Keras config that names code, files or modules of other packages, or layers larger than the weights.
 
     Args:
         config: The config of a model.
+        size: Bytes of its weights.
         packages: Packages beside Keras whose classes it may name.
 
     Raises:
         UntrustedFileError: It does; the message has the layer.
     """
     for entry in _iterate_objects(config):
-        name, module = str(entry.get("class_name")), entry.get("module")
-        label = entry.get("name") or (entry.get("config") or {}) if isinstance(entry.get("config"), Mapping) else name
-        label = label.get("name", name) if isinstance(label, Mapping) else label
+        name, module, own = str(entry["class_name"]), entry.get("module"), entry.get("config")
+        own = own if isinstance(own, Mapping) else {}
+        label = f"{own.get('name', entry.get('name', name))!r} ({name})"
         if name == "__lambda__" or name.rpartition(">")[2] in CODE_LAYERS:
-            raise UntrustedFileError(f"{label!r} ({name}) runs code, or reads a file, that the config names")
+            raise UntrustedFileError(f"{label} runs code, or reads a file, that the config names")
         if isinstance(module, str) and module.partition(".")[0] not in (*KERAS_PACKAGES, *packages):
-            raise UntrustedFileError(
-                f"{label!r} ({name}) is of the module {module!r}, which is not imported for a file"
-            )
+            raise UntrustedFileError(f"{label} is of the module {module!r}, which is not imported for a file")
+        for key in ("filters", "units"):
+            if isinstance(own.get(key), int | float) and own[key] > size:
+                raise UntrustedFileError(
+                    f"{label} has {key} {own[key]:,}, more than the bytes of the weights ({size:,})"
+                )
 
 
 def _iterate_objects(config: Any) -> Iterator[Mapping[str, Any]]:
@@ -189,8 +193,8 @@ def check_keras_file(path: Path, packages: tuple[str, ...] = ("kcnn",)) -> dict[
             if damaged:
                 raise UntrustedFileError(f"its member {damaged!r} is damaged: its checksum does not match")
             config = read_keras_config(archive)
-            check_keras_config(config, packages)
             member = archive.getinfo(WEIGHTS)
+            check_keras_config(config, member.file_size, packages)
             with archive.open(member) as file, h5py.File(file, "r") as opened:
                 check_hdf5(opened, member.file_size)
     except UntrustedFileError:

@@ -183,6 +183,10 @@ def change_config(archive, change):
         ({"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "/evil"}}, "TFSMLayer"),
         ({"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}}, "reads"),
         ({"module": "os", "class_name": "system", "config": "touch /tmp/x"}, "of the module 'os', which is not"),
+        (
+            {"module": "keras.layers", "class_name": "Dense", "config": {"units": 10**9}},
+            r"has units 1,000,000,000, more",
+        ),
         ({"module": "shutil", "class_name": "rmtree", "config": {"name": "y"}}, "'y'"),
     ],
 )
