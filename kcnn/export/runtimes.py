@@ -150,7 +150,8 @@ def _open_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     try:
         module = tf.saved_model.load(str(path))
-        serve = module.serve
     except Exception as error:  # TensorFlow's errors have no common base but this
         raise ValueError(f"TensorFlow cannot run {path}: {' '.join(str(error).split())[:300]}") from None
-    return lambda pixels: serve(tf.constant(pixels, tf.float32)).numpy()
+    if not hasattr(module, "serve"):
+        raise ValueError(f"{path} was not exported by kcnn: it has no function `serve`")
+    return lambda pixels: module.serve(tf.constant(pixels, tf.float32)).numpy()

@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-import subprocess
 import sys
 import time
 import zipfile
@@ -164,26 +163,31 @@ def test_operations_are_stateless_and_of_numbers_but_for_variables_and_calls():
     }
 
 
-def test_predict_takes_no_unfinished_run_for_a_saved_model_and_asks_for_trust(tmp_path):
+def test_cli_predict_takes_no_unfinished_run_for_a_saved_model_and_asks_for_trust(tmp_path, monkeypatch, capsys):
     from PIL import Image
+
+    from kcnn.cli import main
 
     Image.new("RGB", (16, 16), "red").save(tmp_path / "red.png")
     folder = save(lambda x: write_file(x, tmp_path / "written"), tmp_path / "run")
 
-    def kcnn_command(*arguments):
-        command = [sys.executable, "-c", "from kcnn.cli import main; main()", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def predict_red(*options):
+        monkeypatch.setattr(sys, "argv", ["kcnn", "predict", str(folder), str(tmp_path / "red.png"), *options])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        printed = capsys.readouterr()
+        return stopped.value.code, printed.out + printed.err
 
-    done = kcnn_command("predict", folder, tmp_path / "red.png")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "operations that may do more than compute: WriteFile" in done.stderr
-    assert "--trust" in done.stderr
+    code, printed = predict_red()
+    assert (code, printed.count("\n")) == (2, 1)
+    assert "operations that may do more than compute: WriteFile; with trust=True (--trust)" in printed
     assert not (tmp_path / "written").exists()
-    done = kcnn_command("predict", folder, tmp_path / "red.png", "--trust")
-    assert "red.png: a" in done.stdout.replace("\n", "")
+    code, printed = predict_red("--trust")
+    assert not code
+    assert "red.png: a" in printed.replace("\n", "")
     (folder / "config.json").write_text("{}")
-    done = kcnn_command("predict", folder, tmp_path / "red.png", "--trust")
-    assert "has no model.keras: it holds no finished training run" in done.stderr
+    code, printed = predict_red("--trust")
+    assert (code, "run has no model.keras: it holds no finished training run" in printed) == (2, True)
 
 
 def test_load_exported_refuses_an_onnx_file_with_tensors_elsewhere_or_foreign_operators(small, tmp_path):
