@@ -46,7 +46,7 @@ def test_load_weights_gives_gray_photos_the_features_of_the_color_network(rescal
     files = sorted(tmp_path.rglob("train/ants/*.jpg"))[:8]
     gray = np.stack([decode(file, (224, 224, 1)) for file in files]).astype("float32")
     net = replace(kcnn.get_architecture("mobilenet_v1"), rescale=rescale)
-    options = {"width": 0.25, "outputs": ["stem", "unit13_pointwise_relu"], "weights": FILE}
+    options = {"width": 0.25, "outputs": ["stem", "unit13_pointwise_relu6"], "weights": FILE}
     expected = kcnn.build(net, **options).predict(np.repeat(gray, 3, -1), verbose=0)
     for channels in (1, 2, 4):
         model = kcnn.build(net, input_shape=(224, 224, channels), **options)
