@@ -37,7 +37,7 @@ REQUEST = {
     "epochs": 3,
     "batch_size": 64,
     "options": {"units": 1},
-    "recipe_overrides": {"ema_momentum": 0.9, "clip_global_norm": 0.5},
+    "recipe_overrides": {"ema_momentum": 0.9},
 }
 
 
