@@ -218,7 +218,8 @@ def render_catalogue() -> str:
         "image).",
         "A name without a suffix is the network of the paper. To see how a variant differs, run",
         "`kcnn diff resnet50 resnet50.keras`. Accuracies are top-1 on the ImageNet validation set, as cited by the",
-        "publisher of the pretrained weights; kcnn has not measured them. `make catalogue` writes this page.",
+        "publisher of the pretrained weights, or by the source in parentheses; kcnn has not measured them.",
+        "`make catalogue` writes this page.",
     ]
     module = ""
     for name in _names_by_family():

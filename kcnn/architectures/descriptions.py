@@ -35,13 +35,18 @@ def describe_graph(graph: Graph) -> dict[str, str]:
 
 
 def describe_weights(architecture: Architecture) -> str:
-    """Return the pretrained weights by name, publisher and cited accuracy; of several files of a name, the best."""
+    """Return the pretrained weights by name, publisher and cited accuracy; of several files of a name, the best.
+
+    An accuracy that another than the publisher states is followed by its source.
+    """
     texts: dict[str, str] = {}
     for name in dict.fromkeys(weights.name for weights in architecture.weights):
         files = [weights for weights in architecture.weights if weights.name == name]
         files = [weights for weights in files if weights.top] or files
         best = max(files, key=lambda weights: weights.accuracy or 0)
         accuracy = f"{best.accuracy:g} %" if best.accuracy else "no accuracy cited"
+        if best.accuracy and not best.citation.startswith(best.source.partition(".")[0]):
+            accuracy += f" ({best.citation})"
         kinds = len({(tuple(weights.options.items()), weights.crop) for weights in files})
         up_to = f"up to {accuracy}, {kinds} widths and sizes" if kinds > 1 else accuracy
         texts[name] = f"{name}: {best.source}, {up_to}"

@@ -54,6 +54,7 @@ V1_MAPPINGS = {"keras": make_mapping(v1_to_keras)}
 V2_KERAS_MAPPING = {"keras": make_mapping(v2_to_keras)}
 V2_TORCHVISION_MAPPING = {"torchvision": make_mapping(v2_to_torchvision)}
 SIZES = (224, 192, 160, 128, 96)
+# Keras converted these files from TF-slim's checkpoints. keras.io has other accuracies, of width 1 at 224 pixels only.
 SLIM = "TF-slim, research/slim/nets/mobilenet_v1.md"
 V1 = {  # width: top-1 accuracy at 224, 192, 160 and 128 pixels
     1.0: (70.9, 70.0, 68.0, 65.2),

@@ -102,17 +102,18 @@ def plain(*repeats: int, params: int) -> Architecture:
     return make_architecture("plain", *repeats, params=params, backbone=basic, shortcut="none")
 
 
-def resnext(name: str, *repeats: int, params: int, groups: int, group_width: int) -> Architecture:
-    """Return a ResNeXt (arXiv:1611.05431)."""
-    table = "arXiv:1611.05431, tables 1 and 7"
+def resnext(
+    name: str, *repeats: int, params: int, groups: int, group_width: int, reference: str, year: int
+) -> Architecture:
+    """Return a ResNeXt (arXiv:1611.05431, table 1)."""
     options = {"groups": groups, "group_width": group_width, "stride_on": "3x3"}
-    return make_architecture(name, *repeats, params=params, reference=table, year=2016, **options)
+    return make_architecture(name, *repeats, params=params, reference=reference, year=year, **options)
 
 
-def wide_resnet(name: str, *repeats: int, params: int) -> Architecture:
-    """Return a wide ResNet (arXiv:1605.07146)."""
+def wide_resnet(name: str, *repeats: int, params: int, reference: str, year: int) -> Architecture:
+    """Return a ResNet whose bottlenecks are twice as wide (arXiv:1605.07146, table 8)."""
     options = {"group_width": 128, "stride_on": "3x3"}
-    return make_architecture(name, *repeats, params=params, reference="arXiv:1605.07146, table 8", year=2016, **options)
+    return make_architecture(name, *repeats, params=params, reference=reference, year=year, **options)
 
 
 resnet18 = make_architecture("resnet18", 2, 2, 2, 2, params=11_689_512, backbone=basic)
@@ -122,7 +123,28 @@ resnet101 = make_architecture("resnet101", 3, 4, 23, 3, params=44_549_160)
 resnet152 = make_architecture("resnet152", 3, 8, 36, 3, params=60_192_808)
 plain18 = plain(2, 2, 2, 2, params=11_515_688)
 plain34 = plain(3, 4, 6, 3, params=21_623_848)
-resnext50_32x4d = resnext("resnext50_32x4d", 3, 4, 6, 3, params=25_028_904, groups=32, group_width=4)
-resnext101_32x8d = resnext("resnext101_32x8d", 3, 4, 23, 3, params=88_791_336, groups=32, group_width=8)
-wide_resnet50_2 = wide_resnet("wide_resnet50_2", 3, 4, 6, 3, params=68_883_240)
-wide_resnet101_2 = wide_resnet("wide_resnet101_2", 3, 4, 23, 3, params=126_886_696)
+resnext50_32x4d = resnext(
+    *("resnext50_32x4d", 3, 4, 6, 3),
+    params=25_028_904,
+    groups=32,
+    group_width=4,
+    reference="arXiv:1611.05431, table 1",
+    year=2016,
+)
+resnext101_32x8d = resnext(
+    *("resnext101_32x8d", 3, 4, 23, 3),
+    params=88_791_336,
+    groups=32,
+    group_width=8,
+    reference="torchvision's, with the blocks of arXiv:1611.05431",
+    year=2019,
+)
+wide_resnet50_2 = wide_resnet(
+    "wide_resnet50_2", 3, 4, 6, 3, params=68_883_240, reference="arXiv:1605.07146, table 8", year=2016
+)
+wide_resnet101_2 = wide_resnet(
+    *("wide_resnet101_2", 3, 4, 23, 3),
+    params=126_886_696,
+    reference="torchvision's, with the blocks of arXiv:1605.07146",
+    year=2019,
+)
