@@ -9,8 +9,11 @@ from math import prod
 from os import PathLike
 from typing import Any
 
+import psutil
+
 from kcnn.architectures.architecture import Architecture
-from kcnn.architectures.spec import ModelSpec, takes_spec, to_spec
+from kcnn.architectures.spec import ModelSpec, summary, takes_spec, to_spec
+from kcnn.graph.arguments import check_integer, check_kind
 from kcnn.graph.graph import Graph
 from kcnn.graph.ops import AdaptivePool, Flatten
 from kcnn.graph.summaries import Summary
@@ -18,6 +21,26 @@ from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import make_metadata
 from kcnn.weights import find_published, load_into_graph
+
+
+def check_memory(graph: Graph) -> None:
+    """Refuse a network whose weights are larger than the memory of this machine, before anything is allocated.
+
+    Args:
+        graph: A graph from kcnn.trace.
+
+    Raises:
+        ValueError: Its parameters, of four bytes each, do not fit.
+    """
+    table, memory = summary(graph), psutil.virtual_memory().total
+    # A layer of flat values multiplies each by one number, which may be a constant, such as LeNet-5's codes.
+    flat = sum(max(row.macs - row.params, 0) for row in table if len(row.shape) == 1)
+    needed = 4 * (table.params + table.non_trainable_params + flat)
+    if needed > memory:
+        raise ValueError(
+            f"{graph.name} has {table.params:,} parameters, which take {needed / 1e9:,.0f} GB of memory; this machine "
+            f"has {memory / 1e9:,.0f} GB. Choose fewer classes, a smaller input, or smaller options"
+        )
 
 
 @takes_spec
@@ -44,9 +67,15 @@ def build(
     Raises:
         UnknownNameError: A network, option, layer, output or name of weights is unknown; the message suggests the
             closest.
-        ValueError: The input is too small, a field has a value that no network takes, or the weights do not fit.
+        TypeError: An argument is of the wrong kind.
+        ValueError: The input is too small, a field has a value that no network takes, or the weights do not fit the
+            network, or the machine's memory.
         FileNotFoundError: The weights file does not exist.
     """
+    if weights is not None:
+        check_kind("weights", weights, str | PathLike, "a name or a file")
+    if seed is not None:
+        seed = check_integer("seed", seed, 0, "an integer of at least 0")
     if isinstance(network, Graph):
         if keywords:
             raise ValueError(f"{network.name} is traced already; pass {', '.join(keywords)} to kcnn.trace")
@@ -58,6 +87,7 @@ def build(
     if weights is None:
         weights = graph.spec.weights
     _check_open_size(graph)
+    check_memory(graph)
     if weights is not None:
         find_published(graph, weights)  # unknown weights are refused before Keras is imported
 

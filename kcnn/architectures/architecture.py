@@ -7,6 +7,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from kcnn import blocks
+from kcnn.graph.arguments import check_integer
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import Rescale
 
@@ -124,6 +125,8 @@ class Architecture:
     def __post_init__(self):
         kinds = (
             ("reference", str),
+            ("options", Mapping),
+            ("overrides", Mapping),
             ("variants", Mapping),
             ("weight_mappings", Mapping),
             ("aux", Mapping),
@@ -138,7 +141,15 @@ class Architecture:
             raise TypeError("an architecture needs either a backbone or the function `keras` that makes its model")
         if self.keras is not None and (self.aux or self.overrides):
             raise TypeError("a network of Keras code takes no aux and no overrides: its layers have no addresses")
+        if not isinstance(self.input_shape, tuple) or len(self.input_shape) != 3:
+            raise TypeError(f"input_shape must be (rows, columns, channels), got {self.input_shape!r}")
+        sizes = (*zip(("rows", "columns", "channels"), self.input_shape, strict=True), ("classes", self.classes))
+        for name, size in (*sizes, ("params", self.params or 0)):
+            check_integer(name, size, 0 if name == "params" else 1, "a positive integer")
         for builder in self.builders:
+            if not callable(builder):
+                raise TypeError(f"a backbone, head or auxiliary classifier must be a function, got {builder!r}")
+            _check_call(builder, 1 if builder is self.backbone else 2)
             if any(p.kind is Parameter.VAR_KEYWORD for p in signature(builder).parameters.values()):
                 raise TypeError(f"{builder} takes **kwargs; options must be explicit keyword parameters")
 
@@ -181,6 +192,18 @@ class Architecture:
         for builder in self.builders:
             options = {**keyword_defaults(builder), **options}
         return {**options, **self.options}
+
+
+def _check_call(builder: Callable[..., Any], count: int) -> None:
+    """Refuse a function that does not take one argument (a backbone) or two by position."""
+    parameters = signature(builder).parameters.values()
+    by_position = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    required = sum(p.default is Parameter.empty for p in by_position)
+    takes_more = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
+    if required > count or (len(by_position) < count and not takes_more):
+        expected = "x" if count == 1 else "x (or input_shape) and classes"
+        name = getattr(builder, "__name__", builder)
+        raise TypeError(f"{name} must take {expected} by position, and options by keyword after a *")
 
 
 @lru_cache(maxsize=1024)

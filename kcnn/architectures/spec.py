@@ -1,17 +1,20 @@
 """Requests for networks: ModelSpec, and the functions that trace and summarize one."""
 
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, partial
+from os import PathLike
 from typing import Any
 
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.descriptions import describe_graph
 from kcnn.architectures.registry import get_architecture
-from kcnn.architectures.tracer import Tracer, nominal_shape
+from kcnn.architectures.tracer import ArchitectureError, Tracer, nominal_shape
 from kcnn.graph import ops
+from kcnn.graph.arguments import check_integer, check_kind, check_mapping, wrong_kind, wrong_value
 from kcnn.graph.formatting import format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import suggest, unknown
@@ -19,6 +22,8 @@ from kcnn.graph.overrides import to_builtin
 from kcnn.graph.shape_inference import InputTooSmallError
 from kcnn.graph.summaries import Summary, summarize
 from kcnn.graph.tracing import SymbolicTensor
+
+PREFIX = re.compile(r"([A-Za-z0-9][\w.-]*)?", re.ASCII)  # what every backend takes in the name of a layer
 
 
 class NoEffectWarning(UserWarning):
@@ -39,10 +44,11 @@ class ModelSpec:
         options: Keywords of the backbone and the head, such as {"width": 0.35}.
         aux: Whether auxiliary classifiers are added.
         outputs: Layers or stages to end in instead, such as ("stage3",): the last tensor of stride 8.
-        prefix: Put in front of every layer's name.
+        prefix: Put in front of every layer's name: letters, digits, "_", "-" and dots.
         weights: Pretrained weights by name, or a file.
 
     Raises:
+        TypeError: A field is of the wrong kind.
         ValueError: A field has a value that no network takes.
     """
 
@@ -58,18 +64,26 @@ class ModelSpec:
     weights: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.network, str | Architecture):
-            raise TypeError(f"network must be a name or a kcnn.Architecture, got {self.network!r}")
-        _set(self, overrides=to_builtin(self.overrides or {}), options=to_builtin(self.options or {}))
-        _set(self, classes=to_builtin(self.classes), weights=None if self.weights is None else str(self.weights))
+        check_kind("network", self.network, str | Architecture, "a name or a kcnn.Architecture")
+        title = self.title
+        for name, example in (("overrides", "{'stem.kernel': 5}"), ("options", "{'width': 0.5}")):
+            value = getattr(self, name)
+            if value is not None:
+                check_mapping(name, value, example, title)
+            _set(self, **{name: to_builtin(value or {})})
+        if self.weights is not None:
+            check_kind("weights", self.weights, str | PathLike, "a name or a file", title)
+            _set(self, weights=str(self.weights))
         if self.input_shape is not None:
-            _set(self, input_shape=_check_shape(self.title, self.input_shape))
-        _set(self, outputs=_check_outputs(self.outputs))
+            _set(self, input_shape=_check_shape(title, self.input_shape))
+        _set(self, outputs=_check_outputs(title, self.outputs), top=to_builtin(self.top), aux=to_builtin(self.aux))
         for name in ("top", "aux"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{self.title}: {name} must be True or False, got {getattr(self, name)!r}")
-        if self.classes is not None and (type(self.classes) is not int or self.classes < 1):
-            raise ValueError(f"{self.title}: classes must be a positive integer, got {self.classes!r}")
+            check_kind(name, getattr(self, name), bool, "True or False", title)
+        if self.classes is not None:
+            _set(self, classes=check_integer("classes", self.classes, 1, "a positive integer", title))
+        check_kind("prefix", self.prefix, str, "text", title)
+        if not PREFIX.fullmatch(self.prefix):
+            raise wrong_value("prefix", "letters, digits, _, - and dots, such as 'left_'", self.prefix, title)
         for address in self.overrides:
             if "." not in address:
                 raise ValueError(f'{self.title}: the address of an override must be "layer.attribute", got {address!r}')
@@ -124,12 +138,10 @@ class ModelSpec:
             fits = f"the smallest input that fits is {least}x{least}" if least else "no input fits"
             size = format_size(tracer.shape)
             raise ValueError(f"{self.title}: an input of {size} is too small: {error}; {fits}") from None
+        except ArchitectureError:
+            raise
         except ValueError as error:
             raise type(error)(f"{self.title}: {error}") from None
-        except (TypeError, AttributeError) as error:
-            if not self.options:
-                raise
-            raise ValueError(f"{self.title} cannot be built with {dict(self.options)}: {error}") from error
 
     def trace_candidate(self) -> Graph:
         """Trace one of many candidates, without a word on overrides that change nothing or match no layer.
@@ -149,6 +161,7 @@ class ModelSpec:
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "ModelSpec":
         """Return the spec with layers changed by address ("stem.kernel") and options by name ("width")."""
+        check_mapping("overrides", overrides, "{'stem.kernel': 5, 'width': 0.5}", self.title)
         layers = {address: value for address, value in overrides.items() if "." in address}
         options = {name: value for name, value in overrides.items() if "." not in name}
         return replace(self, overrides={**self.overrides, **layers}, options={**self.options, **options})
@@ -176,6 +189,7 @@ class ModelSpec:
         Raises:
             UnknownNameError: A field is unknown.
         """
+        check_mapping("a model spec", values, "{'network': 'lenet5'}")
         known = [f.name for f in fields(cls)]
         for name in values:
             if name not in known:
@@ -209,7 +223,10 @@ def to_spec(network: "str | Architecture | ModelSpec", **keywords: Any) -> Model
     known = {f.name for f in fields(ModelSpec)} - {"network", "options"}
     own = {name: value for name, value in keywords.items() if name in known}
     rest = {name: value for name, value in keywords.items() if name not in known}
-    options = {**(rest.pop("options", None) or {}), **rest}
+    options = rest.pop("options", None)
+    if options is not None:
+        check_mapping("options", options, "{'width': 0.5}")
+    options = {**(options or {}), **rest}
     spec = ModelSpec(network=network, options=options, **own)
     defaults = spec.architecture.defaults()
     for name in rest:
@@ -276,10 +293,8 @@ def summary(network: "str | Architecture | ModelSpec | Graph | SymbolicTensor", 
         return summarize(*network.outputs.values(), title=network.name, details=details)
     if isinstance(network, SymbolicTensor):
         return summarize(network, title=network.name)
-    raise TypeError(
-        f"kcnn.summary expects a name, a spec, a graph or a symbolic tensor, got {network!r}; convert a Keras model "
-        "with kcnn.from_keras"
-    )
+    expected = "a name, a spec, a graph or a symbolic tensor (kcnn.from_keras converts a Keras model)"
+    raise wrong_kind("network", expected, network)
 
 
 @takes_spec
@@ -311,20 +326,26 @@ def _set(record: Any, **values: Any) -> None:
 
 
 def _check_shape(title: str, value: Any) -> tuple[int | None, ...]:
-    shape: tuple[Any, ...] = to_builtin(list(value)) if isinstance(value, Iterable) else (value,)
-    sizes = [n for n in shape[:2] if n is not None]
-    if len(shape) != 3 or not all(type(n) is int and n >= 1 for n in (*sizes, shape[2])):
-        raise ValueError(f"{title}: input_shape must be (rows, columns, channels), got {value!r}")
+    expected = "(rows, columns, channels)"
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise wrong_kind("input_shape", expected, value, title)
+    shape: tuple[Any, ...] = to_builtin(list(value))
+    if len(shape) != 3:
+        raise wrong_value("input_shape", expected, value, title)
+    for size, name in zip(shape, ("rows", "columns", "channels"), strict=True):
+        if size is not None or name == "channels":
+            check_integer(f"{name} of input_shape", size, 1, "a positive integer", f"{title}: input_shape {value!r}")
     return shape
 
 
-def _check_outputs(names: Any) -> tuple[str, ...]:
+def _check_outputs(title: str, names: Any) -> tuple[str, ...]:
     if isinstance(names, str):
-        raise ValueError(f"outputs must be a list of layers or stages, got the string {names!r}; write [{names!r}]")
-    for name in names or ():
-        if not isinstance(name, str):
-            raise ValueError(f"outputs must be names of layers or stages, got {name!r}")
-    return tuple(names or ())
+        raise wrong_kind("outputs", f"a list of layers or stages, such as [{names!r}]", names, title)
+    check_kind("outputs", names, Iterable | None, "a list of layers or stages", title)
+    names = tuple(names or ())
+    for name in names:
+        check_kind("outputs", name, str, "names of layers or stages", title)
+    return names
 
 
 def to_json_value(value: Any) -> Any:

@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from kcnn.architectures.architecture import Architecture, keyword_defaults
+from kcnn.graph.arguments import check_kind, wrong_kind, wrong_value
 from kcnn.graph.graph import Graph, find_features
 from kcnn.graph.names import unknown, unknown_layer
 from kcnn.graph.ops import Concat
@@ -13,6 +14,10 @@ from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
 
 LARGEST_INPUT = 4096  # pixels a side; a network that fits no input up to this size fits none
 READ_KERAS_CODE = "kcnn.keras_bridge.keras_code:read_keras_code"  # by name: nothing here imports Keras
+
+
+class ArchitectureError(ValueError):
+    """Raised for an error in the code of a backbone or head, whatever its class."""
 
 
 class Tracer:
@@ -87,6 +92,8 @@ class Tracer:
         def fits(side: int) -> bool:
             try:
                 self.at(side, side)
+            except ArchitectureError:
+                raise
             except ValueError:
                 return False
             return True
@@ -105,7 +112,18 @@ class Tracer:
     def _call(self, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
         """Call a backbone or head with the options that it declares."""
         options = {option: self.options[option] for option in keyword_defaults(function) if option in self.options}
-        return function(*args, **keywords, **options)
+        title, name = self.spec.title, getattr(function, "__name__", "its function")
+        try:
+            x = function(*args, **keywords, **options)
+        except ValueError:
+            raise
+        except Exception as error:
+            if self.spec.options and isinstance(error, TypeError | AttributeError):  # most often of their values
+                raise ArchitectureError(f"{title} cannot be built with {dict(self.spec.options)}: {error}") from error
+            raise ArchitectureError(f"{title}: {name} fails: {type(error).__name__}: {error}") from error
+        if not isinstance(x, SymbolicTensor) or x.context is not args[0].context:
+            raise wrong_kind(f"the result of {name}", "a tensor computed from its input", x)
+        return x
 
 
 def nominal_shape(architecture: Architecture, shape: Sequence[int | None] | None) -> tuple[int, int, int]:
@@ -123,11 +141,14 @@ def _check_options(architecture: Architecture, title: str, options: Mapping[str,
         if option not in defaults:
             raise unknown("option", option, defaults, title)
         default = defaults[option]
-        number = isinstance(default, int | float) and not isinstance(default, bool)
-        if number and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf")):
-            raise ValueError(f"{title}: option {option} must be a number (default {default!r}), got {value!r}")
-        if isinstance(default, tuple) and not isinstance(value, tuple):
-            raise ValueError(f"{title}: option {option} must be a list (default {list(default)!r}), got {value!r}")
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            expected = f"a number (default {default!r})"
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise wrong_kind(f"option {option}", expected, value, title)
+            if not 0 <= value < float("inf"):
+                raise wrong_value(f"option {option}", expected, value, title)
+        if isinstance(default, tuple):
+            check_kind(f"option {option}", value, tuple, f"a list (default {list(default)!r})", title)
     return {**architecture.options, **options}
 
 

@@ -6,11 +6,12 @@ An op that is not in kcnn.graph.ops has methods of its own: see there.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
+from kcnn.graph.arguments import wrong_kind, wrong_value
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import (
     Activation,
@@ -243,7 +244,10 @@ def output_shape(op: Any, x: Shape, *others: Shape) -> Shape:
         ValueError: The op does not take these inputs.
     """
     rule = SHAPE_RULES.get(type(op))
-    return rule(op, x, *others) if rule else tuple(op.shape(x, *others))
+    if not rule:
+        return tuple(op.shape(x, *others))
+    call_cached(_check_fields, op)
+    return rule(op, x, *others)
 
 
 def count_params(op: Any, x: Shape, *others: Shape) -> int:
@@ -282,6 +286,18 @@ def count_macs(op: Any, x: Shape, *others: Shape, out: Shape) -> int:
 def _call_method(op: Any, name: str, default: Any, *shapes: Shape) -> Any:
     method = getattr(op, name, None)
     return default if method is None else method(*shapes)
+
+
+@lru_cache(maxsize=4096)
+def _check_fields(op: Any) -> None:
+    """Refuse a field that should be True or False, text or a number, and is not: an override may have any value."""
+    for field in fields(op):
+        value, kinds = getattr(op, field.name), _FIELD_KINDS.get(str(field.type))
+        is_bool = isinstance(value, bool)
+        if kinds and (not isinstance(value, kinds[0]) or (is_bool and kinds[0] is not bool)):
+            raise wrong_kind(field.name, kinds[1], value)
+        if kinds and isinstance(value, float) and not isfinite(value):
+            raise wrong_value(field.name, "a finite number", value)
 
 
 def _check_positive(value: Any, attribute: str) -> None:
@@ -414,6 +430,11 @@ def _flatten(op: Flatten, x: Shape) -> Shape:
     return (prod(x),)
 
 
+_FIELD_KINDS: dict[str, tuple[Any, str]] = {
+    str(bool): (bool, "True or False"),
+    str(str): (str, "text"),
+    str(float): ((int, float), "a number"),
+}
 _WINDOWS = (Conv, Depthwise, Pool)
 SHAPE_RULES: dict[type, Callable[..., Shape]] = {
     Conv: _conv,

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
+from kcnn.graph.arguments import check_integer, check_kind, check_mapping
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.training.phases import TrainingPhase
@@ -58,7 +59,16 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, to_builtin(getattr(self, item.name)))
+        check_kind("recipe", self.recipe, str | Recipe, "a name or a Recipe")
+        check_kind("phase", self.phase, TrainingPhase | None, "a TrainingPhase")
+        if self.recipe_overrides is not None:
+            check_mapping("recipe_overrides", self.recipe_overrides, "{'flip': False}")
         object.__setattr__(self, "recipe_overrides", self.recipe_overrides or {})
+        object.__setattr__(self, "seed", check_integer("seed", self.seed, 0, "an integer of at least 0"))
+        for name in ("multi_label", "auto_batch_size", "tensorboard", "load_head", "cache_features"):
+            check_kind(name, getattr(self, name), bool, "True or False")
+        for name in ("precision", "strategy"):
+            check_kind(name, getattr(self, name), str, "text")
         if self.phase and (self.epochs is not None or self.learning_rate is not None):
             raise ValueError("a training phase has its own epochs and learning rate; set them in the TrainingPhase")
         for name, known in (("precision", PRECISIONS), ("strategy", STRATEGIES)):

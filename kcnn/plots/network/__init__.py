@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from kcnn.graph.arguments import check_integer, check_kind
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import compile_glob
@@ -37,10 +38,14 @@ def plot_network(
         UnknownNameError: color_by is unknown.
         ValueError: columns is not a positive integer.
     """
+    check_kind("graph", graph, Graph, "a graph from kcnn.trace or kcnn.from_keras")
+    check_kind("color_by", color_by, str, "text")
     if color_by not in COLOR_BY:
         raise unknown("color_by", color_by, COLOR_BY, graph.name)
-    if columns is not None and (type(columns) is not int or columns < 1):
-        raise ValueError(f"{graph.name}: columns must be a positive integer, got {columns!r}")
+    if columns is not None:
+        columns = check_integer("columns", columns, 1, "a positive integer", graph.name)
+    if not callable(expand):
+        check_kind("expand", expand, str, "a glob or a function of the name", graph.name)
     boxes = build_boxes(graph)
     regions = group_blocks(find_regions(boxes), boxes)
     if layers:

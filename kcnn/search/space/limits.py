@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, fields
 from math import inf
 from typing import Any
 
+from kcnn.graph.arguments import wrong_kind, wrong_value
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -27,9 +29,11 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-            if value is not None and not is_number:
-                raise ValueError(f"{field.name} must be a number of at least 0, got {value!r}")
+            expected = "a number of at least 0"
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise wrong_kind(field.name, expected, value)
+            if value is not None and not value >= 0:
+                raise wrong_value(field.name, expected, value)
 
     def to_json(self) -> dict[str, Any]:
         """Return the limits that are set as JSON values."""

@@ -11,6 +11,7 @@ from typing import Any
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, summary, to_spec
 from kcnn.architectures.tracer import LARGEST_INPUT
+from kcnn.graph.arguments import check_kind, check_mapping
 from kcnn.graph.graph import Graph
 from kcnn.graph.overrides import Override, to_builtin, unmatched_override
 from kcnn.graph.shape_inference import InputTooSmallError
@@ -96,6 +97,9 @@ class Space:
     _cache: dict[str, Feasibility] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        for name, example in (("choices", "{'stem.kernel': (3, 5)}"), ("training", "{'learning_rate': (0.1, 0.01)}")):
+            check_mapping(name, getattr(self, name), example)
+        check_kind("limits", self.limits, Limits, "kcnn.search.space.Limits")
         if not self.choices and not self.training:
             raise ValueError("a space needs at least one choice, such as {'stem.kernel': (3, 5)}")
         both = sorted({*self.choices} & {*self.training})
