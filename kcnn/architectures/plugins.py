@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, version
 from typing import Any
@@ -64,15 +64,39 @@ def _try_load(point: EntryPoint) -> Any:
     unmet = find_unmet_requirements(point.dist, only=kcnn.__name__)
     if unmet:
         return _Failure("; ".join(unmet))
+    return _run_isolated(point.module, point.load, point.dist)
+
+
+def run_isolated(title: str, module: str, run: Callable[[], Any]) -> Any:
+    """Run the import of a module, and raise whatever fails in it as an ImportError.
+
+    Args:
+        title: What is imported; it opens the message.
+        module: Name of the module.
+        run: The import.
+
+    Returns:
+        What `run` returns.
+
+    Raises:
+        ImportError: The import fails; the message has the reason.
+    """
+    outcome = _run_isolated(module, run)
+    if isinstance(outcome, _Failure):
+        raise ImportError(f"{title} does not load: {outcome.why}") from outcome.error
+    return outcome
+
+
+def _run_isolated(module: str, run: Callable[[], Any], distribution: Distribution | None = None) -> Any:
     try:
-        with _isolated_import(point.module):
-            return point.load()
+        with _isolated_import(module):
+            return run()
     except SystemExit as error:
         return _Failure(f"its import exits the interpreter (exit {error.code!r})")
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
-        unmet = find_unmet_requirements(point.dist) if isinstance(error, ImportError) else []
+        unmet = find_unmet_requirements(distribution) if isinstance(error, ImportError) else []
         return _Failure("; ".join([_format_error(error), *unmet]), error)
 
 

@@ -5,7 +5,7 @@ from functools import cache
 from importlib import invalidate_caches
 from importlib.metadata import EntryPoint, distributions
 
-from kcnn.architectures import plugins
+from kcnn.architectures import plugins, sources
 from kcnn.architectures.architecture import Architecture
 from kcnn.graph.names import UnknownNameError, unknown
 
@@ -141,11 +141,34 @@ def find_entry_point(name: str) -> tuple[EntryPoint, str]:
     return point, variant
 
 
+def find_unpublished(name: str) -> sources.Source | None:
+    """Find the file or module that a network's name has before its colon, unless that is a distribution.
+
+    Args:
+        name: A network, such as "my_net.py:net".
+
+    Returns:
+        The source; None for a published network.
+
+    Raises:
+        UnknownNameError: The name is that of a file alone.
+    """
+    if not isinstance(name, str) or ":" not in name:
+        if isinstance(name, str) and name.endswith(".py"):
+            raise UnknownNameError(f"{name!r} is a file; add the name of its architecture, such as '{name}:net'")
+        return None
+    prefix = plugins.normalize_name(name.rpartition(":")[0])
+    if any(prefix in points for points in discover().values()):
+        return None
+    return sources.find_source(name)
+
+
 def get_architecture(name: str) -> Architecture:
     """Return an architecture by name; this imports the plugin that publishes it.
 
     Args:
-        name: A network or variant, such as "googlenet.bn".
+        name: A network or variant, such as "googlenet.bn"; or one of a Python file or module that publishes nothing:
+            "my_net.py:net", "my_package.nets:net".
 
     Returns:
         The architecture, with the variant applied.
@@ -155,6 +178,8 @@ def get_architecture(name: str) -> Architecture:
         ImportError: Its plugin does not load, or KCNN_PLUGINS does not allow it.
         TypeError: The plugin publishes something other than an Architecture.
     """
+    if source := find_unpublished(name):
+        return sources.load_source(source)
     point, variant = find_entry_point(name)
     architecture = plugins.load_plugin(point, find_distribution(point))
     if not isinstance(architecture, Architecture):

@@ -11,7 +11,8 @@ from typing import Any
 
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.descriptions import describe_graph
-from kcnn.architectures.registry import get_architecture
+from kcnn.architectures.registry import find_unpublished, get_architecture
+from kcnn.architectures.sources import Source, find_definition, load_source
 from kcnn.architectures.tracer import ArchitectureError, Tracer, nominal_shape
 from kcnn.graph import ops
 from kcnn.graph.arguments import check_integer, check_kind, check_mapping, wrong_kind, wrong_value
@@ -35,7 +36,7 @@ class ModelSpec:
     """Define which network to build: what kcnn.build takes, a saved model carries and a trial proposes.
 
     Args:
-        network: A name, such as "googlenet.bn", or an Architecture.
+        network: A name, such as "googlenet.bn" or "my_net.py:net", or an Architecture.
         classes: Number of classes; the architecture's own where it is None.
         input_shape: (rows, columns, channels). None for rows or columns leaves them open, and None in all takes the
             architecture's own.
@@ -46,6 +47,7 @@ class ModelSpec:
         outputs: Layers or stages to end in instead, such as ("stage3",): the last tensor of stride 8.
         prefix: Put in front of every layer's name: letters, digits, "_", "-" and dots.
         weights: Pretrained weights by name, or a file.
+        source: In a spec from JSON, the checksum of the file that defines the network.
 
     Raises:
         TypeError: A field is of the wrong kind.
@@ -62,6 +64,7 @@ class ModelSpec:
     outputs: Sequence[str] = ()
     prefix: str = ""
     weights: str | None = None
+    source: str | None = None
 
     def __post_init__(self) -> None:
         check_kind("network", self.network, str | Architecture, "a name or a kcnn.Architecture")
@@ -90,13 +93,22 @@ class ModelSpec:
 
     @property
     def title(self) -> str:
-        """The name of the network; for an Architecture, the name of its function."""
-        return self.network if isinstance(self.network, str) else self.network.title
+        """The name of the network, without a file or module; for an Architecture, the name of its function."""
+        if not isinstance(self.network, str):
+            return self.network.title
+        return self.network.rpartition(":")[2] if self.definition else self.network
+
+    @cached_property
+    def definition(self) -> Source | None:
+        """The file or module that defines the network; None for a published one, and where there is no file."""
+        return find_unpublished(self.network) if isinstance(self.network, str) else find_definition(self.network)
 
     @cached_property
     def architecture(self) -> Architecture:
         """The architecture. Raises UnknownNameError, or ImportError where its plugin is broken."""
-        return get_architecture(self.network) if isinstance(self.network, str) else self.network
+        if not isinstance(self.network, str):
+            return self.network
+        return load_source(self.definition, self.source) if self.definition else get_architecture(self.network)
 
     @property
     def nominal_shape(self) -> tuple[int, int, int]:
@@ -167,14 +179,17 @@ class ModelSpec:
         return replace(self, overrides={**self.overrides, **layers}, options={**self.options, **options})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec as JSON values; an Architecture by its title, ops as objects with their name.
+        """Return the spec as JSON values; an Architecture by its file or module, ops as objects with their name.
 
-        Fields with their default values are left out.
+        An Architecture that no file defines at the top level is written by its title alone. Fields with their default
+        values are left out.
         """
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         defaults = asdict(ModelSpec(network="default"))
         kept = {name: to_json_value(value) for name, value in values.items() if value != defaults[name]}
-        return {**kept, "network": self.title}
+        if self.definition is None:
+            return {**kept, "network": self.title}
+        return {**kept, "network": self.definition.name, "source": self.source or self.definition.checksum}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ModelSpec":
@@ -194,7 +209,8 @@ class ModelSpec:
         for name in values:
             if name not in known:
                 raise unknown("field of a model spec", name, known)
-        return cls(**{name: from_json_value(value) for name, value in values.items()})
+        spec = cls(**{name: from_json_value(value) for name, value in values.items()})
+        return spec if spec.source or not spec.definition else replace(spec, source="none")  # runs no code unasked
 
     def diff(self, other: "ModelSpec") -> list[tuple[str, Any, Any]]:
         """Return (field, value of this spec, value of the other) for each field that differs."""
@@ -220,7 +236,7 @@ def to_spec(network: "str | Architecture | ModelSpec", **keywords: Any) -> Model
         if keywords:
             raise TypeError(f"got {', '.join(keywords)} beside a ModelSpec; set them in it by dataclasses.replace")
         return network
-    known = {f.name for f in fields(ModelSpec)} - {"network", "options"}
+    known = {f.name for f in fields(ModelSpec)} - {"network", "options", "source"}
     own = {name: value for name, value in keywords.items() if name in known}
     rest = {name: value for name, value in keywords.items() if name not in known}
     options = rest.pop("options", None)
@@ -243,7 +259,7 @@ def takes_spec(function: Callable[..., Any]) -> Callable[..., Any]:
     spec = [
         inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None if f.name == "overrides" else f.default)
         for f in fields(ModelSpec)
-        if f.name not in ("network", "options")
+        if f.name not in ("network", "options", "source")
     ]
     names = {p.name for p in own}
     merged = [*own[:-1], *(p for p in spec if p.name not in names), own[-1]]

@@ -184,7 +184,7 @@ def plot(
     if svg == "-":
         print(text, end="")
         return
-    path = Path(svg or f"{network.replace(':', '_')}.svg")
+    path = Path(svg or f"{graph.name.replace(':', '_')}.svg")
     if path.is_dir():
         raise UsageError(f"--svg expects a file, got the folder {path}")
     atomic_io.write_text(path, text)

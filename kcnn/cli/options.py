@@ -10,7 +10,9 @@ from kcnn.cli.console import UsageError
 # Groups of options in --help: `rich_help_panel=` of every typer.Option.
 MODEL, DATA, TRAINING, HARDWARE, OUTPUT = "Model", "Data", "Training", "Hardware", "Output"
 
-Network = Annotated[str, typer.Argument(help='A network, or a variant: "googlenet.bn".')]
+Network = Annotated[
+    str, typer.Argument(help='A network, or a variant: "googlenet.bn"; or one of a Python file: "my_net.py:net".')
+]
 InputSize = Annotated[
     str | None,
     typer.Option(

@@ -244,7 +244,7 @@ def search(
     if data is None:
         raise UsageError("missing option --data, such as --data digits or a folder with a folder per class")
     config.check_process()
-    folder = to or Path("runs") / f"search-{name}"
+    folder = to or Path("runs") / f"search-{space.name}"
     print_job(name, data, folder, spec.nominal_shape)
     with err.status("loading Keras"):
         start_backend(strategy)

@@ -117,7 +117,6 @@ def train(
     """
     from kcnn.training.config import TrainConfig
 
-    folder = to or Path("runs") / name
     spec = kcnn.ModelSpec(
         network=name,
         input_shape=choose_input_shape(input_size, name, data),
@@ -126,6 +125,7 @@ def train(
         aux=aux_heads,
         weights=weights,
     )
+    folder = to or Path("runs") / spec.title
     spec.check()  # mistakes are reported before anything is loaded
     config = TrainConfig(
         recipe=recipe,

@@ -38,7 +38,7 @@ def check_kind(name: str, value: Any, kinds: Any, expected: str, where: str = ""
 
 def check_integer(name: str, value: Any, minimum: int, expected: str, where: str = "") -> int:
     """Return an integer, NumPy's too, that is at least a minimum; other arguments as of `wrong_kind`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", 0):
+    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", 0) != 0:
         raise wrong_kind(name, expected, value, where)
     if index(value) < minimum:
         raise wrong_value(name, expected, value, where)

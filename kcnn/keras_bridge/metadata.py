@@ -29,7 +29,8 @@ def make_metadata(graph: Graph) -> dict[str, Any]:
     spec, architecture = graph.spec, graph.architecture
     assert spec is not None
     assert architecture is not None
-    point = find_entry_point(graph.name)[0] if isinstance(spec.network, str) else None
+    published = spec.network if isinstance(spec.network, str) and spec.definition is None else None
+    point = find_entry_point(published)[0] if published else None
     publisher = point.dist if point else None
     classifier = find_classifier(graph.outputs["logits"]) if "logits" in graph.outputs else None
     classes = architecture.classes if spec.classes is None else spec.classes

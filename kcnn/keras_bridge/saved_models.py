@@ -10,6 +10,7 @@ from typing import Any
 
 from kcnn.architectures import plugins
 from kcnn.architectures.registry import find_distribution, find_entry_point
+from kcnn.architectures.spec import ModelSpec
 from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
 from kcnn.keras_bridge.untrusted_files import UntrustedFileError, check_archive, check_keras_file, read_keras_config
@@ -104,8 +105,12 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _import_plugin(metadata: Mapping[str, Any], path: str | PathLike[str]) -> str:
-    """Import the plugin that published the network, and return its package."""
+    """Import the plugin that published the network, or the file that defines its layers, and return its package."""
     if not metadata.get("distribution"):
+        spec = ModelSpec.from_json(metadata["spec"]) if metadata.get("modules") else None
+        if spec and spec.definition:
+            _ = spec.architecture  # runs the code, if the user has run it before
+            return spec.definition.module.partition(".")[0] or "kcnn"
         return "kcnn"
     network = metadata["spec"]["network"]
     try:

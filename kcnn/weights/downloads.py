@@ -21,9 +21,8 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
-from platformdirs import user_cache_dir
-
 from kcnn.architectures.architecture import Weights
+from kcnn.cache import cache_folder
 
 ATTEMPTS = 5  # of one download, each resumed where the one before was cut
 CHUNK = 1 << 16  # bytes; a cut connection loses at most one
@@ -41,11 +40,6 @@ class DownloadError(OSError):
 
 class SlowDownloadError(DownloadError):
     """Raised where a download is too slow, or takes too long; its part is kept, and the next download resumes it."""
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloads: `KCNN_CACHE`, or the one that the operating system has for caches."""
-    return Path(os.environ.get("KCNN_CACHE") or user_cache_dir("kcnn", appauthor=False))
 
 
 def download(weights: Weights) -> Path:

@@ -309,10 +309,13 @@ class Space:
         """Return the space as JSON values.
 
         Raises:
-            ValueError: The network is an Architecture, which has no name.
+            ValueError: The network is an Architecture that no module or file defines.
         """
-        if not isinstance(self.spec.network, str):
-            raise ValueError("a space of an Architecture has no JSON form; publish the architecture under a name")
+        if not isinstance(self.spec.network, str) and self.spec.definition is None:
+            raise ValueError(
+                f"{self.name}: a search needs an architecture that its processes can import; define it at the top "
+                "level of a Python file, or pass its name, such as 'my_net.py:net'"
+            )
         training = {c.name: choice_to_json(c) for c in self.all_choices if c.name in self.training}
         return {
             "spec": self.spec.to_json(),
