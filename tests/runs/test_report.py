@@ -299,6 +299,10 @@ def test_write_report_page_opens_without_errors_and_a_cell_shows_its_images(run,
         count = int(cell.locator("b").text_content())
         assert tab.locator("#gallery img").count() == count
         assert cell.get_attribute("aria-pressed") == "true"
+        shift = """() => { const box = document.querySelector(".matrix").parentElement; box.scrollLeft = 100;
+            const label = box.querySelector("th[scope=row]");
+            return label.getBoundingClientRect().left - box.getBoundingClientRect().left; }"""
+        assert tab.evaluate(shift) == 0, "labels of rows stay in sight"
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from inspect import isclass, isroutine
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -110,6 +111,45 @@ def test_site_contains_the_plots_of_networks(site):
 def test_site_requests_nothing_from_the_network(site):
     request = re.compile(r'(?:<script[^>]*src|<link[^>]*rel="stylesheet"[^>]*href|<img[^>]*src)="(?:https?:)?//')
     assert [page.name for page in site.rglob("*.html") if request.search(page.read_text())] == []
+
+
+def test_site_links_lead_to_files_of_the_site(site):
+    broken = []
+    for page in site.rglob("*.html"):
+        for link in re.findall(r'<a [^>]*href="([^"#?]+)', page.read_text()):
+            if not re.match(r"[a-z]+:", link) and page.name != "404.html":
+                target = (page.parent / unquote(link)).resolve()
+                if not target.exists() or not target.is_relative_to(site.resolve()):
+                    broken.append((page.name, link))
+    assert broken == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_site_shows_complete_tables_and_legible_links(site, scheme):
+    with opened(site / "catalogue.html", 1280, scheme) as tab:
+        wide = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
+        assert tab.eval_on_selector_all(".md-typeset__scrollwrap", wide) == 0
+    with opened(site / "index.html", 1280, scheme) as tab:
+        assert tab.eval_on_selector_all(".language-sh pre code, .language-python pre code", wide) == 0
+        color, background = (
+            [
+                int(n)
+                for n in re.findall(r"\d+", tab.evaluate(f"getComputedStyle(document.querySelector({where!r})).{what}"))
+            ]
+            for where, what in ((".md-content p a, .md-content li a", "color"), ("body", "backgroundColor"))
+        )
+        assert contrast(color[:3], background[:3]) >= 4.5
+
+
+def contrast(*colors):
+    """The contrast ratio of two colors (WCAG 2.2)."""
+    linear = [
+        [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (n / 255 for n in color)]
+        for color in colors
+    ]
+    dark, light = sorted(0.2126 * red + 0.7152 * green + 0.0722 * blue for red, green, blue in linear)
+    return (light + 0.05) / (dark + 0.05)
 
 
 def tokens(text):
