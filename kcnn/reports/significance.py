@@ -234,14 +234,11 @@ def _explain_unpaired(a: _Tested, b: _Tested) -> str:
     """Why two runs are not compared image by image; empty where they are."""
     if a.multi_label or b.multi_label:
         return "images have several labels"
-    for value, text in (
-        ("is_correct", f"no predictions in {evidence.FILE}"),
-        ("images", "no record of its test images"),
-    ):
-        missing = [one.row.folder for one in (a, b) if getattr(one, value) is None or not len(getattr(one, value))]
-        if missing:
-            return f"{' and '.join(missing)}: {text}"
+    for one in (a, b):
+        if one.is_correct is None or not one.images:
+            missing = f"predictions in {evidence.FILE}" if one.is_correct is None else "record of its test images"
+            return f"{one.row.folder} has no {missing}"
     if a.images == b.images:
         return ""
     seeds = f", split with seeds {a.seed} and {b.seed}" if a.seed != b.seed else ""
-    return f"their test images differ{seeds}"
+    return f"their test images or labels differ{seeds}"

@@ -182,7 +182,7 @@ def test_compare_runs_says_why_two_seeds_are_not_paired(run, tmp_path):
     train("convnet", "digits", out=tmp_path, epochs=1, seed=7)
     (one,) = compare_runs([run, tmp_path]).differences
     assert not one.paired
-    assert "unpaired: their test images differ, split with seeds 0 and 7)" in str(one)
+    assert "unpaired: their test images or labels differ, split with seeds 0 and 7)" in str(one)
 
 
 def test_write_experiment_report_shows_text_figures_numbers_and_runs(run, tmp_path):
