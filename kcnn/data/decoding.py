@@ -1,26 +1,60 @@
 """Image files as arrays of one size and number of channels. No TensorFlow here."""
 
 import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from kcnn.data.image_files import MAX_PIXELS_OF_OTHERS, ImageFile, inspect_file, read_file
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-ORIENTATION = 0x0112  # the tag of EXIF
-SIDEWAYS = (5, 6, 7, 8)  # its values where rows are columns; a broken file may have text there
-UPRIGHT = {  # by EXIF's orientation
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
+DECODERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {  # no others: Image.open would start Ghostscript for a PostScript file under any name
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "WEBP": WebPImageFile,
+    "TIFF": TiffImageFile,
+    "PPM": PpmImageFile,
 }
+TURNS = {  # by orientation: whether rows are columns, then whether rows and columns are reversed
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+MODE = {1: "L", 3: "RGB"}  # by channels
+MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}  # of 8 bits or fewer
+SUPPORT = {  # pixels that a filter of Pillow reaches from its center
+    Image.Resampling.NEAREST: 1,
+    Image.Resampling.BOX: 1,
+    Image.Resampling.BILINEAR: 1,
+    Image.Resampling.HAMMING: 1,
+    Image.Resampling.BICUBIC: 2,
+    Image.Resampling.LANCZOS: 3,
+}
+MARGIN = 8  # times its middle that a resized image may have before only the middle is resized
+BAND = 1 << 22  # pixels that are converted together
+
+Box = tuple[int, int, int, int]  # top, left, bottom, right
 
 
 class ImageDecodeError(ValueError):
@@ -81,7 +115,8 @@ def decode(
 ) -> np.ndarray:
     """Return an image file as pixels: upright by its EXIF tag, cropped centrally, resized.
 
-    An animation gives its first frame; transparent pixels become white.
+    An animation gives its first frame; transparent pixels become white; color profiles are ignored. The range of deep
+    pixels follows from the type of the file: of 16 bits the upper 8 are taken, whatever is in them.
 
     Args:
         source: Path, or the content of a file.
@@ -94,26 +129,39 @@ def decode(
         uint8 of that shape.
 
     Raises:
-        ImageDecodeError: The file is not an image, is truncated or is damaged.
+        ImageDecodeError: The file is not an image, is truncated or damaged, exceeds a limit (see image_files), or has
+            pixels without a defined range.
         ValueError: The shape has neither 1 nor 3 channels.
     """
     check_channels(shape[2])
-    file = "image" if isinstance(source, bytes) else str(source)
-    content = b""
+    resampling = Image.Resampling[interpolation.upper()]
+    with _decode_errors("image" if isinstance(source, bytes) else str(source)):
+        file = inspect_file(source if isinstance(source, bytes) else read_file(source))
+        if not resize_shorter_to:
+            pixels = _read_largest_box(file, shape)
+        else:
+            pixels, horizontal, vertical = _read_middle(file, shape, resize_shorter_to, SUPPORT[resampling])
+    if not resize_shorter_to:
+        return _resize_box(pixels, shape)
+    box = (horizontal.low, vertical.low, horizontal.high, vertical.high)
+    resized = np.asarray(Image.fromarray(pixels).resize((horizontal.size, vertical.size), resampling, box))
+    left, top = horizontal.margin, vertical.margin
+    return np.ascontiguousarray(resized[top : top + shape[0], left : left + shape[1]]).reshape(shape)
+
+
+@contextmanager
+def _decode_errors(file: str) -> Iterator[None]:
+    """Convert what decoders raise for a damaged file, which may be anything, into ImageDecodeError.
+
+    MemoryError is not of the file, as inspect_file limits what a file may take.
+    """
     try:
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            if resize_shorter_to:
-                return _resize_and_crop(image, shape, resize_shorter_to, Image.Resampling[interpolation.upper()])
-            pixels = _decode_jpeg(content, image, shape)
-            if pixels is None:
-                ImageOps.exif_transpose(image, in_place=True)
-                pixels = np.asarray(_convert(image, shape[2]))
-        return resize(pixels, shape)
-    except UnidentifiedImageError:
-        raise ImageDecodeError(file, "not an image file" if content else "file is empty") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageDecodeError(file, str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()
+        raise ImageDecodeError(file, reason[0] if reason else type(error).__name__) from error
 
 
 def resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -129,9 +177,12 @@ def resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     Returns:
         uint8 of that shape.
     """
+    top, left, bottom, right = crop_box(pixels.shape[0], pixels.shape[1], shape[0], shape[1])
+    return _resize_box(pixels[top:bottom, left:right], shape)
+
+
+def _resize_box(box: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     rows, columns, _ = shape
-    top, left, bottom, right = crop_box(pixels.shape[0], pixels.shape[1], rows, columns)
-    box = pixels[top:bottom, left:right]
     if box.shape[:2] == (rows, columns):
         return np.ascontiguousarray(box).reshape(shape)
     shrinks = max(box.shape[0] / rows, box.shape[1] / columns)
@@ -143,52 +194,148 @@ def resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return box.reshape(shape)
 
 
-def _decode_jpeg(content: bytes, image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray | None:
+def _open(file: ImageFile) -> Image.Image:
+    return DECODERS[file.format](io.BytesIO(file.content))
+
+
+def _swap(file: ImageFile, size: tuple[int, int]) -> tuple[int, int]:
+    """A size of the upright image as stored, or the other way round."""
+    return size[::-1] if TURNS[file.orientation][0] else size
+
+
+def _turn(pixels: np.ndarray, file: ImageFile) -> np.ndarray:
+    """A view of pixels as stored that is upright."""
+    swap, reverse_rows, reverse_columns = TURNS[file.orientation]
+    if swap:
+        pixels = pixels.swapaxes(0, 1)
+    return pixels[:: -1 if reverse_rows else 1, :: -1 if reverse_columns else 1]
+
+
+def _read_largest_box(file: ImageFile, shape: tuple[int, int, int]) -> np.ndarray:
+    """The largest central box with the proportions of a shape."""
+    pixels = _decode_jpeg(file, shape) if file.channels in (1, 3) else None
+    if pixels is not None:
+        top, left, bottom, right = crop_box(pixels.shape[0], pixels.shape[1], shape[0], shape[1])
+        return pixels[top:bottom, left:right]
+    with _open(file) as image:
+        if math.prod(image.size) > MAX_PIXELS_OF_OTHERS:  # more of a JPEG than would fit into memory
+            image.draft(None, _swap(file, (shape[1], shape[0])))
+        columns, rows = _swap(file, image.size)
+        return _read_box(image, file, crop_box(rows, columns, shape[0], shape[1]), shape[2])
+
+
+def _decode_jpeg(file: ImageFile, shape: tuple[int, int, int]) -> np.ndarray | None:
     """Pixels of a JPEG file, at a fraction of their number where that is enough; None for what Pillow has to decode.
 
     simplejpeg and OpenCV take half of Pillow's time from a photo of 500x375 to 224x224.
     """
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
-        return None
-    orientation = image.getexif().get(ORIENTATION, 1)
-    height, width = shape[:2] if orientation not in SIDEWAYS else (shape[1], shape[0])
+    width, height = _swap(file, (shape[1], shape[0]))
     color_space = "GRAY" if shape[2] == 1 else "RGB"
     try:
-        pixels = simplejpeg.decode_jpeg(content, color_space, min_height=height, min_width=width, min_factor=2)
+        pixels = simplejpeg.decode_jpeg(file.content, color_space, min_height=height, min_width=width, min_factor=2)
     except ValueError:  # a file with a flaw: Pillow distinguishes flaws that harm from others
         return None
-    return UPRIGHT.get(orientation, lambda a: a)(pixels)
+    return _turn(pixels, file)
 
 
-def _resize_and_crop(
-    image: Image.Image, shape: tuple[int, int, int], shorter: int, interpolation: Image.Resampling
-) -> np.ndarray:
-    """The middle of an image resized by its shorter side, as uint8 of that shape."""
+@dataclass(frozen=True)
+class _Side:
+    """How a side of an image is resized.
+
+    Attributes:
+        first: Pixel from which on it is read.
+        last: Pixel before which reading ends.
+        low: Beginning of what is resized, from `first`.
+        high: End of what is resized, from `first`.
+        size: Pixels after resizing.
+        margin: Pixels of these before the middle.
+    """
+
+    first: int
+    last: int
+    low: float
+    high: float
+    size: int
+    margin: int
+
+
+def _read_middle(
+    file: ImageFile, shape: tuple[int, int, int], shorter: int, support: int
+) -> tuple[np.ndarray, _Side, _Side]:
+    """What becomes the middle of the resized image, and how its width and height are resized."""
     rows, columns, channels = shape
-    if image.format == "JPEG":
-        sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
-        size = (2 * columns, 2 * rows)  # published weights were measured with all pixels
-        image.draft("RGB", size[::-1] if sideways else size)
-    ImageOps.exif_transpose(image, in_place=True)
-    image = _convert(image, channels)
-    scale = max(shorter / min(image.size), rows / image.height, columns / image.width)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), interpolation)
-    top, left = (image.height - rows) // 2, (image.width - columns) // 2
-    return np.asarray(image.crop((left, top, left + columns, top + rows))).reshape(shape)
+    with _open(file) as image:
+        image.draft("RGB", _swap(file, (2 * columns, 2 * rows)))  # published weights were measured with all pixels
+        width, height = _swap(file, image.size)
+        scale = max(shorter / min(width, height), rows / height, columns / width)
+        new_width, new_height = round(width * scale), round(height * scale)
+        if new_width * new_height <= MARGIN * rows * columns:
+            horizontal = _Side(0, width, 0, width, new_width, (new_width - columns) // 2)
+            vertical = _Side(0, height, 0, height, new_height, (new_height - rows) // 2)
+        else:  # a panorama, which would take as long as it is wide
+            horizontal = _cut_side(width, new_width, columns, support)
+            vertical = _cut_side(height, new_height, rows, support)
+        box = (vertical.first, horizontal.first, vertical.last, horizontal.last)
+        return _read_box(image, file, box, channels), horizontal, vertical
 
 
-def _convert(image: Image.Image, channels: int) -> Image.Image:
+def _cut_side(old: int, new: int, size: int, support: int) -> _Side:
+    """The middle of a side, with the pixels around it that a filter reaches."""
+    start = (new - size) // 2
+    low, high = start * old / new, (start + size) * old / new
+    reach = support * max(1, old / new) + 1
+    first, last = max(0, math.floor(low - reach)), min(old, math.ceil(high + reach))
+    return _Side(first, last, low - first, high - first, size, 0)
+
+
+def _read_box(image: Image.Image, file: ImageFile, box: Box, channels: int) -> np.ndarray:
+    """A box of the upright image as uint8 (rows, columns) or (rows, columns, 3), on white where it is transparent."""
+    swap, reverse_rows, reverse_columns = TURNS[file.orientation]
+    columns, rows = _swap(file, image.size)
+    top, left, bottom, right = box
+    if reverse_rows:
+        top, bottom = rows - bottom, rows - top
+    if reverse_columns:
+        left, right = columns - right, columns - left
+    if swap:
+        top, left, bottom, right = left, top, right, bottom
+    pixels = np.empty((bottom - top, right - left, *((3,) if channels == 3 else ())), "uint8")
+    step = max(1, BAND // (right - left))  # a whole image would take four times the memory
+    for first in range(top, bottom, step):
+        last = min(first + step, bottom)
+        band = image if (left, first, right, last) == (0, 0, *image.size) else image.crop((left, first, right, last))
+        pixels[first - top : last - top] = np.asarray(_convert(band, channels, file))
+    return _turn(pixels, file)
+
+
+def _convert(image: Image.Image, channels: int, file: ImageFile) -> Image.Image:
     """The image in 8 bits and 1 or 3 channels, on white where it is transparent."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    image.load()
+    transparency = image.info.get("transparency")
+    if image.mode.startswith("I;16") or (image.mode == "I" and file.format in ("PNG", "PPM")):
+        image, transparency = _reduce_depth(image, file, transparency), None
+    if image.mode not in MODES:
+        raise ValueError(f"{file.format} of mode {image.mode}, whose range is not known; convert it to 8 or 16 bits")
+    if isinstance(transparency, int) and image.mode == "L":
+        image.info["transparency"] = transparency * 255 // ((1 << file.bits) - 1)  # which Pillow leaves as stored
+    elif isinstance(transparency, tuple) and file.bits == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in transparency)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        image = Image.alpha_composite(white, rgba)
-    elif image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        deep = np.asarray(image, "float64")
-        scale = 257.0 if deep.max(initial=0) > 255 else 1.0  # 16 bits of gray
-        image = Image.fromarray((deep / scale).clip(0, 255).astype("uint8"))
-    mode = "L" if channels == 1 else "RGB"
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    mode = MODE[channels]
     return image if image.mode == mode else image.convert(mode)  # which would copy
+
+
+def _reduce_depth(image: Image.Image, file: ImageFile, transparency: int | None) -> Image.Image:
+    """The upper 8 bits of deep gray, as Pillow keeps them of deep color: the range is the file's, whatever is in it."""
+    deep = np.asarray(image).astype("uint16")
+    gray = (deep >> (file.bits - 8)).astype("uint8")
+    if file.is_inverted:
+        gray = 255 - gray
+    if transparency is not None:
+        gray[deep == transparency] = 255
+    return Image.fromarray(gray)
 
 
 def fit_array(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -202,7 +349,7 @@ def fit_array(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         uint8 of that shape.
     """
     if image.shape[2] != shape[2]:
-        image = np.asarray(_convert(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), shape[2]))
+        image = np.asarray(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert(MODE[shape[2]]))
     return resize(image, shape)
 
 

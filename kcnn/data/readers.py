@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.decoding import decode, fit_array
+from kcnn.data.image_files import read_file
 
 SAMPLE = 512  # images from which the size of all is estimated
 HASH = "S52"  # dtype of hashes; empty for a file that cannot be read
@@ -155,11 +156,10 @@ def read_bytes(source: Any) -> bytes:
         source: Path, encoded bytes or array.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or is too large.
     """
     if isinstance(source, str):
-        with open(source, "rb", buffering=0) as file:
-            return file.read()
+        return read_file(source)
     return source.tobytes() if isinstance(source, np.ndarray) else source
 
 
