@@ -22,7 +22,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from kcnn.data.image_files import MAX_PIXELS_OF_OTHERS, ImageFile, inspect_file, read_file
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-DECODERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {  # Image.open would start Ghostscript for any PostScript file
+# No others: Image.open would start Ghostscript for a PostScript file under any name.
+DECODERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
     "GIF": GifImageFile,

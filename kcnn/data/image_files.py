@@ -20,7 +20,7 @@ MAX_PIXELS = {  # each takes up to 7 bytes while it is decoded, of WebP 28, of a
 }
 MAX_PIXELS_OF_OTHERS = 89_478_485
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10
-MAX_SCANNED = 2_000_000_000  # pixels times scans of a progressive JPEG: each scan visits all of them
+MAX_SCANNED = 1_000_000_000  # pixels times scans of a progressive JPEG: each scan visits all of them
 MAX_INTERPRETED = 2_000_000  # pixels of what Pillow decodes in Python: run-length BMP, plain PPM, PPM of odd ranges
 MAX_ITEMS = 1_000_000  # chunks of a PNG, blocks before and in the first frame of a GIF
 SUPPORTED = "JPEG, PNG, GIF, BMP, WebP, TIFF and PPM"
