@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SHARED := -n 2 --dist loadscope  # two processes, the tests of a file or a class in one of them
 
-.PHONY: demo test quick test-all lint docs catalogue clean
+.PHONY: demo test quick test-all fuzz lint docs catalogue clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,6 +33,11 @@ test: lint
 # The rest: every network through Keras.
 test-all: $(READY)
 	$(BIN)/python -m pytest -q $(SHARED) -m every
+
+# The fuzz tests for longer: damaged files by the hundred thousand, `make fuzz KCNN_FUZZ=1000000` for more.
+fuzz: export KCNN_FUZZ ?= 200000
+fuzz: $(READY)
+	$(BIN)/python -m pytest -q -s tests/runs/test_fuzz*.py
 
 # The documentation as pages in site/, which open from a disk; a warning is an error.
 docs: $(READY)

@@ -1,6 +1,6 @@
 """The configuration of data augmentation: values that fit into JSON, checked once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,22 @@ class Augmentation:
                 object.__setattr__(self, name, tuple(value))
         if errors := list(_errors(self)):
             raise ValueError(f"Augmentation: {'; '.join(errors)}")
+
+    def check_size(self, size: Sequence[int | None]) -> None:
+        """Check that no crop can lie wholly in the padding, which is black.
+
+        Args:
+            size: (rows, columns) of the images that are trained on; None is an open side.
+
+        Raises:
+            ValueError: The padding is as large as a side, or larger.
+        """
+        sides = [side for side in size if side is not None]
+        if self.crop and sides and self.crop >= min(sides):
+            raise ValueError(
+                f"Augmentation: crop={self.crop} makes crops of only black padding possible on images of "
+                f"{'x'.join(map(str, size))} pixels; crop must be less than {min(sides)}"
+            )
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:

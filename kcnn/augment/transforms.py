@@ -32,7 +32,7 @@ def augment(
         Images float32 (n, *size, channels), and the labels, with MixUp or CutMix as float32 (n, classes).
 
     Raises:
-        ValueError: The images have another shape.
+        ValueError: The images have another shape, or are no larger than the padding of a crop.
     """
     seed = tf.convert_to_tensor(seed)
     images = _change(augmentation, tf.convert_to_tensor(images), tuple(size), seed)
@@ -189,6 +189,7 @@ def _change(a: Augmentation, images: tf.Tensor, size: tuple[int, int], seed: tf.
     """All but mixing: each image by itself."""
     if images.shape.rank != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(f"images are a batch (n, rows, columns, 1 or 3), got shape {images.shape}")
+    a.check_size(size)
     n, *sides = tf.unstack(tf.shape(images)[:3])
     source = tuple(now if (known := images.shape[i]) is None else known for i, now in enumerate(sides, 1))
     drawn = (

@@ -15,6 +15,7 @@ from kcnn.cli.backend import show_device, silence, start_backend
 from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table
 from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, ModelOptions, examples
 from kcnn.distribute.machine import describe_cpu
+from kcnn.graph.formatting import to_printable
 from kcnn.graph.names import unknown
 
 PUBLISHED = "imagenet"
@@ -215,7 +216,7 @@ def predict(
             texts = ((name, "bold" if name in predicted else "", f" {p:.1%}") for name, p in best.items())
             parts = Text(", ").join(Text.assemble((name, style), share) for name, style, share in texts)
             prefix = "no label; most probable " if multi_label and not labels else ""
-            out.print(Text.assemble(f"{file}: {prefix}", parts), soft_wrap=True)
+            out.print(Text.assemble(f"{to_printable(str(file))}: {prefix}", parts), soft_wrap=True)
     if as_json:
         print(json.dumps(results, indent=1))
     if len(files) < len(images):
@@ -246,7 +247,7 @@ def decode_images(images: Sequence[Path], opened: OpenedModel) -> tuple[list[Any
             pixels.append(decode(image, shape, **options))
             files.append(image)
         except ImageDecodeError as error:
-            message = str(error) if image.exists() else f"file not found: {image}"
+            message = str(error) if image.exists() else to_printable(f"file not found: {image}")
             if len(images) == 1:
                 raise UsageError(message) from None
             err.print(message, style="yellow")

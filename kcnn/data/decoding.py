@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from kcnn.data.image_files import MAX_PIXELS_OF_OTHERS, ImageFile, inspect_file, read_file
+from kcnn.graph.formatting import to_printable
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 # No others: Image.open would start Ghostscript for a PostScript file under any name.
@@ -67,7 +68,7 @@ class ImageDecodeError(ValueError):
     """
 
     def __init__(self, file: str, reason: str):
-        super().__init__(f"cannot decode {file}: {reason}")
+        super().__init__(to_printable(f"cannot decode {file}: {reason}".replace("\n", "\\n")))
         self.file, self.reason = file, reason
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:

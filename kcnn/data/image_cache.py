@@ -194,4 +194,4 @@ class ImageCache:
             if number not in self.broken:
                 self.broken.add(number)
                 self.skipped.append(SkippedImage(self.names[number], reason))
-                log.warning("cannot decode %s: %s; skipped", self.names[number], reason)
+                log.warning("%s; skipped", ImageDecodeError(self.names[number], reason))

@@ -72,7 +72,7 @@ def prepare_search(
     """
     config.check_process()
     recipe = config.train.resolved_recipe
-    _check_training(space, config.train)
+    _check_training(space, config.train, space.spec.nominal_shape[:2])
     strategy = devices.make_strategy(config.train.strategy)
     train = dataclasses.replace(config.train, precision=precisions.resolve_policy(config.train.precision))
     data = _load(space, data, train)
@@ -103,7 +103,7 @@ def prepare_search(
     return SearchJob(space, config, settings, values, record)
 
 
-def _check_training(space: Space, train: TrainConfig) -> None:
+def _check_training(space: Space, train: TrainConfig, size: Sequence[int]) -> None:
     """Check the values of the choices of the training like those of a recipe."""
     if {"epochs", "patience"} & {*space.training}:
         raise ValueError("epochs and patience cannot be searched: trials of different epochs do not compare")
@@ -111,7 +111,7 @@ def _check_training(space: Space, train: TrainConfig) -> None:
         if choice.name in space.training:
             values = choice.values
             for value in (values.low, values.high) if isinstance(values, Range) else values:
-                get_recipe(train.resolved_recipe, {choice.name: value})
+                get_recipe(train.resolved_recipe, {choice.name: value}).augmentation.check_size(size)
 
 
 def _load(space: Space, data: Any, train: TrainConfig) -> ImageDataset:

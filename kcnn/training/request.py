@@ -26,8 +26,10 @@ def check_request(data: ImageDataset, multi_label: bool, aux: bool, recipe: Reci
         recipe: The recipe.
 
     Raises:
-        ValueError: Early stopping without a validation split, or single-label options with multi-label data.
+        ValueError: Early stopping without a validation split, single-label options with multi-label data, or crops
+            of images that are no larger than their padding.
     """
+    recipe.augmentation.check_size(data.input_shape[:2])
     if recipe.patience and "validation" not in data.splits:
         raise ValueError("patience (early stopping) needs a validation split, which the data lacks; set patience to 0")
     if multi_label and not data.multi_label:
