@@ -127,6 +127,15 @@ def test_padded_crop_is_a_window_of_the_image_with_a_black_margin():
     assert {row for row, _ in places} == {column for _, column in places} == set(range(7))
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (12, 40)])
+def test_augment_refuses_a_crop_that_may_lie_wholly_in_the_padding(shape):
+    images = np.full((64, *shape, 1), 200, "uint8")
+    least = min(shape)
+    with pytest.raises(ValueError, match=f"crop={least} .*must be less than {least}"):
+        augment.padded_crop(images, (0, 5), margin=least)
+    assert (augment.padded_crop(images, (0, 5), margin=least - 1).numpy().max(axis=(1, 2, 3)) == 200).all()
+
+
 def test_augment_crop_with_zoom_keeps_the_black_margin():
     images = np.full((8, *SIZE, 1), 200, "uint8")
     pixels, _ = applied(Augmentation(crop=6, zoom=0.01), images, np.zeros(8, "int64"))

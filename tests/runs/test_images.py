@@ -130,3 +130,9 @@ def test_decode_names_the_file_and_the_reason(content, reason, tmp_path):
         decode(tmp_path / "x.jpg", (8, 8, 3))
     assert str(failed.value) == f"cannot decode {tmp_path / 'x.jpg'}: {reason}"
     assert str(pickle.loads(pickle.dumps(failed.value))) == str(failed.value)
+
+
+def test_decode_error_names_a_file_in_one_line_of_printable_characters():
+    error = ImageDecodeError("a\n\x1b[31mb\udcff.jpg", "file is empty")
+    assert str(error) == "cannot decode a\\n\\x1b[31mb\\xff.jpg: file is empty"
+    assert error.file == "a\n\x1b[31mb\udcff.jpg"
