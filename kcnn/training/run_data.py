@@ -1,5 +1,6 @@
 """The images of a run in the splits that it recorded, and images that a run was not trained on."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from kcnn.keras_bridge.saved_models import read_metadata
 from kcnn.training import run_directory, split_record
 from kcnn.training.split_record import DataChanges, SplitRecord
 
+TRANSFER = "transfer.json"  # of kcnn.fine_tuning
 ARRAYS = "arrays"  # name of data that was passed from Python
 MODELS = ("model.keras", "best.keras")
 NAMED = 6  # classes that a message names
@@ -59,13 +61,26 @@ def find_run(path: str | Path) -> Path | None:
     """Return the folder of the run that a model belongs to.
 
     Args:
-        path: Folder of a run, or a file in it or in a folder of it, such as an exported one.
+        path: Folder of a run, or a file in it or in a folder of it, such as an exported one. A file of a transfer belongs
+            to its best run.
 
     Returns:
         The folder; None for a model that is not in the folder of a run.
     """
-    place = Path(path)
-    return next((folder for folder in (place, *place.parents[:2]) if run_directory.read_config(folder)), None)
+    for folder in (Path(path), *Path(path).parents[:2]):
+        best = _find_best(folder)
+        if run_directory.read_config(folder) or best:
+            return best or folder
+    return None
+
+
+def _find_best(folder: Path) -> Path | None:
+    """The best run of a transfer."""
+    try:
+        best = folder / json.loads((folder / TRANSFER).read_text(encoding="utf-8"))["best"]
+    except (OSError, ValueError, TypeError, KeyError):  # no transfer, or one without a result
+        return None
+    return best if run_directory.read_config(best) else None
 
 
 def read_run_record(run: str | Path) -> SplitRecord:
@@ -261,7 +276,7 @@ def add_pretraining(record: SplitRecord, weights: str | Path | None) -> SplitRec
     trained = {content for content, split in read_run_record(source).splits_by_hash().items() if split != TEST}
     own = record.splits_by_hash()
     test = record.hashes[record.rows(TEST)].tolist()
-    seen = sum(content in trained for content in test)
+    seen = sum(content in trained and own.get(content) == TEST for content in test)  # others are duplicates here too
     if seen:
         raise ValueError(
             f"{seen} of {len(test)} test images were in the train or validation split of {source}, whose weights this "

@@ -14,9 +14,17 @@ from kcnn.cli import app
 from kcnn.data.loading import load_as_is
 from kcnn.reports import compare_runs
 from kcnn.training import load_evaluation_data, load_run_data
-from kcnn.training.run_data import find_run, read_run_record
+from kcnn.training.run_data import add_pretraining, find_run, read_run_record
 from kcnn.training.run_directory import read_metrics
-from kcnn.training.split_record import TRAINED, compare_records, record_splits, restore_splits
+from kcnn.training.split_record import (
+    TRAINED,
+    SplitRecord,
+    compare_records,
+    read_record,
+    record_splits,
+    restore_splits,
+    write_record,
+)
 from tests.runs.training import train_with as train
 
 IMAGES = 30  # of each of two classes: 42 to train on, 6 to validate, 12 to test
@@ -206,6 +214,19 @@ def test_train_refuses_weights_that_were_trained_on_its_test_images(run, folder,
     assert load_evaluation_data(tuned, folder).left_out["pretraining"] == 48
 
 
+def test_add_pretraining_takes_duplicates_in_both_splits_of_the_same_data(run, tmp_path):
+    record = read_run_record(run)
+    hashes, image = record.hashes.copy(), record.rows("test")[0]
+    hashes[image] = hashes[record.rows("train")[0]]
+    doubled = replace(record, hashes=hashes)
+    other = shutil.copytree(run, tmp_path / "run")
+    config = json.loads((other / "config.json").read_text())
+    config["request"]["fingerprint"] = doubled.fingerprint
+    (other / "config.json").write_text(json.dumps(config))
+    write_record(other, doubled)
+    assert len(add_pretraining(doubled, other / "model.keras").files) == len(record.files)
+
+
 def test_read_record_refuses_a_record_that_was_edited(run, tmp_path):
     other = shutil.copytree(run, tmp_path / "run")
     text = (other / "splits.csv").read_text()
@@ -255,8 +276,6 @@ def read_all(split):
 
 
 def test_compare_records_names_copies_as_added_and_keeps_names_that_are_not_utf8(tmp_path):
-    from kcnn.training.split_record import SplitRecord, read_record, write_record
-
     hashes = np.array([b"a" * 32, b"b" * 32, b"a" * 32], "S52")
     record = SplitRecord(("train", "test", "test"), ("x\udcff,\n.png", "=y.png", "z.png"), ("0", "1", "0"), hashes)
     write_record(tmp_path, record)
@@ -269,6 +288,9 @@ def test_compare_records_names_copies_as_added_and_keeps_names_that_are_not_utf8
 def test_find_run_knows_files_in_the_folder_of_a_run(run, tmp_path):
     assert find_run(run) == find_run(run / "model.keras") == find_run(run / "export" / "litert.tflite") == run
     assert find_run(tmp_path / "model.keras") is None
+    best = shutil.copytree(run, tmp_path / "transfer" / "seed-0" / "head-only")
+    (tmp_path / "transfer" / "transfer.json").write_text('{"best": "seed-0/head-only"}')
+    assert find_run(tmp_path / "transfer" / "phone" / "litert.tflite") == best
 
 
 def test_load_as_is_cuts_nothing(folder):
