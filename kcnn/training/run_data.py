@@ -61,8 +61,8 @@ def find_run(path: str | Path) -> Path | None:
     """Return the folder of the run that a model belongs to.
 
     Args:
-        path: Folder of a run, or a file in it or in a folder of it, such as an exported one. A file of a transfer belongs
-            to its best run.
+        path: Folder of a run, or a file in it or in a folder of it, such as an exported one. A file of a transfer is of
+            its best run.
 
     Returns:
         The folder; None for a model that is not in the folder of a run.
