@@ -15,7 +15,7 @@ from kcnn.data.loading import load_as_is
 from kcnn.reports import compare_runs
 from kcnn.training import load_evaluation_data, load_run_data
 from kcnn.training.run_data import add_pretraining, find_run, read_run_record
-from kcnn.training.run_directory import read_metrics
+from kcnn.training.run_directory import read_config, read_metrics, write_config
 from kcnn.training.split_record import (
     TRAINED,
     SplitRecord,
@@ -153,9 +153,9 @@ def test_load_evaluation_data_leaves_out_trained_images_of_another_cut_and_of_ar
 
 def move(run, out, data):
     """A copy of a run whose data is elsewhere."""
-    config = json.loads((shutil.copytree(run, out) / "config.json").read_text())
+    config = read_config(shutil.copytree(run, out))
     config["request"]["data"] = str(data)
-    (out / "config.json").write_text(json.dumps(config))
+    write_config(out, config)
     return out
 
 
@@ -220,9 +220,9 @@ def test_add_pretraining_takes_duplicates_in_both_splits_of_the_same_data(run, t
     hashes[image] = hashes[record.rows("train")[0]]
     doubled = replace(record, hashes=hashes)
     other = shutil.copytree(run, tmp_path / "run")
-    config = json.loads((other / "config.json").read_text())
+    config = read_config(other)
     config["request"]["fingerprint"] = doubled.fingerprint
-    (other / "config.json").write_text(json.dumps(config))
+    write_config(other, config)
     write_record(other, doubled)
     assert len(add_pretraining(doubled, other / "model.keras").files) == len(record.files)
 
