@@ -223,6 +223,50 @@ def test_load_model_finds_a_distribution_whose_dash_was_renamed(install, tmp_pat
         assert kcnn.load_model(tmp_path / file).spec.network == "mynet"
 
 
+FILE = """
+from dataclasses import dataclass
+import keras
+from kcnn import Architecture, blocks
+
+@dataclass(frozen=True)
+class Gain:
+    def shape(self, x):
+        return x
+
+    def layer(self, name):
+        return Gained(name=name)
+
+@keras.saving.register_keras_serializable("own_file")
+class Gained(keras.layers.Layer):
+    def call(self, x):
+        return 2.0 * x
+
+def backbone(x):
+    return blocks.apply(Gain(), blocks.conv(x, 4, name="conv"), name="gain")
+
+net = Architecture(backbone=backbone, reference="", input_shape=(8, 8, 3), classes=2)
+"""
+
+
+def test_load_model_finds_the_file_of_a_network_that_the_user_has_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "own_net.py").write_text(FILE)
+    model = kcnn.build(f"{tmp_path / 'own_net.py'}:net", seed=0)
+    assert model.name == "net"
+    assert model.metadata["distribution"] is None
+    model.save(tmp_path / "m.keras")
+    x = np.ones((1, 8, 8, 3), "float32")
+    for name in [name for name in sys.modules if "own_net" in name]:
+        del sys.modules[name]
+    monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "another user's"))
+    with pytest.raises(ImportError, match="which you have not run: loading a file runs no code"):
+        kcnn.load_model(tmp_path / "m.keras")
+    monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
+    loaded = kcnn.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert loaded.spec.trace().name == "net"
+
+
 def test_load_model_names_the_distribution_that_is_missing(tmp_path):
     model = kcnn.build("convnet")
     model.update_metadata(distribution="kcnn-gone", distribution_version="2.0")
