@@ -356,7 +356,7 @@ def _check_shape(title: str, value: Any) -> tuple[int | None, ...]:
 
 def _check_outputs(title: str, names: Any) -> tuple[str, ...]:
     if isinstance(names, str):
-        raise wrong_kind("outputs", f"a list of layers or stages, such as [{names!r}]", names, title)
+        raise wrong_kind("outputs", f"a list of layers or stages (write [{names!r}])", names, title)
     check_kind("outputs", names, Iterable | None, "a list of layers or stages", title)
     names = tuple(names or ())
     for name in names:
