@@ -69,7 +69,8 @@ def load_keras_file(
     except UntrustedFileError as error:
         raise ValueError(f"cannot load {path}: {error}") from None
     except Exception as error:  # Keras and each layer have their own for a config that is garbled
-        raise ValueError(f"cannot load {path}: it is damaged: {' '.join(str(error).split())[:300]}") from error
+        cause = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]  # after a layer's entire config
+        raise ValueError(f"cannot load {path}: it is damaged: {cause[:300]}") from error
     broken = [weight.path for weight in model.weights if not np.isfinite(keras.ops.convert_to_numpy(weight)).all()]
     if broken:
         raise ValueError(f"{path} has numbers that are not finite (NaN or infinity) in {', '.join(broken[:3])}")
