@@ -142,11 +142,11 @@ def decode(
         if not resize_shorter_to:
             pixels = _read_largest_box(file, shape)
         else:
-            pixels, horizontal, vertical = _read_middle(file, shape, resize_shorter_to, SUPPORT[resampling])
+            source_image, horizontal, vertical = _read_middle(file, shape, resize_shorter_to, SUPPORT[resampling])
     if not resize_shorter_to:
         return _resize_box(pixels, shape)
     box = (horizontal.low, vertical.low, horizontal.high, vertical.high)
-    resized = np.asarray(Image.fromarray(pixels).resize((horizontal.size, vertical.size), resampling, box))
+    resized = np.asarray(source_image.resize((horizontal.size, vertical.size), resampling, box))
     left, top = horizontal.margin, vertical.margin
     return np.ascontiguousarray(resized[top : top + shape[0], left : left + shape[1]]).reshape(shape)
 
@@ -263,7 +263,7 @@ class _Side:
 
 def _read_middle(
     file: ImageFile, shape: tuple[int, int, int], shorter: int, support: int
-) -> tuple[np.ndarray, _Side, _Side]:
+) -> tuple[Image.Image, _Side, _Side]:
     """What becomes the middle of the resized image, and how its width and height are resized."""
     rows, columns, channels = shape
     with _open(file) as image:
@@ -278,7 +278,9 @@ def _read_middle(
             horizontal = _cut_side(width, new_width, columns, support)
             vertical = _cut_side(height, new_height, rows, support)
         box = (vertical.first, horizontal.first, vertical.last, horizontal.last)
-        return _read_box(image, file, box, channels), horizontal, vertical
+        if box == (0, 0, height, width) and file.orientation == 1 and width * height <= BAND:
+            return _convert(image, channels, file), horizontal, vertical  # without copies
+        return Image.fromarray(_read_box(image, file, box, channels)), horizontal, vertical
 
 
 def _cut_side(old: int, new: int, size: int, support: int) -> _Side:
