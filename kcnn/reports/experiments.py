@@ -73,7 +73,7 @@ def list_rows(runs: list[RunRow], folder: Path) -> list[dict[str, Any]]:
 def embed_image(path: Path) -> dict[str, str]:
     """Return a figure as a data URL with its description. ValueError: the file is damaged."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             image.load()
             description = image.info.get("Description", path.stem.replace("_", " "))
     except (OSError, SyntaxError) as error:  # Pillow's, of a PNG
