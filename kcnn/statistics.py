@@ -12,11 +12,14 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, softmax
 
+from kcnn.graph.arguments import check_keywords
+
 CONFIDENCE = 0.95
 THRESHOLD = 0.5  # for a class without a measured one
 CONFUSION_CLASSES = 200  # of a confusion matrix in metrics, at most
 
 
+@check_keywords
 @dataclass(frozen=True)
 class MeanEstimate:
     """The mean of repeated measurements, such as accuracies over seeds; it prints in percent.
@@ -35,6 +38,7 @@ class MeanEstimate:
         return f"{self.mean:.2%} ({self.low:.2%} to {self.high:.2%})"
 
 
+@check_keywords
 @dataclass(frozen=True)
 class PairedDifference:
     """The mean of paired differences, in percentage points.
@@ -58,6 +62,7 @@ class PairedDifference:
         return f"{self.points:+.2f} points ({self.low:+.2f} to {self.high:+.2f}){verdict}"
 
 
+@check_keywords
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a proportion (Wilson 1927, JASA 22).
 
@@ -75,6 +80,7 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+@check_keywords
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % interval of a mean by Student's t distribution.
 
@@ -96,6 +102,7 @@ def t_interval(values: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+@check_keywords
 def t_test(values: Sequence[float]) -> float:
     """Return the two-sided p-value of a mean being zero, by Student's t-test; of differences it is the paired test.
 
@@ -114,16 +121,21 @@ def t_test(values: Sequence[float]) -> float:
     return float(stats.ttest_1samp(values, 0).pvalue)
 
 
+@check_keywords
 def excludes_zero(low: float, high: float) -> bool:
     """Return whether an interval excludes zero: the difference is significant.
 
     Args:
         low: Lower end.
         high: Upper end.
+
+    Returns:
+        Whether both ends are on one side of zero.
     """
     return low > 0 or high < 0
 
 
+@check_keywords
 def estimate_mean(values: Sequence[float] | np.ndarray) -> MeanEstimate:
     """Return the mean of fractions, such as accuracies over seeds, with its 95 % interval by Student's t distribution.
 
@@ -133,6 +145,9 @@ def estimate_mean(values: Sequence[float] | np.ndarray) -> MeanEstimate:
     Args:
         values: Independent measurements, 0 to 1, at least two.
 
+    Returns:
+        Mean and interval.
+
     Raises:
         ValueError: There are fewer than two values.
     """
@@ -140,6 +155,7 @@ def estimate_mean(values: Sequence[float] | np.ndarray) -> MeanEstimate:
     return MeanEstimate(float(np.mean(values)), max(low, 0.0), min(high, 1.0))
 
 
+@check_keywords
 def compare_paired(
     values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray | float
 ) -> PairedDifference:
@@ -152,6 +168,9 @@ def compare_paired(
         values: Fractions, such as the accuracy of each seed; at least two.
         baseline: Those of the baseline, in the same order, or one value for all.
 
+    Returns:
+        The mean difference in points, its 95 % interval and the p-value.
+
     Raises:
         ValueError: There are fewer than two values.
     """
@@ -162,6 +181,7 @@ def compare_paired(
     return PairedDifference(float(np.mean(points)), low, high, t_test(points), excludes_zero(low, high))
 
 
+@check_keywords
 def paired_difference_interval(only_first: int, only_second: int, total: int) -> tuple[float, float]:
     """Return the 95 % interval of the difference of two proportions measured on the same images.
 
@@ -183,6 +203,7 @@ def paired_difference_interval(only_first: int, only_second: int, total: int) ->
     return max(difference - margin, -1.0), min(difference + margin, 1.0)
 
 
+@check_keywords
 def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
     """Return the 95 % interval of the difference of two independent proportions.
 
@@ -203,6 +224,7 @@ def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tupl
     return max(difference - margin, -1.0), min(difference + margin, 1.0)
 
 
+@check_keywords
 def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndarray:
     """Return logits as probabilities: by softmax, or for several labels per image by sigmoid.
 
@@ -217,6 +239,7 @@ def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndar
     return expit(logits) if metadata.get("multi_label") else softmax(logits, axis=-1)
 
 
+@check_keywords
 def predict_labels(probabilities: np.ndarray, metadata: Mapping[str, Any]) -> np.ndarray:
     """Return the predicted labels: the most probable class, or the classes that reach their threshold.
 
@@ -232,6 +255,7 @@ def predict_labels(probabilities: np.ndarray, metadata: Mapping[str, Any]) -> np
     return (probabilities >= np.asarray(metadata.get("thresholds") or THRESHOLD)).astype("int64")
 
 
+@check_keywords
 def is_correct(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return whether each image is predicted correctly, with all its labels.
 
@@ -245,6 +269,7 @@ def is_correct(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (predictions == labels) if predictions.ndim == 1 else (predictions == labels).all(axis=-1)
 
 
+@check_keywords
 def choose_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
     """Return the threshold of the highest F1 for each class, midway between the scores around it.
 
@@ -270,6 +295,7 @@ def _threshold(scores: np.ndarray, truth: np.ndarray) -> float:
     return float((steps[best] + below) / 2)
 
 
+@check_keywords
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> list[float | None]:
     """Return the average precision of each class.
 
@@ -286,6 +312,7 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> list[float | No
     return [float(average_precision_score(truth, values)) if truth.any() else None for values, truth in pairs]
 
 
+@check_keywords
 def count_confusions(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the confusion matrix: how many images of each true class were predicted as each class.
 
@@ -302,6 +329,7 @@ def count_confusions(predictions: np.ndarray, labels: np.ndarray, classes: int) 
     return matrix
 
 
+@check_keywords
 def classification_report(
     predictions: np.ndarray,
     probabilities: np.ndarray,
@@ -353,11 +381,15 @@ def classification_report(
     }
 
 
+@check_keywords
 def format_mean_precision(metrics: Mapping[str, Any]) -> str:
     """Return the mean average precision as text, and over how many classes where some have no images.
 
     Args:
         metrics: From classification_report for several labels per image, or with its values.
+
+    Returns:
+        Such as "91.20%", or "91.20% over the 7 of 8 classes with images".
     """
     value, rows = metrics["mean_average_precision"], metrics["per_class"].values()
     known = sum(row["average_precision"] is not None for row in rows)

@@ -7,11 +7,12 @@ from inspect import Parameter, signature
 from typing import Any
 
 from kcnn import blocks
-from kcnn.graph.arguments import check_integer
+from kcnn.graph.arguments import check_integer, check_keywords
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import Rescale
 
 
+@check_keywords
 @dataclass(frozen=True, kw_only=True)
 class WeightMapping:
     """Map the layers of a network to their names in the weight files of another library.
@@ -29,6 +30,7 @@ class WeightMapping:
     numbered: bool = False
 
 
+@check_keywords
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """Describe a file of pretrained weights for one variant, its options and its input scaling.
@@ -72,6 +74,7 @@ class Weights:
             raise ValueError(f'checksum must be "md5:" or "sha256:" and hexadecimal digits, got {self.checksum!r}')
 
 
+@check_keywords
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """Define one network: the functions that build it, and what its paper reports.

@@ -7,6 +7,7 @@ from typing import Any
 
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, summary, trace
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_pair
 from kcnn.graph.graph import Graph
 from kcnn.graph.shape_inference import Pair, Shape, count_params, dilated_size, padding_amounts, to_pair
@@ -84,6 +85,7 @@ class GraphDiff:
         return "\n".join([*map(str, differences), totals])
 
 
+@check_keywords
 def diff(a: Network, b: Network) -> GraphDiff:
     """Compare two networks layer by layer, by name.
 

@@ -9,100 +9,179 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kcnn.architectures.architecture import WeightMapping, Weights
+from kcnn.graph.arguments import check_keywords
 
 PYTORCH = "https://download.pytorch.org/models/"
 KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 
-def torchvision_weights(file: str, accuracy: float | None, **fields: Any) -> Weights:
+@check_keywords
+def torchvision_weights(
+    file: str,
+    accuracy: float | None,
+    *,
+    name: str = "imagenet",
+    options: Mapping[str, Any] | None = None,
+    top: bool = True,
+    resize: int = 256,
+    crop: int = 224,
+) -> Weights:
     """Return the Weights of a state dict of torchvision.
 
     Args:
         file: File name.
         accuracy: Published top-1 accuracy (torchvision.models, "acc@1").
-        **fields: Further fields of Weights.
+        name: What `weights=` takes.
+        options: Options of the network that the weights belong to.
+        top: Whether the file has the classifier.
+        resize: Pixels of the shorter side of an image after resizing.
+        crop: Pixels a side of the center crop.
 
     Returns:
         The weights.
     """
     digits = file.removesuffix(".pth").rpartition("-")[2]
     return Weights(
+        name=name,
         url=PYTORCH + file,
         checksum=f"sha256:{digits}",
         source="torchvision",
         mapping="torchvision",
+        options=options or {},
+        top=top,
+        resize=resize,
+        crop=crop,
         accuracy=accuracy,
         citation="torchvision.models",
         license="BSD-3-Clause, torchvision's",
-        **fields,
     )
 
 
-def both_torchvision_weights(first: tuple[str, float], second: tuple[str, float], **fields: Any) -> tuple[Weights, ...]:
+@check_keywords
+def both_torchvision_weights(
+    first: tuple[str, float], second: tuple[str, float], *, options: Mapping[str, Any] | None = None
+) -> tuple[Weights, ...]:
     """Return the Weights of both generations of torchvision; "imagenet" is the second, with images resized to 232.
 
     Args:
         first: File and accuracy of the first generation.
         second: Of the second.
-        **fields: Further fields of Weights.
+        options: Options of the network that the weights belong to.
 
     Returns:
         Weights named "imagenet", "imagenet_v2" and "imagenet_v1".
     """
     return (
-        torchvision_weights(*second, resize=232, **fields),
-        torchvision_weights(*second, resize=232, **fields, name="imagenet_v2"),
-        torchvision_weights(*first, **fields, name="imagenet_v1"),
+        torchvision_weights(*second, options=options, resize=232),
+        torchvision_weights(*second, options=options, resize=232, name="imagenet_v2"),
+        torchvision_weights(*first, options=options, name="imagenet_v1"),
     )
 
 
+@check_keywords
 def keras_weights(
-    file: str, whole: str | None, headless: tuple[str, str | None], accuracy: float | None, license: str, **fields: Any
+    file: str,
+    md5: str | None,
+    headless: tuple[str, str | None],
+    accuracy: float | None,
+    license: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    citation: str = "keras.io/api/applications",
+    resize: int = 256,
+    crop: int = 224,
 ) -> tuple[Weights, ...]:
     """Return the Weights of the two files of keras.applications, with the classifier and without.
 
     Args:
         file: File with the classifier, with its folder.
-        whole: Its MD5.
+        md5: Its MD5.
         headless: Name and MD5 of the file without the classifier.
-        accuracy: From the table of keras.io/api/applications, unless `citation` is given.
+        accuracy: Top-1 accuracy from the table that `citation` names.
         license: Of the files.
-        **fields: Further fields of Weights.
+        options: Options of the network that the weights belong to.
+        citation: Source of the accuracy.
+        resize: Pixels of the shorter side of an image after resizing.
+        crop: Pixels a side of the center crop.
 
     Returns:
         Both weights.
     """
     folder = file.rpartition("/")[0]
-    given = {"citation": "keras.io/api/applications", **fields}
     return tuple(
         Weights(
             url=KERAS + path,
             checksum=f"md5:{digits}" if digits else None,
             source="keras.applications",
             mapping="keras",
+            options=options or {},
             top=top,
+            resize=resize,
+            crop=crop,
             accuracy=accuracy,
+            citation=citation,
             license=license,
-            **given,
         )
-        for path, digits, top in ((file, whole, True), (f"{folder}/{headless[0]}", headless[1], False))
+        for path, digits, top in ((file, md5, True), (f"{folder}/{headless[0]}", headless[1], False))
     )
 
 
-def tf_slim_weights(network: str, whole: str, headless: str, accuracy: float, license: str, **fields: Any):
-    """Return `keras_weights` for the files that are named NETWORK_weights_tf_dim_ordering_tf_kernels."""
-    folder = fields.pop("folder", network)
+@check_keywords
+def tf_slim_weights(
+    network: str,
+    md5: str,
+    headless_md5: str,
+    accuracy: float,
+    license: str,
+    *,
+    folder: str | None = None,
+    resize: int = 256,
+    crop: int = 224,
+) -> tuple[Weights, ...]:
+    """Return `keras_weights` for the files that are named NETWORK_weights_tf_dim_ordering_tf_kernels.
+
+    Args:
+        network: The network, as the files name it.
+        md5: MD5 of the file with the classifier.
+        headless_md5: MD5 of the file without it.
+        accuracy: Top-1 accuracy (keras.io/api/applications).
+        license: Of the files.
+        folder: Folder of the files; the network's name where it is None.
+        resize: Pixels of the shorter side of an image after resizing.
+        crop: Pixels a side of the center crop.
+
+    Returns:
+        Both weights.
+    """
     stem = f"{network}_weights_tf_dim_ordering_tf_kernels"
-    return keras_weights(f"{folder}/{stem}.h5", whole, (f"{stem}_notop.h5", headless), accuracy, license, **fields)
+    file, headless = f"{folder or network}/{stem}.h5", (f"{stem}_notop.h5", headless_md5)
+    return keras_weights(file, md5, headless, accuracy, license, resize=resize, crop=crop)
 
 
+@check_keywords
 def make_mapping(rename: Callable[[str], str | tuple[str, ...]], bgr: bool = False) -> WeightMapping:
-    """Return the mapping of files in which the name of a layer, or its possible names, follow from kcnn's name."""
+    """Return the mapping of files in which the name of a layer follows from kcnn's name.
+
+    Args:
+        rename: Function from kcnn's name of a layer to that in the file, or to its possible names.
+        bgr: Whether the first kernel expects blue, green, red.
+
+    Returns:
+        The mapping.
+    """
     return WeightMapping(names=lambda layers: {layer: rename(layer) for layer in layers}, bgr=bgr)
 
 
+@check_keywords
 def rename_normalized(rename: Callable[[str], str]) -> Callable[[str], str]:
-    """Return PyTorch's names X.conv and X.bn of a convolution and its normalization, given a function for X."""
+    """Return a function to PyTorch's names X.conv and X.bn of a convolution and its normalization.
+
+    Args:
+        rename: Function from kcnn's name of the convolution to X.
+
+    Returns:
+        Function from kcnn's name of either layer.
+    """
 
     def named(layer: str) -> str:
         bare = layer.removesuffix("_bn")
@@ -111,16 +190,37 @@ def rename_normalized(rename: Callable[[str], str]) -> Callable[[str], str]:
     return named
 
 
+@check_keywords
 def rename_parts(pattern: str, layer: str) -> tuple[str, ...]:
-    """Return the groups of a pattern in the name of a layer. Raises ValueError for a name that does not match."""
+    """Return the groups of a pattern in the name of a layer.
+
+    Args:
+        pattern: Regular expression of the complete name.
+        layer: The name.
+
+    Returns:
+        The groups; "" for one that takes no part.
+
+    Raises:
+        ValueError: The name does not match.
+    """
     match = re.fullmatch(pattern, layer)
     if not match:
         raise ValueError(f"layer {layer!r} has no name in the weight files of other libraries")
     return match.groups(default="")
 
 
+@check_keywords
 def rename_branches(branches: Sequence[str], layer: str) -> str:
-    """Return the name of a layer by branch and position, counted from 0: "double_2" is branch2.1 if double is third."""
+    """Return the name of a layer by branch and position, counted from 0: "double_2" is branch2.1 if double is third.
+
+    Args:
+        branches: Names of the branches, in the file's order.
+        layer: kcnn's name, BRANCH or BRANCH_POSITION.
+
+    Returns:
+        The name in the file.
+    """
     branch, _, position = layer.partition("_")
     name = f"branch{branches.index(branch)}"
     if position == "proj":  # after the pool, which is at 0
@@ -128,10 +228,19 @@ def rename_branches(branches: Sequence[str], layer: str) -> str:
     return f"{name}.{int(position) - 1}" if position else name
 
 
+@check_keywords
 def number_layers(
     layers: Sequence[str], named: Mapping[str, str | tuple[str, ...]]
 ) -> dict[str, str | tuple[str, ...]]:
-    """Return Keras' numbered names in order, except for the layers in `named`."""
+    """Return Keras' numbered names in order, except for the layers in `named`.
+
+    Args:
+        layers: Layers with weights, in topological order.
+        named: Names of the layers that Keras names otherwise.
+
+    Returns:
+        Keras' name, or possible names, of each layer.
+    """
     names: dict[str, str | tuple[str, ...]] = {}
     counts = {"conv2d": 0, "batch_normalization": 0}
     for layer in layers:

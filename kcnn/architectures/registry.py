@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, distributions
 
 from kcnn.architectures import plugins, sources
 from kcnn.architectures.architecture import Architecture
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import UnknownNameError, unknown
 
 GROUP = "kcnn.architectures"
@@ -48,10 +49,14 @@ def find_distribution(point: EntryPoint) -> str:
     return next(owners, "unknown")
 
 
+@check_keywords
 def list_models() -> list[str]:
-    """Return the names of all networks, sorted, without their variants.
+    """List the installed networks.
 
     The names come from metadata, read once: no plugin is imported. Call `refresh_plugins` after an installation.
+
+    Returns:
+        The names, sorted, without their variants.
     """
     return list(_names(os.environ.get(ALLOW_VARIABLE)))
 
@@ -86,6 +91,7 @@ def is_builtin(name: str) -> bool:
     return [distribution for distribution in discover()[name] if is_allowed(distribution)] == [BUILTIN]
 
 
+@check_keywords
 def refresh_plugins() -> None:
     """Find plugins that were installed or removed since this process started."""
     invalidate_caches()
@@ -163,6 +169,7 @@ def find_unpublished(name: str) -> sources.Source | None:
     return sources.find_source(name)
 
 
+@check_keywords
 def get_architecture(name: str) -> Architecture:
     """Return an architecture by name; this imports the plugin that publishes it.
 

@@ -15,10 +15,10 @@ from kcnn.architectures.registry import find_unpublished, get_architecture
 from kcnn.architectures.sources import Source, find_definition, load_source
 from kcnn.architectures.tracer import ArchitectureError, Tracer, nominal_shape
 from kcnn.graph import ops
-from kcnn.graph.arguments import check_integer, check_kind, check_mapping, wrong_kind, wrong_value
+from kcnn.graph.arguments import check_integer, check_keywords, check_kind, check_mapping, wrong_kind, wrong_value
 from kcnn.graph.formatting import format_size
 from kcnn.graph.graph import Graph
-from kcnn.graph.names import suggest, unknown
+from kcnn.graph.names import find_closest, unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.graph.shape_inference import InputTooSmallError
 from kcnn.graph.summaries import Summary, summarize
@@ -31,6 +31,7 @@ class NoEffectWarning(UserWarning):
     """Warns of an override by address that changed no layer."""
 
 
+@check_keywords
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """Define which network to build: what kcnn.build takes, a saved model carries and a trial proposes.
@@ -247,8 +248,7 @@ def to_spec(network: "str | Architecture | ModelSpec", **keywords: Any) -> Model
     defaults = spec.architecture.defaults()
     for name in rest:
         if name not in defaults:
-            close = suggest(name, [*defaults, *known], 1)
-            kind = "keyword" if close and close[0] in known else "option"
+            kind = "keyword" if find_closest(name, [*defaults, *sorted(known)]) in known else "option"
             raise unknown(kind, name, [*defaults, *sorted(known)], spec.title)
     return spec
 
@@ -313,13 +313,12 @@ def summary(network: "str | Architecture | ModelSpec | Graph | SymbolicTensor", 
     raise wrong_kind("network", expected, network)
 
 
-@takes_spec
-def min_input_size(network: str | Architecture | ModelSpec, **keywords: Any) -> int:
+@check_keywords
+def min_input_size(network: str | Architecture | ModelSpec) -> int:
     """Return the side in pixels of the smallest square image that fits a network, without building it.
 
     Args:
-        network: A name, an Architecture, or a ModelSpec.
-        **keywords: Fields of kcnn.ModelSpec, and the network's own options by keyword.
+        network: A name, an Architecture, or a ModelSpec, which may have overrides and options.
 
     Returns:
         Pixels a side.
@@ -327,7 +326,7 @@ def min_input_size(network: str | Architecture | ModelSpec, **keywords: Any) -> 
     Raises:
         ValueError: No image fits.
     """
-    spec = to_spec(network, **keywords)
+    spec = to_spec(network)
     least = Tracer(spec).min_input_size()
     if least is None:
         graph = spec.trace()  # raises with the layer that does not fit

@@ -4,7 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kcnn.graph.arguments import check_keywords
 
+
+@check_keywords
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of training images, all off by default, drawn for each image separately.

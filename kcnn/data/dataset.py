@@ -15,6 +15,7 @@ from kcnn.data.image_cache import SkippedImage, map_parallel
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Duplicate, Split, find_duplicates, join_splits
 from kcnn.data.stratification import sample_indices
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 
 SEEDS = 1 << 64  # a NumPy seed is a number below
@@ -131,6 +132,7 @@ class ResizedBatches:
         return resized, labels
 
 
+@check_keywords
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
     """Labeled images in splits, ready to train on.
@@ -279,8 +281,13 @@ class ImageDataset:
         return python_pipeline.Prefetch(batches)
 
 
+@check_keywords
 def has_tensorflow() -> bool:
-    """Return whether TensorFlow, and with it tf.data, is installed."""
+    """Return whether TensorFlow, and with it tf.data, is installed.
+
+    Returns:
+        False where it is not; Keras then trains on batches from Python.
+    """
     try:
         import tensorflow  # noqa: F401
     except ModuleNotFoundError as error:

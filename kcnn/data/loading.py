@@ -15,11 +15,13 @@ from kcnn.data.source_splits import TEST, TRAIN, VALIDATION, ImageSource
 from kcnn.data.sources import find_source
 from kcnn.data.splits import Split, resize_split
 from kcnn.data.stratification import NAMED, count_classes, split_indices
+from kcnn.graph.arguments import check_keywords
 
 MEMORY_SHARE = 0.25  # of the free memory, for decoded images or else for encoded ones
 AHEAD = 5_000  # images at most that are decoded before training starts, so that broken files are named at once
 
 
+@check_keywords
 def load(
     source: Any,
     *,

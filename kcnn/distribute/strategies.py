@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from kcnn.distribute.cluster import detect_cluster
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.keras_graph import flatten_layers
 
@@ -18,6 +19,7 @@ KINDS = ("auto", "single", "mirrored", "multiworker")
 WORKER_FAILED = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
+@check_keywords
 def make_strategy(kind: str = "auto", devices: Sequence[str] | None = None, *, port: int | None = None) -> Any:
     """Return a strategy of tf.distribute; call it before TensorFlow does anything else.
 
@@ -104,16 +106,32 @@ def name_strategy(strategy: Any) -> str:
     return "mirrored" if isinstance(strategy, tf.distribute.MirroredStrategy) else "single"
 
 
+@check_keywords
 def worker_position(strategy: Any) -> tuple[int, int]:
-    """Return (number of this worker, number of workers): (0, 1) unless multiworker; worker 0 is the chief."""
+    """Return the number of this worker, and how many there are.
+
+    Args:
+        strategy: The strategy.
+
+    Returns:
+        (worker, workers): (0, 1) unless multiworker; worker 0 is the chief.
+    """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
     resolver = strategy.cluster_resolver
     return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
 
 
+@check_keywords
 def is_chief(strategy: Any) -> bool:
-    """Return whether this process is worker 0 (the chief), which writes the files of a run."""
+    """Return whether this process is worker 0 (the chief), which writes the files of a run.
+
+    Args:
+        strategy: The strategy.
+
+    Returns:
+        True with one process.
+    """
     return worker_position(strategy)[0] == 0
 
 
@@ -122,6 +140,7 @@ def find_batch_norms(model: Any) -> list[Any]:
     return [layer for layer in flatten_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
 
 
+@check_keywords
 def synchronize_batch_norm(strategy: Any, model: Any) -> None:
     """Let several replicas compute as one device; call it before compile.
 
@@ -147,6 +166,7 @@ def _next_seed(generator: Any, ordered: bool = True) -> Any:
     return seed + tf.cast(tf.stack([number, 0]), seed.dtype)
 
 
+@check_keywords
 def copy_to_single_device(model: Any) -> Any:
     """Return a copy of a model on one device, not compiled and not synchronized: to save, export or test.
 
@@ -168,12 +188,16 @@ def copy_to_single_device(model: Any) -> Any:
     return copy
 
 
+@check_keywords
 @contextlib.contextmanager
 def join_workers(strategy: Any) -> Iterator[None]:
     """Convert the failure of another worker meanwhile into one clear error.
 
     Args:
         strategy: The strategy.
+
+    Yields:
+        None.
 
     Raises:
         RuntimeError: Another worker failed.

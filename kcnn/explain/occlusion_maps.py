@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from kcnn.explain import model_access
+from kcnn.graph.arguments import check_keywords
 
 
+@check_keywords
 def occlusion(
     model: Any,
     images: Any,

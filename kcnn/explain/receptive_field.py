@@ -12,6 +12,7 @@ from kcnn.architectures.spec import summary
 from kcnn.explain import model_access
 from kcnn.explain.gradients import compute_gradient
 from kcnn.graph import shape_inference
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.shape_inference import WHOLE_INPUT, Pair
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.keras_bridge import layers as kcnn_layers
@@ -39,6 +40,7 @@ _POINTWISE = (  # no pixel sees another by these; skipped, for they may hide a p
 _WITH_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 
 
+@check_keywords
 @dataclass(frozen=True, eq=False)
 class MeasuredReceptiveField:
     """The receptive field of one position of a layer, within the image. Ranges are (first pixel, pixel after the last).
@@ -71,6 +73,7 @@ class MeasuredReceptiveField:
         return (self.rows, self.columns) == (self.theory_rows, self.theory_columns)
 
 
+@check_keywords
 def measure_receptive_field(
     model: Any,
     layer: str,

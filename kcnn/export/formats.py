@@ -22,12 +22,14 @@ import kcnn
 from kcnn.atomic_io import replace_atomically
 from kcnn.export.inference_model import optimize_for_inference
 from kcnn.export.runtimes import FORMATS, METADATA
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.metadata import has_classes
 
 CALIBRATION_IMAGES = 100  # images that int8 is calibrated on at most
 
 
+@check_keywords
 def export_model(
     model: Any,
     path: str | PathLike[str],

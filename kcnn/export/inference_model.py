@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers
 from kcnn.keras_bridge.keras_graph import (
@@ -74,6 +75,7 @@ class Affine:
     shift: np.ndarray
 
 
+@check_keywords
 def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
     """Return a functional model of Keras' own layers that computes what `model` does in inference, up to rounding.
 

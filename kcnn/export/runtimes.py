@@ -12,6 +12,7 @@ import numpy as np
 
 from kcnn.export.graph_safety import check_saved_model, read_onnx_properties
 from kcnn.keras_bridge.untrusted_files import check_archive
+from kcnn.graph.arguments import check_keywords
 
 FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a folder
     "litert": ".tflite",
@@ -25,6 +26,7 @@ FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a 
 METADATA = "kcnn.json"  # in a zip or folder; in ONNX a property named "kcnn"
 
 
+@check_keywords
 @dataclass(frozen=True)
 class ExportedModel:
     """An exported model, ready to run.
@@ -39,6 +41,7 @@ class ExportedModel:
 
 
 def load_exported(path: str | PathLike[str], *, threads: int | None = None, trust: bool = False) -> ExportedModel:
+@check_keywords
     """Open a file that `export_model` wrote, in the runtime of its suffix.
 
     Nothing but the model's computation runs: a file with code, with tensors in other files, or with operations that

@@ -12,12 +12,14 @@ import numpy as np
 
 from kcnn import statistics
 from kcnn.export.runtimes import load_exported
+from kcnn.graph.arguments import check_keywords
 from kcnn.training.evaluation import compute_probabilities
 
 WARMUP, TIMED = 3, 50  # images of the latency measurement
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 pixels (n, rows, columns, channels) to probabilities (n, classes)
 
 
+@check_keywords
 @dataclass(frozen=True)
 class ExportCheck:
     """The size, accuracy and latency of a model on labeled images.
@@ -39,6 +41,7 @@ class ExportCheck:
     latency_ms: float
 
 
+@check_keywords
 def verify_exports(
     files: Mapping[str, Path], model: Any, model_path: Path, batches: Iterable[Any]
 ) -> list[ExportCheck]:

@@ -15,6 +15,7 @@ from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.distribute.cluster import START_ONCE, require_one_process
+from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.graph.formatting import format_table
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import BatchNorm
@@ -30,6 +31,7 @@ SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
 COMPARISON, TABLE = "transfer.json", "transfer.csv"
 
 
+@check_keywords
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """One way of training a network, to be compared with others.
@@ -48,6 +50,7 @@ class Protocol:
     after: str | None = None
 
     def __post_init__(self) -> None:
+        check_type("config", self.config, TrainConfig)
         object.__setattr__(self, "weights", None if self.weights is None else str(self.weights))
 
     @property
@@ -117,6 +120,7 @@ class ProtocolDifference:
         )
 
 
+@check_keywords
 @dataclass(frozen=True)
 class Comparison:
     """The result of `compare_protocols`. Print it for a table.
@@ -173,6 +177,7 @@ class Comparison:
         return [note, *map(str, self.differences)]
 
 
+@check_keywords
 def default_protocols(
     weights: str | None = "imagenet",
     head: TrainConfig | None = None,
@@ -185,6 +190,9 @@ def default_protocols(
         head: Trains the head; by default for 10 epochs at a learning rate of 1e-2.
         fine: Fine-tunes after that; by default the last stage and the head for 10 epochs at 1e-4. From scratch
             everything trains with this configuration, without its phase, for as many epochs as both together.
+
+    Returns:
+        The protocols "scratch", "head only" and "fine-tuned".
 
     Raises:
         ValueError: A configuration has no phase.
@@ -201,6 +209,7 @@ def default_protocols(
     )
 
 
+@check_keywords
 def compare_protocols(
     network: str | ModelSpec,
     data: Callable[[int], ImageDataset],

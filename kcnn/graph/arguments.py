@@ -1,9 +1,15 @@
 """Checks of arguments: TypeError for the wrong kind, ValueError for the wrong value, both with what was expected."""
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from inspect import unwrap
 from operator import index
-from typing import Any
+from typing import Any, TypeVar, overload
+
+from kcnn.graph.names import UnknownNameError, describe_choices, find_closest
+
+Target = TypeVar("Target", bound=Callable[..., Any])
 
 
 class ArgumentTypeError(TypeError, ValueError):
@@ -56,3 +62,100 @@ def check_mapping(name: str, value: Any, example: str, where: str = "") -> None:
 def _message(name: str, expected: str, value: Any, where: str) -> str:
     prefix = f"{where}: " if where else ""
     return f"{prefix}{name} must be {expected}, got {reprlib.repr(value)}"
+
+
+class UnknownKeywordError(UnknownNameError, TypeError):
+    """Raised for a keyword that a function or record does not take."""
+
+
+@overload
+def check_keywords(target: Target, /) -> Target: ...
+
+
+@overload
+def check_keywords(*, within: Mapping[str, Iterable[str]]) -> Callable[[Target], Target]: ...
+
+
+def check_keywords(target: Any = None, /, *, within: Mapping[str, Iterable[str]] | None = None) -> Any:
+    """Decorate a function or record: a keyword that it does not take raises an error that suggests the closest.
+
+    Args:
+        target: The function, or a class with an `__init__` of its own.
+        within: Names that belong to an argument, by how they are written there, such as
+            {"config=TrainConfig({}=...)": ["epochs", "seed"]}.
+
+    Returns:
+        The function, or the same class, with its signature and docstring.
+    """
+    if target is None:
+        return lambda function: _check_keywords(function, within or {})
+    return _check_keywords(target, {})
+
+
+def _check_keywords(target: Any, within: Mapping[str, Iterable[str]]) -> Any:
+    is_class = isinstance(target, type)
+    function = vars(target)["__init__"] if is_class else target
+    code = unwrap(function).__code__
+    taken = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+    known = frozenset(taken[1:] if is_class else taken)
+
+    @wraps(function)
+    def checked(*arguments: Any, **keywords: Any) -> Any:
+        if keywords and not known.issuperset(keywords):  # ops and blocks are called thousands of times
+            name = next(name for name in keywords if name not in known)
+            raise unknown_keyword(target.__name__, name, [one for one in taken if one in known], within)
+        return function(*arguments, **keywords)
+
+    if not is_class:
+        return checked
+    type.__setattr__(target, "__init__", checked)
+    return target
+
+
+def unknown_keyword(
+    function: str, name: str, known: Iterable[str], within: Mapping[str, Iterable[str]]
+) -> UnknownKeywordError:
+    """Return the error for a keyword that a function or record does not take.
+
+    Args:
+        function: Its name.
+        name: The keyword.
+        known: The keywords that it takes.
+        within: Names that belong to an argument, by how they are written there: see check_keywords.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    known = list(known)
+    if not known:
+        return UnknownKeywordError(f"{function} takes no parameters, got {name!r}")
+    places = {one: place.format(one) for place, names in [*within.items()][::-1] for one in names}
+    places = {one: place for one, place in places.items() if one not in known}
+    message = f"{function} has no parameter {name!r}"
+    if name in places:
+        return UnknownKeywordError(f"{message}; write {places[name]}")
+    close = find_closest(name, [*known, *places])
+    if close in places:
+        return UnknownKeywordError(f"{message}. Did you mean {close!r}? Write {places[close]}")
+    return UnknownKeywordError(f"{message}{describe_choices(name, known)}")
+
+
+def check_type(name: str, value: object, *kinds: type) -> None:
+    """Check that an argument is a record of some type.
+
+    Args:
+        name: Name of the argument.
+        value: Its value.
+        *kinds: The types that it may have.
+
+    Raises:
+        TypeError: It has another; for values by name the message tells how to write the record.
+    """
+    if isinstance(value, kinds):
+        return
+    names = " or ".join(kind.__name__ for kind in kinds)
+    hint = ""
+    if isinstance(value, Mapping) and value and all(isinstance(key, str) for key in value):
+        fields = ", ".join(f"{key}={item!r}" for key, item in value.items())
+        hint = f"; write {kinds[0].__name__}({fields})"
+    raise ArgumentTypeError(f"{name} must be of type {names}, got {value!r}{hint}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_size
 from kcnn.graph.ops import Conv
 from kcnn.graph.shape_inference import count_params, to_pair
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 FIGURE = "kcnn.plots.network:plot_network"  # by name: a lower room imports no higher one
 
 
+@check_keywords
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Graph:
     """Hold a network as data: its input and output tensors, and the spec that traces it again."""

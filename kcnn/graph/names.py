@@ -1,35 +1,48 @@
-"""Names that users type: the error for an unknown one, and the names that were probably meant."""
+"""Names that users type: the error for an unknown one, and the name that was probably meant."""
 
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 
 MAX_CHOICES = 12  # names to list where none is close
+LEAST_SIMILARITY = 0.6  # of a suggestion, as difflib measures it
+SYNONYMS = {  # what other libraries and the command line call something
+    "batch": "batch_size",
+    "bf16": "mixed_bfloat16",
+    "bfloat16": "mixed_bfloat16",
+    "bs": "batch_size",
+    "float16": "mixed_float16",
+    "fp16": "mixed_float16",
+    "fp32": "float32",
+    "include_top": "top",
+    "lr": "learning_rate",
+    "num_classes": "classes",
+    "num_epochs": "epochs",
+    "pretrained": "weights",
+    "wd": "weight_decay",
+}
 
 
 class UnknownNameError(LookupError, ValueError):
     """Raised for an unknown name: of a network, variant, option, layer, attribute, recipe or file."""
 
 
-def suggest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """Return the known names closest to a name; the first few where none is close."""
-    names = list(known)
-    return get_close_matches(name, names, limit, cutoff=0.5) or names[:limit]
-
-
-def unknown(kind: str, name: object, known: Iterable[str], where: str = "") -> UnknownNameError:
-    """Return the error for an unknown name, with the names that were probably meant.
+def unknown(
+    kind: str, name: object, known: Iterable[str], where: str = "", max_choices: int = MAX_CHOICES
+) -> UnknownNameError:
+    """Return the error for an unknown name, with the name that was probably meant.
 
     Args:
         kind: What the name stands for, such as "recipe".
         name: The unknown name.
         known: All known names.
         where: What has no such name, such as "mobilenet_v2"; it opens the message.
+        max_choices: Names to list where none is close.
 
     Returns:
         The error, to be raised by the caller.
     """
     prefix = f"{where}: " if where else ""
-    return UnknownNameError(f"{prefix}unknown {kind} {name!r}{describe_choices(name, known)}")
+    return UnknownNameError(f"{prefix}unknown {kind} {name!r}{describe_choices(name, known, max_choices)}")
 
 
 def unknown_layer(pattern: str, layers: Iterable[str], where: str = "") -> UnknownNameError:
@@ -47,19 +60,40 @@ def unknown_layer(pattern: str, layers: Iterable[str], where: str = "") -> Unkno
     return UnknownNameError(f"{prefix}no layer matches {pattern!r}{describe_choices(pattern, layers)}")
 
 
-def describe_choices(name: object, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the closest known names, or all of them."""
+def describe_choices(name: object, known: Iterable[str], max_choices: int = MAX_CHOICES) -> str:
+    """Return the end of a message about an unknown name: the closest known name, or else all of them."""
     names = list(known)
-    close = get_close_matches(str(name), names, 4)
-    if close:
-        return f". Did you mean {join_or(close)}?"
+    close = find_closest(str(name), names)
+    if close is not None:
+        return f". Did you mean {close!r}?"
     if not names:
         return "; there are none"
-    more = f" and {len(names) - MAX_CHOICES} more" if len(names) > MAX_CHOICES else ""
-    return f"; choose from {', '.join(names[:MAX_CHOICES])}{more}"
+    more = f" and {len(names) - max_choices} more" if len(names) > max_choices else ""
+    return f"; choose from {', '.join(names[:max_choices])}{more}"
 
 
-def join_or(names: Sequence[str]) -> str:
-    """Return names as a phrase: 'a', 'b' or 'c'."""
-    quoted = [repr(name) for name in names]
-    return " or ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else quoted[0]
+def find_closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant; None where none is close.
+
+    A name that differs in case or punctuation alone comes first, then a synonym, then the most similar name; of
+    equally similar ones, that with the same letters in another order.
+    """
+    names = list(known)
+    folded = _fold(name)
+    for one in names:
+        if _fold(one) == folded:
+            return one
+    if SYNONYMS.get(name.lower()) in names:
+        return SYNONYMS[name.lower()]
+    letters = sorted(folded)
+    best, most = None, (LEAST_SIMILARITY, 0.0)
+    for one in names:
+        other = _fold(one)
+        similarity = SequenceMatcher(None, folded, other).ratio(), SequenceMatcher(None, letters, sorted(other)).ratio()
+        if similarity > most:
+            best, most = one, similarity
+    return best
+
+
+def _fold(name: str) -> str:
+    return name.lower().replace("-", "_")

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from kcnn.graph import shape_inference
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import describe_op, format_count, format_pair, format_size, format_table
 from kcnn.graph.names import unknown_layer
 from kcnn.graph.shape_inference import WHOLE_INPUT, Pair, Shape, Window
@@ -36,6 +37,7 @@ class LayerSummary:
         return max(self.stride).bit_length() - 1
 
 
+@check_keywords
 @dataclass(frozen=True, repr=False)
 class Summary:
     """Describe a network: a LayerSummary for each layer, inputs first, and totals. Print it to see a table."""

@@ -80,7 +80,7 @@ def apply(op: Any, *inputs: Any, name: str) -> Any:
     if name in context.layers:
         raise ValueError(f"layer name {name!r} is used twice; names are addresses and must be unique")
     try:
-        shape = shape_inference.output_shape(op, *(x.shape for x in inputs))
+        shape = shape_inference.output_shape(op, *[x.shape for x in inputs])
     except (InputTooSmallError, UnknownNameError) as error:
         raise type(error)(f"layer {name!r}: {error}") from None
     except (ValueError, TypeError) as error:

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from kcnn.graph import ops
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.graph import Graph
 from kcnn.graph.shape_inference import ACTIVATIONS, Shape
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply, topological_order
@@ -29,6 +30,7 @@ _MULTIPLYING_OPS = (
 _MULTIPLYING_LAYERS = ("Dot", "Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention")
 
 
+@check_keywords
 def from_keras(model: Any, input_shape: Sequence[int] | None = None) -> Graph:
     """Return the graph of a functional or sequential Keras model, to summarize, compare or plot.
 

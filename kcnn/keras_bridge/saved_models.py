@@ -11,11 +11,13 @@ from typing import Any
 from kcnn.architectures import plugins
 from kcnn.architectures.registry import find_distribution, find_entry_point
 from kcnn.architectures.spec import ModelSpec
+from kcnn.graph.arguments import check_keywords
 from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
 from kcnn.keras_bridge.untrusted_files import UntrustedFileError, check_archive, check_keras_file, read_keras_config
 
 
+@check_keywords
 def load_model(path: str | PathLike[str]) -> Any:
     """Load the model that `model.save(path)` wrote; plugins that it needs are imported first.
 

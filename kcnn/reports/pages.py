@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 import kcnn
 from kcnn import statistics
 from kcnn.atomic_io import write_text
+from kcnn.graph.arguments import check_keywords
 from kcnn.plots.figures import overlay_heatmap, save_figure
 from kcnn.plots.network.folding import fold_blocks
 from kcnn.reports import charts, experiments
@@ -26,6 +27,7 @@ TRANSFER = "transfer.json"
 MAX_CLASSES = 40  # of a confusion matrix on the page
 
 
+@check_keywords
 def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     """Write the report of a finished run, a comparison of protocols, an experiment or a folder of runs.
 
@@ -54,6 +56,7 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     return target
 
 
+@check_keywords
 def write_experiment_report(
     folder: str | Path,
     text: str,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from kcnn.distribute.cluster import START_ONCE, require_one_process
+from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.search.environment import is_worker
@@ -18,6 +19,7 @@ IN_PARALLEL = (
 UNUSED = ("auto_batch_size", "tensorboard", "load_head", "phase", "cache_features")  # fields of `train`
 
 
+@check_keywords(within={"train=TrainConfig({}=...)": [f.name for f in fields(TrainConfig)]})
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """Define how a search is run: tuner, budget, pruning, final evaluation, training, workers.
@@ -39,6 +41,7 @@ class SearchConfig:
         port: Port on which workers of other machines join this search.
 
     Raises:
+        TypeError: `train` is no TrainConfig.
         UnknownNameError: The tuner is unknown.
         ValueError: A value is out of range, or has no meaning in a search.
     """
@@ -59,6 +62,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, to_builtin(getattr(self, item.name)))
+        check_type("train", self.train, TrainConfig)
         if self.tuner not in TUNERS:
             raise unknown("tuner", self.tuner, TUNERS)
         for name, least in (

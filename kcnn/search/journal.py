@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.atomic_io import write_text
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.overrides import to_builtin
 from kcnn.training.run_directory import to_csv
 
@@ -21,6 +22,7 @@ OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR = "ok", "pruned", "out_of_memory", "d
 STATUSES = (OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR)
 
 
+@check_keywords
 @dataclass(frozen=True)
 class Trial:
     """A trial that has ended.

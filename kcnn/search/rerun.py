@@ -9,6 +9,7 @@ from typing import Any
 
 from kcnn.data import ImageDataset
 from kcnn.data.loading import load_as_is
+from kcnn.graph.arguments import check_keywords
 from kcnn.search import trial as trials
 from kcnn.search.config import SearchConfig
 from kcnn.search.job import prepare_search
@@ -20,6 +21,7 @@ from kcnn.training.split_record import DataChanges, read_record, restore_splits
 from kcnn.training.trainer import CROP_RESIZE_FACTOR
 
 
+@check_keywords
 @dataclass(frozen=True)
 class RerunResult:
     """Scores of a trial that was trained again.
@@ -40,6 +42,7 @@ class RerunResult:
         return self.score == self.recorded
 
 
+@check_keywords
 def rerun_trial(folder: str | Path, number: int, data: Any, *, log: Callable[[str], None] = print) -> RerunResult:
     """Train a trial of a search again.
 

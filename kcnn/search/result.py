@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_value, format_values
 from kcnn.search.journal import Trial
 
@@ -50,6 +51,7 @@ class Contender:
     folders: tuple[str, ...]
 
 
+@check_keywords
 @dataclass(frozen=True)
 class FinalComparison:
     """The test results of two contenders that differ in one thing.
@@ -111,6 +113,7 @@ class FinalEvaluation:
         return "\n".join([*lines, *map(str, self.comparisons)])
 
 
+@check_keywords
 @dataclass(frozen=True, repr=False)
 class SearchResult:
     """Result of a search.

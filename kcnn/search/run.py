@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.search import workers
 from kcnn.search.config import SearchConfig
 from kcnn.search.environment import is_worker
@@ -17,9 +19,15 @@ from kcnn.search.oracles import open_oracle
 from kcnn.search.result import SearchResult, find_best_trial, name_objective
 from kcnn.search.space import FeasibilityReport, Space, analyze_feasibility
 from kcnn.search.tuner import Tuner
-from kcnn.training import devices, run_directory
+from kcnn.training import TrainConfig, devices, run_directory
 
 
+@check_keywords(
+    within={
+        "config=SearchConfig({}=...)": [f.name for f in fields(SearchConfig)],
+        "config=SearchConfig(train=TrainConfig({}=...))": [f.name for f in fields(TrainConfig)],
+    }
+)
 def search(
     space: Space,
     data: Any,
@@ -52,11 +60,16 @@ def search(
         The result; without trials on a machine that joined the search of another.
 
     Raises:
+        TypeError: The space, the data or the config has another type.
         NoFeasiblePointError: No point of the space can be built within its limits.
         ValueError: The folder holds another search, or the request does not fit the data.
         WorkerFailedError: A process of the search failed.
     """
-    config = config or SearchConfig()
+    config = SearchConfig() if config is None else config
+    check_type("config", config, SearchConfig)
+    if isinstance(space, str):
+        raise TypeError(f"space must be of type Space, got {space!r}; write kcnn.search.space.default_space({space!r})")
+    check_type("space", space, Space)
     if config.uses_processes:
         workers.check_data(data)
     job = prepare_search(space, data, config, out=out, callbacks=callbacks, log=log)

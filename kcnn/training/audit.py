@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_size
 
 
@@ -16,6 +17,7 @@ class FrozenWeightChangedError(RuntimeError):
     """Raised where training changed a frozen weight."""
 
 
+@check_keywords
 @dataclass(frozen=True)
 class WeightAudit:
     """Record what a training phase did to one weight.
@@ -98,6 +100,7 @@ def compare_weights(before: Mapping[str, str], trainable: set[str], model: Any) 
     return rows
 
 
+@check_keywords
 @contextmanager
 def audit_weights(model: Any) -> Iterator[list[WeightAudit]]:
     """Verify that only what a model's trainable flags allow changes meanwhile.

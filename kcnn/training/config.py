@@ -5,17 +5,18 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from kcnn.graph.arguments import check_integer, check_kind, check_mapping
+from kcnn.graph.arguments import check_integer, check_keywords, check_kind, check_mapping
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.training.phases import TrainingPhase
-from kcnn.training.recipes import RECIPES, Recipe, get_recipe
+from kcnn.training.recipes import RECIPES, Recipe, get_recipe, list_options
 
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 STRATEGIES = ("auto", "single", "mirrored", "multiworker")
 IDENTIFYING = ("seed", "multi_label", "precision", "strategy", "load_head")  # beside the recipe and the phase
 
 
+@check_keywords(within={"recipe_overrides={{{!r}: ...}}": list_options()})
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Define how a network is trained: recipe, epochs, batch size, seed, precision, strategy.
@@ -37,7 +38,8 @@ class TrainConfig:
         cache_features: Whether to compute the outputs of frozen layers once, where images are not augmented.
 
     Raises:
-        UnknownNameError: A recipe, one of its fields, a precision or a strategy is unknown.
+        TypeError: A value is no record of the type it must have.
+        UnknownNameError: A recipe, one of its options, a precision or a strategy is unknown.
         ValueError: A value is out of range, or a phase is combined with epochs or a learning rate.
     """
 

@@ -6,10 +6,13 @@ from typing import TypeVar
 
 import keras
 
+from kcnn.graph.arguments import check_keywords
+
 Data = TypeVar("Data")
 Result = TypeVar("Result")
 
 
+@check_keywords
 def measure_variants(
     variants: Iterable[str],
     seeds: Iterable[int],
@@ -44,6 +47,7 @@ def measure_variants(
     return results
 
 
+@check_keywords
 def name_run_folder(out: Path, seed: int, name: str) -> Path:
     """Return the folder of a run of an experiment: seed-0/head-only for "head only".
 
@@ -51,5 +55,8 @@ def name_run_folder(out: Path, seed: int, name: str) -> Path:
         out: Folder of the experiment.
         seed: Of the run.
         name: The variant or protocol.
+
+    Returns:
+        The folder; it need not exist.
     """
     return out / f"seed-{seed}" / name.replace(" ", "-")

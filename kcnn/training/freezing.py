@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kcnn.architectures.spec import summary
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown, unknown_layer
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.from_keras import from_keras
@@ -15,6 +16,7 @@ from kcnn.training.phases import BATCH_NORM_MODES
 HEAD = "head"
 
 
+@check_keywords
 def group_by_stage(model: Any) -> dict[str, int | None]:
     """Return the stage of each layer that has weights, by name and in order.
 
@@ -32,6 +34,7 @@ def group_by_stage(model: Any) -> dict[str, int | None]:
     return {name: stages[name] if name in backbone else None for name in stages if name in weighted}
 
 
+@check_keywords
 def freeze(model: Any, trainable: str | int | Sequence[str] = HEAD, *, batch_norm: str = "frozen") -> Any:
     """Freeze all layers of a model but some; call it before compile.
 
@@ -65,6 +68,7 @@ def freeze(model: Any, trainable: str | int | Sequence[str] = HEAD, *, batch_nor
     return model
 
 
+@check_keywords
 def unfreeze(model: Any, trainable: int | str | Sequence[str], *, batch_norm: str = "frozen") -> Any:
     """Unfreeze more layers of a model, beside those that train already; call it before compile.
 
@@ -84,6 +88,7 @@ def unfreeze(model: Any, trainable: int | str | Sequence[str], *, batch_norm: st
     return freeze(model, [*trained, *_select(stages, trainable)], batch_norm=batch_norm)
 
 
+@check_keywords
 def resolve_lr_multipliers(model: Any, lr_multipliers: Mapping[str, float]) -> dict[str, float]:
     """Return the factor to the learning rate of each layer that a glob matches.
 

@@ -9,9 +9,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from kcnn.graph.arguments import check_keywords
 from kcnn.keras_bridge.layers import registered
 
 
+@check_keywords
 @registered
 class CrossEntropy(keras.losses.Loss):
     """Compute the cross-entropy of logits (batch, classes) with class indices (batch,) or probabilities of classes.
@@ -20,7 +22,8 @@ class CrossEntropy(keras.losses.Loss):
         label_smoothing: Fraction of each label that is spread over all classes (arXiv:1512.00567, section 7).
         class_weights: Factors of the loss, one per class.
         name: Of the loss.
-        **kwargs: Of keras.losses.Loss.
+        reduction: As of keras.losses.Loss.
+        dtype: As of keras.losses.Loss.
     """
 
     def __init__(
@@ -28,9 +31,10 @@ class CrossEntropy(keras.losses.Loss):
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
         name: str = "cross_entropy",
-        **kwargs: Any,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
     ):
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.label_smoothing = label_smoothing
         self.class_weights = None if class_weights is None else list(map(float, class_weights))
 
@@ -72,6 +76,7 @@ def subset_accuracy(y_true: Any, y_pred: Any) -> Any:
     return ops.cast(ops.all(ops.equal(labels, ops.greater(y_pred, 0.0)), axis=-1), "float32")
 
 
+@check_keywords
 def make_accuracy(multi_label: bool = False) -> Any:
     """Return the accuracy as a Keras metric, for class indices and probabilities of classes.
 
@@ -117,8 +122,17 @@ def make_loss(
     return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
 
+@check_keywords
 def balance_class_weights(labels: Any, classes: int) -> list[float]:
-    """Return factors that give each class the same weight in the loss: images / (classes * images of the class)."""
+    """Return factors that give each class the same weight in the loss.
+
+    Args:
+        labels: Class indices (images,).
+        classes: Number of classes.
+
+    Returns:
+        Images / (classes * images of the class), for each class.
+    """
     import numpy as np
 
     counts = np.bincount(labels, minlength=classes)

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.overrides import to_builtin
 
 BATCH_NORM_MODES = ("frozen", "adapt")
 
 
+@check_keywords
 @dataclass(frozen=True)
 class TrainingPhase:
     """Define which layers train, for how long and how fast, and what batch normalization does meanwhile.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kcnn.augment import Augmentation
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 
@@ -14,6 +15,7 @@ OPTIMIZERS = ("sgd", "adamw")  # adamw without weight decay is Adam
 SCHEDULES = ("cosine", "step", "constant")
 
 
+@check_keywords
 @dataclass(frozen=True)
 class Recipe:
     """Define how a network is trained: optimizer, learning-rate schedule, regularization and data augmentation.
@@ -37,6 +39,7 @@ class Recipe:
         augmentation: Data augmentation.
 
     Raises:
+        UnknownNameError: The optimizer or the schedule is unknown.
         ValueError: A value is out of range.
     """
 
@@ -62,12 +65,13 @@ class Recipe:
             value = to_builtin(getattr(self, item.name))
             object.__setattr__(self, item.name, value)
             _check_type(item, value)
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
         checks = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
-            ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
             ("warmup", 0 <= self.warmup < 1, "a fraction of all steps, from 0 up to 1"),
             ("milestones", all(0 < one < 1 for one in self.milestones), "fractions of all steps between 0 and 1"),
             ("milestones", list(self.milestones) == sorted(set(self.milestones)), "in ascending order"),
@@ -151,6 +155,13 @@ RECIPES = {
 }
 
 
+def list_options() -> list[str]:
+    """Return the names of all options: the fields of a recipe, then those of its augmentation."""
+    names = (f.name for kind in (Recipe, Augmentation) for f in dataclasses.fields(kind))
+    return [name for name in names if name != "augmentation"]
+
+
+@check_keywords
 def get_recipe(recipe: str | Recipe, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Return a recipe with fields overridden.
 
@@ -173,7 +184,7 @@ def get_recipe(recipe: str | Recipe, overrides: Mapping[str, Any] | None = None)
     own, inner = ({f.name for f in dataclasses.fields(kind)} for kind in (Recipe, Augmentation))
     for name in overrides:
         if name not in own | inner:
-            raise unknown("field of a recipe", name, sorted((own | inner) - {"augmentation"}))
+            raise unknown("recipe option", name, list_options(), max_choices=len(list_options()))
     recipe = dataclasses.replace(recipe, **{name: value for name, value in overrides.items() if name in own})
     of_augmentation = {name: value for name, value in overrides.items() if name in inner}
     return dataclasses.replace(recipe, augmentation=dataclasses.replace(recipe.augmentation, **of_augmentation))

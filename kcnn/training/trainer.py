@@ -19,6 +19,7 @@ from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
+from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.graph.formatting import format_count, format_size, format_table
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import format_mean_precision, wilson_interval
@@ -35,6 +36,7 @@ from kcnn.training.job import (
     set_step,
 )
 from kcnn.training.precision import resolve_policy
+from kcnn.training.recipes import list_options
 from kcnn.training.request import check_request, claim_folder, make_request
 from kcnn.training.run_data import add_pretraining
 from kcnn.training.split_record import SplitRecord, record_splits, write_record
@@ -44,6 +46,7 @@ CROP_RESIZE_FACTOR = 8 / 7  # images for random crops are read larger: 256 pixel
 RENDER_CURVES = "kcnn.reports.charts:render_curves"  # by name: reports read runs
 
 
+@check_keywords
 @dataclass(frozen=True)
 class TrainResult:
     """Hold the result of a training run. It prints as a table; a notebook shows curves and metrics.
@@ -104,6 +107,13 @@ class OutOfMemoryError(MemoryError):
     """Raised where a training step does not fit in memory."""
 
 
+@check_keywords(
+    within={
+        "config=TrainConfig({}=...)": [f.name for f in dataclasses.fields(TrainConfig)],
+        "config=TrainConfig(recipe_overrides={{{!r}: ...}})": list_options(),
+        "ModelSpec(network=..., {}=...) as the network": [f.name for f in dataclasses.fields(ModelSpec)],
+    }
+)
 def train(
     network: "str | Architecture | ModelSpec",
     data: Any,
@@ -136,6 +146,7 @@ def train(
         Folder, metrics and history. Of several workers, only worker 0 (the chief) writes and returns metrics.
 
     Raises:
+        TypeError: The network, the data or the config has another type.
         UnknownNameError, ValueError, FileNotFoundError: As from kcnn.build and kcnn.data.load; or the folder holds
             another run, or one that an older version of kcnn wrote.
         OSError: The disk is full.
@@ -143,7 +154,8 @@ def train(
         OutOfMemoryError: A step does not fit in memory.
         RuntimeError: A worker failed, or replicas disagree.
     """
-    config = config or TrainConfig()
+    config = TrainConfig() if config is None else config
+    check_type("config", config, TrainConfig)
     if epochs is not None:
         config = dataclasses.replace(config, epochs=epochs)
     spec, recipe, out = to_spec(network), config.resolved_recipe, Path(out)

@@ -9,12 +9,14 @@ import numpy as np
 
 from kcnn.architectures.architecture import WeightMapping
 from kcnn.architectures.spec import from_json_value
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.ops import Rescale
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import operation, producers
 from kcnn.weights.formats import CONVOLUTION, NORMALIZATION, TORCH, Arrays, StoredWeights
 
 
+@check_keywords
 @dataclass(frozen=True, slots=True)
 class TensorMatch:
     """Describe what happened to one variable of a model.
@@ -32,6 +34,7 @@ class TensorMatch:
     reason: str = ""
 
 
+@check_keywords
 @dataclass(frozen=True)
 class LoadReport:
     """Describe what happened to every tensor when weights were loaded. Print it to see a list.

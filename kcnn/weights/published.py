@@ -6,11 +6,13 @@ from pathlib import Path
 
 from kcnn.architectures.architecture import Weights
 from kcnn.architectures.registry import get_architecture
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.weights.packaged import DEMO, find_packaged
 
 
+@check_keywords
 def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights | None:
     """Find the published weights of a name that suit a network: its options, head and input size.
 

@@ -69,10 +69,10 @@ for size, width, complete, headless, accuracy in FILES:
         options={"width": width},
         citation=f"keras.applications.MobileNetV3{size.partition('_')[0].capitalize()}, docstring",
     )
-WIDTH = {"options": {"width": 1.0}}
+WIDTH = {"width": 1.0}
 TORCHVISION = {
     "large": both_torchvision_weights(
-        ("mobilenet_v3_large-8738ca79.pth", 74.042), ("mobilenet_v3_large-5c1a4163.pth", 75.274), **WIDTH
+        ("mobilenet_v3_large-8738ca79.pth", 74.042), ("mobilenet_v3_large-5c1a4163.pth", 75.274), options=WIDTH
     ),
-    "small": (torchvision_weights("mobilenet_v3_small-047dcff4.pth", 67.668, **WIDTH),),
+    "small": (torchvision_weights("mobilenet_v3_small-047dcff4.pth", 67.668, options=WIDTH),),
 }

@@ -43,7 +43,7 @@ def norms(model):
 
 
 def check(name):
-    size = kcnn.min_input_size(name, aux=False)
+    size = kcnn.min_input_size(name)
     channels = kcnn.trace(name).input_shape[2]
     optimized = optimize(
         randomize_norms(kcnn.build(name, input_shape=(size, size, channels), classes=7)), rel=1e-4, count=8

@@ -103,7 +103,7 @@ def test_layer_names_are_unique_snake_case_addresses(name):
 
 
 def test_trace_with_auxiliary_classifiers_needs_65_pixels():
-    assert kcnn.min_input_size("googlenet", aux=True) == 65
+    assert kcnn.min_input_size(kcnn.ModelSpec(network="googlenet", aux=True)) == 65
     with pytest.raises(ValueError, match=r"aux1_pool.*smallest input that fits is 65x65"):
         kcnn.trace("googlenet", input_shape=(64, 64, 3), aux=True)
 
@@ -112,12 +112,12 @@ def test_min_input_size_where_an_override_makes_the_nominal_one_too_small():
     changes = {"conv1.padding": "valid", "conv2.kernel": 15}
     with pytest.raises(ValueError, match="smallest input that fits is 36x36"):
         kcnn.trace("convnet", overrides=changes)
-    assert kcnn.min_input_size("convnet", overrides=changes) == 36
+    assert kcnn.min_input_size(kcnn.ModelSpec(network="convnet", overrides=changes)) == 36
 
 
 def test_min_input_size_raises_if_no_input_fits():
     with pytest.raises(ValueError, match="no input fits"):
-        kcnn.min_input_size("convnet", overrides={"conv2.kernel": 5000})
+        kcnn.min_input_size(kcnn.ModelSpec(network="convnet", overrides={"conv2.kernel": 5000}))
 
 
 def test_trace_of_a_too_small_input_names_the_first_layer_that_does_not_fit():

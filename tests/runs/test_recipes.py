@@ -155,7 +155,7 @@ def test_get_recipe_overrides_settings_of_recipe_and_augmentation():
     ("asked", "changes", "said"),
     [
         ("fast", {}, "choose from quick, paper, strong"),
-        ("quick", {"momentun": 0.5}, "unknown field of a recipe 'momentun'. Did you mean 'momentum'"),
+        ("quick", {"momentun": 0.5}, "unknown recipe option 'momentun'. Did you mean 'momentum'"),
         ("quick", {"epochs": 0}, "epochs must be at least 1, got 0"),
         ("quick", {"epochs": "ten"}, "epochs must be of type int, got 'ten'"),
         ("quick", {"optimizer": "lion"}, "one of sgd, adamw"),
@@ -206,7 +206,7 @@ def test_train_config_diff_returns_settings_that_differ():
     ("fields", "message"),
     [
         ({"recipe": "strng"}, "unknown recipe 'strng'. Did you mean 'strong'"),
-        ({"recipe_overrides": {"weight_deca": 0.1}}, "unknown field of a recipe 'weight_deca'. Did you mean"),
+        ({"recipe_overrides": {"weight_deca": 0.1}}, "unknown recipe option 'weight_deca'. Did you mean"),
         ({"precision": "mixed_float8"}, "unknown precision 'mixed_float8'. Did you mean 'mixed_float16'"),
         ({"strategy": "horovod"}, "unknown strategy 'horovod'; choose from auto, single, mirrored, multiworker"),
     ],

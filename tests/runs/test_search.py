@@ -213,7 +213,7 @@ def test_search_begins_with_the_unchanged_network_and_recipe(digits, pretended, 
 def test_search_checks_values_of_the_training_like_those_of_a_recipe(digits, tmp_path):
     for training, message in (
         ({"learning_rate": (0.0, 0.1)}, "learning_rate must be above 0"),
-        ({"optimiser": ("sgd", "adamw")}, "unknown field of a recipe 'optimiser'. Did you mean 'optimizer'"),
+        ({"optimiser": ("sgd", "adamw")}, "unknown recipe option 'optimiser'. Did you mean 'optimizer'"),
         ({"epochs": (1, 2)}, "cannot be searched"),
     ):
         space = Space(STACK, {"conv1.kernel": (3, 5)}, training=training)

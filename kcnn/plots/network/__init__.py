@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kcnn.graph.arguments import check_integer, check_kind
+from kcnn.graph.arguments import check_integer, check_keywords, check_kind
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import compile_glob
@@ -14,6 +14,7 @@ from kcnn.plots.network.regions import collapse_blocks, expand_layers, find_regi
 COLOR_BY = ("macs", "params")
 
 
+@check_keywords
 def plot_network(
     graph: Graph,
     *,

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 
 Condition = tuple[str, tuple[Any, ...]]  # the name of another choice, and those of its values that it takes
 
 
+@check_keywords
 @dataclass(frozen=True)
 class Range:
     """Define a range of numbers from `low` to `high`, both included; integers where both are.
@@ -64,6 +66,7 @@ class Range:
 Values = tuple[Any, ...] | Range
 
 
+@check_keywords
 @dataclass(frozen=True)
 class Choice:
     """One dimension of a search space.
@@ -103,6 +106,7 @@ class ChoiceRequest:
     condition: Condition | None = None
 
 
+@check_keywords
 def per_layer(*values: Any) -> ChoiceRequest:
     """Return a choice for each layer that an address matches.
 
@@ -120,6 +124,7 @@ def per_layer(*values: Any) -> ChoiceRequest:
     )
 
 
+@check_keywords
 def conditional(name: str, when: Any, values: Any) -> ChoiceRequest:
     """Return a choice that is active only where another choice has one of some values.
 

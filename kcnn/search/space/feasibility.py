@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_value
 from kcnn.search.space.limits import NAMES as LIMITS
 from kcnn.search.space.search_space import NoFeasiblePointError, Space
@@ -14,6 +15,7 @@ SAMPLES = 500  # of a larger space
 STARTS = 10  # points to repair where no random one is feasible
 
 
+@check_keywords
 @dataclass(frozen=True)
 class Rejection:
     """Points that are rejected for one reason: a layer that does not fit, or a limit.
@@ -39,6 +41,7 @@ class Rejection:
         return f"{values or 'the unchanged network'}: {self.explanation}{needs}"
 
 
+@check_keywords
 @dataclass(frozen=True)
 class FeasibilityReport:
     """Feasibility of a space: of all points of a small one, of a sample of a larger one.
@@ -79,6 +82,7 @@ class FeasibilityReport:
         return "\n".join([first, *rejected])
 
 
+@check_keywords
 def analyze_feasibility(space: Space, *, seed: int = 0, samples: int = SAMPLES) -> FeasibilityReport:
     """Compute or estimate the feasible fraction of a space, and the reasons of rejections.
 

@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass, fields
 from math import inf
 from typing import Any
 
-from kcnn.graph.arguments import wrong_kind, wrong_value
+from kcnn.graph.arguments import check_keywords, wrong_kind, wrong_value
 
 
+@check_keywords
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Define limits of a search space; None for no limit.

@@ -11,7 +11,7 @@ from typing import Any
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, summary, to_spec
 from kcnn.architectures.tracer import LARGEST_INPUT
-from kcnn.graph.arguments import check_kind, check_mapping
+from kcnn.graph.arguments import check_keywords, check_kind, check_mapping
 from kcnn.graph.graph import Graph
 from kcnn.graph.overrides import Override, to_builtin, unmatched_override
 from kcnn.graph.shape_inference import InputTooSmallError
@@ -58,6 +58,7 @@ class Feasibility:
     explanation: str | None = None
 
 
+@check_keywords
 @dataclass(frozen=True)
 class Candidate:
     """A feasible point of a space.
@@ -73,6 +74,7 @@ class Candidate:
     training: Mapping[str, Any]
 
 
+@check_keywords
 @dataclass(frozen=True, eq=False)
 class Space:
     """Define a search space: choices of a network and its training, and limits that every candidate keeps.
