@@ -99,8 +99,16 @@ def _multiworker(config: str) -> Any:
     return make_multiworker_strategy()
 
 
+@check_keywords
 def name_strategy(strategy: Any) -> str:
-    """Return the name of a strategy: "single", "mirrored" or "multiworker"."""
+    """Return the name of a strategy.
+
+    Args:
+        strategy: The strategy.
+
+    Returns:
+        "single", "mirrored" or "multiworker".
+    """
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return "multiworker"
     return "mirrored" if isinstance(strategy, tf.distribute.MirroredStrategy) else "single"

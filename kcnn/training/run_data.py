@@ -13,6 +13,7 @@ from kcnn.data import ImageDataset
 from kcnn.data.loading import load_as_is
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Split, hash_as_arrays
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.saved_models import read_metadata
 from kcnn.training import run_directory, split_record
@@ -24,6 +25,7 @@ MODELS = ("model.keras", "best.keras")
 NAMED = 6  # classes that a message names
 
 
+@check_keywords
 @dataclass(frozen=True)
 class RunData:
     """Hold images to evaluate a run on.
@@ -96,6 +98,7 @@ def read_run_record(run: str | Path) -> SplitRecord:
     return split_record.read_record(Path(run), _read_config(Path(run))["request"]["fingerprint"])
 
 
+@check_keywords
 def load_run_data(run: str | Path, data: Any = None) -> RunData:
     """Load the images of a run, each in the split that the run had it in.
 
@@ -120,6 +123,7 @@ def load_run_data(run: str | Path, data: Any = None) -> RunData:
     return RunData(dataset, differences=differences)
 
 
+@check_keywords
 def load_evaluation_data(run: str | Path, data: Any = None, split: str = TEST) -> RunData:
     """Load images to evaluate a run on; images that it was trained on are never among test images.
 
