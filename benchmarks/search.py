@@ -5,10 +5,10 @@
     python benchmarks/search.py compare --seconds 60 --seeds 5
 
 On 2 CPU cores: 350 to 540 candidates of GoogLeNet's default space per second (at 224 pixels, each traced, with costs
-and identity). A trial of ResNet-20 of 16 to 30 s has 0.8 to 1.3 s outside fit, 4.7 to 6.8 %. On 44,928 points of
-which 11 % are feasible, in 60 s, with seeds 0 to 4: kcnn 85.77, 84.73, 84.87, 84.17 and 84.50 % of 3,000 validation
-images of Fashion-MNIST in 16 to 25 trials, keras-tuner's RandomSearch 84.50, 84.70, 85.43, 84.17 and 84.23 % in 7 to
-10 trials and 46 to 101 that failed (the machine did other work as well). Medians 84.73 and 84.50 %: 0.23 points
+and identity). A trial of ResNet-20 of 16 to 30 s has 0.8 to 1.3 s outside fit, 4.7 to 6.8%. On 44,928 points of
+which 11% are feasible, in 60 s, with seeds 0 to 4: kcnn 85.77, 84.73, 84.87, 84.17 and 84.50% of 3,000 validation
+images of Fashion-MNIST in 16 to 25 trials, keras-tuner's RandomSearch 84.50, 84.70, 85.43, 84.17 and 84.23% in 7 to
+10 trials and 46 to 101 that failed (the machine did other work as well). Medians 84.73 and 84.50%: 0.23 points
 better, in three of five, equal in one; five seeds are too few for a conclusion.
 """
 

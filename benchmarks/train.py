@@ -9,8 +9,8 @@ At 128x128, batch 16, float32, SGD with momentum; torchvision with channels last
 sides. A library that lacks the network, or is not installed, has an empty cell. Ratios are medians over the rounds.
 
 GoogLeNet is level with torchvision's and not ahead: by the profiler of either library (--profile), its 57 convolutions
-are 73 % of a step's operations in TensorFlow and 80 % in torch, and both compute them with oneDNN. Pooling took 9 % and
-3 %.
+are 73% of a step's operations in TensorFlow and 80% in torch, and both compute them with oneDNN. Pooling took 9% and
+3%.
 """
 
 import json

@@ -26,7 +26,7 @@ class MeanEstimate:
 
     Attributes:
         mean: The mean.
-        low: Lower end of its 95 % interval (Student's t).
+        low: Lower end of its 95% interval (Student's t).
         high: Upper end of the interval.
     """
 
@@ -45,7 +45,7 @@ class PairedDifference:
 
     Attributes:
         points: The mean.
-        low: Lower end of its 95 % interval (Student's t).
+        low: Lower end of its 95% interval (Student's t).
         high: Upper end of the interval.
         p: Two-sided p-value of the paired t-test.
         significant: Whether the interval excludes zero.
@@ -64,7 +64,7 @@ class PairedDifference:
 
 @check_keywords
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a proportion (Wilson 1927, JASA 22).
+    """Return the 95% Wilson score interval of a proportion (Wilson 1927, JASA 22).
 
     Args:
         count: Number of successes.
@@ -82,7 +82,7 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
 
 @check_keywords
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval of a mean by Student's t distribution.
+    """Return the 95% interval of a mean by Student's t distribution.
 
     Args:
         values: Independent measurements, at least two.
@@ -137,7 +137,7 @@ def excludes_zero(low: float, high: float) -> bool:
 
 @check_keywords
 def estimate_mean(values: Sequence[float] | np.ndarray) -> MeanEstimate:
-    """Return the mean of fractions, such as accuracies over seeds, with its 95 % interval by Student's t distribution.
+    """Return the mean of fractions, such as accuracies over seeds, with its 95% interval by Student's t distribution.
 
     The interval is clipped to 0..1, where the mean of fractions must lie: its coverage stays the same. With two values
     Student's interval is 13 times as wide as the values are apart, and often ends at 0 or 1.
@@ -169,7 +169,7 @@ def compare_paired(
         baseline: Those of the baseline, in the same order, or one value for all.
 
     Returns:
-        The mean difference in points, its 95 % interval and the p-value.
+        The mean difference in points, its 95% interval and the p-value.
 
     Raises:
         ValueError: There are fewer than two values.
@@ -183,7 +183,7 @@ def compare_paired(
 
 @check_keywords
 def paired_difference_interval(only_first: int, only_second: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of the difference of two proportions measured on the same images.
+    """Return the 95% interval of the difference of two proportions measured on the same images.
 
     It is Wald's with half an observation more in each of the four cells (Agresti and Min 2005,
     doi:10.1002/sim.1781).
@@ -205,7 +205,7 @@ def paired_difference_interval(only_first: int, only_second: int, total: int) ->
 
 @check_keywords
 def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
-    """Return the 95 % interval of the difference of two independent proportions.
+    """Return the 95% interval of the difference of two independent proportions.
 
     It is Wald's with one success and one failure more in each sample (Agresti and Caffo 2000,
     doi:10.1080/00031305.2000.10474560).

@@ -1,12 +1,12 @@
-"""ResNet-20 on CIFAR-10 with the paper's schedule, whose test error is 8.75 % (arXiv:1512.03385, table 6).
+"""ResNet-20 on CIFAR-10 with the paper's schedule, whose test error is 8.75% (arXiv:1512.03385, table 6).
 
     python recipes/cifar_resnet.py cifar/                    # a folder train/CLASS/*, test/CLASS/*
     python recipes/cifar_resnet.py cifar/ --quick            # 8 epochs, for a CPU
     python recipes/cifar_resnet.py tfds:cifar10
 
 --quick, seed 0, the only one that was run, on 2 CPU cores, with JPEG copies of CIFAR-10's images:
-82.16 % of the test images (error 17.84 %) after 23 minutes, 165 s an epoch;
-85.36 % (error 14.64 %) with --epochs 16 after 62 minutes beside other work, 152 to 167 s an epoch without.
+82.16% of the test images (error 17.84%) after 23 minutes, 165 s an epoch;
+85.36% (error 14.64%) with --epochs 16 after 62 minutes beside other work, 152 to 167 s an epoch without.
 The full schedule was not run: it needs a GPU.
 The paper trains with 45,000 images and keeps 5,000 for validation, as happens here; its last run has all 50,000.
 """

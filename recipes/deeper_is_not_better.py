@@ -7,14 +7,14 @@
 Shortened for a CPU: 10,000 images of CIFAR-10 at 16x16 pixels without augmentation, and 15 epochs instead of 182, in
 batches of 64 with a proportional learning rate of 0.05, after warmup in the first tenth. Measured with JPEG copies of
 the images, in 40 min on 2 CPU cores, beside other work, 40 min of processor time. Error on the training images, of the
-trained network in evaluation mode, and on 10,000 test images; mean and 95 % interval over seeds 0 to 2, each with its
+trained network in evaluation mode, and on 10,000 test images; mean and 95% interval over seeds 0 to 2, each with its
 own 10,000 training images:
 
     network   training error               test error
-    plain20   23.87 % (16.54 to 31.20)     44.68 % (43.91 to 45.45)
-    plain56   67.95 % (65.59 to 70.31)     68.31 % (67.33 to 69.28)
-    resnet20   1.33 % (0.85 to 1.82)       43.23 % (40.07 to 46.38)
-    resnet56   0.71 % (0.29 to 1.13)       45.55 % (44.37 to 46.74)
+    plain20   23.87% (16.54 to 31.20)     44.68% (43.91 to 45.45)
+    plain56   67.95% (65.59 to 70.31)     68.31% (67.33 to 69.28)
+    resnet20   1.33% (0.85 to 1.82)       43.23% (40.07 to 46.38)
+    resnet56   0.71% (0.29 to 1.13)       45.55% (44.37 to 46.74)
 
 The claims (arXiv:1512.03385, sections 1 and 4.2), in points, paired over seeds:
 

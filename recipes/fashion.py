@@ -3,8 +3,8 @@
     python recipes/fashion.py                         # pip install "kcnn[tfds]"
     python recipes/fashion.py --network resnet32 --model-option units=5
 
-With seeds 0 and 1, on 2 CPU cores: 92.86 and 92.84 % of the test images after 509 and 544 s of training, the Keras
-network 91.16 and 90.86 % in the same time.
+With seeds 0 and 1, on 2 CPU cores: 92.86 and 92.84% of the test images after 509 and 544 s of training, the Keras
+network 91.16 and 90.86% in the same time.
 """
 
 import time

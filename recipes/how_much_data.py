@@ -6,23 +6,23 @@
 Digits 5 to 9, with the small network pretrained on 0 to 4 (see transfer_mobile.py): its head at the full learning rate,
 all other layers at a tenth of it. Every training takes 310 steps of 16 images at every size, so that only the number of
 different images varies. Measured on 2 CPU cores, beside other work, in 7 min 50 s (6 min 10 s of CPU time): accuracy on
-346 test images, 95 % intervals over seeds 0 to 4, which also draw the images:
+346 test images, 95% intervals over seeds 0 to 4, which also draw the images:
 
     images per class  from scratch             augmented                fine-tuned               augmented
-                   1  66.53 % (61.2 to 71.9)   70.75 % (66.4 to 75.1)   66.07 % (60.8 to 71.3)   71.04 % (65.9 to 76.2)
-                   2  80.29 % (71.6 to 89.0)   83.99 % (75.6 to 92.4)   79.83 % (70.1 to 89.6)   84.10 % (76.8 to 91.4)
-                   5  88.90 % (86.4 to 91.4)   93.41 % (91.2 to 95.6)   89.31 % (84.9 to 93.7)   92.43 % (89.7 to 95.1)
-                  10  92.95 % (88.3 to 97.6)   96.18 % (94.1 to 98.3)   93.29 % (89.0 to 97.6)   96.13 % (94.3 to 97.9)
-                  20  95.55 % (93.3 to 97.8)   97.63 % (96.8 to 98.4)   95.38 % (93.5 to 97.3)   97.57 % (96.5 to 98.7)
-                  50  97.86 % (96.6 to 99.1)   99.19 % (98.6 to 99.8)   97.46 % (96.3 to 98.7)   98.50 % (97.6 to 99.4)
-                 100  98.27 % (97.2 to 99.3)   99.02 % (98.4 to 99.6)   98.32 % (97.7 to 99.0)   98.79 % (98.1 to 99.4)
+                   1  66.53% (61.2 to 71.9)   70.75% (66.4 to 75.1)   66.07% (60.8 to 71.3)   71.04% (65.9 to 76.2)
+                   2  80.29% (71.6 to 89.0)   83.99% (75.6 to 92.4)   79.83% (70.1 to 89.6)   84.10% (76.8 to 91.4)
+                   5  88.90% (86.4 to 91.4)   93.41% (91.2 to 95.6)   89.31% (84.9 to 93.7)   92.43% (89.7 to 95.1)
+                  10  92.95% (88.3 to 97.6)   96.18% (94.1 to 98.3)   93.29% (89.0 to 97.6)   96.13% (94.3 to 97.9)
+                  20  95.55% (93.3 to 97.8)   97.63% (96.8 to 98.4)   95.38% (93.5 to 97.3)   97.57% (96.5 to 98.7)
+                  50  97.86% (96.6 to 99.1)   99.19% (98.6 to 99.8)   97.46% (96.3 to 98.7)   98.50% (97.6 to 99.4)
+                 100  98.27% (97.2 to 99.3)   99.02% (98.4 to 99.6)   98.32% (97.7 to 99.0)   98.79% (98.1 to 99.4)
 
 Paired over seeds, transfer learning has no significant benefit at any size (20 images per class: -0.17 points, -0.92 to
 +0.57): training soon recovers what five digits taught 5,056 weights. Nor has it in 60 steps (`--size 20`: +0.21, -0.50
 to +0.93), where transfer_mobile.py measures 2 points: its learning rate from scratch is a quarter of this one.
 Augmentation from scratch adds 3.70 points (0.66 to 6.74) at 2 images per class, 4.51 (1.71 to 7.31) at 5, 2.08 (0.51 to
 3.65) at 20 and 1.33 (0.54 to 2.12) at 50, and is not significant at 1, 10 and 100; fine-tuned it is significant at 20
-and 100 alone. Of 28 comparisons at 95 % one or two may be by chance.
+and 100 alone. Of 28 comparisons at 95% one or two may be by chance.
 
 The features that a large network learned from a million photos are a different matter. Ants and bees, MobileNet v1 of
 width 0.25 with its published ImageNet weights, only a new head trained, 60 steps, 153 test images, seeds 0 to 2, 6 min:
@@ -31,9 +31,9 @@ width 0.25 with its published ImageNet weights, only a new head trained, 60 step
         --weights mobilenet_2_5_224_tf_no_top.h5 --size 5 --size 20 --size 100 --seeds 3 --epochs 5
 
     images per class  from scratch             augmented                fine-tuned               augmented
-                   5  51.85 % (30.7 to 73.0)   52.94 % (39.7 to 66.2)   76.69 % (65.6 to 87.7)   76.91 % (61.0 to 92.8)
-                  20  54.90 % (38.4 to 71.4)   55.77 % (47.6 to 63.9)   81.05 % (72.0 to 90.1)   82.79 % (76.6 to 88.9)
-                 100  53.59 % (46.2 to 61.0)   56.86 % (48.3 to 65.5)   86.27 % (84.7 to 87.9)   86.06 % (81.4 to 90.7)
+                   5  51.85% (30.7 to 73.0)   52.94% (39.7 to 66.2)   76.69% (65.6 to 87.7)   76.91% (61.0 to 92.8)
+                  20  54.90% (38.4 to 71.4)   55.77% (47.6 to 63.9)   81.05% (72.0 to 90.1)   82.79% (76.6 to 88.9)
+                 100  53.59% (46.2 to 61.0)   56.86% (48.3 to 65.5)   86.27% (84.7 to 87.9)   86.06% (81.4 to 90.7)
 
 Transfer learning adds 24 to 33 points, significant at each size except 5 per class without augmentation (+24.84, -5.58
 to +55.26; with it +23.97, +1.16 to +46.77); augmentation has no significant benefit. Training from scratch is hardly

@@ -1,10 +1,10 @@
-"""LeNet-5 on MNIST, which reached a test error of 0.95 % in 1998 (LeCun et al., section III-B).
+"""LeNet-5 on MNIST, which reached a test error of 0.95% in 1998 (LeCun et al., section III-B).
 
     python recipes/lenet_mnist.py                # pip install "kcnn[tfds]"
 
-Test error 0.89, 0.74 and 0.73 % with --seed 0, 1 and 2, after 271 s of training on 2 CPU cores, and 433 and 516 s
+Test error 0.89, 0.74 and 0.73% with --seed 0, 1 and 2, after 271 s of training on 2 CPU cores, and 433 and 516 s
 beside other work.
-Images are shifted, rotated and zoomed at random; the paper's 0.95 % is without augmentation.
+Images are shifted, rotated and zoomed at random; the paper's 0.95% is without augmentation.
 """
 
 from pathlib import Path

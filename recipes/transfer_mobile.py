@@ -3,11 +3,11 @@
     python recipes/transfer_mobile.py                    # offline: digits 0-4 to 5-9, 20 images of each, 5 seeds
     python recipes/transfer_mobile.py --data my_photos/  # a folder per class; downloads MobileNet v2's ImageNet weights
 
-The offline demo takes 78 s on 2 CPU cores. Test accuracy over 5 seeds: mean, 95 % interval of the mean, and range:
+The offline demo takes 78 s on 2 CPU cores. Test accuracy over 5 seeds: mean, 95% interval of the mean, and range:
 
-    from scratch  93.35 % (92.15 to 94.55), 91.96 to 94.50, 10 epochs
-    head only     94.10 % (91.97 to 96.23), 91.82 to 95.98,  5 epochs
-    fine-tuned    95.44 % (93.97 to 96.92), 93.43 to 96.25,  5 more epochs in which all layers train
+    from scratch  93.35% (92.15 to 94.55), 91.96 to 94.50, 10 epochs
+    head only     94.10% (91.97 to 96.23), 91.82 to 95.98,  5 epochs
+    fine-tuned    95.44% (93.97 to 96.92), 93.43 to 96.25,  5 more epochs in which all layers train
 
 Fine-tuned vs. from scratch: +2.09 points (+1.52 to +2.66, paired over seeds), significant. Head only vs. from scratch
 is not significant. From scratch the learning rate is 1e-3; at 4e-3 in as many steps there is no significant difference
@@ -19,9 +19,9 @@ rates, epochs and augmentation were chosen on fifths of the 244, and the 153 wer
     python recipes/transfer_mobile.py --data hymenoptera/ --network mobilenet_v1 --model-option width=0.25 --seeds 5 \\
         --weights mobilenet_2_5_224_tf_no_top.h5 --head-learning-rate 0.03 --learning-rate 3e-4
 
-    from scratch  56.73 % (95 % interval 49.51 to 63.95)  67.9 s of training
-    head only     86.41 % (84.95 to 87.86)                 1.7 s, features computed once
-    fine-tuned    88.24 % (85.94 to 90.53)                 7.0 s, including the head; the last stage trains
+    from scratch  56.73% (95% interval 49.51 to 63.95)  67.9 s of training
+    head only     86.41% (84.95 to 87.86)                 1.7 s, features computed once
+    fine-tuned    88.24% (85.94 to 90.53)                 7.0 s, including the head; the last stage trains
 
 Fine-tuned vs. head only: +1.83 points, paired over seeds -0.19 to +3.85, not significant with five seeds: one image is
 0.65 points. From scratch the same recipe trains everything for as many epochs (20).

@@ -3,19 +3,19 @@
     python recipes/which_filter.py        # 5 networks, 5 seeds; a plot and the results in runs/
 
 A stem of 3x3-16, then two layers of the filter with a pool in between, and global average pooling. The number of
-filters is chosen for 1.76 million MACs, within 2 %. 400 training images and 1,297 test images of scikit-learn's digits,
-16x16 pixels. Measured on 2 CPU cores, beside other work, in 4 min 16 s; accuracy over seeds 0 to 4, with 95 %
+filters is chosen for 1.76 million MACs, within 2%. 400 training images and 1,297 test images of scikit-learn's digits,
+16x16 pixels. Measured on 2 CPU cores, beside other work, in 4 min 16 s; accuracy over seeds 0 to 4, with 95%
 intervals:
 
                filters       MACs  parameters  receptive field  accuracy
-    1x1            101  1,758,308      24,830                4  93.96 % (92.97 to 94.94)
-    3x3             26  1,774,600      16,774               10  97.73 % (97.25 to 98.21)
-    5x5             12  1,726,704      12,498               16  97.49 % (97.02 to 97.95)
-    7x7              7  1,749,260      10,658               22  97.61 % (97.11 to 98.11)
-    inception       39  1,763,852      18,293               16  97.42 % (96.68 to 98.17)
+    1x1            101  1,758,308      24,830                4  93.96% (92.97 to 94.94)
+    3x3             26  1,774,600      16,774               10  97.73% (97.25 to 98.21)
+    5x5             12  1,726,704      12,498               16  97.49% (97.02 to 97.95)
+    7x7              7  1,749,260      10,658               22  97.61% (97.11 to 98.11)
+    inception       39  1,763,852      18,293               16  97.42% (96.68 to 98.17)
 
 Paired over seeds, 1x1 is 3.78 points (2.92 to 4.64) worse than 3x3: it sees no neighboring pixels. 5x5 is 0.25 points
-(0.02 to 0.48) worse, which one of seven comparisons at 95 % may be by chance. 7x7 against 3x3 (-0.12; -0.67 to +0.42),
+(0.02 to 0.48) worse, which one of seven comparisons at 95% may be by chance. 7x7 against 3x3 (-0.12; -0.67 to +0.42),
 and the inception module against 3x3 (-0.31; -1.08 to +0.47), 5x5 (-0.06; -0.90 to +0.78) and 7x7 (-0.19; -0.62 to
 +0.25) are not significant. Use several filters at once if you do not know the size: they are 3.47 points (2.87 to 4.07)
 better than the wrong size, and not better than the right one.
@@ -35,7 +35,7 @@ from kcnn.graph.formatting import format_table
 from kcnn.statistics import compare_paired, estimate_mean
 
 SHAPE = (16, 16, 1)
-MACS = 1.76e6  # of each network, within 2 %: between 1 and 2 million, the value that integer filters match best
+MACS = 1.76e6  # of each network, within 2%: between 1 and 2 million, the value that integer filters match best
 
 
 def backbone(x, *, kernel: int = 3, filters: int = 16):

@@ -91,7 +91,7 @@ class Architecture:
         reference: Source, such as "arXiv:1409.4842, table 1".
         year: Of the first publication.
         params: Trainable parameters at `classes` and `input_shape`, without auxiliary classifiers.
-        macs: Published multiply-accumulates for one image, verified to 0.1 %.
+        macs: Published multiply-accumulates for one image, verified to 0.1%.
         map_sizes: Published rows of the feature maps at `input_shape`, each once, from the first layer to the features,
             such as (112, 56, 28, 14, 7). Where no `macs` are published, they show a wrong padding.
         receptive_field: Published receptive field of the features, pixels a side.

@@ -30,7 +30,7 @@ def describe_graph(graph: Graph) -> dict[str, str]:
         "options": ", ".join(f"{name}={value}" for name, value in options.items()) or "none",
         "variants": ", ".join(f"{graph.name}.{variant}" for variant in architecture.variants) or "none",
         "weights": describe_weights(architecture) or "none",
-        "overrides": "none: it exists only as Keras code" if architecture.keras else _addresses(graph),
+        **_describe_addresses(graph),
     }
 
 
@@ -44,7 +44,7 @@ def describe_weights(architecture: Architecture) -> str:
         files = [weights for weights in architecture.weights if weights.name == name]
         files = [weights for weights in files if weights.top] or files
         best = max(files, key=lambda weights: weights.accuracy or 0)
-        accuracy = f"{best.accuracy:g} %" if best.accuracy else "no accuracy cited"
+        accuracy = f"{best.accuracy:g}%" if best.accuracy else "no accuracy cited"
         if best.accuracy and not best.citation.startswith(best.source.partition(".")[0]):
             accuracy += f" ({best.citation})"
         kinds = len({(tuple(weights.options.items()), weights.crop) for weights in files})
@@ -53,12 +53,13 @@ def describe_weights(architecture: Architecture) -> str:
     return "; ".join(texts.values())
 
 
-def _addresses(graph: Graph) -> str:
+def _describe_addresses(graph: Graph) -> dict[str, str]:
     """A line for each kind of layer: the first of it, and its attributes."""
+    if graph.architecture is None or graph.architecture.keras:
+        return {"overrides": "none: it exists only as Keras code"}
     kinds: dict[type, tuple[str, Any]] = {}
     for x in topological_order(*graph.outputs.values()):
         if x.op is not None and dataclasses.is_dataclass(x.op) and dataclasses.fields(x.op):
             kinds.setdefault(type(x.op), (x.name, x.op))
-    return "\n".join(
-        f"{name}.{{{','.join(field.name for field in dataclasses.fields(op))}}}" for name, op in kinds.values()
-    )
+    lines = (f"{name}.{{{','.join(field.name for field in dataclasses.fields(op))}}}" for name, op in kinds.values())
+    return {"overrides, for example": "\n".join(lines)}

@@ -70,7 +70,7 @@ def _examine_metadata(distribution: str, points: Sequence[EntryPoint]) -> Plugin
 
 
 def diagnose(plugin: Plugin, seconds: float = 60.0) -> Plugin:
-    """Load the architectures of a plugin in a process of its own, and trace each under the name that users type.
+    """Load the architectures of a plugin in a separate process, and trace each under the name that users type.
 
     Args:
         plugin: The plugin.

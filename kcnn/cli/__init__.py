@@ -11,7 +11,7 @@ import typer
 import kcnn
 from kcnn.architectures.spec import NoEffectWarning
 from kcnn.cli import environment, export, inspect, networks, plugins, predict, report, search, train, transfer
-from kcnn.cli.console import JobStoppedError, UsageError, fail, show_warning
+from kcnn.cli.console import JobStoppedError, UsageError, fail, join_lines, show_warning
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,6 +51,9 @@ export.add(app)
 report.add(app)
 plugins.add(app)
 environment.add(app)
+for info in app.registered_commands:
+    assert info.callback is not None
+    info.help = join_lines(info.callback.__doc__ or "")
 
 
 def main() -> None:
@@ -65,7 +68,7 @@ def script(function: Callable[..., None]) -> None:
         function: The command; its parameters are the options, as Typer reads them.
     """
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    command.command()(function)
+    command.command(help=join_lines(function.__doc__ or ""))(function)
     _run(command, [argument for argument in sys.argv[1:] if argument != "--debug"], debug="--debug" in sys.argv[1:])
 
 

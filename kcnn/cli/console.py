@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -57,6 +58,11 @@ def show_warning(
 ) -> None:
     """Print a warning in one line, without its position in the code: a warnings.showwarning."""
     err.print(Text.assemble(("note:", "yellow"), f" {message}"), soft_wrap=True)
+
+
+def join_lines(docstring: str) -> str:
+    """Return a docstring with each paragraph in one line, so that help is wrapped at the width of the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in cleandoc(docstring).split("\n\n"))
 
 
 def fail(error: Any, code: int, debug: bool) -> NoReturn:

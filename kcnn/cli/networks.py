@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,7 +37,7 @@ from kcnn.cli.options import (
 )
 from kcnn.graph.formatting import format_count, format_size
 from kcnn.graph.graph import Graph
-from kcnn.graph.names import unknown
+from kcnn.graph.names import UnknownNameError, unknown
 from kcnn.plots.network import plot_network
 
 
@@ -48,7 +48,7 @@ def add(app: typer.Typer) -> None:
         epilog=examples(
             "kcnn list",
             "kcnn list 'resnet*' --variants --weights",
-            "kcnn list --max-params 5M --max-macs 1G",
+            "kcnn list --max-params 5M --max-macs 1G --json",
         ),
     )(list_networks)
     app.command(
@@ -94,21 +94,25 @@ def list_networks(
         bool,
         typer.Option("--weights", help="Show pretrained weights and their cited accuracy.", rich_help_panel=OUTPUT),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the installed networks with their size and cost."""
     variants = variants or "." in pattern
     unfiltered = pattern == "*" and not (max_params or max_macs or min_input or variants or weights)
     names = catalogue.expand_names(pattern, variants)
     if not names:
-        raise unknown("network", pattern, kcnn.list_models())
+        raise _no_match(pattern, kcnn.list_models())
     params_limit, macs_limit = (parse_count(text) if text else float("inf") for text in (max_params, max_macs))
     rows: list[tuple[str, ...]] = []
+    records: list[dict[str, Any]] = []
     for name in names:
         if unfiltered and not registry.is_builtin(name):  # a plain list runs no code of other distributions
             owners = " and ".join(filter(registry.is_allowed, registry.discover()[name]))
             rows.append((name, *[""] * 6, f"published by {owners}"))
+            records.append({"network": name, "published_by": owners})
             continue
         try:
+            _load_keras_code(name)
             entry = catalogue.make_entry(name)
         except (Exception, SystemExit) as error:  # a broken plugin hurts only its own name
             err.print(f"{name}: {error}", style="yellow", soft_wrap=True)
@@ -120,6 +124,19 @@ def list_networks(
         ):
             continue
         architecture = entry.architecture
+        records.append(
+            {
+                "network": name,
+                "params": entry.summary.params,
+                "macs": entry.summary.macs,
+                "input_shape": list(architecture.input_shape),
+                "min_input_size": entry.min_input_size,
+                "receptive_field": list(entry.summary.receptive_field),
+                "variants": list(architecture.variants),
+                "reference": architecture.reference,
+                "weights": list(dict.fromkeys(one.name for one in architecture.weights)),
+            }
+        )
         variant_cells = () if variants else (" ".join(architecture.variants),)
         rows.append(
             (
@@ -135,6 +152,9 @@ def list_networks(
         )
     if not rows:
         raise UsageError(f"none of the {len(names)} networks that match {pattern!r} is within these limits")
+    if as_json:
+        print(json.dumps(records, indent=1))
+        return
     folded = (*(() if variants else ("variants",)), "weights" if weights else "reference")
     columns = ("network", "params", "MACs", "input", "min. input", "receptive field", *folded)
     out.print(make_table(columns, rows, left=("network", *folded), wraps=folded))
@@ -198,6 +218,8 @@ def diff(
     layers: Annotated[bool, typer.Option("--layers", help="Show each layer.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
     """Compare two networks: which layers differ, and what that costs."""
+    _load_keras_code(a)
+    _load_keras_code(b)
     first, second = (kcnn.trace(name, input_shape=parse_input_size(input_size, name)) for name in (a, b))
     colors = {"+": "green", "-": "red", "~": "yellow"}
     difference = kcnn.diff(first, second)
@@ -216,7 +238,7 @@ def verify(
     if path is None:
         names = catalogue.expand_names(pattern)
         if not names:
-            raise unknown("network", pattern, kcnn.list_models())
+            raise _no_match(pattern, kcnn.list_models())
         _verify(names, build)
         return
     with source_folder.simulate_install(path) as (distribution, published):
@@ -226,7 +248,7 @@ def verify(
         owned = [full for name in published for full in catalogue.list_variants(f"{distribution}:{name}")]
         matching = [name for name in owned if fnmatchcase(name, f"*{pattern}*")]
         if not matching:
-            raise unknown("network", pattern, published, distribution)
+            raise _no_match(pattern, published, distribution)
         _verify(matching, build, failed=bool(problems), processes=True)
 
 
@@ -235,6 +257,7 @@ def _verify(names: Sequence[str], build: bool, failed: bool = False, processes: 
     rows, bad = [], 0
     for name in names:
         try:
+            _load_keras_code(name)
             entry = catalogue.make_entry(name)
             problems = list(catalogue.find_discrepancies(entry))
             if processes:
@@ -263,6 +286,19 @@ def _verify(names: Sequence[str], build: bool, failed: bool = False, processes: 
         raise typer.Exit(1)
 
 
+def _load_keras_code(network: str) -> None:
+    """Load Keras without its messages for a network that exists only as Keras code."""
+    if kcnn.get_architecture(network).keras is not None:
+        start_backend()
+
+
+def _no_match(pattern: str, known: Iterable[str], where: str = "") -> UnknownNameError:
+    """The error for a pattern, or a name, that matches no network."""
+    if {"*", "?", "["} & {*pattern}:
+        return UnknownNameError(f"{f'{where}: ' if where else ''}no network matches {pattern!r}")
+    return unknown("network", pattern, known, where)
+
+
 def _trace(
     network: str,
     input_size: str | None,
@@ -270,6 +306,7 @@ def _trace(
     override: Sequence[str] | None,
     aux_heads: bool = False,
 ) -> Graph:
+    _load_keras_code(network)
     return kcnn.trace(
         network,
         input_shape=parse_input_size(input_size, network),

@@ -1,6 +1,6 @@
 """Options that several commands have, and how their values are read."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -43,8 +43,7 @@ Overrides = Annotated[
 AuxHeads = Annotated[
     bool, typer.Option("--aux-heads", help="Add the network's auxiliary classifiers.", rich_help_panel=MODEL)
 ]
-Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
-Strategy = Literal["auto", "single", "mirrored", "multiworker"]
+STRATEGIES = "auto|single|mirrored|multiworker"  # checked by TrainConfig, whose message suggests the closest
 MultiLabel = Annotated[
     bool,
     typer.Option(
@@ -82,11 +81,23 @@ RecipeOptions = Annotated[
     ),
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", "-p", help="Mixed precision, or float32.", rich_help_panel=HARDWARE)
+    str,
+    typer.Option(
+        "--precision",
+        "-p",
+        metavar="auto|float32|mixed_float16|mixed_bfloat16",
+        help="Mixed precision, or float32.",
+        rich_help_panel=HARDWARE,
+    ),
 ]
 StrategyOption = Annotated[
-    Strategy,
-    typer.Option("--strategy", help="One device, all GPUs, or several machines.", rich_help_panel=HARDWARE),
+    str,
+    typer.Option(
+        "--strategy",
+        metavar=STRATEGIES,
+        help="One device, all GPUs, or several machines.",
+        rich_help_panel=HARDWARE,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)]
 

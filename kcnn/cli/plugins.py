@@ -22,7 +22,7 @@ def add(app: typer.Typer) -> None:
 
 
 def plugins(
-    load: Annotated[bool, typer.Option("--doctor", help="Load each plugin in a process of its own.")] = False,
+    load: Annotated[bool, typer.Option("--doctor", help="Load each plugin in a separate process.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", help="Time limit for each plugin, in seconds.")] = 60.0,
 ) -> None:
     """List the installed plugins with version, networks and state; exit with 1 if one is unusable.

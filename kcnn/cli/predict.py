@@ -280,7 +280,7 @@ def evaluate(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a model on a split: accuracy with its 95 % interval, and precision and recall of each class.
+    """Evaluate a model on a split: accuracy with its 95% interval, and precision and recall of each class.
 
     For a multi-label model also average precision.
     """
@@ -368,6 +368,6 @@ def _print_evaluation(opened: OpenedModel, evaluated: Any, probabilities: Any, l
     skipped = f"; {len(dataset.skipped)} files could not be decoded" if dataset.skipped else ""
     out.print(
         f"{opened.name}: {measure} {correct / images:.2%} ({correct} of {images} {split} images of {dataset.name}, "
-        f"95 % interval {low:.2%} to {high:.2%}){skipped}",
+        f"95% interval {low:.2%} to {high:.2%}){skipped}",
         soft_wrap=True,
     )

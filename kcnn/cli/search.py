@@ -24,6 +24,7 @@ from kcnn.cli.options import (
     DATA,
     HARDWARE,
     OUTPUT,
+    STRATEGIES,
     TRAINING,
     BatchSize,
     InputSize,
@@ -34,11 +35,10 @@ from kcnn.cli.options import (
     PrecisionOption,
     RecipeName,
     RecipeOptions,
-    Strategy,
     choose_input_shape,
     examples,
 )
-from kcnn.graph.formatting import format_count, format_value, format_values
+from kcnn.graph.formatting import format_count, format_number, format_value, format_values
 from kcnn.search.space import Limits, Range, Space, analyze_feasibility, default_space, per_layer, stack_space
 from kcnn.search.space.choices import Choice
 
@@ -64,7 +64,7 @@ def add(app: typer.Typer) -> None:
 
 def search(
     name: Annotated[
-        str, typer.Argument(help='A network, or a variant: "googlenet.bn"; "stack" is built from nothing.')
+        str, typer.Argument(help='A network, or a variant: "googlenet.bn"; "stack" is a plain network of any depth.')
     ],
     input_size: InputSize = None,
     model_option: ModelOptions = None,
@@ -83,7 +83,7 @@ def search(
         typer.Option(
             "--choice",
             metavar="ADDRESS=VALUES",
-            help="Values of layers or an option, such as stem.kernel=3,5,3x5 or depth=2,3; a default space without.",
+            help="Values of layers or an option, such as stem.kernel=3,5,3x5 or depth=2,3; without it a default space.",
             rich_help_panel=SEARCH,
         ),
     ] = None,
@@ -182,7 +182,8 @@ def search(
     ] = None,
     precision: PrecisionOption = "auto",
     strategy: Annotated[
-        Strategy, typer.Option("--strategy", help="Devices inside each trial.", rich_help_panel=HARDWARE)
+        str,
+        typer.Option("--strategy", metavar=STRATEGIES, help="Devices inside each trial.", rich_help_panel=HARDWARE),
     ] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the space and run nothing.", rich_help_panel=SEARCH)
@@ -315,8 +316,8 @@ def _format_trial(trial: Any, default: Mapping[str, Any], objective: str) -> str
     changed = {name: value for name, value in trial.values.items() if default.get(name) != value}
     score = f"{trial.score:.2%}" if trial.score is not None else "-"
     return (
-        f"trial {trial.number:>3} {trial.status:<13} {objective} {score:>7} after {trial.epochs} epochs, "
-        f"{trial.seconds:.0f} s, "
+        f"trial {trial.number:>3} {trial.status:<13} {objective} {score:>7} after "
+        f"{format_number(trial.epochs, 'epoch')}, {trial.seconds:.0f} s, "
         f"{format_count(trial.params)} parameters, {format_count(trial.macs)} MACs: "
         f"{format_values(changed) or 'the unchanged network'}"
     )

@@ -71,8 +71,8 @@ class ProtocolResult:
         protocol: The protocol's name.
         accuracies: Test accuracy of each seed.
         accuracy: Their mean.
-        low: Lower end of its 95 % interval.
-        high: Upper end of its 95 % interval.
+        low: Lower end of its 95% interval.
+        high: Upper end of its 95% interval.
         images: Images of the test split.
         seconds: Of training, the mean over seeds, with the protocol that it starts from.
         parameters: Trainable parameters.
@@ -98,8 +98,8 @@ class ProtocolDifference:
         protocol: A protocol.
         baseline: The one it is compared with.
         points: Percentage points by which `protocol` is better.
-        low: Lower end of the 95 % interval (Student's t).
-        high: Upper end of the 95 % interval.
+        low: Lower end of the 95% interval (Student's t).
+        high: Upper end of the 95% interval.
         p: Two-sided p-value of the paired t-test.
         significant: Whether p is below 0.05.
     """
@@ -115,7 +115,7 @@ class ProtocolDifference:
     def __str__(self) -> str:
         verdict = "significant" if self.significant else "not significant"
         return (
-            f"{self.protocol} vs. {self.baseline}: {self.points:+.2f} points (95 % interval {self.low:+.2f} to "
+            f"{self.protocol} vs. {self.baseline}: {self.points:+.2f} points (95% interval {self.low:+.2f} to "
             f"{self.high:+.2f}, paired), {verdict} (p = {self.p:.2g})"
         )
 
@@ -156,7 +156,7 @@ class Comparison:
     @property
     def _columns(self) -> tuple[str, ...]:
         measure = ("test accuracy",) if self.results[0].average_precision is None else ("mean AP", "subset accuracy")
-        return ("protocol", *measure, "95 % interval", "range over seeds", "training", "trainable parameters")
+        return ("protocol", *measure, "95% interval", "range over seeds", "training", "trainable parameters")
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
         for result in self.results:
@@ -173,7 +173,7 @@ class Comparison:
     def _notes(self) -> list[str]:
         source = f"{len(self.seeds)} seeds (Student's t)" if len(self.seeds) > 1 else "test images (Wilson)"
         images = self.results[0].images
-        note = f"intervals over {source}; {images} test images, one of which is {100 / images:.2f} points"
+        note = f"intervals over {source}; {images} test images: one image is {100 / images:.2f} points"
         return [note, *map(str, self.differences)]
 
 
@@ -224,7 +224,7 @@ def compare_protocols(
 
     An interrupted comparison is resumed by the same call. From scratch, batch norms average over 10 steps where the
     network has longer averages, which would lag behind on few images. With several seeds the intervals are Student's t
-    over seeds, clipped to 0..100 %; with one they are those of the test images, Wilson's for an accuracy.
+    over seeds, clipped to 0..100%; with one they are those of the test images, Wilson's for an accuracy.
 
     Args:
         network: A name, or a ModelSpec.

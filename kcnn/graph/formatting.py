@@ -8,10 +8,11 @@ from typing import Any
 MAX_VALUE = 40  # characters of an attribute's value
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 UNNAMED = ("filters", "units", "mode", "function")  # attributes whose value speaks for itself
+ALWAYS = ("kernel", "stride", "mode", "function", "scale", "offset", "rate")  # also with their default values
 
 
 def describe_op(op: Any, times: str = "x") -> str:
-    """Return an op in one line, without default values: Conv 64, kernel 7, stride 2.
+    """Return an op in one line: Conv 64, kernel 3, stride 1; other attributes only where they are not the default.
 
     Args:
         op: The op; None is the input.
@@ -22,14 +23,18 @@ def describe_op(op: Any, times: str = "x") -> str:
     """
     if op is None:
         return "input"
-    texts = []
+    first, texts = [], []
     for field in dataclasses.fields(op) if dataclasses.is_dataclass(op) else ():
         value = getattr(op, field.name)
-        if value != field.default and field.name != "kernel_initializer":
+        is_shown = value != field.default or (field.name in ALWAYS and not isinstance(value, bool))
+        if is_shown and field.name != "kernel_initializer":
             text = value if isinstance(value, str) else format_value(value, times)
             text = text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 3]}..."
-            texts.append(text if field.name in UNNAMED else f"{field.name} {text}")
-    return f"{type(op).__name__} {', '.join(texts)}".strip()
+            if field.name in UNNAMED:
+                first.append(text)
+            else:
+                texts.append(f"{field.name} {text}")
+    return f"{type(op).__name__} {', '.join([*first, *texts])}".strip()
 
 
 def format_size(sizes: Sequence[int | None], times: str = "x") -> str:
@@ -50,10 +55,17 @@ def format_count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def format_number(number: int, noun: str) -> str:
+    """Return a number of things: 1 epoch, 2 epochs, 1,500 images."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def format_value(value: Any, times: str = "x") -> str:
     """Return a value as text: 3x5, 'valid', 0.01."""
     if isinstance(value, tuple | list) and all(type(item) is int for item in value):
         return format_size(value, times)
+    if isinstance(value, tuple) and value and all(isinstance(item, float) for item in value):
+        return f"({', '.join(f'{item:.4g}' for item in value)})"
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 

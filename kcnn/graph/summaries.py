@@ -106,8 +106,9 @@ class Summary:
         return "\n".join([format_table(COLUMNS, self._rows(), LEFT), "", *lines])
 
     def __repr__(self) -> str:
+        layers = sum(layer.op is not None for layer in self.layers)  # as a graph counts them: without the input
         return (
-            f"<Summary {self.title}: {len(self.layers)} layers, {format_count(self.params)} params, "
+            f"<Summary {self.title}: {layers} layers, {format_count(self.params)} params, "
             f"{format_count(self.macs)} MACs>"
         )
 

@@ -192,7 +192,7 @@ def plot_per_class(rows: Mapping[str, Mapping[str, Any]], metric: str, title: st
 
 
 def plot_differences(differences: Mapping[str, PairedDifference], label: str) -> Figure:
-    """Plot differences with their 95 % intervals, a row each (a forest plot); gray is not significant.
+    """Plot differences with their 95% intervals, a row each (a forest plot); gray is not significant.
 
     Args:
         differences: The differences by name.
@@ -210,12 +210,12 @@ def plot_differences(differences: Mapping[str, PairedDifference], label: str) ->
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(differences)), list(differences))
         axes.invert_yaxis()
-        axes.set(xlabel=f"{label}, 95 % interval (gray: not significant)")
+        axes.set(xlabel=f"{label}, 95% interval (gray: not significant)")
     return figure
 
 
 def plot_means(values: Mapping[str, Sequence[float]], label: str) -> Figure:
-    """Plot measurements, such as accuracies over seeds: a row of dots with their mean and its 95 % interval.
+    """Plot measurements, such as accuracies over seeds: a row of dots with their mean and its 95% interval.
 
     Args:
         values: Fractions by name, at least two each.
@@ -235,7 +235,7 @@ def plot_means(values: Mapping[str, Sequence[float]], label: str) -> Figure:
         axes.set_yticks(range(len(values)), list(values))
         axes.invert_yaxis()
         axes.set_xbound(*np.clip(axes.get_xbound(), 0, 100))
-        axes.set(xlabel=f"{label}, %: seeds, mean, 95 % interval")
+        axes.set(xlabel=f"{label}, %: seeds, mean, 95% interval")
     return figure
 
 
@@ -256,7 +256,7 @@ def draw_interval(axes: Axes, row: float, center: float, interval: tuple[float, 
 def draw_band(
     axes: Axes, x: Sequence[float], values: np.ndarray, label: str, *, color: str | None = None, line: str = "-"
 ) -> None:
-    """Draw fractions, such as accuracies, as a curve of means in the band of their 95 % intervals.
+    """Draw fractions, such as accuracies, as a curve of means in the band of their 95% intervals.
 
     Args:
         axes: Where to draw.

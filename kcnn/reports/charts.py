@@ -93,7 +93,7 @@ def render_calibration(confidence: np.ndarray, correct: np.ndarray) -> tuple[str
 
 
 def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the test accuracy of compared protocols as an SVG: mean, 95 % interval and seeds.
+    """Return the test accuracy of compared protocols as an SVG: mean, 95% interval and seeds.
 
     Args:
         results: Fields of kcnn.fine_tuning.protocols.ProtocolResult.
@@ -110,7 +110,7 @@ def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
         axes.set_yticks(range(len(results)), [result["protocol"] for result in results])
         axes.set(xlabel="test accuracy, %", ylim=(len(results) - 0.4, -0.5))
         text = ", ".join(f"{result['protocol']} {result['accuracy']:.2%}" for result in results)
-        return to_svg(figure, f"Test accuracy with 95 % intervals: {text}")
+        return to_svg(figure, f"Test accuracy with 95% intervals: {text}")
 
 
 def to_svg(figure: Figure, alt: str) -> str:

@@ -144,7 +144,7 @@ def _estimate_share(count: int, total: int) -> dict[str, float]:
 
 
 def _list_classes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each class, with the 95 % interval of its recall."""
+    """A row for each class, with the 95% interval of its recall."""
     rows = []
     for name, row in metrics["per_class"].items():
         interval = wilson_interval(round(row["recall"] * row["images"]), row["images"]) if row["images"] else None

@@ -76,7 +76,7 @@ def render_learning_curves(trials: Sequence[Trial], objective: str) -> str:
 
 
 def render_importances(importances: Sequence[Importance]) -> str:
-    """Return the importance of each choice with its 95 % interval as an SVG; significant ones are in color.
+    """Return the importance of each choice with its 95% interval as an SVG; significant ones are in color.
 
     Args:
         importances: The highest first.
@@ -91,7 +91,7 @@ def render_importances(importances: Sequence[Importance]) -> str:
         axes.set_yticks(range(len(importances)), [row.name for row in importances])
         axes.set(xlabel="out-of-sample R² that the choice adds", ylim=(len(importances) - 0.4, -0.6))
         text = ", ".join(f"{row.name} {row.importance:.3f} (p = {row.p_value:.2g})" for row in importances)
-        return to_svg(figure, escape(f"Importance of choices with 95 % intervals: {text}"))
+        return to_svg(figure, escape(f"Importance of choices with 95% intervals: {text}"))
 
 
 def render_pareto_front(trials: Sequence[Trial], cost: str, label: str, objective: str) -> str:

@@ -18,21 +18,21 @@ from kcnn.training import evidence
 from kcnn.training import run_directory as runs
 from kcnn.training.split_record import format_labels, read_record
 
-COLUMNS = ("run", "network", "data", "test", "95 % interval", "parameters", "MACs", "epochs", "seconds")
+COLUMNS = ("run", "network", "data", "test", "95% interval", "parameters", "MACs", "epochs", "seconds")
 LEFT = ("run", "network", "data")  # columns of text
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """A finished run: its test accuracy with the 95 % interval, and its cost.
+    """A finished run: its test accuracy with the 95% interval, and its cost.
 
     Attributes:
         folder: The run's folder.
         network: The network's name.
         data: The data's name.
         accuracy: Fraction of test images that are predicted correctly.
-        low: Lower end of its 95 % Wilson interval.
-        high: Upper end of its 95 % Wilson interval.
+        low: Lower end of its 95% Wilson interval.
+        high: Upper end of its 95% Wilson interval.
         test_images: Number of test images.
         params: Trainable parameters.
         macs: Multiply-accumulates per image.
@@ -65,8 +65,8 @@ class RunDifference:
         first: Folder of the first run.
         second: Folder of the second run.
         points: Percentage points by which the first is better.
-        low: Lower end of the 95 % interval in points; None if the classes differ.
-        high: Upper end of the 95 % interval in points; None if the classes differ.
+        low: Lower end of the 95% interval in points; None if the classes differ.
+        high: Upper end of the 95% interval in points; None if the classes differ.
         p: Two-sided p-value; None if the classes differ.
         paired: Whether both were tested on the same images.
         reason: Why they are not paired; empty if they are, or if the classes differ.
@@ -93,7 +93,7 @@ class RunDifference:
         verdict = "significant" if self.significant else "not significant"
         return (
             f"{self.first} vs. {self.second}: {self.points:+.2f} points "
-            f"(95 % interval {self.low:+.2f} to {self.high:+.2f}, {on}), {verdict} (p = {self.p:.2g})"
+            f"(95% interval {self.low:+.2f} to {self.high:+.2f}, {on}), {verdict} (p = {self.p:.2g})"
         )
 
 

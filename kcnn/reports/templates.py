@@ -19,7 +19,7 @@ def render(name: str, **values: Any) -> str:
         lstrip_blocks=True,
         finalize=lambda value: to_printable(value) if type(value) is str else value,
     )
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.2f} %"
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.2f}%"
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["points"] = lambda value: f"{value:+.2f}"
     return environment.get_template(name).render(version=kcnn.__version__, **values)

@@ -26,7 +26,7 @@ class Importance:
         name: The choice.
         importance: R2 that the choice adds, for trials left out, to what the other choices explain; about 0, or
             a little below, where it adds nothing.
-        low: Lower end of the 95 % interval of `importance`.
+        low: Lower end of the 95% interval of `importance`.
         high: Upper end of the interval.
         p_value: Of a permutation test, adjusted by Holm's method for the number of choices.
     """
@@ -39,7 +39,7 @@ class Importance:
 
     @property
     def significant(self) -> bool:
-        """Whether the choice matters at the 5 % level, over all choices together."""
+        """Whether the choice matters at the 5% level, over all choices together."""
         return self.p_value <= LEVEL
 
 
@@ -163,14 +163,14 @@ def _leave_one_out(basis: np.ndarray, scores: np.ndarray, penalty: float | np.nd
 
 
 def _ratio(parts: np.ndarray, totals: np.ndarray) -> tuple[float, float]:
-    """The ratio of two sums over trials, and half the width of its 95 % t interval."""
+    """The ratio of two sums over trials, and half the width of its 95% t interval."""
     count, ratio = len(parts), parts.sum() / totals.sum()
     deviation = np.std(parts - ratio * totals, ddof=1) * np.sqrt(count) / totals.sum()
     return float(ratio), float(stats.t.ppf(0.975, count - 1) * deviation)
 
 
 def _adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted so that, where no choice matters, one of them is at most 0.05 in 5 % of searches."""
+    """p-values adjusted so that, where no choice matters, one of them is at most 0.05 in 5% of searches."""
     order = np.argsort(p_values)
     steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))

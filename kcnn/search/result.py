@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcnn.graph.arguments import check_keywords
-from kcnn.graph.formatting import format_value, format_values
+from kcnn.graph.formatting import format_number, format_value, format_values
 from kcnn.search.journal import Trial
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class FinalEvaluation:
 
     def __str__(self) -> str:
         lines = [
-            f"{one.name}: test {one.accuracy:.2%} ({', '.join(f'{value:.2%}' for value in one.accuracies)}), "
+            f"{one.name}: test {one.accuracy:.2%}{_list_seeds(one.accuracies)}, "
             f"{one.params:,} parameters, {one.macs:,} MACs"
             for one in self.contenders
         ]
@@ -111,6 +111,11 @@ class FinalEvaluation:
         if self.unchanged:
             lines.append("the best network in validation is the default one")
         return "\n".join([*lines, *map(str, self.comparisons)])
+
+
+def _list_seeds(accuracies: Sequence[float]) -> str:
+    """The accuracy of each seed in brackets; nothing for one seed."""
+    return f" ({', '.join(f'{value:.2%}' for value in accuracies)})" if len(accuracies) > 1 else ""
 
 
 @check_keywords
@@ -150,7 +155,8 @@ class SearchResult:
     def __str__(self) -> str:
         lines = [repr(self)]
         lines += [
-            f"{t.number:>4} {t.status:<7} {t.score or 0:>8.2%} {t.epochs:>4} epochs  {format_values(t.values)}"
+            f"{t.number:>4} {t.status:<7} {t.score or 0:>8.2%} {format_number(t.epochs, 'epoch'):>9}  "
+            f"{format_values(t.values)}"
             for t in self.leaderboard[:MAX_ROWS]
         ]
         return "\n".join([*lines, *([str(self.final)] if self.final else [])])

@@ -76,6 +76,9 @@ def search(
     report = analyze_feasibility(job.space, seed=config.train.seed)
     claim_folder(job)
     on_survey(report)
+    earlier = [] if config.chief or is_worker() else Journal(job.folder).trials
+    if earlier:
+        log(f"resuming after trial {max(trial.number for trial in earlier)}")
     if config.uses_processes:
         workers.run_workers(job, data, on_trial_end)
         if config.chief:  # the machine of the chief has the journal

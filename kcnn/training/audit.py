@@ -126,11 +126,10 @@ def audit_weights(model: Any) -> Iterator[list[WeightAudit]]:
 def format_audit(rows: Sequence[WeightAudit]) -> str:
     """Return an audit in one sentence."""
     changed = [row for row in rows if row.changed]
-    unchanged = [row for row in rows if not row.changed]
-    return (
-        f"{len(changed)} weights changed ({sum(row.parameters for row in changed):,} parameters); "
-        f"{len(unchanged)} did not change by one bit ({sum(row.parameters for row in unchanged):,})"
-    )
+    text = f"{len(changed)} weights changed ({sum(row.parameters for row in changed):,} parameters)"
+    others = len(rows) - len(changed)
+    unchanged = sum(row.parameters for row in rows) - sum(row.parameters for row in changed)
+    return f"{text}; {others} are unchanged, bit for bit ({unchanged:,} parameters)" if others else text
 
 
 def _named_variables(model: Any) -> Iterator[tuple[str, Any]]:

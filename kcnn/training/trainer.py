@@ -20,7 +20,7 @@ from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
 from kcnn.graph.arguments import check_keywords, check_type
-from kcnn.graph.formatting import format_count, format_size, format_table
+from kcnn.graph.formatting import format_count, format_number, format_size, format_table
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import format_mean_precision, wilson_interval
 from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, run_directory
@@ -93,7 +93,7 @@ class TrainResult:
             (
                 "subset accuracy" if is_multi_label else "test accuracy",
                 f"{metrics['accuracy']:.2%} ({metrics['correct']} of {metrics['test_images']} images, "
-                f"95 % interval {low:.2%} to {high:.2%})",
+                f"95% interval {low:.2%} to {high:.2%})",
             ),
             ("test loss", f"{metrics['loss']:.4g}"),
             ("epochs", f"{metrics['epochs']}, best {metrics['best_epoch']}"),
@@ -317,7 +317,7 @@ def _cache_features(job: TrainJob, model: Any) -> TrainJob:
     saved = cached.seconds * (job.recipe.epochs - 1) - cached.startup_seconds
     job.log(
         f"computed the outputs of {layer} for {cached.images} images once, in {cached.seconds:.1f} s, instead of in "
-        f"each of {job.recipe.epochs} epochs: saves about {max(0.0, saved):.0f} s"
+        f"each of {format_number(job.recipe.epochs, 'epoch')}" + (f": saves about {saved:.0f} s" if saved >= 1 else "")
     )
     return dataclasses.replace(job, data=cached.data, cached_layer=layer)
 

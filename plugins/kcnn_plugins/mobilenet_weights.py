@@ -75,7 +75,7 @@ WIDTHS = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
 
 
 def evaluation_resize(size: int) -> int:
-    """Return the size before a center crop of 87.5 %, as TF-slim evaluates."""
+    """Return the size before a center crop of 87.5%, as TF-slim evaluates."""
     return round(size / 0.875)
 
 

@@ -10,8 +10,10 @@ import pytest
 import typer
 
 import kcnn
+from kcnn import ops
 from kcnn.cli import app, console
 from kcnn.cli.options import choose_input_shape
+from kcnn.graph.formatting import describe_op, format_number
 from kcnn.keras_bridge import backends
 
 
@@ -38,8 +40,8 @@ def test_cli_list_without_a_match_is_an_error(command):
 def test_cli_list_shows_variants_and_cited_weights(command):
     done = command("list", "resnet50*", "--variants", "--weights")
     rows = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
-    assert "imagenet: torchvision, 80.858 %; imagenet_v2" in rows["resnet50.torchvision"]
-    assert "keras.applications, 74.9 %" in rows["resnet50.keras"]
+    assert "imagenet: torchvision, 80.858%; imagenet_v2" in rows["resnet50.torchvision"]
+    assert "keras.applications, 74.9%" in rows["resnet50.keras"]
     assert "imagenet" not in rows["resnet50"]
 
 
@@ -175,6 +177,9 @@ def test_cli_diff_prints_changes_and_costs(command):
         (["summary", "resnet20", "--model-option", "top=maybe"], "unknown option 'top'"),
         (["summary", "resnet50."], "ends in a dot"),
         (["list", "GoogleNet"], "Did you mean 'googlenet'"),
+        (["list", "my*"], "no network matches 'my*'"),
+        (["verify", "my*"], "no network matches 'my*'"),
+        (["train", "convnet", "--data", "digits", "--strategy", "miror"], "Did you mean 'mirrored'?"),
         (["verify", "GoogleNet"], "Did you mean 'googlenet'"),
         (["summary", "vgg11", "--input-size", "16x16"], "smallest input that fits is 32x32"),
         (["summary", "vgg11", "--override", "kernel"], "--override expects NAME=VALUE, got 'kernel'"),
@@ -272,7 +277,7 @@ def test_summary_is_a_table_with_totals():
 
 def test_summary_repr_is_one_line_and_html_a_table():
     summary = kcnn.summary("resnet50")
-    assert repr(summary) == "<Summary resnet50: 176 layers, 25.6 M params, 3.86 G MACs>"
+    assert repr(summary) == "<Summary resnet50: 175 layers, 25.6 M params, 3.86 G MACs>"
     page = ElementTree.fromstring(f"<page>{summary._repr_html_()}</page>")
     assert len(page.findall("./table/tbody/tr")) == len(summary)
     assert [cell.text for cell in page.findall("./table/thead/tr/th")][:3] == ["layer", "op", "output shape"]
@@ -410,3 +415,41 @@ def test_search_refuses_the_strategy_of_several_workers(command, tmp_path):
     assert done.returncode == 2
     assert 'strategy "multiworker" has no meaning in a search; run trials in parallel with workers' in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_cli_list_as_json_has_costs_variants_and_weights(command):
+    rows = {row["network"]: row for row in json.loads(command("list", "resnet50*", "--json").stdout)}
+    assert rows["resnet50"]["params"] == 25_557_032
+    assert rows["resnet50"]["receptive_field"] == [483, 483]
+    assert "torchvision" in rows["resnet50"]["variants"]
+
+
+def test_cli_help_has_no_line_break_of_a_docstring():
+    for name, info in typer.main.get_command(app).commands.items():
+        assert "\n" not in info.help.replace("\n\n", ""), name
+
+
+@pytest.mark.parametrize(
+    ("op", "text"),
+    [
+        (ops.Conv(192), "Conv 192, kernel 3, stride 1"),
+        (ops.Conv(64, (1, 7), 2, "half"), "Conv 64, kernel 1x7, stride 2, padding half"),
+        (ops.Pool(3), "Pool max, kernel 3, stride 2"),
+        (ops.GlobalPool(), "GlobalPool average"),
+        (ops.Rescale(), "Rescale scale 0.007843, offset -1"),
+        (ops.CENTERED, "Rescale scale 1, offset (-123.7, -116.8, -103.9)"),
+        (ops.BatchNorm(), "BatchNorm"),
+        (None, "input"),
+    ],
+)
+def test_describe_op_shows_geometry_also_where_it_is_the_default(op, text):
+    assert describe_op(op) == text
+
+
+def test_summary_counts_the_layers_of_the_graph():
+    assert repr(kcnn.summary("lenet5")).startswith("<Summary lenet5: 17 layers")
+    assert repr(kcnn.trace("lenet5")).startswith("<Graph lenet5: 17 layers")
+
+
+def test_format_number_counts_one_in_the_singular():
+    assert [format_number(number, "epoch") for number in (0, 1, 1500)] == ["0 epochs", "1 epoch", "1,500 epochs"]

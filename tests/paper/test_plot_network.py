@@ -193,7 +193,7 @@ def test_plot_network_has_hover_texts():
     said = next(title.text for title in root.iter(f"{SVG}title") if title.text.startswith("stage2_unit1_a:"))
     row = kcnn.summary("resnet18")["stage2_unit1_a"]
     assert said.splitlines()[:3] == [
-        "stage2_unit1_a: Conv 128, stride 2, padding half, bias False",
+        "stage2_unit1_a: Conv 128, kernel 3, stride 2, padding half, bias False",
         f"output 28×28×128, {row.params:,} parameters, {row.macs:,} MACs",
         f"receptive field {row.receptive_field[0]}×{row.receptive_field[1]}, stride {row.stride[0]}×{row.stride[1]}",
     ]

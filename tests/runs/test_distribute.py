@@ -334,7 +334,7 @@ def test_loss_scale_optimizer_skips_a_step_in_which_the_last_replica_overflows(m
     ("network", "size"), [(SMALL, 12), pytest.param("googlenet.bn", 64, marks=pytest.mark.every)], ids=["small", "deep"]
 )
 def test_synchronized_batch_norm_differs_from_one_device_by_rounding_alone(mirrored, network, size):
-    """In float64 nothing is left of what is 5 % after three steps of GoogLeNet in float32."""
+    """In float64 nothing is left of what is 5% after three steps of GoogLeNet in float32."""
     rng = np.random.default_rng(0)
     images, labels = rng.uniform(0, 255, (STEPS, BATCH, size, size, 1)), rng.integers(0, 5, (STEPS, BATCH))
 

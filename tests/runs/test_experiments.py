@@ -55,7 +55,7 @@ def test_plot_differences_marks_those_that_are_not_significant():
     assert to_rgba(second.get_color()) == to_rgba("silver")
     assert set(zero.get_xdata()) == {0}
     assert axes.yaxis_inverted(), "the first row is at the top"
-    assert axes.get_xlabel() == "points of test accuracy, 95 % interval (gray: not significant)"
+    assert axes.get_xlabel() == "points of test accuracy, 95% interval (gray: not significant)"
 
 
 def test_plot_means_in_percent():
@@ -86,5 +86,5 @@ def test_write_experiment_report_writes_records_and_figures(tmp_path):
     assert (record["points"], record["significant"]) == (pytest.approx(3), False)
     assert (tmp_path / "means.png").read_bytes().startswith(b"\x89PNG")
     text = page.read_text()
-    assert 'alt="test accuracy, %: seeds, mean, 95 % interval"' in text
+    assert 'alt="test accuracy, %: seeds, mean, 95% interval"' in text
     assert '<th scope="row">one vs. two</th>' in text

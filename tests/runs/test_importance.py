@@ -58,7 +58,7 @@ def test_compute_importances_of_noise_are_rarely_significant(count, reduction_fa
     choices = [one for importances in searches for one in importances]
     assert np.mean([one.significant for one in choices]) <= 0.05
     found = sum(any(one.significant for one in importances) for importances in searches)
-    assert found <= 20, "5 % of 200 searches are 10; more than 20 have a probability of 0.1 %"
+    assert found <= 20, "5% of 200 searches are 10; more than 20 have a probability of 0.1%"
     assert np.mean([one.importance for one in choices]) < 0.02
 
 

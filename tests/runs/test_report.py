@@ -70,11 +70,11 @@ def test_write_report_writes_one_file_that_requests_nothing(page):
 
 def test_write_report_shows_the_metrics_of_the_run(run, page):
     metrics, text = run_directory.read_metrics(run), page.read_text()
-    assert f"{100 * metrics['accuracy']:.2f} %" in text
+    assert f"{100 * metrics['accuracy']:.2f}%" in text
     assert metrics["request"]["fingerprint"] in text
     assert f"best: {metrics['best_epoch']}" in text
     for name, row in metrics["per_class"].items():
-        assert re.search(rf'<th scope="row">{name}</th>.*{100 * row["recall"]:.2f} %', text, re.DOTALL)
+        assert re.search(rf'<th scope="row">{name}</th>.*{100 * row["recall"]:.2f}%', text, re.DOTALL)
 
 
 def test_render_calibration_computes_the_expected_calibration_error(run):
@@ -200,7 +200,7 @@ def test_write_experiment_report_shows_text_figures_numbers_and_runs(run, tmp_pa
 
         python recipes/depth.py
 
-    Measured: 12.34 %.
+    Measured: 12.34%.
     """
     page = write_experiment_report(tmp_path, doc)
     text = page.read_text()
@@ -208,14 +208,14 @@ def test_write_experiment_report_shows_text_figures_numbers_and_runs(run, tmp_pa
     assert "Two depths, two seeds." in text
     assert 'alt="accuracy over depth &lt;of layers&gt;"' in text
     assert re.search(r'<th scope="row">deep</th><td class="number">0.5  0.625</td><td class="number">-1.235</td>', text)
-    assert "Measured: 12.34 %." in text
+    assert "Measured: 12.34%." in text
     assert run_directory.command_line() in text.replace("&#39;", "'").replace("&#34;", '"')
     for seed in range(2):
         assert f"seed-{seed}/way-0" in text
     low, high = wilson_interval(
         run_directory.read_metrics(run)["correct"], run_directory.read_metrics(run)["test_images"]
     )
-    assert text.count(f"{100 * low:.2f} % to {100 * high:.2f} %") >= 2
+    assert text.count(f"{100 * low:.2f}% to {100 * high:.2f}%") >= 2
     assert not re.findall(r'(?:src|href)="(?!data:|seed-)', text), "links lead to the runs alone"
     page.unlink()
     assert write_report(tmp_path).read_text() == text, "the folder knows what it is of"
@@ -331,7 +331,7 @@ def test_write_report_page_opens_blocks_and_recolors_boxes(blocks, width, scheme
         for words in ("stem: Conv 16", "output 16×16×16", "receptive field 3×3"):
             assert words in told.text_content()
         layer.focus()
-        assert "stage2_unit1_a: Conv 32, stride 2" in told.text_content()
+        assert "stage2_unit1_a: Conv 32, kernel 3, stride 2" in told.text_content()
 
         def fills():
             found = "all => all.map(one => getComputedStyle(one).fill)"

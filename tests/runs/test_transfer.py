@@ -46,7 +46,7 @@ def test_train_on_cached_features_equals_training_without(pretrained, tmp_path, 
     lines = []
     cached = fine_tune(pretrained, tmp_path / "cached", phase, log=lines.append)
     uncached = fine_tune(pretrained, tmp_path / "uncached", phase, cache_features=False)
-    assert "instead of in each of 2 epochs: saves about " in lines[0]
+    assert "instead of in each of 2 epochs" in lines[0]
     for ours, theirs in zip(cached.history, uncached.history, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-5)
@@ -119,7 +119,7 @@ def test_compare_protocols_trains_three_and_pairs_them_by_seed(tmp_path):
     pair = next(one for one in comparison.differences if (one.protocol, one.baseline) == names)
     points = 100 * np.subtract(tuned.accuracies, head.accuracies)
     assert pair.points == pytest.approx(points.mean())
-    half = 12.706 * points.std(ddof=1) / np.sqrt(2)  # Student's t, 97.5 %, one degree of freedom
+    half = 12.706 * points.std(ddof=1) / np.sqrt(2)  # Student's t, 97.5%, one degree of freedom
     assert (pair.low, pair.high) == pytest.approx((points.mean() - half, points.mean() + half), abs=1e-2)
     assert pair.significant == (pair.p < 0.05)
     assert f"{'significant' if pair.significant else 'not significant'} (p = {pair.p:.2g})" in str(comparison)
@@ -253,7 +253,7 @@ def test_cli_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
     for text in ("Results", "Grad-CAM", "Confusion matrix", "seed-0/from-scratch", " network, seed 0</h2>"):
         assert text in page
     for result in printed["results"]:
-        assert f"{100 * result['accuracy']:.2f} %" in page
+        assert f"{100 * result['accuracy']:.2f}%" in page
     assert all(f"{difference['points']:+.2f} points" in page for difference in printed["differences"])
     comparison = json.loads((out / "transfer.json").read_text())
     (out / "transfer.json").write_text(json.dumps({**comparison, "best": "seed-9/nowhere"}))

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from kcnn.graph.arguments import check_keywords
-from kcnn.graph.formatting import format_value
+from kcnn.graph.formatting import format_number, format_value
 from kcnn.search.space.limits import NAMES as LIMITS
 from kcnn.search.space.search_space import NoFeasiblePointError, Space
 
@@ -51,7 +51,7 @@ class FeasibilityReport:
         sampled: Number of points that were checked.
         feasible: Number of those that are feasible.
         distinct: Number of different networks among the feasible.
-        low: Lower end of the 95 % interval of `feasible_fraction`; equal to it where all points were checked.
+        low: Lower end of the 95% interval of `feasible_fraction`; equal to it where all points were checked.
         feasible_fraction: Fraction of the points that is feasible.
         high: Upper end of the interval.
         rejections: Reasons of rejections, the most frequent first.
@@ -73,11 +73,13 @@ class FeasibilityReport:
 
     def __str__(self) -> str:
         if self.exact:
-            first = f"{self.combinations:,} points, {self.feasible:,} feasible ({self.feasible_fraction:.1%}), "
-            first += f"{self.distinct:,} networks among them"
+            first = f"{format_number(self.combinations, 'point')}, {self.feasible:,} feasible "
+            first += f"({self.feasible_fraction:.1%})"
+            if self.distinct < self.feasible:  # several points can be one network
+                first += f", {format_number(self.distinct, 'different network')}"
         else:
             first = f"{self.combinations:,} points, {self.feasible_fraction:.1%} feasible "
-            first += f"({self.low:.1%} to {self.high:.1%} with 95 % confidence, from {self.sampled:,})"
+            first += f"({self.low:.1%} to {self.high:.1%} with 95% confidence, from {self.sampled:,})"
         rejected = [f"  {one.points:,} of {self.sampled:,} rejected: {one}" for one in self.rejections]
         return "\n".join([first, *rejected])
 
@@ -92,7 +94,7 @@ def analyze_feasibility(space: Space, *, seed: int = 0, samples: int = SAMPLES) 
         samples: Number of random points of a space of more than 1,000 points.
 
     Returns:
-        The report: exact up to 1,000 points, else with a 95 % interval (Wilson).
+        The report: exact up to 1,000 points, else with a 95% interval (Wilson).
 
     Raises:
         NoFeasiblePointError: No feasible point was found; the message has the limit or the layer that rejects them.
