@@ -82,6 +82,7 @@ class FinalComparison:
         return f"tuned against default training values, on the default network: {difference}"
 
 
+@check_keywords
 @dataclass(frozen=True)
 class FinalEvaluation:
     """Test results of the best network and the default one, trained from scratch with the same seeds.
