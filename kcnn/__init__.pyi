@@ -91,6 +91,12 @@ from .building import (
 from .export.inference_model import (
     optimize_for_inference as optimize_for_inference,
 )
+from .export.prediction import (
+    Predictions as Predictions,
+)
+from .export.prediction import (
+    predict as predict,
+)
 from .export.sliding.sliding_model import (
     sliding_window as sliding_window,
 )

@@ -11,7 +11,7 @@ import kcnn
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import UsageError, out
 from kcnn.cli.options import MODEL, OUTPUT, examples
-from kcnn.cli.predict import OpenedModel, decode_images, is_exported
+from kcnn.cli.predict import decode_images
 
 
 def add(app: typer.Typer) -> None:
@@ -50,6 +50,8 @@ def inspect(
     if target.exists() and not target.is_dir():
         raise UsageError(f"--out {target} is a file; expected a folder")
     model, metadata = _load(path)
+    from kcnn.export.prediction import OpenedModel
+
     opened = OpenedModel(run, metadata, lambda: model)
     pixels = decode_images([image], opened)[0][0]
 
@@ -81,6 +83,7 @@ def _find_file(run: str) -> Path:
 
 def _load(path: Path) -> tuple[Any, dict[str, Any]]:
     """The Keras model in a file, and its metadata; made up where the file has none."""
+    from kcnn.export.prediction import is_exported
     from kcnn.export.runtimes import METADATA
     from kcnn.keras_bridge.metadata import has_classes
     from kcnn.keras_bridge.untrusted_files import check_archive, read_keras_config

@@ -1,16 +1,13 @@
 """The `kcnn predict` and `kcnn evaluate` commands: a trained model on images. Runtimes load when needed."""
 
 import json
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
-import kcnn
 from kcnn.cli.backend import show_device, silence, start_backend
 from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table
 from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, ModelOptions, examples
@@ -18,9 +15,10 @@ from kcnn.distribute.machine import describe_cpu
 from kcnn.graph.formatting import to_printable
 from kcnn.graph.names import unknown
 
+if TYPE_CHECKING:
+    from kcnn.export.prediction import OpenedModel
+
 PUBLISHED = "imagenet"
-RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
-SUFFIXES = (".keras", *RUNTIMES)
 SPLITS = ("train", "validation", "test")
 UNRECORDED = (
     "{model} does not record its training images, and some of these may be among them; evaluate the folder of its run, "
@@ -58,128 +56,25 @@ def add(app: typer.Typer) -> None:
     )
 
 
-@dataclass(frozen=True)
-class OpenedModel:
-    """A classifier that is loaded when it is needed.
-
-    Attributes:
-        name: As it was given on the command line.
-        metadata: Its classes, input_shape and the like.
-        load: Loads it, and returns a function from pixels (n, rows, columns, channels) to probabilities (n, classes).
-    """
-
-    name: str
-    metadata: Mapping[str, Any]
-    load: Callable[[], Callable[[Any], Any]]
-
-    @property
-    def classes(self) -> list[str]:
-        """Return the names of the classes."""
-        names = self.metadata["classes"]
-        return [str(name) for name in names] if isinstance(names, list) else [f"class {n}" for n in range(names)]
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Return (rows, columns, channels) of an image.
-
-        Raises:
-            UsageError: The input size is open.
-        """
-        rows, columns, channels = self.metadata["input_shape"]
-        if None in (rows, columns):
-            raise UsageError(f"{self.name} has an open input size; images cannot be resized to it")
-        return rows, columns, channels
-
-
-def open_model(
+def open_quietly(
     name: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None, trust: bool = False
-) -> OpenedModel:
-    """Open a classifier.
+) -> "OpenedModel":
+    """Open a classifier as kcnn.export.prediction.open_model does; show the device, and silence the runtimes."""
+    from kcnn.export.prediction import open_model
 
-    Args:
-        name: Folder of a run; a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel); or a network.
-        weights: Pretrained weights of a network by name, or a file.
-        options: The network's own options.
-        trust: Whether a SavedModel may have any operation.
+    return open_model(name, weights, options, trust=trust, starting=_start)
 
-    Returns:
-        The classifier, with its metadata.
 
-    Raises:
-        UsageError: The file is missing, ends in features, or is given with weights or options; or the run is not
-            finished.
-        ValueError: The file is damaged, or might do more than compute.
-        UnknownNameError: There is no such network.
-    """
-    from kcnn.training.run_directory import CONFIG
-
-    path = Path(name)
-    if not path.exists():
-        if len(path.parts) > 1 or (path.suffix in SUFFIXES and name.partition(".")[0] not in kcnn.list_models()):
-            raise UsageError(f"file not found: {path}")
-        return _open_pretrained(name, weights, options or {})
-    if options or weights != PUBLISHED:
-        raise UsageError(f"--model-option and --weights apply to a network by name; {path} has its own")
-    if path.is_dir() and (path / "model.keras").exists():
-        path = path / "model.keras"
-    if path.is_dir() and (path / CONFIG).exists():  # not taken for a SavedModel, whatever else it holds
-        raise UsageError(f"{path} has no model.keras: it holds no finished training run")
-    if path.is_dir() or path.suffix in RUNTIMES or is_exported(path):
-        from kcnn.export.runtimes import load_exported
-
-        if path.suffix in RUNTIMES:
-            err.print(f"device: {describe_cpu(RUNTIMES[path.suffix])}", markup=False, soft_wrap=True)
-        else:
-            start_backend()
-            show_device()
-        with silence():  # LiteRT prints its kernels
-            exported = load_exported(path, trust=trust)
-        return OpenedModel(name, exported.metadata, lambda: exported.run)
-    from kcnn.keras_bridge.metadata import has_classes
-    from kcnn.keras_bridge.saved_models import read_metadata
-
-    metadata = read_metadata(path)
-    if not has_classes(metadata):
-        raise UsageError(f"{path} ends in features, not in classes")
-
-    def load() -> Callable[[Any], Any]:
+@contextmanager
+def _start(runtime: str) -> Iterator[None]:
+    if runtime == "Keras":
         start_backend()
         show_device()
-        return _with_probabilities(kcnn.load_model(path), metadata)
-
-    return OpenedModel(name, metadata, load)
-
-
-def is_exported(path: Path) -> bool:
-    """Return whether a .keras file was exported for inference, and ends in probabilities."""
-    from kcnn.export.runtimes import METADATA
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return METADATA in archive.namelist()
-    except (OSError, zipfile.BadZipFile):  # told where the file is read
-        return False
-
-
-def _open_pretrained(name: str, weights: str, options: Mapping[str, Any]) -> OpenedModel:
-    """A network with pretrained weights, or those of a file."""
-    from kcnn.weights import find_published
-
-    graph = kcnn.trace(name, **options)
-    find_published(graph, weights)  # raises before Keras is loaded
-    start_backend()
-    show_device()
-    model = kcnn.build(graph)
-    report = kcnn.load_weights(model, weights)
-    if f"{model.metadata['classifier']}/kernel" not in report.matched:
-        raise UsageError(f"{weights} has no classifier for the {graph.outputs['logits'].shape[0]} classes of {name}")
-    return OpenedModel(name, model.metadata, lambda: _with_probabilities(model, model.metadata))
-
-
-def _with_probabilities(model: Any, metadata: Mapping[str, Any]) -> Callable[[Any], Any]:
-    from kcnn.training.evaluation import compute_probabilities
-
-    return lambda pixels: compute_probabilities(model, model.predict(pixels.astype("float32"), verbose=0), metadata)
+        yield
+    else:
+        err.print(f"device: {describe_cpu(runtime)}", markup=False, soft_wrap=True)
+        with silence():  # LiteRT prints its kernels
+            yield
 
 
 def predict(
@@ -195,35 +90,26 @@ def predict(
 ) -> None:
     """Predict the classes of images with a trained model, or with a network's pretrained weights.
 
-    A multi-label model lists the labels that reach their thresholds, then the most probable others.
+    A multi-label model lists the labels that reach their thresholds, and then, in brackets, the most probable others.
     """
-    opened = open_model(model, weights, parse_assignments(model_option, "--model-option"), trust)
+    opened = open_quietly(model, weights, parse_assignments(model_option, "--model-option"), trust)
     pixels, files = decode_images(images, opened)
-    import numpy as np
+    from kcnn.export.prediction import predict_pixels
 
-    from kcnn.statistics import predict_labels
-
-    probabilities = opened.load()(np.stack(pixels))
-    multi_label = opened.metadata.get("multi_label")
-    predictions = predict_labels(probabilities, opened.metadata)
+    predictions = predict_pixels(opened, list(map(str, files)), pixels, top)
     results: dict[str, Any] = {}
-    for file, row, prediction in zip(files, probabilities, predictions, strict=True):
-        labels = [opened.classes[n] for n in np.flatnonzero(prediction)] if multi_label else []
-        best = {opened.classes[n]: float(row[n]) for n in row.argsort()[::-1][: max(top, len(labels))]}
-        results[str(file)] = {"labels": labels, "probabilities": best} if multi_label else best
+    for number, file in enumerate(predictions.paths):
+        best, labels = predictions[number], list(predictions.labels[number])
+        results[file] = {"labels": labels, "probabilities": best} if predictions.multi_label else best
         if not as_json:
-            predicted = labels if multi_label else list(best)[:1]
-            texts = ((name, "bold" if name in predicted else "", f" {p:.1%}") for name, p in best.items())
-            parts = Text(", ").join(Text.assemble((name, style), share) for name, style, share in texts)
-            prefix = "no label; most probable " if multi_label and not labels else ""
-            out.print(Text.assemble(f"{to_printable(str(file))}: {prefix}", parts), soft_wrap=True)
+            out.print(f"{to_printable(file)}: {predictions.describe(number)}", soft_wrap=True)
     if as_json:
         print(json.dumps(results, indent=1))
     if len(files) < len(images):
         raise typer.Exit(1)
 
 
-def decode_images(images: Sequence[Path], opened: OpenedModel) -> tuple[list[Any], list[Path]]:
+def decode_images(images: Sequence[Path], opened: "OpenedModel") -> tuple[list[Any], list[Path]]:
     """Decode the images that can be decoded; name the others on stderr.
 
     Returns:
@@ -232,19 +118,13 @@ def decode_images(images: Sequence[Path], opened: OpenedModel) -> tuple[list[Any
     Raises:
         UsageError: No image can be decoded.
     """
-    from kcnn.data.decoding import ImageDecodeError, decode
+    from kcnn.data.decoding import ImageDecodeError
+    from kcnn.export.prediction import prepare_image
 
-    shape, preprocessing = opened.input_shape, opened.metadata.get("preprocessing")
-    options: dict[str, Any] = {}
-    if preprocessing:  # as the published weights were evaluated
-        options = {
-            "resize_shorter_to": round(preprocessing["resize"] * shape[0] / preprocessing["crop"]),
-            "interpolation": preprocessing["interpolation"],
-        }
     pixels, files = [], []
     for image in images:
         try:
-            pixels.append(decode(image, shape, **options))
+            pixels.append(prepare_image(image, opened))
             files.append(image)
         except ImageDecodeError as error:
             message = str(error) if image.exists() else to_printable(f"file not found: {image}")
@@ -286,7 +166,7 @@ def evaluate(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    opened = open_model(model, weights, parse_assignments(model_option, "--model-option"), trust)
+    opened = open_quietly(model, weights, parse_assignments(model_option, "--model-option"), trust)
     from kcnn.training.run_data import find_run, load_evaluation_data
 
     run = find_run(model) if Path(model).exists() else None
@@ -318,7 +198,7 @@ def evaluate(
     _print_evaluation(opened, evaluated, np.concatenate(probabilities), np.concatenate(labels), as_json)
 
 
-def _load_other(opened: OpenedModel, source: str, split: str, seed: int) -> Any:
+def _load_other(opened: "OpenedModel", source: str, split: str, seed: int) -> Any:
     """The data for a model that is not in the folder of a run."""
     from kcnn.data import load
     from kcnn.training.run_data import RunData, check_classes
@@ -330,7 +210,7 @@ def _load_other(opened: OpenedModel, source: str, split: str, seed: int) -> Any:
     return RunData(dataset, split)
 
 
-def _print_evaluation(opened: OpenedModel, evaluated: Any, probabilities: Any, labels: Any, as_json: bool) -> None:
+def _print_evaluation(opened: "OpenedModel", evaluated: Any, probabilities: Any, labels: Any, as_json: bool) -> None:
     from dataclasses import asdict
 
     from kcnn.statistics import (

@@ -7,6 +7,12 @@ from .formats import (
 from .inference_model import (
     optimize_for_inference as optimize_for_inference,
 )
+from .prediction import (
+    Predictions as Predictions,
+)
+from .prediction import (
+    predict as predict,
+)
 from .runtimes import (
     ExportedModel as ExportedModel,
 )

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from kcnn.export.graph_safety import check_saved_model, read_onnx_properties
-from kcnn.keras_bridge.untrusted_files import check_archive
 from kcnn.graph.arguments import check_keywords
+from kcnn.keras_bridge.untrusted_files import check_archive
 
 FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a folder
     "litert": ".tflite",
@@ -40,8 +40,8 @@ class ExportedModel:
     run: Callable[[np.ndarray], np.ndarray]
 
 
-def load_exported(path: str | PathLike[str], *, threads: int | None = None, trust: bool = False) -> ExportedModel:
 @check_keywords
+def load_exported(path: str | PathLike[str], *, threads: int | None = None, trust: bool = False) -> ExportedModel:
     """Open a file that `export_model` wrote, in the runtime of its suffix.
 
     Nothing but the model's computation runs: a file with code, with tensors in other files, or with operations that
