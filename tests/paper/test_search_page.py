@@ -44,7 +44,7 @@ def read_text(page):
 def test_write_search_report_names_the_objective_and_the_command(folder):
     page = write_search_report(folder).read_text()
     assert f'<h2 id="h-again">Reproduce</h2>\n<pre class="wrap">{escape(COMMAND)}</pre>' in page
-    assert '<td class="number">87.50 %</td>' in page
+    assert '<td class="number">87.50%</td>' in page
     text = read_text(page)
     assert "Validation accuracy by epoch" in text
     assert "score" not in text.lower()
