@@ -31,7 +31,7 @@ def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
 
 
 def show_names_as_they_are(figure: Figure) -> None:
-    """Let no text of a figure be taken for TeX, as a name with two dollar signs is, and escape what is no character.
+    """Let no text of a figure be taken for TeX, as a name with two dollar signs is, and escape control characters.
 
     Only the numbers of logarithmic axes are TeX, Matplotlib's own.
     """

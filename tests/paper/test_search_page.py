@@ -13,6 +13,7 @@ from kcnn.search import SearchConfig
 from kcnn.search.journal import Journal
 from kcnn.search.result import SearchResult, find_best_trial
 from kcnn.search.space import Space
+from tests.paper.test_words import phrases_in
 
 SPACE = Space(
     kcnn.ModelSpec(network="stack", classes=10, input_shape=(16, 16, 1)),
@@ -81,3 +82,7 @@ def test_search_result_shows_the_objective_in_percent(folder):
     html = result._repr_html_()
     assert "<th>validation accuracy</th>" in html
     assert "<td>87.50%</td>" in html
+
+
+def test_write_search_report_has_no_retired_word(folder):
+    assert list(phrases_in(read_text(write_search_report(folder).read_text()))) == []

@@ -15,6 +15,22 @@ from tests.paper.test_imports import ROOT, STUBS, exported_names, package_name
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = sorted((ROOT / "kcnn" / "reports").glob("*.html"))
+SCAFFOLD = [
+    path for path in (ROOT / "kcnn/architectures/scaffold").rglob("*") if path.suffix in (".py", ".txt", ".toml", ".md")
+]
+READ = [  # by people who copy them, and as labels of plots and texts of pages
+    *(ROOT / "recipes").glob("*.py"),
+    *(
+        path
+        for path in (ROOT / "examples").rglob("*")
+        if path.suffix in (".py", ".md", ".toml") and "build" not in path.parts
+    ),
+    *SCAFFOLD,
+    *(ROOT / "kcnn/plots").rglob("*.py"),
+    *(ROOT / "kcnn/reports").glob("*.py"),
+    *(ROOT / "kcnn/explain").glob("plots.py"),
+    *(ROOT / "kcnn/fine_tuning").glob("plots.py"),
+]
 
 
 @cache
@@ -120,3 +136,16 @@ def test_pages_have_no_retired_word(page):
     text = re.sub(r"<(script|style)\b.*?</\1>|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", " ", page.read_text(), flags=re.DOTALL)
     visible = re.sub(r"<[^>]*>", " ", text)
     assert list(phrases_in(visible)) == []
+
+
+def texts_in(path):
+    """The strings and docstrings of a Python file; all of another file."""
+    if path.suffix != ".py":
+        return path.read_text()
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+@pytest.mark.parametrize("path", sorted(READ), ids=lambda path: str(path.relative_to(ROOT)))
+def test_scripts_examples_and_plots_have_no_retired_word(path):
+    assert list(phrases_in(texts_in(path))) == []

@@ -231,6 +231,7 @@ def test_cli_predict_prints_labels(learned, tmp_path):
         said.append(json.loads(done.stdout)[str(tmp_path / "one.png")])
     assert said[0]["labels"] == said[1]["labels"] == [CLASSES[i] for i in np.flatnonzero(labels[0])]
     assert set(said[0]["probabilities"]) == set(CLASSES)
+    assert list(said[0]["probabilities"])[: len(said[0]["labels"])] == said[0]["labels"]  # labels first
 
 
 def test_build_with_weights_of_a_multi_label_head_is_multi_label(learned, tmp_path):
