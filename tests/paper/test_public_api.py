@@ -139,13 +139,19 @@ def test_check_keywords_names_the_nearest_parameter(call, message):
     [
         (
             lambda: TrainConfig(phase={"epochs": 3}),
-            "phase must be of type TrainingPhase, got {'epochs': 3}; write T",
+            "phase must be a TrainingPhase, got {'epochs': 3}",
         ),
-        (lambda: TrainConfig(recipe={"epochs": 3}), "recipe must be of type str or Recipe, got {'epochs': 3}"),
-        (lambda: TrainConfig(recipe_overrides=["flip"]), "recipe_overrides must be of type Mapping, got ('flip',)"),
+        (lambda: TrainConfig(recipe={"epochs": 3}), "recipe must be a name or a Recipe, got {'epochs': 3}"),
+        (
+            lambda: TrainConfig(recipe_overrides=["flip"]),
+            "recipe_overrides must be a mapping such as {'flip': False}, got ('flip',)",
+        ),
         (lambda: SearchConfig(train={"seed": 1}), "got {'seed': 1}; write TrainConfig(seed=1)"),
         (lambda: ModelSpec(network={"network": "vgg11"}), "network must be a name or a kcnn.Architecture"),
-        (lambda: ModelSpec(network="vgg11", overrides=["a.b"]), "overrides must be values by name, got ['a.b']"),
+        (
+            lambda: ModelSpec(network="vgg11", overrides=["a.b"]),
+            "overrides must be a mapping such as {'stem.kernel': 5}, got ['a.b']",
+        ),
         (lambda: check_type("config", 3, TrainConfig), "config must be of type TrainConfig, got 3"),
     ],
 )
