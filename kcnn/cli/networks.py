@@ -112,7 +112,8 @@ def list_networks(
             records.append({"network": name, "published_by": owners})
             continue
         try:
-            _load_keras_code(name)
+            if catalogue.load_architecture(name).keras is not None:
+                start_backend()  # without Keras' messages
             entry = catalogue.make_entry(name)
         except (Exception, SystemExit) as error:  # a broken plugin hurts only its own name
             err.print(f"{name}: {error}", style="yellow", soft_wrap=True)
@@ -257,7 +258,8 @@ def _verify(names: Sequence[str], build: bool, failed: bool = False, processes: 
     rows, bad = [], 0
     for name in names:
         try:
-            _load_keras_code(name)
+            if catalogue.load_architecture(name).keras is not None:
+                start_backend()  # without Keras' messages
             entry = catalogue.make_entry(name)
             problems = list(catalogue.find_discrepancies(entry))
             if processes:
@@ -288,7 +290,7 @@ def _verify(names: Sequence[str], build: bool, failed: bool = False, processes: 
 
 def _load_keras_code(network: str) -> None:
     """Load Keras without its messages for a network that exists only as Keras code."""
-    if kcnn.get_architecture(network).keras is not None:
+    if kcnn.ModelSpec(network=network).architecture.keras is not None:
         start_backend()
 
 

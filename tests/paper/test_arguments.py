@@ -26,7 +26,7 @@ NET = architecture()
 CALLS = {
     "trace": lambda **keywords: kcnn.trace(NET, **keywords),
     "summary": lambda **keywords: kcnn.summary(NET, **keywords),
-    "min_input_size": lambda **keywords: kcnn.min_input_size(NET, **keywords),
+    "min_input_size": lambda **keywords: kcnn.min_input_size(kcnn.ModelSpec(network=NET, **keywords)),
     "build": lambda **keywords: kcnn.build(NET, **keywords),
     "ModelSpec": lambda **keywords: kcnn.ModelSpec(network=NET, **keywords).trace(),
 }
