@@ -148,8 +148,9 @@ def _to_probabilities(model: Any, multi_label: bool | None) -> tuple[Any, bool]:
 
 def _gives_distributions(model: Any) -> bool:
     """Whether the outputs are probabilities that add up to 1, though no activation shows it: a mean, own code."""
-    is_kernel = isinstance(operation(find_origin(model.outputs[0])), _FOLDING)
-    if is_kernel or len(model.inputs) > 1 or None in model.inputs[0].shape[1:]:
+    last = operation(find_origin(model.outputs[0]))
+    is_linear = isinstance(last, _FOLDING) and last.activation in (None, keras.activations.linear)
+    if is_linear or len(model.inputs) > 1 or None in model.inputs[0].shape[1:]:
         return False
     images = np.random.default_rng(0).uniform(0, 255, (4, *model.inputs[0].shape[1:])).astype("float32")
     scores = keras.ops.convert_to_numpy(model(images, training=False))
@@ -275,9 +276,10 @@ class _Rebuilder:
 
     def _copy(self, layer_class: Any, layer: Any, **changes: Any) -> Any:
         """A layer of that class with the same config and a unique name, in float32."""
-        return layer_class.from_config(
-            {**layer.get_config(), "name": self._unique_name(layer.name), "dtype": "float32", **changes}
-        )
+        config = {**layer.get_config(), "name": self._unique_name(layer.name), "dtype": "float32", **changes}
+        if callable(getattr(layer, "activation", None)):  # it may be a function that no config can name
+            config["activation"] = layer.activation
+        return layer_class.from_config(config)
 
     def _unique_name(self, name: str) -> str:
         free = unique_name(name, self.names)

@@ -74,10 +74,10 @@ def output_activation(tensor: Any) -> str | None:
     if isinstance(layer, keras.layers.Average):
         names = {output_activation(source) for source in producers(origin)}
         return names.pop() if len(names) == 1 else None
-    if isinstance(layer, keras.layers.Layer) and hasattr(layer, "activation"):
-        name = getattr(layer.activation, "__name__", "")
-    else:  # the layer Softmax, and Keras' ops Softmax, Sigmoid, HardSigmoid and Sparsemax
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(layer).__name__).lower()
+    function = getattr(layer, "activation", layer) if isinstance(layer, keras.layers.Layer) else layer
+    # a function, TensorFlow's softmax_v2 too; or the layer Softmax, or Keras' ops Softmax, Sigmoid, HardSigmoid, ...
+    name = getattr(function, "__name__", type(function).__name__).removesuffix("_v2")
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
     return name if name in PROBABILITY_ACTIVATIONS else None
 
 

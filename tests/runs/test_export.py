@@ -177,7 +177,16 @@ def _add_probabilities(kind, flat):
     if kind == "1x1 convolution":
         maps = keras.layers.Conv2D(3, 1, activation="softmax")(keras.layers.Reshape((1, 1, -1))(flat))
         return keras.layers.Flatten()(maps)
+
+    def own(x):
+        return keras.ops.softmax(x)
+
+    import tensorflow as tf
+
     return {
+        "own function": lambda: dense(3, activation=own)(flat),
+        "layer as activation": lambda: dense(3, activation=keras.layers.Softmax())(flat),
+        "of TensorFlow": lambda: dense(3, activation=tf.nn.softmax)(flat),
         "Dense": lambda: dense(3, activation="softmax")(flat),
         "Activation": lambda: keras.layers.Activation("linear", dtype="float32")(
             keras.layers.Activation("softmax")(dense(3)(flat))
@@ -188,7 +197,20 @@ def _add_probabilities(kind, flat):
 
 
 @pytest.mark.parametrize(
-    "kind", ["Dense", "Activation", "op", "nested", "mean", "average", "1x1 convolution", "sigmoids"]
+    "kind",
+    [
+        "own function",
+        "layer as activation",
+        "of TensorFlow",
+        "Dense",
+        "Activation",
+        "op",
+        "nested",
+        "mean",
+        "average",
+        "1x1 convolution",
+        "sigmoids",
+    ],
 )
 def test_optimize_for_inference_leaves_probabilities_as_they_are(kind):
     image = keras.Input((4, 4, 1))
