@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are complete or not there."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """The text as the whole content of `path`, or an error and `path` as it was.
+    """Write a text to a file completely, or raise an error and leave the file as it was.
 
     What UTF-8 cannot hold, such as parts of a file's name in another encoding, is written as escapes.
     """

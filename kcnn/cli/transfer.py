@@ -231,7 +231,7 @@ def transfer(
 def _make_spec(
     network: str | None, options: dict[str, Any], input_size: str | None, data: str | None, weights: str
 ) -> kcnn.ModelSpec:
-    """The network, at the size that was asked for, that of the demo, or its own; gray for digits."""
+    """The network at the requested size, that of the demo, or its own; gray for digits."""
     from kcnn.fine_tuning import demo
 
     if data is None and network is None:

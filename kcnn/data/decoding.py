@@ -304,7 +304,7 @@ def _read_box(image: Image.Image, file: ImageFile, box: Box, channels: int) -> n
     if swap:
         top, left, bottom, right = left, top, right, bottom
     pixels = np.empty((bottom - top, right - left, *((3,) if channels == 3 else ())), "uint8")
-    step = max(1, BAND // (right - left))  # a whole image would take four times the memory
+    step = max(1, BAND // (right - left))  # all rows at once would take four times the memory
     for first in range(top, bottom, step):
         last = min(first + step, bottom)
         band = image if (left, first, right, last) == (0, 0, *image.size) else image.crop((left, first, right, last))

@@ -64,7 +64,7 @@ class ImageCache:
         skipped: Gets the images that cannot be decoded; caches may share it.
         checked: Whether it is known of every image that it decodes.
         broken: Numbers of the images that cannot be decoded.
-        hashes: Hash of each image as it came, empty until it is asked for; see `hash`.
+        hashes: Hash of each image as it came, empty until it is computed; see `hash`.
     """
 
     raw: Any

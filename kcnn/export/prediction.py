@@ -123,7 +123,7 @@ def is_exported(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return METADATA in archive.namelist()
-    except (OSError, zipfile.BadZipFile):  # told where the file is read
+    except (OSError, zipfile.BadZipFile):  # reported where the file is read
         return False
 
 

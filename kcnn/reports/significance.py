@@ -211,7 +211,7 @@ def _read_tested(folder: Path) -> _Tested:
 def _read_images(folder: Path, request: Mapping[str, Any]) -> list[tuple[bytes, str]]:
     """Content and label of each test image; none where the run has no record of them."""
     try:
-        return read_record(folder, request["fingerprint"]).tested()
+        return read_record(folder, request["fingerprint"]).list_test_images()
     except FileNotFoundError:  # of an older version
         return []
 

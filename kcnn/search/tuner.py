@@ -12,7 +12,7 @@ from kcnn.search.oracles import OUTCOME, SCORE, SECONDS
 from kcnn.search.space import Space
 from kcnn.search.trial import TrialSettings
 
-WAIT = 0.5  # seconds before a chief without a trial is asked again
+WAIT = 0.5  # seconds before a worker asks a chief without a trial again
 
 
 class SearchMismatchError(ValueError):

@@ -35,7 +35,7 @@ class RunData:
         split: The split to evaluate.
         differences: How the images differ from those of the run.
         left_out: Number of images that were left out because the run was trained on them, by split.
-        unmatched: Why it cannot be told whether the run was trained on some of them; empty where it can.
+        unmatched: Why some of them cannot be compared with the training images; empty where all can.
     """
 
     dataset: ImageDataset
@@ -167,12 +167,12 @@ def load_evaluation_data(run: str | Path, data: Any = None, split: str = TEST) -
 
 
 def _find_owners(folder: Path, images: Split) -> tuple[list[str | None], str]:
-    """The split in which a run had each image, and why that cannot be told of all.
+    """The split in which a run had each image, and why some cannot be compared with its images.
 
     Files are compared byte for byte, arrays pixel by pixel, and files with arrays by the pixels that they decode to.
     """
     record, contents = read_run_record(folder), images.hashes.tolist()
-    splits = record.splits_by_hash()
+    splits = record.map_hashes_to_splits()
     owners = [splits.get(content) for content in contents]
     shapes = {content.partition(b":")[0] for content in contents if b":" in content}
     shapes_of_run = {content.partition(b":")[0] for content in splits if b":" in content}
@@ -277,9 +277,9 @@ def add_pretraining(record: SplitRecord, weights: str | Path | None) -> SplitRec
     source = find_run(weights) if weights is not None and Path(weights).exists() else None
     if source is None or not (source / split_record.FILE).exists():
         return record
-    trained = {content for content, split in read_run_record(source).splits_by_hash().items() if split != TEST}
-    own = record.splits_by_hash()
-    test = record.hashes[record.rows(TEST)].tolist()
+    trained = {content for content, split in read_run_record(source).map_hashes_to_splits().items() if split != TEST}
+    own = record.map_hashes_to_splits()
+    test = record.hashes[record.find_rows(TEST)].tolist()
     seen = sum(content in trained and own.get(content) == TEST for content in test)  # others are duplicates here too
     if seen:
         raise ValueError(

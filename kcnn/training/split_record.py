@@ -61,17 +61,17 @@ class SplitRecord:
             np.concatenate([self.hashes, np.array(hashes, HASH)]),
         )
 
-    def rows(self, split: str) -> np.ndarray:
+    def find_rows(self, split: str) -> np.ndarray:
         """Return the numbers of the rows of a split."""
         return np.array([i for i, name in enumerate(self.splits) if name == split], "int64")
 
-    def tested(self) -> list[tuple[bytes, str]]:
+    def list_test_images(self) -> list[tuple[bytes, str]]:
         """Return the content and the label of each test image that could be decoded, in order."""
         skipped = {file for file, split in zip(self.files, self.splits, strict=True) if split == SKIPPED}
         contents = self.hashes.tolist()
-        return [(contents[i], self.labels[i]) for i in self.rows(TEST) if self.files[i] not in skipped]
+        return [(contents[i], self.labels[i]) for i in self.find_rows(TEST) if self.files[i] not in skipped]
 
-    def splits_by_hash(self) -> dict[bytes, str]:
+    def map_hashes_to_splits(self) -> dict[bytes, str]:
         """Return the split of each content; where it is in several, the first of train, validation, pretraining, test.
 
         Files that could not be read have no content.
@@ -280,7 +280,7 @@ def restore_splits(record: SplitRecord, data: ImageDataset) -> tuple[ImageDatase
     matches, changes = _match(record, files, np.concatenate([split.hashes for split in sources]), labels)
     splits = {}
     for name in SPLITS:
-        rows = record.rows(name)
+        rows = record.find_rows(name)
         chosen = np.array([matches[i] for i in rows.tolist() if i in matches], "int64")
         if len(rows) and not len(chosen):
             raise ValueError(

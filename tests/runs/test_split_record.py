@@ -73,7 +73,7 @@ def contents(split):
 def of(run, *splits):
     """The contents that a run recorded in splits."""
     record = read_run_record(run)
-    return {record.hashes[i] for split in splits for i in record.rows(split)}
+    return {record.hashes[i] for split in splits for i in record.find_rows(split)}
 
 
 def read_arrays(root):
@@ -128,7 +128,7 @@ def test_evaluate_of_a_folder_with_trained_images_leaves_them_out_and_counts_the
 
 def test_load_evaluation_data_refuses_data_that_was_all_trained_on(run, copy):
     record = read_run_record(run)
-    for i in record.rows("test"):
+    for i in record.find_rows("test"):
         (copy / record.files[i]).unlink()
     with pytest.raises(ValueError, match="was trained on every image of"):
         load_evaluation_data(run, copy)
@@ -179,7 +179,7 @@ def test_evaluate_of_a_run_on_arrays_recognizes_them_in_files(folder, tmp_path):
 
 def test_load_run_data_counts_images_that_were_changed_removed_or_added(run, copy):
     record = read_run_record(run)
-    first, second, third = (record.files[i] for i in record.rows("test")[:3])
+    first, second, third = (record.files[i] for i in record.find_rows("test")[:3])
     Image.new("L", (8, 8), 9).save(copy / first)
     (copy / second).unlink()
     other = "dog" if third.startswith("cat") else "cat"
@@ -216,8 +216,8 @@ def test_train_refuses_weights_that_were_trained_on_its_test_images(run, folder,
 
 def test_add_pretraining_takes_duplicates_in_both_splits_of_the_same_data(run, tmp_path):
     record = read_run_record(run)
-    hashes, image = record.hashes.copy(), record.rows("test")[0]
-    hashes[image] = hashes[record.rows("train")[0]]
+    hashes, image = record.hashes.copy(), record.find_rows("test")[0]
+    hashes[image] = hashes[record.find_rows("train")[0]]
     doubled = replace(record, hashes=hashes)
     other = shutil.copytree(run, tmp_path / "run")
     config = read_config(other)
