@@ -1,6 +1,8 @@
-"""The journal of a search: its events, from which an interrupted search is resumed. Each line has a checksum."""
+"""The journal of a search: its events, from which an interrupted search is resumed.
 
-import hashlib
+The checksum of each line covers the one before it, so that a line that is missing or repeated counts as damaged.
+"""
+
 import json
 import os
 import shutil
@@ -13,11 +15,11 @@ from typing import Any
 from kcnn.atomic_io import write_text
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.overrides import to_builtin
-from kcnn.training.run_directory import to_csv
+from kcnn.training.run_directory import hash_request, to_csv
 
 JOURNAL, CSV, LINES = "journal.jsonl", "trials.csv", "trials.jsonl"
 DAMAGED = "journal-damaged.jsonl"  # a damaged journal, as it was
-CHECKSUM = "checksum"  # of the rest of an event
+CHECKSUM, PREVIOUS = "checksum", "previous"  # of an event and the checksum of the event before it
 OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR = "ok", "pruned", "out_of_memory", "diverged", "error"
 STATUSES = (OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR)
 
@@ -92,7 +94,7 @@ class Journal:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.path = self.folder / JOURNAL
+        self.path, self.checksum = self.folder / JOURNAL, ""  # of the last event
         if self.path.exists():
             text = self.path.read_bytes()
             complete = text[: text.rfind(b"\n") + 1]
@@ -105,9 +107,10 @@ class Journal:
         lines = content.splitlines(keepends=True)
         intact = 0
         for line in lines:
-            event = _read_event(line)
+            event = _read_event(line, self.checksum)
             if event is None:
                 break
+            self.checksum = event.pop(CHECKSUM)
             self.events.append(event)
             intact += len(line)
         if intact == len(content):
@@ -139,9 +142,10 @@ class Journal:
             OSError: The disk is full.
         """
         size = self.path.stat().st_size if self.path.exists() else 0
+        checksum = _checksum(event, self.checksum)
         try:
             with self.path.open("ab") as file:
-                file.write(json.dumps({**event, CHECKSUM: _checksum(event)}).encode() + b"\n")
+                file.write(json.dumps({**event, CHECKSUM: checksum}).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -149,6 +153,7 @@ class Journal:
                 os.truncate(self.path, size)
             raise
         self.events.append(dict(event))
+        self.checksum = checksum
 
     @property
     def trials(self) -> list[Trial]:
@@ -171,15 +176,16 @@ class Journal:
         write_text(self.folder / LINES, "".join(line + "\n" for line in lines))
 
 
-def _checksum(event: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(event, sort_keys=True).encode(), digest_size=8).hexdigest()
+def _checksum(event: Mapping[str, Any], previous: str) -> str:
+    return hash_request({**event, PREVIOUS: previous})
 
 
-def _read_event(line: bytes) -> dict[str, Any] | None:
-    """The event of a line; None where the line is damaged."""
+def _read_event(line: bytes, previous: str) -> dict[str, Any] | None:
+    """The event of a line with its checksum; None where the line is damaged, or does not follow the one before."""
     try:
         event = json.loads(line)
-        return event if event.pop(CHECKSUM) == _checksum(event) else None
+        rest = {name: value for name, value in event.items() if name != CHECKSUM}
+        return event if event[CHECKSUM] == _checksum(rest, previous) else None
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
 

@@ -63,6 +63,25 @@ def test_search_killed_after_any_event_resumes_to_the_same_result(tuner, digits,
         assert read_rows(folder) == read_rows(tmp_path / "complete")
 
 
+@pytest.mark.parametrize("change", ["deleted", "repeated", "exchanged"])
+def test_journal_takes_a_missing_or_repeated_line_for_damaged(change, digits, pretended, tmp_path):
+    search_with(SPACE, digits, tmp_path / "complete", trials=5)
+    lines = (tmp_path / "complete" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    changed = {
+        "deleted": lines[:2] + lines[3:],
+        "repeated": [*lines[:2], lines[1], *lines[2:]],
+        "exchanged": [*lines[:2], lines[3], lines[2], *lines[4:]],
+    }[change]
+    folder = tmp_path / change
+    folder.mkdir()
+    (folder / "search.json").write_bytes((tmp_path / "complete" / "search.json").read_bytes())
+    (folder / "journal.jsonl").write_bytes(b"".join(changed))
+    with pytest.warns(UserWarning, match=rf"line 3 of {len(changed)} is damaged; the search resumes after the events"):
+        search_with(SPACE, digits, folder, trials=5)
+    assert read_rows(folder) == read_rows(tmp_path / "complete")
+    assert (folder / "journal-damaged.jsonl").read_bytes() == b"".join(changed)
+
+
 def test_search_continues_with_a_larger_budget_and_rejects_another_space_with_the_difference(
     digits, pretended, tmp_path
 ):
