@@ -1,7 +1,8 @@
 """Download published weights once into a cache folder.
 
-A download that is slower than `LEAST_RATE` over `RATE_SECONDS`, or that takes longer than `LONGEST`, ends in an error
-and keeps its part, so that the next one resumes. Redirects lead to http and https only, and from https to https only.
+A download that is slower than `LEAST_RATE` over `RATE_SECONDS`, or that takes longer than `LONGEST`, ends in an error.
+It keeps its part where the weights have a checksum, so that the next one resumes. Redirects lead to http and https
+only, and from https to https only.
 
 The environment variable `KCNN_CACHE` sets that folder; `KCNN_WEIGHTS_MIRROR` is a URL or folder to take files from, by
 their names, instead of the publisher.
@@ -28,6 +29,7 @@ ATTEMPTS = 5  # of one download, each resumed where the one before was cut
 CHUNK = 1 << 16  # bytes; a cut connection loses at most one
 LEAST_RATE = 1024  # bytes a second, on the mean of any RATE_SECONDS
 RATE_SECONDS = 30.0
+TICK = 1.0  # seconds of one wait
 LONGEST = 6 * 3600.0  # seconds of one download
 LARGEST = 8 << 30  # bytes; the largest published weights have 0.6 GB
 REDIRECTS = 10
@@ -39,7 +41,7 @@ class DownloadError(OSError):
 
 
 class SlowDownloadError(DownloadError):
-    """Raised where a download is too slow, or takes too long; its part is kept, and the next download resumes it."""
+    """Raised where a download is too slow, or takes too long; the next resumes it if the weights have a checksum."""
 
 
 def download(weights: Weights) -> Path:
@@ -89,7 +91,7 @@ def _download_to(weights: Weights, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     if weights.checksum is None:
         part.unlink(missing_ok=True)  # without a checksum two parts might belong to different files
-    is_resumed = part.exists()
+    is_resumed, mirror = part.exists(), ", or set KCNN_WEIGHTS_MIRROR"
     try:
         with _Bar(target.name) as progress:
             _download(url, part, progress)
@@ -104,8 +106,11 @@ def _download_to(weights: Weights, target: Path) -> None:
         if weights.checksum is None:
             _check_readable(part, url)
         os.replace(part, target)
-    except SlowDownloadError:
-        raise  # the part is kept
+    except SlowDownloadError as error:
+        if weights.checksum is None:
+            part.unlink(missing_ok=True)
+            raise SlowDownloadError(f"{error}; run the command again to start it anew{mirror}") from None
+        raise SlowDownloadError(f"{error}; run the command again to resume it{mirror}") from None
     except OSError as error:
         part.unlink(missing_ok=True)
         if isinstance(error, DownloadError):
@@ -234,8 +239,9 @@ def _request(url: str, headers: dict[str, str]) -> Iterator[Any]:
 def _limit_time(events: Iterator[Any], url: str, end: float) -> Generator[Any, None, None]:
     """Yield the events of a request as they come; SlowDownloadError where their bytes are too few, or time is up.
 
-    They come from a thread, since a server that sends a byte now and then keeps a read from returning. A thread that
-    is still waiting when the download has ended stops at its next byte, or with the program.
+    Only the time spent waiting for the server counts, not that in which its bytes are written, or the process is
+    stopped. The events come from a thread, since a server that sends a byte now and then keeps a read from returning. A
+    thread that is still waiting when the download has ended stops at its next byte, or with the program.
     """
     queue: Queue[tuple[str, Any]] = Queue(maxsize=16)
     is_over = Event()
@@ -257,25 +263,26 @@ def _limit_time(events: Iterator[Any], url: str, end: float) -> Generator[Any, N
             put("error", error)
 
     Thread(target=receive, daemon=True).start()
-    received, window = 0, time.monotonic() + RATE_SECONDS
+    received, waited = 0, 0.0
     try:
         while True:
             now = time.monotonic()
             if now >= end:
-                raise SlowDownloadError(
-                    f"downloading {url} took more than {LONGEST:,g} seconds; run the command again to resume it"
-                )
-            if now >= window:
+                raise SlowDownloadError(f"downloading {url} took more than {LONGEST:,g} seconds")
+            if waited >= RATE_SECONDS:
                 if received < LEAST_RATE * RATE_SECONDS:
                     raise SlowDownloadError(
                         f"downloading {url} is too slow: {received} bytes in {RATE_SECONDS:g} seconds, expected at "
-                        f"least {LEAST_RATE} a second; run the command again to resume it, or set KCNN_WEIGHTS_MIRROR"
+                        f"least {LEAST_RATE} a second"
                     )
-                received, window = 0, now + RATE_SECONDS
+                received, waited = 0, 0.0
+            tick = max(0.0, min(TICK, RATE_SECONDS - waited, end - now))
             try:
-                kind, value = queue.get(timeout=max(0.0, min(window, end) - now))
+                kind, value = queue.get(timeout=tick)
             except Empty:
                 continue
+            finally:
+                waited += min(time.monotonic() - now, tick)  # a process that is stopped meanwhile does not wait
             if kind == "error":
                 raise value
             if kind == "end":

@@ -255,6 +255,28 @@ def test_download_that_takes_too_long_ends_in_one_error_and_is_resumed(server, c
     assert server.requests[1] is not None
 
 
+def test_download_does_not_take_a_slow_disk_for_a_slow_server(server, cache, monkeypatch):
+    monkeypatch.setattr(downloads, "RATE_SECONDS", 0.2)
+    monkeypatch.setattr(downloads, "LEAST_RATE", 500_000)
+    update, stalls = downloads._Bar.__enter__, iter([0.5])
+
+    def enter(bar):
+        progress = update(bar)
+        return lambda done, total: (threading.Event().wait(next(stalls, 0.0)), progress(done, total))[1]
+
+    monkeypatch.setattr(downloads._Bar, "__enter__", enter)
+    assert download(weights(server.url)).read_bytes() == BODY
+    assert server.requests == [None]
+
+
+def test_download_without_a_checksum_does_not_promise_to_resume(server, cache, monkeypatch):
+    monkeypatch.setattr(downloads, "RATE_SECONDS", 0.5)
+    server.chunk, server.pause = 10, 0.05  # 200 bytes a second
+    with pytest.raises(SlowDownloadError, match="run the command again to start it anew"):
+        download(weights(server.url, None))
+    assert list_files(cache) == []
+
+
 def test_download_does_not_wait_for_a_silent_server(server, monkeypatch):
     monkeypatch.setattr(downloads, "RATE_SECONDS", 0.3)
     server.stall = 2.0
