@@ -10,7 +10,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from kcnn.atomic_io import write_text
-from kcnn.reports.significance import RunRow, read_run
+from kcnn.reports.significance import read_run
 from kcnn.reports.templates import embed_image_bytes, render
 from kcnn.training import run_directory
 
@@ -30,11 +30,18 @@ def save_experiment(folder: Path, text: str) -> None:
 
 
 def write_page(folder: Path) -> str:
-    """Return the page. FileNotFoundError: the folder holds neither a finished run nor an experiment."""
+    """Return the page.
+
+    Raises:
+        FileNotFoundError: The folder holds neither a finished run nor an experiment.
+        ValueError: Every run in it is damaged.
+    """
     metadata = _read_metadata(folder / EXPERIMENT)
-    runs = find_runs(folder)
+    runs = list_rows(folder)
     if not metadata and not runs:
         raise FileNotFoundError(f"{folder} holds no finished run, and none of its folders does")
+    if not metadata and all(row["problem"] for row in runs):
+        raise ValueError(runs[0]["problem"])
     head, _, text = metadata.get("text", "").partition("\n\n")
     title, lead = _split_head(" ".join(head.split()))
     return render(
@@ -43,30 +50,23 @@ def write_page(folder: Path) -> str:
         lead=lead,
         text=text,
         images=[embed_image(path) for path in sorted(folder.glob("*.png"))],
-        tables=[table for path in _list_results(folder) for table in _make_tables(_read_json(path), path.stem)],
-        runs=list_rows(runs, folder),
+        tables=[table for path in _list_results(folder, runs) for table in _make_tables(_read_json(path), path.stem)],
+        runs=runs,
         command=metadata.get("command"),
         versions=metadata.get("versions", {}),
     )
 
 
-def find_runs(folder: Path) -> list[RunRow]:
-    """Return the finished runs below a folder, by path."""
-    return [
-        read_run(path.parent)
-        for path in sorted(folder.rglob(run_directory.METRICS))
-        if run_directory.read_config(path.parent)
-    ]
-
-
-def list_rows(runs: list[RunRow], folder: Path) -> list[dict[str, Any]]:
-    """Return runs as rows of a table, each with a link to its page if it has one."""
+def list_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the finished runs below a folder as rows of a table, each with a link to its page, or with its problem."""
     rows = []
-    for run in runs:
-        path = Path(run.folder).relative_to(folder)
+    for run_folder, run, problem in run_directory.read_runs(
+        folder, run_directory.METRICS, lambda path, request: read_run(path)
+    ):
+        path = run_folder.relative_to(folder)
         has_page = (folder / path / "report.html").exists()
         link = quote(f"{path.as_posix()}/report.html") if has_page else ""
-        rows.append({"name": path.as_posix(), "link": link, "run": run})
+        rows.append({"name": path.as_posix(), "link": link, "run": run, "problem": problem})
     return rows
 
 
@@ -90,8 +90,9 @@ def _split_head(head: str) -> tuple[str, str]:
     return title + "?" * (mark == "?"), rest[:1].upper() + rest[1:]
 
 
-def _list_results(folder: Path) -> list[Path]:
-    run_files = {run_directory.CONFIG, run_directory.METRICS} if run_directory.read_config(folder) else set()
+def _list_results(folder: Path, runs: list[dict[str, Any]]) -> list[Path]:
+    is_run = any(row["name"] == "." for row in runs)
+    run_files = {run_directory.CONFIG, run_directory.METRICS} if is_run else set()
     return [path for path in sorted(folder.glob("*.json")) if path.name not in {EXPERIMENT, *run_files}]
 
 

@@ -134,7 +134,7 @@ def _render_comparison(root: Path) -> str:
         heading=f"{best.name.capitalize()} network, {best.parent.name.replace('-', ' ')}",
         chart=charts.render_protocols(protocols),
         grad_cam=[experiments.embed_image(path) for path in sorted((root / "grad_cam").glob("*.png"))],
-        runs=experiments.list_rows(experiments.find_runs(root), root),
+        runs=experiments.list_rows(root),
     )
 
 

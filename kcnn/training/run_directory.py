@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +29,7 @@ RESULTS = {  # what pages and tables read from metrics.json
 ZIP_YEARS = (1980, 2107)
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
 UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # columns of a history that no seed fixes
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -260,17 +261,41 @@ def list_runs(root: Path) -> list[RunSummary]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"folder {root} does not exist")
-    runs = []
-    for path in sorted(root.rglob(CONFIG)):
-        name = str(path.parent.relative_to(root)) if path.parent != root else root.name
-        try:
-            if config := read_config(path.parent):
-                runs.append(_summarize(path.parent, name, config["request"]))
-        except ValueError as error:
-            runs.append(RunSummary(name, problem=str(error)))
+
+    def summarize(folder: Path, request: Mapping[str, Any]) -> RunSummary:
+        return _summarize(folder, _name(folder), request)
+
+    def _name(folder: Path) -> str:
+        return str(folder.relative_to(root)) if folder != root else root.name
+
+    runs = [run or RunSummary(_name(folder), problem=text) for folder, run, text in read_runs(root, CONFIG, summarize)]
     if not runs:
         raise ValueError(f"no run in {root}: none of its folders has the {CONFIG} of a training run")
     return runs
+
+
+def read_runs(
+    root: Path, file: str, read: Callable[[Path, Mapping[str, Any]], Result]
+) -> Iterator[tuple[Path, Result | None, str | None]]:
+    """Read each run below a folder; a damaged one does not hide the others.
+
+    Args:
+        root: The folder.
+        file: The runs that have this file are read, such as METRICS for finished ones.
+        read: Reads a run, from its folder and its request.
+
+    Yields:
+        The folder of a run, by path, what was read, and None; or the folder, None, and the problem.
+    """
+    for path in sorted(root.rglob(file)):
+        folder = path.parent
+        try:
+            if config := read_config(folder):
+                yield folder, read(folder, config["request"]), None
+        except (ValueError, OSError) as error:
+            yield folder, None, str(error)
+        except (KeyError, TypeError) as error:  # a value of another type in a file that is valid JSON
+            yield folder, None, f"the files of {folder} are damaged ({type(error).__name__}: {error})"
 
 
 def _summarize(folder: Path, name: str, request: Mapping[str, Any]) -> RunSummary:

@@ -126,6 +126,22 @@ def test_write_report_refuses_metrics_of_another_program_by_file_name(run, tmp_p
             said()
 
 
+def test_write_report_of_several_runs_shows_a_damaged_one_with_its_problem(run, tmp_path):
+    for name in ("a", "b", "c", "d"):
+        shutil.copytree(run, tmp_path / name)
+    config = tmp_path / "a" / run_directory.CONFIG
+    config.write_text(config.read_text().replace('"batch_size": ', '"batch_size": 1'))
+    (tmp_path / "b" / run_directory.METRICS).write_text("{")
+    metrics = json.loads((tmp_path / "c" / run_directory.METRICS).read_text())
+    (tmp_path / "c" / run_directory.METRICS).write_text(json.dumps({**metrics, "correct": None}))
+    text = write_report(tmp_path).read_text()
+    assert "The 4 runs" in text
+    assert "a/config.json was changed after kcnn wrote it" in text
+    assert "b/metrics.json is damaged" in text
+    assert "c are damaged (TypeError" in text
+    assert "95% interval" in write_experiment_report(tmp_path, "Is it better? A test.").read_text()
+
+
 def test_write_report_refuses_a_run_without_its_history(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / run_directory.HISTORY).unlink()
