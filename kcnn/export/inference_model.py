@@ -16,6 +16,7 @@ from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers
 from kcnn.keras_bridge.keras_graph import (
     DISTRIBUTIONS,
+    TRAINING_ONLY,
     find_origin,
     operation,
     output_activation,
@@ -25,40 +26,6 @@ from kcnn.keras_bridge.keras_graph import (
 )
 from kcnn.keras_bridge.model import Network
 
-_TRAINING_ONLY = (  # layers that are the identity in inference
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.ActivityRegularization,
-    keras.layers.Identity,
-    keras.layers.RandomFlip,
-    keras.layers.RandomRotation,
-    keras.layers.RandomTranslation,
-    keras.layers.RandomZoom,
-    keras.layers.RandomShear,
-    keras.layers.RandomPerspective,
-    keras.layers.RandomElasticTransform,
-    keras.layers.RandomErasing,
-    keras.layers.RandomGaussianBlur,
-    keras.layers.RandomBrightness,
-    keras.layers.RandomContrast,
-    keras.layers.RandomSaturation,
-    keras.layers.RandomHue,
-    keras.layers.RandomSharpness,
-    keras.layers.RandomColorJitter,
-    keras.layers.RandomColorDegeneration,
-    keras.layers.RandomGrayscale,
-    keras.layers.RandomPosterization,
-    keras.layers.RandomInvert,
-    keras.layers.RandAugment,
-    keras.layers.AugMix,
-    keras.layers.MixUp,
-    keras.layers.CutMix,
-)
 _FOLDING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 
 
@@ -334,7 +301,7 @@ def _find_folds(order: Sequence[Any], outputs: Sequence[Any]) -> tuple[dict[int,
     removed: set[int] = set()
     for tensor in order:
         layer = operation(tensor)
-        if isinstance(layer, _TRAINING_ONLY):
+        if isinstance(layer, TRAINING_ONLY):
             removed.add(id(tensor))
         affine = _to_affine(layer, tensor.shape)
         if affine is None:

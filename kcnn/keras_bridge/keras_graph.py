@@ -12,10 +12,41 @@ from kcnn.graph.tracing import topological_order
 
 DISTRIBUTIONS = ("softmax", "sparsemax")  # activations whose outputs add up to 1
 PROBABILITY_ACTIVATIONS = (*DISTRIBUTIONS, "sigmoid", "hard_sigmoid")
-_UNCHANGED = (  # layers and Keras ops that give the values they take, in inference
-    *("Identity", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout"),
-    *("GaussianNoise", "ActivityRegularization", "Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast"),
+TRAINING_ONLY = (  # layers that are the identity in inference
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.ActivityRegularization,
+    keras.layers.Identity,
+    keras.layers.RandomFlip,
+    keras.layers.RandomRotation,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
+    keras.layers.RandomShear,
+    keras.layers.RandomPerspective,
+    keras.layers.RandomElasticTransform,
+    keras.layers.RandomErasing,
+    keras.layers.RandomGaussianBlur,
+    keras.layers.RandomBrightness,
+    keras.layers.RandomContrast,
+    keras.layers.RandomSaturation,
+    keras.layers.RandomHue,
+    keras.layers.RandomSharpness,
+    keras.layers.RandomColorJitter,
+    keras.layers.RandomColorDegeneration,
+    keras.layers.RandomGrayscale,
+    keras.layers.RandomPosterization,
+    keras.layers.RandomInvert,
+    keras.layers.RandAugment,
+    keras.layers.AugMix,
+    keras.layers.MixUp,
+    keras.layers.CutMix,
 )
+_RESHAPING = ("Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast")  # layers and Keras ops that keep the values
 NAME_COUNTS = "object_name_uids"  # Keras' global attribute: how often each kind of layer was named
 
 
@@ -54,7 +85,7 @@ def find_origin(tensor: Any) -> Any:
         layer = operation(tensor)
         if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
             tensor = layer.outputs[tensor._keras_history.tensor_index]
-        elif type(layer).__name__ in _UNCHANGED or _is_linear_activation(layer):
+        elif isinstance(layer, TRAINING_ONLY) or type(layer).__name__ in _RESHAPING or _is_linear_activation(layer):
             tensor = producers(tensor)[0]
         else:
             return tensor
