@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
-from kcnn.architectures import registry
+from kcnn.architectures import plugins, registry
 from kcnn.architectures.spec import ModelSpec
+from kcnn.atomic_io import write_text
 from kcnn.graph.graph import Graph
 from kcnn.graph.tracing import topological_order
 
@@ -46,33 +50,40 @@ def find_unstable_traces(name: str) -> Iterator[str]:
             return
 
 
-def compare_processes(names: Sequence[str]) -> dict[str, str]:
+def compare_processes(names: Sequence[str], seconds: float = 120.0) -> dict[str, str]:
     """Trace networks in processes that differ in the order of sets.
 
     Args:
         names: Networks and variants; each can be traced.
+        seconds: Time limit of all processes together.
 
     Returns:
-        A text for each network that differs from process to process.
+        A text for each network that differs from process to process, or that a process does not trace.
     """
-    command = [sys.executable, "-m", "kcnn.architectures.determinism", *names]
-    path = os.pathsep.join(filter(None, sys.path))
-    children = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        for seed in HASH_SEEDS
-    ]
-    lines = [child.communicate()[0].decode().strip().rpartition("\n")[2] for child in children]
-    digests = [json.loads(line) if line.startswith("{") else {} for line in lines]  # one that fails has none
-    differ = {name for a, b in itertools.pairwise(digests) for name in names if a.get(name) != b.get(name)}
+    path, end = os.pathsep.join(filter(None, sys.path)), time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        children = []
+        for seed in HASH_SEEDS:
+            report, output = Path(folder) / f"{seed}.json", Path(folder) / f"{seed}.txt"
+            command = [sys.executable, "-m", "kcnn.architectures.determinism", str(report), *names]
+            env = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed}
+            children.append((stack.enter_context(plugins.start_process(command, output, env)), report, output))
+        digests = []
+        for child, report, output in children:
+            try:
+                code = child.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return dict.fromkeys(names, f"tracing it in another process takes more than {seconds:g} seconds")
+            if not report.exists():
+                text = f"another process cannot trace it (exit {code}): {plugins.read_last_line(output)}"
+                return dict.fromkeys(names, text)
+            digests.append(json.loads(report.read_text()))
+    differ = {name for a, b in itertools.pairwise(digests) for name in names if a[name] != b[name]}
     text = "its layers differ from process to process; iterate over a tuple or sorted(...), never over a set"
     return dict.fromkeys(differ, text)
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: digest_graph(ModelSpec(network=name).trace()) for name in sys.argv[1:]}))
+    traced = {name: digest_graph(ModelSpec(network=name).trace()) for name in sys.argv[2:]}
+    write_text(sys.argv[1], json.dumps(traced))
+    os._exit(0)  # threads of a plugin would keep the process

@@ -3,12 +3,10 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -84,19 +82,13 @@ def diagnose(plugin: Plugin, seconds: float = 60.0) -> Plugin:
     with tempfile.TemporaryDirectory() as folder:
         report, output = Path(folder) / "report.json", Path(folder) / "output.txt"
         command = [sys.executable, "-m", "kcnn.architectures.doctor", plugin.distribution, str(report)]
-        with output.open("wb") as log:  # not a pipe, which a process that the plugin starts would hold open
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        with plugins.start_process(command, output) as child:
             try:
                 code = child.wait(seconds)
             except subprocess.TimeoutExpired:
                 return replace(plugin, state=TIMEOUT, reason=f"its import takes more than {seconds:g} seconds")
-            finally:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
         if not report.exists():
-            lines = output.read_text(errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+            last = plugins.read_last_line(output)
             return replace(plugin, state=BROKEN, reason=f"its import ends the process (exit {code}): {last}")
         errors = json.loads(report.read_text())
     if errors:

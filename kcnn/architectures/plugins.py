@@ -2,12 +2,16 @@
 
 import contextlib
 import logging
+import os
 import re
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, version
+from pathlib import Path
+from subprocess import DEVNULL, Popen
 from typing import Any
 
 import kcnn
@@ -105,6 +109,63 @@ def _format_error(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except BaseException:  # an error of a plugin's own may fail at this too
         return type(error).__name__
+
+
+@contextlib.contextmanager
+def forget_imports(folder: Path) -> Iterator[None]:
+    """Remove the modules of a folder that a `with` block imports from sys.modules after it.
+
+    The next import reads their files again, and modules of the same names in other folders are not taken for them.
+
+    Args:
+        folder: The folder in which Python finds the modules, resolved.
+    """
+    before = {*sys.modules}
+    try:
+        yield
+    finally:
+        for name in {*sys.modules} - before:
+            if _is_from(folder, name):
+                del sys.modules[name]
+
+
+def _is_from(folder: Path, name: str) -> bool:
+    """Whether Python found a module in that folder: not in a virtual environment within it."""
+    module = sys.modules[name]
+    file = getattr(module, "__file__", None)
+    paths = [Path(path) for path in ([file] if file else getattr(module, "__path__", ()))]  # of a namespace package
+    first = name.partition(".")[0]
+    return any(
+        path.is_relative_to(folder) and path.relative_to(folder).parts[0].partition(".")[0] == first for path in paths
+    )
+
+
+@contextlib.contextmanager
+def start_process(command: Sequence[str], output: Path, env: Mapping[str, str] | None = None) -> Iterator[Popen[bytes]]:
+    """Run a process within a `with` block; after it the process is killed with all that it started.
+
+    Args:
+        command: The command.
+        output: File for what it prints; not a pipe, which a process that it starts would hold open.
+        env: Environment variables; None for those of this process.
+
+    Yields:
+        The process.
+    """
+    with output.open("wb") as log:
+        child = Popen(command, stdin=DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
+    try:
+        yield child
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def read_last_line(output: Path) -> str:
+    """Return the last line that a process printed, such as that of its error."""
+    lines = output.read_text(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
 
 
 @contextlib.contextmanager

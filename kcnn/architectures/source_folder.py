@@ -116,13 +116,10 @@ def simulate_install(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
         (info / "entry_points.txt").write_text("\n".join([f"[{registry.GROUP}]", *lines]) + "\n", encoding="utf-8")
         added = [metadata, str(code)]
         sys.path[:0] = added
-        before = {*sys.modules}
         registry.refresh_plugins()
         try:
-            yield plugins.normalize_name(project.name), sorted(project.entry_points)
+            with plugins.forget_imports(code):
+                yield plugins.normalize_name(project.name), sorted(project.entry_points)
         finally:
             sys.path[:] = [entry for entry in sys.path if entry not in added]
-            for name in {*sys.modules} - before:  # the next import reads the files again
-                if Path(getattr(sys.modules[name], "__file__", None) or "").is_relative_to(code):
-                    del sys.modules[name]
             registry.refresh_plugins()

@@ -38,7 +38,7 @@ class Source:
 
     @property
     def checksum(self) -> str:
-        """A hash of the file; other files that it imports do not count."""
+        """A hash of the file; what it imports counts in the graph of a request."""
         return hashlib.blake2b(self.file.read_bytes(), digest_size=8).hexdigest()
 
 
@@ -130,15 +130,16 @@ def _run(source: Source, name: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[name] = module_from_spec(spec)
-    folder = str(source.file.resolve().parent)  # it may import its neighbors
-    sys.path.insert(0, folder)
+    folder = source.file.resolve().parent  # it may import its neighbors
+    sys.path.insert(0, str(folder))
     try:
-        spec.loader.exec_module(module)
+        with plugins.forget_imports(folder):
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     finally:
-        sys.path.remove(folder)
+        sys.path.remove(str(folder))
     return module
 
 

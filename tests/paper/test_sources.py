@@ -1,12 +1,14 @@
 """Networks of a file or module that the user names, and what a saved request may run."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 
 import pytest
 
 import kcnn
+from kcnn.architectures import determinism
 from kcnn.search.space import Space
 
 CODE = """
@@ -143,3 +145,37 @@ def test_cli_takes_a_file(file, command, monkeypatch):
     assert "one.kernel" in command("search", "my_net.py:net", "--dry-run", "--choice", "one.kernel=1,3").stdout
     wrong = command("summary", "my_net.py:nte")
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
+
+
+def test_get_architecture_of_two_files_gives_each_its_own_neighbor(file):
+    other = file.parent / "other" / "my_net.py"
+    other.parent.mkdir()
+    other.write_text(CODE + "# another file\n")
+    (other.parent / "neighbor").mkdir()  # a package without __init__.py
+    (other.parent / "neighbor" / "sizes.py").write_text("FILTERS = 64\n")
+    other.write_text(CODE.replace("from neighbor import", "from neighbor.sizes import"))
+    third = file.parent / "third" / "my_net.py"
+    third.parent.mkdir()
+    third.write_text(CODE + "# a third file\n")
+    (third.parent / "neighbor.py").write_text("FILTERS = 8\n")
+    filters = [kcnn.trace(f"{path}:net", top=False).features.shape[-1] for path in (file, other, third)]
+    assert filters == [4, 64, 8]
+    assert not {"neighbor", "neighbor.sizes"} & {*sys.modules}
+
+
+def test_get_architecture_of_a_file_keeps_packages_of_an_environment_in_its_folder(file, monkeypatch):
+    site = file.parent / ".venv" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "my_net_dependency.py").write_text("")
+    monkeypatch.syspath_prepend(str(site))
+    file.write_text("import my_net_dependency\n" + CODE)
+    kcnn.trace(f"{file}:net")
+    assert "my_net_dependency" in sys.modules
+
+
+def test_compare_processes_reports_a_network_that_other_processes_cannot_trace(file):
+    ((name, text),) = determinism.compare_processes([f"{file}:nte"]).items()
+    assert name == f"{file}:nte"
+    assert re.search(r"another process cannot trace it \(exit 1\): .*unknown network 'nte'", text)
+    (text,) = determinism.compare_processes(["lenet5"], seconds=0.01).values()
+    assert text == "tracing it in another process takes more than 0.01 seconds"
