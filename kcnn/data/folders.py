@@ -9,7 +9,7 @@ import numpy as np
 
 from kcnn.data.decoding import ENDINGS
 from kcnn.data.multilabel import merge_folders
-from kcnn.data.source_splits import TRAIN, ImageSource, SourceSplit, find_split
+from kcnn.data.source_splits import TRAIN, ImageSource, SourceSplit, find_split, guess_split
 
 NAMED = 6  # names that a message lists
 SYSTEM = frozenset(  # what operating systems, file servers and archives add, in lower case
@@ -30,6 +30,7 @@ class _Scan:
     images: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     thumbnails: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)  # to folders, or to nothing
 
 
 def read_folder(root: str, multi_label: bool = False) -> ImageSource:
@@ -66,6 +67,11 @@ def read_folder(root: str, multi_label: bool = False) -> ImageSource:
             f"{roots[TRAIN]} contains no folders; expected one folder of images per class{_count_loose(root)}"
         )
     _check_single(root, folders)
+    _check_wrapped(roots[TRAIN], folders)
+    if text := _describe_likeness(roots[TRAIN], folders):
+        if not multi_label:
+            raise ValueError(text)
+        warnings.append(text)
     parts = {}
     for split, folder in roots.items():
         warnings += _describe_strays(folder)
@@ -100,6 +106,9 @@ def _read_split(folder: str, split: str, train: str, names: tuple[str, ...], war
     if found.thumbnails:
         count = _count(len(found.thumbnails), "folder")
         warnings.append(f"left out {count} of thumbnails, such as {found.thumbnails[0]}")
+    if found.links:
+        count = _count(len(found.links), "link")
+        warnings.append(f"left out {count} to folders or missing files under {folder}, such as {found.links[0]}")
     return SourceSplit(found.images, np.array(labels, "int64"), found.images)
 
 
@@ -109,20 +118,15 @@ def _find_splits(root: str, folders: Sequence[str], warnings: list[str]) -> dict
     Raises:
         ValueError: Folders are named as splits and lack what makes them splits.
     """
-    named: dict[str, list[str]] = {}
-    for folder in folders:
-        if split := find_split(os.path.basename(folder)):
-            named.setdefault(split, []).append(folder)
+    named = _name_splits(folders)
     flat = [folder for same in named.values() for folder in same if not _list_folders(folder)]
-    others = [folder for folder in folders if find_split(os.path.basename(folder)) is None]
+    others = [folder for folder in folders if not any(folder in same for same in named.values())]
     if not named or (others and _are_classes(named, flat)):
         if len(flat) < sum(map(len, named.values())):
             warnings.append(
                 f"{root} has no train folder: {_join_folders(folders)} are its classes; if they are splits, name one "
                 "train"
             )
-        else:
-            warnings += _describe_likeness(root, folders)
         return {}
     for split, same in named.items():
         if len(same) > 1:
@@ -157,23 +161,48 @@ def _find_splits(root: str, folders: Sequence[str], warnings: list[str]) -> dict
     return {split: same[0] for split, same in named.items()}
 
 
+def _name_splits(folders: Sequence[str]) -> dict[str, list[str]]:
+    """The folders named as each split.
+
+    A name that only begins or ends with the word, as seg_train and test_tube do, counts where folders for training and
+    for another split have a class folder in common.
+    """
+    guesses = {folder: guess_split(os.path.basename(folder)) for folder in folders}
+    inside = {folder: _list_names(folder) for folder, split in guesses.items() if split}
+    train = [folder for folder in inside if guesses[folder] == TRAIN]
+    shared = {
+        folder
+        for first in train
+        for second in inside
+        if second not in train and inside[first] & inside[second]
+        for folder in (first, second)
+    }
+    named: dict[str, list[str]] = {}
+    for folder, split in guesses.items():
+        if split and (folder in shared or find_split(os.path.basename(folder))):
+            named.setdefault(split, []).append(folder)
+    return named
+
+
 def _are_classes(named: Mapping[str, Sequence[str]], flat: Sequence[str]) -> bool:
     """Whether folders named as splits are classes: without a train folder, or where that alone is, and of images."""
     return TRAIN not in named or (len(named) == 1 and all(folder in flat for folder in named[TRAIN]))
 
 
-def _describe_likeness(root: str, folders: Sequence[str]) -> list[str]:
-    """A warning about classes that look like splits: two have the same folders."""
-    inside = [(folder, frozenset(map(os.path.basename, _list_folders(folder)))) for folder in folders]
-    seen: dict[frozenset[str], str] = {}
-    for folder, names in inside:
-        if len(names) > 1 and names in seen:
-            return [
-                f"the classes of {root} are {_join_folders(folders)}, though {_join_folders([seen[names], folder])} "
-                f"both have {_join_folders(sorted(names))}; if they are splits, call them train, validation and test"
-            ]
-        seen[names] = folder
-    return []
+def _describe_likeness(root: str, folders: Sequence[str]) -> str:
+    """A message about classes that look like splits or sorts of images: two share folders; empty if none do."""
+    owner: dict[str, str] = {}
+    inside = {folder: _list_names(folder) for folder in folders}
+    for folder, names in inside.items():
+        for name in sorted(names):
+            first = owner.setdefault(name, folder)
+            if first != folder and len(names | inside[first]) > 1:  # CLASS/images/* is one folder in each class
+                return (
+                    f"the folders {_join_folders([first, folder])} of {root} would be classes, but both contain "
+                    f"{_join_folders(sorted(names & inside[first]))}; if they are splits, call them train, validation "
+                    "and test; if they are classes, put their images directly into them, or use a CSV of labels"
+                )
+    return ""
 
 
 def _check_single(root: str, folders: Sequence[str]) -> None:
@@ -185,11 +214,22 @@ def _check_single(root: str, folders: Sequence[str]) -> None:
         )
 
 
+def _check_wrapped(root: str, folders: Sequence[str]) -> None:
+    """Refuse a folder around split folders among the classes."""
+    for folder in folders:
+        for inner in _list_folders(folder):
+            if guess_split(os.path.basename(inner)) == TRAIN and (classes := _list_folders(inner)):
+                raise ValueError(
+                    f"{root} has {_join_folders(folders)}, and {inner} has the folders {_join_folders(classes)}; if "
+                    f"they are the classes, use {folder} as the data; expected one folder of images per class"
+                )
+
+
 def _check_order(folder: str) -> None:
     """Refuse splits within a class folder: their images would be mixed."""
     inner = [os.path.basename(path) for path in _list_folders(folder)]
-    splits = [name for name in inner if find_split(name)]
-    if len({find_split(name) for name in splits}) > 1 and TRAIN in map(find_split, splits):
+    splits = [name for name in inner if guess_split(name)]
+    if len({guess_split(name) for name in splits}) > 1 and TRAIN in map(guess_split, splits):
         name = os.path.basename(folder)
         raise ValueError(
             f"{folder} has the splits {_join_folders(splits)}; expected class folders in split folders, such as "
@@ -207,6 +247,8 @@ def _scan(folder: str, found: _Scan) -> None:
                 _scan(entry.path, found)
         elif _is_file(entry):
             (found.images if _is_image(entry.name) else found.others).append(entry.path)
+        elif entry.is_symlink():
+            found.links.append(entry.path)
 
 
 def _list_entries(folder: str) -> list[os.DirEntry[str]]:
@@ -226,6 +268,11 @@ def _list_folders(root: str) -> list[str]:
         and entry.name.casefold() not in THUMBNAILS
         and not (entry.is_symlink() and _is_above(os.path.realpath(entry.path), real))
     ]
+
+
+def _list_names(folder: str) -> frozenset[str]:
+    """The names of the folders in a folder."""
+    return frozenset(map(os.path.basename, _list_folders(folder)))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -268,6 +315,9 @@ def _describe_strays(folder: str) -> list[str]:
             f"left out {_count(len(loose), 'image')} beside the folders of {folder}, without a class, such as "
             f"{os.path.basename(loose[0])}"
         )
+    broken = [entry.path for entry in _list_entries(folder) if entry.is_symlink() and not os.path.exists(entry.path)]
+    if broken:
+        warnings.append(f"left out {_count(len(broken), 'link')} to missing files in {folder}, such as {broken[0]}")
     thumbnails = [e.name for e in _list_entries(folder) if e.name.casefold() in THUMBNAILS and _is_folder(e)]
     if thumbnails:
         warnings.append(f"left out {_join_folders(thumbnails)} in {folder}, which is named as thumbnails")

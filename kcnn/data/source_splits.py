@@ -1,5 +1,6 @@
 """Labeled images as they came, in their splits."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ SPLITS = {
     for split, words in _WORDS.items()
     for word in words
 }
+_FILLERS = re.compile(r"(set|data|images|\d+)?")  # tokens that say nothing about a split
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,3 +54,17 @@ def find_split(name: str) -> str | None:
         "train", "validation" or "test"; None for another name.
     """
     return SPLITS.get(name.strip().casefold().replace("-", "_").replace(" ", "_"))
+
+
+def guess_split(name: str) -> str | None:
+    """Return the split that the first or last word of a name stands for, which may also be part of a class name.
+
+    Args:
+        name: Such as "seg_train", "images-test" or "train2017"; also "test_tube".
+
+    Returns:
+        "train", "validation" or "test"; None for another name.
+    """
+    words = [word.rstrip("0123456789") for word in re.split(r"[-_.\s]+", name.casefold())]
+    words = [word for word in words if not _FILLERS.fullmatch(word)]
+    return find_split(name) or (find_split(words[0]) or find_split(words[-1]) if words else None)

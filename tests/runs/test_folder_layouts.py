@@ -41,6 +41,9 @@ def read(root, **options):
         ("train_set", "dev", "testset"),
         ("training set", "val-set", "Test-Images"),
         ("train_data", "eval", "test_data"),
+        ("train2017", "val2017", "test2017"),
+        ("images_train", "images_val", "images_test"),
+        ("seg_train", "seg_val", "seg-test_images"),
     ],
 )
 def test_read_folder_knows_split_folders_by_their_usual_names(train, validation, test, tmp_path):
@@ -75,6 +78,15 @@ def test_read_folder_names_what_it_leaves_out_beside_splits(other, tmp_path):
             "if test/, train/ in it are the classes, use .*/photos as",
         ),
         (["cat/train/1.png", "cat/test/2.png", "dog/3.png"], "not splits in class folders"),
+        (["data/train/cat/1.png", "data/train/dog/2.png", "docs/3.png"], "use .*/data as the data"),
+        (["data/seg_train/cat/1.png", "data/seg_train/dog/2.png", "docs/3.txt"], "use .*/data as the data"),
+        (["cat/train2017/1.png", "cat/val2017/2.png", "dog/3.png"], "not splits in class folders"),
+        (
+            ["trn/cat/1.png", "trn/dog/2.png", "tst/cat/3.png"],
+            "trn/, tst/ of .* would be classes, but both contain cat/; if they are splits, call them train",
+        ),
+        (["test/cat/1.png", "images/dog/2.png", "images/cat/3.png"], "images/, test/ of .* both contain cat/"),
+        (["photos/dog/1.png", "masks/dog/2.png", "masks/cat/2.png"], "masks/, photos/ of .* both contain dog/"),
         (["1.png", "2.png"], r"contains no folders; .* \(it has 2 images without a class\)"),
         (
             ["cat/1.dcm", "cat/2.dcm", "dog/3.png"],
@@ -92,10 +104,41 @@ def test_read_folder_takes_a_class_called_train_or_valid(tmp_path):
     assert read(make_files(tmp_path / "b", ["valid/1.png", "invalid/2.png"]))[::2] == (("invalid", "valid"), ())
 
 
-def test_read_folder_warns_of_classes_that_look_like_splits(tmp_path):
-    files = [f"{split}/{name}/1.png" for split in ("train2017", "val2017") for name in ("cat", "dog")]
-    (warning,) = read(make_files(tmp_path / "a", files))[2]
-    assert "train2017/, val2017/ both have cat/, dog/; if they are splits, call them train, validation" in warning
+@pytest.mark.parametrize(
+    ("files", "classes"),
+    [
+        (["test_tube/1.png", "train_station/2.png", "val/3.png"], ("test_tube", "train_station", "val")),
+        (["test_tube/glass/1.png", "train_station/old/2.png"], ("test_tube", "train_station")),
+        (["cat/images/1.png", "dog/images/2.png"], ("cat", "dog")),
+        (["cat/test/1.png", "dog/2.png"], ("cat", "dog")),
+    ],
+)
+def test_read_folder_takes_classes_whose_names_contain_a_split(files, classes, tmp_path):
+    assert read(make_files(tmp_path, files)) == (classes, {"train": len(files)}, ())
+
+
+def test_read_folder_leaves_out_a_folder_of_images_beside_long_split_names(tmp_path):
+    files = [f"{split}/{name}/1.png" for split in ("seg_train", "seg_test") for name in ("sea", "ice")]
+    classes, images, (warning,) = read(make_files(tmp_path, [*files, "seg_pred/2.png"]))
+    assert (classes, images) == (("ice", "sea"), {"train": 2, "test": 2})
+    assert "left out seg_pred/ beside them (1 image)" in warning
+
+
+def test_read_folder_counts_links_that_it_leaves_out(tmp_path):
+    root = make_files(tmp_path / "data", ["cat/1.png", "dog/2.png", "dog/deep/3.png"])
+    make_files(tmp_path / "more", ["4.png"])
+    (root / "cat" / "more").symlink_to(tmp_path / "more")
+    (root / "dog" / "deep" / "gone.png").symlink_to(tmp_path / "gone.png")
+    (root / "owl").symlink_to(tmp_path / "owl")
+    classes, images, warnings = read(root)
+    assert (classes, images) == (("cat", "dog"), {"train": 3})
+    assert [warning.replace(str(root), "D") for warning in warnings] == [
+        "left out 1 link to missing files in D, such as D/owl",
+        "left out 2 links to folders or missing files under D, such as D/cat/more",
+    ]
+
+
+def test_read_folder_warns_of_split_names_without_a_train_folder(tmp_path):
     (warning,) = read(make_files(tmp_path / "b", ["test/cat/1.png", "images/dog/2.png"]))[2]
     assert "has no train folder: images/, test/ are its classes" in warning
 
