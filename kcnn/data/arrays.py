@@ -1,6 +1,7 @@
 """Images and labels in arrays. No TensorFlow here."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,10 @@ def _to_labels(split: str, values: Any) -> np.ndarray:
     """Labels as class numbers int64 (images,), names (images,), or 0 and 1 int64 (images, classes)."""
     labels = _to_array(split, "labels", values)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.dtype == object and labels.size and all(isinstance(item, Integral) for item in labels.flat):
+        if min(labels.flat) < 0 or max(labels.flat) >= 1 << 31:
+            raise ValueError(f"{split}: labels count the classes from 0, got {min(labels.flat)} to {max(labels.flat)}")
+        labels = labels.astype("int64")
     if labels.dtype.kind in "OU" and labels.ndim == 1 and all(isinstance(label, str) for label in labels.tolist()):
         return labels.astype(str)
     if labels.dtype.kind == "S" and labels.ndim == 1:

@@ -53,7 +53,7 @@ def read_csv(path: str, multi_label: bool = False) -> ImageSource:
     if os.path.isfile(os.path.join(folder, header[0])) or header[0].strip().lower().endswith(ENDINGS):
         raise ValueError(f"{path} has no header: its first row is {', '.join(header)}; {EXPECTED}")
     _check_files(path, header, rows)
-    by_name = len(columns) == 1
+    by_name = len(columns) == 1 and not (multi_label and _is_indicator(rows, columns[0]))
     names, labels_of_rows = (
         _read_names(path, rows, columns[0], multi_label, warnings)
         if by_name
@@ -191,6 +191,13 @@ def _read_names(
     names = tuple(sorted({name for row in labels for name in row}))
     index = {name: i for i, name in enumerate(names)}
     return names, [[index[name] for name in row] for row in labels]
+
+
+def _is_indicator(rows: Rows, column: int) -> bool:
+    """Whether a column says by 0 and 1 which images have the label in its header; not if files are in several rows."""
+    cells = {row[column].strip().lower() for _, row in rows}
+    has_both = bool(cells & {*YES}) and bool(cells & {*NO} - {""})
+    return has_both and cells <= {*YES, *NO} and len({row[0].strip() for _, row in rows}) == len(rows)
 
 
 def _read_indicators(

@@ -22,6 +22,9 @@ def labels_of(source, **options):
         NUMBERS.astype("uint8")[:, None],  # keras.datasets.cifar10
         *(NUMBERS.astype(dtype) for dtype in ("uint8", "int8", "uint16", "int32", "uint32", "uint64", "int64")),
         NUMBERS.tolist(),
+        NUMBERS.astype(object),  # what a nullable column of pandas becomes
+        NUMBERS.astype(object)[:, None],
+        np.array([*map(np.int32, NUMBERS)], object),
         np.eye(3, dtype="float32")[NUMBERS],
         np.eye(3, dtype=bool)[NUMBERS],
     ],
@@ -60,6 +63,9 @@ def test_load_takes_the_pairs_of_keras_datasets():
         (NUMBERS * 10**6, "labels go up to 2000000, but there are only 12 training images"),
         (np.full(12, 2**63, "uint64"), "labels count the classes from 0, got 9223372036854775808"),
         (NUMBERS - 1, "labels count from 0, got -1"),
+        ((NUMBERS - 1).astype(object), "labels count the classes from 0, got -1 to 1"),
+        (np.array([2**80] * 12, object), "labels count the classes from 0, got 1208925819614629174706176"),
+        (np.array([0, None] * 6, object), r"one integer per image, .*; got object"),
     ],
 )
 def test_read_arrays_says_what_labels_are(labels, says):
@@ -171,3 +177,15 @@ def test_read_csv_names_the_line_that_is_not_utf8_and_other_files(write_csv):
         find_source(write_csv("file,label", "FILE0,cat", "FILE1,kätzchen", encoding="cp1252"))
     with pytest.raises(ValueError, match=r"labels.txt is a file; data is a folder .*, or a .csv of labels"):
         find_source(write_csv("file,label", name="labels.txt"))
+
+
+def test_read_csv_takes_one_column_of_0_and_1_as_an_indicator(photos):
+    files = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.*"))
+    path = photos / "labels.csv"
+    path.write_text("\n".join(["file,is_red", *(f"{file},{int(file.startswith('red'))}" for file in files)]))
+    found = find_source(path, multi_label=True)
+    assert found.classes == ("is_red",)
+    assert found.splits["train"].labels.tolist() == [[int(file.startswith("red"))] for file in files]
+    assert find_source(path).classes == ("0", "1"), "one label per image"
+    path.write_text("\n".join(["file,label", *(f"{file},{label}" for file in files for label in (0, 1))]))
+    assert find_source(path, multi_label=True).classes == ("0", "1"), "a row for each label"
