@@ -56,6 +56,22 @@ def _read_source(source: Any, classes: Sequence[str] | None, multi_label: bool) 
     raise TypeError(f'data is "digits", "tfds:NAME", a folder, a CSV or (images, labels), got {type(source).__name__}')
 
 
+def is_same_source(first: Any, second: str) -> bool:
+    """Return whether two names of data are of the same folder, file or built-in data.
+
+    Args:
+        first: A source as for find_source; arrays are never the same.
+        second: Name of a source.
+    """
+    if not isinstance(first, str | os.PathLike):
+        return False
+    if (isinstance(first, str) and _is_built_in(first)) or _is_built_in(second):
+        return isinstance(first, str) and first == second
+    if os.path.exists(first) and os.path.exists(second):
+        return os.path.samefile(first, second)
+    return os.path.abspath(os.fspath(first)) == os.path.abspath(second)
+
+
 def _is_built_in(source: str) -> bool:
     return source == "digits" or source.startswith(("digits:", "tfds:"))
 

@@ -12,6 +12,7 @@ import numpy as np
 from kcnn.data import ImageDataset
 from kcnn.data.loading import load_as_is
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
+from kcnn.data.sources import is_same_source
 from kcnn.data.splits import Split, hash_as_arrays
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
@@ -148,7 +149,7 @@ def load_evaluation_data(run: str | Path, data: Any = None, split: str = TEST) -
         raise unknown("split", split, split_record.SPLITS)
     folder = Path(run)
     config = _read_config(folder)
-    if data is None or split != TEST or (isinstance(data, str | Path) and str(data) == config["request"]["data"]):
+    if data is None or split != TEST or is_same_source(data, config["request"]["data"]):
         restored = load_run_data(run, data)
         if split not in restored.dataset.splits:
             raise unknown("split", split, restored.dataset.splits, f"the run {folder}")

@@ -183,7 +183,7 @@ def library_versions() -> dict[str, str]:
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as CSV, floats to the last digit; a text that a spreadsheet would take for a formula gets a "'"."""
-    rows = [{name: _neutralize(value) for name, value in row.items()} for row in rows]
+    rows = [{name: neutralize(value) for name, value in row.items()} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
@@ -191,8 +191,17 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _neutralize(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+def neutralize(value: Any) -> Any:
+    """Return a cell of a CSV that no spreadsheet takes for a formula: a text that looks like one gets a "'".
+
+    A text that begins with "'" gets another, so that `restore_cell` gives back each text.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith((*FORMULA_SIGNS, "'")) else value
+
+
+def restore_cell(text: str) -> str:
+    """Return the text of a cell that `neutralize` wrote."""
+    return text.removeprefix("'")
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:

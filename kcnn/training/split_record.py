@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from kcnn.data import ImageDataset
 from kcnn.data.readers import HASH
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Split, join_splits, resize_split
+from kcnn.graph.formatting import to_printable
+from kcnn.training.run_directory import neutralize, restore_cell
 
 FILE = "splits.csv"
 COLUMNS = ("split", "file", "label", "hash")
@@ -23,6 +26,7 @@ SPLITS = (TRAIN, VALIDATION, TEST)
 SKIPPED = "skipped"  # files that could not be decoded
 PRETRAINING = "pretraining"  # images on which the pretrained weights of the run were trained
 TRAINED = (TRAIN, VALIDATION, PRETRAINING)
+LONE_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # no character, and no byte of a file's name
 NAMED = 3  # images that a message names
 
 
@@ -171,7 +175,10 @@ def format_labels(labels: np.ndarray) -> list[str]:
 
 
 def write_record(folder: Path, record: SplitRecord) -> None:
-    """Write splits.csv. File names are kept byte for byte, also those that are not UTF-8."""
+    """Write splits.csv. File names are kept byte for byte, also those that are not UTF-8.
+
+    A name that looks like a formula gets a "'" (see neutralize); lone surrogates become escapes.
+    """
     with (
         replace_atomically(folder / FILE) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
@@ -179,7 +186,8 @@ def write_record(folder: Path, record: SplitRecord) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         hashes = (content.decode() for content in record.hashes.tolist())
-        writer.writerows(zip(record.splits, record.files, record.labels, hashes, strict=True))
+        files = (neutralize(LONE_SURROGATES.sub(lambda match: to_printable(match[0]), name)) for name in record.files)
+        writer.writerows(zip(record.splits, files, record.labels, hashes, strict=True))
 
 
 def read_record(folder: Path, fingerprint: str) -> SplitRecord:
@@ -203,6 +211,7 @@ def read_record(folder: Path, fingerprint: str) -> SplitRecord:
         if tuple(rows[0]) != COLUMNS:
             raise ValueError(f"its columns are {', '.join(rows[0])}")
         splits, files, labels, hashes = zip(*(rows[1:]), strict=True) if rows[1:] else ((), (), (), ())
+        files = tuple(map(restore_cell, files))
         record = SplitRecord(splits, files, labels, np.array([text.encode("ascii") for text in hashes], HASH))
     except FileNotFoundError:
         raise FileNotFoundError(

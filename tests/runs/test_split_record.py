@@ -1,6 +1,8 @@
 """The record of splits: what a run was trained on is never a test image, whatever is asked later."""
 
+import csv
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -12,10 +14,11 @@ from typer.testing import CliRunner
 import kcnn
 from kcnn.cli import app
 from kcnn.data.loading import load_as_is
+from kcnn.data.sources import is_same_source
 from kcnn.reports import compare_runs
 from kcnn.training import load_evaluation_data, load_run_data
 from kcnn.training.run_data import add_pretraining, find_run, read_run_record
-from kcnn.training.run_directory import read_config, read_metrics, write_config
+from kcnn.training.run_directory import FORMULA_SIGNS, read_config, read_metrics, write_config
 from kcnn.training.split_record import (
     TRAINED,
     SplitRecord,
@@ -296,3 +299,60 @@ def test_find_run_knows_files_in_the_folder_of_a_run(run, tmp_path):
 def test_load_as_is_cuts_nothing(folder):
     data = load_as_is(str(folder), input_shape=(8, 8, 1))
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 60}
+
+
+def test_load_evaluation_data_knows_the_data_of_the_run_by_any_path(copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = train(data="photos", out=tmp_path / "run", **SMALL).folder
+    Image.new("L", (8, 8), 77).save(copy / "cat" / "new.png")
+    os.symlink("photos", tmp_path / "link")
+    for path in ("photos", "photos/", "./photos", "run/../photos", str(copy), copy, "link"):
+        found = load_evaluation_data(out, path)
+        assert (len(found.dataset.splits["test"]), found.left_out) == (12, {}), path
+        assert found.differences.added == ("cat/new.png",), path
+
+
+def test_is_same_source_tells_built_in_names_from_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("digits")
+    assert is_same_source("digits", "digits")
+    assert is_same_source("digits/", "./digits")
+    assert is_same_source("gone/", os.path.abspath("gone"))
+    assert not is_same_source("./digits", "digits")
+    assert not is_same_source("digits", "./digits")
+    assert not is_same_source((1, 2), "arrays")
+
+
+def test_write_record_keeps_every_name_and_gives_a_spreadsheet_no_formula(tmp_path):
+    names = ("=1+1/a.jpg", "'=1.jpg", "'a.jpg", "''", "-1/a.jpg", "@a", "+a", "\ta", "\ra", "\udcff.jpg", "", "a,b\n")
+    rows = len(names)
+    record = SplitRecord(("train",) * rows, names, ("0",) * rows, np.array([b"x"] * rows))
+    write_record(tmp_path, record)
+    assert read_record(tmp_path, record.fingerprint).files == names
+    with open(tmp_path / "splits.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        assert not any(cell.startswith(FORMULA_SIGNS) for row in csv.reader(file) for cell in row)
+    other = replace(record, files=("\ud800.jpg", *names[1:]))
+    write_record(tmp_path, other)
+    assert read_record(tmp_path, record.fingerprint).files == (r"\ud800.jpg", *names[1:])
+
+
+def test_train_on_a_folder_named_as_a_formula_writes_no_formula(folder, tmp_path):
+    for old, new in (("cat", "=1+1"), ("dog", "@dog")):
+        shutil.copytree(folder / old, tmp_path / "data" / new)
+    shutil.copy(tmp_path / "data" / "=1+1" / "00.png", tmp_path / "data" / "@dog" / "copy.png")
+    out = train(data=str(tmp_path / "data"), out=tmp_path / "run", **SMALL).folder
+    tables = sorted(out.rglob("*.csv"))
+    assert {"splits.csv", "history.csv"} <= {path.name for path in tables}
+    for path in tables:
+        with path.open(newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert not [cell for cell in cells if cell.startswith(FORMULA_SIGNS) and not is_number(cell)], path
+    assert not load_run_data(out).differences
+
+
+def is_number(cell):
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
