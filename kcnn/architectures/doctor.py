@@ -14,9 +14,11 @@ from pathlib import Path
 from kcnn.architectures import plugins, registry
 from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import write_text
+from kcnn.graph.formatting import join_names
 
 READY, BLOCKED, UNMET, CONFLICT = "ready", "blocked", "unmet requirements", "name conflict"  # from metadata alone
 OK, BROKEN, TIMEOUT = "ok", "broken", "timeout"  # after loading it
+NAMED = 4  # networks that a row names
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a network
 
 
@@ -62,7 +64,7 @@ def _examine_metadata(distribution: str, points: Sequence[EntryPoint]) -> Plugin
     if rivals:
         shared = [name for name in plugin.names if len(known[name]) > 1]
         owners = ", ".join(sorted(rivals))
-        reason = f'{abbreviate(shared)} also published by {owners}; use "{distribution}:{shared[0]}"'
+        reason = f'{join_names(shared, NAMED)} also published by {owners}; use "{distribution}:{shared[0]}"'
         return replace(plugin, state=CONFLICT, reason=reason)
     return plugin
 
@@ -94,7 +96,7 @@ def diagnose(plugin: Plugin, seconds: float = 60.0) -> Plugin:
     if errors:
         reasons = list(dict.fromkeys(errors.values()))
         more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
-        return replace(plugin, state=BROKEN, reason=f"{abbreviate(list(errors))}: {reasons[0]}{more}")
+        return replace(plugin, state=BROKEN, reason=f"{join_names(errors, NAMED)}: {reasons[0]}{more}")
     return plugin if plugin.state in (CONFLICT, UNMET) else replace(plugin, state=OK)
 
 
@@ -119,11 +121,6 @@ def check_distribution(distribution: str, names: Iterable[str]) -> Iterator[str]
         others = [other for other in points[name] if other != distribution]
         if others:
             yield f"{name!r} is also published by {' and '.join(others)}"
-
-
-def abbreviate(names: Sequence[str], limit: int = 4) -> str:
-    """Return the first names, and the number of the rest."""
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def find_errors(distribution: str, names: Iterable[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import typer
 from kcnn.architectures import doctor, scaffold
 from kcnn.cli.console import out
 from kcnn.cli.options import OUTPUT, examples
-from kcnn.graph.formatting import format_table
+from kcnn.graph.formatting import format_table, join_names
 
 UNUSABLE = (doctor.BROKEN, doctor.TIMEOUT, doctor.UNMET, doctor.CONFLICT)
 COLUMNS = ("distribution", "version", "networks", "state", "reason")
@@ -35,7 +35,7 @@ def plugins(
         with ThreadPoolExecutor(2) as pool:
             listed = list(pool.map(lambda plugin: doctor.diagnose(plugin, timeout), listed))
     rows = [
-        (plugin.distribution, plugin.version, doctor.abbreviate(plugin.names), plugin.state, plugin.reason)
+        (plugin.distribution, plugin.version, join_names(plugin.names, doctor.NAMED), plugin.state, plugin.reason)
         for plugin in listed
     ]
     for number, line in enumerate(format_table(COLUMNS, rows, left=COLUMNS).splitlines()):  # one line each

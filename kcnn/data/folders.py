@@ -10,8 +10,8 @@ import numpy as np
 from kcnn.data.decoding import ENDINGS
 from kcnn.data.multilabel import merge_folders
 from kcnn.data.source_splits import TRAIN, ImageSource, SourceSplit, find_split, guess_split
+from kcnn.graph.formatting import format_number, join_names
 
-NAMED = 6  # names that a message lists
 SYSTEM = frozenset(  # what operating systems, file servers and archives add, in lower case
     (
         *("__macosx", "icon\r", "network trash folder", "temporary items"),
@@ -93,21 +93,21 @@ def _read_split(folder: str, split: str, train: str, names: tuple[str, ...], war
             _scan(path, found)
         if split == TRAIN and len(found.images) == images and len(found.others) > others:
             raise ValueError(
-                f"{folder}: class {name!r} has no images: {_count(len(found.others) - others, 'file')}, such as "
+                f"{folder}: class {name!r} has no images: {format_number(len(found.others) - others, 'file')}, such as "
                 f"{found.others[-1]}, and none ends in {', '.join(ENDINGS)}; convert them, or remove the folder"
             )
         labels += [number] * (len(found.images) - images)
     if found.others:
         endings = Counter(os.path.splitext(path)[1].lower() or "no ending" for path in found.others)
         warnings.append(
-            f"ignored {_count(len(found.others), 'file')} under {folder} not named as images, such as "
-            f"{os.path.basename(found.others[0])} ({_join(endings)})"
+            f"ignored {format_number(len(found.others), 'file')} under {folder} not named as images, such as "
+            f"{os.path.basename(found.others[0])} ({join_names(endings)})"
         )
     if found.thumbnails:
-        count = _count(len(found.thumbnails), "folder")
+        count = format_number(len(found.thumbnails), "folder")
         warnings.append(f"left out {count} of thumbnails, such as {found.thumbnails[0]}")
     if found.links:
-        count = _count(len(found.links), "link")
+        count = format_number(len(found.links), "link")
         warnings.append(f"left out {count} to folders or missing files under {folder}, such as {found.links[0]}")
     return SourceSplit(found.images, np.array(labels, "int64"), found.images)
 
@@ -156,7 +156,7 @@ def _find_splits(root: str, folders: Sequence[str], warnings: list[str]) -> dict
     if others:
         warnings.append(
             f"the splits of {root} are {_join_folders([same[0] for same in named.values()])}; left out "
-            f"{_join_folders(others)} beside them ({_count(sum(images.values()), 'image')})"
+            f"{_join_folders(others)} beside them ({format_number(sum(images.values()), 'image')})"
         )
     return {split: same[0] for split, same in named.items()}
 
@@ -304,7 +304,7 @@ def _loose_images(folder: str) -> list[str]:
 
 def _count_loose(folder: str) -> str:
     count = len(_loose_images(folder))
-    return f" (it has {_count(count, 'image')} without a class)" if count else ""
+    return f" (it has {format_number(count, 'image')} without a class)" if count else ""
 
 
 def _describe_strays(folder: str) -> list[str]:
@@ -312,12 +312,13 @@ def _describe_strays(folder: str) -> list[str]:
     warnings = []
     if loose := _loose_images(folder):
         warnings.append(
-            f"left out {_count(len(loose), 'image')} beside the folders of {folder}, without a class, such as "
+            f"left out {format_number(len(loose), 'image')} beside the folders of {folder}, without a class, such as "
             f"{os.path.basename(loose[0])}"
         )
     broken = [entry.path for entry in _list_entries(folder) if entry.is_symlink() and not os.path.exists(entry.path)]
     if broken:
-        warnings.append(f"left out {_count(len(broken), 'link')} to missing files in {folder}, such as {broken[0]}")
+        count = format_number(len(broken), "link")
+        warnings.append(f"left out {count} to missing files in {folder}, such as {broken[0]}")
     thumbnails = [e.name for e in _list_entries(folder) if e.name.casefold() in THUMBNAILS and _is_folder(e)]
     if thumbnails:
         warnings.append(f"left out {_join_folders(thumbnails)} in {folder}, which is named as thumbnails")
@@ -325,13 +326,4 @@ def _describe_strays(folder: str) -> list[str]:
 
 
 def _join_folders(folders: Sequence[str]) -> str:
-    return _join([f"{os.path.basename(folder)}/" for folder in folders])
-
-
-def _join(names: Sequence[str] | Counter[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:NAMED]) + (f" and {len(listed) - NAMED} more" if len(listed) > NAMED else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("s" if number != 1 else "")
+    return join_names([f"{os.path.basename(folder)}/" for folder in folders])

@@ -14,8 +14,9 @@ from kcnn.data.readers import estimate_bytes, is_in_memory
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION, ImageSource
 from kcnn.data.sources import find_source
 from kcnn.data.splits import Split, resize_split
-from kcnn.data.stratification import NAMED, count_classes, split_indices
+from kcnn.data.stratification import count_classes, split_indices
 from kcnn.graph.arguments import check_keywords
+from kcnn.graph.formatting import join_names
 
 MEMORY_SHARE = 0.25  # of the free memory, for decoded images or else for encoded ones
 AHEAD = 5_000  # images at most that are decoded before training starts, so that broken files are named at once
@@ -196,7 +197,7 @@ def _describe_missing(data: ImageSource, name: str, split: Split) -> list[str]:
     missing = np.flatnonzero(count_classes(split.labels, len(data.classes)) == 0)
     if not len(missing):
         return []
-    classes = ", ".join(data.classes[i] for i in missing[:NAMED]) + (" ..." if len(missing) > NAMED else "")
+    classes = join_names(data.classes[i] for i in missing)
     return [f"the {name} split has no image of {classes}: recall is not defined there, and means leave the class out"]
 
 

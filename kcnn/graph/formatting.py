@@ -60,6 +60,12 @@ def format_number(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def join_names(names: Iterable[str], limit: int = 6) -> str:
+    """Return the first names of many: a, b, c and 4 more."""
+    listed = list(names)
+    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
+
+
 def format_value(value: Any, times: str = "x") -> str:
     """Return a value as text: 3x5, 'valid', 0.01."""
     if isinstance(value, tuple | list) and all(type(item) is int for item in value):

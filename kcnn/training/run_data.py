@@ -15,6 +15,7 @@ from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.sources import is_same_source
 from kcnn.data.splits import Split, hash_as_arrays
 from kcnn.graph.arguments import check_keywords
+from kcnn.graph.formatting import join_names
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.saved_models import read_metadata
 from kcnn.training import run_directory, split_record
@@ -23,7 +24,6 @@ from kcnn.training.split_record import DataChanges, SplitRecord
 TRANSFER = "transfer.json"  # of kcnn.fine_tuning
 ARRAYS = "arrays"  # name of data that was passed from Python
 MODELS = ("model.keras", "best.keras")
-NAMED = 6  # classes that a message names
 
 
 @check_keywords
@@ -246,8 +246,8 @@ def check_classes(data: ImageDataset, classes: Sequence[str]) -> None:
     """
     if list(data.classes) != list(classes):
         raise ValueError(
-            f"{data.name} has the classes {', '.join(data.classes[:NAMED])}; expected those of the model: "
-            f"{', '.join(classes[:NAMED])}{' …' if len(classes) > NAMED else ''}"
+            f"{data.name} has the classes {join_names(data.classes)}; expected those of the model: "
+            f"{join_names(classes)}"
         )
 
 

@@ -17,7 +17,7 @@ from kcnn.data import ImageDataset
 from kcnn.data.readers import HASH
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Split, join_splits, resize_split
-from kcnn.graph.formatting import to_printable
+from kcnn.graph.formatting import format_number, join_names, to_printable
 from kcnn.training.run_directory import neutralize, restore_cell
 
 FILE = "splits.csv"
@@ -114,15 +114,11 @@ class DataChanges:
             "with other labels": self.relabeled,
             "in no split of the run": self.added,
         }
-        return "; ".join(f"{_count(files)} {text} ({_name(files)})" for text, files in texts.items() if files)
-
-
-def _count(files: Sequence[str]) -> str:
-    return f"{len(files)} image" + ("s" if len(files) > 1 else "")
-
-
-def _name(files: Sequence[str]) -> str:
-    return ", ".join(files[:NAMED]) + (", ..." if len(files) > NAMED else "")
+        return "; ".join(
+            f"{format_number(len(files), 'image')} {text} ({join_names(files, NAMED)})"
+            for text, files in texts.items()
+            if files
+        )
 
 
 def record_splits(data: ImageDataset, on_progress: Callable[[int, int, int], None] | None = None) -> SplitRecord:

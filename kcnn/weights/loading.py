@@ -14,10 +14,13 @@ from kcnn.architectures.registry import get_architecture
 from kcnn.architectures.spec import ModelSpec, summary, trace
 from kcnn.atomic_io import replace_atomically
 from kcnn.graph.arguments import check_keywords
+from kcnn.graph.formatting import join_names
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError
 from kcnn.graph.tracing import topological_order
 from kcnn.weights.published import find_published, find_variants
+
+NAMED = 3  # tensors that a message names
 
 if TYPE_CHECKING:
     from kcnn.weights.formats import StoredWeights
@@ -168,7 +171,7 @@ def _resolve(graph: Graph | None, weights: str | PathLike[str]) -> _File:
     broken = [name for _, name, array in stored.list_tensors() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(
-            f"{path} has numbers that are not finite (NaN or infinity) in {_join_first(broken)}; "
+            f"{path} has numbers that are not finite (NaN or infinity) in {join_names(broken, NAMED)}; "
             "use a file whose training did not diverge"
         )
     return _File(path, stored, published)
@@ -328,17 +331,13 @@ def _compare_options(published: Weights | None, graph: Graph | None) -> Iterator
             yield f"it was trained with {option}={defaults[option]!r}, this model has {value!r}"
 
 
-def _join_first(names: Any) -> str:
-    return ", ".join(list(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 def _describe_misfits(report: "LoadReport") -> str:
     """What does not fit: the first few of each kind."""
     texts = [f"{len(report.matched)} tensors match"]
     if report.missing:
-        texts.append(f"missing {_join_first([f'{name} ({reason})' for name, reason in report.missing.items()])}")
+        texts.append(f"missing {join_names([f'{name} ({reason})' for name, reason in report.missing.items()], NAMED)}")
     if report.unexpected:
-        texts.append(f"unexpected {_join_first(report.unexpected)}")
+        texts.append(f"unexpected {join_names(report.unexpected, NAMED)}")
     return "; ".join(texts)
 
 

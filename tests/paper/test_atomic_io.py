@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from kcnn.atomic_io import replace_atomically, write_text
-from kcnn.graph.formatting import to_printable
+from kcnn.graph.formatting import join_names, to_printable
 
 
 def test_replace_atomically_leaves_the_old_file_after_an_error(tmp_path):
@@ -49,3 +49,9 @@ def test_write_text_writes_a_name_in_another_encoding_as_escapes(tmp_path):
 )
 def test_to_printable_escapes_what_is_no_character(text, printable):
     assert to_printable(text) == printable
+
+
+def test_join_names_counts_what_it_leaves_out():
+    assert join_names(["a", "b"], 2) == "a, b"
+    assert join_names(iter("abcde"), 2) == "a, b and 3 more"
+    assert join_names([]) == ""
