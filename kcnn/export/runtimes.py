@@ -12,6 +12,7 @@ import numpy as np
 
 from kcnn.export.graph_safety import check_saved_model, read_onnx_properties
 from kcnn.graph.arguments import check_keywords
+from kcnn.keras_bridge.metadata import check_classes, check_input_shape
 from kcnn.keras_bridge.untrusted_files import check_archive
 
 FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a folder
@@ -77,12 +78,11 @@ def load_exported(path: str | PathLike[str], *, threads: int | None = None, trus
 def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         metadata = json.loads(_read_text(path))
+        fields = metadata if isinstance(metadata, dict) else {}
+        check_input_shape(fields.get("input_shape"))
+        check_classes(fields.get("classes"))
     except (KeyError, zipfile.BadZipFile, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} was not exported by kcnn, or is damaged: {error}") from None
-    shape, classes = (metadata.get(key) if isinstance(metadata, dict) else None for key in ("input_shape", "classes"))
-    is_shape = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)
-    if not is_shape or not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError(f"{path} was not exported by kcnn, or is damaged: its metadata has no input shape and classes")
     return metadata
 
 

@@ -82,12 +82,47 @@ def parse_metadata(fields: Mapping[str, Any], path: Any) -> dict[str, Any]:
     return metadata
 
 
+def check_classes(names: Any) -> None:
+    """Refuse names of classes that are not a list of texts.
+
+    Raises:
+        ValueError: They are not, or there are none.
+    """
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"its metadata is damaged: classes is {names!r}; expected a list of names")
+
+
+def check_input_shape(shape: Any, *, flexible: bool = False) -> None:
+    """Refuse an input shape that is not [rows, columns, channels].
+
+    Args:
+        shape: The shape, from JSON.
+        flexible: Whether rows and columns may be None, as in a model that takes images of any size.
+
+    Raises:
+        ValueError: It is not.
+    """
+    sizes = shape if isinstance(shape, list) and len(shape) == 3 else [None, None, None]
+    fixed = [size for n, size in enumerate(sizes) if not (flexible and n < 2 and size is None)]
+    if not all(_is_size(size) for size in fixed):
+        raise ValueError(f"its metadata is damaged: input_shape is {shape!r}; expected [rows, columns, channels]")
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value > 0  # True is an int as well
+
+
 def _check(metadata: Mapping[str, Any]) -> None:
     """Refuse metadata without the fields that a model is loaded by."""
     kinds = {"spec": dict, "distribution": str | None, "classes": int | list, "input_shape": list, "modules": list}
     for field, kind in kinds.items():
         if not isinstance(metadata.get(field, [] if field == "modules" else ...), kind):
             raise ValueError(f"its metadata is damaged: {field} is {metadata.get(field)!r}")
+    if isinstance(metadata["classes"], list):
+        check_classes(metadata["classes"])
+    elif not _is_size(metadata["classes"]):
+        raise ValueError(f"its metadata is damaged: classes is {metadata['classes']!r}; expected names, or at least 1")
+    check_input_shape(metadata["input_shape"], flexible=True)
     names = (metadata["spec"].get("network"), *metadata.get("modules", ()))
     if not all(isinstance(name, str) for name in names) or not isinstance(metadata["spec"].get("options", {}), dict):
         raise ValueError("its metadata is damaged: the spec names no network")

@@ -1,6 +1,6 @@
 """Load a saved model with the plugin that published it, and read its metadata without loading it."""
 
-import sys
+import math
 import zipfile
 from collections.abc import Mapping
 from importlib import import_module
@@ -14,7 +14,14 @@ from kcnn.architectures.spec import ModelSpec
 from kcnn.graph.arguments import check_keywords
 from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
-from kcnn.keras_bridge.untrusted_files import UntrustedFileError, check_archive, check_keras_file, read_keras_config
+from kcnn.keras_bridge.untrusted_files import (
+    WEIGHTS,
+    UntrustedFileError,
+    check_archive,
+    check_claim,
+    check_keras_file,
+    read_keras_config,
+)
 
 
 @check_keywords
@@ -37,13 +44,17 @@ def load_model(path: str | PathLike[str]) -> Any:
     check_backend()
     package = _import_plugin(metadata, path)
     for module in metadata.get("modules", ()):
-        # A file may import kcnn's modules and those of the plugin that it was built from, no others.
-        if module not in sys.modules and module.partition(".")[0] not in ("kcnn", package):
-            raise ImportError(f"{path} needs layers of the module {module!r}; import it first")
+        if module.partition(".")[0] not in (
+            "kcnn",
+            package,
+        ):  # also where it is imported: what it has is not the file's
+            raise ImportError(
+                f"{path} needs layers of the module {module!r}; expected modules of kcnn or of the plugin {package!r}. "
+                "If you trust the file, import the module and use keras.saving.load_model"
+            )
         import_module(module)
     import_module("kcnn.keras_bridge.model")
-    packages = {module.partition(".")[0] for module in metadata.get("modules", ())}
-    return load_keras_file(path, ("kcnn", package, *packages), with_optimizer=True)
+    return load_keras_file(path, ("kcnn", package), with_optimizer=True)
 
 
 def load_keras_file(
@@ -66,7 +77,7 @@ def load_keras_file(
     import numpy as np
 
     try:
-        check_keras_file(Path(path), packages)
+        _check_size(check_keras_file(Path(path), packages), Path(path))
         model = keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
     except UntrustedFileError as error:
         raise ValueError(f"cannot load {path}: {error}") from None
@@ -77,6 +88,29 @@ def load_keras_file(
     if broken:
         raise ValueError(f"{path} has numbers that are not finite (NaN or infinity) in {', '.join(broken[:3])}")
     return model
+
+
+def _check_size(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse a model whose variables are out of proportion to the weights in its file.
+
+    Only building it tells their shapes, so it is built without their values.
+    """
+    import keras
+    from keras.src.backend.common import global_state
+
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo(WEIGHTS).file_size
+    waiting = global_state.get_global_attribute("uninitialized_variables", [])
+    global_state.set_global_attribute("uninitialized_variables", [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            model = keras.saving.deserialize_keras_object({**config, "compile_config": None}, safe_mode=True)
+        shapes = {variable.path: tuple(variable.shape) for variable in model.variables}
+    finally:  # or Keras would initialize these variables when the next scope ends
+        global_state.set_global_attribute("uninitialized_variables", waiting)
+    largest = max(shapes, key=lambda name: math.prod(shapes[name]), default=None)
+    what = f"the weights of its layers (the largest: {largest} {shapes.get(largest)})"
+    check_claim(sum(4 * math.prod(variable.shape) for variable in model.variables), size, what)
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ that run, and files that are read. Nothing of the kind belongs to a network, so 
 
 import json
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,12 @@ from typing import Any
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # in a .keras archive
 MAX_EXPANSION = 16  # bytes that a file may claim for each that it has; weights hardly compress
-SMALL = 1 << 20  # bytes that any file may claim, whatever its size
+SMALL = 32 << 20  # bytes that any file may claim besides: a compressed kernel of zeros takes almost none
 FILTERS = (1, 2, 3, 4, 5, 6, 32000)  # HDF5's own and h5py's LZF; others are code that HDF5 looks for on the machine
 KERAS_PACKAGES = ("keras", "builtins")  # Keras writes functions such as "relu" as of builtins
+NAMES = ("class_name", "registered_name", "module")  # of which Keras joins one to find a class: keras + layers.Dense
 CODE_LAYERS = (  # layers that run code in their config, or read a file that it names
-    *("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
+    *("__lambda__", "Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
     *("IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization"),
 )
 
@@ -36,7 +38,7 @@ def check_hdf5(root: Any, size: int) -> None:
 
     Raises:
         UntrustedFileError: A link that is not hard, a dataset that is external, virtual or of an unknown filter, or
-            datasets that claim more than 16 times the bytes of the file.
+            datasets that claim more than 32 MiB and 16 times the bytes of the file.
     """
     import h5py
 
@@ -77,7 +79,7 @@ def _check_dataset(dataset: Any, where: str) -> int:
 
 
 def check_claim(claimed: int, size: int, what: str) -> None:
-    """Refuse what claims more than 16 times the bytes of its file.
+    """Refuse what claims more than 32 MiB and 16 times the bytes of its file.
 
     Args:
         claimed: Bytes that it claims.
@@ -87,8 +89,16 @@ def check_claim(claimed: int, size: int, what: str) -> None:
     Raises:
         UntrustedFileError: It does.
     """
-    if claimed > SMALL + MAX_EXPANSION * size:
-        raise UntrustedFileError(f"{what} claim {claimed:,} bytes in a file of {size:,}")
+    if claimed > _limit(size):
+        raise UntrustedFileError(
+            f"{what} claim {claimed:,} bytes in a file of {size:,}; expected at most {_limit(size):,}. "
+            "If you trust it, write it again without compression (HDF5: h5repack -f NONE)"
+        )
+
+
+def _limit(size: int) -> int:
+    """Bytes that a file of this size may claim."""
+    return SMALL + MAX_EXPANSION * size
 
 
 def check_archive(archive: zipfile.ZipFile, size: int) -> None:
@@ -131,7 +141,7 @@ def read_keras_config(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def check_keras_config(config: Mapping[str, Any], size: int, packages: tuple[str, ...] = ("kcnn",)) -> None:
-    """Refuse a Keras config that names code, files or modules of other packages, or layers larger than the weights.
+    """Refuse a Keras config that names code, files or modules of other packages, or numbers out of proportion.
 
     Args:
         config: The config of a model.
@@ -145,15 +155,28 @@ def check_keras_config(config: Mapping[str, Any], size: int, packages: tuple[str
         name, module, own = str(entry["class_name"]), entry.get("module"), entry.get("config")
         own = own if isinstance(own, Mapping) else {}
         label = f"{own.get('name', entry.get('name', name))!r} ({name})"
-        if name == "__lambda__" or name.rpartition(">")[2] in CODE_LAYERS:
+        parts = {part for key in NAMES for part in re.split(r"[.>]", str(entry.get(key)))}
+        if not parts.isdisjoint(CODE_LAYERS):
             raise UntrustedFileError(f"{label} runs code, or reads a file, that the config names")
         if isinstance(module, str) and module.partition(".")[0] not in (*KERAS_PACKAGES, *packages):
             raise UntrustedFileError(f"{label} is of the module {module!r}, which is not imported for a file")
-        for key in ("filters", "units"):
-            if isinstance(own.get(key), int | float) and own[key] > size:
+        for key, value in own.items():
+            largest = 0 if key == "seed" else max((abs(n) for n in _iterate_integers(value)), default=0)
+            if largest > _limit(size):
                 raise UntrustedFileError(
-                    f"{label} has {key} {own[key]:,}, more than the bytes of the weights ({size:,})"
+                    f"{label} has {key} {largest:,}, more than a layer with weights of {size:,} bytes can have"
                 )
+
+
+def _iterate_integers(value: Any) -> Iterator[int]:
+    """The integers of a value of a config, or of lists of lists of them."""
+    values = [value]
+    while values:
+        value = values.pop()
+        if isinstance(value, list):
+            values += value
+        elif isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+            yield int(value)
 
 
 def _iterate_objects(config: Any) -> Iterator[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import kcnn
 from kcnn.export import graph_safety
@@ -112,6 +113,106 @@ def test_load_exported_refuses_a_saved_model_that_writes_when_it_is_initialized(
     with pytest.raises(ValueError, match="more than compute: WriteFile"):
         load_exported(folder)
     assert not (tmp_path / "written").exists()
+
+
+def edit(folder, change):
+    """Change the graph of a SavedModel in its file."""
+    saved = SavedModel()
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    change(saved.meta_graphs[0])
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+
+
+def find_objects(graph, kind):
+    return [node for node in graph.object_graph_def.nodes if node.WhichOneof("kind") == kind]
+
+
+def hide_functions(graph):
+    """Name functions by their nodes alone, which TensorFlow calls as well."""
+    for node in find_objects(graph, "function"):
+        name = node.function.concrete_functions[0]
+        node.bare_concrete_function.concrete_function_name = name
+        node.bare_concrete_function.argument_keywords.append("x")
+        node.bare_concrete_function.allowed_positional_arguments = 1
+    children = graph.object_graph_def.nodes[0].children
+    kept = [child for child in children if child.local_name == "serve"]
+    del children[:]
+    children.extend(kept)
+    graph.object_graph_def.concrete_functions.clear()
+    graph.signature_def.clear()
+
+
+def call_saver(graph):
+    """Let `serve` be the function that restores the variables."""
+    names = [function.signature.name for function in graph.graph_def.library.function]
+    restore = next(name for name in names if "traced_restore" in name)
+    find_objects(graph, "function")[0].function.concrete_functions[:] = [restore]
+
+
+def sign_saver(graph):
+    graph.signature_def["serving_default"].outputs["y"].name = graph.saver_def.save_tensor_name
+
+
+def save_in_gradient(graph):
+    names = [function.signature.name for function in graph.graph_def.library.function]
+    save = next(name for name in names if "traced_save" in name)
+    graph.graph_def.library.registered_gradients.add(gradient_func=save, registered_op_type="x")
+
+
+def capture_saver(graph):
+    names = [function.signature.name for function in graph.graph_def.library.function]
+    graph.object_graph_def.nodes.add().captured_tensor.concrete_function = next(n for n in names if "traced_save" in n)
+
+
+def swap_for_saver(graph):
+    for function in graph.graph_def.library.function:
+        function.attr["api_implements"].s = b"same"
+
+
+def save_without_saver(graph):
+    graph.saver_def.Clear()
+
+
+@pytest.mark.parametrize(
+    "change", [call_saver, sign_saver, save_in_gradient, capture_saver, swap_for_saver, save_without_saver]
+)
+def test_load_exported_allows_saving_to_the_saver_alone(change, tmp_path):
+    weight = tf.Variable(2.0)
+    folder = save(lambda x: predict(x) * weight, tmp_path / "model", weight=weight)
+    load_exported(folder)
+    edit(folder, change)
+    with pytest.raises(ValueError, match=r"more than compute: .*(SaveV2|RestoreV2).*trust=True"):
+        load_exported(folder)
+
+
+def test_load_exported_refuses_a_saved_model_that_hides_the_function_it_calls(tmp_path):
+    folder = save(HOSTILE["SaveV2"](tmp_path / "written"), tmp_path / "model")
+    edit(folder, hide_functions)
+    with pytest.raises(ValueError, match="more than compute: SaveV2"):
+        load_exported(folder)
+
+
+def name_missing(graph):
+    find_objects(graph, "bare_concrete_function")[0].bare_concrete_function.concrete_function_name = "gone"
+
+
+def name_twice(graph):
+    graph.graph_def.library.function.add().CopyFrom(graph.graph_def.library.function[0])
+    graph.graph_def.library.function[-1].node_def.clear()
+
+
+def name_as_operation(graph):
+    graph.graph_def.library.function.add().signature.name = "WriteFile"
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [(name_missing, "'gone'"), (name_twice, "'__inference_"), (name_as_operation, "'WriteFile'")]
+)
+def test_load_exported_refuses_a_saved_model_with_ambiguous_names_of_functions(change, name, tmp_path):
+    folder = save(predict, tmp_path / "model")
+    edit(folder, change)
+    with pytest.raises(ValueError, match=f"is damaged: it names functions that it lacks, .*: {name}"):
+        load_exported(folder)
 
 
 def test_load_exported_runs_a_saved_model_with_variables_and_branches(tmp_path):
