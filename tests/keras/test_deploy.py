@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kcnn
+from kcnn.keras_bridge import keras_graph
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -118,6 +119,15 @@ def test_optimize_for_inference_removes_training_only_layers():
     x = L.Dense(4)(L.Dropout(0.5)(L.Flatten()(x)))
     optimized = optimize(keras.Model(image, x))
     assert [type(one).__name__ for one in optimized.layers] == ["InputLayer", "Rescaling", "Flatten", "Dense"]
+
+
+def test_optimize_for_inference_finds_a_softmax_before_any_training_only_layer():
+    tested = (L.SpatialDropout3D(0.5), L.RandomBrightness(0.1), L.RandomErasing(), L.CutMix(), L.GaussianNoise(0.1))
+    for layer in tested:
+        image = keras.Input((8, 8, 3))
+        x = L.Reshape((1, 1, 1, 3))(L.Softmax()(L.GlobalAveragePooling2D()(image)))
+        x = L.Flatten()(layer(x) if isinstance(layer, L.SpatialDropout3D) else layer(L.Reshape((1, 1, 3))(x)))
+        assert keras_graph.output_activation(keras.Model(image, x).outputs[0]) == "softmax", layer.name
 
 
 def test_optimize_for_inference_folds_rescaling_into_a_convolution_without_padding():
