@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from kcnn.graph.tracing import topological_order
 
 TRACES = 500  # a backbone that differs in one of fifty passes with probability 0.98 ** 500 = 4e-5
 SECONDS = 5.0  # for a network of Keras code, which takes long to trace
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in the repr of functions, which differs by process
 HASH_SEEDS = ("0", "1", "2", "3")  # they fix the order of sets of strings, which differs by process
 
 
@@ -27,7 +29,18 @@ def digest_graph(graph: Graph) -> str:
     """Return a hash of the layers of a graph: their names, ops, shapes, inputs and order."""
     layers = topological_order(*graph.outputs.values())
     rows = [(x.name, repr(x.op), x.shape, [source.name for source in x.inputs]) for x in layers]
-    return hashlib.blake2b(repr(rows).encode(), digest_size=8).hexdigest()
+    text = ADDRESS.sub("", repr(rows))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def hash_unpublished(spec: ModelSpec) -> dict[str, str]:
+    """Return {"graph_hash": a hash of the layers} for a request; nothing where a distribution publishes the network.
+
+    The checksum of a file covers neither what it imports nor code that a notebook has imported and then changed.
+    """
+    if spec.definition is None and isinstance(spec.network, str):
+        return {}
+    return {"graph_hash": digest_graph(spec.trace_candidate())}
 
 
 def find_unstable_traces(name: str) -> Iterator[str]:

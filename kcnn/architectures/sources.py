@@ -38,7 +38,7 @@ class Source:
 
     @property
     def checksum(self) -> str:
-        """A hash of the file; what it imports counts in the graph of a request."""
+        """A hash of the file; what it imports counts in the `graph_hash` of a request."""
         return hashlib.blake2b(self.file.read_bytes(), digest_size=8).hexdigest()
 
 

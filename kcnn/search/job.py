@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kcnn.architectures.determinism import hash_unpublished
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset, load
 from kcnn.search.config import SearchConfig
@@ -83,6 +84,7 @@ def prepare_search(
     description = dataclasses.replace(config, train=dataclasses.replace(train, multi_label=data.multi_label)).describe()
     record = record_splits(data)
     values = {
+        **(hash_unpublished(space.spec) if space.has_default else {}),
         "space": space.to_json(),
         "config": description,
         "data": data.name,

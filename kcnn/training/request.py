@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kcnn.architectures.determinism import digest_graph
+from kcnn.architectures.determinism import hash_unpublished
 from kcnn.architectures.spec import ModelSpec
 from kcnn.data import ImageDataset
 from kcnn.training import run_directory, split_record
@@ -53,9 +53,8 @@ def make_request(spec: ModelSpec, config: TrainConfig, data: ImageDataset, finge
         The request; config.json and metrics.json hold it, and its hash names the run.
     """
     weights = {"weights": identify_weights(spec.weights)} if spec.weights is not None else {}
-    is_published = spec.definition is None and isinstance(spec.network, str)
     request = {
-        **({} if is_published else {"graph": digest_graph(spec.trace_candidate())}),  # covers what its code imports
+        **hash_unpublished(spec),
         "spec": {**replace(spec, input_shape=None, classes=None, weights=None).to_json(), **weights},
         "config": replace(config, multi_label=data.multi_label).describe(),
         "data": data.name,

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import kcnn
+from kcnn import data
 from kcnn.blocks import apply, conv
 from kcnn.blocks.heads import head
 from kcnn.graph.ops import Activation
@@ -334,3 +335,20 @@ def test_train_refuses_a_network_that_ends_in_a_softmax(tmp_path):
     )
     with pytest.raises(ValueError, match="ends in a softmax; training needs logits"):
         train(network, "digits", out=tmp_path)
+
+
+def test_train_refuses_a_run_of_a_file_that_imports_other_code_now(tmp_path, monkeypatch):
+    monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "neighbor_net.py").write_text("FILTERS = 4\n")
+    (tmp_path / "importing_net.py").write_text(
+        "from kcnn import Architecture\nfrom kcnn.blocks import conv\nfrom neighbor_net import FILTERS\n"
+        "def backbone(x):\n    return conv(x, FILTERS, 3, name='one')\n"
+        "net = Architecture(backbone=backbone, reference='none', input_shape=(8, 8, 1), classes=10)\n"
+    )
+    network, digits = f"{tmp_path}/importing_net.py:net", data.load("digits", input_shape=(8, 8, 1), batch_size=128)
+    train(network, digits, out=tmp_path / "run", epochs=1)
+    (tmp_path / "neighbor_net.py").write_text("FILTERS = 16\n")
+    for name in [name for name in sys.modules if "importing_net" in name]:
+        monkeypatch.delitem(sys.modules, name)  # as in another process
+    with pytest.raises(ValueError, match=r"holds another run \(graph_hash '\w+', not '\w+'\)"):
+        train(network, digits, out=tmp_path / "run", epochs=1)
