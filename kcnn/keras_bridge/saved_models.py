@@ -1,6 +1,7 @@
 """Load a saved model with the plugin that published it, and read its metadata without loading it."""
 
 import math
+import sys
 import zipfile
 from collections.abc import Mapping
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import Any
 
 from kcnn.architectures import plugins
 from kcnn.architectures.registry import find_distribution, find_entry_point
+from kcnn.architectures.sources import PREFIX
 from kcnn.architectures.spec import ModelSpec
 from kcnn.graph.arguments import check_keywords
 from kcnn.keras_bridge.backends import check_backend
@@ -42,19 +44,16 @@ def load_model(path: str | PathLike[str]) -> Any:
     """
     metadata = read_metadata(path)
     check_backend()
-    package = _import_plugin(metadata, path)
+    packages = ("kcnn", *_import_plugin(metadata, path))
     for module in metadata.get("modules", ()):
-        if module.partition(".")[0] not in (
-            "kcnn",
-            package,
-        ):  # also where it is imported: what it has is not the file's
+        if module.partition(".")[0] not in packages:  # also where it is imported: what it has is not the file's
             raise ImportError(
-                f"{path} needs layers of the module {module!r}; expected modules of kcnn or of the plugin {package!r}. "
+                f"{path} needs layers of the module {module!r}; expected modules of {' or '.join(packages)}. "
                 "If you trust the file, import the module and use keras.saving.load_model"
             )
         import_module(module)
     import_module("kcnn.keras_bridge.model")
-    return load_keras_file(path, ("kcnn", package), with_optimizer=True)
+    return load_keras_file(path, packages, with_optimizer=True)
 
 
 def load_keras_file(
@@ -141,14 +140,17 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
     return metadata
 
 
-def _import_plugin(metadata: Mapping[str, Any], path: str | PathLike[str]) -> str:
-    """Import the plugin that published the network, or the file that defines its layers, and return its package."""
+def _import_plugin(metadata: Mapping[str, Any], path: str | PathLike[str]) -> tuple[str, ...]:
+    """Import the plugin that published the network, or the file that defines its layers, and return its packages."""
     if not metadata.get("distribution"):
         spec = ModelSpec.from_json(metadata["spec"]) if metadata.get("modules") else None
         if spec and spec.definition:
             _ = spec.architecture  # runs the code, if the user has run it before
-            return spec.definition.module.partition(".")[0] or "kcnn"
-        return "kcnn"
+            if spec.definition.module:
+                return (spec.definition.module.partition(".")[0],)
+            file = f"{PREFIX}{spec.definition.file.stem}_"  # or the user's program itself
+            return "__main__", *(module for module in sys.modules if module.startswith(file))
+        return ()
     network = metadata["spec"]["network"]
     try:
         point, _ = find_entry_point(f"{metadata['distribution']}:{network.rpartition(':')[2]}")
@@ -158,4 +160,4 @@ def _import_plugin(metadata: Mapping[str, Any], path: str | PathLike[str]) -> st
             f"{metadata.get('distribution_version')}, which is not installed: {error}"
         ) from None
     plugins.load_plugin(point, find_distribution(point))
-    return point.module.partition(".")[0]
+    return (point.module.partition(".")[0],)

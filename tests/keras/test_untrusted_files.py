@@ -253,7 +253,7 @@ def test_load_model_refuses_modules_of_others_that_are_imported(archive):
     metadata = json.loads(config["config"]["metadata"])
     config["config"]["metadata"] = json.dumps({**metadata, "modules": ["os"]})
     rewrite(archive, **{"config.json": json.dumps(config)})
-    with pytest.raises(ImportError, match="needs layers of the module 'os'; expected modules of kcnn or of the plugin"):
+    with pytest.raises(ImportError, match="needs layers of the module 'os'; expected modules of kcnn"):
         kcnn.load_model(archive)
 
 
