@@ -25,7 +25,7 @@ def head(x, classes):
 
 net = Architecture(
     backbone=backbone, head=head, reference="none", input_shape=(32, 32, 3), classes=10,
-    params=9 * 3 * 8 + 8 + 9 * 8 * 12 + 12 + 12 * 10 + 10,
+    params=9 * 3 * 8 + 8 + 9 * 8 * 12 + 12 + 12 * 10 + 10, map_sizes=(16, 8),
 )
 """
 

@@ -325,7 +325,7 @@ def test_find_published_ignores_a_folder_of_the_name(tmp_path, monkeypatch):
 
 
 def test_find_published_refuses_a_number():
-    with pytest.raises(TypeError, match="weights must be a file or a name, got 3"):
+    with pytest.raises(TypeError, match="weights must be a name or a file, got 3"):
         kcnn.build("convnet", weights=3)
 
 
@@ -458,6 +458,7 @@ def test_load_weights_of_a_plugin_by_name_brings_its_class_names(tmp_path, monke
             ),
         ),
     )
+    from importlib.metadata import EntryPoint
     from types import SimpleNamespace
 
     from kcnn.architectures import registry
@@ -466,6 +467,7 @@ def test_load_weights_of_a_plugin_by_name_brings_its_class_names(tmp_path, monke
         name="mine",
         value="mine:net",
         module="mine",
+        pattern=EntryPoint.pattern,
         load=lambda: mine,
         dist=type("Dist", (), {"name": "my-plugin", "version": "1", "requires": None})(),
     )

@@ -44,6 +44,7 @@ def test_train_learns_and_writes_model_history_metrics_and_plots(run):
         "curves.png",
         "confusion.png",
         "test.npz",
+        "splits.csv",
     }
     assert len(history(run.folder)) == 4
     found = json.loads((run.folder / "metrics.json").read_text())
