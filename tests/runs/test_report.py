@@ -14,6 +14,7 @@ from kcnn.plots import figures
 from kcnn.reports import charts, compare_runs, write_experiment_report, write_report
 from kcnn.statistics import wilson_interval
 from kcnn.training import evidence, run_directory
+from tests.paper.test_words import phrases_in_page
 from tests.runs.browser import needs_chromium, opened
 from tests.runs.training import train_with as train
 
@@ -54,6 +55,14 @@ def test_read_evidence_samples_show_the_image_at_their_index(run):
     for one in held.samples[:5]:
         small = np.asarray(Image.open(io.BytesIO(one.jpeg)).resize((28, 28)), "float32")
         assert np.corrcoef(small.ravel(), pixels[one.index].ravel())[0, 1] > 0.95
+
+
+def test_write_report_uses_no_retired_word(run, page, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(run, tmp_path / name)
+    comparison = compare_runs([tmp_path / "a", tmp_path / "b"])
+    for text in (page.read_text(), write_report(tmp_path).read_text(), comparison._repr_html_()):
+        assert list(phrases_in_page(text)) == []
 
 
 def test_write_report_writes_one_file_that_requests_nothing(page):

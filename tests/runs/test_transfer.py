@@ -22,6 +22,7 @@ from kcnn.reports import write_report
 from kcnn.training import FrozenWeightChangedError, Recipe, TrainConfig, TrainingPhase, get_recipe, train
 from kcnn.training.request import identify_weights
 from kcnn.weights import packaged
+from tests.paper.test_words import phrases_in_page
 
 SMALL = kcnn.ModelSpec(network="resnet20", input_shape=(16, 16, 1), options={"units": 1})
 
@@ -251,6 +252,7 @@ def test_cli_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
     assert all((tmp_path / path).exists() for path in (printed["exported"], *printed["plots"]))
     assert (out / "transfer.csv").exists()
     page = (tmp_path / printed["report"]).read_text()
+    assert list(phrases_in_page(page)) == []
     assert "convnet fine-tuned on digits:5-9, 20 images per class" in page
     for text in ("Results", "Grad-CAM", "Confusion matrix", "seed-0/from-scratch", " network, seed 0</h2>"):
         assert text in page
