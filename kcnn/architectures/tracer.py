@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
+from kcnn import blocks
 from kcnn.architectures.architecture import Architecture, keyword_defaults
-from kcnn.graph.arguments import check_kind, wrong_kind, wrong_value
+from kcnn.graph import ops
+from kcnn.graph.arguments import check_kind, explain_keyword, wrong_kind, wrong_value
 from kcnn.graph.graph import Graph, find_features
 from kcnn.graph.names import unknown, unknown_layer
-from kcnn.graph.ops import Concat
 from kcnn.graph.summaries import stage_outputs
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
 
@@ -118,6 +119,8 @@ class Tracer:
         except ValueError:
             raise
         except Exception as error:
+            if isinstance(error, TypeError) and (unknown := explain_keyword(error, (ops, blocks))):
+                raise ArchitectureError(f"{title}: {name} fails: {unknown}") from error
             if self.spec.options and isinstance(error, TypeError | AttributeError):  # most often of their values
                 raise ArchitectureError(f"{title} cannot be built with {dict(self.spec.options)}: {error}") from error
             raise ArchitectureError(f"{title}: {name} fails: {type(error).__name__}: {error}") from error
@@ -159,7 +162,7 @@ def _rescale(op: Any, image: SymbolicTensor) -> SymbolicTensor:
     with zeros has another brightness in each color.
     """
     if image.shape[2] == 1 and getattr(op, "channels", 1) > 1:
-        image = apply(Concat(), *[image] * op.channels, name="gray_to_color")
+        image = apply(ops.Concat(), *[image] * op.channels, name="gray_to_color")
     return apply(op, image, name="rescale")
 
 

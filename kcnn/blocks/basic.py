@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from kcnn.graph.arguments import check_keywords
 from kcnn.graph.ops import Activation, BatchNorm, Conv, Depthwise, Dropout, LocalResponseNorm, Padding, Pool, Size
 from kcnn.graph.tracing import apply
 
@@ -10,7 +9,6 @@ Norm = bool | Any  # False, True for batch normalization, or the op to normalize
 BATCH_NORM = BatchNorm()  # ops are values: one serves all layers
 
 
-@check_keywords
 def norm_act(x, norm: Norm, activation: str | None, name: str):
     """Normalize, then activate, each where it is requested.
 
@@ -28,7 +26,6 @@ def norm_act(x, norm: Norm, activation: str | None, name: str):
     return apply(Activation(activation), x, name=f"{name}_{activation}") if activation else x
 
 
-@check_keywords
 def conv(
     x,
     filters: int,
@@ -67,7 +64,6 @@ def conv(
     return norm_act(apply(op, x, name=name), norm, activation, name)
 
 
-@check_keywords
 def depthwise(
     x,
     kernel: Size = 3,
@@ -96,7 +92,6 @@ def depthwise(
     return norm_act(apply(op, x, name=name), norm, activation, name)
 
 
-@check_keywords
 def max_pool(x, kernel: Size = 2, *, stride: Size = 2, padding: Padding = "valid", name: str):
     """Take the largest value of each window.
 
@@ -113,7 +108,6 @@ def max_pool(x, kernel: Size = 2, *, stride: Size = 2, padding: Padding = "valid
     return apply(Pool(kernel, stride, padding, "max"), x, name=name)
 
 
-@check_keywords
 def average_pool(
     x, kernel: Size = 2, *, stride: Size = 2, padding: Padding = "valid", count_include_pad: bool = False, name: str
 ):
@@ -133,7 +127,6 @@ def average_pool(
     return apply(Pool(kernel, stride, padding, "average", count_include_pad), x, name=name)
 
 
-@check_keywords
 def lrn(x, *, name: str):
     """Apply local response normalization across channels, with AlexNet's constants (NIPS 2012, section 3.3).
 
@@ -147,7 +140,6 @@ def lrn(x, *, name: str):
     return apply(LocalResponseNorm(), x, name=name)
 
 
-@check_keywords
 def dropout(x, rate: float, *, name: str):
     """Apply dropout; nothing where the rate is 0.
 

@@ -2,12 +2,10 @@
 
 from kcnn.blocks import basic
 from kcnn.blocks.basic import Norm, average_pool, conv
-from kcnn.graph.arguments import check_keywords
 from kcnn.graph.ops import Activation, AdaptivePool, Dense, Flatten, GlobalPool
 from kcnn.graph.tracing import apply
 
 
-@check_keywords
 def head(x, classes: int, *, dropout: float = 0.0):
     """Average each channel over the map, then apply one dense layer.
 
@@ -23,7 +21,6 @@ def head(x, classes: int, *, dropout: float = 0.0):
     return apply(Dense(classes), x, name="logits")
 
 
-@check_keywords
 def wide_head(
     x, classes: int, *, units: int = 4096, dropout: float = 0.5, pool: int | None = None, dropout_first: bool = False
 ):
@@ -50,7 +47,6 @@ def wide_head(
     return apply(Dense(classes), x, name="logits")
 
 
-@check_keywords
 def lenet_head(x, classes: int, *, units: tuple[int, ...] = (84,), activation: str = "tanh", dropout: float = 0.0):
     """Flatten, then apply dense layers and one of logits: the head of small early networks.
 
@@ -70,7 +66,6 @@ def lenet_head(x, classes: int, *, units: tuple[int, ...] = (84,), activation: s
     return apply(Dense(classes), basic.dropout(x, dropout, name="dropout"), name="logits")
 
 
-@check_keywords
 def aux_classifier(x, classes: int, *, norm: Norm = False, dropout: float = 0.7, pool: int | None = None, name: str):
     """Apply an auxiliary classifier: average pool, 1x1 to 128 channels, 1024 units (arXiv:1409.4842, section 5).
 

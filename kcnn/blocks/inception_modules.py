@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from kcnn.blocks.basic import Norm, conv, max_pool, norm_act
-from kcnn.graph.arguments import check_keywords
 from kcnn.graph.ops import Concat, Conv
 from kcnn.graph.tracing import apply
 
@@ -13,7 +12,6 @@ Layers = Mapping[str, Any]  # Conv and Pool ops by name, in order; a mapping in 
 Branches = Sequence[Layers]
 
 
-@check_keywords
 def inception(x, c1: int, r3: int, c3: int, r5: int, c5: int, proj: int, *, norm: Norm = False, name: str):
     """Concatenate four branches: 1x1, 3x3, 5x5 and a pool (arXiv:1409.4842, figure 2b).
 
@@ -42,7 +40,6 @@ def inception(x, c1: int, r3: int, c3: int, r5: int, c5: int, proj: int, *, norm
     )
 
 
-@check_keywords
 def branches(x, table: Branches, *, norm: Norm = True, name: str):
     """Concatenate branches from one tensor (arXiv:1512.00567, figures 5 to 7).
 
@@ -60,7 +57,6 @@ def branches(x, table: Branches, *, norm: Norm = True, name: str):
     return apply(Concat(), *ends, name=name)
 
 
-@check_keywords
 def sequential(x, layers: Layers, *, norm: Norm = True):
     """Apply convolutions and pools one after another.
 

@@ -2,12 +2,10 @@
 
 from kcnn.blocks.basic import Norm, conv, depthwise
 from kcnn.blocks.residual_units import projection_strides, residual_add
-from kcnn.graph.arguments import check_keywords
 from kcnn.graph.ops import GlobalPool, Multiply, Size
 from kcnn.graph.tracing import apply
 
 
-@check_keywords
 def make_divisible(filters: float) -> int:
     """Return the multiple of 8 nearest to a number of filters, at least 8, and at least 90% of it.
 
@@ -26,7 +24,6 @@ def make_divisible(filters: float) -> int:
     return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
-@check_keywords
 def separable(x, filters: int, kernel: Size = 3, *, stride: int = 1, norm: Norm = True, activation="relu", name: str):
     """Apply a depthwise and a pointwise convolution, each normalized and activated (arXiv:1704.04861, figure 3).
 
@@ -46,7 +43,6 @@ def separable(x, filters: int, kernel: Size = 3, *, stride: int = 1, norm: Norm 
     return conv(x, filters, 1, norm=norm, activation=activation, name=f"{name}_pointwise")
 
 
-@check_keywords
 def squeeze_excite(x, filters: int, *, activation: str = "relu", gate: str = "sigmoid", name: str):
     """Multiply each channel by a weight computed from the means of all channels (arXiv:1709.01507, figure 3).
 
@@ -66,7 +62,6 @@ def squeeze_excite(x, filters: int, *, activation: str = "relu", gate: str = "si
     return apply(Multiply(), x, y, name=name)
 
 
-@check_keywords
 def inverted_residual(
     x,
     filters: int,

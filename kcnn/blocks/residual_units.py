@@ -7,7 +7,6 @@ arXiv:1603.09382). The shortcut is the identity, or a 1x1 projection where shape
 from collections.abc import Iterator
 
 from kcnn.blocks.basic import Norm, conv, norm_act
-from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import Activation, Add, DropPath, Pad, Pool, Size
 from kcnn.graph.tracing import apply
@@ -15,7 +14,6 @@ from kcnn.graph.tracing import apply
 SHORTCUTS = ("projection", "padding", "none")
 
 
-@check_keywords
 def drop_path_rates(rate: float, units: int) -> Iterator[float]:
     """Return the rate of stochastic depth of each unit, growing linearly (arXiv:1603.09382, figure 2).
 
@@ -34,7 +32,6 @@ def drop_path_rates(rate: float, units: int) -> Iterator[float]:
     return (rate * unit / units for unit in range(1, units + 1))
 
 
-@check_keywords
 def residual_add(x, y, *, drop_path: float = 0.0, name: str):
     """Add a shortcut and the output of a block's convolutions.
 
@@ -101,7 +98,6 @@ def _pad_channels(x, y, stride: int, name: str):
     return apply(Pad(0, channels=(more // 2, more - more // 2)), x, name=name) if more > 0 else x
 
 
-@check_keywords
 def residual(
     x,
     filters: int,
@@ -144,7 +140,6 @@ def residual(
     return apply(Activation("relu"), y, name=name)
 
 
-@check_keywords
 def bottleneck(
     x,
     filters: int,
@@ -186,7 +181,6 @@ def bottleneck(
     return apply(Activation("relu"), y, name=name)
 
 
-@check_keywords
 def preactivation(
     x,
     filters: int,

@@ -1,9 +1,10 @@
 """Checks of arguments: TypeError for the wrong kind, ValueError for the wrong value, both with what was expected."""
 
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from inspect import unwrap
+from inspect import signature, unwrap
 from operator import index
 from typing import Any, TypeVar, overload
 
@@ -110,6 +111,25 @@ def _check_keywords(target: Any, within: Mapping[str, Iterable[str]]) -> Any:
         return checked
     type.__setattr__(target, "__init__", checked)
     return target
+
+
+def explain_keyword(error: TypeError, modules: Iterable[Any]) -> UnknownKeywordError | None:
+    """Return the error that suggests the closest keyword, for Python's own error of an unexpected one.
+
+    Ops and blocks are called for each layer of each candidate of a search, and not decorated.
+
+    Args:
+        error: Python's error.
+        modules: Where the function or class that was called may be.
+
+    Returns:
+        The error; None where the error is of another kind, or of another function.
+    """
+    match = re.fullmatch(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    function = next((vars(one)[match[1]] for one in modules if match[1] in vars(one)), None) if match else None
+    if match is None or function is None:
+        return None
+    return unknown_keyword(match[1], match[2], signature(function).parameters, {})
 
 
 def unknown_keyword(

@@ -13,13 +13,10 @@ kcnn.graph.shape_inference.
 
 from dataclasses import dataclass
 
-from kcnn.graph.arguments import check_keywords
-
 Size = int | tuple[int, int]
 Padding = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Conv:
     """Convolve to `filters` feature maps; `padding_mode` is zeros, reflect or edge."""
@@ -35,7 +32,6 @@ class Conv:
     kernel_initializer: str = "he_uniform"
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Depthwise:
     """Convolve each channel by itself."""
@@ -49,7 +45,6 @@ class Depthwise:
     kernel_initializer: str = "he_uniform"
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Pool by "max" or "average"; padding is minus infinity for max, zeros for average.
@@ -64,7 +59,6 @@ class Pool:
     count_include_pad: bool = False
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class AdaptivePool:
     """Average to `size` positions, in windows as equal as possible.
@@ -75,7 +69,6 @@ class AdaptivePool:
     size: Size
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Pad:
     """Pad with zeros, reflect, edge, or "lowest" (minus infinity).
@@ -88,7 +81,6 @@ class Pad:
     channels: tuple[int, int] = (0, 0)
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class BatchNorm:
     """Normalize by batch statistics (arXiv:1502.03167); `momentum` is the weight of the old moving average."""
@@ -99,7 +91,6 @@ class BatchNorm:
     center: bool = True
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class LocalResponseNorm:
     """Compute x / (bias + alpha * sum of squares over `size` neighboring channels) ** beta.
@@ -113,7 +104,6 @@ class LocalResponseNorm:
     beta: float = 0.75
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Activation:
     """Apply an activation function, by its Keras name."""
@@ -121,7 +111,6 @@ class Activation:
     function: str = "relu"
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Rescale:
     """Compute scale * x + offset; a tuple has one value for each channel.
@@ -155,7 +144,6 @@ class Rescale:
         return Rescale(spread(self.scale), spread(self.offset))
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Dropout:
     """Set a fraction `rate` of values to zero in training, and scale up the others (arXiv:1207.0580)."""
@@ -163,7 +151,6 @@ class Dropout:
     rate: float = 0.5
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class DropPath:
     """Set the tensor of an image to zero at this rate in training, and scale it up otherwise: stochastic depth."""
@@ -171,7 +158,6 @@ class DropPath:
     rate: float
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Dense:
     """Connect a flat input fully to `units` outputs."""
@@ -181,7 +167,6 @@ class Dense:
     kernel_initializer: str = "glorot_uniform"
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class GlobalPool:
     """Reduce each channel to its "average" or "max"; `keepdims` leaves a map of one pixel."""
@@ -190,25 +175,21 @@ class GlobalPool:
     keepdims: bool = False
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Flatten:
     """Flatten rows, columns and channels to one axis, channels fastest."""
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Concat:
     """Concatenate branches on the channel axis."""
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Add:
     """Add tensors of one shape."""
 
 
-@check_keywords
 @dataclass(frozen=True, slots=True)
 class Multiply:
     """Multiply tensors of one shape; a map of one pixel scales the channels of the other."""

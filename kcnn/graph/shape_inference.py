@@ -246,7 +246,6 @@ def output_shape(op: Any, x: Shape, *others: Shape) -> Shape:
     rule = SHAPE_RULES.get(type(op))
     if not rule:
         return tuple(op.shape(x, *others))
-    call_cached(_check_fields, op)
     return rule(op, x, *others)
 
 
@@ -288,9 +287,18 @@ def _call_method(op: Any, name: str, default: Any, *shapes: Shape) -> Any:
     return default if method is None else method(*shapes)
 
 
-@lru_cache(maxsize=4096)
-def _check_fields(op: Any) -> None:
-    """Refuse a field that should be True or False, text or a number, and is not: an override may have any value."""
+def check_fields(op: Any) -> None:
+    """Check that the fields of an op have the right kinds, after an override that may have any value.
+
+    Args:
+        op: An op of kcnn.graph.ops; others are not checked.
+
+    Raises:
+        TypeError: A field should be True or False, text or a number, and is not.
+        ValueError: A number is not finite.
+    """
+    if type(op) not in SHAPE_RULES:
+        return
     for field in fields(op):
         value, kinds = getattr(op, field.name), _FIELD_KINDS.get(str(field.type))
         is_bool = isinstance(value, bool)

@@ -76,10 +76,12 @@ def apply(op: Any, *inputs: Any, name: str) -> Any:
     if not isinstance(inputs[0], SymbolicTensor):
         return resolve_name(MAKE_LAYER)(op, name)(*inputs)
     context = inputs[0].context
-    op = context.overrides.override(op, name) if context.overrides else op
+    given, op = op, context.overrides.override(op, name) if context.overrides else op
     if name in context.layers:
         raise ValueError(f"layer name {name!r} is used twice; names are addresses and must be unique")
     try:
+        if op is not given:
+            shape_inference.check_fields(op)
         shape = shape_inference.output_shape(op, *[x.shape for x in inputs])
     except (InputTooSmallError, UnknownNameError) as error:
         raise type(error)(f"layer {name!r}: {error}") from None
