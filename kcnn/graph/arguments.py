@@ -57,7 +57,8 @@ def check_mapping(name: str, value: Any, example: str, where: str = "") -> None:
     expected = f"a mapping such as {example}"
     check_kind(name, value, Mapping, expected, where)
     for key in value:
-        check_kind(f"each key of {name}", key, str, f"text, in {expected}", where)
+        if not isinstance(key, str):  # texts are made for an error alone: specs are made for each candidate of a search
+            raise wrong_kind(f"each key of {name}", f"text, in {expected}", key, where)
 
 
 def _message(name: str, expected: str, value: Any, where: str) -> str:

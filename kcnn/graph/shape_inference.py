@@ -287,6 +287,7 @@ def _call_method(op: Any, name: str, default: Any, *shapes: Shape) -> Any:
     return default if method is None else method(*shapes)
 
 
+@lru_cache(maxsize=4096)
 def check_fields(op: Any) -> None:
     """Check that the fields of an op have the right kinds, after an override that may have any value.
 

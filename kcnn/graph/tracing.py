@@ -81,7 +81,7 @@ def apply(op: Any, *inputs: Any, name: str) -> Any:
         raise ValueError(f"layer name {name!r} is used twice; names are addresses and must be unique")
     try:
         if op is not given:
-            shape_inference.check_fields(op)
+            shape_inference.call_cached(shape_inference.check_fields, op)
         shape = shape_inference.output_shape(op, *[x.shape for x in inputs])
     except (InputTooSmallError, UnknownNameError) as error:
         raise type(error)(f"layer {name!r}: {error}") from None
