@@ -9,6 +9,8 @@ from typing import Any
 
 from kcnn.graph.names import UnknownNameError, describe_choices, unknown_layer
 
+BUILTIN = frozenset({int, float, bool, str, type(None)})
+
 
 class Override:
     """A new value for an attribute of every layer whose name matches a glob: {"inception_*_{3x3,5x5}.kernel": 3}."""
@@ -114,6 +116,8 @@ def expand_braces(glob: str) -> list[str]:
 
 def to_builtin(value: Any) -> Any:
     """Return a value with lists as tuples and NumPy numbers as Python's: it may come from JSON or a tuner."""
+    if type(value) in BUILTIN:  # most are
+        return value
     if isinstance(value, list | tuple):
         return tuple(map(to_builtin, value))
     if isinstance(value, Mapping):
