@@ -19,7 +19,7 @@ def add(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
             "kcnn inspect runs/demo digit.png",
-            "kcnn inspect runs/demo/best.keras digit.png --layer 'inception_4{a,e}_*' --out look/",
+            "kcnn inspect runs/demo/model.keras digit.png --layer 'inception_4{a,e}_*' --out look/",
         )
     )(inspect)
 

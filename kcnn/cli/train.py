@@ -217,7 +217,8 @@ def _print_result(result: Any) -> None:
     is_multi_label = "mean_average_precision" in metrics
     measure = "mean average precision" if is_multi_label else "accuracy"
     test = format_mean_precision(metrics) if is_multi_label else f"{metrics['accuracy']:.2%}"
-    validation = result.history[metrics["epoch"] - 1]["val_average_precision" if is_multi_label else "val_accuracy"]
+    best = metrics["best_epoch"]
+    validation = result.history[best - 1]["val_average_precision" if is_multi_label else "val_accuracy"]
     subset = " with the exact set of labels" if is_multi_label else ""
     out.print(f"\ntest {measure} {test}", style="bold", end=" ")
     out.print(
@@ -233,11 +234,9 @@ def _print_result(result: Any) -> None:
     for name, text in (("skipped", "files could not be decoded"), ("duplicates", "duplicate images")):
         if metrics[name]:
             out.print(f"{metrics[name]} {text}: see {result.folder / name}.csv", style="yellow", soft_wrap=True)
-    if metrics["epoch"] < metrics["epochs"]:
-        out.print(f"model.keras is from epoch {metrics['epoch']}, the best in validation")
     out.print(
-        f"model.keras, best.keras (epoch {metrics['best_epoch']}), history.csv, metrics.json, curves.png, "
-        f"{'average_precision' if is_multi_label else 'confusion'}.png in {result.folder}",
+        f"model.keras (epoch {best} of {metrics['epochs']}, the best in validation), history.csv, metrics.json, "
+        f"curves.png, {'average_precision' if is_multi_label else 'confusion'}.png in {result.folder}",
         soft_wrap=True,
     )
     from kcnn.reports import write_report

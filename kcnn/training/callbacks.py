@@ -76,7 +76,7 @@ class Checkpointer(keras.callbacks.Callback):
         learning_rate: Returns the learning rate of the last step of an epoch, counted from 0.
         patience: Epochs without a new best validation accuracy; 0 for no early stopping.
         out: Folder of the history; None for workers other than the chief.
-        save_best: Called after each epoch that is the best so far.
+        save_best: Called with each epoch, counted from 1, that is the best so far.
         versions: Versions of the libraries, and the number of replicas.
     """
 
@@ -91,7 +91,7 @@ class Checkpointer(keras.callbacks.Callback):
         learning_rate: Callable[[int], float],
         patience: int,
         out: Path | None,
-        save_best: Callable[[], None],
+        save_best: Callable[[int], None],
         versions: Mapping[str, Any],
     ):
         super().__init__()
@@ -124,7 +124,7 @@ class Checkpointer(keras.callbacks.Callback):
             with checkpoints.report_full_disk(self.folder, HISTORY):
                 write_text(self.out / HISTORY, to_csv(self.rows))
         if find_best_epoch(self.rows) == len(self.rows):
-            self.save_best()
+            self.save_best(len(self.rows))
         checkpoints.save_checkpoint(
             self.folder,
             self.model,
@@ -138,18 +138,19 @@ class Checkpointer(keras.callbacks.Callback):
 
 
 def find_best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
-    """Return the epoch with the highest validation accuracy; for multi-label data, average precision.
+    """Return the epoch whose weights count: the one of the highest validation accuracy.
 
     Args:
         rows: The history.
 
     Returns:
-        The epoch, counted from 1: the first of several, and the last without validation.
+        The epoch, counted from 1. For multi-label data that of the highest average precision; of several the one of the
+        lowest validation loss, then the first; the last one without validation.
     """
     measure = "val_average_precision" if "val_average_precision" in rows[0] else "val_accuracy"
     if measure not in rows[0]:
         return len(rows)
-    return max(range(len(rows)), key=lambda i: rows[i][measure]) + 1
+    return max(range(len(rows)), key=lambda i: (rows[i][measure], -rows[i]["val_loss"])) + 1
 
 
 def is_out_of_patience(rows: Sequence[Mapping[str, float]], patience: int) -> bool:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from kcnn.atomic_io import replace_atomically
+from kcnn.keras_bridge.saved_models import load_model
 
 KEPT = 2  # the newest, and the one to fall back on
 
@@ -65,6 +66,54 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def checkpoint_path(folder: Path, epoch: int) -> Path:
     """Return the file of the checkpoint after an epoch."""
     return folder / f"epoch-{epoch:05}.safetensors"
+
+
+def list_best(folder: Path) -> list[Path]:
+    """Return the models of the epochs that were the best so far, the newest last."""
+    return sorted(folder.glob("best-*.keras"))
+
+
+def best_path(folder: Path, epoch: int) -> Path:
+    """Return the file of the model of an epoch that was the best so far."""
+    return folder / f"best-{epoch:05}.keras"
+
+
+def save_best(folder: Path, model: Any, epoch: int) -> None:
+    """Write the model of the best epoch so far; those that a checkpoint may still need are kept.
+
+    Args:
+        folder: Folder of checkpoints.
+        model: The model.
+        epoch: The epoch, counted from 1.
+
+    Raises:
+        OSError: It cannot be written, because the disk is full for one.
+    """
+    path = best_path(folder, epoch)
+    with report_full_disk(folder, f"the model of epoch {epoch}"), replace_atomically(path) as temporary:
+        model.save(temporary)
+    for one in list_best(folder)[: -(KEPT + 1)]:
+        one.unlink()
+
+
+def load_best(folder: Path, epoch: int) -> Any:
+    """Load the model of the best epoch.
+
+    Args:
+        folder: Folder of checkpoints.
+        epoch: The epoch, counted from 1.
+
+    Raises:
+        CheckpointError: The file is gone or damaged.
+    """
+    path = best_path(folder, epoch)
+    try:
+        return load_model(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} has the weights of the best epoch and cannot be read: {error}; remove {folder.parent} and run the "
+            "same command to start over"
+        ) from None
 
 
 def save_checkpoint(

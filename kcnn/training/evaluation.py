@@ -84,14 +84,12 @@ def compute_metrics(
     loss = losses.make_loss(data.multi_label).call(keras.ops.convert_to_tensor(truth), logits)
     summary = summarize(*job.graph.outputs.values(), title=job.graph.name)
     best = find_best_epoch(rows)
-    epoch = best if job.recipe.patience else len(rows)
     return {
         "accuracy": float(np.mean(correct)),
         "correct": int(np.sum(correct)),
         "test_images": len(truth),
         "loss": float(np.mean(keras.ops.convert_to_numpy(loss))),
-        "validation_accuracy": rows[epoch - 1].get("val_accuracy"),  # None without a validation split
-        "epoch": epoch,
+        "validation_accuracy": rows[best - 1].get("val_accuracy"),  # None without a validation split
         "best_epoch": best,
         "epochs": len(rows),
         "training_seconds": round(sum(row["seconds"] for row in rows), 1),

@@ -98,13 +98,13 @@ class TrainJob:
         return self.recipe.learning_rate * scale
 
     def make_checkpointer(
-        self, rows: list[dict[str, float]], *, save_best: Callable[[], None] = lambda: None
+        self, rows: list[dict[str, float]], *, save_best: Callable[[int], None] = lambda epoch: None
     ) -> Checkpointer:
         """Return the callback that writes history and state after each epoch.
 
         Args:
             rows: The history so far; it grows.
-            save_best: Called after each epoch that is the best so far.
+            save_best: Called with each epoch, counted from 1, that is the best so far.
 
         Returns:
             The callback.

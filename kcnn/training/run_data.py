@@ -23,7 +23,6 @@ from kcnn.training.split_record import DataChanges, SplitRecord
 
 TRANSFER = "transfer.json"  # of kcnn.fine_tuning
 ARRAYS = "arrays"  # name of data that was passed from Python
-MODELS = ("model.keras", "best.keras")
 
 
 @check_keywords
@@ -227,10 +226,8 @@ def _load(folder: Path, config: Mapping[str, Any], data: Any) -> ImageDataset:
             f"{dataset.name} has {'several labels' if dataset.multi_label else 'one label'} per image, {folder} was "
             f"trained with {'several' if request['multi_label'] else 'one'}"
         )
-    for path in (folder / name for name in MODELS):
-        if path.exists():
-            check_classes(dataset, read_metadata(path)["classes"])
-            break
+    if (folder / "model.keras").exists():
+        check_classes(dataset, read_metadata(folder / "model.keras")["classes"])
     return dataset
 
 

@@ -16,15 +16,14 @@ import keras
 
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, to_spec
-from kcnn.atomic_io import replace_atomically, write_text
+from kcnn.atomic_io import write_text
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
 from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.graph.formatting import format_count, format_number, format_size, format_table
-from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import format_mean_precision, wilson_interval
 from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, run_directory
-from kcnn.training.callbacks import NonFiniteLossError, is_out_of_patience
+from kcnn.training.callbacks import NonFiniteLossError, find_best_epoch, is_out_of_patience
 from kcnn.training.config import TrainConfig
 from kcnn.training.job import (
     TrainJob,
@@ -259,15 +258,11 @@ def _run(job: TrainJob) -> TrainResult:
         job.log(f"resuming from epoch {completed} of {recipe.epochs}")
     final.update_metadata(classes=list(data.classes), multi_label=data.multi_label, thresholds=None)
 
-    def save_best() -> None:
+    def save_best(epoch: int) -> None:
         with averaged_weights(model):
             copy_weights(model, final)
         if job.is_chief:
-            with (
-                checkpoints.report_full_disk(job.checkpoint_folder, "best.keras"),
-                replace_atomically(out / "best.keras") as temporary,
-            ):
-                final.save(temporary)
+            checkpoints.save_best(job.out / run_directory.CHECKPOINTS, final, epoch)
 
     checkpointer = job.make_checkpointer(rows, save_best=save_best)
     if completed < recipe.epochs and not is_out_of_patience(rows, recipe.patience):
@@ -276,15 +271,12 @@ def _run(job: TrainJob) -> TrainResult:
             fit_epochs(model, job, completed, recipe.epochs, checkpointer)
         except NonFiniteLossError as error:
             raise _explain(error, job, model) from None
-    else:
-        model.optimizer.finalize_variable_values(model.trainable_weights)  # as fit does at its end
-    copy_weights(model, final)
     if not job.is_chief:
         devices.all_gather(job.strategy, 0)  # the checkpoint is needed until the chief has written everything
         _remove_checkpoints(job)
         return TrainResult(out, {}, rows, completed)
-    if recipe.patience:
-        final.set_weights(load_model(out / "best.keras").get_weights())
+    best = checkpoints.load_best(out / run_directory.CHECKPOINTS, find_best_epoch(rows))
+    final.set_weights(best.get_weights())
     entries = audit.compare_weights(before, trainable, final) if phase else []
     if entries:
         job.log(audit.format_audit(entries))
@@ -330,8 +322,9 @@ def _remove_checkpoints(job: TrainJob) -> None:
         return
     if job.checkpoint_folder.exists():
         shutil.rmtree(job.checkpoint_folder)
-    for path in checkpoints.list_checkpoints(root) if job.is_chief else ():  # of one process that began the run
-        path.unlink()
+    if job.is_chief:
+        for path in (*checkpoints.list_best(root), *checkpoints.list_checkpoints(root)):  # of one that began the run
+            path.unlink()
     with contextlib.suppress(OSError):  # not empty: checkpoints of other workers
         root.rmdir()
 

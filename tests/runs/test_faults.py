@@ -96,7 +96,7 @@ def test_train_killed_in_mid_epoch_resumes_to_the_identical_result(whole, cut, t
     assert said == ["resuming from epoch 2 of 4"]
     assert history(resumed.folder) == history(whole.folder)
     assert resumed.metrics["confusion"] == whole.metrics["confusion"]
-    ours, theirs = (kcnn.load_model(one.folder / "best.keras").get_weights() for one in (resumed, whole))
+    ours, theirs = (kcnn.load_model(one.folder / "model.keras").get_weights() for one in (resumed, whole))
     assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
 

@@ -14,8 +14,10 @@ from kcnn import data
 from kcnn.blocks import apply, conv
 from kcnn.blocks.heads import head
 from kcnn.graph.ops import Activation
-from kcnn.training import Recipe
-from kcnn.training.run_directory import UNLIKE
+from kcnn.training import Recipe, load_run_data
+from kcnn.training.callbacks import find_best_epoch
+from kcnn.training.evaluation import compute_scores
+from kcnn.training.run_directory import UNLIKE, list_runs
 from tests import hidden
 from tests.runs.training import train_with as train
 
@@ -38,7 +40,6 @@ def test_train_learns_and_writes_model_history_metrics_and_plots(run):
     assert {path.name for path in run.folder.iterdir()} == {
         "config.json",
         "model.keras",
-        "best.keras",
         "history.csv",
         "metrics.json",
         "curves.png",
@@ -196,12 +197,34 @@ def test_train_patience_stops_early_and_keeps_the_best_epoch(tmp_path):
     found = train(
         "mlp", (x, y), out=tmp_path / "out", input_shape=(12, 12, 1), epochs=50, recipe_overrides={"patience": 2}
     )
-    accuracies = [row["val_accuracy"] for row in found.history]
-    best = accuracies.index(max(accuracies)) + 1
-    assert len(accuracies) == best + 2 < 50
-    assert found.metrics["epoch"] == found.metrics["best_epoch"] == best
-    model, kept = (kcnn.load_model(found.folder / name) for name in ("model.keras", "best.keras"))
-    assert all((a == b).all() for a, b in zip(model.get_weights(), kept.get_weights(), strict=True))
+    best = find_best_epoch(found.history)
+    assert len(found.history) == best + 2 < 50
+    assert found.metrics["best_epoch"] == best
+
+
+def test_train_tests_and_saves_the_epoch_that_was_best_in_validation(tmp_path):
+    """Random labels: more training makes validation worse, by chance better, and the last epoch is not the best."""
+    rng = np.random.default_rng(1)
+    data_ = (rng.integers(0, 256, (120, 12, 12, 1), "uint8"), rng.integers(0, 2, 120))
+    found = train("mlp", data_, out=tmp_path / "out", input_shape=(12, 12, 1), epochs=6)
+    best = found.metrics["best_epoch"]
+    ranks = [(row["val_accuracy"], -row["val_loss"]) for row in found.history]
+    assert best == ranks.index(max(ranks)) + 1 < 6
+    validation = load_run_data(found.folder, data_).dataset.validation
+    logits, truth = compute_scores(kcnn.load_model(found.folder / "model.keras"), validation)
+    assert (logits.argmax(-1) == truth).mean() == pytest.approx(found.history[best - 1]["val_accuracy"])
+    assert found.metrics["validation_accuracy"] == found.history[best - 1]["val_accuracy"]
+    (listed,) = list_runs(found.folder)
+    assert listed.validation == found.metrics["validation_accuracy"]
+    assert not (found.folder / "checkpoints").exists()
+
+
+def test_find_best_epoch_prefers_accuracy_then_the_lower_loss_then_the_first():
+    rows = [{"val_accuracy": a, "val_loss": loss} for a, loss in ((0.5, 0.1), (0.9, 0.6), (0.9, 0.5), (0.9, 0.5))]
+    assert find_best_epoch(rows) == 3
+    assert find_best_epoch([{"loss": 1.0}, {"loss": 2.0}]) == 2
+    rows = [{"val_accuracy": 0.9, "val_average_precision": p, "val_loss": 1.0} for p in (0.3, 0.4, 0.2)]
+    assert find_best_epoch(rows) == 2
 
 
 @pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.every), "mixed_float16"])
