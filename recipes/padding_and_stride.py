@@ -94,7 +94,7 @@ def main(
     specs = {name: make_spec(variant) for name, variant in VARIANTS.items()}
 
     def measure(name: str, dataset, seed: int) -> float:
-        config = TrainConfig(learning_rate=3e-3, seed=seed)
+        config = TrainConfig(recipe="quick", learning_rate=3e-3, seed=seed)
         run = train(specs[name], dataset, config, out=name_run_folder(out, seed, name), epochs=epochs)
         return run.metrics["accuracy"]
 

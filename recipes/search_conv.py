@@ -47,7 +47,7 @@ def main(
         trials=3 if smoke else 20,
         reduction_factor=0,  # each network is trained to the end
         final_seeds=2 if smoke else seeds,
-        train=TrainConfig(epochs=1 if smoke else epochs, batch_size=16, seed=seed),
+        train=TrainConfig(recipe="quick", epochs=1 if smoke else epochs, batch_size=16, seed=seed),
     )
     result = search(
         SPACE,

@@ -54,7 +54,7 @@ def main(
         trials=1 if smoke else None,
         time_budget=None if smoke else 60 * minutes,
         final_seeds=1 if smoke else seeds,
-        train=TrainConfig(epochs=1 if smoke else epochs, seed=seed),
+        train=TrainConfig(recipe="quick", epochs=1 if smoke else epochs, seed=seed),
     )
     result = search(
         space,

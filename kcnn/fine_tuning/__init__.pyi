@@ -1,8 +1,8 @@
+from .comparison import (
+    Comparison as Comparison,
+)
 from .new_head import (
     replace_head as replace_head,
-)
-from .protocols import (
-    Comparison as Comparison,
 )
 from .protocols import (
     Protocol as Protocol,

@@ -1,10 +1,8 @@
 """Compare training protocols on several seeds: from scratch, a new head alone, and fine-tuned."""
 
 import csv
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +10,21 @@ import numpy as np
 
 from kcnn import statistics
 from kcnn.architectures.spec import ModelSpec, to_spec
-from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.distribute.cluster import START_ONCE, require_one_process
+from kcnn.fine_tuning.comparison import Comparison, ProtocolDifference, ProtocolResult, check_folder, write_comparison
 from kcnn.graph.arguments import check_keywords, check_type
-from kcnn.graph.formatting import format_table
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import BatchNorm
 from kcnn.graph.summaries import summarize
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import compare_paired, estimate_mean, wilson_interval
-from kcnn.training import TrainConfig, TrainingPhase, name_run_folder, train
+from kcnn.training import TrainConfig, TrainingPhase, TrainResult, name_run_folder, train
 from kcnn.training.evaluation import compute_scores
-from kcnn.training.run_directory import AUDIT, to_csv
+from kcnn.training.run_directory import AUDIT
 
 SCRATCH_MOMENTUM = 0.9  # of batch norms trained from scratch on few images
 SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
-COMPARISON, TABLE = "transfer.json", "transfer.csv"
 
 
 @check_keywords
@@ -63,136 +59,25 @@ class Protocol:
         return {"name": self.name, "config": self.config.to_json(), "weights": self.weights, "after": self.after}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProtocolResult:
-    """The test accuracy of a protocol. With several labels an image it is subset accuracy.
-
-    Attributes:
-        protocol: The protocol's name.
-        accuracies: Test accuracy of each seed.
-        accuracy: Their mean.
-        low: Lower end of its 95% interval.
-        high: Upper end of its 95% interval.
-        images: Images of the test split.
-        seconds: Of training, the mean over seeds, with the protocol that it starts from.
-        parameters: Trainable parameters.
-        average_precision: With several labels an image, the mean over classes and seeds.
-    """
-
-    protocol: str
-    accuracies: tuple[float, ...]
-    accuracy: float
-    low: float
-    high: float
-    images: int
-    seconds: float
-    parameters: int
-    average_precision: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProtocolDifference:
-    """The difference of test accuracy of two protocols, paired by seed, or by test image with one seed.
-
-    Attributes:
-        protocol: A protocol.
-        baseline: The one it is compared with.
-        points: Percentage points by which `protocol` is better.
-        low: Lower end of the 95% interval (Student's t).
-        high: Upper end of the 95% interval.
-        p: Two-sided p-value of the paired t-test.
-        significant: Whether p is below 0.05.
-    """
-
-    protocol: str
-    baseline: str
-    points: float
-    low: float
-    high: float
-    p: float
-    significant: bool
-
-    def __str__(self) -> str:
-        verdict = "significant" if self.significant else "not significant"
-        return (
-            f"{self.protocol} vs. {self.baseline}: {self.points:+.2f} points (95% interval {self.low:+.2f} to "
-            f"{self.high:+.2f}, paired), {verdict} (p = {self.p:.2g})"
-        )
-
-
-@check_keywords
-@dataclass(frozen=True)
-class Comparison:
-    """The result of `compare_protocols`. Print it for a table.
-
-    Attributes:
-        folder: Its folder, with a run in seed-N/PROTOCOL for each seed and protocol.
-        results: A row for each protocol.
-        differences: Of each protocol to each of the earlier ones.
-        best: The pretrained protocol of the highest accuracy; with several labels an image, of average precision.
-        seeds: The seeds.
-    """
-
-    folder: Path
-    results: tuple[ProtocolResult, ...]
-    differences: tuple[ProtocolDifference, ...]
-    best: str
-    seeds: tuple[int, ...]
-
-    def run_folder(self, seed: int, protocol: str) -> Path:
-        """Return the folder of a run."""
-        return name_run_folder(self.folder, seed, protocol)
-
-    def __str__(self) -> str:
-        """Return the table of results, and the differences below it."""
-        return "\n".join([format_table(self._columns, list(self._rows()), ("protocol",)), *self._notes()])
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(column)}</th>" for column in self._columns)
-        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._rows())
-        notes = "<br>".join(escape(note) for note in self._notes())
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{notes}</p>"
-
-    @property
-    def _columns(self) -> tuple[str, ...]:
-        measure = ("test accuracy",) if self.results[0].average_precision is None else ("mean AP", "subset accuracy")
-        return ("protocol", *measure, "95% interval", "range over seeds", "training", "trainable parameters")
-
-    def _rows(self) -> Iterator[tuple[str, ...]]:
-        for result in self.results:
-            yield (
-                result.protocol,
-                *(() if result.average_precision is None else (f"{result.average_precision:.2%}",)),
-                f"{result.accuracy:.2%}",
-                f"{result.low:.2%} to {result.high:.2%}",
-                f"{100 * min(result.accuracies):.2f} to {100 * max(result.accuracies):.2f}",
-                f"{result.seconds:.1f} s",
-                f"{result.parameters:,}",
-            )
-
-    def _notes(self) -> list[str]:
-        source = f"{len(self.seeds)} seeds (Student's t)" if len(self.seeds) > 1 else "test images (Wilson)"
-        images = self.results[0].images
-        note = f"intervals over {source}; {images} test images: one image is {100 / images:.2f} points"
-        return [note, *map(str, self.differences)]
-
-
 @check_keywords
 def default_protocols(
     weights: str | None = "imagenet",
     head: TrainConfig | None = None,
     fine: TrainConfig | None = None,
+    *,
+    scratch: bool = False,
 ) -> tuple[Protocol, ...]:
-    """Return the three protocols that are usually compared: from scratch, head only, and after that fine-tuned.
+    """Return the protocols that are usually compared: head only, after that fine-tuned, and before both from scratch.
 
     Args:
         weights: Pretrained weights by name, or a file.
         head: Trains the head; by default for 10 epochs at a learning rate of 1e-2.
-        fine: Fine-tunes after that; by default the last stage and the head for 10 epochs at 1e-4. From scratch
-            everything trains with this configuration, without its phase, for as many epochs as both together.
+        fine: Fine-tunes after that; by default the last stage and the head for 10 epochs at 1e-4.
+        scratch: Whether to train everything from scratch, too, with the configuration of `fine` without its phase, for
+            as many epochs as both together.
 
     Returns:
-        The protocols "scratch", "head only" and "fine-tuned".
+        The protocols "head only" and "fine-tuned", and before them "from scratch" where it is asked for.
 
     Raises:
         ValueError: A configuration has no phase.
@@ -201,9 +86,9 @@ def default_protocols(
     fine = fine or TrainConfig(phase=TrainingPhase(10, 1, 1e-4))
     if head.phase is None or fine.phase is None:
         raise ValueError("default_protocols expects configurations with a phase, which says what trains")
-    scratch = replace(fine, phase=None, epochs=head.phase.epochs + fine.phase.epochs)
+    everything = replace(fine, phase=None, epochs=head.phase.epochs + fine.phase.epochs)
     return (
-        Protocol(name=SCRATCH, config=scratch),
+        *((Protocol(name=SCRATCH, config=everything),) if scratch else ()),
         Protocol(name=HEAD, config=head, weights=weights),
         Protocol(name=TUNED, config=fine, after=HEAD),
     )
@@ -220,7 +105,7 @@ def compare_protocols(
     callbacks: Sequence[Any] = (),
     log: Callable[[str], None] = print,
 ) -> Comparison:
-    """Train a network by several protocols on several seeds, and compare them on the test split.
+    """Train a network by several protocols on several seeds, choose by validation, and compare on the test split.
 
     An interrupted comparison is resumed by the same call. From scratch, batch norms average over 10 steps where the
     network has longer averages, which would lag behind on few images. With several seeds the intervals are Student's t
@@ -250,7 +135,7 @@ def compare_protocols(
     if any(protocol.config.strategy in ("auto", "multiworker") for protocol in protocols):
         require_one_process("a comparison of protocols", START_ONCE)
     _check_order(protocols)
-    _check_folder(root)
+    check_folder(root)
     spec = replace(spec, weights=None)
     scratch = spec.with_overrides(_shorten_averages(spec))
     collected = {protocol.name: _Collected() for protocol in protocols}
@@ -272,7 +157,7 @@ def compare_protocols(
             metrics = result.metrics
             before = collected[protocol.after].seconds[-1] if protocol.after else 0.0
             parameters = _count_trainable(folder, metrics)
-            collected[protocol.name].add(metrics, metrics["training_seconds"] + before, parameters)
+            collected[protocol.name].add(result, metrics["training_seconds"] + before, parameters)
             log(f"{protocol.name}, seed {seed}: {metrics['accuracy']:.2%} of {metrics['test_images']} test images")
         if len(seeds) == 1:
             for protocol in protocols:
@@ -289,10 +174,10 @@ def compare_protocols(
             for i, later in enumerate(protocols)
             for earlier in protocols[:i]
         ),
-        best=_find_best(protocols, results),
+        best=find_best(protocols, results),
         seeds=tuple(seeds),
     )
-    _write(comparison, spec, protocols)
+    write_comparison(comparison, spec, [protocol.to_json() for protocol in protocols])
     return comparison
 
 
@@ -303,42 +188,16 @@ def _check_order(protocols: Sequence[Protocol]) -> None:
             raise unknown("protocol", protocol.after, earlier, f"{protocol.name!r} starts after it")
 
 
-def _check_folder(root: Path) -> None:
-    """Refuse the result of an older version, which recorded no protocols."""
-    path = root / COMPARISON
-    if not path.exists():
-        return
-    try:
-        current = "protocols" in json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError):
-        current = True  # damaged: it is written again
-    if not current:
-        raise ValueError(f"{path} was written by an older version of kcnn; choose another folder")
+def find_best(protocols: Sequence[Protocol], results: Sequence[ProtocolResult]) -> str:
+    """Return the name of the pretrained protocol that is best in validation; of equal ones, of the lowest loss.
 
-
-def _write(comparison: Comparison, spec: ModelSpec, protocols: Sequence[Protocol]) -> None:
-    rows = [{**asdict(one), "accuracies": " ".join(map(str, one.accuracies))} for one in comparison.results]
-    write_text(comparison.folder / TABLE, to_csv(rows))
-    best = comparison.run_folder(comparison.seeds[0], comparison.best)
-    values = {
-        "network": spec.to_json(),
-        "protocols": [protocol.to_json() for protocol in protocols],
-        "seeds": list(comparison.seeds),
-        "results": [asdict(result) for result in comparison.results],
-        "differences": [asdict(difference) for difference in comparison.differences],
-        "best": best.relative_to(comparison.folder).as_posix(),  # the run that the report shows
-    }
-    write_text(comparison.folder / COMPARISON, json.dumps(values, indent=1))
-
-
-def _find_best(protocols: Sequence[Protocol], results: Sequence[ProtocolResult]) -> str:
+    Args:
+        protocols: The protocols; where none is pretrained, any may be the best.
+        results: Their results, in the same order.
+    """
     pairs = zip(protocols, results, strict=True)
     pretrained = [result for protocol, result in pairs if protocol.is_pretrained] or results
-
-    def score(result: ProtocolResult) -> float:
-        return result.accuracy if result.average_precision is None else result.average_precision
-
-    return max(pretrained, key=score).protocol
+    return max(pretrained, key=lambda result: (result.validation, -result.validation_loss)).protocol
 
 
 def _shorten_averages(spec: ModelSpec) -> dict[str, float]:
@@ -361,6 +220,7 @@ class _Collected:
     """The results of one protocol, seed by seed."""
 
     accuracies: list[float] = field(default_factory=list)
+    validations: list[tuple[float, float]] = field(default_factory=list)  # accuracy or average precision, and loss
     seconds: list[float] = field(default_factory=list)
     precisions: list[float] = field(default_factory=list)
     images: int = 0
@@ -368,7 +228,9 @@ class _Collected:
     parameters: int = 0
     is_correct: np.ndarray | None = None  # by test image, with one seed
 
-    def add(self, metrics: Mapping[str, Any], seconds: float, parameters: int) -> None:
+    def add(self, result: TrainResult, seconds: float, parameters: int) -> None:
+        metrics, best = result.metrics, result.history[result.metrics["best_epoch"] - 1]
+        self.validations.append((best.get("val_average_precision", best["val_accuracy"]), best["val_loss"]))
         self.accuracies.append(metrics["accuracy"])
         self.seconds.append(seconds)
         if "mean_average_precision" in metrics:
@@ -383,6 +245,8 @@ class _Collected:
             low, high = estimate.low, estimate.high
         return ProtocolResult(
             protocol=protocol,
+            validation=float(np.mean([score for score, _ in self.validations])),
+            validation_loss=float(np.mean([loss for _, loss in self.validations])),
             accuracies=tuple(self.accuracies),
             accuracy=float(np.mean(self.accuracies)),
             low=low,

@@ -96,7 +96,7 @@ def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
     """Return the test accuracy of compared protocols as an SVG: mean, 95% interval and seeds.
 
     Args:
-        results: Fields of kcnn.fine_tuning.protocols.ProtocolResult.
+        results: Fields of kcnn.fine_tuning.comparison.ProtocolResult.
     """
     with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 0.7 + 0.45 * len(results)), layout="constrained")

@@ -275,6 +275,9 @@ def _run(job: TrainJob) -> TrainResult:
         devices.all_gather(job.strategy, 0)  # the checkpoint is needed until the chief has written everything
         _remove_checkpoints(job)
         return TrainResult(out, {}, rows, completed)
+    if phase:
+        copy_weights(model, final)
+        audit.compare_weights(before, trainable, final)  # frozen weights of the last epoch have not changed either
     best = checkpoints.load_best(out / run_directory.CHECKPOINTS, find_best_epoch(rows))
     final.set_weights(best.get_weights())
     entries = audit.compare_weights(before, trainable, final) if phase else []

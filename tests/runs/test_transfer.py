@@ -16,7 +16,9 @@ import kcnn
 from kcnn.explain import grad_cam
 from kcnn.export.runtimes import load_exported
 from kcnn.fine_tuning import Protocol, compare_protocols, default_protocols
+from kcnn.fine_tuning.comparison import ProtocolResult
 from kcnn.fine_tuning.demo import NETWORK, load_demo_data
+from kcnn.fine_tuning.protocols import find_best
 from kcnn.graph.names import UnknownNameError
 from kcnn.reports import write_report
 from kcnn.training import FrozenWeightChangedError, Recipe, TrainConfig, TrainingPhase, get_recipe, train
@@ -107,7 +109,11 @@ def test_train_refuses_the_folder_of_another_phase(pretrained, tmp_path):
 
 def test_compare_protocols_trains_three_and_pairs_them_by_seed(tmp_path):
     head, fine = (TrainConfig(phase=TrainingPhase(1, *one)) for one in (("head", 1e-2), ("all", 1e-3)))
-    request = {"protocols": default_protocols("demo", head, fine), "out": tmp_path, "log": lambda text: None}
+    request = {
+        "protocols": default_protocols("demo", head, fine, scratch=True),
+        "out": tmp_path,
+        "log": lambda text: None,
+    }
     comparison = compare_protocols(NETWORK, load_demo_data, seeds=(0, 1), **request)
     assert [result.protocol for result in comparison.results] == ["from scratch", "head only", "fine-tuned"]
     for result in comparison.results:
@@ -125,6 +131,7 @@ def test_compare_protocols_trains_three_and_pairs_them_by_seed(tmp_path):
     assert pair.significant == (pair.p < 0.05)
     assert f"{'significant' if pair.significant else 'not significant'} (p = {pair.p:.2g})" in str(comparison)
     assert "<td>fine-tuned</td>" in comparison._repr_html_()
+    assert comparison.best == max((head, tuned), key=lambda one: (one.validation, -one.validation_loss)).protocol
     written = json.loads((tmp_path / "transfer.json").read_text())
     assert kcnn.ModelSpec.from_json(written["network"]) == replace(NETWORK, weights=None)
     configs = [TrainConfig.from_json(one["config"]) for one in written["protocols"]]
@@ -132,6 +139,22 @@ def test_compare_protocols_trains_three_and_pairs_them_by_seed(tmp_path):
     single = compare_protocols(NETWORK, load_demo_data, seeds=(0,), **request)
     assert single.results[0].accuracies == comparison.results[0].accuracies[:1]
     assert single.results[0].low < single.results[0].accuracy < single.results[0].high
+
+
+def test_find_best_chooses_by_validation_and_never_by_test_images():
+    protocols = default_protocols("demo", scratch=True)
+
+    def make_result(protocol, validation, loss, accuracy):
+        return ProtocolResult(
+            **{"protocol": protocol, "validation": validation, "validation_loss": loss, "accuracies": (accuracy,)},
+            **{"accuracy": accuracy, "low": 0.0, "high": 1.0, "images": 10, "seconds": 1.0, "parameters": 1},
+        )
+
+    scratch = make_result("from scratch", 1.0, 0.0, 1.0)  # not pretrained: only compared
+    head, tuned = make_result("head only", 0.9, 0.3, 0.7), make_result("fine-tuned", 0.8, 0.1, 0.9)
+    assert find_best(protocols, (scratch, head, tuned)) == "head only"
+    assert find_best(protocols, (scratch, head, replace(tuned, validation=0.9))) == "fine-tuned"  # of the lower loss
+    assert find_best(protocols[:1], (scratch,)) == "from scratch"
 
 
 def test_compare_protocols_refuses_a_folder_of_an_older_version(tmp_path):
@@ -296,7 +319,8 @@ def test_cli_transfer_reports_errors_in_one_line(arguments, message, tmp_path):
 def test_default_protocols_share_the_recipe_but_for_phases():
     recipe = Recipe(optimizer="sgd", weight_decay=1e-4)
     head, fine = (TrainConfig(recipe=recipe, phase=phase) for phase in (TrainingPhase(3), TrainingPhase(4, 1)))
-    scratch, first, second = default_protocols("imagenet", head, fine)
+    assert default_protocols("imagenet", head, fine) == default_protocols("imagenet", head, fine, scratch=True)[1:]
+    scratch, first, second = default_protocols("imagenet", head, fine, scratch=True)
     assert scratch.config.resolved_recipe == get_recipe(recipe, {"epochs": 7})
     assert (scratch.weights, first.weights, second.after) == (None, "imagenet", "head only")
     assert (first.config, second.config) == (head, fine)
