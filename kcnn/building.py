@@ -55,7 +55,7 @@ def build(
 
     Args:
         network: A name ("googlenet.bn"), an Architecture, a ModelSpec, or a graph from kcnn.trace.
-        weights: Pretrained weights by name ("imagenet"), or a file: see kcnn.load_weights.
+        weights: Pretrained weights by name ("imagenet"), a file, or the folder of a run: see kcnn.load_weights.
         seed: Fixes the initial weights.
         **keywords: Fields of kcnn.ModelSpec, such as `classes`, `input_shape`, `top`, `overrides`, `aux`, `outputs` and
             `prefix`, and the network's own options by keyword (`width=0.35`).

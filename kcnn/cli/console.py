@@ -60,6 +60,12 @@ def show_warning(
     err.print(Text.assemble(("note:", "yellow"), f" {message}"), soft_wrap=True)
 
 
+def show_note(text: str) -> None:
+    """Print a note on stderr, such as which run of a transfer is taken; nothing for an empty text."""
+    if text:
+        err.print(text, style="yellow", markup=False, soft_wrap=True)
+
+
 def join_lines(docstring: str) -> str:
     """Return a docstring with each paragraph in one line, so that help is wrapped at the width of the terminal."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in cleandoc(docstring).split("\n\n"))

@@ -11,9 +11,10 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import silence, start_backend
-from kcnn.cli.console import JobStoppedError, UsageError, err, make_table, out
+from kcnn.cli.console import JobStoppedError, err, make_table, out, show_note
 from kcnn.cli.options import DATA, OUTPUT, AsJson, examples
 from kcnn.graph.names import unknown
+from kcnn.run_folders import MODEL, resolve_run
 
 MAX_ACCURACY_DROP = 2.0  # percentage points
 
@@ -28,7 +29,7 @@ def add(app: typer.Typer) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run, a transfer or a search.")],
     format: Annotated[
         list[str] | None,
         typer.Option(
@@ -61,14 +62,15 @@ def export(
     from kcnn.keras_bridge.saved_models import read_metadata
     from kcnn.training.run_directory import read_config
 
-    config = read_config(run)
-    if config is None:
-        raise UsageError(f"{run} is not the folder of a training run: it has no config.json")
+    resolved = resolve_run(run).require(MODEL)
+    show_note(resolved.note)
+    run = resolved.path
+    config = read_config(run) or {}
     formats = list(dict.fromkeys(format or ["litert"]))
     for name in formats:
         if name not in FORMATS:
             raise unknown("export format", name, FORMATS)
-    model_path = run / "model.keras"
+    model_path = run / MODEL
     read_metadata(model_path)  # refuses a missing or foreign file before Keras is loaded
     with err.status("loading Keras"):
         start_backend()

@@ -9,9 +9,10 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import UsageError, out
+from kcnn.cli.console import UsageError, out, show_note
 from kcnn.cli.options import MODEL, OUTPUT, examples
 from kcnn.cli.predict import decode_images
+from kcnn.run_folders import resolve_model
 
 
 def add(app: typer.Typer) -> None:
@@ -25,7 +26,9 @@ def add(app: typer.Typer) -> None:
 
 
 def inspect(
-    run: Annotated[str, typer.Argument(help="Folder of a training run, or a .keras file of any Keras model.")],
+    run: Annotated[
+        str, typer.Argument(help="Folder of a run, a transfer or a search; or a .keras file of any Keras model.")
+    ],
     image: Annotated[Path, typer.Argument(help="Image file.")],
     layer: Annotated[
         str,
@@ -72,10 +75,8 @@ def _find_file(run: str) -> Path:
     path = Path(run)
     if not path.exists():
         raise UsageError(f"file not found: {path}; expected the folder of a run, or a .keras file")
-    if path.is_dir() and (path / "model.keras").exists():
-        path = path / "model.keras"
-    if path.is_dir():
-        raise UsageError(f"{path} has no model.keras: it holds no finished training run")
+    path, note = resolve_model(path)
+    show_note(note)
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise UsageError(f"{path} is not a .keras file; exported files of other formats cannot be inspected")
     return path

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kcnn.cli.backend import show_device, silence, start_backend
-from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table
+from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table, show_note
 from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, ModelOptions, examples
 from kcnn.distribute.machine import describe_cpu
 from kcnn.graph.formatting import to_printable
 from kcnn.graph.names import unknown
+from kcnn.run_folders import find_run
 
 if TYPE_CHECKING:
     from kcnn.export.prediction import OpenedModel
@@ -26,7 +27,10 @@ UNRECORDED = (
 )
 
 Model = Annotated[
-    str, typer.Argument(help="Folder of a training run; a .keras, .tflite or .onnx file; or a network by name.")
+    str,
+    typer.Argument(
+        help="Folder of a run, a transfer or a search; a .keras, .tflite or .onnx file; or a network by name."
+    ),
 ]
 PretrainedWeights = Annotated[
     str,
@@ -62,7 +66,9 @@ def open_quietly(
     """Open a classifier as kcnn.export.prediction.open_model does; show the device, and silence the runtimes."""
     from kcnn.export.prediction import open_model
 
-    return open_model(name, weights, options, trust=trust, starting=_start)
+    opened = open_model(name, weights, options, trust=trust, starting=_start)
+    show_note(opened.note)
+    return opened
 
 
 @contextmanager
@@ -167,7 +173,7 @@ def evaluate(
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     opened = open_quietly(model, weights, parse_assignments(model_option, "--model-option"), trust)
-    from kcnn.training.run_data import find_run, load_evaluation_data
+    from kcnn.training.run_data import load_evaluation_data
 
     run = find_run(model) if Path(model).exists() else None
     if run is not None:

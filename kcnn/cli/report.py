@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import err, make_table, out
+from kcnn.cli.console import err, make_table, out, show_note
 from kcnn.cli.options import examples
-from kcnn.search.result import CONFIG
+from kcnn.run_folders import SEARCH, resolve_run
 
 
 def add(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def report(
 
     The report of a run has curves, the confusion matrix, errors, per-class metrics, calibration and the network.
     """
-    if (run / CONFIG).exists():
+    if (run / SEARCH).exists():
         from kcnn.reports.search_page import write_search_report
 
         out.print(f"{write_search_report(run, to)}", soft_wrap=True)
@@ -39,7 +39,7 @@ def report(
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, two or more.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, transfers or searches, two or more.")],
 ) -> None:
     """Compare runs: metrics side by side, and differences with their intervals and p-values."""
     with err.status("loading Keras"):
@@ -47,6 +47,8 @@ def compare(
         from kcnn.reports import compare_runs
         from kcnn.reports.significance import COLUMNS, LEFT
 
+    for run in runs:
+        show_note(resolve_run(run).note)
     comparison = compare_runs(runs)
     out.print(make_table(COLUMNS, comparison.rows(), left=LEFT))
     for difference in comparison.differences:

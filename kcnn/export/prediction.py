@@ -19,13 +19,14 @@ from kcnn.data.decoding import decode, to_uint8
 from kcnn.export.runtimes import METADATA, load_exported
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
+from kcnn.run_folders import CONFIG, resolve_model
 from kcnn.statistics import predict_labels
-from kcnn.training.run_directory import CONFIG
 
 PUBLISHED = "imagenet"
 RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
 SUFFIXES = (".keras", *RUNTIMES)
 KERAS = "Keras"  # the runtime of all other models
+SAVED_MODEL = "saved_model.pb"  # of the folder that TensorFlow writes
 Starting = Callable[[str], AbstractContextManager[Any]]
 MAX_ROWS, THUMBNAIL = 50, 64  # images that a notebook shows, and pixels of their longer side
 
@@ -38,11 +39,13 @@ class OpenedModel:
         name: As it was given.
         metadata: Its classes, input_shape and the like.
         load: Loads it, and returns a function from pixels (n, rows, columns, channels) to probabilities (n, classes).
+        note: Which run of a transfer or a search it is of; empty for others.
     """
 
     name: str
     metadata: Mapping[str, Any]
     load: Callable[[], Callable[[Any], Any]]
+    note: str = ""
 
     @property
     def classes(self) -> list[str]:
@@ -74,7 +77,8 @@ def open_model(
     """Open a classifier.
 
     Args:
-        name: Folder of a run; a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel); or a network.
+        name: Folder of a run, a transfer or a search; a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel); or
+            a network.
         weights: Pretrained weights of a network by name, or a file.
         options: The network's own options.
         trust: Whether a SavedModel may have any operation.
@@ -84,9 +88,9 @@ def open_model(
         The classifier, with its metadata.
 
     Raises:
-        FileNotFoundError: The file is missing.
-        ValueError: The model ends in features, or is given with weights or options; the run is not finished; or the
-            file is damaged, or might do more than compute.
+        FileNotFoundError: The file is missing, or the folder has no trained model.
+        ValueError: The model ends in features, or is given with weights or options; or the file is damaged, or might do
+            more than compute.
         UnknownNameError: There is no such network.
     """
     path = Path(name)
@@ -96,14 +100,13 @@ def open_model(
         return _open_pretrained(name, weights, options or {}, starting)
     if options or weights != PUBLISHED:
         raise ValueError(f"network options and weights apply to a network by name; {path} has its own")
-    if path.is_dir() and (path / "model.keras").exists():
-        path = path / "model.keras"
-    if path.is_dir() and (path / CONFIG).exists():  # not taken for a SavedModel, whatever else it holds
-        raise ValueError(f"{path} has no model.keras: it holds no finished training run")
+    note = ""
+    if path.is_dir() and (not (path / SAVED_MODEL).exists() or (path / CONFIG).exists()):  # a run is no SavedModel
+        path, note = resolve_model(path)
     if path.is_dir() or path.suffix in RUNTIMES or is_exported(path):
         with starting(RUNTIMES.get(path.suffix, KERAS)):
             exported = load_exported(path, trust=trust)
-        return OpenedModel(name, exported.metadata, lambda: exported.run)
+        return OpenedModel(name, exported.metadata, lambda: exported.run, note)
     from kcnn.keras_bridge.metadata import has_classes
     from kcnn.keras_bridge.saved_models import read_metadata
 
@@ -115,7 +118,7 @@ def open_model(
         with starting(KERAS):
             return _with_probabilities(kcnn.load_model(path), metadata)
 
-    return OpenedModel(name, metadata, load)
+    return OpenedModel(name, metadata, load, note)
 
 
 def is_exported(path: Path) -> bool:

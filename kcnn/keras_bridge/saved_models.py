@@ -24,6 +24,7 @@ from kcnn.keras_bridge.untrusted_files import (
     check_keras_file,
     read_keras_config,
 )
+from kcnn.run_folders import resolve_model
 
 
 @check_keywords
@@ -31,7 +32,7 @@ def load_model(path: str | PathLike[str]) -> Any:
     """Load the model that `model.save(path)` wrote; plugins that it needs are imported first.
 
     Args:
-        path: A .keras file.
+        path: A .keras file, or the folder of a run, a transfer or a search.
 
     Returns:
         The Keras model, with `spec` and `metadata`.
@@ -42,6 +43,7 @@ def load_model(path: str | PathLike[str]) -> Any:
             code or read other files.
         ImportError: The distribution that published its architecture is not installed.
     """
+    path = resolve_model(path)[0]
     metadata = read_metadata(path)
     check_backend()
     packages = ("kcnn", *_import_plugin(metadata, path))

@@ -17,19 +17,20 @@ from kcnn.graph.arguments import check_keywords
 from kcnn.plots.figures import overlay_heatmap, save_figure
 from kcnn.plots.network.folding import fold_blocks
 from kcnn.reports import charts, experiments
+from kcnn.reports.search_page import write_search_report
 from kcnn.reports.templates import embed_image_bytes, render
+from kcnn.run_folders import SEARCH, TRANSFER
 from kcnn.statistics import wilson_interval
 from kcnn.training import evidence, run_directory
 from kcnn.training.evidence import TestEvidence
 
 PAGE = "report.html"
-TRANSFER = "transfer.json"
 MAX_CLASSES = 40  # of a confusion matrix on the page
 
 
 @check_keywords
 def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
-    """Write the report of a finished run, a comparison of protocols, an experiment or a folder of runs.
+    """Write the report of a finished run, a comparison of protocols, a search, an experiment or a folder of runs.
 
     Args:
         folder: The folder.
@@ -43,6 +44,8 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
         ValueError: A file of the folder is damaged, or `to` is a folder.
     """
     root = Path(folder)
+    if (root / SEARCH).exists():
+        return write_search_report(root, to)
     target = Path(to) if to else root / PAGE
     if target.is_dir():
         raise ValueError(f"{target} is a folder; the page is a file, such as {target / PAGE}")

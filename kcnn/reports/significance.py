@@ -13,6 +13,7 @@ from scipy import stats
 from kcnn import statistics
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_count, format_table
+from kcnn.run_folders import METRICS, resolve_run
 from kcnn.statistics import CONFIDENCE, difference_interval, paired_difference_interval, wilson_interval
 from kcnn.training import evidence
 from kcnn.training import run_directory as runs
@@ -141,7 +142,7 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     """Compare finished runs, each with each.
 
     Args:
-        folders: Folders of the runs, at least two.
+        folders: Folders of the runs, at least two; that of a transfer or a search stands for its best run.
 
     Returns:
         The runs and their differences.
@@ -152,7 +153,7 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     """
     if len(folders) < 2:
         raise ValueError(f"a comparison needs at least 2 runs, got {len(folders)}")
-    tested = [_read_tested(Path(folder)) for folder in folders]
+    tested = [_read_tested(resolve_run(folder).require(METRICS).path) for folder in folders]
     return RunComparison(tuple(one.row for one in tested), tuple(_compare(a, b) for a, b in combinations(tested, 2)))
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from kcnn.atomic_io import write_text
+from kcnn.run_folders import BEST, FINAL
 from kcnn.search.journal import Trial
 from kcnn.search.result import (
-    BEST,
     DEFAULT,
-    FINAL,
     NETWORK,
     TRAINING,
     UNTUNED,

@@ -10,8 +10,9 @@ from typing import Any
 from kcnn.architectures.determinism import hash_unpublished
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset, load
+from kcnn.run_folders import SEARCH
 from kcnn.search.config import SearchConfig
-from kcnn.search.result import CONFIG, read_request
+from kcnn.search.result import read_request
 from kcnn.search.space import Range, Space
 from kcnn.search.trial import TrialSettings
 from kcnn.training import TrainConfig, devices, get_recipe, request, run_directory, split_record
@@ -144,7 +145,7 @@ def claim_folder(job: SearchJob) -> None:
     Raises:
         ValueError: The folder holds another search; the message has the difference.
     """
-    path = job.folder / CONFIG
+    path = job.folder / SEARCH
     if path.exists():
         existing = read_request(job.folder)
         if existing != job.request:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_number, format_value, format_values
+from kcnn.run_folders import FINAL, SEARCH
 from kcnn.search.journal import Trial
 
 if TYPE_CHECKING:
     from kcnn.statistics import PairedDifference
 
-CONFIG = "search.json"
-BEST, DEFAULT, UNTUNED = "best", "default network", "default network and training"  # contenders
+DEFAULT, UNTUNED = "default network", "default network and training"  # contenders, beside BEST
 NETWORK, TRAINING = "network", "training"  # what two contenders differ in
-FINAL = "final.json"
 MAX_ROWS = 20  # of a leaderboard
 
 
@@ -239,9 +238,9 @@ def read_record(folder: Path) -> Mapping[str, Any]:
         FileNotFoundError: The folder holds no search.
         ValueError: The file is damaged, or an older version of kcnn wrote it.
     """
-    path = folder / CONFIG
+    path = folder / SEARCH
     if not path.exists():
-        raise FileNotFoundError(f"{folder} holds no search: {CONFIG} is missing")
+        raise FileNotFoundError(f"{folder} holds no search: {SEARCH} is missing")
     try:
         record = json.loads(path.read_text())
         request = record["request"]

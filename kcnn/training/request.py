@@ -9,6 +9,7 @@ from typing import Any
 from kcnn.architectures.determinism import hash_unpublished
 from kcnn.architectures.spec import ModelSpec
 from kcnn.data import ImageDataset
+from kcnn.run_folders import is_run_folder, resolve_model
 from kcnn.training import run_directory, split_record
 from kcnn.training.checkpoints import compute_checksum
 from kcnn.training.config import TrainConfig
@@ -73,13 +74,13 @@ def identify_weights(weights: str | Path) -> str:
     The hash covers names, types, shapes and values of the tensors, and not the bytes of the file, which has dates.
 
     Args:
-        weights: A file, or a name.
+        weights: A file, the folder of a run, or a name.
 
     Raises:
         ValueError: The file is damaged, or no weights file.
         ImportError: The file needs torch, which is not installed.
     """
-    path = Path(weights)
+    path = resolve_model(weights)[0] if is_run_folder(weights) else Path(weights)
     if not path.is_file():
         return str(weights)
     layers = read_weights(path).count_from_zero()

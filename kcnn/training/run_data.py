@@ -1,6 +1,5 @@
 """The images of a run in the splits that it recorded, and images that a run was not trained on."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,10 +17,10 @@ from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import join_names
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.saved_models import read_metadata
+from kcnn.run_folders import find_run, resolve_run
 from kcnn.training import run_directory, split_record
 from kcnn.training.split_record import DataChanges, SplitRecord
 
-TRANSFER = "transfer.json"  # of kcnn.fine_tuning
 ARRAYS = "arrays"  # name of data that was passed from Python
 
 
@@ -59,43 +58,18 @@ class RunData:
         return notes
 
 
-def find_run(path: str | Path) -> Path | None:
-    """Return the folder of the run that a model belongs to.
-
-    Args:
-        path: Folder of a run, or a file in it or in a folder of it, such as an exported one. A file of a transfer is of
-            its best run.
-
-    Returns:
-        The folder; None for a model that is not in the folder of a run.
-    """
-    for folder in (Path(path), *Path(path).parents[:2]):
-        best = _find_best(folder)
-        if run_directory.read_config(folder) or best:
-            return best or folder
-    return None
-
-
-def _find_best(folder: Path) -> Path | None:
-    """The best run of a transfer."""
-    try:
-        best = folder / json.loads((folder / TRANSFER).read_text(encoding="utf-8"))["best"]
-    except (OSError, ValueError, TypeError, KeyError):  # no transfer, or one without a result
-        return None
-    return best if run_directory.read_config(best) else None
-
-
 def read_run_record(run: str | Path) -> SplitRecord:
     """Return which image was in which split of a run.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run, or of a transfer or a search, whose best run is taken.
 
     Raises:
         FileNotFoundError: It is not the folder of a run, or has no record of its splits.
         ValueError: The record is damaged.
     """
-    return split_record.read_record(Path(run), _read_config(Path(run))["request"]["fingerprint"])
+    folder = resolve_run(run).path
+    return split_record.read_record(folder, _read_config(folder)["request"]["fingerprint"])
 
 
 @check_keywords
@@ -106,7 +80,7 @@ def load_run_data(run: str | Path, data: Any = None) -> RunData:
     split; `differences` names them.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run, or of a transfer or a search, whose best run is taken.
         data: The data where it has moved, or was passed from Python: as for kcnn.data.load, or an ImageDataset.
 
     Returns:
@@ -116,7 +90,7 @@ def load_run_data(run: str | Path, data: Any = None) -> RunData:
         FileNotFoundError: The data or the record is missing.
         ValueError: The data has other classes, or no image of a split of the run.
     """
-    folder, record = Path(run), read_run_record(run)
+    folder, record = resolve_run(run).path, read_run_record(run)
     config = _read_config(folder)
     dataset, differences = split_record.restore_splits(record, _load(folder, config, data))
     dataset = replace(dataset, batch_size=config["batch_size"], seed=_data_seed(config["request"]))
@@ -132,7 +106,7 @@ def load_evaluation_data(run: str | Path, data: Any = None, split: str = TEST) -
     from, had in its train or validation split.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run, or of a transfer or a search, whose best run is taken.
         data: Other data, as for kcnn.data.load, or an ImageDataset; None for that of the run.
         split: "train", "validation" or "test"; of other data only "test" has images that the run did not have.
 
@@ -146,7 +120,7 @@ def load_evaluation_data(run: str | Path, data: Any = None, split: str = TEST) -
     """
     if split not in split_record.SPLITS:
         raise unknown("split", split, split_record.SPLITS)
-    folder = Path(run)
+    folder = resolve_run(run).path
     config = _read_config(folder)
     if data is None or split != TEST or is_same_source(data, config["request"]["data"]):
         restored = load_run_data(run, data)
@@ -255,7 +229,7 @@ def _data_seed(request: Mapping[str, Any]) -> int:
 def _read_config(folder: Path) -> Mapping[str, Any]:
     config = run_directory.read_config(folder)
     if config is None:
-        raise FileNotFoundError(f"{folder} is not the folder of a training run: it has no {run_directory.CONFIG}")
+        raise ValueError(f"{folder / run_directory.CONFIG} is damaged; train again")
     return config
 
 

@@ -18,8 +18,10 @@ from filelock import FileLock, Timeout
 
 import kcnn
 from kcnn.atomic_io import write_text
+from kcnn.run_folders import CONFIG as CONFIG
+from kcnn.run_folders import METRICS as METRICS
 
-CONFIG, METRICS, HISTORY, CHECKPOINTS = "config.json", "metrics.json", "history.csv", "checkpoints"
+HISTORY, CHECKPOINTS = "history.csv", "checkpoints"
 CHECKSUM = "checksum"  # of the rest of config.json
 AUDIT = "audit.csv"  # of every weight in a training phase
 RESULTS = {  # what pages and tables read from metrics.json

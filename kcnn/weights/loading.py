@@ -18,6 +18,7 @@ from kcnn.graph.formatting import join_names
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError
 from kcnn.graph.tracing import topological_order
+from kcnn.run_folders import resolve_model
 from kcnn.weights.published import find_published, find_variants
 
 NAMED = 3  # tensors that a message names
@@ -70,7 +71,7 @@ def load_weights(
 
     Args:
         model: A flat Keras model.
-        weights: The file, or a name such as "imagenet", or "demo".
+        weights: The file; the folder of a run, a transfer or a search; or a name such as "imagenet", or "demo".
         strict: Whether anything that does not fit is an error, which sets nothing; otherwise what fits is set and a
             warning names the rest. The default is strict unless the network was built with overrides.
         head: Whether the classifier is loaded.
@@ -163,7 +164,12 @@ def _resolve(graph: Graph | None, weights: str | PathLike[str]) -> _File:
     from kcnn.weights.packaged import DEMO, find_packaged
 
     published = find_published(graph, weights)
-    path = download(published) if published else find_packaged(graph) if weights == DEMO else Path(weights)
+    if published:
+        path = download(published)
+    elif weights == DEMO:
+        path = find_packaged(graph)
+    else:
+        path, _ = resolve_model(weights)
     listed = published or _find_listed(graph, path)
     stored = read_weights(path)
     if graph and listed and not listed.top:

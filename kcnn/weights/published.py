@@ -9,6 +9,7 @@ from kcnn.architectures.registry import get_architecture
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
+from kcnn.run_folders import is_run_folder, resolve_model
 from kcnn.weights.packaged import DEMO, find_packaged
 
 
@@ -18,14 +19,14 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
 
     Args:
         graph: The network; None for a model that kcnn did not build.
-        weights: The name, or a file.
+        weights: The name, a file, or the folder of a run.
 
     Returns:
-        The weights; None for a file, and for the packaged weights "demo".
+        The weights; None for a file or a folder, and for the packaged weights "demo".
 
     Raises:
         ValueError: None are published, or none of this name or these options; the message lists those that are.
-        FileNotFoundError: The file does not exist.
+        FileNotFoundError: The file does not exist, or the folder has no trained model.
         ImportError: Their file needs torch, which is not installed.
         TypeError: The argument is neither a name nor a path.
     """
@@ -34,8 +35,12 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
     if weights == DEMO:
         find_packaged(graph)
         return None
-    if not isinstance(weights, str) or Path(weights).is_file() or Path(weights).suffix or "/" in weights:
-        if not Path(weights).is_file():
+    path = Path(weights)
+    if path.is_dir() and (not isinstance(weights, str) or "/" in weights or is_run_folder(path)):
+        resolve_model(path)
+        return None
+    if not isinstance(weights, str) or path.is_file() or path.suffix or "/" in weights:
+        if not path.is_file():
             raise FileNotFoundError(f"weights file not found: {weights}")
         return None
     if graph is None or graph.architecture is None or graph.spec is None:

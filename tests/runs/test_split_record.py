@@ -16,8 +16,9 @@ from kcnn.cli import app
 from kcnn.data.loading import load_as_is
 from kcnn.data.sources import is_same_source
 from kcnn.reports import compare_runs
+from kcnn.run_folders import find_run
 from kcnn.training import load_evaluation_data, load_run_data
-from kcnn.training.run_data import add_pretraining, find_run, read_run_record
+from kcnn.training.run_data import add_pretraining, read_run_record
 from kcnn.training.run_directory import FORMULA_SIGNS, read_config, read_metrics, write_config
 from kcnn.training.split_record import (
     TRAINED,

@@ -1,0 +1,108 @@
+"""Which run a folder stands for, and what is said of folders that hold none."""
+
+import json
+
+import pytest
+
+from kcnn.run_folders import RunNotFoundError, find_run, is_run_folder, resolve_model, resolve_run
+
+REQUEST = {"spec": {}, "config": {}, "data": "digits"}
+
+
+def make_run(folder, *, finished=True):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"request": REQUEST, "command": "kcnn train mlp"}))
+    if finished:
+        (folder / "model.keras").touch()
+    return folder
+
+
+@pytest.fixture
+def transfer(tmp_path):
+    folder = tmp_path / "transfer"
+    make_run(folder / "seed-0" / "head-only")
+    make_run(folder / "seed-0" / "fine-tuned")
+    (folder / "transfer.json").write_text('{"best": "seed-0/fine-tuned"}')
+    return folder
+
+
+@pytest.fixture
+def search(tmp_path):
+    folder = tmp_path / "search"
+    best = make_run(folder / "final" / "trial-0003" / "seed-0")
+    other = make_run(folder / "final" / "default" / "seed-0")
+    (folder / "trials" / "0003").mkdir(parents=True)
+    (folder / "search.json").write_text("{}")
+    pairs = (("default network", other), ("best", best))
+    contenders = [{"name": name, "folders": [str(run.relative_to(folder))]} for name, run in pairs]
+    (folder / "final.json").write_text(json.dumps({"contenders": contenders}))
+    return folder
+
+
+def test_resolve_run_returns_a_run_itself_without_a_note(tmp_path):
+    run = make_run(tmp_path / "run")
+    assert (resolve_run(run).path, resolve_run(str(run)).note) == (run, "")
+    assert resolve_model(run) == (run / "model.keras", "")
+    assert resolve_model(run / "best.keras") == (run / "best.keras", "")
+
+
+def test_resolve_run_takes_the_best_run_of_a_transfer_and_says_so(transfer):
+    run = resolve_run(transfer)
+    assert run.path == transfer / "seed-0" / "fine-tuned"
+    assert run.note == f"{transfer} is the folder of a transfer: using its best run, {run.path}"
+    assert resolve_model(transfer) == (run.path / "model.keras", run.note)
+    assert find_run(transfer / "phone" / "litert.tflite") == run.path
+
+
+def test_resolve_run_takes_the_best_network_of_a_search_and_says_so(search):
+    run = resolve_run(search)
+    assert run.path == search / "final" / "trial-0003" / "seed-0"
+    assert run.note == f"{search} is the folder of a search: using its best run, {run.path}"
+    assert find_run(search) == run.path
+
+
+def test_is_run_folder_knows_runs_transfers_and_searches_and_no_other_folder(transfer, search, tmp_path):
+    (search / "final.json").unlink()
+    assert all(map(is_run_folder, (transfer, search, search / "final" / "default" / "seed-0")))
+    (tmp_path / "config.json").write_text('{"architectures": ["Bert"]}')  # of another library
+    assert not is_run_folder(tmp_path)
+
+
+def test_resolve_run_says_what_a_folder_without_a_run_is(transfer, search, tmp_path):
+    def message(folder, name=None, content="{}"):
+        if name:
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_text(content)
+        with pytest.raises(RunNotFoundError) as error:
+            resolve_run(folder)
+        return str(error.value).replace(f"{tmp_path}/", "")
+
+    expected = "expected the folder of a run, a transfer or a search"
+    assert message(tmp_path / "x") == "folder not found: x"
+    assert message(transfer / "transfer.json") == f"transfer/transfer.json is a file; {expected}"
+    assert message(search / "trials" / "0003").startswith("search/trials/0003 is a trial of a search")
+    assert message(transfer, "transfer.json") == (
+        "transfer is the folder of a transfer whose best run is gone; run the same command again"
+    )
+    assert message(search, "final.json") == (
+        "search is the folder of a search without a trained network: final.json names none; run the same command again "
+        "with --final-seeds 1, or more"
+    )
+    assert message(tmp_path / "saved", "saved_model.pb") == f"saved is a SavedModel; {expected}"
+    assert "did not write its config.json" in message(tmp_path / "old", "config.json")
+    assert message(tmp_path / "photos", "a.jpg") == (
+        f"photos is not the folder of a training run: it has no config.json (it contains a.jpg); {expected}"
+    )
+
+
+def test_resolve_run_names_the_runs_of_a_folder_of_runs(transfer):
+    (transfer / "transfer.json").unlink()
+    with pytest.raises(RunNotFoundError, match=r"it contains 2 runs \(seed-0/fine-tuned, seed-0/head-only\)"):
+        resolve_run(transfer)
+
+
+def test_resolve_model_tells_how_an_unfinished_run_is_resumed(tmp_path):
+    run = make_run(tmp_path / "run", finished=False)
+    with pytest.raises(RunNotFoundError, match=r"run has no model.keras: it holds no finished .* it: kcnn train mlp"):
+        resolve_model(run)
+    assert resolve_run(run).path == run
