@@ -17,9 +17,8 @@ from kcnn.keras_bridge import layers
 from kcnn.keras_bridge.keras_graph import (
     DISTRIBUTIONS,
     TRAINING_ONLY,
-    find_origin,
+    find_probability_activation,
     operation,
-    output_activation,
     producers,
     replay,
     unique_name,
@@ -95,9 +94,7 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
 def _to_probabilities(model: Any, multi_label: bool | None) -> tuple[Any, bool]:
     """The probabilities of a flat model's classes, and whether an image has several labels."""
     output = model.outputs[0]
-    count, function = output.shape[-1], output_activation(output)
-    if function is None and _gives_distributions(model):
-        function = "softmax"
+    count, function = output.shape[-1], find_probability_activation(model)
     if count == 1 and function in DISTRIBUTIONS:
         raise ValueError(
             f"{model.name!r} ends in a {function} over one output, which is 1 for every image; end it in a sigmoid, or "
@@ -111,17 +108,6 @@ def _to_probabilities(model: Any, multi_label: bool | None) -> tuple[Any, bool]:
     if count == 1 and not multi_label:
         output = keras.layers.Concatenate(name="both_classes", dtype="float32")([1.0 - output, output])
     return output, bool(multi_label)
-
-
-def _gives_distributions(model: Any) -> bool:
-    """Whether the outputs are probabilities that add up to 1, though no activation shows it: a mean, own code."""
-    last = operation(find_origin(model.outputs[0]))
-    is_linear = isinstance(last, _FOLDING) and last.activation in (None, keras.activations.linear)
-    if is_linear or len(model.inputs) > 1 or None in model.inputs[0].shape[1:]:
-        return False
-    images = np.random.default_rng(0).uniform(0, 255, (4, *model.inputs[0].shape[1:])).astype("float32")
-    scores = keras.ops.convert_to_numpy(model(images, training=False))
-    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=-1), 1, atol=1e-4))
 
 
 def _feeds_only_max_pools(tensor: Any, order: Sequence[Any]) -> bool:

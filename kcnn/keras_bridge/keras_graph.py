@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.backend.common import global_state  # Keras has no public way to reset only its counts of names
 
 from kcnn.graph.tracing import topological_order
@@ -47,6 +48,13 @@ TRAINING_ONLY = (  # layers that are the identity in inference
     keras.layers.CutMix,
 )
 _RESHAPING = ("Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast")  # layers and Keras ops that keep the values
+LINEAR = (  # layers that give scores unless an activation is theirs
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+    keras.layers.Dense,
+)
+OPEN_SIDE, TOLERANCE = 128, 1e-3  # pixels of a side whose size is open; of sums of probabilities in half precision
 NAME_COUNTS = "object_name_uids"  # Keras' global attribute: how often each kind of layer was named
 
 
@@ -110,6 +118,34 @@ def output_activation(tensor: Any) -> str | None:
     name = getattr(function, "__name__", type(function).__name__).removesuffix("_v2")
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
     return name if name in PROBABILITY_ACTIVATIONS else None
+
+
+def find_probability_activation(model: Any) -> str | None:
+    """Return the activation that makes the first output of a model probabilities.
+
+    Where no activation shows it, as of a mean over a map or of a function of its own, it follows from the values: they
+    add up to 1, or stay within 0 and 1 for images of any brightness.
+
+    Args:
+        model: A Keras model.
+
+    Returns:
+        One of PROBABILITY_ACTIVATIONS; None for scores.
+    """
+    name = output_activation(model.outputs[0])
+    last = operation(find_origin(model.outputs[0]))
+    is_linear = isinstance(last, LINEAR) and last.activation in (None, keras.activations.linear)
+    if name or is_linear or len(model.inputs) > 1:
+        return name
+    shape = [size or OPEN_SIDE for size in model.inputs[0].shape[1:]]
+    noise = np.random.default_rng(0).uniform(0, 255, (4, *shape))
+    images = np.concatenate([noise, *(noise[:2] * scale for scale in (-1, 1e4, -1e4))]).astype("float32")
+    outputs = keras.tree.flatten(model(images, training=False))
+    scores = keras.ops.convert_to_numpy(outputs[0]).astype("float64").reshape(len(images), -1)
+    usual = scores[: len(noise)]
+    if scores.shape[1] > 1 and usual.min() >= 0 and np.allclose(usual.sum(axis=1), 1, atol=TOLERANCE):
+        return "softmax"
+    return "sigmoid" if scores.min() >= 0 and 0 < scores.max() <= 1 + TOLERANCE else None
 
 
 def _is_linear_activation(layer: Any) -> bool:

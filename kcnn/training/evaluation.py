@@ -14,7 +14,7 @@ from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.data import ImageDataset
 from kcnn.data.splits import describe_duplicates
 from kcnn.graph.summaries import summarize
-from kcnn.keras_bridge.keras_graph import output_activation
+from kcnn.keras_bridge.keras_graph import find_probability_activation, output_activation
 from kcnn.plots import figures
 from kcnn.training import devices, evidence, losses, run_directory
 from kcnn.training.callbacks import find_best_epoch
@@ -52,7 +52,8 @@ def compute_probabilities(model: Any, outputs: Any, metadata: Mapping[str, Any])
     Returns:
         Probabilities (images, classes).
     """
-    if output_activation(model.outputs[0]):
+    ends_in = output_activation(model.outputs[0]) if "spec" in metadata else find_probability_activation(model)
+    if ends_in:
         return np.asarray(outputs, "float64")
     return statistics.to_probabilities(outputs, metadata)
 

@@ -13,6 +13,7 @@ import pytest
 import kcnn
 from kcnn.export.formats import FORMATS, export_model
 from kcnn.export.runtimes import load_exported
+from kcnn.training.evaluation import compute_probabilities
 
 RNG = np.random.default_rng(0)
 CLASSES = ["bee", "ant", "fly"]
@@ -174,6 +175,13 @@ def _add_probabilities(kind, flat):
         return 0.5 * dense(3, activation="softmax")(flat) + 0.5 * keras.ops.softmax(dense(3)(flat))
     if kind == "average":
         return keras.layers.average([dense(3, activation="softmax")(flat), keras.layers.Softmax()(dense(3)(flat))])
+    if kind == "clipped sigmoids":
+        return keras.ops.clip(dense(3, activation="sigmoid")(flat), 1e-7, 1 - 1e-7)
+    if kind == "joined sigmoids":
+        return keras.layers.Concatenate()([dense(1, activation="sigmoid")(flat) for _ in range(3)])
+    if kind == "mean of a map of sigmoids":
+        maps = keras.layers.Conv2D(3, 1, activation="sigmoid")(keras.layers.Reshape((4, 4, 1))(flat))
+        return keras.layers.GlobalAveragePooling2D()(maps)
     if kind == "1x1 convolution":
         maps = keras.layers.Conv2D(3, 1, activation="softmax")(keras.layers.Reshape((1, 1, -1))(flat))
         return keras.layers.Flatten()(maps)
@@ -210,6 +218,9 @@ def _add_probabilities(kind, flat):
         "average",
         "1x1 convolution",
         "sigmoids",
+        "clipped sigmoids",
+        "joined sigmoids",
+        "mean of a map of sigmoids",
     ],
 )
 def test_optimize_for_inference_leaves_probabilities_as_they_are(kind):
@@ -219,7 +230,37 @@ def test_optimize_for_inference_leaves_probabilities_as_they_are(kind):
     optimized = kcnn.optimize_for_inference(model, probabilities=True)
     pixels = RNG.uniform(0, 255, (5, 4, 4, 1)).astype("float32")
     np.testing.assert_allclose(optimized(pixels), model(pixels), atol=1e-6)
-    assert optimized.metadata.get("multi_label", False) == (kind == "sigmoids")
+    assert optimized.metadata.get("multi_label", False) == ("sigmoids" in kind)
+    scores = keras.ops.convert_to_numpy(model(pixels))
+    np.testing.assert_allclose(compute_probabilities(model, scores, {}), scores, atol=1e-6)
+
+
+def test_optimize_for_inference_finds_a_softmax_on_maps_of_an_open_size():
+    image = keras.Input((None, None, 3))
+    maps = keras.layers.Conv2D(3, 1, activation="softmax")(keras.layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(maps))
+    pixels = RNG.uniform(0, 255, (5, 4, 4, 3)).astype("float32")
+    optimized = kcnn.optimize_for_inference(model, probabilities=True)
+    np.testing.assert_allclose(optimized(pixels), model(pixels), atol=1e-6)
+
+
+def test_optimize_for_inference_adds_a_softmax_to_scores_that_an_activation_bounds_below():
+    image = keras.Input((4, 4, 1))
+    maps = keras.layers.Conv2D(3, 1, activation="relu")(keras.layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(maps))
+    pixels = RNG.uniform(0, 255, (5, 4, 4, 1)).astype("float32")
+    optimized = kcnn.optimize_for_inference(model, probabilities=True)
+    np.testing.assert_allclose(optimized(pixels), keras.ops.softmax(model(pixels)), atol=1e-6)
+
+
+def test_export_model_gives_both_classes_of_a_model_that_subtracts_a_sigmoid_from_one(tmp_path):
+    image = keras.Input((4, 4, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, 1 - keras.layers.Dense(1, activation="sigmoid")(flat))
+    exported = load_exported(export_model(model, tmp_path / "net", "keras", classes=["cat", "dog"]))
+    pixels = RNG.integers(0, 256, (5, 4, 4, 1)).astype("uint8")
+    dog = keras.ops.convert_to_numpy(model(pixels.astype("float32")))
+    np.testing.assert_allclose(exported.run(pixels), np.concatenate([1 - dog, dog], axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", [None, "sigmoid"])
