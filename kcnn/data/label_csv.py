@@ -65,7 +65,7 @@ def read_csv(path: str, multi_label: bool = False) -> ImageSource:
         name = find_split(row[split]) if split is not None else TRAIN
         if name is None:
             raise ValueError(f"{path}, row {number}: a split is train, validation or test, got {row[split or 0]!r}")
-        file = os.path.join(folder, row[0].strip())
+        file = os.path.normpath(os.path.join(folder, row[0].strip()))  # ./a.png is a.png
         labels = parts.setdefault(name, {}).setdefault(file, np.zeros(len(names), "int64"))
         labels[classes] = 1
         first = row_of.setdefault((name, file), number)

@@ -1,6 +1,7 @@
 """Sources of labeled images, before anything is resized or split."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -92,15 +93,23 @@ def _read_path(path: str, multi_label: bool) -> ImageSource:
 
 
 def _check_classes(source: ImageSource) -> ImageSource:
-    """Refuse two classes of one name, and warn of names that differ by case alone."""
+    """Refuse two classes of one name, and warn of names that look alike."""
     double = [name for name, count in Counter(source.classes).items() if count > 1]
     if double:
         raise ValueError(f"{source.name} has two classes {double[0]!r}; class names must differ")
-    folded = Counter(name.casefold() for name in source.classes)
-    alike = [name for name in source.classes if folded[name.casefold()] > 1]
+    folded = Counter(map(_fold_name, source.classes))
+    alike = [name for name in source.classes if folded[_fold_name(name)] > 1]
     if not alike:
         return source
-    return replace(source, warnings=(*source.warnings, f"classes that differ by case alone: {', '.join(alike)}"))
+    differences = "case" if len(set(map(str.casefold, alike))) < len(alike) else "how their letters are encoded"
+    return replace(
+        source, warnings=(*source.warnings, f"classes that differ by {differences} alone: {', '.join(alike)}")
+    )
+
+
+def _fold_name(name: str) -> str:
+    """A name without what no reader sees: its case, and whether accents are letters of their own."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _read_digits(some: str = "") -> ImageSource:

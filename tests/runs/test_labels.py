@@ -189,3 +189,19 @@ def test_read_csv_takes_one_column_of_0_and_1_as_an_indicator(photos):
     assert find_source(path).classes == ("0", "1"), "one label per image"
     path.write_text("\n".join(["file,label", *(f"{file},{label}" for file in files for label in (0, 1))]))
     assert find_source(path, multi_label=True).classes == ("0", "1"), "a row for each label"
+
+
+def test_read_csv_knows_a_file_by_any_spelling_of_its_path(write_csv):
+    path = write_csv("file,label", "FILE0,cat", "FILE1,dog", "./FILE0,cat")
+    assert labels_of(path)[1] == [0, 1]
+    path = write_csv("file,label", "FILE0,cat", "FILE1,dog", "./FILE0,dog")
+    with pytest.raises(
+        ValueError, match=r"row 4: expected one label per image, .* has the labels cat, dog \(see row 2"
+    ):
+        find_source(path)
+
+
+def test_find_source_warns_of_classes_that_differ_by_the_encoding_of_their_letters():
+    names = ["caf\u00e9", "cafe\u0301", "tea"]
+    found = find_source((IMAGES, NUMBERS), classes=names)
+    assert found.warnings == (f"classes that differ by how their letters are encoded alone: {', '.join(names[:2])}",)
