@@ -183,7 +183,7 @@ def _count_kernel_macs(layer: Any, x: Shape, out: Shape) -> int | None:
     A transposed convolution multiplies its kernel with each of its input positions.
     """
     name, module = type(layer).__name__, type(layer).__module__.partition(".")[0]
-    if module != "keras":
+    if module != "keras" or isinstance(layer, keras.layers.Lambda):
         return None
     if not isinstance(layer, keras.layers.Layer):
         return None if name in _MULTIPLYING_OPS else 0

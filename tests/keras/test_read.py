@@ -175,3 +175,11 @@ def test_summary_names_layers_that_it_does_not_count():
     assert f"at least {rows.macs:,} for an image of 6x6x4" in text
     assert "attention (MultiHeadAttention)" in text
     assert "receptive field unknown behind up (Conv2DTranspose)" in text
+
+
+def test_summary_does_not_count_a_function_in_a_lambda():
+    image = keras.Input((6, 6, 4))
+    x = keras.layers.Lambda(lambda x: keras.ops.matmul(x, keras.ops.ones((4, 5))), name="own")(image)
+    rows = kcnn.summary(kcnn.from_keras(keras.Model(image, x)))
+    assert rows.uncounted == ("own",)
+    assert "receptive field unknown behind own (Lambda)" in str(rows)
