@@ -39,7 +39,7 @@ class RunFolder:
         missing = [name for name in files if not (self.path / name).exists()]
         if missing:
             raise RunNotFoundError(
-                f"{self.path} has no {missing[0]}: it holds no finished training run{_describe_resume(self.path)}"
+                f"{self.path} holds no finished run: it has no {missing[0]}{_describe_resume(self.path)}"
             )
         return self
 
@@ -147,35 +147,36 @@ def _read(path: Path) -> Any:
 
 def _describe(folder: Path) -> str:
     """Why a path is not the folder of a run: what it is instead."""
-    expected = "expected the folder of a run, a transfer or a search"
     if not folder.exists():
         return f"folder not found: {folder}"
+    return f"{folder} holds no finished run: {_identify(folder)}"
+
+
+def _identify(folder: Path) -> str:
+    expected = "expected the folder of a run, a transfer or a search"
     if not folder.is_dir():
-        return f"{folder} is a file; {expected}"
+        return f"it is a file; {expected}"
     if (folder / SEARCH).is_file():
         return (
-            f"{folder} is the folder of a search without a trained network: {FINAL} names none; run the same command "
-            "again with --final-seeds 1, or more"
+            f"it is the folder of a search, and {FINAL} names no trained network; run the same command again with "
+            "--final-seeds 1, or more"
         )
     if folder.parent.name == "trials" and (folder.parents[1] / SEARCH).is_file():
-        return f"{folder} is a trial of a search, which keeps no model; use the folder of the search"
+        return "it is a trial of a search, which keeps no model; use the folder of the search"
     if (folder / TRANSFER).is_file():
-        return f"{folder} is the folder of a transfer whose best run is gone; run the same command again"
+        return "it is the folder of a transfer whose best run is gone; run the same command again"
     runs = sorted({path.parent for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}/{CONFIG}")})
     runs = [run for run in runs if _is_run(run)]
     if runs:
         names = join_names([run.relative_to(folder).as_posix() for run in runs], NAMED)
-        return f"{folder} is not the folder of a training run: it contains {format_number(len(runs), 'run')} ({names})"
+        return f"it contains {format_number(len(runs), 'run')} ({names}); choose one"
     if (folder / CONFIG).exists():
-        return (
-            f"{folder} has no {MODEL}: it holds no finished training run, and this version of kcnn did not write its "
-            f"{CONFIG}; {expected}"
-        )
+        return f"it has no {MODEL}, and this version of kcnn did not write its {CONFIG}; {expected}"
     if (folder / "saved_model.pb").exists():
-        return f"{folder} is a SavedModel; {expected}"
+        return f"it is a SavedModel; {expected}"
     contents = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     held = f"it contains {join_names(contents, NAMED)}" if contents else "it is empty"
-    return f"{folder} is not the folder of a training run: it has no {CONFIG} ({held}); {expected}"
+    return f"{held}; {expected}"
 
 
 def _describe_resume(folder: Path) -> str:

@@ -79,30 +79,33 @@ def test_resolve_run_says_what_a_folder_without_a_run_is(transfer, search, tmp_p
 
     expected = "expected the folder of a run, a transfer or a search"
     assert message(tmp_path / "x") == "folder not found: x"
-    assert message(transfer / "transfer.json") == f"transfer/transfer.json is a file; {expected}"
-    assert message(search / "trials" / "0003").startswith("search/trials/0003 is a trial of a search")
+    no_run = "holds no finished run: it"
+    assert message(transfer / "transfer.json") == f"transfer/transfer.json {no_run} is a file; {expected}"
+    assert message(search / "trials" / "0003") == (
+        f"search/trials/0003 {no_run} is a trial of a search, which keeps no model; use the folder of the search"
+    )
     assert message(transfer, "transfer.json") == (
-        "transfer is the folder of a transfer whose best run is gone; run the same command again"
+        f"transfer {no_run} is the folder of a transfer whose best run is gone; run the same command again"
     )
     assert message(search, "final.json") == (
-        "search is the folder of a search without a trained network: final.json names none; run the same command again "
-        "with --final-seeds 1, or more"
+        f"search {no_run} is the folder of a search, and final.json names no trained network; run the same command "
+        "again with --final-seeds 1, or more"
     )
-    assert message(tmp_path / "saved", "saved_model.pb") == f"saved is a SavedModel; {expected}"
-    assert "did not write its config.json" in message(tmp_path / "old", "config.json")
-    assert message(tmp_path / "photos", "a.jpg") == (
-        f"photos is not the folder of a training run: it has no config.json (it contains a.jpg); {expected}"
-    )
+    assert message(tmp_path / "saved", "saved_model.pb") == f"saved {no_run} is a SavedModel; {expected}"
+    assert "this version of kcnn did not write its config.json" in message(tmp_path / "old", "config.json")
+    assert message(tmp_path / "photos", "a.jpg") == f"photos {no_run} contains a.jpg; {expected}"
 
 
 def test_resolve_run_names_the_runs_of_a_folder_of_runs(transfer):
     (transfer / "transfer.json").unlink()
-    with pytest.raises(RunNotFoundError, match=r"it contains 2 runs \(seed-0/fine-tuned, seed-0/head-only\)"):
+    with pytest.raises(RunNotFoundError, match=r"it contains 2 runs \(seed-0/fine-tuned, seed-0/head-only\); choose"):
         resolve_run(transfer)
 
 
 def test_resolve_model_tells_how_an_unfinished_run_is_resumed(tmp_path):
     run = make_run(tmp_path / "run", finished=False)
-    with pytest.raises(RunNotFoundError, match=r"run has no model.keras: it holds no finished .* it: kcnn train mlp"):
+    with pytest.raises(
+        RunNotFoundError, match=r"run holds no finished run: it has no model.keras; .* it: kcnn train mlp"
+    ):
         resolve_model(run)
     assert resolve_run(run).path == run

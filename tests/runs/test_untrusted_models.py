@@ -288,7 +288,7 @@ def test_cli_predict_takes_no_unfinished_run_for_a_saved_model_and_asks_for_trus
     assert "red.png: a" in printed.replace("\n", "")
     (folder / "config.json").write_text("{}")
     code, printed = predict_red("--trust")
-    assert (code, "run has no model.keras: it holds no finished training run" in printed) == (2, True)
+    assert (code, "run holds no finished run: it has no model.keras" in printed) == (2, True)
 
 
 def test_load_exported_refuses_an_onnx_file_with_tensors_elsewhere_or_foreign_operators(small, tmp_path):
