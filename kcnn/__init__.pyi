@@ -92,10 +92,10 @@ from .export.inference_model import (
     optimize_for_inference as optimize_for_inference,
 )
 from .export.prediction import (
-    Predictions as Predictions,
-)
-from .export.prediction import (
     predict as predict,
+)
+from .export.predictions import (
+    Predictions as Predictions,
 )
 from .export.sliding.sliding_model import (
     sliding_window as sliding_window,

@@ -11,7 +11,7 @@ import kcnn
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import UsageError, out, show_note
 from kcnn.cli.options import MODEL, OUTPUT, examples
-from kcnn.cli.predict import decode_images
+from kcnn.graph.formatting import to_printable
 from kcnn.run_folders import resolve_model
 
 
@@ -53,10 +53,14 @@ def inspect(
     if target.exists() and not target.is_dir():
         raise UsageError(f"--out {target} is a file; expected a folder")
     model, metadata = _load(path)
-    from kcnn.export.prediction import OpenedModel
+    from kcnn.data.decoding import ImageDecodeError
+    from kcnn.export.opened_model import OpenedModel, prepare_image
 
     opened = OpenedModel(run, metadata, lambda: model)
-    pixels = decode_images([image], opened)[0][0]
+    try:
+        pixels = prepare_image(image, opened)
+    except ImageDecodeError as error:
+        raise UsageError(str(error) if image.exists() else to_printable(f"file not found: {image}")) from None
 
     from kcnn.explain import model_access, plots
     from kcnn.training.evaluation import compute_probabilities
@@ -84,7 +88,7 @@ def _find_file(run: str) -> Path:
 
 def _load(path: Path) -> tuple[Any, dict[str, Any]]:
     """The Keras model in a file, and its metadata; made up where the file has none."""
-    from kcnn.export.prediction import is_exported
+    from kcnn.export.opened_model import is_exported
     from kcnn.export.runtimes import METADATA
     from kcnn.keras_bridge.metadata import has_classes
     from kcnn.keras_bridge.untrusted_files import check_archive, read_keras_config

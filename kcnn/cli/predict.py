@@ -1,7 +1,7 @@
 """The `kcnn predict` and `kcnn evaluate` commands: a trained model on images. Runtimes load when needed."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +12,11 @@ from kcnn.cli.backend import show_device, silence, start_backend
 from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table, show_note
 from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, ModelOptions, examples
 from kcnn.distribute.machine import describe_cpu
-from kcnn.graph.formatting import to_printable
 from kcnn.graph.names import unknown
 from kcnn.run_folders import find_run
 
 if TYPE_CHECKING:
-    from kcnn.export.prediction import OpenedModel
+    from kcnn.export.opened_model import OpenedModel
 
 PUBLISHED = "imagenet"
 SPLITS = ("train", "validation", "test")
@@ -51,6 +50,8 @@ def add(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
             "kcnn predict runs/googlenet.bn photo.jpg other.png",
+            "kcnn predict runs/googlenet.bn photos/ --csv predictions.csv",
+            "kcnn predict runs/googlenet.bn photos/ --threshold 0.8 --sort-into sorted/",
             "kcnn predict phone.tflite photo.jpg --json",
             "kcnn predict resnet50.torchvision photo.jpg",
         )
@@ -64,7 +65,7 @@ def open_quietly(
     name: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None, trust: bool = False
 ) -> "OpenedModel":
     """Open a classifier as kcnn.export.prediction.open_model does; show the device, and silence the runtimes."""
-    from kcnn.export.prediction import open_model
+    from kcnn.export.opened_model import open_model
 
     opened = open_model(name, weights, options, trust=trust, starting=_start)
     show_note(opened.note)
@@ -85,61 +86,75 @@ def _start(runtime: str) -> Iterator[None]:
 
 def predict(
     model: Model,
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Image files, folders (all images below), globs in quotes; - reads names, one a line."),
+    ],
     weights: PretrainedWeights = PUBLISHED,
     model_option: ModelOptions = None,
     trust: Trust = False,
     top: Annotated[
         int, typer.Option(min=1, help="Most probable classes to list for each image.", rich_help_panel=OUTPUT)
     ] = 3,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability below which an image is unsure.", rich_help_panel=OUTPUT),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Write file, label and all probabilities to a CSV file.", rich_help_panel=OUTPUT),
+    ] = None,
     as_json: AsJson = False,
+    as_jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Print a line of JSON for each image.", rich_help_panel=OUTPUT)
+    ] = False,
+    sort_into: Annotated[
+        Path | None,
+        typer.Option(
+            "--sort-into",
+            metavar="FOLDER",
+            help='Copy each image into a folder of its class, and those below the threshold into "unsure".',
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="With --sort-into, make links in place of copies.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
     """Predict the classes of images with a trained model, or with a network's pretrained weights.
 
     A multi-label model lists the labels that reach their thresholds, and then, in brackets, the most probable others.
+    Images that cannot be read are named and left out; the exit code is then 1.
     """
+    if as_json and as_jsonl:
+        raise UsageError("--json and --jsonl exclude each other; choose one")
+    if link and not sort_into:
+        raise UsageError("--link requires --sort-into")
+    if sort_into and sort_into.exists() and not sort_into.is_dir():
+        raise UsageError(f"--sort-into {sort_into} is a file; expected a folder")
+    from kcnn.cli.prediction_output import PredictionOutput, ReadErrors, list_images
+
+    errors = ReadErrors(is_single=len(images) == 1 and images[0] != "-")
+    sources, total = list_images(images, sort_into, errors)
     opened = open_quietly(model, weights, parse_assignments(model_option, "--model-option"), trust)
-    pixels, files = decode_images(images, opened)
-    from kcnn.export.prediction import predict_pixels
+    output = PredictionOutput(
+        csv=csv, as_json=as_json, as_jsonl=as_jsonl, sort_into=sort_into, link=link, classes=opened.classes
+    )
+    if sort_into and opened.metadata.get("multi_label"):
+        raise UsageError(f"--sort-into expects a model with one label per image; {model} gives any number")
+    from kcnn.export.prediction import predict_batches
 
-    predictions = predict_pixels(opened, list(map(str, files)), pixels, top)
-    results: dict[str, Any] = {}
-    for number, file in enumerate(predictions.paths):
-        best, labels = predictions[number], list(predictions.labels[number])
-        results[file] = {"labels": labels, "probabilities": best} if predictions.multi_label else best
-        if not as_json:
-            out.print(f"{to_printable(file)}: {predictions.describe(number)}", soft_wrap=True)
-    if as_json:
-        print(json.dumps(results, indent=1))
-    if len(files) < len(images):
+    batches = predict_batches(opened, sources, top=top, threshold=threshold, on_error=errors.add)
+    with output.write(total) as write:
+        for batch in batches:
+            write(batch.predictions)
+        if not output.count:
+            raise UsageError("none of the files is an image that can be decoded")
+    output.print_summary()
+    if errors.count:
+        read = errors.count + output.count
+        err.print(f"{errors.count} of {read} images could not be read, and are left out", style="yellow")
         raise typer.Exit(1)
-
-
-def decode_images(images: Sequence[Path], opened: "OpenedModel") -> tuple[list[Any], list[Path]]:
-    """Decode the images that can be decoded; name the others on stderr.
-
-    Returns:
-        Pixels (rows, columns, channels) as the model takes them, and their files.
-
-    Raises:
-        UsageError: No image can be decoded.
-    """
-    from kcnn.data.decoding import ImageDecodeError
-    from kcnn.export.prediction import prepare_image
-
-    pixels, files = [], []
-    for image in images:
-        try:
-            pixels.append(prepare_image(image, opened))
-            files.append(image)
-        except ImageDecodeError as error:
-            message = str(error) if image.exists() else to_printable(f"file not found: {image}")
-            if len(images) == 1:
-                raise UsageError(message) from None
-            err.print(message, style="yellow")
-    if not files:
-        raise UsageError("none of the files is an image that can be decoded")
-    return pixels, files
 
 
 def evaluate(

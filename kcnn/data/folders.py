@@ -237,6 +237,13 @@ def _check_order(folder: str) -> None:
         )
 
 
+def list_images(folder: str) -> list[str]:
+    """Return every image below a folder, in the order of names; see read_folder for what is left out."""
+    found = _Scan()
+    _scan(folder, found)
+    return found.images
+
+
 def _scan(folder: str, found: _Scan) -> None:
     """Add every file below a folder, in the order of names; a folder that is a link is not entered."""
     for entry in _list_entries(folder):
@@ -292,9 +299,7 @@ def _is_image(name: str) -> bool:
 
 
 def _count_images(folder: str) -> int:
-    found = _Scan()
-    _scan(folder, found)
-    return len(found.images)
+    return len(list_images(folder))
 
 
 def _loose_images(folder: str) -> list[str]:

@@ -8,10 +8,16 @@ from .inference_model import (
     optimize_for_inference as optimize_for_inference,
 )
 from .prediction import (
-    Predictions as Predictions,
+    SkippedImagesWarning as SkippedImagesWarning,
 )
 from .prediction import (
     predict as predict,
+)
+from .predictions import (
+    Prediction as Prediction,
+)
+from .predictions import (
+    Predictions as Predictions,
 )
 from .runtimes import (
     ExportedModel as ExportedModel,

@@ -183,12 +183,18 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV, floats to the last digit; a text that a spreadsheet would take for a formula gets a "'"."""
+def to_csv(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
+    """Return rows as CSV, floats to the last digit; a text that a spreadsheet would take for a formula gets a "'".
+
+    Args:
+        rows: Values by column.
+        header: Whether the names of the columns come first.
+    """
     rows = [{name: neutralize(value) for name, value in row.items()} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 

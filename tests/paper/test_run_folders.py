@@ -104,8 +104,6 @@ def test_resolve_run_names_the_runs_of_a_folder_of_runs(transfer):
 
 def test_resolve_model_tells_how_an_unfinished_run_is_resumed(tmp_path):
     run = make_run(tmp_path / "run", finished=False)
-    with pytest.raises(
-        RunNotFoundError, match=r"run holds no finished run: it has no model.keras; .* it: kcnn train mlp"
-    ):
+    with pytest.raises(RunNotFoundError, match=r"holds no finished run: it has no model.keras; .* it: kcnn train mlp"):
         resolve_model(run)
     assert resolve_run(run).path == run

@@ -1,5 +1,6 @@
 """kcnn.predict and its Predictions: from Python as on the command line."""
 
+import json
 import re
 
 import numpy as np
@@ -8,7 +9,9 @@ from PIL import Image
 
 import kcnn
 from kcnn.data.decoding import ImageDecodeError
-from kcnn.export.prediction import MAX_ROWS, OpenedModel, Predictions, predict_pixels
+from kcnn.export import Predictions, SkippedImagesWarning
+from kcnn.export.opened_model import OpenedModel
+from kcnn.export.predictions import MAX_ROWS
 
 CLASSES = ["ant", "bee", "c<a>t"]
 
@@ -19,9 +22,10 @@ def open_fake(probabilities, **metadata):
     return OpenedModel("fake", metadata, lambda: lambda pixels: np.asarray(probabilities)[: len(pixels)])
 
 
-def predict_fake(probabilities, top=3, **metadata):
-    pixels = [np.full((8, 8, 1), 9, "uint8")] * len(probabilities)
-    return predict_pixels(open_fake(probabilities, **metadata), ["a.png"] * len(pixels), pixels, top)
+def predict_fake(probabilities, top=3, threshold=None, **metadata):
+    """Predict one gray image for each row of probabilities."""
+    images = np.full((len(probabilities), 8, 8), 9, "uint8")
+    return kcnn.predict(open_fake(probabilities, **metadata), images, top=top, threshold=threshold)
 
 
 def test_predictions_of_one_label_are_ordered_by_probability():
@@ -29,7 +33,7 @@ def test_predictions_of_one_label_are_ordered_by_probability():
     assert predictions.labels == (("bee",),)
     assert predictions[0] == {"bee": 0.7, "c<a>t": 0.2}
     assert predictions.describe(0) == "bee 70.0%, c<a>t 20.0%"
-    assert str(predictions).splitlines()[1].split() == ["a.png", "bee", "70.0%,", "c<a>t", "20.0%"]
+    assert str(predictions).splitlines()[1].split() == ["image", "0", "bee", "70.0%,", "c<a>t", "20.0%"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_predictions_of_several_labels_keep_and_mark_every_label(row, top, text)
 
 def test_predictions_show_images_and_escaped_names_in_a_notebook():
     page = predict_fake([[0.1, 0.2, 0.7]] * (MAX_ROWS + 2))._repr_html_()
-    assert page.count('<img alt="a.png" src="data:image/png;base64,') == page.count("<tr>") == MAX_ROWS
+    assert page.count('" src="data:image/png;base64,') == page.count("<tr>") == MAX_ROWS
     assert "2 more images" in page
     assert "c&lt;a&gt;t 70.0%" in page
     assert not re.search("<a>", page)
@@ -77,9 +81,128 @@ def test_predict_refuses_what_it_cannot_read(model, tmp_path):
         kcnn.predict(model, tmp_path / "b.png")
     with pytest.raises(FileNotFoundError, match=r"file not found: nothing\.png"):
         kcnn.predict(model, "nothing.png")
-    with pytest.raises(ValueError, match="there are no images"):
+    with pytest.raises(ValueError, match="no image to predict"):
         kcnn.predict(model, [])
     with pytest.raises(FileNotFoundError, match=r"file not found: nowhere.keras"):
         kcnn.predict("nowhere.keras", tmp_path / "b.png")
     with pytest.raises(ValueError, match="a Keras model has its own"):
         kcnn.predict(model, tmp_path / "b.png", weights="imagenet")
+
+
+def test_predictions_are_a_sequence_of_what_was_predicted_for_each_image():
+    predictions = predict_fake([[0.1, 0.7, 0.2], [0.6, 0.3, 0.1]], top=2)
+    assert [(one.path, one.label, one.probability) for one in predictions] == [
+        ("image 0", "bee", 0.7),
+        ("image 1", "ant", 0.6),
+    ]
+    assert len(predictions) == 2
+    assert predictions[-1] == {"ant": 0.6, "bee": 0.3}
+    assert predictions.count_labels() == {"bee": 1, "ant": 1}
+    with pytest.raises(IndexError):
+        predictions[2]
+
+
+def test_predictions_below_the_threshold_are_unsure():
+    predictions = predict_fake([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]], threshold=0.6)
+    assert predictions.labels == (("bee",), ())
+    assert [one.label for one in predictions] == ["bee", "unsure"]
+    assert predictions.describe(1) == "unsure (ant 50.0%, bee 30.0%, c<a>t 20.0%)"
+    with pytest.raises(ValueError, match="a probability from 0 to 1, got 60"):
+        predict_fake([[0.1, 0.7, 0.2]], threshold=60)
+    with pytest.raises(ValueError, match="applies to models with one label per image"):
+        predict_fake([[0.1, 0.7, 0.2]], threshold=0.5, multi_label=True)
+    with pytest.raises(ValueError, match="has a class 'unsure'"):
+        predict_fake([[0.1, 0.9]], threshold=0.5, classes=["ant", "unsure"])
+
+
+def test_predictions_are_written_as_csv_and_json(tmp_path):
+    predictions = predict_fake([[0.1, 0.7, 0.2]], top=1)
+    predictions.to_csv(tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text().splitlines() == [
+        "file,label,probability,p(ant),p(bee),p(c<a>t)",
+        "image 0,bee,0.7,0.1,0.7,0.2",
+    ]
+    predictions.to_json(tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text()) == [
+        {"file": "image 0", "label": "bee", "probability": 0.7, "probabilities": {"bee": 0.7}}
+    ]
+    assert predict_fake([[0.6, 0.7, 0.2]], multi_label=True).rows()[0]["label"] == "ant;bee"
+
+
+def test_to_dataframe_has_a_row_for_each_image_or_names_the_extra():
+    predictions = predict_fake([[0.1, 0.7, 0.2]])
+    try:
+        import pandas
+    except ImportError:
+        with pytest.raises(ImportError, match=r'pip install "kcnn\[pandas\]"'):
+            predictions.to_dataframe()
+        return
+    assert isinstance(predictions.to_dataframe(), pandas.DataFrame)
+    assert predictions.to_dataframe().loc[0].to_dict() == predictions.rows()[0]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with six images in it and below, and a hidden one."""
+    for name in ("a.png", "b.png", "c/d.jpg", "c/e.png", "c/f/g.bmp", ".h.png", "=i.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), len(name), "uint8")).save(tmp_path / "photos" / name)
+    return tmp_path / "photos"
+
+
+def names(predictions, photos):
+    return [path.removeprefix(f"{photos}/") for path in predictions.paths]
+
+
+def test_predict_takes_folders_and_globs(photos):
+    fake = open_fake([[0.1, 0.7, 0.2]] * 32)
+    assert names(kcnn.predict(fake, photos), photos) == ["=i.png", "a.png", "b.png", "c/d.jpg", "c/e.png", "c/f/g.bmp"]
+    assert names(kcnn.predict(fake, str(photos / "*.png")), photos) == ["=i.png", "a.png", "b.png"]
+    assert names(kcnn.predict(fake, f"{photos}/**/*.[jb]*"), photos) == ["c/d.jpg", "c/f/g.bmp"]
+    assert names(kcnn.predict(fake, [photos / "b.png", photos / "c" / "f"]), photos) == ["b.png", "c/f/g.bmp"]
+    assert len(kcnn.predict(fake, (path for path in [photos / "b.png"] * 70))) == 70
+    with pytest.raises(FileNotFoundError, match=r"no image matches .*\*\.webp"):
+        kcnn.predict(fake, f"{photos}/*.webp")
+    (photos / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty has no image: none ends in \.jpg"):
+        kcnn.predict(fake, photos / "empty")
+
+
+def test_predict_leaves_broken_files_of_folders_out_and_names_them(photos):
+    (photos / "b.png").write_text("no image")
+    fake = open_fake([[0.1, 0.7, 0.2]] * 32)
+    with pytest.warns(SkippedImagesWarning, match=r"1 file could not be decoded, such as .*b\.png: not an image file"):
+        predictions = kcnn.predict(fake, photos)
+    assert len(predictions) == 5
+    assert predictions.skipped == ((str(photos / "b.png"), "not an image file"),)
+    with pytest.raises(ImageDecodeError, match=r"b\.png"):
+        kcnn.predict(fake, [photos / "a.png", photos / "b.png"])
+
+
+def test_predict_reads_no_further_than_two_batches_ahead_and_keeps_no_pixels():
+    read, predicted = [], []
+
+    def images():
+        for number in range(200):
+            read.append(number)
+            yield np.full((8, 8), number % 256, "uint8")
+
+    def run(pixels):
+        assert len(read) - sum(predicted) <= 3 * 32
+        predicted.append(len(pixels))
+        return np.full((len(pixels), 3), 1 / 3)
+
+    opened = OpenedModel("fake", {"classes": CLASSES, "input_shape": [8, 8, 1]}, lambda: run)
+    predictions = kcnn.predict(opened, images())
+    assert (len(predictions), len(predictions.thumbnails), predicted) == (200, MAX_ROWS, [32] * 6 + [8])
+    held = (value for value in vars(predictions).values() if isinstance(value, np.ndarray))
+    assert [array.shape for array in held] == [(200, 3)]
+
+
+def test_predict_takes_one_color_image_as_one_and_an_array_of_images_as_several():
+    fake = open_fake([[0.1, 0.7, 0.2]] * 32)
+    assert len(kcnn.predict(fake, np.zeros((8, 8), "uint8"))) == 1
+    assert len(kcnn.predict(fake, np.zeros((8, 8, 3), "uint8"))) == 1
+    assert len(kcnn.predict(fake, np.zeros((5, 8, 8), "uint8"))) == 5
+    assert len(kcnn.predict(fake, np.zeros((5, 8, 8, 3), "uint8"))) == 5
+    assert len(kcnn.predict(fake, Image.new("CMYK", (8, 8)))) == 1

@@ -1,0 +1,199 @@
+"""Classifiers that predict: of a run, an exported file, a saved model, or a network's pretrained weights."""
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+import kcnn
+from kcnn.data.decoding import decode, to_uint8
+from kcnn.export.runtimes import METADATA, load_exported
+from kcnn.run_folders import CONFIG, resolve_model
+
+PUBLISHED = "imagenet"
+RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
+SUFFIXES = (".keras", *RUNTIMES)
+KERAS = "Keras"  # the runtime of all other models
+SAVED_MODEL = "saved_model.pb"  # of the folder that TensorFlow writes
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")  # of Pillow
+Starting = Callable[[str], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A classifier that is loaded when it is needed.
+
+    Attributes:
+        name: As it was given.
+        metadata: Its classes, input_shape and the like.
+        load: Loads it, and returns a function from pixels (n, rows, columns, channels) to probabilities (n, classes).
+        note: Which run of a transfer or a search it is of; empty for others.
+    """
+
+    name: str
+    metadata: Mapping[str, Any]
+    load: Callable[[], Callable[[Any], Any]]
+    note: str = ""
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the names of the classes."""
+        names = self.metadata["classes"]
+        return [str(name) for name in names] if isinstance(names, list) else [f"class {n}" for n in range(names)]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Return (rows, columns, channels) of an image.
+
+        Raises:
+            ValueError: The input size is open.
+        """
+        rows, columns, channels = self.metadata["input_shape"]
+        if None in (rows, columns):
+            raise ValueError(f"{self.name} has an open input size; images cannot be resized to it")
+        return rows, columns, channels
+
+
+def open_model(
+    name: str,
+    weights: str = PUBLISHED,
+    options: Mapping[str, Any] | None = None,
+    *,
+    trust: bool = False,
+    starting: Starting = nullcontext,
+) -> OpenedModel:
+    """Open a classifier.
+
+    Args:
+        name: Folder of a run, a transfer or a search; a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel); or
+            a network.
+        weights: Pretrained weights of a network by name, or a file.
+        options: The network's own options.
+        trust: Whether a SavedModel may have any operation.
+        starting: Context in which a runtime is loaded, called with its name.
+
+    Returns:
+        The classifier, with its metadata.
+
+    Raises:
+        FileNotFoundError: The file is missing, or the folder has no trained model.
+        ValueError: The model ends in features, or is given with weights or options; or the file is damaged, or might do
+            more than compute.
+        UnknownNameError: There is no such network.
+    """
+    path = Path(name)
+    if not path.exists():
+        if len(path.parts) > 1 or (path.suffix in SUFFIXES and name.partition(".")[0] not in kcnn.list_models()):
+            raise FileNotFoundError(f"file not found: {path}")
+        return _open_pretrained(name, weights, options or {}, starting)
+    if options or weights != PUBLISHED:
+        raise ValueError(f"network options and weights apply to a network by name; {path} has its own")
+    note = ""
+    if path.is_dir() and (not (path / SAVED_MODEL).exists() or (path / CONFIG).exists()):  # a run is no SavedModel
+        path, note = resolve_model(path)
+    if path.is_dir() or path.suffix in RUNTIMES or is_exported(path):
+        with starting(RUNTIMES.get(path.suffix, KERAS)):
+            exported = load_exported(path, trust=trust)
+        return OpenedModel(name, exported.metadata, lambda: exported.run, note)
+    from kcnn.keras_bridge.metadata import has_classes
+    from kcnn.keras_bridge.saved_models import read_metadata
+
+    metadata = read_metadata(path)
+    if not has_classes(metadata):
+        raise ValueError(f"{path} ends in features, not in classes")
+
+    def load() -> Callable[[Any], Any]:
+        with starting(KERAS):
+            return _with_probabilities(_disable_xla(kcnn.load_model(path)), metadata)
+
+    return OpenedModel(name, metadata, load, note)
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a .keras file was exported for inference, and ends in probabilities."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return METADATA in archive.namelist()
+    except (OSError, zipfile.BadZipFile):  # reported where the file is read
+        return False
+
+
+def _disable_xla(model: Any) -> Any:
+    """Keep TensorFlow from compiling a model with XLA, which it does again for each number of images."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        model.jit_compile = False
+    return model
+
+
+def _open_pretrained(name: str, weights: str, options: Mapping[str, Any], starting: Starting) -> OpenedModel:
+    """A network with pretrained weights, or those of a file."""
+    from kcnn.weights import find_published
+
+    graph = kcnn.trace(name, **options)
+    find_published(graph, weights)  # raises before Keras is loaded
+    with starting(KERAS):
+        model = _disable_xla(kcnn.build(graph))
+    report = kcnn.load_weights(model, weights)
+    if f"{model.metadata['classifier']}/kernel" not in report.matched:
+        raise ValueError(f"{weights} has no classifier for the {graph.outputs['logits'].shape[0]} classes of {name}")
+    return OpenedModel(name, model.metadata, lambda: _with_probabilities(model, model.metadata))
+
+
+def _with_probabilities(model: Any, metadata: Mapping[str, Any]) -> Callable[[Any], Any]:
+    from kcnn.training.evaluation import compute_probabilities
+
+    return lambda pixels: compute_probabilities(model, model.predict_on_batch(pixels.astype("float32")), metadata)
+
+
+def open_keras_model(model: Any) -> OpenedModel:
+    """Return a Keras model as an opened one; without metadata its classes are numbers."""
+    metadata = getattr(model, "metadata", None) or {
+        "classes": int(model.output_shape[-1]),
+        "input_shape": list(model.input_shape[1:]),
+    }
+    return OpenedModel(model.name, metadata, lambda: _with_probabilities(model, metadata))
+
+
+def prepare_image(image: Any, opened: OpenedModel) -> np.ndarray:
+    """Return an image as a model takes it, resized as its published weights were evaluated.
+
+    Args:
+        image: A file, pixels 0..255 (rows, columns) or (rows, columns, 1 or 3), or a Pillow image.
+        opened: The model.
+
+    Returns:
+        uint8 (rows, columns, channels).
+
+    Raises:
+        ImageDecodeError: The file is not an image.
+        ValueError: The pixels have another shape or other values.
+    """
+    shape, preprocessing = opened.input_shape, opened.metadata.get("preprocessing")
+    options: dict[str, Any] = {}
+    if preprocessing:
+        options = {
+            "resize_shorter_to": round(preprocessing["resize"] * shape[0] / preprocessing["crop"]),
+            "interpolation": preprocessing["interpolation"],
+        }
+    return decode(image if isinstance(image, str | PathLike) else encode_png(image), shape, **options)
+
+
+def encode_png(image: Any) -> bytes:
+    """Return a Pillow image, or pixels 0..255 of one, as the content of a PNG file."""
+    if not isinstance(image, Image.Image):
+        pixels = to_uint8(np.asarray(image)[None])[0]
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if image.mode not in PNG_MODES:
+        image = image.convert("RGB")
+    buffer = io.BytesIO()
+    ImageOps.exif_transpose(image).save(buffer, "PNG")
+    return buffer.getvalue()
