@@ -124,6 +124,12 @@ from .keras_bridge.saved_models import (
 from .training.config import (
     TrainConfig as TrainConfig,
 )
+from .training.result import (
+    TrainResult as TrainResult,
+)
+from .training.result import (
+    load_run as load_run,
+)
 from .training.trainer import (
     train as train,
 )

@@ -240,6 +240,29 @@ def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndar
 
 
 @check_keywords
+def tabulate_classes(
+    per_class: Mapping[str, Mapping[str, Any]],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the metrics of each class as columns and cells of a table.
+
+    Args:
+        per_class: From classification_report.
+
+    Returns:
+        The headings, and a row for each class; – for what is not defined.
+    """
+    headings = {"average precision": "average_precision", "threshold": "threshold", "precision": "precision"}
+    headings |= {"recall": "recall", "F1": "f1"}
+    first = next(iter(per_class.values()))
+    columns = {heading: key for heading, key in headings.items() if key in first}
+    cells = [
+        (name, str(row["images"]), *("–" if row[key] is None else f"{row[key]:.3f}" for key in columns.values()))
+        for name, row in per_class.items()
+    ]
+    return ("class", "images", *columns), cells
+
+
+@check_keywords
 def predict_labels(probabilities: np.ndarray, metadata: Mapping[str, Any]) -> np.ndarray:
     """Return the predicted labels: the most probable class, or the classes that reach their threshold.
 

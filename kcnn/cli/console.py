@@ -129,15 +129,10 @@ def make_table(
 
 def per_class_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the metrics of each class, from kcnn.statistics.classification_report, as a table."""
-    columns = {"average precision": "average_precision", "threshold": "threshold", "precision": "precision"}
-    columns |= {"recall": "recall", "F1": "f1"}
-    first = next(iter(rows.values()))
-    columns = {header: key for header, key in columns.items() if key in first}
-    cells = (
-        [name, str(row["images"]), *("–" if row[key] is None else f"{row[key]:.3f}" for key in columns.values())]
-        for name, row in rows.items()
-    )
-    return make_table(("class", "images", *columns), cells, left=("class",))
+    from kcnn.statistics import tabulate_classes
+
+    columns, cells = tabulate_classes(rows)
+    return make_table(columns, cells, left=("class",))
 
 
 def parse_count(text: str) -> float:

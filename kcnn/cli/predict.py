@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 PUBLISHED = "imagenet"
 SPLITS = ("train", "validation", "test")
-UNRECORDED = (
-    "{model} does not record its training images, and some of these may be among them; evaluate the folder of its run, "
-    "which does"
-)
 
 Model = Annotated[
     str,
@@ -135,8 +132,8 @@ def predict(
     from kcnn.cli.prediction_output import PredictionOutput, ReadErrors, list_images
 
     errors = ReadErrors(is_single=len(images) == 1 and images[0] != "-")
-    sources, total = list_images(images, sort_into, errors)
     opened = open_quietly(model, weights, parse_assignments(model_option, "--model-option"), trust)
+    sources, total = list_images(images, sort_into, errors)
     output = PredictionOutput(
         csv=csv, as_json=as_json, as_jsonl=as_jsonl, sort_into=sort_into, link=link, classes=opened.classes
     )
@@ -188,87 +185,13 @@ def evaluate(
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     opened = open_quietly(model, weights, parse_assignments(model_option, "--model-option"), trust)
-    from kcnn.training.run_data import load_evaluation_data
-
-    run = find_run(model) if Path(model).exists() else None
-    if run is not None:
-        evaluated = load_evaluation_data(run, data, split)
-        notes = evaluated.notes
-        if seed is not None:
-            notes.append(f"--seed {seed} is not used: {run} records which images are in its {split} split")
-    elif data is None:
+    if data is None and not (opened.path and find_run(opened.path)):
         raise UsageError(f"missing option --data: {model} does not record its dataset")
-    else:
-        evaluated = _load_other(opened, data, split, seed or 0)
-        notes = [UNRECORDED.format(model=model)] if Path(model).exists() else []
-    for note in notes:
-        err.print(note, style="yellow", markup=False, soft_wrap=True)
-    from kcnn.data.dataset import EvaluationBatches, ResizedBatches
+    from kcnn.export.evaluation import evaluate as run
 
-    dataset = evaluated.dataset
-    batches = ResizedBatches(EvaluationBatches(dataset.splits[evaluated.split], dataset.batch_size), opened.input_shape)
-    import numpy as np
-
-    predict, probabilities, labels = opened.load(), [], []
-    for number in range(len(batches)):
-        pixels, batch_labels = batches[number]
-        probabilities.append(predict(pixels))
-        labels.append(batch_labels)
-    if not labels:
-        raise UsageError(f"no image of the {split} split of {dataset.name} can be decoded")
-    _print_evaluation(opened, evaluated, np.concatenate(probabilities), np.concatenate(labels), as_json)
-
-
-def _load_other(opened: "OpenedModel", source: str, split: str, seed: int) -> Any:
-    """The data for a model that is not in the folder of a run."""
-    from kcnn.data import load
-    from kcnn.training.run_data import RunData, check_classes
-
-    dataset = load(
-        source, input_shape=opened.input_shape, seed=seed, multi_label=bool(opened.metadata.get("multi_label"))
-    )
-    check_classes(dataset, opened.classes)
-    return RunData(dataset, split)
-
-
-def _print_evaluation(opened: "OpenedModel", evaluated: Any, probabilities: Any, labels: Any, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from kcnn.statistics import (
-        classification_report,
-        format_mean_precision,
-        is_correct,
-        predict_labels,
-        wilson_interval,
-    )
-
-    dataset, split = evaluated.dataset, evaluated.split
-    predictions = predict_labels(probabilities, opened.metadata)
-    correct, images = int(is_correct(predictions, labels).sum()), len(labels)
-    low, high = wilson_interval(correct, images)
-    metrics = {
-        "data": dataset.name,
-        "split": split,
-        "images": images,
-        "accuracy": correct / images,
-        "interval": [low, high],
-        **classification_report(predictions, probabilities, labels, dataset.classes, opened.metadata),
-        "skipped": len(dataset.skipped),
-        "left_out": dict(evaluated.left_out),
-        "unmatched": evaluated.unmatched,
-        "differences": asdict(evaluated.differences),
-    }
+    result = run(replace(opened, note=""), data, split, seed=seed, log=show_note)
     if as_json:
-        print(json.dumps(metrics, indent=1))
+        print(json.dumps(result.metrics, indent=1))
         return
-    out.print(per_class_table(metrics["per_class"]))
-    is_multi_label = "mean_average_precision" in metrics
-    measure = (
-        f"mean average precision {format_mean_precision(metrics)}, subset accuracy" if is_multi_label else "accuracy"
-    )
-    skipped = f"; {len(dataset.skipped)} files could not be decoded" if dataset.skipped else ""
-    out.print(
-        f"{opened.name}: {measure} {correct / images:.2%} ({correct} of {images} {split} images of {dataset.name}, "
-        f"95% interval {low:.2%} to {high:.2%}){skipped}",
-        soft_wrap=True,
-    )
+    out.print(per_class_table(result.metrics["per_class"]))
+    out.print(result.summary, soft_wrap=True)

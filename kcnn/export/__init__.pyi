@@ -1,6 +1,12 @@
 from . import (
     sliding as sliding,
 )
+from .evaluation import (
+    Evaluation as Evaluation,
+)
+from .evaluation import (
+    evaluate as evaluate,
+)
 from .formats import (
     export_model as export_model,
 )
@@ -18,6 +24,15 @@ from .predictions import (
 )
 from .predictions import (
     Predictions as Predictions,
+)
+from .run_export import (
+    ExportRejectedError as ExportRejectedError,
+)
+from .run_export import (
+    ExportResult as ExportResult,
+)
+from .run_export import (
+    export_run as export_run,
 )
 from .runtimes import (
     ExportedModel as ExportedModel,

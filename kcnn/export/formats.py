@@ -21,9 +21,8 @@ import numpy as np
 import kcnn
 from kcnn.atomic_io import replace_atomically
 from kcnn.export.inference_model import optimize_for_inference
-from kcnn.export.runtimes import FORMATS, METADATA
+from kcnn.export.runtimes import FORMATS, METADATA, check_formats
 from kcnn.graph.arguments import check_keywords
-from kcnn.graph.names import unknown
 from kcnn.keras_bridge.metadata import has_classes
 
 CALIBRATION_IMAGES = 100  # images that int8 is calibrated on at most
@@ -58,8 +57,7 @@ def export_model(
         ValueError: An open input size, too few or too many names, or "litert-int8" without calibration images.
         ImportError: The package that writes the format is not installed.
     """
-    if format not in FORMATS:
-        raise unknown("export format", format, FORMATS)
+    check_formats([format])
     if format == "litert-int8" and (calibration_images is None or not len(calibration_images)):
         raise ValueError('format "litert-int8" requires calibration_images=, from which it takes its ranges')
     target = Path(path)

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ class OpenedModel:
         metadata: Its classes, input_shape and the like.
         load: Loads it, and returns a function from pixels (n, rows, columns, channels) to probabilities (n, classes).
         note: Which run of a transfer or a search it is of; empty for others.
+        path: Its file; None for a network by name, and for a model in memory.
     """
 
     name: str
     metadata: Mapping[str, Any]
     load: Callable[[], Callable[[Any], Any]]
     note: str = ""
+    path: Path | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -101,7 +103,7 @@ def open_model(
     if path.is_dir() or path.suffix in RUNTIMES or is_exported(path):
         with starting(RUNTIMES.get(path.suffix, KERAS)):
             exported = load_exported(path, trust=trust)
-        return OpenedModel(name, exported.metadata, lambda: exported.run, note)
+        return OpenedModel(name, exported.metadata, lambda: exported.run, note, path)
     from kcnn.keras_bridge.metadata import has_classes
     from kcnn.keras_bridge.saved_models import read_metadata
 
@@ -113,7 +115,7 @@ def open_model(
         with starting(KERAS):
             return _with_probabilities(_disable_xla(kcnn.load_model(path)), metadata)
 
-    return OpenedModel(name, metadata, load, note)
+    return OpenedModel(name, metadata, load, note, path)
 
 
 def is_exported(path: Path) -> bool:
@@ -154,7 +156,31 @@ def _with_probabilities(model: Any, metadata: Mapping[str, Any]) -> Callable[[An
     return lambda pixels: compute_probabilities(model, model.predict_on_batch(pixels.astype("float32")), metadata)
 
 
-def open_keras_model(model: Any) -> OpenedModel:
+def open_classifier(model: Any, weights: str | None = None, options: Mapping[str, Any] | None = None) -> OpenedModel:
+    """Open whatever predicts.
+
+    Args:
+        model: As of open_model; the result of a run, a transfer or a search; a Keras model; or an opened one.
+        weights: Pretrained weights of a network by name, or a file; "imagenet" where it is None.
+        options: Options of a network by name.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        FileNotFoundError, UnknownNameError, ValueError: As of open_model.
+    """
+    folder = getattr(model, "folder", None)  # of a result
+    if isinstance(folder, Path):
+        model = folder
+    if isinstance(model, str | PathLike):
+        return open_model(fspath(model), weights or PUBLISHED, options)
+    if weights or options:
+        raise ValueError("weights and options apply to a network by name; a Keras model has its own")
+    return model if isinstance(model, OpenedModel) else _open_keras_model(model)
+
+
+def _open_keras_model(model: Any) -> OpenedModel:
     """Return a Keras model as an opened one; without metadata its classes are numbers."""
     metadata = getattr(model, "metadata", None) or {
         "classes": int(model.output_shape[-1]),

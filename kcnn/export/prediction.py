@@ -5,8 +5,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import numpy as np
 from kcnn.data.decoding import ImageDecodeError
 from kcnn.data.image_cache import thread_pool
 from kcnn.data.image_lists import NamedImage, expand_images
-from kcnn.export.opened_model import PUBLISHED, OpenedModel, open_keras_model, open_model, prepare_image
+from kcnn.export.opened_model import OpenedModel, open_classifier, prepare_image
 from kcnn.export.predictions import MAX_ROWS, UNSURE, Predictions, make_thumbnail
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_number
@@ -175,7 +173,7 @@ def predict(
         ValueError: There are no images, the model ends in features, or the threshold does not apply.
     """
     sources = expand_images(images)
-    opened = _open(model, weights, options)
+    opened = open_classifier(model, weights, options)
     if opened.note:
         log(opened.note)
     skipped: list[ImageDecodeError] = []
@@ -210,14 +208,3 @@ def predict(
         thumbnails=tuple(thumbnails),
         skipped=tuple((error.file, error.reason) for error in skipped),
     )
-
-
-def _open(model: Any, weights: str | None, options: Mapping[str, Any] | None) -> OpenedModel:
-    folder = getattr(model, "folder", None)  # of a result: a run, a transfer or a search
-    if isinstance(folder, Path):
-        model = folder
-    if isinstance(model, str | PathLike):
-        return open_model(fspath(model), weights or PUBLISHED, options)
-    if weights or options:
-        raise ValueError("weights and options apply to a network by name; a Keras model has its own")
-    return model if isinstance(model, OpenedModel) else open_keras_model(model)

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 
 from kcnn.export.graph_safety import check_saved_model, read_onnx_properties
 from kcnn.graph.arguments import check_keywords
+from kcnn.graph.names import unknown
 from kcnn.keras_bridge.metadata import check_classes, check_input_shape
 from kcnn.keras_bridge.untrusted_files import check_archive
 
@@ -25,6 +26,17 @@ FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a 
     "keras": ".keras",
 }
 METADATA = "kcnn.json"  # in a zip or folder; in ONNX a property named "kcnn"
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Refuse names that are no export formats.
+
+    Raises:
+        UnknownNameError: A name is no key of FORMATS.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise unknown("export format", name, FORMATS)
 
 
 @check_keywords

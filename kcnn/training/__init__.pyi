@@ -73,6 +73,12 @@ from .recipes import (
 from .recipes import (
     get_recipe as get_recipe,
 )
+from .result import (
+    TrainResult as TrainResult,
+)
+from .result import (
+    load_run as load_run,
+)
 from .run_data import (
     RunData as RunData,
 )
@@ -84,9 +90,6 @@ from .run_data import (
 )
 from .trainer import (
     OutOfMemoryError as OutOfMemoryError,
-)
-from .trainer import (
-    TrainResult as TrainResult,
 )
 from .trainer import (
     train as train,

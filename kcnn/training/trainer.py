@@ -5,11 +5,8 @@ import dataclasses
 import gc
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import keras
@@ -20,8 +17,7 @@ from kcnn.atomic_io import write_text
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
 from kcnn.graph.arguments import check_keywords, check_type
-from kcnn.graph.formatting import format_count, format_number, format_size, format_table
-from kcnn.statistics import format_mean_precision, wilson_interval
+from kcnn.graph.formatting import format_number, format_size
 from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, run_directory
 from kcnn.training.callbacks import NonFiniteLossError, find_best_epoch, is_out_of_patience
 from kcnn.training.config import TrainConfig
@@ -37,69 +33,12 @@ from kcnn.training.job import (
 from kcnn.training.precision import resolve_policy
 from kcnn.training.recipes import list_options
 from kcnn.training.request import check_request, claim_folder, make_request
+from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining
 from kcnn.training.split_record import SplitRecord, record_splits, write_record
 
 log = logging.getLogger("kcnn.training")
 CROP_RESIZE_FACTOR = 8 / 7  # images for random crops are read larger: 256 pixels for 224, as is customary
-RENDER_CURVES = "kcnn.reports.charts:render_curves"  # by name: reports read runs
-
-
-@check_keywords
-@dataclass(frozen=True)
-class TrainResult:
-    """Hold the result of a training run. It prints as a table; a notebook shows curves and metrics.
-
-    Attributes:
-        folder: Folder of the run: model.keras, metrics.json, history.csv, plots.
-        metrics: Metrics on the test split, and facts of the run: metrics.json. Empty on workers other than the chief.
-        history: A row for each epoch: history.csv.
-        resumed_epochs: Epochs that were completed before this call.
-    """
-
-    folder: Path
-    metrics: Mapping[str, Any]
-    history: Sequence[Mapping[str, float]]
-    resumed_epochs: int
-
-    def __repr__(self) -> str:
-        """Return the title and a table of the metrics."""
-        return f"{self._title}\n{format_table(('metric', 'value'), self._rows(), ('metric', 'value'))}"
-
-    def _repr_html_(self) -> str:
-        curves = []
-        if self.metrics and self.history:
-            curves = resolve_name(RENDER_CURVES)(self.history, self.metrics["best_epoch"])[:2]  # loss and accuracy
-        plots = "".join(f'<div style="display: inline-block; width: 24em">{svg}</div>' for svg in curves)
-        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._rows())
-        return f"<p><b>{escape(self._title)}</b></p><div>{plots}</div><table>{rows}</table>"
-
-    @property
-    def _title(self) -> str:
-        request = self.metrics.get("request")
-        return f"{request['spec']['network']} on {request['data']}: {self.folder}" if request else str(self.folder)
-
-    def _rows(self) -> list[tuple[str, str]]:
-        """The metrics by name, as text."""
-        metrics = self.metrics
-        if not metrics:
-            return [("epochs", str(len(self.history))), ("metrics", "written by worker 0 (the chief)")]
-        is_multi_label = "mean_average_precision" in metrics
-        low, high = wilson_interval(metrics["correct"], metrics["test_images"])
-        precision = [("mean average precision", format_mean_precision(metrics))] if is_multi_label else []
-        return [
-            *precision,
-            (
-                "subset accuracy" if is_multi_label else "test accuracy",
-                f"{metrics['accuracy']:.2%} ({metrics['correct']} of {metrics['test_images']} images, "
-                f"95% interval {low:.2%} to {high:.2%})",
-            ),
-            ("test loss", f"{metrics['loss']:.4g}"),
-            ("epochs", f"{metrics['epochs']}, best {metrics['best_epoch']}"),
-            ("parameters", f"{metrics['params']:,}"),
-            ("MACs per image", format_count(metrics["macs"])),
-            ("training time", f"{metrics['training_seconds']:.0f} s"),
-        ]
 
 
 class OutOfMemoryError(MemoryError):

@@ -146,7 +146,7 @@ def test_cli_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, m
         return type(exported)(exported.metadata, lambda pixels: np.roll(exported.run(pixels), 1, axis=-1))
 
     monkeypatch.setattr("kcnn.export.verification.load_exported", load_worse)
-    with pytest.raises(JobStoppedError, match=r"accuracy drop exceeds --max-accuracy-drop 2; not kept: litert \d"):
+    with pytest.raises(JobStoppedError, match=r"accuracy drop exceeds 2 points; not kept: litert \d"):
         command.export(Path(run), ["litert"], tmp_path)
     assert not any(tmp_path.iterdir())
     command.export(Path(run), ["litert"], tmp_path, max_accuracy_drop=100.0)

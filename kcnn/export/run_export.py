@@ -1,0 +1,151 @@
+"""Export the model of a run in several formats, and keep the files whose test accuracy holds."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import kcnn
+from kcnn.export.formats import CALIBRATION_IMAGES, export_model
+from kcnn.export.runtimes import check_formats
+from kcnn.export.verification import ExportCheck, verify_exports
+from kcnn.graph.arguments import check_keywords
+from kcnn.graph.formatting import format_table
+from kcnn.run_folders import MODEL, resolve_run
+from kcnn.training.run_data import load_run_data
+
+MAX_ACCURACY_DROP = 2.0  # percentage points
+COLUMNS = ("file", "size", "test accuracy", "agreement with Keras", "latency (batch 1)")
+INT8 = "litert-int8"
+
+
+@check_keywords
+@dataclass(frozen=True, repr=False)
+class ExportResult:
+    """Hold the files that were exported from a run. It prints as a table.
+
+    Attributes:
+        files: The files by format.
+        checks: Size, accuracy and latency of the Keras model, then of each format, also of those that were not kept.
+    """
+
+    files: Mapping[str, Path]
+    checks: tuple[ExportCheck, ...]
+
+    @property
+    def path(self) -> Path:
+        """Return the first file."""
+        return next(iter(self.files.values()))
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the cells of the table, by COLUMNS."""
+        return [
+            (
+                check.name,
+                f"{check.bytes / 1e6:.2f} MB",
+                f"{check.accuracy:.2%}",
+                f"{check.agreement:.2%}",
+                f"{check.latency_ms:.2f} ms",
+            )
+            for check in self.checks
+        ]
+
+    @property
+    def summary(self) -> str:
+        """Return the files, and on how many images they were verified."""
+        written = f"{', '.join(map(str, self.files.values()))}; " if self.files else ""
+        return f"{written}{self.checks[0].images} test images, each file in its own runtime"
+
+    def __repr__(self) -> str:
+        return f"{format_table(COLUMNS, self.rows(), left=('file',))}\n{self.summary}"
+
+
+class ExportRejectedError(ValueError):
+    """Raised where a runtime cannot run an exported file, or the file loses too much accuracy; it is removed.
+
+    Args:
+        message: What was removed, and why.
+        result: The files that are kept, and what was measured; None where a file cannot be run.
+    """
+
+    def __init__(self, message: str, result: ExportResult | None = None):
+        super().__init__(message)
+        self.result = result
+
+
+@check_keywords
+def export_run(
+    run: str | PathLike[str],
+    format: str | Sequence[str] = "litert",
+    out: str | PathLike[str] | None = None,
+    *,
+    data: Any = None,
+    max_accuracy_drop: float = MAX_ACCURACY_DROP,
+    log: Callable[[str], None] = print,
+    step: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+) -> ExportResult:
+    """Export the model of a run, and verify each file in its own runtime on the test images of the run.
+
+    Args:
+        run: Folder of the run, or of a transfer or a search, whose best run is taken.
+        format: "litert", "litert-float16", "litert-dynamic", "litert-int8", "saved_model", "onnx" or "keras", or
+            several of these. "litert-int8" is calibrated on training images of the run.
+        out: Folder of the files; "export" in the folder of the run where it is None.
+        data: The data of the run where it has moved, or was passed from Python.
+        max_accuracy_drop: Percentage points of test accuracy that a file may lose; one that loses more is removed.
+        log: Called with a sentence: which run is taken, and how its images have changed.
+        step: Context of each step, called with what it does.
+
+    Returns:
+        The files, with the size, accuracy and latency of each.
+
+    Raises:
+        UnknownNameError: There is no such format.
+        FileNotFoundError: The folder holds no finished run, or its images are gone.
+        ExportRejectedError: A file loses too much accuracy, and the others are kept; or a runtime cannot run one, and
+            all are removed.
+        ImportError: The package of a format is not installed.
+    """
+    resolved = resolve_run(run).require(MODEL)
+    if resolved.note:
+        log(resolved.note)
+    formats = list(dict.fromkeys([format] if isinstance(format, str) else format))
+    check_formats(formats)
+    restored = load_run_data(resolved.path, data)
+    for note in restored.notes:
+        log(note)
+    dataset, images = restored.dataset, None
+    if INT8 in formats:
+        batches = range(-(-CALIBRATION_IMAGES // dataset.batch_size))
+        images = np.concatenate([np.asarray(pixels) for _, (pixels, _) in zip(batches, dataset.train, strict=False)])
+    path = resolved.path / MODEL
+    model, target = kcnn.load_model(path), Path(out) if out else resolved.path / "export"
+    files: dict[str, Path] = {}
+    for name in formats:
+        with step(f"writing {name}"):
+            files[name] = export_model(model, target / name, name, calibration_images=images)
+    with step(f"running {len(files)} files on {len(dataset.splits['test'])} test images"):
+        try:
+            checks = tuple(verify_exports(files, model, path, dataset.test))
+        except ValueError as error:  # of a runtime
+            for file in files.values():
+                _remove(file)
+            raise ExportRejectedError(f"{error}; the exported files were removed") from None
+    drops = {check.name: 100 * (checks[0].accuracy - check.accuracy) for check in checks[1:]}
+    rejected = {name: drop for name, drop in drops.items() if drop > max_accuracy_drop}
+    for name in rejected:
+        _remove(files.pop(name))
+    result = ExportResult(files, checks)
+    if rejected:
+        texts = ", ".join(f"{name} {drop:.1f} points" for name, drop in rejected.items())
+        raise ExportRejectedError(f"accuracy drop exceeds {max_accuracy_drop:g} points; not kept: {texts}", result)
+    return result
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()

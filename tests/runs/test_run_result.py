@@ -1,0 +1,84 @@
+"""A run in Python: train, load again, predict, evaluate, export, report."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kcnn
+from kcnn.export import ExportRejectedError
+from kcnn.training import TrainResult
+
+SPEC = kcnn.ModelSpec(network="mlp", input_shape=(8, 8, 1))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return kcnn.train(SPEC, "digits", out=tmp_path_factory.mktemp("runs") / "digits", epochs=2)
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return kcnn.load_run(trained.folder)
+
+
+def test_load_run_returns_what_train_returned(run, trained):
+    assert isinstance(run, TrainResult)
+    assert (run.folder, run.metrics, run.history) == (trained.folder, trained.metrics, trained.history)
+    assert run.model is run.model
+    assert len(run.model.metadata["classes"]) == 10
+
+
+def test_load_run_refuses_a_folder_without_a_finished_run(tmp_path, trained):
+    with pytest.raises(FileNotFoundError, match=r"holds no finished run: it is empty"):
+        kcnn.load_run(tmp_path)
+    with pytest.raises(FileNotFoundError, match="it contains 1 run"):
+        kcnn.load_run(trained.folder.parent)
+
+
+def test_a_run_predicts_images_and_folders(run, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), "uint8")
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    expected = kcnn.predict(run.folder, images).probabilities
+    np.testing.assert_allclose(run.predict(images).probabilities, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(run.predict(tmp_path, top=1).probabilities, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(kcnn.predict(run, images).probabilities, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_run_is_evaluated_on_its_own_splits_and_without_its_images_on_others(run):
+    result = run.evaluate()
+    assert (result.accuracy, result.metrics["images"]) == (run.metrics["accuracy"], 359)
+    assert f"accuracy {result.accuracy:.2%} ({run.metrics['correct']} of 359 test images of digits" in str(result)
+    assert result.metrics["per_class"] == run.metrics["per_class"]
+    assert run.evaluate(split="validation").metrics["images"] == run.metrics["images"]["validation"]
+    with pytest.raises(kcnn.UnknownNameError, match="unknown split 'tests'"):
+        run.evaluate(split="tests")
+
+
+def test_evaluate_takes_a_model_in_memory_and_data(run):
+    from kcnn.export import evaluate
+
+    notes = []
+    images = np.random.default_rng(0).integers(0, 256, (300, 8, 8), "uint8")
+    labels = np.array([str(n % 10) for n in range(300)])
+    assert evaluate(run.model, (images, labels), log=notes.append).metrics["images"] > 0
+    assert notes == []
+    with pytest.raises(ValueError, match="does not record its dataset"):
+        evaluate(run.model)
+
+
+def test_a_run_exports_verified_files_and_removes_those_that_lose_accuracy(run, tmp_path, monkeypatch):
+    result = run.export("keras", tmp_path)
+    assert result.path == tmp_path / "keras.keras"
+    assert "keras.keras; 359 test images" in repr(result)
+    assert result.checks[1].agreement == 1
+    with pytest.raises(ExportRejectedError, match=r"accuracy drop exceeds -1 points; not kept: keras 0\.0 points"):
+        run.export("keras", tmp_path, max_accuracy_drop=-1)
+    assert not result.path.exists()
+    with pytest.raises(kcnn.UnknownNameError, match="unknown export format 'kers'"):
+        run.export("kers")
+
+
+def test_a_run_writes_its_report(run, tmp_path):
+    assert "Confusion matrix" in run.report(tmp_path / "page.html").read_text()
+    assert run.report() == run.folder / "report.html"
