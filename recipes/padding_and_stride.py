@@ -95,7 +95,7 @@ def main(
 
     def measure(name: str, dataset, seed: int) -> float:
         config = TrainConfig(recipe="quick", learning_rate=3e-3, seed=seed)
-        run = train(specs[name], dataset, config, out=name_run_folder(out, seed, name), epochs=epochs)
+        run = train(specs[name], dataset, config, out=name_run_folder(out, seed, name), epochs=epochs, verbose=0)
         return run.metrics["accuracy"]
 
     accuracies = measure_variants(

@@ -113,7 +113,15 @@ def main(
         def measure(name: str, dataset, seed: int) -> dict:
             statistics = TrainingStatistics(*batch, every=20)
             folder = name_run_folder(out, seed, name)
-            run = train(specs[name], dataset, TrainConfig(seed=seed), out=folder, epochs=epochs, callbacks=[statistics])
+            run = train(
+                specs[name],
+                dataset,
+                TrainConfig(seed=seed),
+                out=folder,
+                epochs=epochs,
+                callbacks=[statistics],
+                verbose=0,
+            )
             first, last = (select_norms(statistics.rows, step) for step in (1, statistics.rows[-1]["step"]))
             return {
                 "layers": list(first),

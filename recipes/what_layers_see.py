@@ -355,7 +355,9 @@ def main(
     def measure(name: str, dataset: Any, seed: int) -> tuple[list[float], list[float]]:
         if name == "trained":
             folder, config = name_run_folder(out, seed, name), TrainConfig(recipe=RECIPE, seed=seed)
-            run = train(ModelSpec(network=NETWORK, options=OPTIONS), dataset, config, out=folder, epochs=epochs)
+            run = train(
+                ModelSpec(network=NETWORK, options=OPTIONS), dataset, config, out=folder, epochs=epochs, verbose=0
+            )
             accuracies.append(run.metrics["accuracy"])
             model = kcnn.load_model(folder / "model.keras")
         else:

@@ -146,7 +146,7 @@ def train_protocol(protocol: Protocol, splits: dict, out: Path, seed: int, epoch
     size = SIZE if protocol.sliding else CANVAS
     dataset = data.load(arrays, input_shape=(size, size, 1), seed=seed)
     spec = ModelSpec(network=protocol.network, options=protocol.options)
-    run = train(spec, dataset, TrainConfig(recipe=protocol.recipe, seed=seed), out=out, epochs=epochs)
+    run = train(spec, dataset, TrainConfig(recipe=protocol.recipe, seed=seed), out=out, epochs=epochs, verbose=0)
     model = kcnn.load_model(run.folder / "model.keras")
     return kcnn.sliding_window(model, 1, input_shape=(CANVAS, CANVAS, 1)) if protocol.sliding else model
 

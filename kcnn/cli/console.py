@@ -30,17 +30,18 @@ class JobStoppedError(Exception):
 
 
 @contextmanager
-def resume_hint(folder: Path) -> Iterator[None]:
+def resume_hint(folder: Path | None) -> Iterator[None]:
     """Convert Ctrl-C and errors of a job into JobStoppedError, with how to resume it.
 
     Args:
-        folder: Folder of the job.
+        folder: Folder of the job; None where the command finds it.
     """
     try:
         yield
     except KeyboardInterrupt:
+        where = f" in {folder}" if folder else ""
         raise JobStoppedError(
-            f"interrupted; run the same command to resume from the last completed epoch in {folder}"
+            f"interrupted; run the same command to resume from the last completed epoch{where}"
         ) from None
     except (ArithmeticError, MemoryError, OSError, RuntimeError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
@@ -89,10 +90,11 @@ def fail(error: Any, code: int, debug: bool) -> NoReturn:
 COLORS = {1: "grayscale", 3: "color"}  # by the number of channels
 
 
-def print_job(network: str, data: str, folder: Path, shape: tuple[int, int, int]) -> None:
-    """Print which network is trained on which data, as which images, and the folder of the results."""
+def print_job(network: str, data: str, folder: Path | None, shape: tuple[int, int, int]) -> None:
+    """Print which network is trained on which data, as which images, and the folder unless it is None."""
     images = f"{COLORS.get(shape[2], '')} images of {format_size(shape)}".lstrip()
-    out.print(Text.assemble((network, "bold"), " on ", (data, "bold"), f", {images}, into {folder}"), soft_wrap=True)
+    into = f", into {folder}" if folder else ""
+    out.print(Text.assemble((network, "bold"), " on ", (data, "bold"), f", {images}{into}"), soft_wrap=True)
 
 
 def make_table(

@@ -105,7 +105,12 @@ def train(
     ] = False,
     to: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the run; runs/NAME by default.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the run; runs/NAME, or runs/NAME-2 and so on beside other runs.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.", rich_help_panel=OUTPUT)
@@ -125,7 +130,6 @@ def train(
         aux=aux_heads,
         weights=weights,
     )
-    folder = to or Path("runs") / spec.title
     spec.check()  # mistakes are reported before anything is loaded
     config = TrainConfig(
         recipe=recipe,
@@ -140,7 +144,7 @@ def train(
         auto_batch_size=auto_batch_size,
         tensorboard=tensorboard,
     )
-    print_job(name, data, folder, spec.nominal_shape)
+    print_job(name, data, to, spec.nominal_shape)
     out.print(f"recipe {recipe}: {_format_recipe(config.resolved_recipe.to_json())}", soft_wrap=True)
     with err.status("loading Keras"):
         start_backend(strategy)
@@ -150,7 +154,7 @@ def train(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with resume_hint(folder), InterruptHandler() as interrupt, Progress(*columns, console=err, transient=True) as bars:
+    with resume_hint(to), InterruptHandler() as interrupt, Progress(*columns, console=err, transient=True) as bars:
         reading = bars.add_task("reading images", total=None)
 
         def show_progress(before: int, total: int, completed: int) -> None:
@@ -164,8 +168,9 @@ def train(
             spec,
             data,
             config,
-            out=folder,
+            out=to,
             callbacks=[EpochBars(bars, config.resolved_recipe.epochs), interrupt],
+            verbose=0,
             progress=show_progress,
             log=show_message,
         )

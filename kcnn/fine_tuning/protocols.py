@@ -152,6 +152,7 @@ def compare_protocols(
                 replace(protocol.config, seed=seed, load_head=protocol.after is not None),
                 out=folder,
                 callbacks=callbacks,
+                verbose=0,
                 log=_prefix(log, f"{protocol.name}, seed {seed}"),
             )
             metrics = result.metrics

@@ -112,6 +112,7 @@ def _train(name: str, folder: str, candidate: Candidate, settings: TrialSettings
             TrainConfig(recipe=recipe, seed=seed, precision=settings.train.precision, strategy=settings.train.strategy),
             out=settings.out / path,
             callbacks=settings.callbacks,
+            verbose=0,
             log=settings.log,
         )
         metrics.append(run.metrics)

@@ -37,6 +37,7 @@ class TrainJob:
         strategy: Of tf.distribute; None on other backends.
         callbacks: Keras callbacks of the caller.
         log: Called with each message for a person.
+        verbose: Progress that Keras' fit shows: 0, 1 or 2.
         cached_layer: The layer whose outputs the data has in place of images; None for images.
     """
 
@@ -50,6 +51,7 @@ class TrainJob:
     strategy: Any
     callbacks: Sequence[keras.callbacks.Callback]
     log: Callable[[str], None]
+    verbose: int = 0
     cached_layer: str | None = None
 
     @property
@@ -228,7 +230,7 @@ def fit_epochs(model: Any, job: TrainJob, first: int, last: int, checkpointer: k
         **devices.distribute_validation(job.strategy, data),
         callbacks=[StopOnNonFinite(), *averaging, checkpointer, *job.callbacks],
         shuffle=False,  # the data is shuffled already
-        verbose=0,
+        verbose=job.verbose,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,33 @@ def identify_weights(weights: str | Path) -> str:
     return compute_checksum(tensors, {})
 
 
+def choose_folder(spec: ModelSpec, request: Mapping[str, Any]) -> Path:
+    """Choose the folder of a run that was given none: the same for the same request.
+
+    Args:
+        spec: The network.
+        request: From make_request.
+
+    Returns:
+        runs/NAME; or the first of runs/NAME-2, runs/NAME-3, ... that holds the same request, or no other run.
+    """
+    root = Path("runs") / spec.title
+    for number in count(1):
+        folder = root if number == 1 else root.with_name(f"{root.name}-{number}")
+        config = run_directory.read_config(folder)
+        is_free = config is None and not is_run_folder(folder) and not (folder / run_directory.CONFIG).exists()
+        if is_free or (config and not holds_another(folder, config, request)):
+            return folder
+    raise AssertionError("count has no end")
+
+
+def holds_another(folder: Path, config: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """Return whether a folder holds another run than that of a request, which has completed an epoch."""
+    if run_directory.hash_request(config["request"]) == run_directory.hash_request(request):
+        return False
+    return any((folder / name).exists() for name in (run_directory.HISTORY, run_directory.METRICS))
+
+
 def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord) -> int:
     """Write the request and the splits into a folder, unless it holds the same request already.
 
@@ -108,12 +136,12 @@ def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord) 
     config = run_directory.read_config(folder)
     if config is None and path.exists():
         raise ValueError(f"{path} was not written by this version of kcnn; choose another folder, or remove {folder}")
+    if config and holds_another(folder, config, request):
+        text = run_directory.explain_difference(config["request"], request)
+        changes = split_record.describe_changes(folder, config["request"].get("fingerprint", ""), record)
+        raise ValueError(f"{folder} holds another run ({text}){changes}; choose another folder, or remove it")
     if config and run_directory.hash_request(config["request"]) != run_directory.hash_request(request):
-        if (folder / run_directory.HISTORY).exists() or (folder / run_directory.METRICS).exists():
-            text = run_directory.explain_difference(config["request"], request)
-            changes = split_record.describe_changes(folder, config["request"].get("fingerprint", ""), record)
-            raise ValueError(f"{folder} holds another run ({text}){changes}; choose another folder, or remove it")
-        config = None
+        config = None  # it has completed no epoch
     split_record.keep_record(folder, record)
     if config is None:
         config = {

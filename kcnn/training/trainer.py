@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -18,6 +18,7 @@ from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
 from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.graph.formatting import format_number, format_size
+from kcnn.run_folders import is_run_folder, resolve_run
 from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, run_directory
 from kcnn.training.callbacks import NonFiniteLossError, find_best_epoch, is_out_of_patience
 from kcnn.training.config import TrainConfig
@@ -31,13 +32,14 @@ from kcnn.training.job import (
     set_step,
 )
 from kcnn.training.precision import resolve_policy
+from kcnn.training.progress import resolve_verbosity, show_reading
 from kcnn.training.recipes import list_options
-from kcnn.training.request import check_request, claim_folder, make_request
+from kcnn.training.request import check_request, choose_folder, claim_folder, make_request
 from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining
 from kcnn.training.split_record import SplitRecord, record_splits, write_record
 
-log = logging.getLogger("kcnn.training")
+logger = logging.getLogger("kcnn.training")
 CROP_RESIZE_FACTOR = 8 / 7  # images for random crops are read larger: 256 pixels for 224, as is customary
 
 
@@ -57,11 +59,12 @@ def train(
     data: Any,
     config: TrainConfig | None = None,
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     epochs: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: "int | Literal['auto']" = "auto",
     progress: Callable[[int, int, int], None] | None = None,
-    log: Callable[[str], None] = log.info,
+    log: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Train a network on data into a folder, and test it once at the end.
 
@@ -74,14 +77,18 @@ def train(
         network: A name, an Architecture, or a ModelSpec (options, overrides, input_shape, aux, pretrained weights).
         data: What kcnn.data.load takes, or an ImageDataset.
         config: How to train; TrainConfig() where it is None.
-        out: Folder of the run.
+        out: Folder of the run. Where it is None, runs/NAME by the network's name; if another run is there, runs/NAME-2,
+            and so on. The same call finds its folder again.
         epochs: Number of epochs, in place of the config's.
         callbacks: Keras callbacks of your own.
+        verbose: Progress as Keras' fit shows it: 0 for none, 1 for a bar and 2 for a line for each epoch; "auto" is 1
+            in a notebook and on a terminal, else 0.
         progress: Called with (images before, total, completed) while images are read.
-        log: Called with each message for a person.
+        log: Called with each message for a person; where it is None they are printed with the progress, or logged.
 
     Returns:
-        Folder, metrics and history. Of several workers, only worker 0 (the chief) writes and returns metrics.
+        Folder, metrics, history, and the model, which predicts, is evaluated and exported. Of several workers, only
+        worker 0 (the chief) writes and returns metrics.
 
     Raises:
         TypeError: The network, the data or the config has another type.
@@ -94,16 +101,18 @@ def train(
     """
     config = TrainConfig() if config is None else config
     check_type("config", config, TrainConfig)
+    verbose = resolve_verbosity(verbose)
+    log = log or (print if verbose else logger.info)
     if epochs is not None:
         config = dataclasses.replace(config, epochs=epochs)
-    spec, recipe, out = to_spec(network), config.resolved_recipe, Path(out)
+    spec, recipe = to_spec(network), config.resolved_recipe
     strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
     policy = resolve_policy(config.precision)
     if recipe.augmentation != Augmentation():
         _require_tensorflow("data augmentation")
     number, workers = devices.worker_position(strategy)
-    if config.tensorboard and not number:
-        callbacks = [*callbacks, _make_tensorboard(out)]
+    if config.tensorboard:
+        _check_tensorboard()
     if config.auto_batch_size and workers > 1:
         raise ValueError("auto_batch_size works on one machine only; remove it, and set a batch_size that fits")
     if not isinstance(data, ImageDataset):
@@ -115,7 +124,7 @@ def train(
             seed=config.seed,
             multi_label=config.multi_label,
             resize_factor=CROP_RESIZE_FACTOR if recipe.augmentation.resized_crop else 1.0,
-            progress=progress,
+            progress=progress or show_reading(verbose),
         )
     elif spec.input_shape and tuple(spec.input_shape) != tuple(data.input_shape):
         raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(spec.input_shape)}")
@@ -126,14 +135,18 @@ def train(
     # weights are loaded by initialize_model: strictly, and without a head where the config has it so
     traced = dataclasses.replace(spec, input_shape=data.input_shape, classes=len(data.classes), weights=None)
     record = add_pretraining(record_splits(data, progress), spec.weights)
+    if spec.weights is not None and is_run_folder(spec.weights) and (note := resolve_run(spec.weights).note):
+        log(note)
+    config_of_request = dataclasses.replace(config, precision=policy, strategy=devices.name_strategy(strategy))
+    request = make_request(spec, config_of_request, data, record.fingerprint)
+    folder = choose_folder(spec, request) if out is None else Path(out)
+    if out is None:
+        log(f"the folder of this run is {folder}")
+    if config.tensorboard and not number:
+        callbacks = [*callbacks, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)]
     job = TrainJob(
-        out=out,
-        request=make_request(
-            spec,
-            dataclasses.replace(config, precision=policy, strategy=devices.name_strategy(strategy)),
-            data,
-            record.fingerprint,
-        ),
+        out=folder,
+        request=request,
         spec=spec,
         config=config,
         graph=traced.trace(),
@@ -142,6 +155,7 @@ def train(
         strategy=strategy,
         callbacks=callbacks,
         log=log,
+        verbose=verbose,
     )
     with devices.join_workers(strategy), devices.release_functions():
         return _train_in_folder(job, record)
@@ -379,10 +393,9 @@ def _require_tensorflow(feature: str) -> None:
         raise ImportError(f"{feature} needs TensorFlow, which is not installed; install it: pip install tensorflow")
 
 
-def _make_tensorboard(out: Path) -> keras.callbacks.Callback:
+def _check_tensorboard() -> None:
     _require_tensorflow("TensorBoard output")
     try:
         import tensorboard  # noqa: F401 - whether it is installed
     except ImportError:
         raise ImportError('TensorBoard output needs TensorBoard: pip install "kcnn[tensorboard]"') from None
-    return keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False)

@@ -1,5 +1,7 @@
 """A run in Python: train, load again, predict, evaluate, export, report."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 import kcnn
 from kcnn.export import ExportRejectedError
 from kcnn.training import TrainResult
+from kcnn.training.progress import resolve_verbosity
 
 SPEC = kcnn.ModelSpec(network="mlp", input_shape=(8, 8, 1))
 
@@ -82,3 +85,37 @@ def test_a_run_exports_verified_files_and_removes_those_that_lose_accuracy(run, 
 def test_a_run_writes_its_report(run, tmp_path):
     assert "Confusion matrix" in run.report(tmp_path / "page.html").read_text()
     assert run.report() == run.folder / "report.html"
+
+
+def test_train_without_a_folder_numbers_runs_and_finds_its_own_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "mlp-2").mkdir(parents=True)
+    (tmp_path / "runs" / "mlp-2" / "search.json").write_text("{}")  # of something else
+    messages = []
+    results = [
+        kcnn.train(SPEC, "digits", kcnn.TrainConfig(epochs=1, seed=seed), log=messages.append) for seed in (0, 1, 0)
+    ]
+    assert [str(result.folder) for result in results] == ["runs/mlp", "runs/mlp-3", "runs/mlp"]
+    assert [result.resumed_epochs for result in results] == [0, 0, 1]
+    assert messages.count("the folder of this run is runs/mlp") == 2
+
+
+def test_train_shows_progress_as_keras_does_and_none_where_nobody_watches(tmp_path, capsys):
+    config = kcnn.TrainConfig(epochs=1)
+    kcnn.train(SPEC, "digits", config, out=tmp_path / "a", verbose=1)
+    shown = capsys.readouterr().out
+    assert "1797/1797" in shown, "images that are read"
+    assert "val_accuracy: " in shown
+    kcnn.train(SPEC, "digits", config, out=tmp_path / "b")
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match='verbose must be "auto", 0, 1 or 2, got 3'):
+        kcnn.train(SPEC, "digits", config, out=tmp_path / "c", verbose=3)
+
+
+def test_resolve_verbosity_is_1_on_a_terminal_and_in_a_notebook(monkeypatch):
+    assert [resolve_verbosity(level) for level in ("auto", 0, 1, 2)] == [0, 0, 1, 2]
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    assert resolve_verbosity("auto") == 1
+    monkeypatch.delitem(sys.modules, "ipykernel")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert resolve_verbosity("auto") == 1
