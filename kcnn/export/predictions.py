@@ -17,6 +17,7 @@ from kcnn.atomic_io import write_text
 from kcnn.export.opened_model import encode_png
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
+from kcnn.training.predicted_images import DIGITS, SEPARATOR
 from kcnn.training.run_directory import to_csv
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 MAX_ROWS, THUMBNAIL = 50, 64  # images that a notebook shows, and pixels of their longer side
 UNSURE = "unsure"  # label of images below the threshold
-SEPARATOR = ";"  # between labels of an image
-DIGITS = 6  # of probabilities in files
 
 
 @check_keywords

@@ -16,7 +16,7 @@ from kcnn.data.splits import describe_duplicates
 from kcnn.graph.summaries import summarize
 from kcnn.keras_bridge.keras_graph import find_probability_activation, output_activation
 from kcnn.plots import figures
-from kcnn.training import devices, evidence, losses, run_directory
+from kcnn.training import devices, evidence, losses, predicted_images, run_directory
 from kcnn.training.callbacks import find_best_epoch
 from kcnn.training.evidence import TestEvidence
 from kcnn.training.job import TrainJob
@@ -136,6 +136,8 @@ def write_results(
         if records:
             write_text(out / f"{name}.csv", run_directory.to_csv([asdict(record) for record in records]))
     evidence.save_evidence(out, tested)
+    with run_directory.log_failure(predicted_images.FILE, job.log):
+        predicted_images.write_predictions(out, data, tested, model.metadata)
     with run_directory.log_failure("plots", job.log):
         _write_plots(out, metrics, rows, tested, data)
     write_text(out / run_directory.METRICS, json.dumps(metrics, indent=1))

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from kcnn.data.sources import is_same_source
 from kcnn.reports import compare_runs
 from kcnn.run_folders import find_run
 from kcnn.training import load_evaluation_data, load_run_data
+from kcnn.training.evidence import TestEvidence
+from kcnn.training.predicted_images import write_predictions
 from kcnn.training.run_data import add_pretraining, read_run_record
 from kcnn.training.run_directory import FORMULA_SIGNS, read_config, read_metrics, write_config
 from kcnn.training.split_record import (
@@ -357,3 +360,36 @@ def is_number(cell):
     except ValueError:
         return False
     return True
+
+
+def test_a_run_writes_the_file_label_and_prediction_of_each_test_image(run):
+    with (run / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    record, metrics = read_run_record(run), read_metrics(run)
+    assert [row["file"] for row in rows] == [record.files[i] for i in record.find_rows("test")]
+    assert [row["true"] for row in rows] == [row["file"].partition("/")[0] for row in rows]
+    assert sum(row["true"] == row["predicted"] for row in rows) == metrics["correct"]
+    for row in rows:
+        values = {name: float(row[f"p({name})"]) for name in ("cat", "dog")}
+        assert row["predicted"] == max(values, key=values.get)
+        assert float(row["probability"]) == max(values.values())
+        assert sum(values.values()) == pytest.approx(1, abs=2e-6)
+
+
+def test_write_predictions_leaves_skipped_files_out_and_joins_several_labels(tmp_path):
+    def write(truth, logits, names, **metadata):
+        split = SimpleNamespace(names=names)
+        skipped = [SimpleNamespace(file="broken.png")]
+        data = SimpleNamespace(name="x", classes=("ant", "bee"), splits={"test": split}, skipped=skipped)
+        write_predictions(tmp_path, data, TestEvidence(np.array(logits), np.array(truth)), metadata)
+        return (tmp_path / "predictions.csv").read_text().splitlines()
+
+    assert write([1, 0], [[0.0, 0.0], [0.0, 9.0]], ["=a.png", "broken.png", "b.png"]) == [
+        "file,true,predicted,probability,p(ant),p(bee)",
+        "'=a.png,bee,ant,0.5,0.5,0.5",
+        "b.png,ant,bee,0.999877,0.000123,0.999877",
+    ]
+    several = write([[1, 1], [0, 0]], [[0.0, 1.0], [-1.0, -1.0]], ["a.png", "b.png"], multi_label=True)
+    assert [line.split(",")[1:3] for line in several[1:]] == [["ant;bee", "ant;bee"], ["", ""]]
+    with pytest.raises(ValueError, match="1 of 2 test images were read"):
+        write([1], [[0.0, 0.0]], ["a.png", "b.png"])

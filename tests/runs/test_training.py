@@ -44,6 +44,7 @@ def test_train_learns_and_writes_model_history_metrics_and_plots(run):
         "metrics.json",
         "curves.png",
         "confusion.png",
+        "predictions.csv",
         "test.npz",
         "splits.csv",
     }
