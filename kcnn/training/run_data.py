@@ -1,5 +1,6 @@
 """The images of a run in the splits that it recorded, and images that a run was not trained on."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from kcnn.run_folders import find_run, resolve_run
 from kcnn.training import run_directory, split_record
 from kcnn.training.split_record import DataChanges, SplitRecord
 
+log = logging.getLogger("kcnn.training")
 ARRAYS = "arrays"  # name of data that was passed from Python
 
 
@@ -233,12 +235,13 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     return config
 
 
-def add_pretraining(record: SplitRecord, weights: str | Path | None) -> SplitRecord:
+def add_pretraining(record: SplitRecord, weights: str | Path | None, test: Split) -> SplitRecord:
     """Return a record with the images on which the weights that a run starts from were trained.
 
     Args:
         record: The record of the run.
         weights: Its pretrained weights; those in the folder of a run count, others have no record.
+        test: The test images of the run.
 
     Returns:
         The record, with rows of the split "pretraining".
@@ -251,11 +254,15 @@ def add_pretraining(record: SplitRecord, weights: str | Path | None) -> SplitRec
         return record
     trained = {content for content, split in read_run_record(source).map_hashes_to_splits().items() if split != TEST}
     own = record.map_hashes_to_splits()
-    test = record.hashes[record.find_rows(TEST)].tolist()
-    seen = sum(content in trained and own.get(content) == TEST for content in test)  # others are duplicates here too
+    owners, reason = _find_owners(source, test)
+    if reason:
+        log.warning("whether %s was trained on test images is not known: %s", source, reason)
+    contents = test.hashes.tolist()  # those in another split too are duplicates here
+    pairs = zip(owners, contents, strict=True)
+    seen = sum(owner in split_record.TRAINED and own.get(content) == TEST for owner, content in pairs)
     if seen:
         raise ValueError(
-            f"{seen} of {len(test)} test images were in the train or validation split of {source}, whose weights this "
-            "run starts from; split the data as that run did (the same seed and shares), or use other data"
+            f"{seen} of {len(contents)} test images were in the train or validation split of {source}, whose weights "
+            "this run starts from; split the data as that run did (the same seed and shares), or use other data"
         )
     return record.add(split_record.PRETRAINING, sorted(content for content in trained if content not in own))

@@ -134,7 +134,7 @@ def train(
     devices.check_divisible(strategy, data)
     # weights are loaded by initialize_model: strictly, and without a head where the config has it so
     traced = dataclasses.replace(spec, input_shape=data.input_shape, classes=len(data.classes), weights=None)
-    record = add_pretraining(record_splits(data, progress), spec.weights)
+    record = add_pretraining(record_splits(data, progress), spec.weights, data.splits["test"])
     if spec.weights is not None and is_run_folder(spec.weights) and (note := resolve_run(spec.weights).note):
         log(note)
     config_of_request = dataclasses.replace(config, precision=policy, strategy=devices.name_strategy(strategy))
@@ -245,7 +245,8 @@ def _run(job: TrainJob) -> TrainResult:
             rows_of_audit = [dataclasses.asdict(entry) for entry in entries]
             write_text(out / run_directory.AUDIT, run_directory.to_csv(rows_of_audit))
         if image_job.data.skipped:  # files that turned out to be broken since the start
-            write_record(out, add_pretraining(record_splits(image_job.data), job.spec.weights))
+            record = record_splits(image_job.data)
+            write_record(out, add_pretraining(record, job.spec.weights, image_job.data.splits["test"]))
         evaluation.write_results(out, final, image_job, metrics, rows, tested)
     devices.all_gather(job.strategy, 0)
     _remove_checkpoints(job)

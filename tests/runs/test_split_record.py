@@ -221,6 +221,13 @@ def test_train_refuses_weights_that_were_trained_on_its_test_images(run, folder,
     assert load_evaluation_data(tuned, folder).left_out["pretraining"] == 48
 
 
+def test_train_refuses_weights_that_were_trained_on_the_files_of_its_test_arrays(run, folder, tmp_path):
+    files = sorted(folder.glob("*/*.png"))
+    arrays = np.stack([np.asarray(Image.open(file)) for file in files]), [file.parent.name for file in files]
+    with pytest.raises(ValueError, match=r"of 12 test images were in the train or validation split of .*run, whose"):
+        train(data=arrays, out=tmp_path / "arrays", seed=1, weights=run / "model.keras", **SMALL)
+
+
 def test_add_pretraining_takes_duplicates_in_both_splits_of_the_same_data(run, tmp_path):
     record = read_run_record(run)
     hashes, image = record.hashes.copy(), record.find_rows("test")[0]
@@ -231,7 +238,8 @@ def test_add_pretraining_takes_duplicates_in_both_splits_of_the_same_data(run, t
     config["request"]["fingerprint"] = doubled.fingerprint
     write_config(other, config)
     write_record(other, doubled)
-    assert len(add_pretraining(doubled, other / "model.keras").files) == len(record.files)
+    double = load_run_data(run).dataset.splits["train"].take(np.array([0]))
+    assert len(add_pretraining(doubled, other / "model.keras", double).files) == len(record.files)
 
 
 def test_read_record_refuses_a_record_that_was_edited(run, tmp_path):
