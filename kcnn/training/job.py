@@ -12,7 +12,7 @@ from kcnn.architectures.spec import ModelSpec
 from kcnn.building import build
 from kcnn.data import ImageDataset
 from kcnn.graph.graph import Graph
-from kcnn.keras_bridge.keras_graph import output_activation
+from kcnn.keras_bridge.keras_graph import flatten_layers, output_activation
 from kcnn.training import devices, feature_cache, losses, optimizers, run_directory
 from kcnn.training.callbacks import Checkpointer, StopOnNonFinite
 from kcnn.training.config import TrainConfig
@@ -159,6 +159,10 @@ def build_training_model(job: TrainJob) -> Any:
     with apply_policy(job.policy), devices.scope(job.strategy):
         model = initialize_model(job)
         phase = job.config.phase
+        if (limit := job.recipe.norm_momentum) is not None:
+            for layer in flatten_layers(model):
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.momentum = min(layer.momentum, limit)
         multipliers = resolve_lr_multipliers(model, phase.lr_multipliers) if phase else {}
         if job.cached_layer:
             model = feature_cache.build_head(model, job.cached_layer)

@@ -34,7 +34,10 @@ class Recipe:
         clip_global_norm: Bound of the norm of all gradients together; 0 for none.
         label_smoothing: Fraction of each label that is spread over all classes.
         class_weights: "balanced" gives each class the same weight in the loss.
-        ema_momentum: Momentum of an average of the weights, which is evaluated and saved in place of them; 0 for none.
+        ema_momentum: Momentum of an average of the weights, which is evaluated and saved in place of them; it is lower
+            in the first steps; 0 for none.
+        norm_momentum: Momentum of the moving averages of batch normalization, where the network's own is higher; None
+            for the network's own. Averages over more steps than an epoch has lag behind.
         patience: Early stopping: epochs without a new best validation accuracy; 0 for none.
         augmentation: Data augmentation.
 
@@ -57,6 +60,7 @@ class Recipe:
     label_smoothing: float = 0.0
     class_weights: str | None = None
     ema_momentum: float = 0.0
+    norm_momentum: float | None = None
     patience: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -81,6 +85,7 @@ class Recipe:
             ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 up to 1"),
             ("class_weights", self.class_weights in (None, "balanced"), '"balanced" or None'),
             ("ema_momentum", 0 <= self.ema_momentum < 1, "from 0 up to 1"),
+            ("norm_momentum", self.norm_momentum is None or 0 <= self.norm_momentum < 1, "from 0 up to 1, or None"),
             ("patience", self.patience >= 0, "at least 0"),
         )
         for name, holds, expected in checks:
@@ -117,6 +122,7 @@ def _check_type(item: dataclasses.Field[Any], value: Any) -> None:
     if name == "milestones" and not (isinstance(value, tuple) and all(isinstance(one, int | float) for one in value)):
         raise ValueError(f"milestones must be a list of fractions of all steps such as [0.5, 0.75], got {value!r}")
     kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
+    kinds[float | None] = (int, float, type(None))
     allowed = kinds.get(item.type)
     if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and item.type is not bool)):
         raise ValueError(f"{name} must be of type {getattr(item.type, '__name__', item.type)}, got {value!r}")

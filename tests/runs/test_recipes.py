@@ -88,10 +88,23 @@ def test_sgd_ema_momentum_averages_the_weights():
     layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
     layer.build((None, 1))
     optimizer = sgd(0.1, momentum=0.0, nesterov=False, ema_momentum=0.9)
-    for _ in range(2):
+    average = 0.0
+    for step in range(100):
         optimizer.apply([ops.ones((1, 1))], layer.trainable_variables)
+        momentum = min(0.9, step / (step + 9))  # 0 in the first step: initial weights do not count
+        average = momentum * average + (1 - momentum) * (1 - 0.1 * (step + 1))
     optimizer.finalize_variable_values(layer.trainable_variables)
-    assert float(ops.convert_to_numpy(layer.kernel).squeeze()) == pytest.approx(0.9 * 0.9 + 0.1 * 0.8)
+    assert float(ops.convert_to_numpy(layer.kernel).squeeze()) == pytest.approx(average, rel=1e-4)
+
+
+def test_sgd_ema_momentum_near_one_averages_the_last_tenth_of_few_steps():
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    layer.build((None, 1))
+    optimizer = sgd(1.0, momentum=0.0, nesterov=False, ema_momentum=0.999)
+    for _ in range(560):
+        optimizer.apply([-ops.ones((1, 1))], layer.trainable_variables)  # the weight is the number of steps
+    optimizer.finalize_variable_values(layer.trainable_variables)
+    assert 490 < float(ops.convert_to_numpy(layer.kernel).squeeze()) < 505
 
 
 def test_cross_entropy_label_smoothing_takes_class_indices():
