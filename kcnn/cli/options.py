@@ -57,7 +57,7 @@ RecipeName = Annotated[
     typer.Option(
         "--recipe",
         "-r",
-        help='Training hyperparameters: "quick", "paper" (ResNet on CIFAR-10) or "strong"; printed in full.',
+        help='Training hyperparameters: "auto" (from the data), "quick", "paper" (ResNet on CIFAR-10) or "strong".',
         rich_help_panel=TRAINING,
     ),
 ]

@@ -5,38 +5,54 @@ import threading
 from typing import Any
 
 import keras
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 
-class EpochBars(keras.callbacks.Callback):
-    """Show the steps of the current epoch as a bar, and print a line for each completed epoch.
+class RunBar(keras.callbacks.Callback):
+    """Show the steps of a run as a bar, with the loss of the epoch so far, and print a line for each completed epoch.
 
     Args:
         bars: The progress display.
-        epochs: Number of all epochs.
     """
 
     async_safe = True
 
-    def __init__(self, bars: Progress, epochs: int):
+    def __init__(self, bars: Progress):
         super().__init__()
-        self.bars, self.epochs = bars, epochs
+        self.bars = bars
+        self.task: TaskID | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Show a bar."""
-        self.task = self.bars.add_task(f"epoch {epoch + 1} of {self.epochs}", total=self.params["steps"])
+        """Show the bar."""
+        epochs, self.steps = self.params["epochs"], self.params["steps"]
+        self.completed, self.label = epoch * self.steps, f"epoch {epoch + 1} of {epochs}"
+        if self.task is None:
+            self.task = self.bars.add_task(self.label, total=epochs * self.steps, completed=self.completed)
+        self._show(self.completed, self.label)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Advance the bar."""
-        self.bars.update(self.task, completed=batch + 1)
+        loss = float((logs or {})["loss"])
+        completed = self.completed + batch + 1
+        self._show(completed, f"{self.label}, loss {loss:.4f}")
+
+    def _show(self, completed: int, text: str) -> None:
+        if self.task is not None:
+            self.bars.update(self.task, completed=completed, description=text)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Remove the bar."""
+        if self.task is not None:
+            self.bars.remove_task(self.task)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Remove the bar, and print the line."""
-        self.bars.remove_task(self.task)
+        """Print the line."""
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         name = "average_precision" if "average_precision" in metrics else "accuracy"
         label = name.replace("_", " ")
-        line = f"epoch {epoch + 1:>3} of {self.epochs}: loss {metrics['loss']:.4f}, {label} {metrics[name]:.2%}"
+        line = (
+            f"epoch {epoch + 1:>3} of {self.params['epochs']}: loss {metrics['loss']:.4f}, {label} {metrics[name]:.2%}"
+        )
         if "val_loss" in metrics:
             line += f"; validation loss {metrics['val_loss']:.4f}, {label} {metrics[f'val_{name}']:.2%}"
         self.bars.console.print(line)

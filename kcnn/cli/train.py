@@ -84,7 +84,7 @@ def train(
     model_option: ModelOptions = None,
     override: Overrides = None,
     aux_heads: AuxHeads = False,
-    recipe: RecipeName = "quick",
+    recipe: RecipeName = "auto",
     epochs: Annotated[
         int | None, typer.Option("--epochs", "-e", min=1, help="Number of epochs.", rich_help_panel=TRAINING)
     ] = None,
@@ -121,6 +121,7 @@ def train(
     Interrupted or killed, the same command resumes from the last completed epoch.
     """
     from kcnn.training.config import TrainConfig
+    from kcnn.training.recipes import format_recipe
 
     spec = kcnn.ModelSpec(
         network=name,
@@ -145,10 +146,11 @@ def train(
         tensorboard=tensorboard,
     )
     print_job(name, data, to, spec.nominal_shape)
-    out.print(f"recipe {recipe}: {_format_recipe(config.resolved_recipe.to_json())}", soft_wrap=True)
+    if recipe != "auto":  # which depends on the data
+        out.print(f"recipe {recipe}: {format_recipe(config.resolved_recipe)}", soft_wrap=True)
     with err.status("loading Keras"):
         start_backend(strategy)
-        from kcnn.cli.progress import EpochBars, InterruptHandler
+        from kcnn.cli.progress import InterruptHandler, RunBar
         from kcnn.training.trainer import train as run
     show_device(strategy)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -169,7 +171,7 @@ def train(
             data,
             config,
             out=to,
-            callbacks=[EpochBars(bars, config.resolved_recipe.epochs), interrupt],
+            callbacks=[RunBar(bars), interrupt],
             verbose=0,
             progress=show_progress,
             log=show_message,
@@ -193,23 +195,6 @@ def launch(
     from kcnn.distribute.processes import launch as start
 
     raise typer.Exit(start(workers, command))
-
-
-def _format_recipe(fields: dict[str, Any]) -> str:
-    """A recipe's fields on one line; of its augmentation those that are on."""
-    augmentation = fields.pop("augmentation")
-    active = {name: value for name, value in augmentation.items() if value}
-    return f"{_format_fields(fields)}; augmentation: {_format_fields(active) or 'none'}"
-
-
-def _format_fields(fields: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_format_value(value)}" for name, value in fields.items())
-
-
-def _format_value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"({', '.join(map(_format_value, value))})"
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def _print_result(result: Any) -> None:

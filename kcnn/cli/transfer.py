@@ -69,11 +69,19 @@ def transfer(
     model_option: ModelOptions = None,
     head_epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Epochs with the backbone frozen; 10 by default.", rich_help_panel=TRAINING),
+        typer.Option(
+            min=1, help="Epochs with the backbone frozen; 20 by default, 5 in the demo.", rich_help_panel=TRAINING
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option("--epochs", "-e", min=1, help="Epochs of fine-tuning; 10 by default.", rich_help_panel=TRAINING),
+        typer.Option(
+            "--epochs",
+            "-e",
+            min=1,
+            help="Epochs of fine-tuning; 10 by default, 5 in the demo.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     unfreeze: Annotated[
         str | None,
@@ -178,6 +186,7 @@ def transfer(
     trainable: Any = unfreeze or ("all" if demo else "1")
     trainable = int(trainable) if trainable.isdigit() else trainable if trainable == "all" else trainable.split(",")
     fine = TrainConfig(
+        recipe="quick",
         batch_size=batch_size,
         recipe_overrides=recipe_options,
         phase=TrainingPhase(
@@ -191,7 +200,7 @@ def transfer(
     head = TrainConfig(
         # without augmentation the features of the frozen backbone are computed once
         recipe=replace(fine.resolved_recipe, augmentation=Augmentation()),
-        phase=TrainingPhase(head_epochs or (5 if demo else 10), "head", head_learning_rate),
+        phase=TrainingPhase(head_epochs or (5 if demo else 20), "head", head_learning_rate),
     )
 
     def log(text: str) -> None:

@@ -15,8 +15,6 @@ from kcnn.distribute.cluster import START_ONCE, require_one_process
 from kcnn.fine_tuning.comparison import Comparison, ProtocolDifference, ProtocolResult, check_folder, write_comparison
 from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.graph.names import unknown
-from kcnn.graph.ops import BatchNorm
-from kcnn.graph.summaries import summarize
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import compare_paired, estimate_mean, wilson_interval
 from kcnn.training import TrainConfig, TrainingPhase, TrainResult, name_run_folder, train
@@ -71,10 +69,11 @@ def default_protocols(
 
     Args:
         weights: Pretrained weights by name, or a file.
-        head: Trains the head; by default for 10 epochs at a learning rate of 1e-2.
+        head: Trains the head; by default for 20 epochs at a learning rate of 1e-2.
         fine: Fine-tunes after that; by default the last stage and the head for 10 epochs at 1e-4.
         scratch: Whether to train everything from scratch, too, with the configuration of `fine` without its phase, for
-            as many epochs as both together.
+            as many epochs as both together. Batch norms then average over 10 steps, or longer averages would lag behind
+            on few images.
 
     Returns:
         The protocols "head only" and "fine-tuned", and before them "from scratch" where it is asked for.
@@ -82,11 +81,13 @@ def default_protocols(
     Raises:
         ValueError: A configuration has no phase.
     """
-    head = head or TrainConfig(phase=TrainingPhase(10, "head", 1e-2))
-    fine = fine or TrainConfig(phase=TrainingPhase(10, 1, 1e-4))
+    head = head or TrainConfig(recipe="quick", phase=TrainingPhase(20, "head", 1e-2))
+    fine = fine or TrainConfig(recipe="quick", phase=TrainingPhase(10, 1, 1e-4))
     if head.phase is None or fine.phase is None:
         raise ValueError("default_protocols expects configurations with a phase, which says what trains")
-    everything = replace(fine, phase=None, epochs=head.phase.epochs + fine.phase.epochs)
+    momentum = {"norm_momentum": SCRATCH_MOMENTUM, **fine.recipe_overrides}
+    epochs = head.phase.epochs + fine.phase.epochs
+    everything = replace(fine, phase=None, epochs=epochs, recipe_overrides=momentum)
     return (
         *((Protocol(name=SCRATCH, config=everything),) if scratch else ()),
         Protocol(name=HEAD, config=head, weights=weights),
@@ -107,8 +108,7 @@ def compare_protocols(
 ) -> Comparison:
     """Train a network by several protocols on several seeds, choose by validation, and compare on the test split.
 
-    An interrupted comparison is resumed by the same call. From scratch, batch norms average over 10 steps where the
-    network has longer averages, which would lag behind on few images. With several seeds the intervals are Student's t
+    An interrupted comparison is resumed by the same call. With several seeds the intervals are Student's t
     over seeds, clipped to 0..100%; with one they are those of the test images, Wilson's for an accuracy.
 
     Args:
@@ -137,7 +137,6 @@ def compare_protocols(
     _check_order(protocols)
     check_folder(root)
     spec = replace(spec, weights=None)
-    scratch = spec.with_overrides(_shorten_averages(spec))
     collected = {protocol.name: _Collected() for protocol in protocols}
     for seed in seeds:
         dataset = data(seed)
@@ -147,7 +146,7 @@ def compare_protocols(
                 str(name_run_folder(root, seed, protocol.after) / "model.keras") if protocol.after else protocol.weights
             )
             result = train(
-                replace(spec, weights=start) if protocol.is_pretrained else scratch,
+                replace(spec, weights=start) if protocol.is_pretrained else spec,
                 dataset,
                 replace(protocol.config, seed=seed, load_head=protocol.after is not None),
                 out=folder,
@@ -199,17 +198,6 @@ def find_best(protocols: Sequence[Protocol], results: Sequence[ProtocolResult]) 
     pairs = zip(protocols, results, strict=True)
     pretrained = [result for protocol, result in pairs if protocol.is_pretrained] or results
     return max(pretrained, key=lambda result: (result.validation, -result.validation_loss)).protocol
-
-
-def _shorten_averages(spec: ModelSpec) -> dict[str, float]:
-    """Overrides by which batch norms average over tens of steps: few images make no thousands."""
-    if spec.architecture.keras is not None:
-        return {}  # Keras code has no addresses
-    return {
-        f"{layer.name}.momentum": SCRATCH_MOMENTUM
-        for layer in summarize(*spec.trace().outputs.values())
-        if isinstance(layer.op, BatchNorm) and layer.op.momentum > SCRATCH_MOMENTUM
-    }
 
 
 def _prefix(log: Callable[[str], None], prefix: str) -> Callable[[str], None]:

@@ -1,7 +1,7 @@
 """How a search is run: the record that a search, its workers and the command line hold and pass. No Keras here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from kcnn.distribute.cluster import START_ONCE, require_one_process
@@ -34,7 +34,8 @@ class SearchConfig:
             best 1/f so far; 0 for none. Hyperband has its own.
         keep_checkpoints: Number of best trials whose checkpoints are kept.
         final_seeds: Seeds of the final training of the best and the default network; 0 skips it.
-        train: How each trial is trained; its seed is also that of the proposals.
+        train: How each trial is trained, by the recipe "quick" where it says "auto"; its seed is also that of the
+            proposals.
         workers: Processes that run trials in parallel, each with a GPU or a share of the CPU cores.
         process_per_trial: Whether each trial runs in a new process.
         chief: "HOST:PORT" of a search on another machine that this one joins.
@@ -63,6 +64,8 @@ class SearchConfig:
         for item in fields(self):
             object.__setattr__(self, item.name, to_builtin(getattr(self, item.name)))
         check_type("train", self.train, TrainConfig)
+        if self.train.recipe == "auto":  # trials are many, and short
+            object.__setattr__(self, "train", replace(self.train, recipe="quick"))
         if self.tuner not in TUNERS:
             raise unknown("tuner", self.tuner, TUNERS)
         for name, least in (

@@ -1,10 +1,11 @@
 """The request for a training run as a value: what train takes, and config.json and workers hold. No Keras here."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
+from kcnn.augment import Augmentation
 from kcnn.graph.arguments import check_integer, check_keywords, check_kind, check_mapping
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
@@ -22,7 +23,8 @@ class TrainConfig:
     """Define how a network is trained: recipe, epochs, batch size, seed, precision, strategy.
 
     Args:
-        recipe: A name ("quick", "paper", "strong"), or a Recipe.
+        recipe: A name ("auto", "quick", "paper", "strong"), or a Recipe. With "auto", batch size, epochs, early
+            stopping, augmentation and the momentum of batch normalization follow from the training images.
         epochs: Number of epochs; None for the recipe's.
         batch_size: Images per step, over all devices; None for the recipe's.
         learning_rate: Peak learning rate; None for the recipe's.
@@ -43,7 +45,7 @@ class TrainConfig:
         ValueError: A value is out of range, or a phase is combined with epochs or a learning rate.
     """
 
-    recipe: str | Recipe = "quick"
+    recipe: str | Recipe = "auto"
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
@@ -80,11 +82,26 @@ class TrainConfig:
 
     @cached_property
     def resolved_recipe(self) -> Recipe:
-        """The recipe with all overrides applied."""
+        """The recipe with all overrides applied; of "auto" without what follows from the data (see `with_defaults`)."""
         source = self.phase or self
         overrides = {"epochs": source.epochs, "batch_size": self.batch_size, "learning_rate": source.learning_rate}
         given = {name: value for name, value in overrides.items() if value is not None}
         return get_recipe(self.recipe, {**self.recipe_overrides, **given})
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> "TrainConfig":
+        """Return this config with recipe options that it leaves open, for the recipe "auto"; else as it is.
+
+        Args:
+            defaults: Recipe options, from kcnn.training.defaults.
+
+        Returns:
+            The config; what it sets itself stays.
+        """
+        if self.recipe != "auto":
+            return self
+        if "augmentation" in self.recipe_overrides:  # given as a whole
+            defaults = {name: value for name, value in defaults.items() if name not in asdict(Augmentation())}
+        return replace(self, recipe_overrides={**defaults, **self.recipe_overrides})
 
     @property
     def recipe_name(self) -> str:

@@ -129,7 +129,10 @@ def _check_type(item: dataclasses.Field[Any], value: Any) -> None:
 
 
 RECIPES = {
-    # Adam for a first look: the default of `kcnn train`.
+    # The default: batch size, epochs, early stopping, augmentation and momentum of norms follow the training images
+    # (see kcnn.training.defaults).
+    "auto": Recipe(learning_rate=3e-3, weight_decay=0.05),
+    # Adam for a first look.
     "quick": Recipe(),
     # The training of CIFAR-10 in the ResNet paper (arXiv:1512.03385, section 4.2): 64,000 steps of 128 images,
     # the learning rate divided by 10 after 32,000 and 48,000, images padded by 4 pixels, cropped and flipped.
@@ -161,6 +164,23 @@ RECIPES = {
 }
 
 
+def format_recipe(recipe: Recipe) -> str:
+    """Return a recipe's fields on one line; of its augmentation those that are on."""
+    fields = dataclasses.asdict(recipe)
+    active = {name: value for name, value in fields.pop("augmentation").items() if value}
+    return f"{_format_fields(fields)}; augmentation: {_format_fields(active) or 'none'}"
+
+
+def _format_fields(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_format_value(value)}" for name, value in fields.items())
+
+
+def _format_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_format_value, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
 def list_options() -> list[str]:
     """Return the names of all options: the fields of a recipe, then those of its augmentation."""
     names = (f.name for kind in (Recipe, Augmentation) for f in dataclasses.fields(kind))
@@ -172,7 +192,7 @@ def get_recipe(recipe: str | Recipe, overrides: Mapping[str, Any] | None = None)
     """Return a recipe with fields overridden.
 
     Args:
-        recipe: A name ("quick", "paper", "strong") or a Recipe.
+        recipe: A name ("auto", "quick", "paper", "strong") or a Recipe.
         overrides: Fields of the recipe, or of its augmentation, by name.
 
     Returns:

@@ -22,6 +22,7 @@ from kcnn.run_folders import is_run_folder, resolve_run
 from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, run_directory
 from kcnn.training.callbacks import NonFiniteLossError, find_best_epoch, is_out_of_patience
 from kcnn.training.config import TrainConfig
+from kcnn.training.defaults import choose_regularization, choose_schedule
 from kcnn.training.job import (
     TrainJob,
     averaged_weights,
@@ -33,7 +34,7 @@ from kcnn.training.job import (
 )
 from kcnn.training.precision import resolve_policy
 from kcnn.training.progress import resolve_verbosity, show_reading
-from kcnn.training.recipes import list_options
+from kcnn.training.recipes import format_recipe, list_options
 from kcnn.training.request import check_request, choose_folder, claim_folder, make_request
 from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining
@@ -105,9 +106,13 @@ def train(
     log = log or (print if verbose else logger.info)
     if epochs is not None:
         config = dataclasses.replace(config, epochs=epochs)
-    spec, recipe = to_spec(network), config.resolved_recipe
+    spec = to_spec(network)
     strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
     policy = resolve_policy(config.precision)
+    if has_tensorflow() and not config.phase:
+        channels = (data.input_shape if isinstance(data, ImageDataset) else spec.nominal_shape)[2]
+        config = config.with_defaults(choose_regularization(channels))
+    recipe = config.resolved_recipe
     if recipe.augmentation != Augmentation():
         _require_tensorflow("data augmentation")
     number, workers = devices.worker_position(strategy)
@@ -128,8 +133,12 @@ def train(
         )
     elif spec.input_shape and tuple(spec.input_shape) != tuple(data.input_shape):
         raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(spec.input_shape)}")
-    else:
-        data = _with_batch_size(data, recipe.batch_size)
+    images, replicas = len(data.splits["train"]), devices.count_replicas(strategy)
+    config = config.with_defaults(choose_schedule(images, replicas=replicas, epochs=config.epochs))
+    recipe = config.resolved_recipe
+    data = _with_batch_size(data, recipe.batch_size)
+    if config.recipe == "auto":
+        log(f"recipe auto for {images:,} training images: {format_recipe(recipe)}")
     check_request(data, config.multi_label, spec.aux, recipe)
     devices.check_divisible(strategy, data)
     # weights are loaded by initialize_model: strictly, and without a head where the config has it so

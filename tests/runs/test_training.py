@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from kcnn import data
 from kcnn.blocks import apply, conv
 from kcnn.blocks.heads import head
 from kcnn.graph.ops import Activation
-from kcnn.training import Recipe, load_run_data
+from kcnn.training import Recipe, TrainConfig, load_run_data
 from kcnn.training.callbacks import find_best_epoch
 from kcnn.training.evaluation import compute_scores
 from kcnn.training.run_directory import UNLIKE, list_runs
@@ -218,6 +219,47 @@ def test_train_tests_and_saves_the_epoch_that_was_best_in_validation(tmp_path):
     (listed,) = list_runs(found.folder)
     assert listed.validation == found.metrics["validation_accuracy"]
     assert not (found.folder / "checkpoints").exists()
+
+
+def test_train_auto_chooses_from_the_data_says_what_and_resumes(tmp_path):
+    rng = np.random.default_rng(0)
+    images = (rng.integers(0, 256, (60, 12, 12, 3), "uint8"), np.arange(60) % 2)
+    request = {
+        "input_shape": (12, 12, 3),
+        "recipe": "auto",
+        "epochs": 1,
+        "options": {"depth": 1},
+        "overrides": {"conv1_bn.momentum": 0.99},
+    }
+    lines: list[str] = []
+    found = train("stack", images, out=tmp_path / "out", **request, log=lines.append)
+    training_images = found.metrics["images"]["train"]
+    assert lines[0].startswith(f"recipe auto for {training_images} training images: epochs 1, batch_size 10, optimizer")
+    assert "augmentation: flip true, resized_crop (0.5, 1)" in lines[0]
+    config = TrainConfig.from_json(found.metrics["request"]["config"])
+    assert config.recipe_name == "auto"
+    assert config.resolved_recipe.norm_momentum == 0.9
+    assert kcnn.load_model(found.folder / "model.keras").get_layer("conv1_bn").momentum == 0.99
+    assert train("stack", images, out=tmp_path / "out", **request).resumed_epochs == 1
+
+
+@pytest.mark.parametrize(("limit", "momentum"), [(0.9, 0.9), (0.999, 0.99), (None, 0.99)])
+def test_train_norm_momentum_bounds_that_of_the_network(limit, momentum, tmp_path):
+    seen = set()
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.add(self.model.get_layer("conv1_bn").momentum)
+
+    images = (np.random.default_rng(0).integers(0, 256, (40, 12, 12, 1), "uint8"), np.arange(40) % 2)
+    request = {
+        "input_shape": (12, 12, 1),
+        "epochs": 1,
+        "options": {"depth": 1},
+        "overrides": {"conv1_bn.momentum": 0.99},
+    }
+    train("stack", images, out=tmp_path, **request, recipe_overrides={"norm_momentum": limit}, callbacks=[Look()])
+    assert seen == {momentum}
 
 
 def test_find_best_epoch_prefers_accuracy_then_the_lower_loss_then_the_first():

@@ -1,0 +1,51 @@
+"""Hyperparameters that follow from the data: the recipe "auto"."""
+
+import pytest
+
+from kcnn.augment import Augmentation
+from kcnn.training.config import TrainConfig
+from kcnn.training.defaults import choose_regularization, choose_schedule
+
+
+def test_choose_schedule_gives_few_images_more_epochs_and_shorter_averages():
+    assert choose_schedule(100)["batch_size"] == 16
+    assert choose_schedule(10)["batch_size"] == 2  # no batch is a large part of the images
+    sizes = (50, 245, 1_000, 10_000, 50_000, 1_200_000)
+    chosen = [choose_schedule(images) for images in sizes]
+    for values in zip(*((one["epochs"], -one["norm_momentum"], -one["batch_size"]) for one in chosen), strict=True):
+        assert list(values) == sorted(values, reverse=True)
+    assert [one["epochs"] for one in chosen] == [100, 100, 63, 20, 15, 15]
+    for images, one in zip(sizes, chosen, strict=True):
+        steps = images // one["batch_size"]
+        assert 1 / (1 - one["norm_momentum"]) <= max(10.01, steps / 4.9)  # steps that an average covers
+
+
+def test_choose_schedule_divides_the_batch_among_replicas_and_stops_late_in_long_trainings():
+    assert choose_schedule(1_000, replicas=3)["batch_size"] == 30
+    assert choose_schedule(4, replicas=8)["batch_size"] == 8
+    assert choose_schedule(1_000, epochs=90)["patience"] == 30
+    assert choose_schedule(1_000, epochs=5)["patience"] == 10
+
+
+def test_choose_regularization_mirrors_photos_only():
+    assert choose_regularization(3)["flip"]
+    assert choose_regularization(1) == {}
+
+
+def test_with_defaults_fills_what_a_config_leaves_open_and_nothing_else():
+    defaults = {**choose_regularization(3), **choose_schedule(1_000)}
+    config = TrainConfig(epochs=7, recipe_overrides={"flip": False}).with_defaults(defaults)
+    recipe = config.resolved_recipe
+    assert (recipe.epochs, recipe.augmentation.flip, recipe.batch_size) == (7, False, 32)
+    assert recipe.augmentation.resized_crop == (0.5, 1.0)
+    assert config.with_defaults(choose_schedule(100_000)) == config  # chosen once
+    assert TrainConfig.from_json(config.describe()).resolved_recipe == recipe
+    assert config.recipe_name == "auto"
+    own = TrainConfig(recipe_overrides={"augmentation": Augmentation(flip_vertical=True)}).with_defaults(defaults)
+    assert own.resolved_recipe.augmentation == Augmentation(flip_vertical=True)
+
+
+@pytest.mark.parametrize("recipe", ["quick", "paper", "strong"])
+def test_with_defaults_leaves_other_recipes_as_they_are(recipe):
+    config = TrainConfig(recipe=recipe)
+    assert config.with_defaults(choose_schedule(100)) is config
