@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs.photos import save_image
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 COMPLETE = [DOCS / "index.md", DOCS / "design.md", *sorted(DOCS.glob("tutorial/*.md"))]
@@ -36,6 +38,11 @@ def make_script(page: str, commands: bool) -> tuple[str, dict[int, str]]:
 def test_page_code_prints_what_the_page_shows(path, tmp_path):
     source, printed = make_script(path.read_text(), path in COMPLETE)
     (tmp_path / "page.py").write_text(source)
+    for name, color in {"ant": (200, 0, 0), "bee": (0, 200, 0), "cat": (0, 0, 200)}.items():
+        for number in range(20):
+            save_image(tmp_path / "my_photos" / name / f"{number}.png", tuple(value + number for value in color))
+    for number in range(2):
+        save_image(tmp_path / "inbox" / f"{number}.png", (200, number, 0))
     search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         [sys.executable, "page.py"],
