@@ -88,13 +88,8 @@ def write_experiment_report(
 
 
 def _render_run(root: Path, **values: Any) -> str:
-    metrics, history, tested = (
-        run_directory.read_metrics(root),
-        run_directory.read_history(root),
-        evidence.read_evidence(root),
-    )
-    if not history:
-        raise ValueError(f"{root / run_directory.HISTORY} is gone, or has no epoch; train again")
+    metrics, history = run_directory.read_results(root)
+    tested = evidence.read_evidence(root)
     classes = list(metrics["per_class"])
     matrix = _compute_matrix(metrics, classes)
     defaults = {

@@ -15,6 +15,7 @@ from PIL import Image
 
 from kcnn import statistics
 from kcnn.atomic_io import replace_atomically
+from kcnn.keras_bridge.untrusted_files import check_archive
 
 FILE = "test.npz"
 THUMBNAIL_SIZE = 96  # pixels of the longer side
@@ -163,16 +164,47 @@ def read_evidence(folder: Path) -> TestEvidence | None:
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as archive:
+            check_archive(archive, path.stat().st_size)
         with np.load(path, allow_pickle=False) as arrays:
-            ends = np.cumsum(arrays["lengths"])
-            content = arrays["jpegs"].tobytes()
-            jpegs = [content[end - length : end] for end, length in zip(ends, arrays["lengths"], strict=True)]
-            samples = [
-                ImageSample(int(index), int(truth), int(predicted), float(confidence), bool(correct), jpeg)
-                for (index, truth, predicted, correct), confidence, jpeg in zip(
-                    arrays["samples"], arrays["confidences"], jpegs, strict=True
-                )
-            ]
-            return TestEvidence(arrays["logits"], arrays["truth"], samples, arrays["mistakes"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({error}); train again, or remove it") from None
+            evidence = _read_arrays(arrays)
+        if problem := _find_problem(evidence):
+            raise ValueError(problem)
+        return evidence
+    except Exception as error:  # zipfile, zlib and NumPy each have their own for a file that is garbled
+        raise ValueError(
+            f"{path} is damaged ({str(error) or type(error).__name__}); train again, or remove it"
+        ) from error
+
+
+def _read_arrays(arrays: Mapping[str, np.ndarray]) -> TestEvidence:
+    ends = np.cumsum(arrays["lengths"])
+    content = arrays["jpegs"].tobytes()
+    jpegs = [content[end - length : end] for end, length in zip(ends, arrays["lengths"], strict=True)]
+    samples = [
+        ImageSample(int(index), int(truth), int(predicted), float(confidence), bool(correct), jpeg)
+        for (index, truth, predicted, correct), confidence, jpeg in zip(
+            arrays["samples"], arrays["confidences"], jpegs, strict=True
+        )
+    ]
+    return TestEvidence(arrays["logits"], arrays["truth"], samples, arrays["mistakes"])
+
+
+def _find_problem(evidence: TestEvidence) -> str:
+    """What does not fit together in evidence that was read from a file; empty where all does."""
+    logits, truth, mistakes = evidence.logits, evidence.truth, evidence.mistakes
+    if logits.ndim != 2 or logits.dtype != np.float32:
+        return f"its logits are {logits.dtype}{list(logits.shape)}"
+    images, classes = logits.shape
+    if truth.dtype.kind not in "iufb" or truth.shape not in ((images,), (images, classes)):
+        return f"it has the logits of {images} images, and labels of the shape {list(truth.shape)}"
+    if truth.ndim == 1 and not ((truth >= 0) & (truth < classes)).all():
+        return f"it has labels that are none of {classes} classes"
+    if mistakes.ndim != 4 or mistakes.dtype != np.uint8:
+        return f"its images are {mistakes.dtype}{list(mistakes.shape)}"
+    for sample in evidence.samples:
+        if not (
+            0 <= sample.index < images and -1 <= sample.truth < classes and 0 <= sample.predicted < max(2, classes)
+        ):
+            return f"it has an image {sample.index} of class {sample.truth}, predicted as {sample.predicted}"
+    return ""

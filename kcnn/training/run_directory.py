@@ -20,16 +20,14 @@ import kcnn
 from kcnn.atomic_io import write_text
 from kcnn.run_folders import CONFIG as CONFIG
 from kcnn.run_folders import METRICS as METRICS
+from kcnn.training import run_schema
 
 HISTORY, CHECKPOINTS = "history.csv", "checkpoints"
 CHECKSUM = "checksum"  # of the rest of config.json
 AUDIT = "audit.csv"  # of every weight in a training phase
-RESULTS = {  # what pages and tables read from metrics.json
-    *("request", "accuracy", "correct", "test_images", "per_class", "epochs", "best_epoch", "training_seconds"),
-    *("params", "macs", "command", "versions"),
-}
 ZIP_YEARS = (1980, 2107)
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
+COLUMNS = ("epoch", "loss", "learning_rate", "seconds", "images_per_second", "peak_memory_mb")  # of each history
 UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # columns of a history that no seed fixes
 Result = TypeVar("Result")
 
@@ -85,7 +83,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     """Return config.json of a run: request, batch size, command, versions; None if it is missing or not of a run.
 
     Raises:
-        ValueError: The file was changed after it was written.
+        ValueError: The file was changed after it was written, or has values of other types.
     """
     path = folder / CONFIG
     try:
@@ -99,7 +97,11 @@ def read_config(folder: Path) -> dict[str, Any] | None:
             f"{path} was changed after kcnn wrote it: it does not match its checksum; restore it, or train with the "
             "settings that you want into another folder"
         )
-    return config if is_complete else None
+    if not is_complete:
+        return None
+    if problem := next(run_schema.find_mismatches(config, run_schema.CONFIG), None):
+        raise ValueError(f"{path} is damaged: {problem}; train into another folder")
+    return config
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -116,9 +118,26 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder} holds no finished run: {METRICS} is missing") from None
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); remove {folder}, or train into another folder") from None
-    if not isinstance(metrics, dict) or not metrics.keys() >= RESULTS:
-        raise ValueError(f"{path} was not written by a training run; choose another folder")
+    if problem := next(run_schema.find_mismatches(metrics, run_schema.METRICS), None):
+        raise ValueError(f"{path} was not written by a training run, or is damaged: {problem}; choose another folder")
     return metrics
+
+
+def read_results(folder: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Return metrics.json and the rows of history.csv of a finished run.
+
+    Raises:
+        FileNotFoundError: The run is not finished.
+        ValueError: A file is damaged, or history.csv has other epochs than metrics.json.
+    """
+    metrics, rows = read_metrics(folder), read_history(folder)
+    if [row["epoch"] for row in rows] != list(range(1, metrics["epochs"] + 1)):
+        raise ValueError(
+            f"{folder / HISTORY} has {len(rows)} of {metrics['epochs']} epochs; restore it, or train again elsewhere"
+        )
+    if not 1 <= metrics["best_epoch"] <= len(rows):
+        raise ValueError(f"{folder / METRICS} is damaged: best_epoch is {metrics['best_epoch']}; choose another folder")
+    return metrics, rows
 
 
 def record_batch_size(folder: Path, batch_size: int) -> None:
@@ -224,8 +243,11 @@ def read_history(folder: Path) -> list[dict[str, float]]:
     try:
         with path.open(encoding="utf-8") as file:
             rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-        return [{**row, "epoch": int(row["epoch"]), "seconds": row["seconds"]} for row in rows]
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        for row in rows:
+            if missing := {*COLUMNS, *rows[0]} - row.keys():
+                raise KeyError(min(missing))
+        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+    except (ValueError, TypeError, KeyError, OverflowError, OSError, csv.Error) as error:
         raise ValueError(
             f"{path} is not as kcnn wrote it, perhaps saved by a spreadsheet ({error!r}); restore it, with commas "
             "between the columns and points in the numbers"
@@ -309,6 +331,8 @@ def read_runs(
         try:
             if config := read_config(folder):
                 yield folder, read(folder, config["request"]), None
+            elif any((folder / name).exists() for name in (METRICS, HISTORY, CHECKPOINTS)):
+                yield folder, None, f"{folder / CONFIG} is damaged, or of another version of kcnn"
         except (ValueError, OSError) as error:
             yield folder, None, str(error)
         except (KeyError, TypeError) as error:  # a value of another type in a file that is valid JSON

@@ -178,8 +178,8 @@ def _train_in_folder(job: TrainJob, record: SplitRecord) -> TrainResult:
         batch_size, *_ = devices.all_gather(job.strategy, batch_size)  # of the chief: others may not see its folder
         is_finished, *_ = devices.all_gather(job.strategy, int((out / run_directory.METRICS).exists()))
         if is_finished:
-            rows = run_directory.read_history(out) if job.is_chief else []
-            return TrainResult(out, run_directory.read_metrics(out) if job.is_chief else {}, rows, len(rows))
+            metrics, rows = run_directory.read_results(out) if job.is_chief else ({}, [])
+            return TrainResult(out, metrics, rows, len(rows))
         make_reproducible(job.config.seed)
         job = dataclasses.replace(job, data=_with_batch_size(job.data, batch_size))
         while True:

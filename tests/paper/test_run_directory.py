@@ -72,3 +72,77 @@ def test_log_failure_names_the_cause_and_goes_on():
     with runs.log_failure("plots", messages.append):
         raise ValueError("no such font")
     assert messages == ["cannot make the plots (ValueError: no such font); the results are complete without them"]
+
+
+METRICS = {
+    "request": REQUEST,
+    **dict.fromkeys(("accuracy", "training_seconds", "images_per_second", "peak_memory_mb"), 0.5),
+    **dict.fromkeys(("correct", "test_images", "epochs", "best_epoch", "params", "macs", "skipped", "duplicates"), 1),
+    "per_class": {"a": {"precision": None, "recall": 0.5, "f1": 0.5, "images": 1}},
+    "confusion": [[1]],
+    "warnings": [],
+    "command": "kcnn train",
+    "versions": {"keras": "3"},
+}
+
+
+def finish(folder, **values):
+    (folder / "metrics.json").write_text(json.dumps({**METRICS, **values}))
+    row = dict.fromkeys(("epoch", *runs.COLUMNS[1:], "accuracy", "val_accuracy"), 1)
+    (folder / "history.csv").write_text(runs.to_csv([row]))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"accuracy": {}}, "accuracy is {}"),
+        ({"correct": True}, "correct is True"),
+        ({"test_images": -1}, "test_images is -1"),
+        ({"macs": float("nan")}, "macs is nan"),
+        ({"per_class": {"a": {"precision": 0, "images": "1"}}}, "per_class.a.images is '1'"),
+        ({"confusion": [[1], None]}, r"confusion\[1\] is None"),
+        ({"request": {**REQUEST, "spec": {}}}, "request.spec.network is missing"),
+        ({"request": {**REQUEST, "input_shape": [8, "8", 1]}}, r"request.input_shape\[1\] is '8'"),
+        ({"warnings": True}, "warnings is True"),
+        ({"epochs": 2}, "history.csv has 1 of 2 epochs"),
+        ({"best_epoch": 7}, "best_epoch is 7"),
+    ],
+)
+def test_read_results_names_a_value_of_another_type(values, problem, tmp_path):
+    folder = finish(write(tmp_path / "run"))
+    assert runs.read_results(folder)[0] == METRICS
+    finish(folder, **values)
+    with pytest.raises(ValueError, match=rf"run/.*{problem}"):
+        runs.read_results(folder)
+
+
+def test_read_history_refuses_epochs_without_a_column(tmp_path):
+    folder = finish(write(tmp_path / "run"))
+    path = folder / "history.csv"
+    for name in ("loss", "val_accuracy"):
+        text = path.read_text()
+        path.write_text(
+            text + text.splitlines()[1].rpartition(",")[0] + "\n" if name != "loss" else text.replace(name, "x")
+        )
+        with pytest.raises(ValueError, match=f"history.csv is not as kcnn wrote it.*{name}"):
+            runs.read_history(folder)
+        path.write_text(text)
+
+
+def test_read_config_refuses_signed_values_of_another_type(tmp_path):
+    folder = write(tmp_path / "run")
+    runs.write_config(folder, {**runs.read_config(folder), "batch_size": "32"})
+    with pytest.raises(ValueError, match=r"run/config.json is damaged: batch_size is '32'"):
+        runs.read_config(folder)
+
+
+def test_list_runs_lists_a_run_whose_config_is_no_json(tmp_path):
+    for name in ("a", "b"):
+        finish(write(tmp_path / name))
+    (tmp_path / "a" / "config.json").write_bytes(b"\xff{")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "of another program"}')
+    a, b = runs.list_runs(tmp_path)
+    assert "a/config.json is damaged" in a.problem
+    assert (b.name, b.problem) == ("b", None)

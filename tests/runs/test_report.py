@@ -147,14 +147,14 @@ def test_write_report_of_several_runs_shows_a_damaged_one_with_its_problem(run, 
     assert "The 4 runs" in text
     assert "a/config.json was changed after kcnn wrote it" in text
     assert "b/metrics.json is damaged" in text
-    assert "c are damaged (TypeError" in text
+    assert "c/metrics.json was not written by a training run, or is damaged: correct is None" in text
     assert "95% interval" in write_experiment_report(tmp_path, "Is it better? A test.").read_text()
 
 
 def test_write_report_refuses_a_run_without_its_history(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / run_directory.HISTORY).unlink()
-    with pytest.raises(ValueError, match=r"history\.csv is gone, or has no epoch"):
+    with pytest.raises(ValueError, match=r"history\.csv has 0 of \d+ epochs; restore it"):
         write_report(copy)
 
 
