@@ -98,5 +98,5 @@ def fuzz_in_processes(module: str, count: int, folder: Path) -> None:
                 timeout=1800, check=False,
             )  # fmt: skip
         if done.returncode:
-            failures.append(f"seed {seed} ended with {done.returncode}: {done.stderr[-20_000:]}")
+            failures.append(f"seed {seed} ended with {done.returncode}: {done.stderr[-9000:]}")
     assert not failures, "\n\n".join(failures)

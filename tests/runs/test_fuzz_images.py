@@ -133,7 +133,7 @@ def fuzz(count, seed, folder):
 
 
 def test_decode_reads_or_names_every_damaged_file(tmp_path):
-    fuzz_in_processes(__name__, IMAGES, tmp_path)
+    fuzz_in_processes("tests.runs.test_fuzz_images", IMAGES, tmp_path)
 
 
 def test_load_counts_and_names_every_damaged_file(tmp_path):

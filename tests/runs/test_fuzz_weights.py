@@ -241,4 +241,4 @@ def fuzz(count: int, seed: int, folder: Path) -> None:
 
 
 def test_load_refuses_or_reads_every_hostile_weights_file(tmp_path):
-    fuzz_in_processes(__name__, FILES, tmp_path)
+    fuzz_in_processes("tests.runs.test_fuzz_weights", FILES, tmp_path)
