@@ -79,6 +79,11 @@ def _expand_home(argument: str) -> str:
     return f"{option}={Path(value).expanduser()}" if is_path else argument
 
 
+def _is_interruption(stop: SystemExit) -> bool:
+    """Whether Typer made the exit out of a KeyboardInterrupt."""
+    return stop.__context__ is not None and isinstance(stop.__context__.__cause__, KeyboardInterrupt)
+
+
 def _run(command: typer.Typer, arguments: list[str], debug: bool) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show ends no job
@@ -95,6 +100,10 @@ def _run(command: typer.Typer, arguments: list[str], debug: bool) -> None:
         fail(error, 1, debug)
     except KeyboardInterrupt:
         fail("interrupted", 1, debug)
+    except SystemExit as stop:
+        if _is_interruption(stop):
+            fail("interrupted", 1, debug)
+        raise
     except BrokenPipeError:
         sys.exit(1)
     except (

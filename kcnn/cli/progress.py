@@ -61,7 +61,8 @@ class RunBar(keras.callbacks.Callback):
 class InterruptHandler(keras.callbacks.Callback):
     """End a training on Ctrl-C at the next step at the latest, while its `with` block lasts.
 
-    A KeyboardInterrupt that Python raises inside C code of another library may be lost there; this remembers it.
+    A KeyboardInterrupt that Python raises inside C code of another library may be lost there; this remembers it. Where
+    SIGINT is ignored, as by a job in the background of a script, it stays so.
     """
 
     async_safe = True
@@ -71,12 +72,16 @@ class InterruptHandler(keras.callbacks.Callback):
         self.is_interrupted = False
 
     def __enter__(self) -> "InterruptHandler":
-        if threading.current_thread() is threading.main_thread():  # Python handles signals in no other
+        self.is_active = (
+            threading.current_thread() is threading.main_thread()  # Python handles signals in no other
+            and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+        )
+        if self.is_active:
             self.previous = signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if self.is_active:
             signal.signal(signal.SIGINT, self.previous)
 
     def _handle(self, *_: Any) -> None:

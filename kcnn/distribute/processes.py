@@ -22,9 +22,9 @@ GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 def launch(workers: int, command: Sequence[str]) -> int:
     """Run a command in several processes that find each other through TF_CONFIG.
 
-    Each line of their output begins with the number of the worker. Ctrl-C and SIGTERM are passed on; a second one
-    kills. When one fails, the others are stopped, with all processes that workers have started. GPUs are split evenly,
-    in their order.
+    Each line of their output begins with the number of the worker. Ctrl-C, SIGTERM, SIGHUP and SIGQUIT are passed on; a
+    second one kills. When one fails, the others are stopped, with all processes that workers have started. GPUs are
+    split evenly, in their order.
 
     Args:
         workers: Number of processes.
@@ -144,7 +144,13 @@ def _queue_signals(events: "queue.SimpleQueue[tuple[str, int]]") -> Iterator[Non
     if threading.current_thread() is not threading.main_thread():  # Python handles signals in no other
         yield
         return
-    kinds = (signal.SIGINT, signal.SIGTERM)
+    # a terminal that closes or quits reaches only this process: workers have process groups of their own
+    kinds = [
+        signal.SIGINT,
+        signal.SIGTERM,
+        *(getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)),
+    ]
+    kinds = [kind for kind in kinds if signal.getsignal(kind) != signal.SIG_IGN]  # such as SIGHUP by nohup
     before = [signal.signal(kind, lambda number, _: events.put(("signal", number))) for kind in kinds]
     try:
         yield

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType, NoneType, UnionType
+from types import MappingProxyType, NoneType
 from typing import Any
 
 NUMBER = int | float  # at least 0, and finite
@@ -83,7 +83,7 @@ def find_mismatches(value: Any, expected: Any, name: str = "") -> Iterator[str]:
         yield _describe(name, value)
 
 
-def _is_valid(value: Any, expected: type | UnionType) -> bool:
+def _is_valid(value: Any, expected: Any) -> bool:
     if isinstance(value, bool | str | NoneType):  # True is an int as well
         return type(value) in getattr(expected, "__args__", (expected,))
     return isinstance(value, expected) and math.isfinite(value) and value >= 0

@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -453,3 +455,39 @@ def test_summary_counts_the_layers_of_the_graph():
 
 def test_format_number_counts_one_in_the_singular():
     assert [format_number(number, "epoch") for number in (0, 1, 1500)] == ["0 epochs", "1 epoch", "1,500 epochs"]
+
+
+INTERRUPTED_WHILE_IT_LOADS = """
+import signal, sys
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == "kcnn.cli.console":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Press())
+"""
+INTERRUPTED_TWICE = """
+import signal, sys, kcnn.cli
+def press():
+    signal.raise_signal(signal.SIGINT)
+kcnn.cli.fail = lambda *arguments: press()
+for command in kcnn.cli.app.registered_commands:
+    command.callback = press
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("code", [INTERRUPTED_WHILE_IT_LOADS, INTERRUPTED_TWICE])
+def test_program_ends_on_ctrl_c_without_a_traceback(code):
+    code += "sys.argv[1:] = ['list']\nfrom kcnn.__main__ import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_command_line_says_that_it_was_interrupted(command, monkeypatch):
+    def press():
+        raise KeyboardInterrupt
+
+    (plugins,) = (one for one in app.registered_commands if one.callback.__name__ == "plugins")
+    monkeypatch.setattr(plugins, "callback", press)
+    done = command("plugins")
+    assert (done.returncode, done.stderr) == (1, "error: interrupted\n")

@@ -324,6 +324,17 @@ def test_interrupt_handler_interrupts_at_the_next_step():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_interrupt_handler_leaves_an_ignored_signal_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background of a script
+    try:
+        with InterruptHandler() as handler:
+            signal.raise_signal(signal.SIGINT)
+            handler.on_train_batch_end(0)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_cli_train_on_ctrl_c_prints_how_to_resume(tmp_path):
     words = ["train", "convnet", "--data", "digits", "--epochs", "200", "--out", "out"]
     code = "from kcnn.cli import main; main()"

@@ -78,18 +78,27 @@ def test_launch_names_the_signal_that_killed_a_worker(capfd):
     assert "worker 0 was killed by SIGKILL; stopping the other workers" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "terminated"),
+        (signal.SIGHUP, "closed"),
+        (signal.SIGQUIT, "quit"),
+    ],
+)
 def test_launch_passes_signals_on_and_leaves_no_process(number, said):
     worker = f"""
 import os, signal, sys, time
 def tell(number, frame):
-    os.write(1, {{2: b"interrupted\\n", 15: b"terminated\\n"}}[number])
+    os.write(1, {{1: b"closed\\n", 2: b"interrupted\\n", 3: b"quit\\n", 15: b"terminated\\n"}}[number])
     os._exit(1)
-signal.signal(2, tell), signal.signal(15, tell)
+[signal.signal(kind, tell) for kind in (1, 2, 3, 15)]
 print(os.getpid(), flush=True)
 {SLEEP}
 """
-    code = f"import sys; from kcnn.distribute import launch; sys.exit(launch(2, {python(worker)!r}))"
+    code = f"import signal, sys; signal.signal({int(number)}, signal.SIG_DFL); from kcnn.distribute import launch; "
+    code += f"sys.exit(launch(2, {python(worker)!r}))"
     process = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
     pids = [int(process.stdout.readline().rpartition(" ")[2]) for _ in range(2)]
     process.send_signal(number)
