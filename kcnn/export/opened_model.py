@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 import kcnn
 from kcnn.data.decoding import decode, to_uint8
 from kcnn.export.runtimes import METADATA, load_exported
-from kcnn.run_folders import CONFIG, resolve_model
+from kcnn.run_folders import CONFIG, is_run_folder, resolve_model
 
 PUBLISHED = "imagenet"
 RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
@@ -147,7 +147,8 @@ def _open_pretrained(name: str, weights: str, options: Mapping[str, Any], starti
     report = kcnn.load_weights(model, weights)
     if f"{model.metadata['classifier']}/kernel" not in report.matched:
         raise ValueError(f"{weights} has no classifier for the {graph.outputs['logits'].shape[0]} classes of {name}")
-    return OpenedModel(name, model.metadata, lambda: _with_probabilities(model, model.metadata))
+    note = resolve_model(weights)[1] if is_run_folder(weights) else ""
+    return OpenedModel(name, model.metadata, lambda: _with_probabilities(model, model.metadata), note)
 
 
 def _with_probabilities(model: Any, metadata: Mapping[str, Any]) -> Callable[[Any], Any]:

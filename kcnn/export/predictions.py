@@ -17,8 +17,7 @@ from kcnn.atomic_io import write_text
 from kcnn.export.opened_model import encode_png
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
-from kcnn.training.predicted_images import DIGITS, SEPARATOR
-from kcnn.training.run_directory import to_csv
+from kcnn.training.run_directory import DIGITS, SEPARATOR, to_csv
 
 if TYPE_CHECKING:
     import pandas

@@ -11,13 +11,11 @@ from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.data.source_splits import TEST
 from kcnn.training.evidence import TestEvidence
-from kcnn.training.run_directory import to_csv
+from kcnn.training.run_directory import DIGITS, SEPARATOR, to_csv
 from kcnn.training.split_record import relative_files
 
 FILE = "predictions.csv"
-SEPARATOR = ";"  # between labels of an image
 MAX_CLASSES = 100  # whose probabilities are written
-DIGITS = 6  # of probabilities
 
 
 def write_predictions(out: Path, data: ImageDataset, tested: TestEvidence, metadata: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ AUDIT = "audit.csv"  # of every weight in a training phase
 ZIP_YEARS = (1980, 2107)
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
 COLUMNS = ("epoch", "loss", "learning_rate", "seconds", "images_per_second", "peak_memory_mb")  # of each history
+SEPARATOR, DIGITS = ";", 6  # between labels of an image, and of probabilities, in files of predictions
 UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # columns of a history that no seed fixes
 Result = TypeVar("Result")
 
