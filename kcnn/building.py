@@ -57,12 +57,14 @@ def build(
         network: A name ("googlenet.bn"), an Architecture, a ModelSpec, or a graph from kcnn.trace.
         weights: Pretrained weights by name ("imagenet"), a file, or the folder of a run: see kcnn.load_weights.
         seed: Fixes the initial weights.
-        **keywords: Fields of kcnn.ModelSpec, such as `classes`, `input_shape`, `top`, `overrides`, `aux`, `outputs` and
-            `prefix`, and the network's own options by keyword (`width=0.35`).
+        **keywords: Fields of kcnn.ModelSpec, such as `classes`, `input_shape`, `activation`, `top`, `pooling`,
+            `overrides`, `aux`, `outputs` and `prefix`, and the network's own options by keyword (`width=0.35`).
 
     Returns:
         A functional Keras model: pixels 0..255 (batch, rows, columns, channels) in, float32 logits (batch, classes)
-        out. `top=False` ends in the features, `outputs` in the named layers or stages.
+        out, so compile it with a loss of logits: keras.losses.SparseCategoricalCrossentropy(from_logits=True). With
+        `activation="softmax"` probabilities come out, for loss="sparse_categorical_crossentropy". `top=False` ends in
+        the features, `outputs` in the named layers, units or stages.
 
     Raises:
         UnknownNameError: A network, option, layer, output or name of weights is unknown; the message suggests the
@@ -98,7 +100,7 @@ def build(
 
     with _seed_initializers(seed), _pause_garbage_collection():
         image, tensors = (rebuild_tensors if _is_keras_code(graph) else build_tensors)(graph)
-        aux = tuple(name for name in tensors if graph.spec.aux and name != "logits")
+        aux = tuple(tensors)[1:] if graph.spec.aux else ()
         outputs = list(tensors.values()) if len(tensors) > 1 else next(iter(tensors.values()))
         name = graph.spec.prefix + graph.name.rpartition(":")[2].replace(".", "_")
         model = Network(image, outputs, name=name, aux=aux, metadata=json.dumps(make_metadata(graph)))

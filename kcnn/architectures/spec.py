@@ -13,7 +13,7 @@ from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.descriptions import describe_graph
 from kcnn.architectures.registry import find_unpublished, get_architecture
 from kcnn.architectures.sources import Source, find_definition, load_source
-from kcnn.architectures.tracer import ArchitectureError, Tracer, nominal_shape
+from kcnn.architectures.tracer import POOLING_MODES, ArchitectureError, Tracer, nominal_shape
 from kcnn.graph import ops
 from kcnn.graph.arguments import check_integer, check_keywords, check_kind, check_mapping, wrong_kind, wrong_value
 from kcnn.graph.formatting import format_size
@@ -24,6 +24,8 @@ from kcnn.graph.shape_inference import InputTooSmallError
 from kcnn.graph.summaries import Summary, summarize
 from kcnn.graph.tracing import SymbolicTensor
 
+OUTPUT_ACTIVATION = "softmax"  # which no hidden layer has
+ACTIVATIONS, POOLING = (OUTPUT_ACTIVATION, "sigmoid"), tuple(POOLING_MODES)
 PREFIX = re.compile(r"([A-Za-z0-9][\w.-]*)?", re.ASCII)  # what every backend takes in the name of a layer
 
 
@@ -42,10 +44,13 @@ class ModelSpec:
         input_shape: (rows, columns, channels). None for rows or columns leaves them open, and None in all takes the
             architecture's own.
         top: Whether the network ends in its head; without it, in its features.
+        activation: What follows the logits: None, "softmax", or "sigmoid" for several labels per image.
+        pooling: Without the head, "avg" or "max" over rows and columns; None leaves feature maps.
         overrides: Attributes of layers by address, such as {"inception_*_5x5.kernel": 3}.
         options: Keywords of the backbone and the head, such as {"width": 0.35}.
         aux: Whether auxiliary classifiers are added.
-        outputs: Layers or stages to end in instead, such as ("stage3",): the last tensor of stride 8.
+        outputs: Layers, units or stages to end in instead: ("stage3",) is the last tensor of stride 8,
+            ("stage3_unit1",) the last layer of that unit.
         prefix: Put in front of every layer's name: letters, digits, "_", "-" and dots.
         weights: Pretrained weights by name, or a file.
         source: In a spec from JSON, the checksum of the file that defines the network.
@@ -59,6 +64,8 @@ class ModelSpec:
     classes: int | None = None
     input_shape: Sequence[int | None] | None = None
     top: bool = True
+    activation: str | None = None
+    pooling: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     aux: bool = False
@@ -83,7 +90,15 @@ class ModelSpec:
         _set(self, outputs=_check_outputs(title, self.outputs), top=to_builtin(self.top), aux=to_builtin(self.aux))
         for name in ("top", "aux"):
             check_kind(name, getattr(self, name), bool, "True or False", title)
+        for name, known in (("activation", ACTIVATIONS), ("pooling", POOLING)):
+            if getattr(self, name) is not None:
+                check_kind(name, getattr(self, name), str, f"None or one of {', '.join(known)}", title)
+                if getattr(self, name) not in known:
+                    raise unknown(name, getattr(self, name), known, title)
         if self.classes is not None:
+            if isinstance(self.classes, int) and self.classes == 0:
+                error = wrong_value("classes", "a positive integer", 0, title)
+                raise ValueError(f"{error}; for features without a classifier write top=False, pooling='avg'")
             _set(self, classes=check_integer("classes", self.classes, 1, "a positive integer", title))
         check_kind("prefix", self.prefix, str, "text", title)
         if not PREFIX.fullmatch(self.prefix):
@@ -224,7 +239,8 @@ def to_spec(network: "str | Architecture | ModelSpec", **keywords: Any) -> Model
 
     Args:
         network: A name, an Architecture, or a ModelSpec.
-        **keywords: Fields of ModelSpec, and options of the network.
+        **keywords: Fields of ModelSpec, and options of the network. Where both have `activation`, "softmax" is the
+            field, and any other value the option.
 
     Returns:
         The spec.
@@ -238,6 +254,8 @@ def to_spec(network: "str | Architecture | ModelSpec", **keywords: Any) -> Model
             raise TypeError(f"got {', '.join(keywords)} beside a ModelSpec; set them in it by dataclasses.replace")
         return network
     known = {f.name for f in fields(ModelSpec)} - {"network", "options", "source"}
+    if keywords.get("activation") not in (None, OUTPUT_ACTIVATION) and "activation" in _find_options(network):
+        known -= {"activation"}
     own = {name: value for name, value in keywords.items() if name in known}
     rest = {name: value for name, value in keywords.items() if name not in known}
     options = rest.pop("options", None)
@@ -251,6 +269,10 @@ def to_spec(network: "str | Architecture | ModelSpec", **keywords: Any) -> Model
             kind = "keyword" if find_closest(name, [*defaults, *sorted(known)]) in known else "option"
             raise unknown(kind, name, [*defaults, *sorted(known)], spec.title)
     return spec
+
+
+def _find_options(network: str | Architecture) -> dict[str, Any]:
+    return ModelSpec(network=network).architecture.defaults()
 
 
 def takes_spec(function: Callable[..., Any]) -> Callable[..., Any]:

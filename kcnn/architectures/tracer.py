@@ -14,6 +14,8 @@ from kcnn.graph.summaries import stage_outputs
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
 
 LARGEST_INPUT = 4096  # pixels a side; a network that fits no input up to this size fits none
+POOLING_MODES = {"avg": "average", "max": "max"}  # keras.applications' word: the op's
+POOL = "features_pool"  # the layer of pooling=
 READ_KERAS_CODE = "kcnn.keras_bridge.keras_code:read_keras_code"  # by name: nothing here imports Keras
 
 
@@ -40,6 +42,13 @@ class Tracer:
             raise ValueError(
                 f"{spec.title}: auxiliary classifiers need the complete network; remove outputs= and use top=True"
             )
+        if spec.pooling and (spec.top or spec.outputs):
+            raise ValueError(f"{spec.title}: pooling={spec.pooling!r} needs top=False, without outputs=")
+        if spec.activation and (spec.aux or spec.outputs or not spec.top):
+            raise ValueError(
+                f"{spec.title}: activation={spec.activation!r} needs the head alone: top=True, no outputs=, and no aux "
+                "(auxiliary classifiers are trained on logits)"
+            )
         if architecture.keras is not None and (spec.overrides or spec.prefix):
             options = ", ".join(architecture.defaults()) or "none"
             refused = "overrides by address" if spec.overrides else "prefix"
@@ -56,16 +65,14 @@ class Tracer:
             context = TraceContext([*architecture.overrides.items(), *spec.overrides.items()], spec.prefix)
             image = SymbolicTensor((rows, columns, self.shape[2]), f"{spec.prefix}image", context=context)
             features = self._call(architecture.backbone, _rescale(architecture.rescale, image))
-            outputs = (
-                {"logits": self._call(architecture.head, features, classes)} if spec.top else {"features": features}
-            )
+            outputs = self._finish(features, lambda: self._call(architecture.head, features, classes))
         else:
             shape = (rows, columns, self.shape[2])
             read_keras_code = resolve_name(READ_KERAS_CODE)
             image, logits = read_keras_code(spec.title, architecture, shape, classes, self.options)
             context = image.context
             features = find_features(logits)
-            outputs = {"logits": logits} if spec.top else {"features": features}
+            outputs = self._finish(features, lambda: logits)
         for number, (address, head) in enumerate((architecture.aux if spec.aux else {}).items(), 1):
             name = f"aux{number}"
             outputs[name] = self._call(head, _find_layer(context, address), classes, name=name)
@@ -86,6 +93,21 @@ class Tracer:
             unused_overrides=unused,
             backbone_output=features,
         )
+
+    def _finish(self, features: SymbolicTensor, head: Callable[[], SymbolicTensor]) -> dict[str, SymbolicTensor]:
+        """The main output by its kind: logits, probabilities or features."""
+        spec = self.spec
+        if not spec.top:
+            if spec.pooling and len(features.shape) != 3:
+                raise ValueError(f"pooling={spec.pooling!r} needs feature maps; the backbone ends in {features.shape}")
+            pool = ops.GlobalPool(POOLING_MODES[spec.pooling]) if spec.pooling else None
+            return {"features": apply(pool, features, name=POOL) if pool else features}
+        logits = head()
+        if not spec.activation:
+            return {"logits": logits}
+        if isinstance(logits.op, ops.Activation) and logits.op.function in ("softmax", "sigmoid"):
+            raise ValueError(f"ends in a {logits.op.function} already; remove activation={spec.activation!r}")
+        return {"probabilities": apply(ops.Activation(spec.activation), logits, name="probabilities")}
 
     def min_input_size(self) -> int | None:
         """Return the smallest side that fits, by doubling and bisection; None if none does."""
@@ -172,11 +194,21 @@ def _find_layer(context: TraceContext, name: str) -> SymbolicTensor:
     return context.layers[name]
 
 
+def _find_unit(context: TraceContext, name: str) -> SymbolicTensor | None:
+    """The output of a unit: the one layer, of those named "unit_...", that none of the others takes in."""
+    if name in context.layers:
+        return None
+    inside = [x for layer, x in context.layers.items() if layer.startswith(f"{name}_")]
+    used = {id(source) for x in inside for source in x.inputs}
+    ends = [x for x in inside if id(x) not in used]
+    return ends[0] if len(ends) == 1 else None
+
+
 def _find_outputs(context: TraceContext, last: SymbolicTensor, names: Sequence[str]) -> dict[str, SymbolicTensor]:
     outputs = {}
     for name in names:
         if name in context.layers or not (name.startswith("stage") and name[5:].isdigit()):
-            outputs[name] = _find_layer(context, name)
+            outputs[name] = _find_unit(context, name) or _find_layer(context, name)
             continue
         stages = stage_outputs(last)
         if int(name[5:]) not in stages:

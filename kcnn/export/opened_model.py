@@ -146,7 +146,7 @@ def _open_pretrained(name: str, weights: str, options: Mapping[str, Any], starti
         model = _disable_xla(kcnn.build(graph))
     report = kcnn.load_weights(model, weights)
     if f"{model.metadata['classifier']}/kernel" not in report.matched:
-        raise ValueError(f"{weights} has no classifier for the {graph.outputs['logits'].shape[0]} classes of {name}")
+        raise ValueError(f"{weights} has no classifier for the {model.output_shape[-1]} classes of {name}")
     note = resolve_model(weights)[1] if is_run_folder(weights) else ""
     return OpenedModel(name, model.metadata, lambda: _with_probabilities(model, model.metadata), note)
 

@@ -25,7 +25,7 @@ class Graph:
 
     name: str
     input: SymbolicTensor
-    outputs: Mapping[str, SymbolicTensor]  # "logits" or "features" first, then auxiliary logits; or maps by name
+    outputs: Mapping[str, SymbolicTensor]  # logits, probabilities or features, then auxiliary logits; or maps by name
     input_shape: tuple[int | None, ...]  # None for open rows or columns
     spec: "ModelSpec | None" = None  # None for a graph that was read from a Keras model
     architecture: "Architecture | None" = None
@@ -36,6 +36,11 @@ class Graph:
     def features(self) -> SymbolicTensor:
         """The input of the head: what the backbone returns, or what `find_features` finds where that is unknown."""
         return self.backbone_output or find_features(next(iter(self.outputs.values())))
+
+    @property
+    def class_scores(self) -> SymbolicTensor | None:
+        """The logits, or the probabilities of an `activation=`; None for a graph that ends in features or layers."""
+        return self.outputs.get("logits") or self.outputs.get("probabilities")
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Graph":
         """Trace the network again with layers changed by address, or options changed by name.

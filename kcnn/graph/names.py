@@ -5,20 +5,45 @@ from difflib import SequenceMatcher
 
 MAX_CHOICES = 12  # names to list where none is close
 LEAST_SIMILARITY = 0.6  # of a suggestion, as difflib measures it
-SYNONYMS = {  # what other libraries and the command line call something
-    "batch": "batch_size",
-    "bf16": "mixed_bfloat16",
-    "bfloat16": "mixed_bfloat16",
-    "bs": "batch_size",
-    "float16": "mixed_float16",
-    "fp16": "mixed_float16",
-    "fp32": "float32",
-    "include_top": "top",
-    "lr": "learning_rate",
-    "num_classes": "classes",
-    "num_epochs": "epochs",
-    "pretrained": "weights",
-    "wd": "weight_decay",
+SYNONYMS = {  # words of other libraries and the command line: kcnn's names, of which the first known one is meant
+    "alpha": ("width",),
+    "arch": ("network",),
+    "aux_logits": ("aux",),
+    "average": ("avg",),
+    "batch": ("batch_size",),
+    "bf16": ("mixed_bfloat16",),
+    "bfloat16": ("mixed_bfloat16",),
+    "bs": ("batch_size",),
+    "checkpoint_path": ("weights",),
+    "classifier_activation": ("activation",),
+    "drop": ("dropout",),
+    "drop_path_rate": ("drop_path",),
+    "drop_rate": ("dropout",),
+    "dropout_rate": ("dropout",),
+    "features_only": ("outputs",),
+    "float16": ("mixed_float16",),
+    "fp16": ("mixed_float16",),
+    "fp32": ("float32",),
+    "global_pool": ("pooling",),
+    "image_size": ("input_shape",),
+    "img_size": ("input_shape",),
+    "in_chans": ("input_shape",),
+    "include_top": ("top",),
+    "input_size": ("input_shape",),
+    "input_tensor": ("input_shape",),
+    "lr": ("learning_rate",),
+    "model": ("network",),
+    "model_name": ("network",),
+    "n_classes": ("classes",),
+    "num_classes": ("classes",),
+    "num_epochs": ("epochs",),
+    "opt": ("optimizer",),
+    "out_indices": ("outputs",),
+    "pretrained": ("weights",),
+    "return_nodes": ("outputs",),
+    "width_mult": ("width",),
+    "width_multiplier": ("width",),
+    "wd": ("weight_decay",),
 }
 
 
@@ -83,8 +108,9 @@ def find_closest(name: str, known: Iterable[str]) -> str | None:
     for one in names:
         if _fold(one) == folded:
             return one
-    if SYNONYMS.get(name.lower()) in names:
-        return SYNONYMS[name.lower()]
+    for one in SYNONYMS.get(folded, ()):
+        if one in names:
+            return one
     letters = sorted(folded)
     best, most = None, (LEAST_SIMILARITY, 0.0)
     for one in names:

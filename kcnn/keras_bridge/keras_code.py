@@ -11,6 +11,7 @@ from kcnn.graph.graph import Graph
 from kcnn.graph.tracing import SymbolicTensor
 from kcnn.keras_bridge.from_keras import from_keras, read_graph
 from kcnn.keras_bridge.keras_graph import restart_layer_names
+from kcnn.keras_bridge.to_keras import FLOAT32_OUTPUTS, make_layer
 
 
 def call_keras_builder(
@@ -88,11 +89,16 @@ def rebuild_tensors(graph: Graph) -> tuple[Any, dict[str, Any]]:
         graph.name, architecture, graph.input_shape, spec.classes or architecture.classes, options
     )
     tensors = read_graph(model, graph.input.shape)[1]
+    outputs = {}
     for name, x in graph.outputs.items():
-        if name != "logits" and x.name not in tensors:
+        if name in FLOAT32_OUTPUTS:
+            outputs[name] = model.output
+        elif (tensor := tensors.get((x.inputs[0] if name == "features" and spec.pooling else x).name)) is not None:
+            outputs[name] = tensor
+        else:
             raise ValueError(f"{graph.name}: layer {x.name!r} is inside a nested model; it cannot be an output")
-    outputs = {name: model.output if name == "logits" else tensors[x.name] for name, x in graph.outputs.items()}
-    if "logits" in outputs and outputs["logits"].dtype != "float32":
-        cast = keras.layers.Activation("linear", dtype="float32", name="logits_float32")
-        outputs["logits"] = cast(outputs["logits"])
+        if spec.pooling or spec.activation:  # the layer behind the code's own ones
+            outputs[name] = make_layer(x.op, x.name, "float32" if spec.activation else None)(outputs[name])
+        elif name == "logits" and model.output.dtype != "float32":
+            outputs[name] = keras.layers.Activation("linear", dtype="float32", name="logits_float32")(model.output)
     return model.inputs[0], outputs

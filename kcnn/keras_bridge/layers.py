@@ -94,6 +94,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
 
 
+# In files it has the name of Keras' class, which computes the same: Keras opens them where kcnn is not imported.
+BatchNormalization.__module__ = keras.layers.BatchNormalization.__module__
+
+
 @registered
 class Pad2D(keras.layers.Layer):
     """Pad rows and columns: (batch, rows, columns, channels) in and out.

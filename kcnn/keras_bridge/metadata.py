@@ -32,7 +32,7 @@ def make_metadata(graph: Graph) -> dict[str, Any]:
     published = spec.network if isinstance(spec.network, str) and spec.definition is None else None
     point = find_entry_point(published)[0] if published else None
     publisher = point.dist if point else None
-    classifier = find_classifier(graph.outputs["logits"]) if "logits" in graph.outputs else None
+    classifier = find_classifier(graph.class_scores) if graph.class_scores else None
     classes = architecture.classes if spec.classes is None else spec.classes
     complete = replace(spec, classes=classes, input_shape=graph.input_shape, weights=None)
     return {

@@ -1,14 +1,24 @@
 """The Keras model that kcnn builds: flat, functional, with metadata, and auxiliary classifiers where it has them."""
 
 import json
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
+from keras.src.models.functional import Functional  # the class of functional models has no public name
 
 from kcnn.architectures.spec import ModelSpec
+from kcnn.keras_bridge.keras_graph import output_activation
 from kcnn.keras_bridge.layers import registered
+from kcnn.keras_bridge.loss_contract import LogitsWarning, expects_logits, find_misread_logits
+from kcnn.keras_bridge.metadata import has_classes, parse_metadata
+from kcnn.keras_bridge.saved_config import add_hints, remove_hints
+from kcnn.keras_bridge.saved_models import import_layers
 
+SMALLEST = 1e-37  # probability whose logarithm float32 has
+CLONED = "_kcnn_cloned"  # attribute of a Keras tensor: metadata and aux of the network whose layers computed it
 AUX_LOSS_WEIGHT = 0.3  # weight of each auxiliary loss (arXiv:1409.4842, section 5)
 
 
@@ -19,18 +29,24 @@ class Network(keras.Model):
     With auxiliary classifiers `fit(x, y)` still takes one label: each adds 0.3 times its loss in training and reports
     its loss and accuracy. In inference the model returns its main output only.
 
+    In Keras' files it has the name of Keras' own functional model, so that Keras opens it where kcnn is not imported
+    and no layer needs it.
+
     Args:
         *args: Inputs and outputs, as of keras.Model.
-        metadata: The metadata as JSON text.
-        aux: Names of the auxiliary classifiers, in the order of the outputs after the first.
+        metadata: The metadata as JSON text; by default that of the model that is cloned, if any.
+        aux: Names of the auxiliary classifiers, in the order of the outputs after the first; by default likewise.
         **kwargs: As of keras.Model.
     """
 
-    def __init__(self, *args: Any, metadata: str = "{}", aux: Any = (), **kwargs: Any):
+    def __init__(self, *args: Any, metadata: str | None = None, aux: Any = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._metadata = metadata
-        self._aux = tuple(aux)
+        # keras.models.clone_model passes tensors and a name alone
+        cloned_metadata, cloned_aux = getattr(self.outputs[0], CLONED, ("{}", ()))
+        self._metadata = cloned_metadata if metadata is None else metadata
+        self._aux = tuple(cloned_aux if aux is None else aux)
         self._evaluating = False
+        self._takes_log = ""  # the activation whose probabilities are turned back into logits for the loss
         self._aux_losses = [keras.metrics.Mean(name=f"{name}_loss") for name in self._aux]
         self._aux_accuracies = [keras.metrics.SparseCategoricalAccuracy(name=f"{name}_accuracy") for name in self._aux]
 
@@ -52,6 +68,28 @@ class Network(keras.Model):
         """
         self._metadata = json.dumps({**self.metadata, **fields})
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile as Keras does, and warn where the loss would take logits for probabilities.
+
+        A loss of logits, such as keras.losses.SparseCategoricalCrossentropy(from_logits=True), also gets logits from a
+        network that was built with an `activation`.
+        """
+        self._compile(*args, **kwargs)
+        metadata, loss = self.metadata, kwargs.get("loss", args[1] if len(args) > 1 else None)
+        if metadata and has_classes(metadata) and (advice := find_misread_logits(self, loss)):
+            warnings.warn(f"{self.name}: {advice}", LogitsWarning, stacklevel=2)
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compile as saved; Keras' own method does not for a class with a `compile` of its own."""
+        self._compile(**keras.saving.deserialize_keras_object(dict(config)))
+        if self.built and self.optimizer:
+            self.optimizer.build(self.trainable_variables)
+
+    def _compile(self, *args: Any, **kwargs: Any) -> None:
+        super().compile(*args, **kwargs)
+        is_probable = not self._aux and len(self.outputs) == 1 and expects_logits(self.loss)
+        self._takes_log = (output_activation(self.outputs[0]) or "") if is_probable else ""
+
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """Compute the outputs; in inference the main output only."""
         outputs = super().call(inputs, training=training, mask=mask)
@@ -66,6 +104,8 @@ class Network(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Add 0.3 times the loss of each auxiliary classifier to the main loss."""
+        if self._takes_log:
+            y_pred = _to_logits(y_pred, self._takes_log)
         if not self._has_aux(y_pred):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         total = super().compute_loss(x, y, y_pred[0], sample_weight, training)
@@ -108,7 +148,7 @@ class Network(keras.Model):
         """Return a model of the same layers without auxiliary classifiers; the main output is the same to the bit."""
         spec = {**self.metadata["spec"], "aux": False}
         metadata = json.dumps({**self.metadata, "spec": spec})
-        return Network(self.inputs[0], self.outputs[0], name=self.name, metadata=metadata)
+        return Network(self.inputs[0], self.outputs[0], name=self.name, metadata=metadata, aux=())
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> Any:
         """Export the model as Keras does, without auxiliary classifiers."""
@@ -117,8 +157,27 @@ class Network(keras.Model):
         return super().export(filepath, *args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the config, with the metadata."""
-        return {**super().get_config(), "metadata": self._metadata, "aux": list(self._aux)}
+        """Return the config of a functional model with the metadata, of which Keras alone takes no notice."""
+        config = {**super().get_config(), "metadata": self._metadata, "aux": list(self._aux)}
+        return add_hints(config, self.metadata.get("distribution"))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Network":
+        """Return the model of a config; the plugin of its layers is imported."""
+        metadata = parse_metadata(config, config["name"])
+        if metadata.get("modules"):
+            import_layers(metadata, config["name"])
+        return super().from_config(remove_hints(config), custom_objects)
+
+    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
+        outputs = super()._run_through_graph(*args, **kwargs)
+        for output in keras.tree.flatten(outputs):
+            if keras.backend.is_keras_tensor(output):
+                setattr(output, CLONED, (self._metadata, self._aux))
+        return outputs
+
+
+Network.__module__, Network.__qualname__, Network.__name__ = Functional.__module__, "Functional", "Functional"
 
 
 class FunctionLoss(keras.losses.Loss):
@@ -142,6 +201,13 @@ def _to_loss(loss: Any) -> keras.losses.Loss:
         raise ValueError("a network with auxiliary classifiers expects one loss for all its outputs, got several")
     loss = keras.losses.get(loss)
     return loss if isinstance(loss, keras.losses.Loss) else FunctionLoss(loss)
+
+
+def _to_logits(probabilities: Any, activation: str) -> Any:
+    """Logits whose softmax or sigmoid the probabilities are."""
+    if activation == "softmax":
+        return ops.log(ops.maximum(probabilities, SMALLEST))
+    return ops.log(ops.maximum(probabilities, SMALLEST)) - ops.log(ops.maximum(1 - probabilities, SMALLEST))
 
 
 def _to_class_numbers(y: Any, logits: Any) -> Any:

@@ -46,6 +46,24 @@ def load_model(path: str | PathLike[str]) -> Any:
     path = resolve_model(path)[0]
     metadata = read_metadata(path)
     check_backend()
+    packages = import_layers(metadata, path)
+    import_module("kcnn.keras_bridge.model")
+    return load_keras_file(path, packages, with_optimizer=True)
+
+
+def import_layers(metadata: Mapping[str, Any], path: str | PathLike[str]) -> tuple[str, ...]:
+    """Import the modules of a network's layers: of the plugin that published it, or of a file that the user has run.
+
+    Args:
+        metadata: Metadata of the network.
+        path: The file or the name of the model, for messages.
+
+    Returns:
+        The packages that its layers may be of: kcnn, and the plugin's.
+
+    Raises:
+        ImportError: The distribution that published the network is not installed, or a layer is of another package.
+    """
     packages = ("kcnn", *_import_plugin(metadata, path))
     for module in metadata.get("modules", ()):
         if module.partition(".")[0] not in packages:  # also where it is imported: what it has is not the file's
@@ -54,8 +72,7 @@ def load_model(path: str | PathLike[str]) -> Any:
                 "If you trust the file, import the module and use keras.saving.load_model"
             )
         import_module(module)
-    import_module("kcnn.keras_bridge.model")
-    return load_keras_file(path, packages, with_optimizer=True)
+    return packages
 
 
 def load_keras_file(

@@ -11,6 +11,7 @@ from kcnn.graph.shape_inference import Pair, to_pair
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers
 
+FLOAT32_OUTPUTS = ("logits", "probabilities")
 CHANNELS_LAST = {"data_format": "channels_last"}
 
 
@@ -162,9 +163,12 @@ def build_tensors(graph: Graph) -> tuple[Any, dict[str, Any]]:
         graph: A graph from kcnn.trace.
 
     Returns:
-        The Keras tensor of the images, and the output tensors by name. Logits are float32 whatever the dtype policy.
+        The Keras tensor of the images, and the output tensors by name. Logits and probabilities are float32 whatever
+        the dtype policy.
     """
-    logits = {id(x) for name, x in graph.outputs.items() if name == "logits" or name.startswith("aux")}
+    logits = {id(x) for name, x in graph.outputs.items() if name in FLOAT32_OUTPUTS or name.startswith("aux")}
+    if "probabilities" in graph.outputs:
+        logits.add(id(graph.outputs["probabilities"].inputs[0]))
     image = keras.Input(graph.input_shape, name=graph.input.name)
     tensors = {id(graph.input): image}
     for x in topological_order(*graph.outputs.values()):

@@ -142,7 +142,11 @@ def train(
     check_request(data, config.multi_label, spec.aux, recipe)
     devices.check_divisible(strategy, data)
     # weights are loaded by initialize_model: strictly, and without a head where the config has it so
-    traced = dataclasses.replace(spec, input_shape=data.input_shape, classes=len(data.classes), weights=None)
+    traced = dataclasses.replace(
+        spec, input_shape=data.input_shape, classes=len(data.classes), weights=None, activation=None
+    )
+    if spec.activation:
+        log(f"training needs logits: activation={spec.activation!r} is left out; predictions and exports have it")
     record = add_pretraining(record_splits(data, progress), spec.weights, data.splits["test"])
     if spec.weights is not None and is_run_folder(spec.weights) and (note := resolve_run(spec.weights).note):
         log(note)

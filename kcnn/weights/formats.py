@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
+from kcnn.keras_bridge.saved_config import remove_hint
 from kcnn.keras_bridge.untrusted_files import WEIGHTS, check_archive, check_claim, check_hdf5, read_keras_config
 
 Arrays = dict[str, np.ndarray]
@@ -177,7 +178,7 @@ def _group_names(config: Any) -> dict[str, str]:
     """The name of each layer in a model's config by its group, kind and number; "outer/inner" in a nested model."""
     names: dict[str, str] = {}
     for layer in (config or {}).get("config", {}).get("layers", []):
-        kind = re.sub(r"\W+", "", layer["class_name"].rpartition(">")[2])
+        kind = re.sub(r"\W+", "", remove_hint(layer["class_name"]).rpartition(">")[2])
         kind = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", kind)).lower()
         group, number = kind, 0
         while group in names:

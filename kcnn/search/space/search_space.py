@@ -108,7 +108,7 @@ class Space:
         if both:
             raise ValueError(f"{both[0]!r} is both a choice of the network and of its training; remove one")
         plain = ModelSpec(network=self.spec.network)
-        for name in ("top", "aux", "outputs", "prefix", "weights"):
+        for name in ("top", "activation", "pooling", "aux", "outputs", "prefix", "weights"):
             if getattr(self.spec, name) != getattr(plain, name):
                 raise ValueError(f"a search trains complete networks from scratch; remove {name} from the ModelSpec")
         _ = self.all_choices  # mistakes are reported here
