@@ -12,6 +12,7 @@ import kcnn
 from kcnn.architectures.spec import NoEffectWarning
 from kcnn.cli import environment, export, inspect, networks, plugins, predict, report, search, train, transfer
 from kcnn.cli.console import JobStoppedError, UsageError, fail, join_lines, show_warning
+from kcnn.cli.unknown_options import Command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,6 +55,7 @@ environment.add(app)
 for info in app.registered_commands:
     assert info.callback is not None
     info.help = join_lines(info.callback.__doc__ or "")
+    info.cls = Command
 
 
 def main() -> None:
