@@ -21,10 +21,12 @@ import numpy as np
 import kcnn
 from kcnn.atomic_io import replace_atomically
 from kcnn.export.inference_model import optimize_for_inference
+from kcnn.export.litert_metadata import describe_classifier, embed_metadata
 from kcnn.export.runtimes import FORMATS, METADATA, check_formats
 from kcnn.graph.arguments import check_keywords
 from kcnn.keras_bridge.metadata import has_classes
 
+LABELS = "labels.txt"  # in a LiteRT file, a class on each line
 CALIBRATION_IMAGES = 100  # images that int8 is calibrated on at most
 
 
@@ -88,7 +90,7 @@ def _make_metadata(model: Any, classes: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _write_litert(model: Any, path: Path, metadata: Mapping[str, Any], format: str, images: np.ndarray | None) -> None:
-    """A flat buffer with the metadata and labels.txt in a zip appended to it, as LiteRT has them."""
+    """A flat buffer with LiteRT's standard metadata, and kcnn's and labels.txt in a zip appended to it."""
     import tensorflow as tf
 
     image = keras.Input(model.input_shape[1:], batch_size=1, name=model.inputs[0].name)
@@ -107,11 +109,15 @@ def _write_litert(model: Any, path: Path, metadata: Mapping[str, Any], format: s
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # Keras prints its temporary folder
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")  # of another quantization
         content = converter.convert()
+    description = f"Classifies images into {len(metadata['classes'])} classes: pixels 0..255 in, probabilities out."
+    table = describe_classifier(
+        model.name, model.input_shape[1:], LABELS, description=description, version=metadata["kcnn"]
+    )
+    content = embed_metadata(content, table)
     with replace_atomically(path) as temporary:
         temporary.write_bytes(content)
-        _append(
-            temporary, {METADATA: json.dumps(metadata, indent=1), "labels.txt": "\n".join(metadata["classes"]) + "\n"}
-        )
+        labels = "\n".join(metadata["classes"]) + "\n"
+        _append(temporary, {METADATA: json.dumps(metadata, indent=1), LABELS: labels})
 
 
 def _save_constant_graph(model: Any, folder: Path) -> None:

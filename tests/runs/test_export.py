@@ -55,6 +55,62 @@ def test_export_model_litert_int8_takes_and_gives_bytes(small, tmp_path):
     assert [end["dtype"] for end in ends] == [np.uint8, np.uint8]
 
 
+@pytest.mark.parametrize("format", ["litert", "litert-int8"])
+def test_export_model_litert_has_the_standard_metadata(small, format, tmp_path):
+    from flatbuffers.encode import Get
+    from flatbuffers.packer import uoffset
+    from flatbuffers.table import Table
+    from tensorflow.lite.tools.flatbuffer_utils import read_model
+
+    model, images = small
+    path = export_model(model, tmp_path / "net", format, classes=CLASSES, calibration_images=images)
+    content = read_model(str(path))
+    (entry,) = [one for one in content.metadata if one.name == b"TFLITE_METADATA"]
+    buffer = bytes(content.buffers[entry.buffer].data)
+    assert buffer[4:8] == b"M001"
+    root = Table(buffer, Get(uoffset, buffer, 0))
+    assert [_text(root, slot) for slot in (0, 7)] == ["resnet20", "1.0.0"]
+    (graph,) = _tables(root, 3)
+    (image,), (scores,) = _tables(graph, 2), _tables(graph, 3)
+    assert [_text(one, 0) for one in (image, scores)] == ["image", "probability"]
+    (unit,) = _tables(image, 4)
+    options = Table(buffer, unit.Indirect(unit.Offset(6) + unit.Pos))
+    assert [_floats(options, slot) for slot in (0, 1)] == [[0.0], [1.0]]  # mean and deviation
+    (labels,) = _tables(scores, 6)
+    assert _text(labels, 0) == "labels.txt"
+
+
+def _text(table, slot):
+    return table.String(table.Offset(4 + 2 * slot) + table.Pos).decode()
+
+
+def _tables(table, slot):
+    from flatbuffers.table import Table
+
+    field = table.Offset(4 + 2 * slot)
+    start = table.Vector(field)
+    return [Table(table.Bytes, table.Indirect(start + 4 * n)) for n in range(table.VectorLen(field))]
+
+
+def _floats(table, slot):
+    field = table.Offset(4 + 2 * slot)
+    return np.frombuffer(table.Bytes, "<f4", table.VectorLen(field), table.Vector(field)).tolist()
+
+
+def test_media_pipe_classifies_with_an_exported_file(small, tmp_path):
+    mediapipe = pytest.importorskip("mediapipe")
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    model, images = small
+    path = export_model(model, tmp_path / "net", "litert", classes=CLASSES)
+    options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=str(path)))
+    with vision.ImageClassifier.create_from_options(options) as classifier:
+        result = classifier.classify(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=images[0]))
+    scores = {one.category_name: one.score for one in result.classifications[0].categories}
+    expected = load_exported(path).run(images[:1])[0]
+    np.testing.assert_allclose([scores[name] for name in CLASSES], expected, atol=1e-5)
+
+
 def test_export_model_litert_has_labels_txt(small, tmp_path):
     import zipfile
 
