@@ -377,7 +377,8 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
         return images.astype("uint8", copy=False)  # a memory map stays one
     least, most = images.min(), images.max()
     if not (least >= 0 and most <= 255):
-        raise ValueError(f"pixels are 0..255, got {least}..{most}")
+        cure = "; where they are preprocessed, pass the original pixels: networks scale them themselves"
+        raise ValueError(f"pixels are 0..255, got {least}..{most}{cure if least < 0 else ''}")
     if images.dtype.kind == "f" and most <= 1:
         raise ValueError("pixels are 0..255, got 0..1; multiply by 255 first")
     return np.round(images).astype("uint8")

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ from kcnn.keras_bridge.keras_graph import output_activation
 from kcnn.keras_bridge.layers import registered
 from kcnn.keras_bridge.loss_contract import LogitsWarning, expects_logits, find_misread_logits
 from kcnn.keras_bridge.metadata import has_classes, parse_metadata
+from kcnn.keras_bridge.pixel_range import PixelRangeWarning, describe_scaled_pixels
 from kcnn.keras_bridge.saved_config import add_hints, remove_hints
 from kcnn.keras_bridge.saved_models import import_layers
 
@@ -46,6 +47,7 @@ class Network(keras.Model):
         self._metadata = cloned_metadata if metadata is None else metadata
         self._aux = tuple(cloned_aux if aux is None else aux)
         self._evaluating = False
+        self._checks_pixels = True
         self._takes_log = ""  # the activation whose probabilities are turned back into logits for the loss
         self._aux_losses = [keras.metrics.Mean(name=f"{name}_loss") for name in self._aux]
         self._aux_accuracies = [keras.metrics.SparseCategoricalAccuracy(name=f"{name}_accuracy") for name in self._aux]
@@ -84,6 +86,29 @@ class Network(keras.Model):
         self._compile(**keras.saving.deserialize_keras_object(dict(config)))
         if self.built and self.optimizer:
             self.optimizer.build(self.trainable_variables)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model as Keras does, and warn once of images that are scaled already."""
+        self._check_pixels(args)
+        return super().__call__(*args, **kwargs)
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as Keras does, and warn once of images that are scaled already."""
+        self._check_pixels(args or [kwargs.get("x")])
+        return super().fit(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict as Keras does, and warn once of images that are scaled already."""
+        self._check_pixels(args or [kwargs.get("x")])
+        return super().predict(*args, **kwargs)
+
+    def _check_pixels(self, arguments: Sequence[Any]) -> None:
+        """Warn of the first array of images that is scaled already; the warning is of the line that called."""
+        if not arguments or not self._checks_pixels:
+            return
+        if (problem := describe_scaled_pixels(arguments[0])) and self.metadata:
+            self._checks_pixels = False
+            warnings.warn(f"{self.name}: {problem}", PixelRangeWarning, stacklevel=3)
 
     def _compile(self, *args: Any, **kwargs: Any) -> None:
         super().compile(*args, **kwargs)
@@ -135,6 +160,7 @@ class Network(keras.Model):
         """Evaluate as Keras does, without metrics of the auxiliary classifiers."""
         # Keras takes the metrics of all replicas only where their names are those that the steps report,
         # and averages the replicas' own ones otherwise, however many samples each saw.
+        self._check_pixels(args or [kwargs.get("x")])
         self._evaluating = True
         try:
             return super().evaluate(*args, **kwargs)

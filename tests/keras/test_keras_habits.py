@@ -14,6 +14,7 @@ import pytest
 import kcnn
 from kcnn.keras_bridge import registration
 from kcnn.keras_bridge.loss_contract import LogitsWarning
+from kcnn.keras_bridge.pixel_range import PixelRangeWarning, describe_scaled_pixels
 
 SMALL = {"classes": 3, "input_shape": (8, 8, 1)}
 IMAGES = np.random.default_rng(0).uniform(0, 255, (6, 8, 8, 1)).astype("float32")
@@ -137,6 +138,37 @@ def test_outputs_by_unit_end_in_its_last_layer():
     assert [x.name for x in graph.outputs.values()][:2] == ["stage3_unit1_project_bn", "stage3_unit2_add"]
     with pytest.raises(kcnn.UnknownNameError, match="no layer matches 'stage3_unit9'"):
         kcnn.trace("mobilenet_v2", outputs=["stage3_unit9"])
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("images", "problem"),
+    [
+        (PIXELS / 255, "the images are 0..1; .* multiply them by 255"),
+        (PIXELS / 127.5 - 1, "the images are preprocessed already .*pass the original pixels"),
+        ((PIXELS - PIXELS.mean()) / PIXELS.std(), "the images are preprocessed already"),
+        (PIXELS - PIXELS.mean(), "the images are preprocessed already"),
+    ],
+)
+def test_a_network_warns_once_of_images_that_are_scaled_already(images, problem):
+    model = kcnn.build("mlp", **SMALL)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    with pytest.warns(PixelRangeWarning, match=problem) as caught:
+        [model.predict(images, verbose=0) for _ in range(2)]
+    assert [one.filename for one in caught if one.category is PixelRangeWarning] == [__file__]
+    for use in ("__call__", "fit", "evaluate"):
+        fresh = keras.models.clone_model(model)
+        with pytest.warns(PixelRangeWarning, match=problem):
+            getattr(fresh, use)(images, *([LABELS] if use != "__call__" else []))
+
+
+def test_a_network_is_silent_about_dark_images_and_overshoot_of_resizing():
+    dark, overshoot = PIXELS // 128, PIXELS * 0.9 + 30 * np.sin(PIXELS)
+    assert (dark.max(), overshoot.min() < 0) == (1, True)
+    for images in (PIXELS, dark, PIXELS * 0, overshoot, PIXELS.astype("uint8") // 128, PIXELS[..., 0], 3):
+        assert describe_scaled_pixels(images) is None
 
 
 @pytest.mark.parametrize(
