@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import kcnn
-from kcnn.cli.backend import show_device, start_backend
-from kcnn.cli.console import UsageError, err, out, parse_assignments, print_job, resume_hint
+from kcnn.cli.backend import show_device, silence, start_backend
+from kcnn.cli.console import UsageError, err, make_table, out, parse_assignments, print_job, resume_hint
 from kcnn.cli.options import (
     DATA,
     MODEL,
@@ -166,7 +166,7 @@ def transfer(
         from kcnn.augment import Augmentation
         from kcnn.cli.progress import InterruptHandler
         from kcnn.data import load
-        from kcnn.export.formats import export_model
+        from kcnn.export.run_export import COLUMNS, export_for_phones
         from kcnn.fine_tuning import compare_protocols, default_protocols
         from kcnn.fine_tuning.demo import load_demo_data
         from kcnn.fine_tuning.plots import write_plots
@@ -218,8 +218,10 @@ def transfer(
             callbacks=[interrupt_handler],
             log=log,
         )
-        model, dataset = kcnn.load_model(comparison.run_folder(0, comparison.best) / "model.keras"), load_data(0)
-        exported = export_model(model, folder / "phone", "litert", classes=dataset.classes)
+        best, dataset = comparison.run_folder(0, comparison.best), load_data(0)
+        model = kcnn.load_model(best / "model.keras")
+        with err.status("writing and verifying the files for phones"), silence():
+            exported = export_for_phones(best, dataset, folder)
         plots, page = [], None
         with log_failure("plots and the report", log):
             plots = write_plots(model, dataset, folder)
@@ -228,7 +230,8 @@ def transfer(
         values = {
             "results": [asdict(result) for result in comparison.results],
             "differences": [asdict(difference) for difference in comparison.differences],
-            "exported": str(exported),
+            "exported": str(exported.path),
+            "exports": [asdict(check) for check in exported.checks],
             "report": str(page) if page else None,
             "plots": list(map(str, plots)),
         }
@@ -236,10 +239,13 @@ def transfer(
         return
     out.print(str(comparison), soft_wrap=True)
     out.print(
-        f"{', '.join([*(plot.name for plot in plots), 'transfer.csv'])} in {folder}; {exported} is the "
-        f"{comparison.best} network of seed 0 for phones, from the run {comparison.run_folder(0, comparison.best)}",
+        f"{', '.join([*(plot.name for plot in plots), 'transfer.csv'])} in {folder}; {exported.path} is the "
+        f"{comparison.best} network of seed 0 for phones, from the run {best}",
         soft_wrap=True,
     )
+    if exported.checks:
+        out.print(make_table(COLUMNS, exported.rows(), left=("file",)))
+    out.print(exported.summary, soft_wrap=True)
     if page:
         out.print(f"report: {page}", soft_wrap=True)
 

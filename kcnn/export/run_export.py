@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from kcnn.training.run_data import load_run_data
 MAX_ACCURACY_DROP = 2.0  # percentage points
 COLUMNS = ("file", "size", "test accuracy", "agreement with Keras", "latency (batch 1)")
 INT8 = "litert-int8"
+PHONE_FILES = {"phone": "litert", "phone-int8": INT8}  # formats by the name of the file, which `kcnn transfer` writes
 
 
 @check_keywords
@@ -58,8 +60,11 @@ class ExportResult:
     @property
     def summary(self) -> str:
         """Return the files, and on how many images they were verified."""
-        written = f"{', '.join(map(str, self.files.values()))}; " if self.files else ""
-        return f"{written}{self.checks[0].images} test images, each file in its own runtime"
+        written = ", ".join(map(str, self.files.values()))
+        if not self.checks:
+            return f'{written}; to measure their accuracy: pip install "kcnn[litert]"'
+        verified = f"{self.checks[0].images} test images, each file in its own runtime"
+        return f"{written}; {verified}" if written else verified
 
     def __repr__(self) -> str:
         return f"{format_table(COLUMNS, self.rows(), left=('file',))}\n{self.summary}"
@@ -119,10 +124,8 @@ def export_run(
     restored = load_run_data(resolved.path, data)
     for note in restored.notes:
         log(note)
-    dataset, images = restored.dataset, None
-    if INT8 in formats:
-        batches = range(-(-CALIBRATION_IMAGES // dataset.batch_size))
-        images = np.concatenate([np.asarray(pixels) for _, (pixels, _) in zip(batches, dataset.train, strict=False)])
+    dataset = restored.dataset
+    images = _take_calibration_images(dataset) if INT8 in formats else None
     path = resolved.path / MODEL
     model, target = kcnn.load_model(path), Path(out) if out else resolved.path / "export"
     files: dict[str, Path] = {}
@@ -145,6 +148,33 @@ def export_run(
         texts = ", ".join(f"{name} {drop:.1f} points" for name, drop in rejected.items())
         raise ExportRejectedError(f"accuracy drop exceeds {max_accuracy_drop:g} points; not kept: {texts}", result)
     return result
+
+
+def export_for_phones(run: str | PathLike[str], dataset: Any, out: str | PathLike[str]) -> ExportResult:
+    """Export the model of a run to LiteRT in float32 and in 8 bits, and verify both on the test images.
+
+    Args:
+        run: Folder of the run.
+        dataset: The ImageDataset of the run.
+        out: Folder of the files, phone.tflite and phone-int8.tflite.
+
+    Returns:
+        Both files, with the size, accuracy and latency of each; without those where LiteRT is not installed.
+    """
+    path = Path(run) / MODEL
+    model, images = kcnn.load_model(path), _take_calibration_images(dataset)
+    files = {
+        name: export_model(model, Path(out) / name, format, classes=dataset.classes, calibration_images=images)
+        for name, format in PHONE_FILES.items()
+    }
+    is_installed = find_spec("ai_edge_litert") is not None
+    return ExportResult(files, tuple(verify_exports(files, model, path, dataset.test)) if is_installed else ())
+
+
+def _take_calibration_images(dataset: Any) -> np.ndarray:
+    """Training images, without augmentation, for the ranges of 8-bit numbers."""
+    batches = range(-(-CALIBRATION_IMAGES // dataset.batch_size))
+    return np.concatenate([np.asarray(pixels) for _, (pixels, _) in zip(batches, dataset.train, strict=False)])
 
 
 def _remove(path: Path) -> None:
