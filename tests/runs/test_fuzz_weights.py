@@ -146,7 +146,7 @@ def damage_keras(content: bytes, rng: random.Random) -> bytes:
                 (b"", b"[" * 100_000, b"PK\3\4", bytes(1 << 26), b"\x89HDF\r\n\x1a\n")
             )
         case _:
-            members[rng.choice(("../executed", "/executed", "model.weights.h5/x", "\0"))] = b"x"
+            members[rng.choice(("../executed", "/executed", "model.weights.h5/x", "x" * 1000))] = b"x"
     into = io.BytesIO()
     with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, member in members.items():

@@ -77,6 +77,13 @@ def read_results(*folders: Path) -> dict[str, Any]:
     return result
 
 
+class QuietServer(Server):
+    """Says nothing about clients that are gone."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
 def fork(job: Callable[[], None], log: Path) -> int:
     """Run a job in a process that has the libraries already, and has computed nothing with them."""
     child = os.fork()
@@ -164,8 +171,8 @@ def kill_all(folder: Path) -> None:
     assert kcnn.training
     COMMANDS["pretrained"] = (*TRAIN, "--out", "pretrained")
     assert wait(fork(lambda: run_command("pretrained"), folder / "pretrained.log"), 300) == 0
-    server = Server()
-    server.pause, server.handle_error = 0.03, lambda *request: None  # of clients that are gone
+    server = QuietServer()
+    server.pause = 0.03
     threading.Thread(target=server.serve_forever, daemon=True).start()
     rng = random.Random(SEED)
     jobs = {name: lambda name=name: run_command(name) for name in ("train", "search", "transfer", "export")}
