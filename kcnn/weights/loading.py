@@ -174,10 +174,11 @@ def _resolve(graph: Graph | None, weights: str | PathLike[str]) -> _File:
     stored = read_weights(path)
     if graph and listed and not listed.top:
         stored = _remove_head(stored, graph)
-    broken = [name for _, name, array in stored.list_tensors() if not np.isfinite(array).all()]
+    largest = np.finfo("float32").max  # of a weight: a larger number of float64 would become infinity
+    broken = [name for _, name, array in stored.list_tensors() if not (np.abs(array) <= largest).all()]
     if broken:
         raise ValueError(
-            f"{path} has numbers that are not finite (NaN or infinity) in {join_names(broken, NAMED)}; "
+            f"{path} has numbers that are not finite (NaN or infinity) as float32 in {join_names(broken, NAMED)}; "
             "use a file whose training did not diverge"
         )
     return _File(path, stored, published)

@@ -364,6 +364,17 @@ def test_load_weights_refuses_numbers_that_are_not_finite_by_tensor(ending, valu
         kcnn.build("convnet", outputs=["conv1"], weights=path)
 
 
+def test_load_weights_refuses_numbers_that_are_infinite_as_float32(convnet, tmp_path):
+    path = tmp_path / "w.weights.h5"
+    convnet.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        shape = file[LAYER]["0"].shape
+        del file[LAYER]["0"]
+        file[LAYER]["0"] = np.full(shape, 1e300)
+    with pytest.raises(ValueError, match=r"w\.weights\.h5 has numbers that are not finite .*float32 in conv1/kernel"):
+        kcnn.build("convnet", weights=path)
+
+
 @pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5", "h5"])
 @pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
 def test_read_weights_of_a_hundred_damaged_files_ends_in_one_line_each(convnet, ending, tmp_path):
