@@ -16,6 +16,7 @@ from typing import Any
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # in a .keras archive
 MAX_EXPANSION = 16  # bytes that a file may claim for each that it has; weights hardly compress
 SMALL = 32 << 20  # bytes that any file may claim besides: a compressed kernel of zeros takes almost none
+MAX_DEPTH = 64  # groups inside each other; HDF5 takes a time that grows with its square, and recurs
 FILTERS = (1, 2, 3, 4, 5, 6, 32000)  # HDF5's own and h5py's LZF; others are code that HDF5 looks for on the machine
 KERAS_PACKAGES = ("keras", "builtins")  # Keras writes functions such as "relu" as of builtins
 NAMES = ("class_name", "registered_name", "module")  # of which Keras joins one to find a class: keras + layers.Dense
@@ -37,14 +38,16 @@ def check_hdf5(root: Any, size: int) -> None:
         size: Bytes of the file.
 
     Raises:
-        UntrustedFileError: A link that is not hard, a dataset that is external, virtual or of an unknown filter, or
-            datasets that claim more than 32 MiB and 16 times the bytes of the file.
+        UntrustedFileError: Groups deep inside each other, a link that is not hard, a dataset that is external, virtual
+            or of an unknown filter, or datasets that claim more than 32 MiB and 16 times the bytes of the file.
     """
     import h5py
 
-    claimed, groups, seen = 0, [root], set()
+    claimed, groups, seen = 0, [(root, 0)], set()
     while groups:
-        group = groups.pop()
+        group, depth = groups.pop()
+        if depth > MAX_DEPTH:
+            raise UntrustedFileError(f"it has more than {MAX_DEPTH} groups inside each other")
         for name in group:
             where = f"{group.name.rstrip('/')}/{name}"
             link = group.get(name, getlink=True)
@@ -57,7 +60,7 @@ def check_hdf5(root: Any, size: int) -> None:
                 continue
             seen.add(address)
             if isinstance(item, h5py.Group):
-                groups.append(item)
+                groups.append((item, depth + 1))
             elif isinstance(item, h5py.Dataset):
                 claimed += _check_dataset(item, where)
                 check_claim(claimed, size, f"the datasets up to {where}")

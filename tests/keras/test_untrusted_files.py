@@ -66,7 +66,13 @@ def make_bomb(group, secret):
     group.create_dataset("0", data=np.zeros(1 << 24, "float32"), compression="gzip")
 
 
+def make_deep(group, secret):
+    for _ in range(3000):
+        group = group.create_group("x")
+
+
 HOSTILE = {
+    make_deep: "more than 64 groups inside each other",
     make_external: r"/vars/0 keeps its data in another file \(.*secret\)",
     make_external_link: "/vars/0 is an external link; expected only groups and datasets of the file itself",
     make_external_group: "/layers/more/vars is an external link",
