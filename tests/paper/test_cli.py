@@ -478,7 +478,8 @@ for command in kcnn.cli.app.registered_commands:
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("code", [INTERRUPTED_WHILE_IT_LOADS, INTERRUPTED_TWICE])
 def test_program_ends_on_ctrl_c_without_a_traceback(code):
-    code += "sys.argv[1:] = ['list']\nfrom kcnn.__main__ import main\nmain()"
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # also in the background
+    code = f"{heed}{code}sys.argv[1:] = ['list']\nfrom kcnn.__main__ import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
