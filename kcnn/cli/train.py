@@ -164,7 +164,7 @@ def train(
             bars.update(reading, total=total, completed=read, visible=read < total)
 
         def show_message(text: str) -> None:
-            bars.console.print(text, style="yellow", soft_wrap=True)
+            bars.console.print(text, markup=False, soft_wrap=True)
 
         result = run(
             spec,
@@ -219,8 +219,6 @@ def _print_result(result: Any) -> None:
         f"epoch, peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB",
         soft_wrap=True,
     )
-    for warning in metrics["warnings"]:
-        out.print(warning, style="yellow")
     for name, text in (("skipped", "files could not be decoded"), ("duplicates", "duplicate images")):
         if metrics[name]:
             out.print(f"{metrics[name]} {text}: see {result.folder / name}.csv", style="yellow", soft_wrap=True)

@@ -172,6 +172,7 @@ def transfer(
         from kcnn.fine_tuning.plots import write_plots
         from kcnn.reports import write_report
         from kcnn.training import TrainConfig, TrainingPhase
+        from kcnn.training.progress import describe_data
         from kcnn.training.run_directory import log_failure
         from kcnn.weights.downloads import download
     show_device("auto")
@@ -206,6 +207,8 @@ def transfer(
     def log(text: str) -> None:
         err.print(text, soft_wrap=True)
 
+    for line in describe_data(load_data(0)):
+        log(line)
     with resume_hint(folder), InterruptHandler() as interrupt_handler:
         if published:
             download(published)  # before anything trains: the network may be down

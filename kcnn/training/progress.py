@@ -6,7 +6,11 @@ from typing import Any
 
 import keras
 
+from kcnn.data import ImageDataset
+from kcnn.data.splits import describe_duplicates
 from kcnn.graph.arguments import wrong_value
+from kcnn.graph.formatting import format_size
+from kcnn.training.split_record import SPLITS
 
 LEVELS = (0, 1, 2)  # of Keras' fit: nothing, a bar for each epoch, a line for each epoch
 
@@ -22,6 +26,24 @@ def resolve_verbosity(verbose: Any) -> int:
     if verbose not in LEVELS:
         raise wrong_value("verbose", '"auto", 0, 1 or 2', verbose)
     return int(verbose)
+
+
+def describe_data(data: ImageDataset) -> list[str]:
+    """Return what a person should know about the data before a training: splits, input, steps, and warnings.
+
+    Args:
+        data: The data.
+
+    Returns:
+        Lines of text.
+    """
+    train, validation, test = (len(data.splits[name]) if name in data.splits else 0 for name in SPLITS)
+    return [
+        f"{train:,} training, {validation:,} validation and {test:,} test images in {len(data.classes)} classes; "
+        f"input {format_size(data.input_shape)}; {data.steps:,} steps of {data.batch_size} images per epoch",
+        *data.warnings,
+        *describe_duplicates(data.duplicates),
+    ]
 
 
 def show_reading(verbose: int) -> Callable[[int, int, int], None] | None:

@@ -33,7 +33,7 @@ from kcnn.training.job import (
     set_step,
 )
 from kcnn.training.precision import resolve_policy
-from kcnn.training.progress import resolve_verbosity, show_reading
+from kcnn.training.progress import describe_data, resolve_verbosity, show_reading
 from kcnn.training.recipes import format_recipe, list_options
 from kcnn.training.request import check_request, choose_folder, claim_folder, make_request
 from kcnn.training.result import TrainResult
@@ -120,7 +120,8 @@ def train(
         _check_tensorboard()
     if config.auto_batch_size and workers > 1:
         raise ValueError("auto_batch_size works on one machine only; remove it, and set a batch_size that fits")
-    if not isinstance(data, ImageDataset):
+    is_loaded = isinstance(data, ImageDataset)
+    if not is_loaded:
         spec.check()  # a mistake is reported before data is read
         data = load(
             data,
@@ -137,6 +138,8 @@ def train(
     config = config.with_defaults(choose_schedule(images, replicas=replicas, epochs=config.epochs))
     recipe = config.resolved_recipe
     data = _with_batch_size(data, recipe.batch_size)
+    for line in () if is_loaded else describe_data(data):  # who loaded it knows it
+        log(line)
     if config.recipe == "auto":
         log(f"recipe auto for {images:,} training images: {format_recipe(recipe)}")
     check_request(data, config.multi_label, spec.aux, recipe)

@@ -98,9 +98,8 @@ images = np.full((160, 8, 8, 1), 60, "uint8")
 images[labels[:, 0] == 1, :4] += 120
 images[labels[:, 1] == 1, 4:] += 120
 dataset = data.load((images, labels), input_shape=(32, 32, 1), batch_size=16, multi_label=True)
-run = training.train(
-    "lenet5.modern", dataset, training.TrainConfig(epochs=6, batch_size=16, learning_rate=3e-3), out="run"
-)
+config = training.TrainConfig(recipe="quick", epochs=6, batch_size=16, learning_rate=3e-3)
+run = training.train("lenet5.modern", dataset, config, out="run")
 assert run.metrics["mean_average_precision"] > 0.9, run.metrics
 assert run.history[-1]["val_average_precision"] > 0.9, run.history
 assert "tensorflow" not in sys.modules

@@ -234,8 +234,9 @@ def test_train_auto_chooses_from_the_data_says_what_and_resumes(tmp_path):
     lines: list[str] = []
     found = train("stack", images, out=tmp_path / "out", **request, log=lines.append)
     training_images = found.metrics["images"]["train"]
-    assert lines[0].startswith(f"recipe auto for {training_images} training images: epochs 1, batch_size 10, optimizer")
-    assert "augmentation: flip true, resized_crop (0.5, 1)" in lines[0]
+    assert lines[0].startswith(f"{training_images} training, ")
+    assert lines[1].startswith(f"recipe auto for {training_images} training images: epochs 1, batch_size 10, optimizer")
+    assert "augmentation: flip true, resized_crop (0.5, 1)" in lines[1]
     config = TrainConfig.from_json(found.metrics["request"]["config"])
     assert config.recipe_name == "auto"
     assert config.resolved_recipe.norm_momentum == 0.9
@@ -354,7 +355,7 @@ assert keras.backend.backend() == "jax"
 digits = load_digits()
 data = (digits.images * (255 / 16)).astype("uint8"), digits.target
 spec = ModelSpec(network="convnet", input_shape=(16, 16, 1))
-config = TrainConfig(epochs=3, learning_rate=3e-3, recipe_overrides={"ema_momentum": 0.9})
+config = TrainConfig(recipe="quick", epochs=3, learning_rate=3e-3, recipe_overrides={"ema_momentum": 0.9})
 
 class Stopped(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):

@@ -32,13 +32,13 @@ SMALL = kcnn.ModelSpec(network="resnet20", input_shape=(16, 16, 1), options={"un
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
     """A run on the digits 0 to 4."""
-    config = TrainConfig(seed=1, epochs=1)
+    config = TrainConfig(recipe="quick", seed=1, epochs=1)
     return train(SMALL, "digits:0-4", config, out=tmp_path_factory.mktemp("pretrained") / "out")
 
 
 def fine_tune(pretrained, out, phase, callbacks=(), log=print, **config):
     spec = replace(SMALL, weights=pretrained.folder / "model.keras")
-    config = TrainConfig(seed=1, load_head=False, phase=phase, **config)
+    config = TrainConfig(recipe="quick", seed=1, load_head=False, phase=phase, **config)
     return train(spec, "digits:5-9", config, out=out, callbacks=callbacks, log=log)
 
 
@@ -108,7 +108,7 @@ def test_train_refuses_the_folder_of_another_phase(pretrained, tmp_path):
 
 
 def test_compare_protocols_trains_three_and_pairs_them_by_seed(tmp_path):
-    head, fine = (TrainConfig(phase=TrainingPhase(1, *one)) for one in (("head", 1e-2), ("all", 1e-3)))
+    head, fine = (TrainConfig(recipe="quick", phase=TrainingPhase(1, *one)) for one in (("head", 1e-2), ("all", 1e-3)))
     request = {
         "protocols": default_protocols("demo", head, fine, scratch=True),
         "out": tmp_path,
