@@ -17,11 +17,11 @@ channels of a layer; for 9 random images it is 28.13%:
                                                                                   * not significant
 
 So features become more specific with depth partly because receptive fields grow: from conv1 to conv4 an untrained
-network gains 7.7 points (3.3 to 12.0), a trained one 26.7 (20.4 to 32.9). Training adds most in the last layers. The receptive field measured by gradients equals the computed
-one in every layer, but not all of its pixels count equally: 95% of the gradient of the center lies in 81.46% of
-conv4's receptive field (79.29 to 83.62; untrained 84.06, 81.84 to 86.28; the difference is not significant), in 84.32%
-of conv3's and 88.75% of conv2's. Positions whose receptive field exceeds the image are left out if a layer has others:
-padding activates many channels most.
+network gains 7.7 points (3.3 to 12.0), a trained one 26.7 (20.4 to 32.9). Training adds most in the last layers. The
+receptive field measured by gradients equals the computed one in every layer, but not all of its pixels count equally:
+95% of the gradient of the center lies in 81.46% of conv4's receptive field (79.29 to 83.62; untrained 84.06, 81.84 to
+86.28; the difference is not significant), in 84.32% of conv3's and 88.75% of conv2's. Positions whose receptive field
+exceeds the image are left out if a layer has others: padding activates many channels most.
 """
 
 from dataclasses import dataclass
