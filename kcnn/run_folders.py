@@ -137,11 +137,25 @@ def _find_best_of_search(folder: Path) -> str | None:
         return None
 
 
+def find_damage(config: Path) -> str:
+    """Return why a config.json cannot be read as JSON, as a sentence with its cure; empty if it can, or is missing."""
+    try:
+        json.loads(config.read_bytes())
+    except OSError:
+        return ""
+    except (ValueError, RecursionError) as error:
+        return to_printable(
+            f"{config} is damaged: it is not JSON ({error}); restore it, or train into another folder (a {MODEL} "
+            "beside it can be used as a file)"
+        )
+    return ""
+
+
 def _read(path: Path) -> Any:
     """The JSON value of a file; None where there is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -170,6 +184,8 @@ def _identify(folder: Path) -> str:
     if runs:
         names = join_names([run.relative_to(folder).as_posix() for run in runs], NAMED)
         return f"it contains {format_number(len(runs), 'run')} ({names}); choose one"
+    if damage := find_damage(folder / CONFIG):
+        return damage
     if (folder / CONFIG).exists():
         return f"it has no {MODEL}, and this version of kcnn did not write its {CONFIG}; {expected}"
     if (folder / "saved_model.pb").exists():

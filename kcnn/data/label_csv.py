@@ -15,7 +15,8 @@ from kcnn.data.source_splits import TRAIN, ImageSource, SourceSplit, find_split
 DELIMITERS = (",", ";", "\t")  # between cells
 SEPARATORS = (";", "|", ",", " ")  # between several labels in a cell: the first that occurs in any cell counts
 YES, NO = ("1", "1.0", "true", "yes"), ("", "0", "0.0", "false", "no")
-UNNAMED = re.compile(r"(unnamed(: \d+)?)?", re.IGNORECASE)  # header of an index that a spreadsheet or pandas wrote
+UNNAMED = re.compile(r"(unnamed(: [\d.]+)?)?", re.IGNORECASE)  # header of an index that a spreadsheet or pandas wrote
+INDEX = re.compile(r"index|level_\d+", re.IGNORECASE)  # header that reset_index of pandas writes
 EXPECTED = (
     "a CSV of labels has a header, files in its first column, then one column of labels, or a column of 0 and 1 for "
     "each class"
@@ -44,7 +45,7 @@ def read_csv(path: str, multi_label: bool = False) -> ImageSource:
     Raises:
         ValueError: The CSV has another form, no file exists, or an image does not have one label where it must.
     """
-    header, rows, warnings = _drop_unnamed(path, *_read_rows(path))
+    header, rows, warnings = _drop_index(path, *_read_rows(path))
     folder = os.path.dirname(path)
     split = next((i for i, name in enumerate(header) if name.strip().lower() == "split"), None)
     columns = [i for i in range(1, len(header)) if i != split]
@@ -130,19 +131,23 @@ def _find_delimiter(path: str, text: str) -> str:
     return even[0]
 
 
-def _drop_unnamed(path: str, header: list[str], rows: Rows) -> tuple[list[str], Rows, list[str]]:
-    """Header and rows without the columns that have no name: a spreadsheet's index, and empty ones."""
-    unnamed = [i for i, name in enumerate(header) if UNNAMED.fullmatch(name.strip())]
-    dropped, warnings = set(), []
-    for i in unnamed:
+def _drop_index(path: str, header: list[str], rows: Rows) -> tuple[list[str], Rows, list[str]]:
+    """Header and rows without empty columns that have no name, and without the first columns if they are an index."""
+    dropped, warnings, may_be_index = set(), [], len(rows) > 0
+    for i, name in enumerate(map(str.strip, header)):
         cells = [row[i].strip() for _, row in rows]
-        if not any(cells):
+        is_unnamed = bool(UNNAMED.fullmatch(name))
+        if is_unnamed and not any(cells):
             dropped.add(i)
-        elif i == 0 and rows and len(header) > 2 and all(cell.isdigit() for cell in cells):
+            continue
+        may_be_index = may_be_index and len(header) - len(dropped) > 2 and all(cell.isdigit() for cell in cells)
+        if may_be_index and (is_unnamed or INDEX.fullmatch(name)):
             dropped.add(i)
-            warnings.append(f"{path}: left out the first column, an index without a name")
-        else:
+            warnings.append(f"{path}: left out column {i + 1}, {f'the index {name!r}' if name else 'an index'}")
+        elif is_unnamed:
             raise ValueError(f"{path}, row 1: column {i + 1} has no name; name it, or remove it; {EXPECTED}")
+        else:
+            may_be_index = False  # an index comes before the files
     kept = [i for i in range(len(header)) if i not in dropped]
     return [header[i] for i in kept], [(number, [row[i] for i in kept]) for number, row in rows], warnings
 
@@ -161,7 +166,7 @@ def _check_files(path: str, header: Sequence[str], rows: Rows) -> None:
         if column and has_files(column):
             raise ValueError(
                 f"{path}, row {number}: files belong in the first column, which is {header[0]!r}; they are in "
-                f"{name!r}: move it to the front"
+                f"{name!r}: move that column to the front, or remove what is before it"
             )
     raise ValueError(
         f"{path} names {len({row[0] for _, row in rows})} images, and none of them exists, such as "

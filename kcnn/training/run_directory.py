@@ -20,6 +20,7 @@ import kcnn
 from kcnn.atomic_io import write_text
 from kcnn.run_folders import CONFIG as CONFIG
 from kcnn.run_folders import METRICS as METRICS
+from kcnn.run_folders import find_damage
 from kcnn.training import run_schema
 
 HISTORY, CHECKPOINTS = "history.csv", "checkpoints"
@@ -84,9 +85,11 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     """Return config.json of a run: request, batch size, command, versions; None if it is missing or not of a run.
 
     Raises:
-        ValueError: The file was changed after it was written, or has values of other types.
+        ValueError: The file is not JSON, was changed after it was written, or has values of other types.
     """
     path = folder / CONFIG
+    if damage := find_damage(path):
+        raise ValueError(damage)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         is_complete = {"spec", "config", "data"} <= set(config["request"]) and config["batch_size"]

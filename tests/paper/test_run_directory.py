@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from kcnn.run_folders import resolve_run
 from kcnn.training import run_directory as runs
 
 REQUEST = {
@@ -50,6 +51,37 @@ def test_list_runs_lists_a_damaged_run_beside_the_others(tmp_path):
     assert "a/config.json was changed" in a.problem
     assert "b/history.csv is not as kcnn wrote it, perhaps saved by a spreadsheet" in b.problem
     assert (c.problem, c.network, c.epochs) == (None, "mlp", 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"{", "config.json is damaged: it is not JSON"),
+        (b"", "config.json is damaged: it is not JSON"),
+        (b"\xff\x00", "config.json is damaged: it is not JSON"),
+        (b"[" * 10**5, "config.json is damaged: it is not JSON"),
+        (b"[]", "config.json is damaged, or of another version of kcnn"),
+        (b'{"request": {}}', "config.json is damaged, or of another version of kcnn"),
+    ],
+)
+def test_list_runs_names_a_config_that_cannot_be_read(content, says, tmp_path):
+    for name in ("a", "b"):
+        (write(tmp_path / name) / "history.csv").write_text("epoch,seconds,loss\n1,2.5,0.3\n")
+    (tmp_path / "a" / "config.json").write_bytes(content)
+    a, b = runs.list_runs(tmp_path)
+    assert (a.name, b.name, b.problem, b.completed) == ("a", "b", None, 1)
+    assert str(tmp_path / "a") in a.problem
+    assert says in a.problem
+    assert len(a.problem.splitlines()) == 1
+    with pytest.raises(FileNotFoundError, match=r"is damaged: it is not JSON|not write its config\.json|holds no finis"):
+        resolve_run(tmp_path / "a")
+
+
+def test_list_runs_leaves_out_folders_of_other_programs(tmp_path):
+    write(tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"architectures": []}')
+    assert [run.name for run in runs.list_runs(tmp_path)] == ["run"]
 
 
 def test_to_csv_gives_a_spreadsheet_no_formula():

@@ -123,14 +123,31 @@ def test_read_csv_takes_tsv_files_and_splits_in_any_case(write_csv):
     }
 
 
-def test_read_csv_leaves_out_the_index_of_a_spreadsheet_and_empty_columns(write_csv):
-    for name in ("", "Unnamed: 0"):
-        path = write_csv(f"{name},file,label,,", "0,FILE1,cat,,", "1,FILE2,dog,,")
-        source = find_source(path)
-        assert (source.classes, source.warnings) == (
-            ("cat", "dog"),
-            (f"{path}: left out the first column, an index without a name",),
-        )
+@pytest.mark.parametrize(
+    ("header", "cells", "named"),
+    [
+        (",file,label,,", ["{},FILE{},cat,,", "{},FILE{},dog,,"], ["1, an index"]),
+        ("Unnamed: 0,file,label", ["{},FILE{},cat", "{},FILE{},dog"], ["1, the index 'Unnamed: 0'"]),
+        ("index,file,label", ["{},FILE{},cat", "{},FILE{},dog"], ["1, the index 'index'"]),
+        (",index,file,label", ["0,{},FILE{},cat", "1,{},FILE{},dog"], ["1, an index", "2, the index 'index'"]),
+        (
+            "Unnamed: 0.1,Unnamed: 0,file,label",
+            ["0,{},FILE{},cat", "1,{},FILE{},dog"],
+            ["1, the index 'Unnamed: 0.1'", "2, the index 'Unnamed: 0'"],
+        ),
+        ("Index,file,cat,dog", ["{},FILE{},1,0", "{},FILE{},0,1"], ["1, the index 'Index'"]),
+    ],
+)
+def test_read_csv_leaves_out_the_index_of_a_spreadsheet_and_empty_columns(header, cells, named, write_csv):
+    path = write_csv(header, *(row.format(7 * number, number) for number, row in enumerate(cells)))
+    source = find_source(path)
+    assert (source.classes, source.splits["train"].labels.tolist()) == (("cat", "dog"), [[1, 0], [0, 1]])
+    assert source.warnings == tuple(f"{path}: left out column {text}" for text in named)
+
+
+def test_read_csv_keeps_a_class_of_the_name_index(write_csv):
+    path = write_csv("file,index,thumb", "FILE0,1,0", "FILE1,0,1")
+    assert labels_of(path) == (("index", "thumb"), [[1, 0], [0, 1]])
 
 
 def test_read_csv_of_several_labels_warns_where_it_separates_at_spaces(write_csv):
