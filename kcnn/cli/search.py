@@ -1,7 +1,5 @@
 """Commands that search networks. TensorFlow is loaded when trials begin."""
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +9,7 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import show_device, start_backend
-from kcnn.cli.console import (
-    UsageError,
-    err,
-    out,
-    parse_assignments,
-    parse_count,
-    print_job,
-    resume_hint,
-)
+from kcnn.cli.console import UsageError, err, out, parse_assignments, print_job, resume_hint
 from kcnn.cli.options import (
     DATA,
     HARDWARE,
@@ -38,13 +28,11 @@ from kcnn.cli.options import (
     choose_input_shape,
     examples,
 )
-from kcnn.graph.formatting import format_count, format_number, format_value, format_values
-from kcnn.search.space import Limits, Range, Space, analyze_feasibility, default_space, per_layer, stack_space
-from kcnn.search.space.choices import Choice
+from kcnn.cli.search_values import format_choice, parse_choices, parse_layer_choices, parse_limit, parse_time
+from kcnn.graph.formatting import format_count, format_number, format_values
+from kcnn.search.space import Limits, Space, analyze_feasibility, default_space, stack_space
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid"]
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 
 SEARCH = "Search"  # group of options in --help
 
@@ -204,19 +192,20 @@ def search(
         overrides=parse_assignments(override, "--override"),
     )
     limits = Limits(
-        max_params=_parse_limit(max_params),
-        max_macs=_parse_limit(max_macs),
-        max_activation_bytes=_parse_limit(max_activation_bytes),
+        max_params=parse_limit(max_params),
+        max_macs=parse_limit(max_macs),
+        max_activation_bytes=parse_limit(max_activation_bytes),
         min_receptive_field=min_receptive_field,
     )
-    choices = _parse_choices(choice, "--choice")
-    for address, text in _split(choice_per_layer, "--choice-per-layer"):
-        choices[address] = per_layer(*_parse_list(text))
-    space = _make_space(spec, choices, _parse_choices(recipe_choice, "--recipe-choice"), limits)
+    choices = {
+        **parse_choices(choice, "--choice"),
+        **parse_layer_choices(choice_per_layer, "--choice-per-layer"),
+    }
+    space = _make_space(spec, choices, parse_choices(recipe_choice, "--recipe-choice"), limits)
     config = SearchConfig(
         tuner=tuner,
         trials=trials,
-        time_budget=None if time_budget is None else _parse_time(time_budget),
+        time_budget=None if time_budget is None else parse_time(time_budget),
         total_epochs=total_epochs,
         reduction_factor=reduction_factor,
         keep_checkpoints=keep_checkpoints,
@@ -240,7 +229,7 @@ def search(
     if dry_run:
         _print(str(analyze_feasibility(space, seed=seed)))
         for one in space.all_choices:
-            _print(f"  {one.name}: {_format_choice(one)}")
+            _print(f"  {one.name}: {format_choice(one)}")
         return
     if data is None:
         raise UsageError("missing option --data, such as --data digits or a folder with a folder per class")
@@ -330,73 +319,3 @@ def _make_space(spec: kcnn.ModelSpec, choices: dict[str, Any], training: dict[st
     is_plain_stack = spec.network == "stack" and not spec.options and not spec.overrides
     space = stack_space(spec, limits=limits) if is_plain_stack else default_space(spec, limits=limits)
     return replace(space, training=training) if training else space
-
-
-def _split(texts: list[str] | None, option: str) -> list[tuple[str, str]]:
-    pairs = []
-    for text in texts or ():
-        name, _, values = text.partition("=")
-        if not name or not values:
-            raise UsageError(f"{option} expects NAME=VALUES such as stem.kernel=3,5,7, got {text!r}")
-        if " if " in values:
-            raise UsageError(f"{text!r} has a condition; write it in Python with kcnn.search.space.conditional")
-        pairs.append((name, values))
-    return pairs
-
-
-def _parse_choices(texts: list[str] | None, option: str) -> dict[str, Any]:
-    """Values by name of ["stem.kernel=3,5,3x5", "learning_rate=1e-4..1e-2,log"]."""
-    return {name: _parse_range(text) or _parse_list(text) for name, text in _split(texts, option)}
-
-
-def _parse_range(text: str) -> Range | None:
-    match = re.fullmatch(r"([^,]+)\.\.([^,]+?)(,log)?", text.strip())
-    if not match:
-        return None
-    low, high = (_parse_value(end) for end in match.groups()[:2])
-    if not all(isinstance(end, int | float) for end in (low, high)):
-        raise UsageError(f"invalid range {text!r}; write 1e-4..1e-2 or 1e-4..1e-2,log")
-    return Range(low, high, log=bool(match[3]))
-
-
-def _parse_list(text: str) -> tuple[Any, ...]:
-    if text.strip().startswith("["):
-        try:
-            return tuple(json.loads(text))
-        except ValueError as error:
-            raise UsageError(f"invalid JSON list {text!r}: {error}") from None
-    return tuple(_parse_value(part) for part in text.split(","))
-
-
-def _parse_value(text: str) -> Any:
-    text = text.strip()
-    if re.fullmatch(r"\d+x\d+", text):
-        rows, columns = text.split("x")
-        return int(rows), int(columns)
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _parse_limit(text: str | None) -> float | None:
-    return None if text is None else parse_count(text)
-
-
-def _parse_time(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
-    if not match:
-        raise UsageError(f"invalid time {text!r}; write 90s, 30m or 2h")
-    return float(match[1]) * UNITS[match[2] or "s"]
-
-
-def _format_choice(choice: Choice) -> str:
-    values = choice.values
-    if isinstance(values, Range):
-        text = f"{values.low:g} to {values.high:g}{', logarithmic' if values.log else ''}"
-    else:
-        text = ", ".join(map(format_value, values))
-    if choice.condition is None:
-        return text
-    name, when = choice.condition
-    return f"{text} (only with {name} {', '.join(map(format_value, when))})"

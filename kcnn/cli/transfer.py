@@ -157,8 +157,21 @@ def transfer(
     graph = spec.trace()
     if data and not as_json:
         print_job(str(spec.network), data, folder, spec.nominal_shape)
+    from kcnn.training import TrainConfig, TrainingPhase
+    from kcnn.training.layer_selection import check_phase
     from kcnn.weights import find_published
 
+    trainable: Any = unfreeze or ("all" if demo else "1")
+    trainable = int(trainable) if trainable.isdigit() else trainable if trainable == "all" else trainable.split(",")
+    phase = TrainingPhase(
+        epochs=epochs or (5 if demo else 10),
+        trainable=trainable,
+        learning_rate=learning_rate or (1e-3 if demo else 1e-4),
+        lr_multipliers=multipliers,
+        batch_norm=batch_norm,
+    )
+    check_phase(graph, phase)
+    fine = TrainConfig(recipe="quick", batch_size=batch_size, recipe_overrides=recipe_options, phase=phase)
     published = find_published(graph, weights)  # raises before Keras is loaded
     require_one_process("a comparison of protocols", START_ONCE)
     with err.status("loading Keras"):
@@ -171,7 +184,6 @@ def transfer(
         from kcnn.fine_tuning.demo import load_demo_data
         from kcnn.fine_tuning.plots import write_plots
         from kcnn.reports import write_report
-        from kcnn.training import TrainConfig, TrainingPhase
         from kcnn.training.progress import describe_data
         from kcnn.training.run_directory import log_failure
         from kcnn.weights.downloads import download
@@ -184,20 +196,6 @@ def transfer(
         shape: Any = spec.input_shape
         return load(data, input_shape=shape, batch_size=batch_size, seed=seed, multi_label=multi_label)
 
-    trainable: Any = unfreeze or ("all" if demo else "1")
-    trainable = int(trainable) if trainable.isdigit() else trainable if trainable == "all" else trainable.split(",")
-    fine = TrainConfig(
-        recipe="quick",
-        batch_size=batch_size,
-        recipe_overrides=recipe_options,
-        phase=TrainingPhase(
-            epochs=epochs or (5 if demo else 10),
-            trainable=trainable,
-            learning_rate=learning_rate or (1e-3 if demo else 1e-4),
-            lr_multipliers=multipliers,
-            batch_norm=batch_norm,
-        ),
-    )
     head = TrainConfig(
         # without augmentation the features of the frozen backbone are computed once
         recipe=replace(fine.resolved_recipe, augmentation=Augmentation()),

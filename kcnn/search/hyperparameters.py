@@ -1,7 +1,7 @@
 """A search space as keras-tuner's hyperparameters; its values are encoded, since keras-tuner has no tuples."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -48,17 +48,21 @@ def decode_values(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add_conditionally(hp: Any, choice: Choice, by_name: Mapping[str, Choice], add: Callable[[], None]) -> None:
     """Call `add` under the conditions of a choice, and of those that it depends on."""
-    if choice.condition is None:
-        add()
-        return
-    name, when = choice.condition
+    for name, when in choice.conditions:
+        add = partial(_add_in_scope, hp, by_name, name, when, add)
+    add()
+
+
+def _add_in_scope(
+    hp: Any, by_name: Mapping[str, Choice], name: str, when: Sequence[Any], add: Callable[[], None]
+) -> None:
     parent = by_name[name]
 
-    def add_in_scope() -> None:
+    def add_inside() -> None:
         with hp.conditional_scope(name, [_encode(parent, value) for value in when]):
             add()
 
-    _add_conditionally(hp, parent, by_name, add_in_scope)
+    _add_conditionally(hp, parent, by_name, add_inside)
 
 
 def _add(hp: Any, choice: Choice, default: Any) -> None:

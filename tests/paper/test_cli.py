@@ -242,11 +242,11 @@ def test_cli_search_reports_an_invalid_request_in_one_line(command, words, said)
 
 
 def test_parse_choices_reads_values_ranges_and_pairs():
-    from kcnn.cli.search import _parse_choices
+    from kcnn.cli.search_values import parse_choices
     from kcnn.search.space import Range
 
     texts = ["a.kernel=3,5,3x5", "a.padding=same,valid", "rate=1e-4..1e-2,log", "n=1..5", "b.kernel=[3,[1,7]]"]
-    read = _parse_choices(texts, "--choice")
+    read = parse_choices(texts, "--choice")
     assert read["a.kernel"] == (3, 5, (3, 5))
     assert read["a.padding"] == ("same", "valid")
     assert read["rate"] == Range(1e-4, 1e-2, log=True)
@@ -492,3 +492,24 @@ def test_command_line_says_that_it_was_interrupted(command, monkeypatch):
     monkeypatch.setattr(plugins, "callback", press)
     done = command("plugins")
     assert (done.returncode, done.stderr) == (1, "error: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--unfreeze", "99"), "cannot train 99 stages: 2 have weights (stage0, stage1)"),
+        (("--unfreeze", "stage9"), "no layer matches 'stage9'. Did you mean 'stage0'?"),
+        (("--unfreeze", "head,convolution*"), "no layer matches 'convolution*'"),
+        (("--lr-multiplier", "stage7=0.1"), "no layer matches 'stage7'"),
+        (("--lr-multiplier", "stage1=-1"), "lr_multipliers of a training phase must be factors of at least 0"),
+        (("--batch-norm", "off"), "batch_norm of a training phase must be one of frozen, adapt, got 'off'"),
+        (("--learning-rate", "nan"), "learning_rate of a training phase must be above 0, got nan"),
+    ],
+)
+def test_cli_transfer_refuses_layers_that_the_network_lacks_before_keras_is_loaded(
+    words, says, command, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("kcnn.cli.transfer.start_backend", lambda *_: pytest.fail("the layers are checked first"))
+    done = command("transfer", *words, "--out", str(tmp_path / "out"))
+    assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
+    assert says in " ".join(done.stderr.split())

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kcnn
+from kcnn.blocks import conv
 from kcnn.search.journal import Journal
 from kcnn.search.space import (
     Limits,
@@ -18,9 +19,11 @@ from kcnn.search.space import (
     analyze_feasibility,
     conditional,
     default_space,
+    optional_layers,
     per_layer,
     stack_space,
 )
+from kcnn.search.space.choices import choice_from_json, choice_to_json
 from kcnn.search.successive_halving import SuccessiveHalving
 
 TINY = Space(
@@ -68,16 +71,76 @@ def test_conditional_excludes_points_and_combinations_are_exact():
 
 
 def test_stack_space_makes_choices_of_optional_layers_conditional():
-    conditions = {choice.name: choice.condition for choice in stack_space(depth=(2, 3)).all_choices}
-    assert conditions["conv3.kernel"] == ("depth", (3,))
-    assert conditions["conv2.kernel"] is None
+    conditions = {choice.name: choice.conditions for choice in stack_space(depth=(2, 3)).all_choices}
+    assert conditions["conv3.kernel"] == (("depth", (3,)),)
+    assert conditions["conv2.kernel"] == ()
+
+
+def _optional_backbone(x, *, a=0, b=0, c=0):
+    x = conv(x, 4, 3, name="stem")
+    for name, exists in (
+        *(("both", a and b), ("either", a or b), ("differ", a != b), ("all", a and b and c > 1)),
+        *(("many", c > 30), ("unless", not a)),
+    ):
+        x = conv(x, 4, 3, name=name) if exists else x
+    return x
+
+
+OPTIONAL = kcnn.Architecture(backbone=_optional_backbone, reference="", input_shape=(8, 8, 3), classes=3)
+BITS = {"a": (0, 1), "b": (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("choices", "conditions"),
+    [
+        ({**BITS, "both.kernel": (1, 3)}, {"both": (("a", (1,)), ("b", (1,)))}),
+        ({**BITS, "either.kernel": (1, 3)}, {"either": ()}),  # no pair of an option and its values says when it exists
+        ({**BITS, "differ.kernel": (1, 3)}, {"differ": ()}),
+        ({**BITS, "unless.kernel": (1, 3)}, {"unless": (("a", (0,)),)}),
+        ({**BITS, "[bu]*.kernel": (1, 3)}, {"[bu]*": ()}),
+        ({"a": (1,), "b": (1, 0), "both.kernel": (1, 3)}, {"both": (("b", (1,)),)}),
+        ({"a": Range(0, 1), "b": (0, 1), "both.kernel": (1, 3)}, {"both": (("a", (1,)), ("b", (1,)))}),
+        ({**BITS, "c": (0, 1, 2, 3), "all.kernel": (1, 3)}, {"all": (("a", (1,)), ("b", (1,)), ("c", (2, 3)))}),
+        ({"c": Range(0, 40), "many.kernel": (1, 3)}, {"many": ()}),  # too many integers to try each
+        (
+            {**BITS, "both.kernel": conditional("a", 1, (1, 3))},
+            {"both": (("a", (1,)), ("b", (1,)))},
+        ),
+        (
+            {**BITS, "*.kernel": per_layer(1, 3)},
+            {"stem": (), "unless": (("a", (0,)),), "either": (), "differ": (), "both": (("a", (1,)), ("b", (1,)))},
+        ),
+    ],
+)
+def test_choices_of_layers_that_need_several_options_are_searched(choices, conditions):
+    space = Space(OPTIONAL, choices)
+    inferred = {c.name.removesuffix(".kernel"): c.conditions for c in space.all_choices if c.name.endswith(".kernel")}
+    assert inferred == conditions
+    points = list(space.points())
+    assert len(points) == space.combinations
+    for point in points:
+        for layer, needed in inferred.items():
+            assert (f"{layer}.kernel" in point) == all(point[name] in values for name, values in needed)
+    assert analyze_feasibility(space).feasible == space.combinations
+    for choice in space.all_choices:
+        again = choice_from_json(json.loads(json.dumps(choice_to_json(choice))))
+        assert (again.values, again.conditions) == (choice.values, choice.conditions)
+
+
+def test_a_space_says_which_layers_are_not_searched(monkeypatch):
+    monkeypatch.setattr(optional_layers, "MAX_NETWORKS", 8)
+    spec = {**BITS, "c": (0, 1, 2, 3), "*.kernel": per_layer(1, 3)}
+    with pytest.warns(
+        UserWarning, match=r"certain values of 2 or more of the options a, b, c at once are not searched"
+    ):
+        assert "both.kernel" not in {choice.name for choice in Space(OPTIONAL, spec).all_choices}
 
 
 def test_stack_space_of_a_network_that_does_not_fit_has_feasible_points():
     space = stack_space(
         kcnn.ModelSpec(network="stack", input_shape=(8, 8, 1)), depth=(2, 4), filters=(16, 32)
     )  # four pools of 2 leave nothing of 8
-    assert {choice.name: choice.condition for choice in space.all_choices}["conv4.kernel"] == ("depth", (4,))
+    assert {choice.name: choice.conditions for choice in space.all_choices}["conv4.kernel"] == (("depth", (4,)),)
     assert space.combinations == 2 * ((3 * 2 * 2 * 2 * 2) ** 2 + (3 * 2 * 2 * 2 * 2) ** 4)
     deep = space.check({"depth": 4, "pool2.stride": 1, "pool3.stride": 1, "pool4.stride": 1})
     assert deep.identity is not None, "8 -> 4 -> 3 -> 2 -> 1"

@@ -74,12 +74,12 @@ class Choice:
     Attributes:
         name: The address or the option that takes the value.
         values: A tuple of values, or a Range.
-        condition: The name of another choice and those of its values with which this choice is active.
+        conditions: Names of other choices and those of their values with which this choice is active; all must hold.
     """
 
     name: str
     values: Values
-    condition: Condition | None = None
+    conditions: tuple[Condition, ...] = ()
 
     def sample(self, random: Random) -> Any:
         """Return a random value."""
@@ -98,12 +98,12 @@ class ChoiceRequest:
     Attributes:
         values: A tuple of values, or a Range.
         per_layer: Whether each layer that the address matches has a choice of its own.
-        condition: The name of another choice and those of its values with which this choice is active.
+        conditions: Names of other choices and those of their values with which this choice is active; all must hold.
     """
 
     values: Values
     per_layer: bool = False
-    condition: Condition | None = None
+    conditions: tuple[Condition, ...] = ()
 
 
 @check_keywords
@@ -140,7 +140,8 @@ def conditional(name: str, when: Any, values: Any) -> ChoiceRequest:
         ValueError: There is no value, or one is given twice.
     """
     when = to_builtin(when) if isinstance(when, tuple | list) else (to_builtin(when),)
-    return replace(parse_values(values), condition=(name, when))
+    request = parse_values(values)
+    return replace(request, conditions=(*request.conditions, (name, when)))
 
 
 def parse_values(values: Any, name: str = "a choice") -> ChoiceRequest:
@@ -191,8 +192,7 @@ def sort_choices(choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
     def add(choice: Choice, path: tuple[str, ...]) -> None:
         if choice.name in path:
             raise ValueError(f"choices depend on each other in a cycle: {' -> '.join((*path, choice.name))}")
-        if choice.condition:
-            name, when = choice.condition
+        for name, when in choice.conditions:
             if name not in choices:
                 raise unknown("choice", name, choices, f"condition of {choice.name}")
             if not isinstance(choices[name].values, Range):
@@ -207,6 +207,14 @@ def sort_choices(choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
     return tuple(ordered.values())
 
 
+def join_conditions(requested: Sequence[Condition], inferred: Sequence[Condition]) -> tuple[Condition, ...]:
+    """Return conditions of a user and those that layers have, without those of layers that a user's imply."""
+    return (
+        *requested,
+        *(one for one in inferred if not any(one[0] == name and {*when} <= {*one[1]} for name, when in requested)),
+    )
+
+
 def choice_to_json(choice: Choice) -> dict[str, Any]:
     """Return a choice as JSON values, without its name."""
     values = choice.values
@@ -214,7 +222,10 @@ def choice_to_json(choice: Choice) -> dict[str, Any]:
         record: dict[str, Any] = {"low": values.low, "high": values.high, "log": values.log}
     else:
         record = {"values": list(values)}
-    return {**record, "condition": [choice.condition[0], list(choice.condition[1])]} if choice.condition else record
+    conditions = [[name, list(when)] for name, when in choice.conditions]
+    if len(conditions) > 1:
+        return {**record, "conditions": conditions}
+    return {**record, "condition": conditions[0]} if conditions else record  # as all searches before had it
 
 
 def choice_from_json(record: Mapping[str, Any]) -> ChoiceRequest:
@@ -223,5 +234,5 @@ def choice_from_json(record: Mapping[str, Any]) -> ChoiceRequest:
         values: Any = Range(record["low"], record["high"], record["log"])
     else:
         values = tuple(map(to_builtin, record["values"]))
-    when = record.get("condition")
-    return ChoiceRequest(values, condition=(when[0], tuple(map(to_builtin, when[1]))) if when else None)
+    conditions = record.get("conditions") or ([record["condition"]] if record.get("condition") else [])
+    return ChoiceRequest(values, conditions=tuple((name, tuple(map(to_builtin, when))) for name, when in conditions))

@@ -9,16 +9,13 @@ from kcnn.search.space.choices import Choice, Range
 
 
 def is_active(choice: Choice, values: Mapping[str, Any]) -> bool:
-    """Return whether the condition of a choice is met.
+    """Return whether the conditions of a choice are met.
 
     Args:
         choice: The choice.
         values: Values of the choices before it, by name.
     """
-    if choice.condition is None:
-        return True
-    name, when = choice.condition
-    return name in values and values[name] in when
+    return all(name in values and values[name] in when for name, when in choice.conditions)
 
 
 def iterate_points(choices: Sequence[Choice], values: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -28,7 +25,7 @@ def iterate_points(choices: Sequence[Choice], values: dict[str, Any]) -> Iterato
         choices: Choices in an order in which each follows the one that it depends on.
         values: Values of the choices before them, which every point has too.
     """
-    if not any(choice.condition for choice in choices):
+    if not any(choice.conditions for choice in choices):
         columns = [_list_values(choice) for choice in choices]
         for point in product(*columns):
             yield {**values, **{choice.name: value for choice, value in zip(choices, point, strict=True)}}
@@ -48,13 +45,13 @@ def count_points(choices: Sequence[Choice], values: dict[str, Any]) -> int:
         choices: Choices in an order in which each follows the one that it depends on.
         values: Values of the choices before them.
     """
-    if not any(choice.condition for choice in choices):
+    if not any(choice.conditions for choice in choices):
         return prod(len(_list_values(choice)) for choice in choices)
     choice, *rest = choices
     if not is_active(choice, values):
         return count_points(rest, values)
     options = _list_values(choice)
-    has_dependents = any(other.condition and other.condition[0] == choice.name for other in rest)
+    has_dependents = any(choice.name == name for other in rest for name, _ in other.conditions)
     if not has_dependents:
         return len(options) * count_points(rest, {**values, choice.name: options[0]})
     return sum(count_points(rest, {**values, choice.name: value}) for value in options)

@@ -10,24 +10,21 @@ from typing import Any
 
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, summary, to_spec
-from kcnn.architectures.tracer import LARGEST_INPUT
 from kcnn.graph.arguments import check_keywords, check_kind, check_mapping
 from kcnn.graph.graph import Graph
 from kcnn.graph.overrides import Override, to_builtin, unmatched_override
-from kcnn.graph.shape_inference import InputTooSmallError
-from kcnn.graph.tracing import topological_order
 from kcnn.search.space.choices import (
     Choice,
-    ChoiceRequest,
-    Condition,
     Range,
     choice_from_json,
     choice_to_json,
+    join_conditions,
     parse_values,
     sort_choices,
 )
 from kcnn.search.space.costs import Costs, estimate_costs
 from kcnn.search.space.limits import Limits
+from kcnn.search.space.optional_layers import find_ops, find_optional_layers
 from kcnn.search.space.points import count_points, is_active, iterate_points
 
 SAMPLES = 2_000  # random points, before infeasible ones are repaired
@@ -132,17 +129,21 @@ class Space:
     def all_choices(self) -> tuple[Choice, ...]:
         """Every choice, in an order in which each follows the one that it depends on."""
         requests = {name: parse_values(values, name) for name, values in self.choices.items()}
-        layers, conditions = self._list_layers(requests)
+        options = {name: request.values for name, request in requests.items() if "." not in name}
+        optional = find_optional_layers(self.spec, options)
         choices: dict[str, Choice] = {}
         for name, request in requests.items():
-            for address in self._expand_address(name, request, layers) if "." in name else (name,):
-                condition = request.condition or conditions.get(address.rpartition(".")[0])
-                choices[address] = Choice(address, request.values, condition)
+            if "." not in name:
+                choices[name] = Choice(name, request.values, request.conditions)
+                continue
+            for address, layers in _list_addresses(name, request.per_layer, optional.ops).items():
+                conditions = join_conditions(request.conditions, optional.find_conditions(layers))
+                choices[address] = Choice(address, request.values, conditions)
         for name, values in self.training.items():
             request = parse_values(values, name)
             if request.per_layer:
                 raise ValueError(f"{name} is a choice of the training, which has no layers; remove per_layer")
-            choices[name] = Choice(name, request.values, request.condition)
+            choices[name] = Choice(name, request.values, request.conditions)
         return sort_choices(choices)
 
     @cached_property
@@ -344,51 +345,11 @@ class Space:
                 complete[choice.name] = values[choice.name] if choice.name in values else choice.sample(random)
         return complete
 
-    def _find_ops(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The ops of a network's layers by name, on an input that fits where this one is too small."""
-        spec = self.spec.with_overrides(options)
-        shape: Any = spec.input_shape
-        while True:
-            try:
-                graph = replace(spec, input_shape=shape).trace_candidate()
-            except InputTooSmallError:
-                if shape is None or max(size or 0 for size in shape) > LARGEST_INPUT:
-                    raise
-                rows, columns, _ = replace(spec, input_shape=shape).nominal_shape
-                shape = (2 * rows, 2 * columns, shape[2])
-                continue
-            return {x.name: x.op for x in topological_order(*graph.outputs.values()) if x.op is not None}
-
-    def _list_layers(self, requests: Mapping[str, ChoiceRequest]) -> tuple[dict[str, Any], dict[str, Condition]]:
-        """The ops of all possible layers by name, and the option and its values that some of them depend on."""
-        layers, conditions = self._find_ops({}), {}
-        for name, request in requests.items():
-            if "." not in name and not isinstance(request.values, Range):
-                ops_by_value = {value: self._find_ops({name: value}) for value in request.values}
-                for layer in {layer: None for ops in ops_by_value.values() for layer in ops}:
-                    having = tuple(value for value in request.values if layer in ops_by_value[value])
-                    layers.setdefault(layer, next(ops_by_value[value][layer] for value in having))
-                    if len(having) < len(request.values):
-                        conditions[layer] = (name, having)
-        return layers, conditions
-
-    def _expand_address(self, address: str, request: ChoiceRequest, layers: Mapping[str, Any]) -> tuple[str, ...]:
-        """The addresses of a request: its own, or one for each layer."""
-        override = Override(address, None)
-        names = [
-            name
-            for name, op in layers.items()
-            if override.matches(name) and override.attribute in getattr(op, "__dataclass_fields__", ())
-        ]
-        if not names:
-            raise unmatched_override(address, layers)
-        return tuple(f"{name}.{override.attribute}" for name in names) if request.per_layer else (address,)
-
     @cached_property
     def _own_values(self) -> dict[str, Any]:
         """The network's own values of the choices, without those in which its layers differ."""
         options = {**self.spec.architecture.defaults(), **self.spec.options}
-        ops, values = self._find_ops({}), {}
+        ops, values = find_ops(self.spec), {}
         for choice in self.all_choices:
             if choice.name in options:
                 values[choice.name] = to_builtin(options[choice.name])
@@ -430,3 +391,16 @@ class Space:
             return Feasibility(identity, costs)
         _, name, text = max(excesses)
         return Feasibility(costs=costs, excess=sum(excess for excess, _, _ in excesses), reason=name, explanation=text)
+
+
+def _list_addresses(address: str, per_layer: bool, ops: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The layers by address: all by the address itself, or each by its own. UnknownNameError: there is none."""
+    override = Override(address, None)
+    names = [
+        name
+        for name, op in ops.items()
+        if override.matches(name) and override.attribute in getattr(op, "__dataclass_fields__", ())
+    ]
+    if not names:
+        raise unmatched_override(address, ops)
+    return {f"{name}.{override.attribute}": [name] for name in names} if per_layer else {address: names}
