@@ -19,6 +19,7 @@ from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import compare_paired, estimate_mean, wilson_interval
 from kcnn.training import TrainConfig, TrainingPhase, TrainResult, name_run_folder, train
 from kcnn.training.evaluation import compute_scores
+from kcnn.training.layer_selection import check_phase
 from kcnn.training.run_directory import AUDIT
 
 SCRATCH_MOMENTUM = 0.9  # of batch norms trained from scratch on few images
@@ -127,7 +128,7 @@ def compare_protocols(
     Raises:
         ValueError: `out` holds another comparison, or one that an older version of kcnn wrote; or this process is one
             of several workers, which a strategy would join.
-        UnknownNameError: A protocol starts from one that is not before it.
+        UnknownNameError: A protocol starts from one that is not before it, or trains layers that the network lacks.
     """
     spec, root = to_spec(network), Path(out)
     if protocols is None:
@@ -137,6 +138,10 @@ def compare_protocols(
     _check_order(protocols)
     check_folder(root)
     spec = replace(spec, weights=None)
+    graph = spec.trace()
+    for protocol in protocols:
+        if protocol.config.phase:
+            check_phase(graph, protocol.config.phase)  # the last protocol begins when the others are trained
     collected = {protocol.name: _Collected() for protocol in protocols}
     for seed in seeds:
         dataset = data(seed)

@@ -1,19 +1,15 @@
 """Freeze layers of a flat Keras model: the backbone, stages by their stride, or layers by globs."""
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
 
-from kcnn.architectures.spec import summary
 from kcnn.graph.arguments import check_keywords
-from kcnn.graph.names import unknown, unknown_layer
-from kcnn.graph.tracing import topological_order
+from kcnn.graph.names import unknown
 from kcnn.keras_bridge.from_keras import from_keras
+from kcnn.training.layer_selection import HEAD, find_stages, match_layers, select_layers
 from kcnn.training.phases import BATCH_NORM_MODES
-
-HEAD = "head"
 
 
 @check_keywords
@@ -26,12 +22,9 @@ def group_by_stage(model: Any) -> dict[str, int | None]:
     Returns:
         Stage k has output stride 2**k; None is the head, all layers behind the output of the backbone.
     """
-    graph = from_keras(model)
     name = (getattr(model, "metadata", None) or {}).get("backbone_output", "")
-    backbone = {tensor.name for tensor in topological_order(graph.input.context.layers.get(name, graph.features))}
-    stages = {row.name: row.stage for row in summary(graph)}
     weighted = {layer.name for layer in model.layers if layer.weights}
-    return {name: stages[name] if name in backbone else None for name in stages if name in weighted}
+    return {layer: stage for layer, stage in find_stages(from_keras(model), name).items() if layer in weighted}
 
 
 @check_keywords
@@ -53,7 +46,7 @@ def freeze(model: Any, trainable: str | int | Sequence[str] = HEAD, *, batch_nor
     if batch_norm not in BATCH_NORM_MODES:
         raise unknown("batch_norm mode", batch_norm, BATCH_NORM_MODES)
     stages = _stages_of_flat(model)
-    names = _select(stages, trainable)
+    names = select_layers(stages, trainable)
     for name, stage in stages.items():
         layer = model.get_layer(name)
         if stage is None or not isinstance(layer, keras.layers.BatchNormalization):
@@ -85,7 +78,7 @@ def unfreeze(model: Any, trainable: int | str | Sequence[str], *, batch_norm: st
     """
     stages = _stages_of_flat(model)
     trained = [name for name in stages if _is_trained(model.get_layer(name))]
-    return freeze(model, [*trained, *_select(stages, trainable)], batch_norm=batch_norm)
+    return freeze(model, [*trained, *select_layers(stages, trainable)], batch_norm=batch_norm)
 
 
 @check_keywords
@@ -103,7 +96,7 @@ def resolve_lr_multipliers(model: Any, lr_multipliers: Mapping[str, float]) -> d
         UnknownNameError: No layer matches a glob.
     """
     stages = _stages_of_flat(model) if lr_multipliers else {}
-    return {name: factor for glob, factor in lr_multipliers.items() for name in _match(stages, glob)}
+    return {name: factor for glob, factor in lr_multipliers.items() for name in match_layers(stages, glob)}
 
 
 def _stages_of_flat(model: Any) -> dict[str, int | None]:
@@ -114,42 +107,6 @@ def _stages_of_flat(model: Any) -> dict[str, int | None]:
             "replace its head with kcnn.fine_tuning.replace_head, which returns a flat model"
         )
     return group_by_stage(model)
-
-
-def _select(stages: Mapping[str, int | None], trainable: str | int | Sequence[str]) -> set[str]:
-    """The layers that a value of `trainable` means."""
-    if trainable == "all":
-        return set(stages)
-    if isinstance(trainable, int):
-        numbers = _stage_numbers(stages)
-        if not 0 <= trainable <= len(numbers):
-            raise ValueError(
-                f"cannot train {trainable} stages: {len(numbers)} have weights ({', '.join(_stage_names(stages))})"
-            )
-        last = set(numbers[len(numbers) - trainable :])
-        return {name for name, stage in stages.items() if stage is None or stage in last}
-    globs = [trainable] if isinstance(trainable, str) else trainable
-    return {name for glob in globs for name in _match(stages, glob)}
-
-
-def _match(stages: Mapping[str, int | None], glob: str) -> list[str]:
-    """The layers that a glob, "head" or a stage ("stage3") matches."""
-    names = [name for name in stages if fnmatchcase(name, glob)]
-    if not names and glob == HEAD:
-        names = [name for name, stage in stages.items() if stage is None]
-    if not names and glob.startswith("stage") and glob[5:].isdigit():
-        names = [name for name, stage in stages.items() if stage == int(glob[5:])]
-    if not names:
-        raise unknown_layer(glob, [HEAD, *_stage_names(stages), *stages])
-    return names
-
-
-def _stage_numbers(stages: Mapping[str, int | None]) -> list[int]:
-    return sorted({stage for stage in stages.values() if stage is not None})
-
-
-def _stage_names(stages: Mapping[str, int | None]) -> list[str]:
-    return [f"stage{number}" for number in _stage_numbers(stages)]
 
 
 def _is_trained(layer: Any) -> bool:

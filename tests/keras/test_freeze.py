@@ -18,6 +18,7 @@ from kcnn.training import (
     sgd,
     unfreeze,
 )
+from kcnn.training.layer_selection import find_stages
 
 L = keras.layers
 
@@ -47,6 +48,8 @@ def check(name):
     size = max(kcnn.min_input_size(name), 32)
     model = kcnn.build(name, input_shape=(size, size, kcnn.trace(name).input.shape[2]), classes=3)
     stages = group_by_stage(model)
+    traced = find_stages(kcnn.trace(name, input_shape=(size, size, model.input_shape[3]), classes=3))
+    assert {layer: traced[layer] for layer in stages} == stages, "known before the network is built"
     assert set(stages) == {layer.name for layer in model.layers if layer.weights}
     head = {layer for layer, stage in stages.items() if stage is None}
     assert head

@@ -73,7 +73,9 @@ def test_list_runs_names_a_config_that_cannot_be_read(content, says, tmp_path):
     assert str(tmp_path / "a") in a.problem
     assert says in a.problem
     assert len(a.problem.splitlines()) == 1
-    with pytest.raises(FileNotFoundError, match=r"is damaged: it is not JSON|not write its config\.json|holds no finis"):
+    with pytest.raises(
+        FileNotFoundError, match=r"is damaged: it is not JSON|not write its config\.json|holds no finis"
+    ):
         resolve_run(tmp_path / "a")
 
 

@@ -111,6 +111,22 @@ def test_media_pipe_classifies_with_an_exported_file(small, tmp_path):
     np.testing.assert_allclose([scores[name] for name in CLASSES], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("format", ["litert", "litert-int8"])
+def test_export_model_litert_takes_one_image_at_a_time(small, format, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, images = small
+    path = export_model(model, tmp_path / "net", format, calibration_images=images)
+    interpreter = Interpreter(str(path))
+    (image,) = interpreter.get_input_details()
+    assert image["shape"].tolist() == image["shape_signature"].tolist() == [1, 16, 16, 3], "no size is open"
+    interpreter.resize_tensor_input(image["index"], [1, 16, 16, 3], strict=True)
+    with pytest.raises(ValueError, match="dimension mismatch|unknown dimensions"):
+        interpreter.resize_tensor_input(image["index"], [2, 16, 16, 3], strict=True)
+    rows = [load_exported(path).run(images[i : i + 1]) for i in range(3)]
+    np.testing.assert_array_equal(load_exported(path).run(images[:3]), np.concatenate(rows))
+
+
 def test_export_model_litert_has_labels_txt(small, tmp_path):
     import zipfile
 

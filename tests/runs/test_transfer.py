@@ -196,6 +196,21 @@ def test_train_refuses_weights_of_another_network(pretrained, tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    ("phase", "says"),
+    [
+        ({"trainable": 99}, "cannot train 99 stages: 2 have weights"),
+        ({"trainable": ("head", "stage9")}, "no layer matches 'stage9'"),
+        ({"lr_multipliers": {"convolution*": 0.1}}, r"no layer matches 'convolution\*'"),
+    ],
+)
+def test_compare_protocols_refuses_layers_that_the_network_lacks_before_it_trains(phase, says, tmp_path):
+    protocols = default_protocols(None, fine=TrainConfig(phase=TrainingPhase(1, **phase)))
+    with pytest.raises(ValueError, match=says):
+        compare_protocols(NETWORK, lambda _: pytest.fail("the layers are checked first"), protocols, out=tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_cli_transfer_fails_before_training_if_weights_are_unavailable(tmp_path):
     (tmp_path / "mirror").mkdir()
     done = subprocess.run(
