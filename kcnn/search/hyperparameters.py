@@ -1,7 +1,7 @@
 """A search space as keras-tuner's hyperparameters; its values are encoded, since keras-tuner has no tuples."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -47,22 +47,22 @@ def decode_values(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_conditionally(hp: Any, choice: Choice, by_name: Mapping[str, Choice], add: Callable[[], None]) -> None:
-    """Call `add` under the conditions of a choice, and of those that it depends on."""
-    for name, when in choice.conditions:
-        add = partial(_add_in_scope, hp, by_name, name, when, add)
-    add()
+    """Call `add` under the first condition of a choice, and that of the choice that it depends on.
 
-
-def _add_in_scope(
-    hp: Any, by_name: Mapping[str, Choice], name: str, when: Sequence[Any], add: Callable[[], None]
-) -> None:
+    keras-tuner's scopes nest along one chain of choices only: the values of a choice whose other conditions do not hold
+    are left out by `decode_values`.
+    """
+    if not choice.conditions:
+        add()
+        return
+    name, when = choice.conditions[0]
     parent = by_name[name]
 
-    def add_inside() -> None:
+    def add_in_scope() -> None:
         with hp.conditional_scope(name, [_encode(parent, value) for value in when]):
             add()
 
-    _add_conditionally(hp, parent, by_name, add_inside)
+    _add_conditionally(hp, parent, by_name, add_in_scope)
 
 
 def _add(hp: Any, choice: Choice, default: Any) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.search import SearchConfig, job
+from kcnn.search import SearchConfig, hyperparameters, job
 from kcnn.search.journal import Journal
 from kcnn.search.oracles import open_oracle
 from kcnn.search.space import (
@@ -19,6 +19,7 @@ from kcnn.search.space import (
     per_layer,
     stack_space,
 )
+from tests.paper.test_space import BITS, OPTIONAL
 from tests.runs.searches import SPACE, STACK, make_config, read_rows, run_at_once, search_with
 
 
@@ -284,3 +285,12 @@ def test_stack_space_is_searched_in_its_depth(digits, pretended, tmp_path, monke
     monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", run_at_once)
     found = search_with(stack_space(STACK, depth=(1, 2)), digits, tmp_path, trials=10)
     assert {t.values["depth"] for t in found.trials} == {1, 2}
+
+
+def test_hyperparameters_keep_choices_that_need_several_options():
+    space = Space(OPTIONAL, {**BITS, "both.kernel": (1, 3)})
+    hp = hyperparameters.to_hyperparameters(space, "identity", space.default)
+    assert {one.name for one in hp.space} >= {"a", "b", "both.kernel"}
+    for a, b in ((0, 1), (1, 0), (1, 1)):
+        values = {"a": a, "b": b, "both.kernel": 3}
+        assert ("both.kernel" in hyperparameters.decode_values(space, values)) == (a == b == 1)
