@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from kcnn.augment.masking import apply_where
 from kcnn.augment.seeds import beta, fold_in, random_integers, uniform
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 
 AREA, RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # of an erased rectangle: arXiv:1708.04896, section 5.1
 
 
-@check_keywords
+@check_arguments
 def erase(images: tf.Tensor, seed: tf.Tensor, *, probability: float) -> tf.Tensor:
     """Replace a rectangle of some images by noise (arXiv:1708.04896).
 
@@ -52,7 +52,7 @@ def to_label_fractions(labels: tf.Tensor, classes: int) -> tf.Tensor:
     return tf.cast(labels, tf.float32) if len(labels.shape) == 2 else tf.one_hot(labels, classes)
 
 
-@check_keywords
+@check_arguments
 def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
     """Blend each image and its label with the previous one (MixUp, arXiv:1710.09412).
 
@@ -72,7 +72,7 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float
     return mixed, targets + weight[:, None] * (tf.roll(targets, 1, 0) - targets)
 
 
-@check_keywords
+@check_arguments
 def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
     """Paste a rectangle of the previous image into each image (CutMix, arXiv:1905.04899).
 

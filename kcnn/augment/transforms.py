@@ -10,6 +10,7 @@ from kcnn.augment.augmentation import Augmentation
 from kcnn.augment.masking import apply_where
 from kcnn.augment.random_changes import RandomChanges, draw_changes
 from kcnn.augment.seeds import fold_in, uniform
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 
 FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX, EITHER = range(8)  # numbers of seeds
@@ -53,7 +54,7 @@ def augment(
     return images, labels
 
 
-@check_keywords
+@check_arguments
 def augment_dataset(
     augmentation: Augmentation, *, classes: int, seed: int, size: Sequence[int] | None = None
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
@@ -88,7 +89,7 @@ def augment_dataset(
     return augment_batches
 
 
-@check_keywords
+@check_arguments
 def flip(images: Any, seed: Any, *, vertical: bool = False) -> tf.Tensor:
     """Mirror half of the images.
 
@@ -103,7 +104,7 @@ def flip(images: Any, seed: Any, *, vertical: bool = False) -> tf.Tensor:
     return _same_size(Augmentation(flip=not vertical, flip_vertical=vertical), images, seed)
 
 
-@check_keywords
+@check_arguments
 def padded_crop(images: Any, seed: Any, *, margin: int) -> tf.Tensor:
     """Pad images with black and crop windows of their original size (arXiv:1512.03385, section 4.2).
 
@@ -118,7 +119,7 @@ def padded_crop(images: Any, seed: Any, *, margin: int) -> tf.Tensor:
     return _same_size(Augmentation(crop=margin), images, seed)
 
 
-@check_keywords
+@check_arguments
 def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Sequence[int]) -> tf.Tensor:
     """Crop boxes with an aspect ratio of 3/4 to 4/3 and resize them (arXiv:1409.4842, section 6).
 
@@ -136,7 +137,7 @@ def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Seq
     )
 
 
-@check_keywords
+@check_arguments
 def rotate(images: Any, seed: Any, *, shift: float = 0, rotate: float = 0, zoom: float = 0) -> tf.Tensor:
     """Shift, rotate and zoom images in one warp.
 
@@ -153,7 +154,7 @@ def rotate(images: Any, seed: Any, *, shift: float = 0, rotate: float = 0, zoom:
     return _same_size(Augmentation(shift=shift, rotate=rotate, zoom=zoom), images, seed)
 
 
-@check_keywords
+@check_arguments
 def color_jitter(
     images: Any, seed: Any, *, brightness: float = 0, contrast: float = 0, saturation: float = 0
 ) -> tf.Tensor:
@@ -172,7 +173,7 @@ def color_jitter(
     return _same_size(Augmentation(brightness=brightness, contrast=contrast, saturation=saturation), images, seed)
 
 
-@check_keywords
+@check_arguments
 def rand_augment(images: Any, seed: Any, *, num_ops: int = 2, strength: float = 0.5) -> tf.Tensor:
     """Apply random changes to each image, drawn from eleven kinds (RandAugment, arXiv:1909.13719).
 

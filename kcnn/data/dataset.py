@@ -15,6 +15,7 @@ from kcnn.data.image_cache import SkippedImage, map_parallel
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Duplicate, Split, find_duplicates, join_splits
 from kcnn.data.stratification import sample_indices
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 
@@ -281,7 +282,7 @@ class ImageDataset:
         return python_pipeline.Prefetch(batches)
 
 
-@check_keywords
+@check_arguments
 def has_tensorflow() -> bool:
     """Return whether TensorFlow, and with it tf.data, is installed.
 

@@ -15,14 +15,14 @@ from kcnn.data.source_splits import TEST, TRAIN, VALIDATION, ImageSource
 from kcnn.data.sources import find_source
 from kcnn.data.splits import Split, resize_split
 from kcnn.data.stratification import count_classes, split_indices
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.formatting import join_names
 
 MEMORY_SHARE = 0.25  # of the free memory, for decoded images or else for encoded ones
 AHEAD = 5_000  # images at most that are decoded before training starts, so that broken files are named at once
 
 
-@check_keywords
+@check_arguments
 def load(
     source: Any,
     *,

@@ -7,13 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from kcnn.distribute.strategies import list_gpus, worker_position
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 
 PREFETCHED = 2  # batches on the GPU before they are needed
 MakeShard = Callable[[tuple[int, int]], tf.data.Dataset]
 
 
-@check_keywords
+@check_arguments
 def distribute_dataset(strategy: Any, make_shard: MakeShard, batch_size: int) -> Any:
     """Return batches for Keras' fit and evaluate, each split among the replicas of a strategy.
 
@@ -44,7 +44,7 @@ def distribute_dataset(strategy: Any, make_shard: MakeShard, batch_size: int) ->
     return strategy.distribute_datasets_from_function(make_own)
 
 
-@check_keywords
+@check_arguments
 def prefetch(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Copy batches to the first GPU, if there is one, before they are needed; tf.distribute does so for several.
 
@@ -69,7 +69,7 @@ def _split_into(parts: int) -> Callable[..., Any]:
     return split
 
 
-@check_keywords
+@check_arguments
 def pad_batches(
     dataset: tf.data.Dataset, count: int, batch_size: int, shard: tuple[int, int] = (0, 1)
 ) -> tf.data.Dataset:
@@ -100,7 +100,7 @@ def pad_batches(
     return _slice_batches(padded, batch_size, shard).apply(tf.data.experimental.assert_cardinality(batches))
 
 
-@check_keywords
+@check_arguments
 def predict_dataset(strategy: Any, model: Any, dataset: tf.data.Dataset, count: int, batch_size: int) -> np.ndarray:
     """Predict all samples on all replicas.
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from kcnn.distribute.machine import list_visible_gpus
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
 
-@check_keywords
+@check_arguments
 def launch(workers: int, command: Sequence[str]) -> int:
     """Run a command in several processes that find each other through TF_CONFIG.
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kcnn.distribute.datasets import MakeShard, distribute_dataset
 from kcnn.distribute.strategies import copy_to_single_device, find_batch_norms, worker_position
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.keras_graph import flatten_layers
 
 # Relative tolerances; sums of floats in another order differ by less.
@@ -18,7 +18,7 @@ STEP_TOLERANCE = 1e-2  # of half the elements of a variable, which single roundi
 STEEP = 1e3  # factor of the gradients at which every clip acts
 
 
-@check_keywords
+@check_arguments
 def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size: int) -> None:
     """Refuse a run in which all replicas together differ from one in the loss, the gradient or a step of the optimizer.
 

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from kcnn.distribute.cluster import detect_cluster
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.keras_graph import flatten_layers
@@ -19,7 +20,7 @@ KINDS = ("auto", "single", "mirrored", "multiworker")
 WORKER_FAILED = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
-@check_keywords
+@check_arguments
 def make_strategy(kind: str = "auto", devices: Sequence[str] | None = None, *, port: int | None = None) -> Any:
     """Return a strategy of tf.distribute; call it before TensorFlow does anything else.
 
@@ -99,7 +100,7 @@ def _multiworker(config: str) -> Any:
     return make_multiworker_strategy()
 
 
-@check_keywords
+@check_arguments
 def name_strategy(strategy: Any) -> str:
     """Return the name of a strategy.
 
@@ -114,7 +115,7 @@ def name_strategy(strategy: Any) -> str:
     return "mirrored" if isinstance(strategy, tf.distribute.MirroredStrategy) else "single"
 
 
-@check_keywords
+@check_arguments
 def worker_position(strategy: Any) -> tuple[int, int]:
     """Return the number of this worker, and how many there are.
 
@@ -130,7 +131,7 @@ def worker_position(strategy: Any) -> tuple[int, int]:
     return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
 
 
-@check_keywords
+@check_arguments
 def is_chief(strategy: Any) -> bool:
     """Return whether this process is worker 0 (the chief), which writes the files of a run.
 
@@ -148,7 +149,7 @@ def find_batch_norms(model: Any) -> list[Any]:
     return [layer for layer in flatten_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-@check_keywords
+@check_arguments
 def synchronize_batch_norm(strategy: Any, model: Any) -> None:
     """Let several replicas compute as one device; call it before compile.
 
@@ -174,7 +175,7 @@ def _next_seed(generator: Any, ordered: bool = True) -> Any:
     return seed + tf.cast(tf.stack([number, 0]), seed.dtype)
 
 
-@check_keywords
+@check_arguments
 def copy_to_single_device(model: Any) -> Any:
     """Return a copy of a model on one device, not compiled and not synchronized: to save, export or test.
 

@@ -9,14 +9,14 @@ from keras import ops
 
 from kcnn.explain import model_access
 from kcnn.explain.gradients import compute_gradient
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import find_origin, operation, output_activation, producers, replay
 
 NO_EVIDENCE = "no positive evidence"
 
 
-@check_keywords
+@check_arguments
 def grad_cam(
     model: Any, images: Any, classes: int | Sequence[int] | None = None, layer: str | None = None
 ) -> np.ndarray:

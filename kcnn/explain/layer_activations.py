@@ -7,11 +7,11 @@ import numpy as np
 from keras import ops
 
 from kcnn.explain import model_access
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.keras_graph import operation, replay
 
 
-@check_keywords
+@check_arguments
 def activations(model: Any, images: Any, layers: str = "*") -> dict[str, np.ndarray]:
     """Compute the outputs of layers for images, in inference mode and one forward pass.
 
@@ -34,7 +34,7 @@ def activations(model: Any, images: Any, layers: str = "*") -> dict[str, np.ndar
     return {name: ops.convert_to_numpy(ops.cast(value, "float32")) for name, value in zip(tensors, values, strict=True)}
 
 
-@check_keywords
+@check_arguments
 def filters(model: Any, layer: str | None = None) -> np.ndarray:
     """Return the kernels of a convolution.
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from kcnn.explain import model_access
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 
 
-@check_keywords
+@check_arguments
 def occlusion(
     model: Any,
     images: Any,

@@ -12,6 +12,7 @@ from kcnn.architectures.spec import summary
 from kcnn.explain import model_access
 from kcnn.explain.gradients import compute_gradient
 from kcnn.graph import shape_inference
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.shape_inference import WHOLE_INPUT, Pair
 from kcnn.graph.tracing import SymbolicTensor, topological_order
@@ -73,7 +74,7 @@ class MeasuredReceptiveField:
         return (self.rows, self.columns) == (self.theory_rows, self.theory_columns)
 
 
-@check_keywords
+@check_arguments
 def measure_receptive_field(
     model: Any,
     layer: str,

@@ -12,12 +12,12 @@ from keras import ops
 from kcnn.atomic_io import write_text
 from kcnn.explain import model_access
 from kcnn.explain.gradients import compute_gradient
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.keras_graph import operation
 from kcnn.training.run_directory import to_csv
 
 
-@check_keywords
+@check_arguments
 class TrainingStatistics(keras.callbacks.Callback):
     """Records gradient and activation statistics per layer, after the first step and every `every` steps from there.
 

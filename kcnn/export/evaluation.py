@@ -10,6 +10,7 @@ import numpy as np
 from kcnn.data import load
 from kcnn.data.dataset import EvaluationBatches, ResizedBatches
 from kcnn.export.opened_model import OpenedModel, open_classifier
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
 from kcnn.graph.names import unknown
@@ -75,7 +76,7 @@ class Evaluation:
         return f"<table><tr>{head}</tr>{body}</table><p>{escape(self.summary)}</p>"
 
 
-@check_keywords
+@check_arguments
 def evaluate(
     model: Any,
     data: Any = None,

@@ -23,14 +23,14 @@ from kcnn.atomic_io import replace_atomically
 from kcnn.export.inference_model import optimize_for_inference
 from kcnn.export.litert_metadata import describe_classifier, embed_metadata
 from kcnn.export.runtimes import FORMATS, METADATA, check_formats
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.metadata import has_classes
 
 LABELS = "labels.txt"  # in a LiteRT file, a class on each line
 CALIBRATION_IMAGES = 100  # images that int8 is calibrated on at most
 
 
-@check_keywords
+@check_arguments
 def export_model(
     model: Any,
     path: str | PathLike[str],

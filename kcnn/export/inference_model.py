@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers
 from kcnn.keras_bridge.keras_graph import (
@@ -41,7 +41,7 @@ class Affine:
     shift: np.ndarray
 
 
-@check_keywords
+@check_arguments
 def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
     """Return a functional model of Keras' own layers that computes what `model` does in inference, up to rounding.
 

@@ -14,7 +14,7 @@ from kcnn.data.image_cache import thread_pool
 from kcnn.data.image_lists import NamedImage, expand_images
 from kcnn.export.opened_model import OpenedModel, open_classifier, prepare_image
 from kcnn.export.predictions import MAX_ROWS, UNSURE, Predictions, make_thumbnail
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.formatting import format_number
 from kcnn.statistics import predict_labels
 
@@ -136,7 +136,7 @@ def _to_predictions(
     )
 
 
-@check_keywords
+@check_arguments
 def predict(
     model: Any,
     images: Any,

@@ -15,6 +15,7 @@ import kcnn
 from kcnn.export.formats import CALIBRATION_IMAGES, export_model
 from kcnn.export.runtimes import check_formats
 from kcnn.export.verification import ExportCheck, verify_exports
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
 from kcnn.run_folders import MODEL, resolve_run
@@ -83,7 +84,7 @@ class ExportRejectedError(ValueError):
         self.result = result
 
 
-@check_keywords
+@check_arguments
 def export_run(
     run: str | PathLike[str],
     format: str | Sequence[str] = "litert",

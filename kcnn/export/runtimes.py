@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.export.graph_safety import check_saved_model, read_onnx_properties
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.metadata import check_classes, check_input_shape
@@ -53,7 +54,7 @@ class ExportedModel:
     run: Callable[[np.ndarray], np.ndarray]
 
 
-@check_keywords
+@check_arguments
 def load_exported(path: str | PathLike[str], *, threads: int | None = None, trust: bool = False) -> ExportedModel:
     """Open a file that `export_model` wrote, in the runtime of its suffix.
 

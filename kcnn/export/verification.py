@@ -12,6 +12,7 @@ import numpy as np
 
 from kcnn import statistics
 from kcnn.export.runtimes import load_exported
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.training.evaluation import compute_probabilities
 
@@ -41,7 +42,7 @@ class ExportCheck:
     latency_ms: float
 
 
-@check_keywords
+@check_arguments
 def verify_exports(
     files: Mapping[str, Path], model: Any, model_path: Path, batches: Iterable[Any]
 ) -> list[ExportCheck]:

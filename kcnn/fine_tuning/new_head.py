@@ -11,12 +11,12 @@ from kcnn import training
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.building import build
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.keras_graph import operation, producers
 from kcnn.weights.loading import load_weights, trace_metadata
 
 
-@check_keywords
+@check_arguments
 def replace_head(
     network: Any,
     *,

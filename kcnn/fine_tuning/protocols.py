@@ -13,7 +13,8 @@ from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.data import ImageDataset
 from kcnn.distribute.cluster import START_ONCE, require_one_process
 from kcnn.fine_tuning.comparison import Comparison, ProtocolDifference, ProtocolResult, check_folder, write_comparison
-from kcnn.graph.arguments import check_keywords, check_type
+from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_type
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import compare_paired, estimate_mean, wilson_interval
@@ -26,7 +27,7 @@ SCRATCH_MOMENTUM = 0.9  # of batch norms trained from scratch on few images
 SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
 
 
-@check_keywords
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """One way of training a network, to be compared with others.
@@ -58,7 +59,7 @@ class Protocol:
         return {"name": self.name, "config": self.config.to_json(), "weights": self.weights, "after": self.after}
 
 
-@check_keywords
+@check_arguments
 def default_protocols(
     weights: str | None = "imagenet",
     head: TrainConfig | None = None,
@@ -96,7 +97,7 @@ def default_protocols(
     )
 
 
-@check_keywords
+@check_arguments
 def compare_protocols(
     network: str | ModelSpec,
     data: Callable[[int], ImageDataset],

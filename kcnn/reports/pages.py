@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 import kcnn
 from kcnn import statistics
 from kcnn.atomic_io import write_text
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.plots.figures import overlay_heatmap, save_figure
 from kcnn.plots.network.folding import fold_blocks
 from kcnn.reports import charts, experiments
@@ -28,7 +28,7 @@ PAGE = "report.html"
 MAX_CLASSES = 40  # of a confusion matrix on the page
 
 
-@check_keywords
+@check_arguments
 def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     """Write the report of a finished run, a comparison of protocols, a search, an experiment or a folder of runs.
 
@@ -59,7 +59,7 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     return target
 
 
-@check_keywords
+@check_arguments
 def write_experiment_report(
     folder: str | Path,
     text: str,

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from kcnn import statistics
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.formatting import format_count, format_table
 from kcnn.run_folders import METRICS, resolve_run
 from kcnn.statistics import CONFIDENCE, difference_interval, paired_difference_interval, wilson_interval
@@ -137,7 +137,7 @@ class RunComparison:
         return f"<table><tr>{head}</tr>{rows}</table><ul>{differences}</ul>"
 
 
-@check_keywords
+@check_arguments
 def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     """Compare finished runs, each with each.
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from kcnn.distribute.cluster import START_ONCE, require_one_process
-from kcnn.graph.arguments import check_keywords, check_type
+from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_type
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.search.environment import is_worker
@@ -19,7 +20,7 @@ IN_PARALLEL = (
 UNUSED = ("auto_batch_size", "tensorboard", "load_head", "phase", "cache_features")  # fields of `train`
 
 
-@check_keywords(within={"train=TrainConfig({}=...)": [f.name for f in fields(TrainConfig)]})
+@check_arguments(within={"train=TrainConfig({}=...)": [f.name for f in fields(TrainConfig)]})
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """Define how a search is run: tuner, budget, pruning, final evaluation, training, workers.

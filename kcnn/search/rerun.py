@@ -9,6 +9,7 @@ from typing import Any
 
 from kcnn.data import ImageDataset
 from kcnn.data.loading import load_as_is
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.search import trial as trials
 from kcnn.search.config import SearchConfig
@@ -42,7 +43,7 @@ class RerunResult:
         return self.score == self.recorded
 
 
-@check_keywords
+@check_arguments
 def rerun_trial(folder: str | Path, number: int, data: Any, *, log: Callable[[str], None] = print) -> RerunResult:
     """Train a trial of a search again.
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from kcnn.graph.arguments import check_keywords, check_type
+from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_type
 from kcnn.search import workers
 from kcnn.search.config import SearchConfig
 from kcnn.search.environment import is_worker
@@ -22,7 +23,7 @@ from kcnn.search.tuner import Tuner
 from kcnn.training import TrainConfig, devices, run_directory
 
 
-@check_keywords(
+@check_arguments(
     within={
         "config=SearchConfig({}=...)": [f.name for f in fields(SearchConfig)],
         "config=SearchConfig(train=TrainConfig({}=...))": [f.name for f in fields(TrainConfig)],

@@ -13,7 +13,7 @@ from kcnn.architectures.architecture import Weights
 from kcnn.architectures.registry import get_architecture
 from kcnn.architectures.spec import ModelSpec, summary, trace
 from kcnn.atomic_io import replace_atomically
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.formatting import join_names
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError
@@ -32,7 +32,7 @@ class PartialWeightsWarning(UserWarning):
     """Warns that weights were set although some do not fit, or another network wrote the file."""
 
 
-@check_keywords
+@check_arguments
 def save_weights(model: Any, path: str | PathLike[str]) -> None:
     """Save every weight of a flat Keras model, and its metadata where it has any, to a .safetensors file.
 
@@ -59,7 +59,7 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
         save_file(tensors, temporary, {"metadata": json.dumps(metadata)})
 
 
-@check_keywords
+@check_arguments
 def load_weights(
     model: Any, weights: str | PathLike[str] = "imagenet", *, strict: bool | None = None, head: bool = True
 ) -> "LoadReport":
@@ -88,7 +88,7 @@ def load_weights(
     return load_into_graph(model, trace_metadata(getattr(model, "metadata", {})), weights, strict, head)
 
 
-@check_keywords
+@check_arguments
 def load_into_graph(
     model: Any,
     graph: Graph | None,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from kcnn.architectures.architecture import Weights
 from kcnn.architectures.registry import get_architecture
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.run_folders import is_run_folder, resolve_model
 from kcnn.weights.packaged import DEMO, find_packaged
 
 
-@check_keywords
+@check_arguments
 def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights | None:
     """Find the published weights of a name that suit a network: its options, head and input size.
 

@@ -14,7 +14,7 @@ import keras
 
 from kcnn.export.sliding.convolution import NotConvolutionalError, slide_convolutions, to_inference_model
 from kcnn.export.sliding.layers import Windows
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.shape_inference import Pair
 from kcnn.keras_bridge.keras_graph import flatten_layers, operation
 
@@ -38,7 +38,7 @@ class SlidingMode:
     reason: str | None = None
 
 
-@check_keywords
+@check_arguments
 def sliding_window(model: Any, stride: int | Pair, *, input_shape: Sequence[int | None] | None = None) -> Any:
     """Return a model that classifies every window of larger images.
 

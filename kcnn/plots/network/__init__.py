@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from kcnn.graph.arguments import check_integer, check_keywords, check_kind
+from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_integer, check_kind
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import compile_glob
@@ -14,7 +15,7 @@ from kcnn.plots.network.regions import collapse_blocks, expand_layers, find_regi
 COLOR_BY = ("macs", "params")
 
 
-@check_keywords
+@check_arguments
 def plot_network(
     graph: Graph,
     *,

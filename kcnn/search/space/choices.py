@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 
 Condition = tuple[str, tuple[Any, ...]]  # the name of another choice, and those of its values that it takes
 
 
-@check_keywords
+@check_arguments
 @dataclass(frozen=True)
 class Range:
     """Define a range of numbers from `low` to `high`, both included; integers where both are.
@@ -66,7 +66,7 @@ class Range:
 Values = tuple[Any, ...] | Range
 
 
-@check_keywords
+@check_arguments
 @dataclass(frozen=True)
 class Choice:
     """One dimension of a search space.
@@ -106,7 +106,7 @@ class ChoiceRequest:
     conditions: tuple[Condition, ...] = ()
 
 
-@check_keywords
+@check_arguments
 def per_layer(*values: Any) -> ChoiceRequest:
     """Return a choice for each layer that an address matches.
 
@@ -124,7 +124,7 @@ def per_layer(*values: Any) -> ChoiceRequest:
     )
 
 
-@check_keywords
+@check_arguments
 def conditional(name: str, when: Any, values: Any) -> ChoiceRequest:
     """Return a choice that is active only where another choice has one of some values.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, summary, to_spec
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
 from kcnn.graph.overrides import compile_glob
 from kcnn.graph.shape_inference import InputTooSmallError, to_pair
@@ -23,7 +23,7 @@ MAX_COST = 8  # times the network's own MACs
 SAMPLES, MIN_FEASIBLE = 100, 0.3  # points, and the fraction of them that has to be feasible
 
 
-@check_keywords
+@check_arguments
 def default_space(network: str | Architecture | ModelSpec, *, limits: Limits | None = None) -> Space:
     """Derive a search space from a network's own layers.
 
@@ -182,7 +182,7 @@ def _find_worst(
     return name, value
 
 
-@check_keywords
+@check_arguments
 def stack_space(
     network: str | ModelSpec = "stack",
     *,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_number, format_value
 from kcnn.search.space.limits import NAMES as LIMITS
@@ -84,7 +85,7 @@ class FeasibilityReport:
         return "\n".join([first, *rejected])
 
 
-@check_keywords
+@check_arguments
 def analyze_feasibility(space: Space, *, seed: int = 0, samples: int = SAMPLES) -> FeasibilityReport:
     """Compute or estimate the feasible fraction of a space, and the reasons of rejections.
 
