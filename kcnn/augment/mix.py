@@ -8,6 +8,7 @@ import tensorflow as tf
 from kcnn.augment.masking import apply_where
 from kcnn.augment.seeds import beta, fold_in, random_integers, uniform
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_integer
 
 AREA, RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # of an erased rectangle: arXiv:1708.04896, section 5.1
 
@@ -49,6 +50,8 @@ def to_label_fractions(labels: tf.Tensor, classes: int) -> tf.Tensor:
         labels: Class numbers (n,), or (n, classes).
         classes: Number of classes.
     """
+    check_integer("classes", classes, 1, "a positive integer")
+    labels = tf.convert_to_tensor(labels)
     return tf.cast(labels, tf.float32) if len(labels.shape) == 2 else tf.one_hot(labels, classes)
 
 

@@ -9,17 +9,16 @@ from kcnn.augment import color, geometry, mix
 from kcnn.augment.augmentation import Augmentation
 from kcnn.augment.masking import apply_where
 from kcnn.augment.random_changes import RandomChanges, draw_changes
-from kcnn.augment.seeds import fold_in, uniform
+from kcnn.augment.seeds import fold_in, to_tensors, uniform
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_keywords
 
 FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX, EITHER = range(8)  # numbers of seeds
 
 
-@check_keywords
+@check_arguments
 @tf.autograph.experimental.do_not_convert  # no Python branch depends on a tensor, and tracing is faster
 def augment(
-    augmentation: Augmentation, images: Any, labels: Any, *, size: Sequence[int], classes: int, seed: Any
+    augmentation: Augmentation, images: Any, labels: tf.Tensor, *, size: Sequence[int], classes: int, seed: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Augment a batch: geometry in one warp, then color, erasing and mixing.
 
@@ -37,8 +36,8 @@ def augment(
     Raises:
         ValueError: The images have another shape, or are no larger than the padding of a crop.
     """
-    seed = tf.convert_to_tensor(seed)
-    images = _change(augmentation, tf.convert_to_tensor(images), tuple(size), seed)
+    images, seed = to_tensors(images, seed)
+    images = _change(augmentation, images, tuple(size), seed)
     labels = tf.convert_to_tensor(labels)
     a, mixing = augmentation, fold_in(seed, MIX)
     if a.mixup and a.cutmix:
@@ -132,9 +131,8 @@ def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Seq
     Returns:
         float32 (n, *size, channels).
     """
-    return _change(
-        Augmentation(resized_crop=area), tf.convert_to_tensor(images), tuple(size), tf.convert_to_tensor(seed)
-    )
+    images, seed = to_tensors(images, seed)
+    return _change(Augmentation(resized_crop=area), images, tuple(size), seed)
 
 
 @check_arguments
@@ -190,15 +188,13 @@ def rand_augment(images: Any, seed: Any, *, num_ops: int = 2, strength: float = 
 
 
 def _same_size(augmentation: Augmentation, images: Any, seed: Any) -> tf.Tensor:
-    images = tf.convert_to_tensor(images)
-    return _change(augmentation, images, tuple(images.shape[1:3]), tf.convert_to_tensor(seed))
+    images, seed = to_tensors(images, seed)
+    return _change(augmentation, images, tuple(images.shape[1:3]), seed)
 
 
 @tf.autograph.experimental.do_not_convert
 def _change(a: Augmentation, images: tf.Tensor, size: tuple[int, int], seed: tf.Tensor) -> tf.Tensor:
     """All but mixing: each image by itself."""
-    if images.shape.rank != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(f"images are a batch (n, rows, columns, 1 or 3), got shape {images.shape}")
     a.check_size(size)
     n, *sides = tf.unstack(tf.shape(images)[:3])
     source = tuple(now if (known := images.shape[i]) is None else known for i, now in enumerate(sides, 1))

@@ -150,7 +150,7 @@ def find_batch_norms(model: Any) -> list[Any]:
 
 
 @check_arguments
-def synchronize_batch_norm(strategy: Any, model: Any) -> None:
+def synchronize_batch_norm(strategy: Any, model: keras.Model) -> None:
     """Let several replicas compute as one device; call it before compile.
 
     Batch normalization uses the statistics of the complete batch, and each replica draws its own dropout masks, where
@@ -176,7 +176,7 @@ def _next_seed(generator: Any, ordered: bool = True) -> Any:
 
 
 @check_arguments
-def copy_to_single_device(model: Any) -> Any:
+def copy_to_single_device(model: keras.Model) -> Any:
     """Return a copy of a model on one device, not compiled and not synchronized: to save, export or test.
 
     Args:

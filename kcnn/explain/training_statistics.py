@@ -41,7 +41,13 @@ class TrainingStatistics(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, images: Any, labels: Any, *, path: str | PathLike[str] | None = None, every: int = 50, layers: str = "*"
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        path: str | PathLike[str] | None = None,
+        every: int = 50,
+        layers: str = "*",
     ):
         super().__init__()
         if every < 1:

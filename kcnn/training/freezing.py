@@ -5,15 +5,15 @@ from typing import Any
 
 import keras
 
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.from_keras import from_keras
 from kcnn.training.layer_selection import HEAD, find_stages, match_layers, select_layers
 from kcnn.training.phases import BATCH_NORM_MODES
 
 
-@check_keywords
-def group_by_stage(model: Any) -> dict[str, int | None]:
+@check_arguments
+def group_by_stage(model: keras.Model) -> dict[str, int | None]:
     """Return the stage of each layer that has weights, by name and in order.
 
     Args:
@@ -27,8 +27,8 @@ def group_by_stage(model: Any) -> dict[str, int | None]:
     return {layer: stage for layer, stage in find_stages(from_keras(model), name).items() if layer in weighted}
 
 
-@check_keywords
-def freeze(model: Any, trainable: str | int | Sequence[str] = HEAD, *, batch_norm: str = "frozen") -> Any:
+@check_arguments
+def freeze(model: keras.Model, trainable: str | int | Sequence[str] = HEAD, *, batch_norm: str = "frozen") -> Any:
     """Freeze all layers of a model but some; call it before compile.
 
     Args:
@@ -61,8 +61,8 @@ def freeze(model: Any, trainable: str | int | Sequence[str] = HEAD, *, batch_nor
     return model
 
 
-@check_keywords
-def unfreeze(model: Any, trainable: int | str | Sequence[str], *, batch_norm: str = "frozen") -> Any:
+@check_arguments
+def unfreeze(model: keras.Model, trainable: int | str | Sequence[str], *, batch_norm: str = "frozen") -> Any:
     """Unfreeze more layers of a model, beside those that train already; call it before compile.
 
     Args:
@@ -81,8 +81,8 @@ def unfreeze(model: Any, trainable: int | str | Sequence[str], *, batch_norm: st
     return freeze(model, [*trained, *select_layers(stages, trainable)], batch_norm=batch_norm)
 
 
-@check_keywords
-def resolve_lr_multipliers(model: Any, lr_multipliers: Mapping[str, float]) -> dict[str, float]:
+@check_arguments
+def resolve_lr_multipliers(model: keras.Model, lr_multipliers: Mapping[str, float]) -> dict[str, float]:
     """Return the factor to the learning rate of each layer that a glob matches.
 
     Args:

@@ -50,7 +50,11 @@ class TrainingPhase:
                 or (isinstance(layers, tuple) and layers and all(isinstance(one, str) for one in layers)),
                 '"head", "all", a number of stages, or globs of layers such as ["stage4_*", "head"]',
             ),
-            ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
+            (
+                "learning_rate",
+                isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < math.inf,
+                "a number above 0",
+            ),
             (
                 "lr_multipliers",
                 all(

@@ -7,7 +7,9 @@ import pytest
 import kcnn
 from kcnn import building
 from kcnn.blocks import conv
-from kcnn.search.space import Limits, Space
+from kcnn.search import SearchConfig
+from kcnn.search.space import Limits, Range, Space, analyze_feasibility, conditional, default_space, stack_space
+from kcnn.weights import find_published
 
 
 def backbone(x, *, width: float = 1.0, repeats: tuple = (1,)):
@@ -236,3 +238,37 @@ def test_an_argument_of_another_kind_is_a_type_error(call, value):
     with pytest.raises(TypeError) as error:
         PUBLIC[call](value)
     assert "5j" in str(error.value) or "object" in str(error.value), error.value
+
+
+CHECKED = {  # by argument: a call with it, and values of the wrong kind
+    "trials": (SearchConfig, ["3", [1], True, 2.5, {5: 1}]),
+    "time_budget": (SearchConfig, ["1h", [1], NAN]),
+    "workers": (SearchConfig, [None, 2.0, "2"]),
+    "process_per_trial": (SearchConfig, [1, None, "yes"]),
+    "tuner": (SearchConfig, [5, None, ["random"]]),
+    "train": (SearchConfig, [5, "quick", {"epochs": 1}]),
+    "chief": (SearchConfig, [5, ["a:1"]]),
+    "low": (lambda low: Range(low, 5), ["1", None, [1], NAN]),
+    "log": (lambda log: Range(1, 5, log=log), [1, "yes"]),
+    "name": (lambda name: conditional(name, 1, (1, 2)), [5, None]),
+    "depth": (stack_space, [5, "23", [2.5, 3], ["2"]]),
+    "network": (default_space, [5, None, [1]]),
+    "limits": (lambda limits: default_space("convnet", limits=limits), [5, {"max_params": 1}]),
+    "seed": (lambda seed: analyze_feasibility(stack_space(), seed=seed), ["0", None, 1.5, [1]]),
+    "space": (analyze_feasibility, [5, "stack", None]),
+    "weights": (lambda weights: find_published(None, weights), [5, None, ["imagenet"]]),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, (_, wrong) in CHECKED.items() for value in wrong])
+def test_an_argument_of_another_kind_than_its_annotation_is_named(name, value):
+    call = CHECKED[name][0]
+    with pytest.raises(ValueError, match=rf"^{name} must be ") as error:
+        call(**{name: value})
+    assert isinstance(error.value, TypeError) or value is NAN
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_search_config_takes_numbers_of_numpy():
+    config = SearchConfig(trials=np.int64(3), time_budget=np.float32(2), process_per_trial=np.bool_(True))
+    assert (config.trials, config.time_budget, config.process_per_trial) == (3, 2.0, True)
