@@ -66,7 +66,7 @@ def test_list_runs_lists_a_damaged_run_beside_the_others(tmp_path):
 )
 def test_list_runs_names_a_config_that_cannot_be_read(content, says, tmp_path):
     for name in ("a", "b"):
-        (write(tmp_path / name) / "history.csv").write_text("epoch,seconds,loss\n1,2.5,0.3\n")
+        (write(tmp_path / name) / "history.csv").write_text(runs.to_csv([dict.fromkeys(runs.COLUMNS, 1)]))
     (tmp_path / "a" / "config.json").write_bytes(content)
     a, b = runs.list_runs(tmp_path)
     assert (a.name, b.name, b.problem, b.completed) == ("a", "b", None, 1)
