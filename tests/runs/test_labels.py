@@ -141,13 +141,13 @@ def test_read_csv_takes_tsv_files_and_splits_in_any_case(write_csv):
 def test_read_csv_leaves_out_the_index_of_a_spreadsheet_and_empty_columns(header, cells, named, write_csv):
     path = write_csv(header, *(row.format(7 * number, number) for number, row in enumerate(cells)))
     source = find_source(path)
-    assert (source.classes, source.splits["train"].labels.tolist()) == (("cat", "dog"), [[1, 0], [0, 1]])
+    assert (source.classes, source.splits["train"].labels.tolist()) == (("cat", "dog"), [0, 1])
     assert source.warnings == tuple(f"{path}: left out column {text}" for text in named)
 
 
 def test_read_csv_keeps_a_class_of_the_name_index(write_csv):
     path = write_csv("file,index,thumb", "FILE0,1,0", "FILE1,0,1")
-    assert labels_of(path) == (("index", "thumb"), [[1, 0], [0, 1]])
+    assert labels_of(path) == (("index", "thumb"), [0, 1])
 
 
 def test_read_csv_of_several_labels_warns_where_it_separates_at_spaces(write_csv):
