@@ -224,7 +224,7 @@ class ModelSpec:
         known = [f.name for f in fields(cls)]
         for name in values:
             if name not in known:
-                raise unknown("field of a model spec", name, known)
+                raise unknown("model spec key", name, known)
         spec = cls(**{name: from_json_value(value) for name, value in values.items()})
         return spec if spec.source or not spec.definition else replace(spec, source="none")  # runs no code unasked
 

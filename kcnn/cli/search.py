@@ -88,7 +88,7 @@ def search(
         list[str] | None,
         typer.Option(
             "--recipe-choice",
-            metavar="FIELD=VALUES",
+            metavar="OPTION=VALUES",
             help="Values of the recipe, such as learning_rate=1e-4..1e-2,log or optimizer=sgd,adamw.",
             rich_help_panel=SEARCH,
         ),

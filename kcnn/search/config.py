@@ -142,7 +142,7 @@ class SearchConfig:
         known = [f.name for f in fields(cls)]
         for name in values:
             if name not in known:
-                raise unknown("field of a search config", name, known)
+                raise unknown("search config key", name, known)
         return cls(**{**values, "train": TrainConfig.from_json(values.get("train", {}))})
 
     def diff(self, other: "SearchConfig") -> list[tuple[str, Any, Any]]:

@@ -140,7 +140,7 @@ class TrainConfig:
         known = [*(f.name for f in fields(cls)), "recipe_name"]
         for name in values:
             if name not in known:
-                raise unknown("field of a train config", name, known)
+                raise unknown("train config key", name, known)
         keywords = {name: value for name, value in values.items() if name != "recipe_name"}
         if isinstance(keywords.get("recipe"), Mapping):
             keywords["recipe"] = Recipe.from_json(keywords["recipe"])

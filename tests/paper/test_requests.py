@@ -130,3 +130,17 @@ def test_training_phase_refuses_a_factor_that_is_not_a_number():
 def test_search_config_refuses_a_budget_that_is_not_a_number():
     with pytest.raises(ValueError, match="time_budget must be at least 0, got nan"):
         SearchConfig(time_budget=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("record", "values", "message"),
+    [
+        (ModelSpec, {"network": "resnet18", "clases": 3}, "unknown model spec key 'clases'. Did you mean 'classes'?"),
+        (TrainConfig, {"epoch": 3}, "unknown train config key 'epoch'. Did you mean 'epochs'?"),
+        (SearchConfig, {"trial": 3}, "unknown search config key 'trial'. Did you mean 'trials'?"),
+    ],
+)
+def test_from_json_refuses_an_unknown_key_with_the_closest(record, values, message):
+    with pytest.raises(UnknownNameError) as error:
+        record.from_json(values)
+    assert str(error.value) == message

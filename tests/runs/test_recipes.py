@@ -230,7 +230,7 @@ def test_train_config_refuses_unknown_names_with_the_closest(fields, message):
 
 
 def test_train_config_from_json_refuses_an_unknown_key():
-    with pytest.raises(UnknownNameError, match=r"unknown field of a train config 'epoch'\. Did you mean 'epochs'"):
+    with pytest.raises(UnknownNameError, match=r"unknown train config key 'epoch'\. Did you mean 'epochs'"):
         TrainConfig.from_json({"epoch": 3})
 
 
