@@ -503,7 +503,7 @@ def test_command_line_says_that_it_was_interrupted(command, monkeypatch):
         (("--lr-multiplier", "stage7=0.1"), "no layer matches 'stage7'"),
         (("--lr-multiplier", "stage1=-1"), "lr_multipliers of a training phase must be factors of at least 0"),
         (("--batch-norm", "off"), "batch_norm of a training phase must be one of frozen, adapt, got 'off'"),
-        (("--learning-rate", "nan"), "learning_rate of a training phase must be above 0, got nan"),
+        (("--learning-rate", "nan"), "learning_rate of a training phase must be a number above 0, got nan"),
     ],
 )
 def test_cli_transfer_refuses_layers_that_the_network_lacks_before_keras_is_loaded(
