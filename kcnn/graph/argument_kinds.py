@@ -1,6 +1,7 @@
 """Check the arguments of a public function by its annotations: one error where they enter, that names the argument."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import is_dataclass
 from functools import wraps
 from inspect import get_annotations, signature, unwrap
 from math import isnan
@@ -9,7 +10,7 @@ from os import PathLike
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
-from kcnn.graph.arguments import check_keywords, wrong_kind, wrong_value
+from kcnn.graph.arguments import check_keywords, check_type, wrong_kind, wrong_value
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 EXPECTED = {
@@ -84,6 +85,8 @@ def check_argument(name: str, value: Any, annotation: Any) -> None:
         ValueError: It is NaN.
     """
     if not _fits(value, annotation):
+        if is_dataclass(annotation) and isinstance(annotation, type):
+            check_type(name, value, annotation)  # says how to write it
         raise wrong_kind(name, describe(annotation), value)
     if isinstance(value, Real) and isnan(value):
         raise wrong_value(name, describe(annotation), value)
