@@ -79,6 +79,8 @@ def read_weights(path: Path) -> StoredWeights:
     try:
         stored = _read(path)
         for _, name, array in stored.list_tensors():
+            if not isinstance(array, np.ndarray | np.generic):  # a dataset of HDF5 may have a type alone
+                raise ValueError(f"{name!r} has no shape; expected numbers")
             if array.dtype.kind not in "fiub":
                 raise ValueError(f"{name!r} is of type {array.dtype}; expected numbers")
     except (ImportError, OldFormatError):

@@ -370,6 +370,18 @@ def test_load_weights_refuses_numbers_that_are_not_finite_by_tensor(ending, valu
         kcnn.build("convnet", outputs=["conv1"], weights=path)
 
 
+@pytest.mark.parametrize("ending", ["weights.h5", "keras"])
+def test_load_weights_refuses_a_dataset_without_a_shape(convnet, ending, secret, tmp_path):
+    path = tmp_path / f"w.{ending}"
+    convnet.save(path) if ending == "keras" else convnet.save_weights(path)
+    spoil(path, lambda group, secret: group.create_dataset("0", data=h5py.Empty("f4")), secret)
+    with pytest.raises(ValueError, match=rf"w\.{ending} is damaged .*: 'conv1/kernel' has no shape; expected numbers"):
+        kcnn.build("convnet", weights=path)
+    if ending == "keras":
+        with pytest.raises(ValueError, match=r"cannot load .*w\.keras"):
+            kcnn.load_model(path)
+
+
 def test_load_weights_refuses_numbers_that_are_infinite_as_float32(convnet, tmp_path):
     path = tmp_path / "w.weights.h5"
     convnet.save_weights(path)
