@@ -9,7 +9,9 @@ from rich.progress import Progress, TaskID
 
 
 class RunBar(keras.callbacks.Callback):
-    """Show the steps of a run as a bar, with the loss of the epoch so far, and print a line for each completed epoch.
+    """Show the images that are read and the steps of a run as bars, and print a line for each completed epoch.
+
+    The bar of the steps has the loss of the epoch so far, and the time left of the run.
 
     Args:
         bars: The progress display.
@@ -20,7 +22,13 @@ class RunBar(keras.callbacks.Callback):
     def __init__(self, bars: Progress):
         super().__init__()
         self.bars = bars
+        self.reading = bars.add_task("reading images", total=None)
         self.task: TaskID | None = None
+
+    def on_images_read(self, before: int, total: int, completed: int) -> None:
+        """Advance the bar of the images."""
+        read = before + completed
+        self.bars.update(self.reading, total=total, completed=read, visible=read < total)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Show the bar."""

@@ -157,11 +157,6 @@ def train(
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with resume_hint(to), InterruptHandler() as interrupt, Progress(*columns, console=err, transient=True) as bars:
-        reading = bars.add_task("reading images", total=None)
-
-        def show_progress(before: int, total: int, completed: int) -> None:
-            read = before + completed
-            bars.update(reading, total=total, completed=read, visible=read < total)
 
         def show_message(text: str) -> None:
             bars.console.print(text, markup=False, soft_wrap=True)
@@ -173,7 +168,6 @@ def train(
             out=to,
             callbacks=[RunBar(bars), interrupt],
             verbose=0,
-            progress=show_progress,
             log=show_message,
         )
     if result.metrics:

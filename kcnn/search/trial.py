@@ -17,8 +17,8 @@ from kcnn.search.space import Candidate
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
 from kcnn.training import TrainConfig, checkpoints, devices, get_recipe, run_directory
 from kcnn.training.callbacks import Checkpointer
+from kcnn.training.execution import is_out_of_memory, make_reproducible, restore_newest
 from kcnn.training.job import TrainJob, build_training_model, fit_epochs
-from kcnn.training.trainer import is_out_of_memory, make_reproducible, restore_newest
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from .callbacks import (
 from .config import (
     TrainConfig as TrainConfig,
 )
+from .execution import (
+    OutOfMemoryError as OutOfMemoryError,
+)
 from .experiments import (
     measure_variants as measure_variants,
 )
@@ -87,9 +90,6 @@ from .run_data import (
 )
 from .run_data import (
     load_run_data as load_run_data,
-)
-from .trainer import (
-    OutOfMemoryError as OutOfMemoryError,
 )
 from .trainer import (
     train as train,
