@@ -26,8 +26,10 @@ from kcnn.training.request import check_request, choose_folder, make_request
 from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining
 from kcnn.training.split_record import record_splits
+from kcnn.weights.published import has_published
 
 logger = logging.getLogger("kcnn.training")
+FEW_IMAGES = 5_000  # below, training from scratch is told of pretrained weights
 CROP_RESIZE_FACTOR = 8 / 7  # images for random crops are read larger: 256 pixels for 224, as is customary
 
 
@@ -129,9 +131,15 @@ def train(
     check_request(data, config.multi_label, spec.aux, recipe)
     devices.check_divisible(strategy, data)
     # weights are loaded by initialize_model: strictly, and without a head where the config has it so
-    traced = dataclasses.replace(
+    graph = dataclasses.replace(
         spec, input_shape=data.input_shape, classes=len(data.classes), weights=None, activation=None
-    )
+    ).trace()
+    is_photo = data.input_shape[2] == 3
+    if config.recipe == "auto" and spec.weights is None and images < FEW_IMAGES and is_photo and has_published(graph):
+        log(
+            f"{graph.name} has pretrained weights, and fine-tuning them needs fewer images than training from scratch: "
+            f"kcnn transfer --network {spec.network} --data {data.name}"
+        )
     if spec.activation:
         log(f"training needs logits: activation={spec.activation!r} is left out; predictions and exports have it")
     record = add_pretraining(record_splits(data, progress), spec.weights, data.splits["test"])
@@ -149,7 +157,7 @@ def train(
         request=request,
         spec=spec,
         config=config,
-        graph=traced.trace(),
+        graph=graph,
         data=data,
         policy=policy,
         strategy=strategy,

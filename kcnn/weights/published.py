@@ -51,6 +51,14 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
     return best
 
 
+def has_published(graph: Graph) -> bool:
+    """Return whether weights are published for a network with these options."""
+    try:
+        return find_published(graph, "imagenet") is not None
+    except (ValueError, ImportError):  # none, or in a file that needs torch
+        return False
+
+
 def find_variants(graph: Graph) -> list[str]:
     """Return the names of a network and its variants, without the one of the graph."""
     if graph.spec is None or not isinstance(graph.spec.network, str):

@@ -2,9 +2,11 @@
 
 import pytest
 
+from kcnn import ModelSpec
 from kcnn.augment import Augmentation
 from kcnn.training.config import TrainConfig
 from kcnn.training.defaults import choose_regularization, choose_schedule
+from kcnn.weights.published import has_published
 
 
 def test_choose_schedule_gives_few_images_more_epochs_and_shorter_averages():
@@ -49,3 +51,11 @@ def test_with_defaults_fills_what_a_config_leaves_open_and_nothing_else():
 def test_with_defaults_leaves_other_recipes_as_they_are(recipe):
     config = TrainConfig(recipe=recipe)
     assert config.with_defaults(choose_schedule(100)) is config
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "expected"),
+    [("mobilenet_v2", {"width": 0.35}, True), ("mobilenet_v2", {"width": 0.31}, False), ("stack", {}, False)],
+)
+def test_has_published_heeds_the_options_of_a_network_and_not_its_classes(network, options, expected):
+    assert has_published(ModelSpec(network=network, classes=3, options=options).trace()) == expected
