@@ -50,11 +50,11 @@ def occlusion(
     if not 1 <= stride <= patch:
         raise ValueError(f"stride must be 1 to {patch} pixels, or patches of {patch} pixels leave gaps; got {stride}")
     check_integer("batch_size", batch_size, 1, "a positive integer")
-    before = _compute_scores(model, x, min(batch_size, len(x)))
-    indices = model_access.choose_classes(before, classes)
     corners = [(r, c) for r in _list_starts(rows, patch, stride) for c in _list_starts(columns, patch, stride)]
     jobs = [(i, r, c) for i in range(len(x)) for r, c in corners]
     batch_size = min(batch_size, len(jobs))
+    before = _compute_scores(model, x, batch_size)
+    indices = model_access.choose_classes(before, classes)
     fill = x.mean(axis=(1, 2, 3)) if fill_value is None else np.full(len(x), fill_value, "float32")
     total, covered = np.zeros(x.shape[:3], "float32"), np.zeros(x.shape[:3], "float32")
     for first in range(0, len(jobs), batch_size):

@@ -196,7 +196,7 @@ def test_sliding_window_of_an_open_size_is_refused_by_optimize_for_inference():
 def test_sliding_window_refuses_invalid_strides_shapes_and_models():
     model = kcnn.build("convnet", input_shape=(16, 16, 1))
     for stride in (0, -1, 1.5, True, (1, 2, 3), "1"):
-        with pytest.raises(ValueError, match="stride must be pixels"):
+        with pytest.raises(ValueError, match=r"stride must be (pixels|an integer or a tuple)"):
             kcnn.sliding_window(model, stride)
     with pytest.raises(ValueError, match="smaller than the window of 16x16"):
         kcnn.sliding_window(model, 1, input_shape=(15, 40, 1))

@@ -155,7 +155,7 @@ def test_augment_takes_images_of_unknown_size_in_a_graph():
 
 @pytest.mark.parametrize("shape", [(24, 32, 3), (2, 24, 32, 4)])
 def test_augment_refuses_other_shapes(shape):
-    with pytest.raises(ValueError, match=r"a batch .n, rows, columns, 1 or 3., got shape"):
+    with pytest.raises(ValueError, match=r"a batch .n, rows, columns, 1 or 3. of numbers, got"):
         applied(Augmentation(flip=True), np.zeros(shape, "uint8"), np.zeros(2, "int64"))
 
 

@@ -380,7 +380,7 @@ def test_check_replicas_accepts_replicas_that_agree_and_leaves_their_weights(mir
     distribute.check_replicas(mirrored, model, training, BATCH)
     for a, b in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
-    distribute.check_replicas(distribute.make_strategy("single"), None, None, BATCH)
+    distribute.check_replicas(distribute.make_strategy("single"), None, training, BATCH)
 
 
 @pytest.mark.parametrize(

@@ -361,7 +361,7 @@ def test_cli_inspect_opens_any_keras_model_and_refuses_other_files(small, mobile
     small.save(model)
     for words, said in (
         (("nowhere", str(photo)), "file not found: nowhere"),
-        ((str(tmp_path), str(photo)), "has no model.keras"),
+        ((str(tmp_path), str(photo)), "holds no finished run"),
         ((str(tmp_path / "bad.keras"), str(photo)), "is not a .keras file"),
         ((str(model), str(tmp_path / "no.png")), "file not found: "),
         ((str(model), str(model)), f"cannot decode {model}"),

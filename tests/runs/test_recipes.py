@@ -167,7 +167,7 @@ def test_get_recipe_overrides_settings_of_recipe_and_augmentation():
 @pytest.mark.parametrize(
     ("asked", "changes", "said"),
     [
-        ("fast", {}, "choose from quick, paper, strong"),
+        ("fast", {}, "choose from auto, quick, paper, strong"),
         ("quick", {"momentun": 0.5}, "unknown recipe option 'momentun'. Did you mean 'momentum'"),
         ("quick", {"epochs": 0}, "epochs must be at least 1, got 0"),
         ("quick", {"epochs": "ten"}, "epochs must be of type int, got 'ten'"),

@@ -28,7 +28,14 @@ SUBPACKAGES = {
     "kcnn": "kcnn",
 }
 DOCUMENTED = {"kcnn.training.run_directory": {"RunSummary", "list_runs", "read_config", "read_history", "read_metrics"}}
-INTERNAL = {"cli", "atomic_io", "building", "cache"}  # `kcnn --help`; kcnn.build is on the page of kcnn
+INTERNAL = {
+    "__main__",
+    "cli",
+    "atomic_io",
+    "building",
+    "cache",
+    "run_folders",
+}  # `kcnn --help`; kcnn.build is on the page of kcnn
 TERMS = {
     "pretrained weights": "guides/pretrained-weights",
     "transfer learning": "guides/transfer-learning",

@@ -321,7 +321,7 @@ def test_cli_train_and_predict_print_no_messages_of_libraries(tmp_path):
     done = kcnn_command("train", "convnet", "--data", "digits", "--epochs", "2", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
-    assert "recipe quick: epochs 2, batch_size 32, optimizer adamw, learning_rate 0.001" in done.stdout
+    assert "recipe auto for 1,258 training images: epochs 2, batch_size 32, optimizer adamw, " in done.stderr
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     assert any(line.startswith("device: ") for line in lines)
     lines = [line for line in lines if not line.startswith("device: ")]
