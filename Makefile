@@ -34,7 +34,7 @@ test: lint
 test-all: $(READY)
 	$(BIN)/python -m pytest -q $(SHARED) -m every
 
-# The fuzz tests for longer, an hour or so: as many damaged files as in `make test`, KCNN_FUZZ times.
+# The fuzz tests for longer, an hour or so: as many damaged files as in the tests, KCNN_FUZZ times.
 fuzz: export KCNN_FUZZ ?= 40
 fuzz: $(READY)
 	$(BIN)/python -m pytest -q -s tests/runs/test_fuzz*.py

@@ -180,5 +180,6 @@ def fuzz(count: int, seed: int, folder: Path) -> None:
     assert not faults
 
 
+@pytest.mark.every
 def test_commands_read_or_name_every_damaged_run(tmp_path):
     fuzz_in_processes("tests.runs.test_fuzz_runs", FOLDERS, tmp_path)

@@ -14,6 +14,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
 from tests.damage import damage, damage_json, fuzz_in_processes, peak_memory
 
@@ -242,5 +243,6 @@ def fuzz(count: int, seed: int, folder: Path) -> None:
     assert not faults
 
 
+@pytest.mark.every
 def test_load_refuses_or_reads_every_hostile_weights_file(tmp_path):
     fuzz_in_processes("tests.runs.test_fuzz_weights", FILES, tmp_path)
