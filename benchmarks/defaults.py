@@ -13,6 +13,10 @@ Fine-tuned, kcnn's default protocols are compared with keras.io's "Transfer lear
 backbone, dropout of 0.2 and a new head, 20 epochs of Adam at 1e-3, then 10 at 1e-5 with all layers, batch norms frozen.
 
 Differences are paired by seed, which draws splits, images and initial weights; intervals are 95% (Student's t).
+
+Measured on 2 CPU cores, beside other work, three seeds. Ants and bees (244 training photos, 153 test photos), MobileNet
+v1 of width 0.25, fine-tuned: kcnn 86.27% (81.98 to 90.57) in 18 s of processor time, Keras guide 83.01% (81.38 to
+84.63) in 60 s; +3.27 points (-2.59 to +9.12), not significant. The other sets were not measured to the end.
 """
 
 import shutil
