@@ -23,7 +23,9 @@ def choose_regularization(channels: int) -> dict[str, Any]:
     return {"flip": True, "resized_crop": (0.5, 1.0), "label_smoothing": 0.1} if channels == 3 else {}
 
 
-def choose_schedule(images: int, *, replicas: int = 1, epochs: int | None = None) -> dict[str, Any]:
+def choose_schedule(
+    images: int, *, replicas: int = 1, epochs: int | None = None, has_validation: bool = True
+) -> dict[str, Any]:
     """Return batch size, epochs, early stopping and the momentum of batch normalization, as recipe options.
 
     Few images need more epochs for as many steps: epochs fall with the square root of the number of images. Moving
@@ -33,6 +35,7 @@ def choose_schedule(images: int, *, replicas: int = 1, epochs: int | None = None
         images: Number of training images.
         replicas: Of a distribution strategy; the batch size is a multiple of it.
         epochs: Number of epochs where it is given.
+        has_validation: Whether there are validation images, without which nothing can stop early.
 
     Returns:
         Options by name.
@@ -44,6 +47,6 @@ def choose_schedule(images: int, *, replicas: int = 1, epochs: int | None = None
     return {
         "batch_size": batch_size,
         "epochs": epochs,
-        "patience": max(10, epochs // 3),
+        "patience": max(10, epochs // 3) if has_validation else 0,
         "norm_momentum": round(min(NORM_MOMENTUM[1], max(NORM_MOMENTUM[0], momentum)), 3),
     }

@@ -121,7 +121,10 @@ def train(
     elif spec.input_shape and tuple(spec.input_shape) != tuple(data.input_shape):
         raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(spec.input_shape)}")
     images, replicas = len(data.splits["train"]), devices.count_replicas(strategy)
-    config = config.with_defaults(choose_schedule(images, replicas=replicas, epochs=config.epochs))
+    has_validation = "validation" in data.splits
+    config = config.with_defaults(
+        choose_schedule(images, replicas=replicas, epochs=config.epochs, has_validation=has_validation)
+    )
     recipe = config.resolved_recipe
     data = with_batch_size(data, recipe.batch_size)
     for line in () if is_loaded else describe_data(data):  # who loaded it knows it

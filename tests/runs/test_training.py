@@ -1,6 +1,7 @@
 """kcnn.train: the files of a run, and that a seed fixes it to the last digit."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -242,6 +243,16 @@ def test_train_auto_chooses_from_the_data_says_what_and_resumes(tmp_path):
     assert config.resolved_recipe.norm_momentum == 0.9
     assert kcnn.load_model(found.folder / "model.keras").get_layer("conv1_bn").momentum == 0.99
     assert train("stack", images, out=tmp_path / "out", **request).resumed_epochs == 1
+
+
+def test_train_auto_takes_data_without_a_validation_split(tmp_path):
+    images = data.load("digits", input_shape=(8, 8, 1))
+    images = dataclasses.replace(images, splits={name: images.splits[name] for name in ("train", "test")})
+    found = train("mlp", images, out=tmp_path, input_shape=(8, 8, 1), recipe="auto", epochs=1)
+    assert found.metrics["request"]["config"]["recipe"]["patience"] == 0
+    assert found.metrics["best_epoch"] == 1
+    with pytest.raises(ValueError, match="needs a validation split"):  # where it was asked for
+        train("mlp", images, out=tmp_path, input_shape=(8, 8, 1), recipe="auto", recipe_overrides={"patience": 3})
 
 
 @pytest.mark.parametrize(("limit", "momentum"), [(0.9, 0.9), (0.999, 0.99), (None, 0.99)])
