@@ -11,6 +11,7 @@ from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import write_text
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
+from kcnn.statistics import PairedDifference
 from kcnn.training import name_run_folder
 from kcnn.training.run_directory import to_csv
 
@@ -50,26 +51,16 @@ class ProtocolResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProtocolDifference:
+class ProtocolDifference(PairedDifference):
     """The difference of test accuracy of two protocols, paired by seed, or by test image with one seed.
 
     Attributes:
         protocol: A protocol.
-        baseline: The one it is compared with.
-        points: Percentage points by which `protocol` is better.
-        low: Lower end of the 95% interval (Student's t).
-        high: Upper end of the 95% interval.
-        p: Two-sided p-value of the paired t-test.
-        significant: Whether p is below 0.05.
+        baseline: The one it is compared with, by so many points.
     """
 
     protocol: str
     baseline: str
-    points: float
-    low: float
-    high: float
-    p: float
-    significant: bool
 
     def __str__(self) -> str:
         verdict = "significant" if self.significant else "not significant"
