@@ -36,7 +36,7 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Run a SavedModel with any operations, also those that read and write files.",
+        help="Open a file that was changed after its export, or a SavedModel that might read and write files.",
         rich_help_panel=MODEL,
     ),
 ]

@@ -22,7 +22,7 @@ import kcnn
 from kcnn.atomic_io import replace_atomically
 from kcnn.export.inference_model import optimize_for_inference
 from kcnn.export.litert_metadata import describe_classifier, embed_metadata
-from kcnn.export.runtimes import FORMATS, METADATA, check_formats
+from kcnn.export.runtimes import FORMATS, METADATA, add_checksum, check_formats
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.metadata import has_classes
 
@@ -117,7 +117,7 @@ def _write_litert(model: Any, path: Path, metadata: Mapping[str, Any], format: s
     with replace_atomically(path) as temporary:
         temporary.write_bytes(content)
         labels = "\n".join(metadata["classes"]) + "\n"
-        _append(temporary, {METADATA: json.dumps(metadata, indent=1), LABELS: labels})
+        _append(temporary, {METADATA: json.dumps(add_checksum(metadata, content), indent=1), LABELS: labels})
 
 
 def _save_constant_graph(model: Any, folder: Path) -> None:
@@ -156,8 +156,10 @@ def _write_onnx(model: Any, path: Path, metadata: Mapping[str, Any]) -> None:
         model(np.zeros((1, *model.input_shape[1:]), "float32"))  # or Keras' export has nothing to trace
         model.export(temporary, format="onnx", verbose=False)
         proto = onnx.load(temporary)
-        onnx.helper.set_model_props(proto, {"kcnn": json.dumps(metadata), "labels": "\n".join(metadata["classes"])})
-        onnx.save(proto, temporary)
+        onnx.helper.set_model_props(proto, {"labels": "\n".join(metadata["classes"])})
+        content, properties = proto.SerializeToString(), onnx.ModelProto()
+        onnx.helper.set_model_props(properties, {"kcnn": json.dumps(add_checksum(metadata, content))})
+        temporary.write_bytes(content + properties.SerializeToString())  # protocol buffers merge what follows
 
 
 def _import_onnx() -> Any:
@@ -177,7 +179,8 @@ def _write_saved_model(model: Any, path: Path, metadata: Mapping[str, Any]) -> N
         written = Path(folder) / "model"
         _save_constant_graph(model, written)
         (written / "assets.extra").mkdir()
-        (written / "assets.extra" / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+        text = json.dumps(add_checksum(metadata, (written / "saved_model.pb").read_bytes()), indent=1)
+        (written / "assets.extra" / METADATA).write_text(text, encoding="utf-8")
         if path.exists():
             shutil.move(path, Path(folder) / "before")
         shutil.move(written, path)

@@ -78,7 +78,7 @@ def open_model(
             a network.
         weights: Pretrained weights of a network by name, or a file.
         options: The network's own options.
-        trust: Whether a SavedModel may have any operation.
+        trust: Whether to open an exported file that was changed since, and a SavedModel with any operation.
         starting: Context in which a runtime is loaded, called with its name.
 
     Returns:

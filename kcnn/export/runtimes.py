@@ -1,5 +1,6 @@
 """Run exported files in their own runtimes: LiteRT, ONNX Runtime, Keras, TensorFlow's SavedModel."""
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +28,7 @@ FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a 
     "keras": ".keras",
 }
 METADATA = "kcnn.json"  # in a zip or folder; in ONNX a property named "kcnn"
+CONTENT = "content"  # of METADATA: size and SHA-256, as runtimes crash on some damaged files
 
 
 def check_formats(names: Iterable[str]) -> None:
@@ -64,7 +66,8 @@ def load_exported(path: str | PathLike[str], *, threads: int | None = None, trus
     Args:
         path: A .tflite, .onnx or .keras file, or the folder of a SavedModel.
         threads: CPU threads of LiteRT and ONNX Runtime; by default those that the runtime chooses.
-        trust: Whether a SavedModel may have any operation, such as those that write files.
+        trust: Whether to open a file that was changed since, and a SavedModel with any operation, such as those that
+            write files.
 
     Returns:
         The model, ready to run.
@@ -81,11 +84,50 @@ def load_exported(path: str | PathLike[str], *, threads: int | None = None, trus
         metadata = _read_metadata(file)
         if not trust:
             check_saved_model(file)
+            _check_content(file, metadata)
         return ExportedModel(metadata, _open_saved_model(file))
     open_runtime = {".tflite": _open_litert, ".onnx": _open_onnx, ".keras": _open_keras}.get(file.suffix)
     if open_runtime is None:
         raise ValueError(f"{file} is not an exported model; expected .tflite, .onnx, .keras or a SavedModel folder")
-    return ExportedModel(_read_metadata(file), open_runtime(file, threads))
+    metadata = _read_metadata(file)
+    if not trust and file.suffix != ".keras":  # whose members have checksums of their own
+        _check_content(file, metadata)
+    return ExportedModel(metadata, open_runtime(file, threads))
+
+
+def add_checksum(metadata: Mapping[str, Any], content: bytes) -> dict[str, Any]:
+    """Return the metadata of an exported model with a checksum of them and of what its runtime will read.
+
+    Args:
+        metadata: As JSON can hold them.
+        content: A flat buffer, an ONNX model without these metadata, or a saved_model.pb.
+
+    Returns:
+        The metadata with CONTENT.
+    """
+    plain = json.loads(json.dumps(metadata))
+    return {**plain, CONTENT: {"bytes": len(content), "sha256": _hash(content, plain)}}
+
+
+def _hash(content: bytes | memoryview, metadata: Mapping[str, Any]) -> str:
+    hashed = hashlib.sha256(content)
+    hashed.update(json.dumps(metadata, sort_keys=True).encode())
+    return hashed.hexdigest()
+
+
+def _check_content(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Refuse what is not as it was exported. A file begins with what its runtime reads; a folder has it in a file."""
+    rest = dict(metadata)
+    match rest.pop(CONTENT, None):
+        case {"bytes": int(size), "sha256": str(expected)}:
+            file = path / "saved_model.pb" if path.is_dir() else path
+            content = memoryview(file.read_bytes())
+            if _hash(content if path.is_dir() else content[:size], rest) == expected:
+                return
+            problem = "is damaged, or was changed after kcnn exported it: it does not match its checksum"
+        case _:
+            problem = "has no checksum: it is damaged, or another version of kcnn exported it"
+    raise ValueError(f"{path} {problem}; export it again, or open it with trust=True (--trust)")
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
