@@ -16,7 +16,6 @@ from kcnn.cli.unknown_options import Command
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Train, fine-tune, search, explain and export convolutional networks with Keras 3.",

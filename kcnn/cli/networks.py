@@ -32,6 +32,7 @@ from kcnn.cli.options import (
     ModelOptions,
     Network,
     Overrides,
+    complete_network,
     examples,
     parse_input_size,
 )
@@ -213,8 +214,8 @@ def plot(
 
 
 def diff(
-    a: Annotated[str, typer.Argument(help="A network.")],
-    b: Annotated[str, typer.Argument(help="Another network or variant.")],
+    a: Annotated[str, typer.Argument(help="A network.", autocompletion=complete_network)],
+    b: Annotated[str, typer.Argument(help="Another network or variant.", autocompletion=complete_network)],
     input_size: InputSize = None,
     layers: Annotated[bool, typer.Option("--layers", help="Show each layer.", rich_help_panel=OUTPUT)] = False,
 ) -> None:

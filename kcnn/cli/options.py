@@ -10,8 +10,18 @@ from kcnn.cli.console import UsageError
 # Groups of options in --help: `rich_help_panel=` of every typer.Option.
 MODEL, DATA, TRAINING, HARDWARE, OUTPUT = "Model", "Data", "Training", "Hardware", "Output"
 
+
+def complete_network(incomplete: str) -> list[str]:
+    """Return the networks whose names begin with what was typed, for the completion of a shell."""
+    return [name for name in kcnn.list_models() if name.startswith(incomplete)]
+
+
 Network = Annotated[
-    str, typer.Argument(help='A network, or a variant: "googlenet.bn"; or one of a Python file: "my_net.py:net".')
+    str,
+    typer.Argument(
+        help='A network, or a variant: "googlenet.bn"; or one of a Python file: "my_net.py:net".',
+        autocompletion=complete_network,
+    ),
 ]
 InputSize = Annotated[
     str | None,

@@ -26,6 +26,7 @@ from kcnn.cli.options import (
     RecipeName,
     RecipeOptions,
     choose_input_shape,
+    complete_network,
     examples,
 )
 from kcnn.cli.search_values import format_choice, parse_choices, parse_layer_choices, parse_limit, parse_time
@@ -52,7 +53,11 @@ def add(app: typer.Typer) -> None:
 
 def search(
     name: Annotated[
-        str, typer.Argument(help='A network, or a variant: "googlenet.bn"; "stack" is a plain network of any depth.')
+        str,
+        typer.Argument(
+            help='A network, or a variant: "googlenet.bn"; "stack" is a plain network of any depth.',
+            autocompletion=complete_network,
+        ),
     ],
     input_size: InputSize = None,
     model_option: ModelOptions = None,

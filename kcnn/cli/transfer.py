@@ -22,6 +22,7 @@ from kcnn.cli.options import (
     MultiLabel,
     RecipeOptions,
     choose_input_shape,
+    complete_network,
     examples,
     is_digits,
 )
@@ -54,7 +55,13 @@ def transfer(
     multi_label: MultiLabel = False,
     network: Annotated[
         str | None,
-        typer.Option("--network", "-n", help="Network by name; mobilenet_v2 by default.", rich_help_panel=MODEL),
+        typer.Option(
+            "--network",
+            "-n",
+            help="Network by name; mobilenet_v2 by default.",
+            autocompletion=complete_network,
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     weights: Annotated[
         str | None,

@@ -1,6 +1,7 @@
 """The commands that need no TensorFlow, as a person types them."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -308,6 +309,17 @@ def test_cli_input_size_refuses_an_invalid_size_and_shows_the_valid_forms(comman
 def test_cli_version_is_printed(command):
     done = command("--version")
     assert (done.returncode, done.stdout) == (0, f"kcnn {kcnn.__version__}\n")
+
+
+@pytest.mark.parametrize("words", ["diff alexnet", "transfer -n"])
+def test_cli_completes_names_of_networks(words):
+    words = f"kcnn {words} mobilenet_v3_"
+    request = {"_KCNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    code = "import sys; from kcnn.__main__ import main; sys.argv = ['kcnn']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | request, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["mobilenet_v3_large", "mobilenet_v3_small"], done.stderr
 
 
 @pytest.mark.parametrize(
