@@ -193,6 +193,7 @@ def launch(
 
 def _print_result(result: Any) -> None:
     from kcnn.statistics import format_mean_precision
+    from kcnn.training.result import describe_failure
 
     metrics = result.metrics
     if result.resumed_epochs == metrics["epochs"]:
@@ -213,6 +214,8 @@ def _print_result(result: Any) -> None:
         f"epoch, peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB",
         soft_wrap=True,
     )
+    if warning := describe_failure(metrics):
+        out.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     for name, text in (("skipped", "files could not be decoded"), ("duplicates", "duplicate images")):
         if metrics[name]:
             out.print(f"{metrics[name]} {text}: see {result.folder / name}.csv", style="yellow", soft_wrap=True)

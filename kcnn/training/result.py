@@ -155,12 +155,33 @@ class TrainResult:
                 f"{metrics['accuracy']:.2%} ({metrics['correct']} of {metrics['test_images']} images, "
                 f"95% interval {low:.2%} to {high:.2%})",
             ),
+            *([("warning", warning)] if (warning := describe_failure(metrics)) else []),
             ("test loss", f"{metrics['loss']:.4g}"),
             ("epochs", f"{metrics['epochs']}, best {metrics['best_epoch']}"),
             ("parameters", f"{metrics['params']:,}"),
             ("MACs per image", format_count(metrics["macs"])),
             ("training time", f"{metrics['training_seconds']:.0f} s"),
         ]
+
+
+def describe_failure(metrics: Mapping[str, Any]) -> str | None:
+    """Return a warning where a run shows no skill: it is not better than always predicting the most frequent class.
+
+    Args:
+        metrics: metrics.json.
+
+    Returns:
+        The warning, if the 95% interval of the test accuracy holds the share of that class or lies below it. None of
+        runs with several labels an image, whose mean average precision has a baseline of its own.
+    """
+    images = {name: row["images"] for name, row in metrics["per_class"].items()}
+    if "mean_average_precision" in metrics or len(images) < 2:
+        return None
+    name, count = max(images.items(), key=lambda item: item[1])
+    share = count / metrics["test_images"]
+    if wilson_interval(metrics["correct"], metrics["test_images"])[0] > share:
+        return None
+    return f"the test accuracy is not significantly above that of always predicting {name!r} ({share:.2%})"
 
 
 @check_keywords

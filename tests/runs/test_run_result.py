@@ -10,6 +10,7 @@ import kcnn
 from kcnn.export import ExportRejectedError
 from kcnn.training import TrainResult
 from kcnn.training.progress import resolve_verbosity
+from kcnn.training.result import describe_failure
 
 SPEC = kcnn.ModelSpec(network="mlp", input_shape=(8, 8, 1))
 
@@ -119,3 +120,23 @@ def test_resolve_verbosity_is_1_on_a_terminal_and_in_a_notebook(monkeypatch):
     monkeypatch.delitem(sys.modules, "ipykernel")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert resolve_verbosity("auto") == 1
+
+
+@pytest.mark.parametrize(
+    ("correct", "images", "warns"),
+    [  # the lower bounds of 60, 59 and 40 of 100 are 50.2%, 49.2% and 30.9%
+        (60, {"cat": 50, "dog": 50}, False),
+        (59, {"cat": 50, "dog": 50}, True),
+        (40, {"cat": 50, "dog": 50}, True),
+        (40, {"cat": 30, "dog": 30, "owl": 40}, True),
+        (40, {"cat": 25, "dog": 25, "owl": 25, "rat": 25}, False),
+        (100, {"cat": 100}, False),
+    ],
+)
+def test_describe_failure_warns_of_accuracy_at_the_most_frequent_class(correct, images, warns):
+    metrics = {"correct": correct, "test_images": 100, "per_class": {k: {"images": n} for k, n in images.items()}}
+    warning = describe_failure(metrics)
+    assert bool(warning) == warns
+    if warns:
+        assert f"always predicting {max(images, key=images.get)!r} ({max(images.values())}.00%)" in warning
+    assert describe_failure({**metrics, "mean_average_precision": 0.5}) is None
