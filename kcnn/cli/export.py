@@ -50,14 +50,16 @@ def export(
     ] = None,
     max_accuracy_drop: Annotated[
         float,
-        typer.Option(min=0, help="Largest drop of test accuracy, in percentage points.", rich_help_panel=OUTPUT),
+        typer.Option(
+            min=0, help="Largest drop of accuracy (on validation images), in percentage points.", rich_help_panel=OUTPUT
+        ),
     ] = MAX_ACCURACY_DROP,
     as_json: AsJson = False,
 ) -> None:
     """Export a trained model to LiteRT (TFLite), ONNX, SavedModel or Keras, and verify each file on the test split.
 
-    A file takes pixels 0..255 and gives probabilities; the class names are inside it. A file whose accuracy drops too
-    much is removed.
+    A file takes pixels 0..255 and gives probabilities; the class names are inside it. A file whose accuracy on
+    validation images drops too much is removed.
     """
     from kcnn.export.runtimes import check_formats
     from kcnn.keras_bridge.saved_models import read_metadata

@@ -1,9 +1,9 @@
-"""Export the model of a run in several formats, and keep the files whose test accuracy holds."""
+"""Export the model of a run in several formats, and keep the files whose accuracy holds."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import kcnn
 from kcnn.export.formats import CALIBRATION_IMAGES, export_model
 from kcnn.export.runtimes import check_formats
-from kcnn.export.verification import ExportCheck, verify_exports
+from kcnn.export.verification import ExportCheck, measure_accuracy_drops, verify_exports
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
@@ -22,6 +22,7 @@ from kcnn.run_folders import MODEL, resolve_run
 from kcnn.training.run_data import load_run_data
 
 MAX_ACCURACY_DROP = 2.0  # percentage points
+DECIDING_IMAGES = (100, 1_000)  # fewest and most images that decide whether a file is kept
 COLUMNS = ("file", "size", "test accuracy", "agreement with Keras", "latency (batch 1)")
 INT8 = "litert-int8"
 PHONE_FILES = {"phone": "litert", "phone-int8": INT8}  # formats by the name of the file, which `kcnn transfer` writes
@@ -103,7 +104,9 @@ def export_run(
             several of these. "litert-int8" is calibrated on training images of the run.
         out: Folder of the files; "export" in the folder of the run where it is None.
         data: The data of the run where it has moved, or was passed from Python.
-        max_accuracy_drop: Percentage points of test accuracy that a file may lose; one that loses more is removed.
+        max_accuracy_drop: Percentage points of accuracy that a file may lose; one that loses more is removed. Test
+            images do not decide this: it is measured on validation images, and on training images, too, where those
+            are fewer than 100 or there are none.
         log: Called with a sentence: which run is taken, and how its images have changed.
         step: Context of each step, called with what it does.
 
@@ -133,21 +136,26 @@ def export_run(
     for name in formats:
         with step(f"writing {name}"):
             files[name] = export_model(model, target / name, name, calibration_images=images)
+    deciding = _choose_deciding_images(dataset)
     with step(f"running {len(files)} files on {len(dataset.splits['test'])} test images"):
         try:
+            drops = measure_accuracy_drops(files, model, path, deciding.validation)
             checks = tuple(verify_exports(files, model, path, dataset.test))
         except ValueError as error:  # of a runtime
             for file in files.values():
                 _remove(file)
             raise ExportRejectedError(f"{error}; the exported files were removed") from None
-    drops = {check.name: 100 * (checks[0].accuracy - check.accuracy) for check in checks[1:]}
     rejected = {name: drop for name, drop in drops.items() if drop > max_accuracy_drop}
     for name in rejected:
         _remove(files.pop(name))
     result = ExportResult(files, checks)
     if rejected:
         texts = ", ".join(f"{name} {drop:.1f} points" for name, drop in rejected.items())
-        raise ExportRejectedError(f"accuracy drop exceeds {max_accuracy_drop:g} points; not kept: {texts}", result)
+        raise ExportRejectedError(
+            f"accuracy drop exceeds {max_accuracy_drop:g} points; not kept: {texts} (on "
+            f"{len(deciding.splits['validation'])} images that are not for testing)",
+            result,
+        )
     return result
 
 
@@ -170,6 +178,17 @@ def export_for_phones(run: str | PathLike[str], dataset: Any, out: str | PathLik
     }
     is_installed = find_spec("ai_edge_litert") is not None
     return ExportResult(files, tuple(verify_exports(files, model, path, dataset.test)) if is_installed else ())
+
+
+def _choose_deciding_images(dataset: Any) -> Any:
+    """The dataset whose validation images decide whether a file is kept: with training images if they are few."""
+    fewest, most = DECIDING_IMAGES
+    validation = dataset.splits.get("validation")
+    if validation is None:
+        validation = dataset.splits["train"]
+    elif len(validation) < fewest:
+        validation = dataset.train_and_validation.splits["train"]
+    return replace(dataset, splits={**dataset.splits, "validation": validation}).subset(validation=most)
 
 
 def _take_calibration_images(dataset: Any) -> np.ndarray:

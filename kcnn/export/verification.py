@@ -1,7 +1,7 @@
 """Run exported files on images in their own runtimes, beside the Keras model they came from."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -62,22 +62,8 @@ def verify_exports(
     Raises:
         ValueError: A runtime cannot run a file.
     """
-    metadata = model.metadata
-
-    def run_keras(images: np.ndarray) -> np.ndarray:
-        return compute_probabilities(model, model.predict_on_batch(images), metadata)
-
-    candidates: list[tuple[str, Path, Run]] = [(model_path.name, model_path, run_keras)]
-    candidates += [(name, file, load_exported(file, trust=True).run) for name, file in files.items()]
-    parts: dict[str, list[np.ndarray]] = {name: [] for name, *_ in candidates}
-    labels, timed = [], np.zeros((0, *model.input_shape[1:]), "uint8")
-    for pixels, batch_labels in batches:
-        images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
-        labels.append(keras.ops.convert_to_numpy(batch_labels))
-        for name, _, run in candidates:
-            parts[name].append(statistics.predict_labels(np.asarray(run(images)), metadata))
-        timed = np.concatenate([timed, images[: WARMUP + TIMED - len(timed)]])
-    truth, predictions = np.concatenate(labels), {name: np.concatenate(each) for name, each in parts.items()}
+    candidates = _list_candidates(files, model, model_path)
+    truth, predictions, timed = _predict(candidates, batches, model.metadata)
     reference = predictions[model_path.name]
     return [
         ExportCheck(
@@ -90,6 +76,54 @@ def verify_exports(
         )
         for name, file, run in candidates
     ]
+
+
+@check_arguments
+def measure_accuracy_drops(
+    files: Mapping[str, Path], model: Any, model_path: Path, batches: Iterable[Any]
+) -> dict[str, float]:
+    """Return how much less accurate exported files are than their Keras model, in percentage points.
+
+    Args:
+        files: Exported files by name.
+        model: The model of kcnn that they came from.
+        model_path: The file that it was loaded from.
+        batches: (pixels, labels), of images that are not for testing where the drops decide anything.
+
+    Returns:
+        The drop of each file; below 0 for one that is more accurate.
+
+    Raises:
+        ValueError: A runtime cannot run a file.
+    """
+    truth, predictions, _ = _predict(_list_candidates(files, model, model_path), batches, model.metadata)
+    accuracies = {name: np.mean(statistics.is_correct(labels, truth)) for name, labels in predictions.items()}
+    return {name: float(100 * (accuracies[model_path.name] - accuracies[name])) for name in files}
+
+
+def _list_candidates(files: Mapping[str, Path], model: Any, model_path: Path) -> list[tuple[str, Path, Run]]:
+    """The Keras model and the files by name, and how each is run."""
+
+    def run_keras(images: np.ndarray) -> np.ndarray:
+        return compute_probabilities(model, model.predict_on_batch(images), model.metadata)
+
+    exported = [(name, file, load_exported(file, trust=True).run) for name, file in files.items()]
+    return [(model_path.name, model_path, run_keras), *exported]
+
+
+def _predict(
+    candidates: Sequence[tuple[str, Path, Run]], batches: Iterable[Any], metadata: Mapping[str, Any]
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """The labels of all images, what each candidate predicts, and the first images."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name, *_ in candidates}
+    labels, first = [], []
+    for pixels, batch_labels in batches:
+        images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
+        labels.append(keras.ops.convert_to_numpy(batch_labels))
+        for name, _, run in candidates:
+            parts[name].append(statistics.predict_labels(np.asarray(run(images)), metadata))
+        first.extend(images[: WARMUP + TIMED - len(first)])
+    return np.concatenate(labels), {name: np.concatenate(each) for name, each in parts.items()}, np.stack(first)
 
 
 def _count_bytes(path: Path) -> int:

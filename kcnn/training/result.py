@@ -100,7 +100,7 @@ class TrainResult:
                 several of these.
             out: Folder of the files; "export" in the folder of the run where it is None.
             data: The data of the run where it has moved, or was passed from Python.
-            max_accuracy_drop: Percentage points of test accuracy that a file may lose.
+            max_accuracy_drop: Percentage points of accuracy that a file may lose, on images that are not for testing.
             log: Called with a sentence about images that differ from those of the run.
 
         Returns:

@@ -12,8 +12,10 @@ import pytest
 
 import kcnn
 from kcnn.export.formats import FORMATS, export_model
+from kcnn.export.run_export import export_run
 from kcnn.export.runtimes import load_exported
 from kcnn.training.evaluation import compute_probabilities
+from kcnn.training.run_data import load_run_data
 
 RNG = np.random.default_rng(0)
 CLASSES = ["bee", "ant", "fly"]
@@ -224,6 +226,25 @@ def test_cli_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, m
     assert not any(tmp_path.iterdir())
     command.export(Path(run), ["litert"], tmp_path, max_accuracy_drop=100.0)
     assert [one.name for one in tmp_path.iterdir()] == ["litert.tflite"]
+
+
+def test_export_run_keeps_files_by_images_that_are_not_for_testing(run, tmp_path, monkeypatch):
+    """A file that is wrong about the test images alone is kept: they report, and decide nothing."""
+    known = {image.tobytes() for pixels, _ in load_run_data(run).dataset.test for image in np.uint8(np.round(pixels))}
+
+    def load_worse(path, trust):
+        exported = load_exported(path, trust=trust)
+
+        def predict(pixels):
+            is_test = np.array([image.tobytes() in known for image in pixels])
+            return np.where(is_test[:, None], np.roll(exported.run(pixels), 1, axis=-1), exported.run(pixels))
+
+        return type(exported)(exported.metadata, predict)
+
+    monkeypatch.setattr("kcnn.export.verification.load_exported", load_worse)
+    result = export_run(run, "keras", tmp_path)
+    assert result.path.exists()
+    assert result.checks[1].accuracy < 0.1 < result.checks[0].accuracy
 
 
 def test_cli_export_removes_a_file_that_its_runtime_refuses(run, tmp_path, monkeypatch):
