@@ -220,7 +220,7 @@ def _print_result(result: Any) -> None:
         if metrics[name]:
             out.print(f"{metrics[name]} {text}: see {result.folder / name}.csv", style="yellow", soft_wrap=True)
     out.print(
-        f"model.keras (epoch {best} of {metrics['epochs']}, the best in validation), history.csv, metrics.json, "
+        f"model.keras (epoch {best} of {metrics['epochs']}, chosen by validation), history.csv, metrics.json, "
         f"curves.png, {'average_precision' if is_multi_label else 'confusion'}.png in {result.folder}",
         soft_wrap=True,
     )

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import psutil
 
 from kcnn.atomic_io import write_text
 from kcnn.training import checkpoints
+from kcnn.training.best_epoch import find_best_epoch, is_out_of_patience
 from kcnn.training.run_directory import HISTORY, to_csv
 
 
@@ -72,11 +73,12 @@ class Checkpointer(keras.callbacks.Callback):
         folder: Folder of checkpoints.
         request_hash: Hash of the run's request.
         images: Images per epoch.
+        validation_images: Number of validation images.
         batch_size: Images per step.
         learning_rate: Returns the learning rate of the last step of an epoch, counted from 0.
         patience: Epochs without a new best validation accuracy; 0 for no early stopping.
         out: Folder of the history; None for workers other than the chief.
-        save_best: Called with each epoch, counted from 1, that is the best so far.
+        save_best: Called with each epoch, counted from 1, whose weights count so far.
         versions: Versions of the libraries, and the number of replicas.
     """
 
@@ -87,6 +89,7 @@ class Checkpointer(keras.callbacks.Callback):
         folder: Path,
         request_hash: str,
         images: int,
+        validation_images: int,
         batch_size: int,
         learning_rate: Callable[[int], float],
         patience: int,
@@ -96,7 +99,8 @@ class Checkpointer(keras.callbacks.Callback):
     ):
         super().__init__()
         self.rows, self.folder, self.request_hash = rows, folder, request_hash
-        self.images, self.batch_size, self.learning_rate = images, batch_size, learning_rate
+        self.images, self.validation_images = images, validation_images
+        self.batch_size, self.learning_rate = batch_size, learning_rate
         self.patience, self.out, self.save_best, self.versions = patience, out, save_best, versions
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -123,7 +127,7 @@ class Checkpointer(keras.callbacks.Callback):
         if self.out is not None:
             with checkpoints.report_full_disk(self.folder, HISTORY):
                 write_text(self.out / HISTORY, to_csv(self.rows))
-        if find_best_epoch(self.rows) == len(self.rows):
+        if find_best_epoch(self.rows, self.validation_images) == len(self.rows):
             self.save_best(len(self.rows))
         checkpoints.save_checkpoint(
             self.folder,
@@ -135,27 +139,6 @@ class Checkpointer(keras.callbacks.Callback):
         )
         if is_out_of_patience(self.rows, self.patience):
             self.model.stop_training = True
-
-
-def find_best_epoch(rows: Sequence[Mapping[str, float]]) -> int:
-    """Return the epoch whose weights count: the one of the highest validation accuracy.
-
-    Args:
-        rows: The history.
-
-    Returns:
-        The epoch, counted from 1. For multi-label data that of the highest average precision; of several the one of the
-        lowest validation loss, then the first; the last one without validation.
-    """
-    measure = "val_average_precision" if "val_average_precision" in rows[0] else "val_accuracy"
-    if measure not in rows[0]:
-        return len(rows)
-    return max(range(len(rows)), key=lambda i: (rows[i][measure], -rows[i]["val_loss"])) + 1
-
-
-def is_out_of_patience(rows: Sequence[Mapping[str, float]], patience: int) -> bool:
-    """Return whether the last `patience` epochs brought no new best; never if patience is 0."""
-    return bool(patience and rows) and len(rows) - find_best_epoch(rows) >= patience
 
 
 def measure_peak_memory_mb() -> float:

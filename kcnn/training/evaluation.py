@@ -17,7 +17,7 @@ from kcnn.graph.summaries import summarize
 from kcnn.keras_bridge.keras_graph import find_probability_activation, output_activation
 from kcnn.plots import figures
 from kcnn.training import devices, evidence, losses, predicted_images, run_directory
-from kcnn.training.callbacks import find_best_epoch
+from kcnn.training.best_epoch import find_best_epoch
 from kcnn.training.evidence import TestEvidence
 from kcnn.training.job import TrainJob
 
@@ -84,7 +84,7 @@ def compute_metrics(
     correct = statistics.is_correct(predicted, truth)
     loss = losses.make_loss(data.multi_label).call(keras.ops.convert_to_tensor(truth), logits)
     summary = summarize(*job.graph.outputs.values(), title=job.graph.name)
-    best = find_best_epoch(rows)
+    best = find_best_epoch(rows, job.validation_images)
     return {
         "accuracy": float(np.mean(correct)),
         "correct": int(np.sum(correct)),

@@ -13,7 +13,8 @@ from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset
 from kcnn.graph.formatting import format_number, format_size
 from kcnn.training import audit, checkpoints, devices, diagnosis, evaluation, evidence, feature_cache, run_directory
-from kcnn.training.callbacks import NonFiniteLossError, find_best_epoch, is_out_of_patience
+from kcnn.training.best_epoch import find_best_epoch, is_out_of_patience
+from kcnn.training.callbacks import NonFiniteLossError
 from kcnn.training.job import (
     TrainJob,
     averaged_weights,
@@ -111,7 +112,7 @@ def _run(job: TrainJob) -> TrainResult:
     if phase:
         copy_weights(model, final)
         audit.compare_weights(before, trainable, final)  # frozen weights of the last epoch have not changed either
-    best = checkpoints.load_best(out / run_directory.CHECKPOINTS, find_best_epoch(rows))
+    best = checkpoints.load_best(out / run_directory.CHECKPOINTS, find_best_epoch(rows, job.validation_images))
     final.set_weights(best.get_weights())
     entries = audit.compare_weights(before, trainable, final) if phase else []
     if entries:

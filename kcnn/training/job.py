@@ -71,6 +71,11 @@ class TrainJob:
         return self.out / run_directory.CHECKPOINTS / (f"worker-{number}" if workers > 1 else "")
 
     @property
+    def validation_images(self) -> int:
+        """The number of validation images; 0 without a validation split."""
+        return len(self.data.splits.get("validation", ()))
+
+    @property
     def request_hash(self) -> str:
         """The hash of the request."""
         return run_directory.hash_request(self.request)
@@ -106,7 +111,7 @@ class TrainJob:
 
         Args:
             rows: The history so far; it grows.
-            save_best: Called with each epoch, counted from 1, that is the best so far.
+            save_best: Called with each epoch, counted from 1, whose weights count so far.
 
         Returns:
             The callback.
@@ -117,6 +122,7 @@ class TrainJob:
             folder=self.checkpoint_folder,
             request_hash=self.request_hash,
             images=data.steps * min(data.batch_size, len(data.splits["train"])),
+            validation_images=self.validation_images,
             batch_size=data.batch_size,
             learning_rate=lambda epoch: self.learning_rate((epoch + 1) * data.steps - 1),
             patience=self.recipe.patience,

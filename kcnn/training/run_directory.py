@@ -22,6 +22,7 @@ from kcnn.run_folders import CONFIG as CONFIG
 from kcnn.run_folders import METRICS as METRICS
 from kcnn.run_folders import find_damage
 from kcnn.training import run_schema
+from kcnn.training.best_epoch import find_best_epoch
 
 HISTORY, CHECKPOINTS = "history.csv", "checkpoints"
 CHECKSUM = "checksum"  # of the rest of config.json
@@ -273,7 +274,7 @@ class RunSummary:
         epochs: Epochs of the recipe.
         completed: Completed epochs.
         finished: Whether the run was tested.
-        validation: Best validation accuracy so far; None before the first epoch.
+        validation: Validation accuracy of the epoch whose weights count so far; None before the first epoch.
         test: Test accuracy; None before the end.
         params: Number of parameters; None before the end.
         seconds: Training time.
@@ -348,6 +349,8 @@ def _summarize(folder: Path, name: str, request: Mapping[str, Any]) -> RunSummar
     results = read_metrics(folder) if finished else {}
     rows = read_history(folder)
     measure = "val_average_precision" if request["multi_label"] else "val_accuracy"
+    images = request.get("images", {}).get("validation", 1)
+    best = 0 if not rows else results["best_epoch"] if finished else find_best_epoch(rows, images)
     return RunSummary(
         name=name,
         network=request["spec"]["network"],
@@ -357,7 +360,7 @@ def _summarize(folder: Path, name: str, request: Mapping[str, Any]) -> RunSummar
         epochs=request["config"]["recipe"]["epochs"],
         completed=len(rows),
         finished=finished,
-        validation=max((row[measure] for row in rows if measure in row), default=None),
+        validation=rows[best - 1].get(measure) if best else None,
         test=results.get("mean_average_precision", results.get("accuracy")),
         params=results.get("params"),
         seconds=sum(row["seconds"] for row in rows),

@@ -17,7 +17,7 @@ from kcnn.blocks import apply, conv
 from kcnn.blocks.heads import head
 from kcnn.graph.ops import Activation
 from kcnn.training import Recipe, TrainConfig, load_run_data
-from kcnn.training.callbacks import find_best_epoch
+from kcnn.training.best_epoch import find_best_epoch
 from kcnn.training.evaluation import compute_scores
 from kcnn.training.run_directory import UNLIKE, list_runs
 from tests import hidden
@@ -193,26 +193,26 @@ def test_train_trains_auxiliary_classifiers(tmp_path):
     assert "aux2_loss" in found.history[0]
 
 
-def test_train_patience_stops_early_and_keeps_the_best_epoch(tmp_path):
-    """All labels of training are wrong in the test's eyes: validation does not get better for long."""
+def test_train_patience_stops_early_and_keeps_the_epoch_that_counts(tmp_path):
+    """Random labels: validation does not get better for long."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (80, 12, 12, 1), "uint8"), rng.integers(0, 2, 80)
     found = train(
         "mlp", (x, y), out=tmp_path / "out", input_shape=(12, 12, 1), epochs=50, recipe_overrides={"patience": 2}
     )
-    best = find_best_epoch(found.history)
-    assert len(found.history) == best + 2 < 50
-    assert found.metrics["best_epoch"] == best
+    ranks = [(row["val_accuracy"], -row["val_loss"]) for row in found.history]
+    assert len(found.history) == ranks.index(max(ranks)) + 1 + 2 < 50
+    images = found.metrics["images"]["validation"]
+    assert found.metrics["best_epoch"] == find_best_epoch(found.history, images)
 
 
-def test_train_tests_and_saves_the_epoch_that_was_best_in_validation(tmp_path):
-    """Random labels: more training makes validation worse, by chance better, and the last epoch is not the best."""
+def test_train_tests_and_saves_the_epoch_that_validation_chooses(tmp_path):
+    """Random labels: more training makes validation worse, by chance better, and the last epoch does not count."""
     rng = np.random.default_rng(1)
     data_ = (rng.integers(0, 256, (120, 12, 12, 1), "uint8"), rng.integers(0, 2, 120))
     found = train("mlp", data_, out=tmp_path / "out", input_shape=(12, 12, 1), epochs=6)
     best = found.metrics["best_epoch"]
-    ranks = [(row["val_accuracy"], -row["val_loss"]) for row in found.history]
-    assert best == ranks.index(max(ranks)) + 1 < 6
+    assert best == find_best_epoch(found.history, found.metrics["images"]["validation"]) < 6
     validation = load_run_data(found.folder, data_).dataset.validation
     logits, truth = compute_scores(kcnn.load_model(found.folder / "model.keras"), validation)
     assert (logits.argmax(-1) == truth).mean() == pytest.approx(found.history[best - 1]["val_accuracy"])
@@ -272,14 +272,6 @@ def test_train_norm_momentum_bounds_that_of_the_network(limit, momentum, tmp_pat
     }
     train("stack", images, out=tmp_path, **request, recipe_overrides={"norm_momentum": limit}, callbacks=[Look()])
     assert seen == {momentum}
-
-
-def test_find_best_epoch_prefers_accuracy_then_the_lower_loss_then_the_first():
-    rows = [{"val_accuracy": a, "val_loss": loss} for a, loss in ((0.5, 0.1), (0.9, 0.6), (0.9, 0.5), (0.9, 0.5))]
-    assert find_best_epoch(rows) == 3
-    assert find_best_epoch([{"loss": 1.0}, {"loss": 2.0}]) == 2
-    rows = [{"val_accuracy": 0.9, "val_average_precision": p, "val_loss": 1.0} for p in (0.3, 0.4, 0.2)]
-    assert find_best_epoch(rows) == 2
 
 
 @pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.every), "mixed_float16"])
