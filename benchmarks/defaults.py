@@ -180,6 +180,8 @@ def fine_tune_keras(spec: kcnn.ModelSpec, photos: str, seed: int) -> float:
 
 def measure(contenders: Mapping[str, Callable[[int], float]], seeds: int) -> list[tuple[str, ...]]:
     """Return a row for each contender: accuracy, processor time, and what kcnn is better by, paired by seed."""
+    import keras
+
     accuracies: dict[str, list[float]] = {name: [] for name in contenders}
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for seed in range(seeds):
@@ -188,6 +190,7 @@ def measure(contenders: Mapping[str, Callable[[int], float]], seeds: int) -> lis
             accuracies[name].append(contender(seed))
             times[name].append(time.process_time() - start)
             print(f"seed {seed}, {name}: {accuracies[name][-1]:.2%}", flush=True)
+            keras.backend.clear_session()  # models would accumulate in memory
     rows = []
     for name, values in accuracies.items():
         estimate = estimate_mean(values)

@@ -88,8 +88,14 @@ class TrainConfig:
         given = {name: value for name, value in overrides.items() if value is not None}
         return get_recipe(self.recipe, {**self.recipe_overrides, **given})
 
+    @property
+    def own_options(self) -> set[str]:
+        """The names of the recipe's options that this config sets itself."""
+        fields_of_recipe = ("epochs", "batch_size", "learning_rate")
+        return {*self.recipe_overrides, *(name for name in fields_of_recipe if getattr(self, name) is not None)}
+
     def with_defaults(self, defaults: Mapping[str, Any]) -> "TrainConfig":
-        """Return this config with recipe options that it leaves open, for the recipe "auto"; else as it is.
+        """Return this config with recipe options that it leaves open.
 
         Args:
             defaults: Recipe options, from kcnn.training.defaults.
@@ -97,8 +103,6 @@ class TrainConfig:
         Returns:
             The config; what it sets itself stays.
         """
-        if self.recipe != "auto":
-            return self
         if "augmentation" in self.recipe_overrides:  # given as a whole
             defaults = {name: value for name, value in defaults.items() if name not in asdict(Augmentation())}
         return replace(self, recipe_overrides={**defaults, **self.recipe_overrides})

@@ -1,11 +1,17 @@
-"""Hyperparameters that follow from the data: what the recipe "auto" leaves open. No Keras here."""
+"""Hyperparameters that follow from the data: all of "auto", and what few images change elsewhere. No Keras here."""
 
 import math
+from collections.abc import Collection
 from typing import Any
+
+from kcnn.training.recipes import Recipe
 
 EPOCHS = (15, 100)  # fewest and most
 BATCH_SIZES = ((500, 16), (20_000, 32), (math.inf, 64))  # up to so many training images
 NORM_MOMENTUM = (0.9, 0.99)
+FEW_STEPS = 100  # in an epoch: as many as a momentum of 0.99 averages over
+SMALL_BATCH = 32
+EMA_FRACTION = 0.1  # of all steps, which an average of the weights covers at most
 
 
 def choose_regularization(channels: int) -> dict[str, Any]:
@@ -24,7 +30,12 @@ def choose_regularization(channels: int) -> dict[str, Any]:
 
 
 def choose_schedule(
-    images: int, *, replicas: int = 1, epochs: int | None = None, has_validation: bool = True
+    images: int,
+    *,
+    replicas: int = 1,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    has_validation: bool = True,
 ) -> dict[str, Any]:
     """Return batch size, epochs, early stopping and the momentum of batch normalization, as recipe options.
 
@@ -35,18 +46,54 @@ def choose_schedule(
         images: Number of training images.
         replicas: Of a distribution strategy; the batch size is a multiple of it.
         epochs: Number of epochs where it is given.
+        batch_size: Images per step where it is given.
         has_validation: Whether there are validation images, without which nothing can stop early.
 
     Returns:
         Options by name.
     """
-    batch_size = next(size for limit, size in BATCH_SIZES if images <= limit)
-    batch_size = replicas * max(1, min(batch_size, images // 4) // replicas)
+    if batch_size is None:
+        batch_size = next(size for limit, size in BATCH_SIZES if images <= limit)
+        batch_size = replicas * max(1, min(batch_size, images // 4) // replicas)
     epochs = epochs or min(EPOCHS[1], max(EPOCHS[0], round(2_000 / math.sqrt(images))))
-    momentum = 1 - 5 / max(5, images // batch_size)
     return {
         "batch_size": batch_size,
         "epochs": epochs,
         "patience": max(10, epochs // 3) if has_validation else 0,
-        "norm_momentum": round(min(NORM_MOMENTUM[1], max(NORM_MOMENTUM[0], momentum)), 3),
+        "norm_momentum": _choose_norm_momentum(images // batch_size),
     }
+
+
+def adapt_recipe(recipe: Recipe, images: int, *, fixed: Collection[str] = (), replicas: int = 1) -> dict[str, Any]:
+    """Return what few images change in a recipe that does not follow from the data, as recipe options.
+
+    Where an epoch has fewer than 100 steps, batches are of at most 32 images, with SGD's learning rate in proportion
+    (arXiv:1706.02677), and moving averages of batch normalization are as short as `choose_schedule` has them. An
+    average of the weights covers at most a tenth of all steps.
+
+    Args:
+        recipe: The recipe.
+        images: Number of training images.
+        fixed: Options that the request sets itself, which stay.
+        replicas: Of a distribution strategy; the batch size is a multiple of it.
+
+    Returns:
+        The options that change, by name.
+    """
+    size, changes = recipe.batch_size, dict[str, Any]()
+    if images // size < FEW_STEPS:
+        if "batch_size" not in fixed:
+            size = min(size, replicas * max(1, SMALL_BATCH // replicas))
+        changes["batch_size"] = size
+        if recipe.optimizer == "sgd":
+            changes["learning_rate"] = recipe.learning_rate * size / recipe.batch_size
+        changes["norm_momentum"] = _choose_norm_momentum(images // size)
+    if recipe.ema_momentum:
+        covered = max(1.0, EMA_FRACTION * recipe.epochs * max(1, images // size))
+        changes["ema_momentum"] = min(recipe.ema_momentum, round(1 - 1 / covered, 4))
+    return {name: value for name, value in changes.items() if name not in fixed and value != getattr(recipe, name)}
+
+
+def _choose_norm_momentum(steps: int) -> float:
+    """The momentum of averages over a fifth of an epoch of so many steps."""
+    return round(min(NORM_MOMENTUM[1], max(NORM_MOMENTUM[0], 1 - 5 / max(5, steps))), 3)

@@ -168,11 +168,12 @@ def format_recipe(recipe: Recipe) -> str:
     """Return a recipe's fields on one line; of its augmentation those that are on."""
     fields = dataclasses.asdict(recipe)
     active = {name: value for name, value in fields.pop("augmentation").items() if value}
-    return f"{_format_fields(fields)}; augmentation: {_format_fields(active) or 'none'}"
+    return f"{format_options(fields)}; augmentation: {format_options(active) or 'none'}"
 
 
-def _format_fields(fields: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_format_value(value)}" for name, value in fields.items())
+def format_options(options: Mapping[str, Any]) -> str:
+    """Return options of a recipe by name on one line."""
+    return ", ".join(f"{name} {_format_value(value)}" for name, value in options.items())
 
 
 def _format_value(value: Any) -> str:

@@ -16,12 +16,12 @@ from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.run_folders import is_run_folder, resolve_run
 from kcnn.training import devices
 from kcnn.training.config import TrainConfig
-from kcnn.training.defaults import choose_regularization, choose_schedule
+from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule
 from kcnn.training.execution import train_in_folder, with_batch_size
 from kcnn.training.job import TrainJob
 from kcnn.training.precision import resolve_policy
 from kcnn.training.progress import describe_data, resolve_verbosity, show_reading
-from kcnn.training.recipes import format_recipe, list_options
+from kcnn.training.recipes import RECIPES, format_options, format_recipe, list_options
 from kcnn.training.request import check_request, choose_folder, make_request
 from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining
@@ -95,7 +95,8 @@ def train(
     spec = to_spec(network)
     strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
     policy = resolve_policy(config.precision)
-    if has_tensorflow() and not config.phase:
+    is_auto = config.recipe == "auto"
+    if is_auto and has_tensorflow() and not config.phase:
         channels = (data.input_shape if isinstance(data, ImageDataset) else spec.nominal_shape)[2]
         config = config.with_defaults(choose_regularization(channels))
     recipe = config.resolved_recipe
@@ -122,15 +123,27 @@ def train(
         raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(spec.input_shape)}")
     images, replicas = len(data.splits["train"]), devices.count_replicas(strategy)
     has_validation = "validation" in data.splits
-    config = config.with_defaults(
-        choose_schedule(images, replicas=replicas, epochs=config.epochs, has_validation=has_validation)
-    )
+    if is_auto:
+        schedule = choose_schedule(
+            images,
+            replicas=replicas,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            has_validation=has_validation,
+        )
+        config = config.with_defaults(schedule)
+    changes = {}
+    if config.recipe_name in RECIPES and not is_auto and not config.phase:
+        changes = adapt_recipe(recipe, images, fixed=config.own_options, replicas=replicas)
+        config = config.with_defaults(changes)
     recipe = config.resolved_recipe
     data = with_batch_size(data, recipe.batch_size)
     for line in () if is_loaded else describe_data(data):  # who loaded it knows it
         log(line)
-    if config.recipe == "auto":
+    if is_auto:
         log(f"recipe auto for {images:,} training images: {format_recipe(recipe)}")
+    if changes:
+        log(f"recipe {config.recipe_name} adapted to {images:,} training images: {format_options(changes)}")
     check_request(data, config.multi_label, spec.aux, recipe)
     devices.check_divisible(strategy, data)
     # weights are loaded by initialize_model: strictly, and without a head where the config has it so
@@ -138,7 +151,7 @@ def train(
         spec, input_shape=data.input_shape, classes=len(data.classes), weights=None, activation=None
     ).trace()
     is_photo = data.input_shape[2] == 3
-    if config.recipe == "auto" and spec.weights is None and images < FEW_IMAGES and is_photo and has_published(graph):
+    if is_auto and spec.weights is None and images < FEW_IMAGES and is_photo and has_published(graph):
         log(
             f"{graph.name} has pretrained weights, and fine-tuning them needs fewer images than training from scratch: "
             f"kcnn transfer --network {spec.network} --data {data.name}"
