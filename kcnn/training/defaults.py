@@ -39,8 +39,9 @@ def choose_schedule(
 ) -> dict[str, Any]:
     """Return batch size, epochs, early stopping and the momentum of batch normalization, as recipe options.
 
-    Few images need more epochs for as many steps: epochs fall with the square root of the number of images. Moving
-    averages of batch normalization cover a fifth of an epoch, so that validation does not lag behind.
+    Few images need more epochs for as many steps: epochs fall with the square root of the number of images. Training
+    stops after half of them without a new best, since the last ones, of low learning rates, gain most. Moving averages
+    of batch normalization cover a fifth of an epoch, so that validation does not lag behind.
 
     Args:
         images: Number of training images.
@@ -59,7 +60,7 @@ def choose_schedule(
     return {
         "batch_size": batch_size,
         "epochs": epochs,
-        "patience": max(10, epochs // 3) if has_validation else 0,
+        "patience": max(10, epochs // 2) if has_validation else 0,
         "norm_momentum": _choose_norm_momentum(images // batch_size),
     }
 

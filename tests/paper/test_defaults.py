@@ -26,7 +26,7 @@ def test_choose_schedule_gives_few_images_more_epochs_and_shorter_averages():
 def test_choose_schedule_divides_the_batch_among_replicas_and_stops_late_in_long_trainings():
     assert choose_schedule(1_000, replicas=3)["batch_size"] == 30
     assert choose_schedule(4, replicas=8)["batch_size"] == 8
-    assert choose_schedule(1_000, epochs=90)["patience"] == 30
+    assert choose_schedule(1_000, epochs=90)["patience"] == 45
     assert choose_schedule(1_000, epochs=5)["patience"] == 10
 
 
