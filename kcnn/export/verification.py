@@ -116,7 +116,8 @@ def _predict(
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """The labels of all images, what each candidate predicts, and the first images."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name, *_ in candidates}
-    labels, first = [], []
+    labels: list[np.ndarray] = []
+    first: list[np.ndarray] = []
     for pixels, batch_labels in batches:
         images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
         labels.append(keras.ops.convert_to_numpy(batch_labels))
