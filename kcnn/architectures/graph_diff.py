@@ -10,9 +10,10 @@ from kcnn.architectures.spec import ModelSpec, summary, trace
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_pair
 from kcnn.graph.graph import Graph
-from kcnn.graph.shape_inference import Pair, Shape, count_params, dilated_size, padding_amounts, to_pair
+from kcnn.graph.shape_inference import Shape, count_params
 from kcnn.graph.summaries import LayerSummary
 from kcnn.graph.tracing import SymbolicTensor, topological_order
+from kcnn.graph.windows import Pair, dilated_size, padding_amounts, to_pair
 
 Network = str | Architecture | ModelSpec | Graph | SymbolicTensor
 

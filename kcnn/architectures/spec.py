@@ -20,9 +20,9 @@ from kcnn.graph.formatting import format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import find_closest, unknown
 from kcnn.graph.overrides import to_builtin
-from kcnn.graph.shape_inference import InputTooSmallError
 from kcnn.graph.summaries import Summary, summarize
 from kcnn.graph.tracing import SymbolicTensor
+from kcnn.graph.windows import InputTooSmallError
 
 OUTPUT_ACTIVATION = "softmax"  # which no hidden layer has
 ACTIVATIONS, POOLING = (OUTPUT_ACTIVATION, "sigmoid"), tuple(POOLING_MODES)

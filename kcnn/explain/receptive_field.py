@@ -14,8 +14,8 @@ from kcnn.explain.gradients import compute_gradient
 from kcnn.graph import shape_inference
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
-from kcnn.graph.shape_inference import WHOLE_INPUT, Pair
 from kcnn.graph.tracing import SymbolicTensor, topological_order
+from kcnn.graph.windows import WHOLE_INPUT, Pair
 from kcnn.keras_bridge import layers as kcnn_layers
 from kcnn.keras_bridge.from_keras import read_graph
 from kcnn.keras_bridge.keras_graph import operation, producers, replay

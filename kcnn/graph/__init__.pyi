@@ -22,3 +22,6 @@ from . import (
 from . import (
     tracing as tracing,
 )
+from . import (
+    windows as windows,
+)

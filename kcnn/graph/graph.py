@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_size
 from kcnn.graph.ops import Conv
-from kcnn.graph.shape_inference import count_params, to_pair
+from kcnn.graph.shape_inference import count_params
 from kcnn.graph.tracing import SymbolicTensor, topological_order
+from kcnn.graph.windows import to_pair
 
 if TYPE_CHECKING:
     from kcnn.architectures.architecture import Architecture

@@ -9,8 +9,9 @@ from kcnn.graph import shape_inference
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import describe_op, format_count, format_pair, format_size, format_table
 from kcnn.graph.names import unknown_layer
-from kcnn.graph.shape_inference import WHOLE_INPUT, Pair, Shape, Window
+from kcnn.graph.shape_inference import Shape
 from kcnn.graph.tracing import SymbolicTensor, topological_order
+from kcnn.graph.windows import WHOLE_INPUT, Pair, Window
 
 COLUMNS = ("layer", "op", "output shape", "params", "MACs", "receptive field", "stride")
 LEFT = ("layer", "op")

@@ -10,7 +10,8 @@ from kcnn.graph import shape_inference
 from kcnn.graph.formatting import describe_op
 from kcnn.graph.names import UnknownNameError
 from kcnn.graph.overrides import OverrideSet
-from kcnn.graph.shape_inference import InputTooSmallError, Shape
+from kcnn.graph.shape_inference import Shape
+from kcnn.graph.windows import InputTooSmallError
 
 MAKE_LAYER = "kcnn.keras_bridge.to_keras:make_layer"  # by name: the graph imports no Keras
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcnn.graph import shape_inference
-from kcnn.graph.shape_inference import WHOLE_INPUT, Pair, Shape, Window
+from kcnn.graph.shape_inference import Shape
+from kcnn.graph.windows import WHOLE_INPUT, Pair, Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 
-from kcnn.graph import ops, shape_inference
+from kcnn.graph import ops
 from kcnn.graph.graph import Graph
-from kcnn.graph.shape_inference import Pair, to_pair
 from kcnn.graph.tracing import topological_order
+from kcnn.graph.windows import Pair, dilated_size, padding_amounts, to_pair
 from kcnn.keras_bridge import layers
 
 FLOAT32_OUTPUTS = ("logits", "probabilities")
@@ -76,7 +76,7 @@ _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {
     )(keepdims=op.keepdims, **CHANNELS_LAST, **common),
     ops.Flatten: lambda op, common: keras.layers.Flatten(**CHANNELS_LAST, **common),
     ops.Pad: lambda op, common: _padding_layer(
-        tuple(shape_inference.padding_amounts(1, 1, 1, op.padding, axis) for axis in (0, 1)),
+        tuple(padding_amounts(1, 1, 1, op.padding, axis) for axis in (0, 1)),
         op.padding_mode,
         common,
         op.channels,
@@ -88,7 +88,7 @@ def _sides(op: Any, x: Any) -> tuple[Pair, Pair] | str:
     """Keras' "same" or "valid" where that equals the op's padding, else explicit pixels per side."""
     padding_mode = getattr(op, "padding_mode", "zeros")
     dilation = to_pair(getattr(op, "dilation", 1))
-    kernel = tuple(map(shape_inference.dilated_size, to_pair(op.kernel), dilation))
+    kernel = tuple(map(dilated_size, to_pair(op.kernel), dilation))
     stride = to_pair(op.stride)
     is_keras_padding = padding_mode == "zeros" and not getattr(op, "count_include_pad", False)
     if op.padding == "valid" or (op.padding == "same" and is_keras_padding):
@@ -102,7 +102,7 @@ def _sides(op: Any, x: Any) -> tuple[Pair, Pair] | str:
             "pass a fixed input_shape"
         )
     top, left = (
-        shape_inference.padding_amounts(size or 1, k, s, op.padding, axis)
+        padding_amounts(size or 1, k, s, op.padding, axis)
         for axis, (size, k, s) in enumerate(zip((rows, columns), kernel, stride, strict=True))
     )
     return (top, left) if any(top) or any(left) else "valid"

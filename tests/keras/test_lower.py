@@ -8,7 +8,7 @@ import kcnn
 from kcnn import blocks
 from kcnn.blocks import apply
 from kcnn.graph import ops
-from kcnn.graph.shape_inference import padding_amounts
+from kcnn.graph.windows import padding_amounts
 
 PADDINGS = ["same", "valid", "half", 2, (1, 0), ((1, 0), (2, 1))]
 
@@ -19,7 +19,7 @@ def one_layer(op, shape):
 
 
 def numpy_sides(op, shape):
-    from kcnn.graph.shape_inference import to_pair
+    from kcnn.graph.windows import to_pair
 
     return [padding_amounts(shape[a], to_pair(op.kernel)[a], to_pair(op.stride)[a], op.padding, a) for a in (0, 1)]
 

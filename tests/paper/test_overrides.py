@@ -7,7 +7,7 @@ import pytest
 import kcnn
 from kcnn import Architecture, blocks
 from kcnn.graph import ops
-from kcnn.graph.shape_inference import InputTooSmallError, output_size
+from kcnn.graph.windows import InputTooSmallError, output_size
 
 
 def test_override_with_a_glob_changes_matching_layers_only():

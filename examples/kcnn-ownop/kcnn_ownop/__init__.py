@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from kcnn import Architecture
 from kcnn.blocks import apply, conv
 from kcnn.graph.ops import Activation, Add
-from kcnn.graph.shape_inference import WHOLE_INPUT
+from kcnn.graph.windows import WHOLE_INPUT
 
 
 @dataclass(frozen=True)

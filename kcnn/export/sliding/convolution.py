@@ -11,8 +11,8 @@ import numpy as np
 
 from kcnn.export import optimize_for_inference
 from kcnn.export.sliding.layers import PositionwiseModel
-from kcnn.graph.shape_inference import Pair, dilated_size, output_size, padding_amounts
 from kcnn.graph.tracing import topological_order
+from kcnn.graph.windows import Pair, dilated_size, output_size, padding_amounts
 from kcnn.keras_bridge.keras_graph import call_arguments, operation, producers, replay
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)

@@ -15,7 +15,7 @@ import keras
 from kcnn.export.sliding.convolution import NotConvolutionalError, slide_convolutions, to_inference_model
 from kcnn.export.sliding.layers import Windows
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.shape_inference import Pair
+from kcnn.graph.windows import Pair
 from kcnn.keras_bridge.keras_graph import flatten_layers, operation
 
 log = logging.getLogger("kcnn.export.sliding")

@@ -21,8 +21,8 @@ from kcnn.graph.ops import (
     Pad,
     Pool,
 )
-from kcnn.graph.shape_inference import to_pair
 from kcnn.graph.summaries import LayerSummary
+from kcnn.graph.windows import to_pair
 
 format_size = partial(formatting.format_size, times="×")
 NAMES = {

@@ -9,7 +9,8 @@ from typing import Any
 from kcnn.graph import shape_inference
 from kcnn.graph.graph import Graph
 from kcnn.graph.ops import Conv, Depthwise, Pool
-from kcnn.graph.shape_inference import Shape, call_cached, dilated_size, padding_amounts, to_pair
+from kcnn.graph.shape_inference import Shape, call_cached
+from kcnn.graph.windows import dilated_size, padding_amounts, to_pair
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from kcnn.architectures.spec import ModelSpec, summary, to_spec
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
 from kcnn.graph.overrides import compile_glob
-from kcnn.graph.shape_inference import InputTooSmallError, to_pair
 from kcnn.graph.summaries import LayerSummary
+from kcnn.graph.windows import InputTooSmallError, to_pair
 from kcnn.search.space.choices import Range, per_layer
 from kcnn.search.space.limits import Limits
 from kcnn.search.space.search_space import Space

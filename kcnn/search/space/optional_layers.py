@@ -10,8 +10,8 @@ from typing import Any
 from kcnn.architectures.spec import ModelSpec
 from kcnn.architectures.tracer import LARGEST_INPUT
 from kcnn.graph.overrides import to_builtin
-from kcnn.graph.shape_inference import InputTooSmallError
 from kcnn.graph.tracing import topological_order
+from kcnn.graph.windows import InputTooSmallError
 from kcnn.search.space.choices import Condition, Range, Values
 
 MAX_NETWORKS = 200  # that are traced, a few milliseconds each
