@@ -48,7 +48,7 @@ def add(app: typer.Typer) -> None:
             "kcnn search googlenet --input-size 64x64x1 --dry-run",
         )
     )(search)
-    app.command("rerun-trial", epilog=examples("kcnn rerun-trial runs/search-stack 3 --data digits"))(rerun_trial)
+    app.command("rerun-trial", epilog=examples("kcnn rerun-trial runs/search-stack 3"))(rerun_trial)
 
 
 def search(
@@ -267,7 +267,10 @@ def search(
 def rerun_trial(
     folder: Annotated[Path, typer.Argument(help="Folder of a search.")],
     trial: Annotated[int, typer.Argument(help="Number of a trial.")],
-    data: Annotated[str, typer.Option("--data", "-d", help="The data of the search.", rich_help_panel=DATA)],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", "-d", help="The data of the search, where it has moved.", rich_help_panel=DATA),
+    ] = None,
 ) -> None:
     """Train one trial of a search again and compare its score with the recorded one."""
     with err.status("loading Keras"):

@@ -10,7 +10,7 @@ from kcnn.data import ImageDataset
 from kcnn.explain import grad_cam
 from kcnn.explain.class_activation import note_evidence
 from kcnn.plots.figures import overlay_heatmap, plot_grid, save_figure, save_image
-from kcnn.training.evaluation import compute_scores
+from kcnn.training.evidence import compute_scores
 
 MAX_ERRORS, MAX_HEATMAPS = 12, 6
 ERRORS, GRAD_CAM = "errors.png", "grad_cam.png"

@@ -19,7 +19,7 @@ from kcnn.graph.names import unknown
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.statistics import compare_paired, estimate_mean, wilson_interval
 from kcnn.training import TrainConfig, TrainingPhase, TrainResult, name_run_folder, train
-from kcnn.training.evaluation import compute_scores
+from kcnn.training.evidence import compute_scores
 from kcnn.training.layer_selection import check_phase
 from kcnn.training.run_directory import AUDIT
 

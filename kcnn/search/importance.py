@@ -10,6 +10,7 @@ from scipy import stats
 
 from kcnn.search.journal import Trial
 from kcnn.search.space import Choice, Range, Space
+from kcnn.statistics import adjust_p_values
 
 MIN_TRIALS = 8
 LEVEL = 0.05
@@ -97,7 +98,7 @@ def compute_importances(space: Space, trials: Sequence[Trial], *, seed: int = 0)
         p_value = (1 + as_low.sum()) / (1 + len(shuffled))
         high = min(importance + width, max(importance, 1.0))  # no choice explains more than everything
         records.append((name, importance, importance - width, high, float(p_value)))
-    adjusted = _adjust_holm([record[-1] for record in records])
+    adjusted = adjust_p_values([record[-1] for record in records])
     results = [Importance(*record[:-1], p_value) for record, p_value in zip(records, adjusted, strict=True)]
     return tuple(sorted(results, key=lambda result: -result.importance))
 
@@ -167,12 +168,3 @@ def _ratio(parts: np.ndarray, totals: np.ndarray) -> tuple[float, float]:
     count, ratio = len(parts), parts.sum() / totals.sum()
     deviation = np.std(parts - ratio * totals, ddof=1) * np.sqrt(count) / totals.sum()
     return float(ratio), float(stats.t.ppf(0.975, count - 1) * deviation)
-
-
-def _adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted so that, where no choice matters, one of them is at most 0.05 in 5% of searches."""
-    order = np.argsort(p_values)
-    steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted.tolist()

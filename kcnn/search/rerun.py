@@ -18,6 +18,7 @@ from kcnn.search.journal import ERROR, OK, PRUNED, Journal
 from kcnn.search.result import name_objective, read_request
 from kcnn.search.space import Space
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
+from kcnn.training.run_data import ARRAYS
 from kcnn.training.split_record import DataChanges, read_record, restore_splits
 from kcnn.training.trainer import CROP_RESIZE_FACTOR
 
@@ -44,20 +45,23 @@ class RerunResult:
 
 
 @check_arguments
-def rerun_trial(folder: str | Path, number: int, data: Any, *, log: Callable[[str], None] = print) -> RerunResult:
+def rerun_trial(
+    folder: str | Path, number: int, data: Any = None, *, log: Callable[[str], None] = print
+) -> RerunResult:
     """Train a trial of a search again.
 
     Args:
         folder: Folder of the search.
         number: Number of the trial.
-        data: The data of the search, as for kcnn.data.load, or an ImageDataset; each image goes to the split that the
-            search had it in.
+        data: The data of the search where it has moved, or was passed from Python: as for kcnn.data.load, or an
+            ImageDataset; each image goes to the split that the search had it in.
         log: Called with each message for a person.
 
     Returns:
         The score now, and the recorded one.
 
     Raises:
+        FileNotFoundError: The data is not where it was.
         ValueError: There is no such trial, it has no score, or the data differs.
         RuntimeError: The trial fails this time.
     """
@@ -69,9 +73,14 @@ def rerun_trial(folder: str | Path, number: int, data: Any, *, log: Callable[[st
     trial = by_number[number]
     if trial.score is None:
         raise ValueError(f"trial {number} of {root} has no score: its status is {trial.status}")
+    if data is None and request["data"] == ARRAYS:
+        raise ValueError(
+            f"{root} searched on arrays from Python, which are not on disk; pass them: "
+            f"kcnn.search.rerun_trial({str(root)!r}, {number}, (images, labels))"
+        )
     with tempfile.TemporaryDirectory() as out:
         space, config = Space.from_json(request["space"]), SearchConfig.from_json(request["config"])
-        dataset, changes = _restore_data(root, request, space, config, data)
+        dataset, changes = _restore_data(root, request, space, config, request["data"] if data is None else data)
         job = prepare_search(space, dataset, config, out=out, log=log)
         if job.record.fingerprint != request["fingerprint"]:
             raise ValueError(f"{dataset.name} differs from the data of the search, {request['data']}: {changes}")

@@ -22,25 +22,6 @@ from kcnn.training.evidence import TestEvidence
 from kcnn.training.job import TrainJob
 
 
-def compute_scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits (images, classes) and labels of every image of a split.
-
-    Args:
-        model: The model.
-        batches: (images, labels).
-
-    Returns:
-        Logits and labels, in the order of the batches.
-    """
-    logits, truth = [], []
-    for images, labels in batches:
-        logits.append(
-            np.asarray(model.predict_on_batch(np.asarray(images)))
-        )  # Keras on JAX takes no TensorFlow tensors
-        truth.append(keras.ops.convert_to_numpy(labels))
-    return np.concatenate(logits), np.concatenate(truth)
-
-
 def compute_probabilities(model: Any, outputs: Any, metadata: Mapping[str, Any]) -> np.ndarray:
     """Return what a model gives as probabilities, also where it ends in a softmax or sigmoid of its own.
 
@@ -60,7 +41,7 @@ def compute_probabilities(model: Any, outputs: Any, metadata: Mapping[str, Any])
 
 def compute_thresholds(model: Any, job: TrainJob) -> list[float]:
     """Return the probability from which an image has a label, for each class, chosen on the validation split."""
-    logits, truth = compute_scores(model, job.data.validation)
+    logits, truth = evidence.compute_scores(model, job.data.validation)
     return statistics.choose_thresholds(statistics.to_probabilities(logits, model.metadata), truth)
 
 

@@ -1,10 +1,10 @@
-"""Evidence of a test for reports: the logits of every image, and thumbnails of the most informative ones."""
+"""Evidence of a test for reports: the logits of every image, and thumbnails of test and training images."""
 
-import heapq
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,19 @@ from PIL import Image
 
 from kcnn import statistics
 from kcnn.atomic_io import replace_atomically
+from kcnn.data import ImageDataset
+from kcnn.data.source_splits import TEST, TRAIN
+from kcnn.data.splits import Split
 from kcnn.keras_bridge.untrusted_files import check_archive
 
 FILE = "test.npz"
-THUMBNAIL_SIZE = 96  # pixels of the longer side
+DRAWN, EXAMPLES = "drawn_", "example_"  # of the names of arrays
+THUMBNAIL_SIZE, QUALITY = 160, 75  # pixels of the longer side, and of the JPEG; smaller images keep their size
 PER_CELL, MAX_SAMPLES = 12, 480  # thumbnails of each cell of the confusion matrix, and in all
+MAX_BYTES = 1_500_000  # of all thumbnails of the cells
 MAX_MISTAKES = 12  # most confident errors that are kept at the network's input size
+MAX_DRAWN = 24  # test images that are drawn at random
+MAX_EXAMPLES, PER_CLASS = 96, 8  # training images in all, and of each class
 
 
 @dataclass(frozen=True)
@@ -45,107 +52,187 @@ class ImageSample:
 
 
 @dataclass(frozen=True)
+class ImageExample:
+    """Hold a training image to show.
+
+    Attributes:
+        index: Its position in the split.
+        label: Its class; for multi-label data the one that it is shown for.
+        jpeg: A thumbnail.
+    """
+
+    index: int
+    label: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
 class TestEvidence:
     """Hold the logits of the test split, and the images to show.
 
     Attributes:
         logits: (images, classes), in the order of the split.
         truth: Labels.
-        samples: Images to show.
+        samples: Errors and the most confident predictions, errors first.
         mistakes: Pixels of the most confident errors, the most confident first.
+        drawn: Test images that are drawn at random, in the order of the split.
+        examples: Training images, by class.
     """
 
     logits: np.ndarray
     truth: np.ndarray
     samples: Sequence[ImageSample] = ()
     mistakes: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1, 1), "uint8"))
+    drawn: Sequence[ImageSample] = ()
+    examples: Sequence["ImageExample"] = ()
 
 
-def gather_evidence(model: Any, batches: Any, metadata: Mapping[str, Any]) -> TestEvidence:
-    """Predict the test batches in one pass, and select the images to show.
+def compute_scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits (images, classes) and labels of every image of a split.
 
     Args:
         model: The model.
-        batches: (images, labels) of the test split.
+        batches: (images, labels).
+
+    Returns:
+        Logits and labels, in the order of the batches.
+    """
+    logits, truth = [], []
+    for images, labels in batches:
+        logits.append(
+            np.asarray(model.predict_on_batch(np.asarray(images)))
+        )  # Keras on JAX takes no TensorFlow tensors
+        truth.append(keras.ops.convert_to_numpy(labels))
+    return np.concatenate(logits), np.concatenate(truth)
+
+
+def gather_evidence(model: Any, data: ImageDataset, metadata: Mapping[str, Any]) -> TestEvidence:
+    """Predict the test split in one pass, and read the images to show, which are few, once more.
+
+    Args:
+        model: The model.
+        data: The data.
         metadata: Of the model.
 
     Returns:
         The evidence.
     """
-    logits, truth = [], []
-    cells: dict[tuple[int, int], list[Any]] = {}
-    errors: list[Any] = []
-    index = 0
-    for images, labels in batches:
-        pixels = np.asarray(images)  # Keras on JAX takes no TensorFlow tensors
-        logits.append(np.asarray(model.predict_on_batch(pixels)))
-        truth.append(keras.ops.convert_to_numpy(labels))
-        probabilities = statistics.to_probabilities(logits[-1], metadata)
-        predicted = statistics.predict_labels(probabilities, metadata)
-        correct = statistics.is_correct(predicted, truth[-1])
-        is_single_label = predicted.ndim == 1
-        if metadata.get("multi_label"):
-            confidence = np.maximum(probabilities, 1 - probabilities).min(axis=-1)
-        else:
-            confidence = probabilities.max(axis=-1)
-        for row in range(len(pixels)):
-            cell = (int(truth[-1][row]), int(predicted[row])) if is_single_label else (-1, int(correct[row]))
-            image = (float(confidence[row]), -index, bool(correct[row]), pixels[row])
-            _push(cells.setdefault(cell, []), image, PER_CELL if is_single_label else 5 * PER_CELL)
-            if not correct[row]:
-                _push(errors, image, MAX_MISTAKES)
-            index += 1
-    candidates = sorted(
-        ((*image, cell) for cell, heap in cells.items() for image in heap),
-        key=lambda image: (image[2], -image[0], -image[1]),  # errors first, then by confidence
-    )
-    samples = [
-        ImageSample(-negative_index, cell[0], cell[1], confidence, correct, _thumbnail(pixels))
-        for confidence, negative_index, correct, pixels, cell in candidates[:MAX_SAMPLES]
-    ]
-    mistakes = [image[3] for image in sorted(errors, key=lambda image: (-image[0], -image[1]))]
-    return TestEvidence(
-        np.concatenate(logits),
-        np.concatenate(truth),
-        samples,
-        np.stack(mistakes).clip(0, 255).astype("uint8") if mistakes else np.zeros((0, 1, 1, 1), "uint8"),
-    )
-
-
-def _push(heap: list[Any], image: tuple[float, int, bool, Any], size: int) -> None:
-    """Push an image on a heap of the most confident; no two have the same index, so pixels are never compared."""
-    if len(heap) < size:
-        heapq.heappush(heap, image)
+    logits, truth = compute_scores(model, data.test)
+    probabilities = statistics.to_probabilities(logits, metadata)
+    predicted = statistics.predict_labels(probabilities, metadata)
+    correct = statistics.is_correct(predicted, truth)
+    if metadata.get("multi_label"):
+        confidence = np.maximum(probabilities, 1 - probabilities).min(axis=-1)
+        cells = [(-1, int(one)) for one in correct]
+        per_cell = 5 * PER_CELL
     else:
-        heapq.heappushpop(heap, image)
+        confidence = probabilities.max(axis=-1)
+        cells = [(int(true), int(label)) for true, label in zip(truth, predicted, strict=True)]
+        per_cell = PER_CELL
+    ranking = np.lexsort((np.arange(len(truth)), -confidence, correct)).tolist()  # errors first, then by confidence
+    counts = Counter[tuple[int, int]]()
+    shown = []
+    for index in ranking:
+        if counts[cells[index]] < per_cell and len(shown) < MAX_SAMPLES:
+            counts[cells[index]] += 1
+            shown.append(index)
+    mistakes = [index for index in ranking[:MAX_MISTAKES] if not correct[index]]
+    drawn = np.sort(np.random.default_rng(0).permutation(len(truth))[:MAX_DRAWN]).tolist()
+    jpegs, pixels = _read_images(data, sorted({*shown, *drawn}), mistakes)
+
+    def make_sample(index: int) -> ImageSample:
+        return ImageSample(index, *cells[index], float(confidence[index]), bool(correct[index]), jpegs[index])
+
+    sizes = np.cumsum([len(jpegs[index]) for index in shown])
+    fitting = int(np.searchsorted(sizes, MAX_BYTES, side="right"))
+    return TestEvidence(
+        logits,
+        truth,
+        [make_sample(index) for index in shown[:fitting]],
+        pixels,
+        [make_sample(index) for index in drawn],
+        _select_examples(data.splits[TRAIN], len(data.classes)),
+    )
+
+
+def _read_images(
+    data: ImageDataset, indices: Sequence[int], mistakes: Sequence[int]
+) -> tuple[dict[int, bytes], np.ndarray]:
+    """Thumbnails of some test images by index, and the pixels of some of these."""
+    test = data.splits[TEST]
+    chosen = test.take(test.decodable[list(indices)])
+    jpegs: dict[int, bytes] = {}
+    pixels: dict[int, np.ndarray] = {}
+    numbers = iter(indices)
+    for images, _ in replace(data, splits={**data.splits, TEST: chosen}).test:
+        for image in np.asarray(images):
+            index = next(numbers)
+            jpegs[index] = _thumbnail(image)
+            if index in mistakes:
+                pixels[index] = image.clip(0, 255).astype("uint8")
+    return jpegs, np.stack([pixels[i] for i in mistakes]) if mistakes else np.zeros((0, 1, 1, 1), "uint8")
+
+
+def _select_examples(split: Split, classes: int) -> list[ImageExample]:
+    """Training images of each class, evenly spaced in the split; of many classes, some."""
+    shown = np.unique(np.linspace(0, classes - 1, min(classes, MAX_EXAMPLES)).round().astype(int)).tolist()
+    each = min(PER_CLASS, MAX_EXAMPLES // len(shown))
+    labels, decodable = split.labels, split.decodable
+    examples = []
+    for label in shown:
+        is_label = labels[decodable] == label if labels.ndim == 1 else labels[decodable, label] == 1
+        members = decodable[is_label]
+        chosen = members[np.unique(np.linspace(0, len(members) - 1, min(each, len(members))).round().astype(int))]
+        for position in chosen:
+            pixels, _ = split.read_decodable(np.array([position]))
+            examples += [ImageExample(int(position), label, _thumbnail(image)) for image in pixels]
+    return examples
 
 
 def _thumbnail(pixels: np.ndarray) -> bytes:
     """A small JPEG of an image (rows, columns, channels), 0..255; the mean of channels unless there are 3."""
     rows, columns = pixels.shape[:2]
+    values = np.ascontiguousarray(pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1), "float32")
     scale = THUMBNAIL_SIZE / max(rows, columns)
-    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-    values = pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1)
-    small = cv2.resize(np.ascontiguousarray(values, "float32"), size, interpolation=cv2.INTER_AREA)
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0}  # a small image shows each pixel
+    if scale < 1:
+        size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+        values, options = cv2.resize(values, size, interpolation=cv2.INTER_AREA), {"quality": QUALITY}
     buffer = io.BytesIO()
-    Image.fromarray(small.clip(0, 255).astype("uint8")).save(buffer, "JPEG", quality=80)
+    Image.fromarray(values.clip(0, 255).astype("uint8")).save(buffer, "JPEG", optimize=True, **options)
     return buffer.getvalue()
 
 
 def save_evidence(out: Path, evidence: TestEvidence) -> None:
     """Write test.npz: arrays alone, so that reading it runs no code."""
-    samples = evidence.samples
+    examples = evidence.examples
     with replace_atomically(out / FILE) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             logits=evidence.logits.astype("float32"),
             truth=evidence.truth,
-            samples=np.array([(s.index, s.truth, s.predicted, s.correct) for s in samples], "int64").reshape(-1, 4),
-            confidences=np.array([s.confidence for s in samples], "float32"),
-            lengths=np.array([len(s.jpeg) for s in samples], "int64"),
-            jpegs=np.frombuffer(b"".join(s.jpeg for s in samples), "uint8"),
             mistakes=evidence.mistakes,
+            **_pack_samples(evidence.samples, ""),
+            **_pack_samples(evidence.drawn, DRAWN),
+            examples=np.array([(e.index, e.label) for e in examples], "int64").reshape(-1, 2),
+            **_pack_images([e.jpeg for e in examples], EXAMPLES),
         )
+
+
+def _pack_samples(samples: Sequence[ImageSample], prefix: str) -> dict[str, np.ndarray]:
+    rows = [(s.index, s.truth, s.predicted, s.correct) for s in samples]
+    return {
+        f"{prefix}samples": np.array(rows, "int64").reshape(-1, 4),
+        f"{prefix}confidences": np.array([s.confidence for s in samples], "float32"),
+        **_pack_images([s.jpeg for s in samples], prefix),
+    }
+
+
+def _pack_images(jpegs: Sequence[bytes], prefix: str) -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}lengths": np.array([len(jpeg) for jpeg in jpegs], "int64"),
+        f"{prefix}jpegs": np.frombuffer(b"".join(jpegs), "uint8"),
+    }
 
 
 def read_evidence(folder: Path) -> TestEvidence | None:
@@ -178,16 +265,29 @@ def read_evidence(folder: Path) -> TestEvidence | None:
 
 
 def _read_arrays(arrays: Mapping[str, np.ndarray]) -> TestEvidence:
-    ends = np.cumsum(arrays["lengths"])
-    content = arrays["jpegs"].tobytes()
-    jpegs = [content[end - length : end] for end, length in zip(ends, arrays["lengths"], strict=True)]
-    samples = [
+    has_examples = "examples" in arrays  # files of older versions have none
+    examples = zip(arrays["examples"], _unpack_images(arrays, EXAMPLES), strict=True) if has_examples else ()
+    return TestEvidence(
+        arrays["logits"],
+        arrays["truth"],
+        _unpack_samples(arrays, ""),
+        arrays["mistakes"],
+        _unpack_samples(arrays, DRAWN) if has_examples else (),
+        [ImageExample(int(index), int(label), jpeg) for (index, label), jpeg in examples],
+    )
+
+
+def _unpack_samples(arrays: Mapping[str, np.ndarray], prefix: str) -> list[ImageSample]:
+    rows = zip(arrays[f"{prefix}samples"], arrays[f"{prefix}confidences"], _unpack_images(arrays, prefix), strict=True)
+    return [
         ImageSample(int(index), int(truth), int(predicted), float(confidence), bool(correct), jpeg)
-        for (index, truth, predicted, correct), confidence, jpeg in zip(
-            arrays["samples"], arrays["confidences"], jpegs, strict=True
-        )
+        for (index, truth, predicted, correct), confidence, jpeg in rows
     ]
-    return TestEvidence(arrays["logits"], arrays["truth"], samples, arrays["mistakes"])
+
+
+def _unpack_images(arrays: Mapping[str, np.ndarray], prefix: str) -> list[bytes]:
+    lengths, content = arrays[f"{prefix}lengths"], arrays[f"{prefix}jpegs"].tobytes()
+    return [content[end - length : end] for end, length in zip(np.cumsum(lengths), lengths, strict=True)]
 
 
 def _find_problem(evidence: TestEvidence) -> str:
@@ -202,9 +302,12 @@ def _find_problem(evidence: TestEvidence) -> str:
         return f"it has labels that are none of {classes} classes"
     if mistakes.ndim != 4 or mistakes.dtype != np.uint8:
         return f"its images are {mistakes.dtype}{list(mistakes.shape)}"
-    for sample in evidence.samples:
+    for sample in (*evidence.samples, *evidence.drawn):
         if not (
             0 <= sample.index < images and -1 <= sample.truth < classes and 0 <= sample.predicted < max(2, classes)
         ):
             return f"it has an image {sample.index} of class {sample.truth}, predicted as {sample.predicted}"
+    for example in evidence.examples:
+        if not (example.index >= 0 and 0 <= example.label < classes):
+            return f"it has a training image {example.index} of class {example.label}"
     return ""

@@ -119,7 +119,7 @@ def _run(job: TrainJob) -> TrainResult:
         job.log(audit.format_audit(entries))
     if data.multi_label and "validation" in data.splits:
         final.update_metadata(thresholds=evaluation.compute_thresholds(final, image_job))
-    tested = evidence.gather_evidence(final, image_job.data.test, final.metadata)
+    tested = evidence.gather_evidence(final, image_job.data, final.metadata)
     metrics = evaluation.compute_metrics(final, image_job, rows, tested)
     with checkpoints.report_full_disk(job.checkpoint_folder, "the results"):
         if entries:

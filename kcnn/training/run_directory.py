@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -189,8 +190,15 @@ def log_failure(what: str, log: Callable[[str], None]) -> Iterator[None]:
 
 
 def command_line() -> str:
-    """Return the command that started this process."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Return the command that started this process, quoted for a shell."""
+    program, *arguments = sys.argv
+    name = Path(program).name
+    words = [name]
+    if name == "__main__.py":
+        words = ["python", "-m", Path(program).parent.name]
+    elif name.endswith(".py"):
+        words = ["python", program]
+    return shlex.join([*words, *arguments])
 
 
 def library_versions() -> dict[str, str]:

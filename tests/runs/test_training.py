@@ -18,7 +18,7 @@ from kcnn.blocks.heads import head
 from kcnn.graph.ops import Activation
 from kcnn.training import Recipe, TrainConfig, load_run_data
 from kcnn.training.best_epoch import find_best_epoch
-from kcnn.training.evaluation import compute_scores
+from kcnn.training.evidence import compute_scores
 from kcnn.training.run_directory import UNLIKE, list_runs
 from tests import hidden
 from tests.runs.training import train_with as train
