@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -93,6 +94,19 @@ def _escape_character(match: re.Match[str]) -> str:
     code = ord(match[0])
     byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code  # Python's stand-ins for bytes that are not UTF-8
     return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{byte:04x}"
+
+
+def shorten_names(names: Sequence[str], width: int) -> list[str]:
+    """Return names that fit into a plot: of a longer one the middle is left out; those that look alike get a number.
+
+    Args:
+        names: The names.
+        width: Characters of each, at least 8.
+    """
+    tail = (width - 1) // 2
+    texts = [name if len(name) <= width else f"{name[: width - 1 - tail]}…{name[-tail:]}" for name in names]
+    repeated = {text for text, count in Counter(texts).items() if count > 1}
+    return [f"{text} ({n})" if text in repeated else text for n, text in enumerate(texts, 1)]
 
 
 def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str]) -> str:

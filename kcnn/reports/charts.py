@@ -15,6 +15,7 @@ from kcnn.statistics import wilson_interval
 
 INK = "#010203"  # replaced by the page's text color
 BLUE, ORANGE = "#3b82c4", "#d9822b"  # legible on white and on black
+PALETTE = (BLUE, ORANGE, "#3f9c5a", "#c2504a", "#8e6bbf", "#a0785c", "#c766a6", "#7a828c", "#9a971f", "#2ba3a8")
 BINS = 15  # of confidence, as in arXiv:1706.04599, section 5
 CHART_STYLE: Any = {
     **STYLE,

@@ -78,7 +78,7 @@ def embed_image(path: Path) -> dict[str, str]:
             description = image.info.get("Description", path.stem.replace("_", " "))
     except (OSError, SyntaxError) as error:  # Pillow's, of a PNG
         raise ValueError(f"{path} is damaged ({error}); make it again, or remove it") from None
-    return {"source": embed_image_bytes(path.read_bytes(), "png"), "text": description}
+    return {"source": embed_image_bytes(path.read_bytes(), "png"), "text": description, "file": path.name}
 
 
 def _split_head(head: str) -> tuple[str, str]:

@@ -1,24 +1,24 @@
 """The report of a run, or of a comparison of protocols: one self-contained HTML file."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 import kcnn
 from kcnn import statistics
 from kcnn.atomic_io import write_text
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.plots.figures import overlay_heatmap, save_figure
+from kcnn.graph.formatting import to_printable
+from kcnn.plots.figures import save_figure
 from kcnn.plots.network.folding import fold_blocks
-from kcnn.reports import charts, experiments
+from kcnn.reports import charts, experiments, run_images
+from kcnn.reports.score_curves import ClassCurves, compute_curves, render_curves
 from kcnn.reports.search_page import write_search_report
-from kcnn.reports.templates import embed_image_bytes, render
+from kcnn.reports.templates import render
 from kcnn.run_folders import SEARCH, TRANSFER
 from kcnn.statistics import wilson_interval
 from kcnn.training import evidence, run_directory
@@ -26,6 +26,8 @@ from kcnn.training.evidence import TestEvidence
 
 PAGE = "report.html"
 MAX_CLASSES = 40  # of a confusion matrix on the page
+LONG_NAME = 8  # characters, from which the names of columns are turned
+TINY = 96  # pixels, below which enlarged images show their pixels
 
 
 @check_arguments
@@ -90,23 +92,35 @@ def write_experiment_report(
 def _render_run(root: Path, **values: Any) -> str:
     metrics, history = run_directory.read_results(root)
     tested = evidence.read_evidence(root)
-    classes = list(metrics["per_class"])
+    classes, request = list(metrics["per_class"]), metrics["request"]
     matrix = _compute_matrix(metrics, classes)
+    images = run_images.RunImages(root, metrics, tested)
+    curves, areas = compute_curves(tested.logits, tested.truth, classes) if tested else ([], {})
+    shape = request["input_shape"]
     defaults = {
-        "title": f"{metrics['request']['spec']['network']} on {metrics['request']['data']}",
+        "title": f"{request['spec']['network']} on {request['data']}",
         "metrics": metrics,
-        "request": metrics["request"],
+        "request": request,
         "accuracy": _estimate_share(metrics["correct"], metrics["test_images"]),
-        "classes": classes,
-        "per_class": _list_classes(metrics),
+        "classes": [to_printable(name) for name in classes],
+        "has_long_names": max(map(len, classes)) > LONG_NAME,
+        "is_tiny": max(shape[:2]) < TINY,
+        "per_class": _list_classes(metrics, curves),
         "mean_precision": statistics.format_mean_precision(metrics) if "mean_average_precision" in metrics else None,
+        "areas": areas,
         "matrix": matrix,
+        "confusions": [] if matrix or not tested else images.list_confusions(),
         "curves": charts.render_curves(history, metrics["best_epoch"]),
+        "score_curves": render_curves(curves, multi_label=request["multi_label"]) if curves else None,
         "calibration": _render_calibration(metrics, tested),
-        "samples": [_embed_sample(sample) for sample in tested.samples] if tested and matrix else [],
-        "mistakes": _select_mistakes(tested, metrics) if tested else [],
-        **_draw_network(metrics["request"], classes),
-        "maps": _render_grad_cam(root, tested) if tested else [],
+        "samples": images.embed_samples() if matrix else [],
+        "drawn": images.embed_drawn(),
+        "mistakes": images.embed_mistakes(),
+        "counts": images.count_images(),
+        "examples": (examples := images.embed_examples()),
+        "most_examples": max((len(group) for _, group in examples), default=0),
+        **_draw_network(request, classes),
+        "maps": run_images.render_grad_cam(root, tested) if tested else [],
         "command": metrics["command"],
         "versions": metrics["versions"],
     }
@@ -141,12 +155,13 @@ def _estimate_share(count: int, total: int) -> dict[str, float]:
     return {"share": count / total, "low": low, "high": high}
 
 
-def _list_classes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each class, with the 95% interval of its recall."""
+def _list_classes(metrics: Mapping[str, Any], curves: Sequence[ClassCurves]) -> list[dict[str, Any]]:
+    """A row for each class, with the 95% interval of its recall, and its areas below curves where they are known."""
+    areas = {one.name: {"auc": one.auc, "average_precision": one.average_precision} for one in curves}
     rows = []
     for name, row in metrics["per_class"].items():
         interval = wilson_interval(round(row["recall"] * row["images"]), row["images"]) if row["images"] else None
-        rows.append({"name": name, "interval": interval, **row})
+        rows.append({"name": name, "interval": interval, "auc": None, **areas.get(name, {}), **row})
     return rows
 
 
@@ -167,39 +182,6 @@ def _render_calibration(metrics: Mapping[str, Any], tested: TestEvidence | None)
     return {"chart": chart, "error": error}
 
 
-def _embed_sample(sample: evidence.ImageSample, text: str = "") -> dict[str, Any]:
-    single_label = sample.truth >= 0
-    return {
-        "source": embed_image_bytes(sample.jpeg, "jpeg"),
-        "index": sample.index,
-        "truth": sample.truth,
-        "predicted": sample.predicted if single_label else -1,
-        "correct": sample.correct,
-        "confidence": sample.confidence,
-        "text": text,
-    }
-
-
-def _select_mistakes(tested: TestEvidence, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The most confident errors."""
-    wrong = sorted((s for s in tested.samples if not s.correct), key=lambda s: -s.confidence)
-    return [
-        _embed_sample(sample, _describe_labels(sample, tested, metrics)) for sample in wrong[: evidence.MAX_MISTAKES]
-    ]
-
-
-def _describe_labels(sample: evidence.ImageSample, tested: TestEvidence, metrics: Mapping[str, Any]) -> str:
-    """The predicted and the true class of an image, or all its labels."""
-    classes, rows = list(metrics["per_class"]), metrics["per_class"].values()
-    if sample.truth >= 0:
-        return f"predicted {classes[sample.predicted]} ({sample.confidence:.0%}), true {classes[sample.truth]}"
-    metadata = {"multi_label": True, "thresholds": [row["threshold"] for row in rows]}
-    probabilities = statistics.to_probabilities(tested.logits[sample.index], metadata)
-    labels = statistics.predict_labels(probabilities, metadata), tested.truth[sample.index]
-    predicted, true = (", ".join(classes[n] for n in np.flatnonzero(one)) or "no label" for one in labels)
-    return f"predicted {predicted}; true {true}"
-
-
 def _draw_network(request: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """The figure of the network as it was trained; the reason, if its plugin is not installed any more."""
     try:
@@ -208,22 +190,3 @@ def _draw_network(request: Mapping[str, Any], classes: Sequence[str]) -> dict[st
     except (ValueError, ImportError) as error:
         return {"no_drawing": str(error)}
     return {"drawing": fold_blocks(graph)}
-
-
-def _render_grad_cam(root: Path, tested: TestEvidence) -> list[dict[str, str]]:
-    """Grad-CAM of the most confident errors, over the images, each with a note where it is empty."""
-    if not len(tested.mistakes):
-        return []
-    from PIL import Image
-
-    from kcnn.explain import grad_cam
-    from kcnn.explain.class_activation import note_evidence
-
-    model = kcnn.load_model(root / "model.keras")
-    maps = []
-    for pixels, heat in zip(tested.mistakes, grad_cam(model, tested.mistakes.astype("float32")), strict=True):
-        base = pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1, keepdims=True)
-        jpeg = io.BytesIO()
-        Image.fromarray(overlay_heatmap(base, heat).clip(0, 255).astype("uint8")).resize((96, 96)).save(jpeg, "JPEG")
-        maps.append({"source": embed_image_bytes(jpeg.getvalue(), "jpeg"), "note": note_evidence(heat)})
-    return maps

@@ -1,6 +1,7 @@
 """The templates of pages, and images embedded in them."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import jinja2
 
 import kcnn
 from kcnn.graph.formatting import to_printable
+
+HEADING = re.compile(r'<h[23] id="(h-[\w-]+)">(.*?)</h[23]>')
 
 
 def render(name: str, **values: Any) -> str:
@@ -22,7 +25,14 @@ def render(name: str, **values: Any) -> str:
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.2f}%"
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["points"] = lambda value: f"{value:+.2f}"
-    return environment.get_template(name).render(version=kcnn.__version__, **values)
+    environment.filters["area"] = lambda value: "–" if value is None else f"{value:.4f}"
+    return _add_contents(environment.get_template(name).render(version=kcnn.__version__, **values))
+
+
+def _add_contents(page: str) -> str:
+    """Fill the empty <nav> with a link to each heading that has an id."""
+    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in HEADING.findall(page))
+    return page.replace("<nav></nav>", f'<nav aria-label="Contents">{links}</nav>', 1)
 
 
 def embed_image_bytes(encoded: bytes, kind: str) -> str:

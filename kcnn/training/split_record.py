@@ -69,11 +69,28 @@ class SplitRecord:
         """Return the numbers of the rows of a split."""
         return np.array([i for i, name in enumerate(self.splits) if name == split], "int64")
 
+    def find_decodable_rows(self, split: str) -> list[int]:
+        """Return the numbers of the rows of a split whose image could be decoded, in order."""
+        skipped = {file for file, name in zip(self.files, self.splits, strict=True) if name == SKIPPED}
+        return [i for i in self.find_rows(split).tolist() if self.files[i] not in skipped]
+
     def list_test_images(self) -> list[tuple[bytes, str]]:
         """Return the content and the label of each test image that could be decoded, in order."""
-        skipped = {file for file, split in zip(self.files, self.splits, strict=True) if split == SKIPPED}
         contents = self.hashes.tolist()
-        return [(contents[i], self.labels[i]) for i in self.find_rows(TEST) if self.files[i] not in skipped]
+        return [(contents[i], self.labels[i]) for i in self.find_decodable_rows(TEST)]
+
+    def count_labels(self, classes: int) -> dict[str, list[int]]:
+        """Return the number of images of each class, for each split of the run.
+
+        Args:
+            classes: Number of classes.
+        """
+        counts = {}
+        for name in SPLITS:
+            if rows := self.find_rows(name).tolist():
+                labels = [int(label) for row in rows for label in self.labels[row].split()]
+                counts[name] = np.bincount(labels, minlength=classes).tolist()
+        return counts
 
     def map_hashes_to_splits(self) -> dict[bytes, str]:
         """Return the split of each content; where it is in several, the first of train, validation, pretraining, test.
