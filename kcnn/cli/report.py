@@ -51,5 +51,5 @@ def compare(
         show_note(resolve_run(run).note)
     comparison = compare_runs(runs)
     out.print(make_table(COLUMNS, comparison.rows(), left=LEFT))
-    for difference in comparison.differences:
-        out.print(str(difference), soft_wrap=True)
+    for line in (*map(str, comparison.differences), *comparison.notes):
+        out.print(line, soft_wrap=True)

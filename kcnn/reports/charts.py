@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import matplotlib
@@ -112,6 +113,19 @@ def render_protocols(results: Sequence[Mapping[str, Any]]) -> str:
         axes.set(xlabel="test accuracy, %", ylim=(len(results) - 0.4, -0.5))
         text = ", ".join(f"{result['protocol']} {result['accuracy']:.2%}" for result in results)
         return to_svg(figure, f"Test accuracy with 95% intervals: {text}")
+
+
+def add_tooltips(svg: str, texts: Mapping[int, str]) -> str:
+    """Replace the ids "tooltip-NUMBER" of points by their class and a title, since several charts on a page share them.
+
+    Args:
+        svg: The chart.
+        texts: The title of each number.
+    """
+    titles = {number: escape(text) for number, text in texts.items()}
+    return re.sub(
+        r'<g id="tooltip-(\d+)">', lambda match: f'<g class="trial"><title>{titles[int(match[1])]}</title>', svg
+    )
 
 
 def to_svg(figure: Figure, alt: str) -> str:

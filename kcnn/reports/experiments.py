@@ -1,8 +1,10 @@
 """The page of a folder with several runs, such as that of an experiment: figures, results, runs."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +12,9 @@ from urllib.parse import quote
 from PIL import Image
 
 from kcnn.atomic_io import write_text
-from kcnn.reports.significance import read_run
+from kcnn.graph.formatting import to_printable
+from kcnn.reports import run_charts
+from kcnn.reports.significance import MAX_RUNS, RunRow, compare_with_best, read_run
 from kcnn.reports.templates import embed_image_bytes, render
 from kcnn.training import run_directory
 
@@ -52,9 +56,43 @@ def write_page(folder: Path) -> str:
         images=[embed_image(path) for path in sorted(folder.glob("*.png"))],
         tables=[table for path in _list_results(folder, runs) for table in _make_tables(_read_json(path), path.stem)],
         runs=runs,
+        **({} if metadata else _compare_rows(folder, runs)),
         command=metadata.get("command"),
         versions=metadata.get("versions", {}),
     )
+
+
+def _compare_rows(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Charts and differences of the runs that can be read, where there are several; those of each data apart."""
+    finished = [row for row in rows if row["run"]]
+    if len(finished) < 2:
+        return {}
+    groups: dict[str, list[tuple[str, RunRow]]] = {}
+    for row in finished:
+        groups.setdefault(row["run"].data, []).append((to_printable(row["name"]), row["run"]))
+    several = {data: runs for data, runs in groups.items() if len(runs) > 1}
+    histories = {to_printable(row["name"]): run_directory.read_history(folder / row["name"]) for row in finished}
+    comparisons = [
+        compare_with_best([folder / row["name"] for row in finished if row["run"].data == data]) for data in several
+    ]
+    return {
+        "costs": {
+            data: [
+                run_charts.render_cost(runs, "macs", "MACs per image"),
+                run_charts.render_cost(runs, "params", "parameters"),
+            ]
+            for data, runs in several.items()
+        },
+        "learning": run_charts.render_learning_curves(histories),
+        "differences": [
+            replace(one, first=os.path.relpath(one.first, folder), second=os.path.relpath(one.second, folder))
+            for comparison in comparisons
+            for one in comparison.differences
+        ],
+        "notes": [note for comparison in comparisons for note in comparison.notes],
+        "max_names": run_charts.MAX_NAMES,
+        "baseline": any(len(runs) > MAX_RUNS for runs in several.values()),
+    }
 
 
 def list_rows(folder: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Charts of a search as SVG in the colors of the page, with the values of a trial as tooltips."""
 
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from kcnn.graph.formatting import format_count, format_value
 from kcnn.plots.figures import draw_interval
-from kcnn.reports.charts import BLUE, CHART_STYLE, INK, ORANGE, to_svg
+from kcnn.reports.charts import BLUE, CHART_STYLE, INK, ORANGE, add_tooltips, to_svg
 from kcnn.search.importance import Importance
 from kcnn.search.journal import STATUSES, Trial
 from kcnn.search.space import Choice, Range
@@ -68,7 +67,7 @@ def render_learning_curves(trials: Sequence[Trial], objective: str) -> str:
                 linewidth=1,
                 alpha=0.7,
             )
-            line.set_gid(f"trial-{trial.number}")
+            line.set_gid(f"tooltip-{trial.number}")
         axes.set(xlabel="epoch", ylabel=f"{objective}, %")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _add_legend(axes, trained)
@@ -115,7 +114,7 @@ def render_pareto_front(trials: Sequence[Trial], cost: str, label: str, objectiv
         for trial in complete:
             color = ORANGE if trial.number in on_front else BLUE
             (point,) = axes.plot(getattr(trial, cost), _to_percent(trial), "o", color=color, markersize=5)
-            point.set_gid(f"trial-{trial.number}")
+            point.set_gid(f"tooltip-{trial.number}")
         axes.set(xlabel=label, ylabel=f"{objective} after {epochs} epochs, %", xscale="log")
         axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
         axes.xaxis.set_minor_formatter(
@@ -236,7 +235,7 @@ def _plot_trials(axes: Any, trials: Sequence[Trial], x: Sequence[float], colors:
     """Plot a point for each trial, with an id by which it gets its tooltip."""
     for trial, value in zip(trials, x, strict=True):
         (point,) = axes.plot(value, _to_percent(trial), "o", color=colors[trial.status], markersize=5)
-        point.set_gid(f"trial-{trial.number}")
+        point.set_gid(f"tooltip-{trial.number}")
 
 
 def _add_legend(axes: Any, trials: Sequence[Trial]) -> None:
@@ -249,9 +248,7 @@ def _add_legend(axes: Any, trials: Sequence[Trial]) -> None:
 
 
 def _add_tooltips(svg: str, trials: Sequence[Trial]) -> str:
-    """Replace the ids of points by their class and a title, since several charts on a page share them."""
-    texts = {trial.number: escape(_describe(trial)) for trial in trials}
-    return re.sub(r'<g id="trial-(\d+)">', lambda match: f'<g class="trial"><title>{texts[int(match[1])]}</title>', svg)
+    return add_tooltips(svg, {trial.number: _describe(trial) for trial in trials})
 
 
 def _describe(trial: Trial) -> str:

@@ -1,7 +1,7 @@
 """Runs compared: metrics side by side, and differences with their intervals and p-values."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +21,7 @@ from kcnn.training.split_record import format_labels, read_record
 
 COLUMNS = ("run", "network", "data", "test", "95% interval", "parameters", "MACs", "epochs", "seconds")
 LEFT = ("run", "network", "data")  # columns of text
+MAX_RUNS = 6  # that are compared each with each on a page
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class RunDifference:
         points: Percentage points by which the first is better.
         low: Lower end of the 95% interval in points; None if the classes differ.
         high: Upper end of the 95% interval in points; None if the classes differ.
-        p: Two-sided p-value; None if the classes differ.
+        p: Two-sided p-value, adjusted by Holm's method for the number of differences of the comparison; None if the
+            classes differ.
         paired: Whether both were tested on the same images.
         reason: Why they are not paired; empty if they are, or if the classes differ.
     """
@@ -127,13 +129,25 @@ class RunComparison:
             for run in self.runs
         ]
 
+    @property
+    def notes(self) -> list[str]:
+        """Return what a person should know about the p-values and intervals of several differences, a sentence each."""
+        count = sum(difference.p is not None for difference in self.differences)
+        if count < 2:
+            return []
+        return [
+            f"p-values are adjusted for {count} comparisons by Holm's method; each interval has a confidence of 95% by "
+            "itself"
+        ]
+
     def __str__(self) -> str:
-        return "\n".join([format_table(COLUMNS, self.rows(), LEFT), *map(str, self.differences)])
+        return "\n".join([format_table(COLUMNS, self.rows(), LEFT), *map(str, self.differences), *self.notes])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
         rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows())
-        differences = "".join(f"<li>{escape(str(difference))}</li>" for difference in self.differences)
+        lines = [*map(str, self.differences), *self.notes]
+        differences = "".join(f"<li>{escape(line)}</li>" for line in lines)
         return f"<table><tr>{head}</tr>{rows}</table><ul>{differences}</ul>"
 
 
@@ -154,7 +168,34 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     if len(folders) < 2:
         raise ValueError(f"a comparison needs at least 2 runs, got {len(folders)}")
     tested = [_read_tested(resolve_run(folder).require(METRICS).path) for folder in folders]
-    return RunComparison(tuple(one.row for one in tested), tuple(_compare(a, b) for a, b in combinations(tested, 2)))
+    pairs = list(combinations(tested, 2))
+    return RunComparison(tuple(one.row for one in tested), _compare_pairs(pairs))
+
+
+def compare_with_best(folders: Sequence[Path]) -> RunComparison:
+    """Compare finished runs: each with each, or of more than MAX_RUNS each with the one that is best in validation.
+
+    Args:
+        folders: Folders of the runs, at least two.
+
+    Returns:
+        The runs and their differences.
+    """
+    if len(folders) <= MAX_RUNS:
+        return compare_runs(folders)
+    # The test accuracy of the run with the highest one is too high by chance; it chooses no baseline.
+    validation = [runs.read_metrics(folder).get("validation_accuracy") or 0.0 for folder in folders]
+    best = _read_tested(folders[int(np.argmax(validation))])
+    rows = [read_run(folder) for folder in folders]
+    others = (_read_tested(folder) for folder in folders if str(folder) != best.row.folder)  # one in memory at a time
+    return RunComparison(tuple(rows), _compare_pairs((best, other) for other in others))
+
+
+def _compare_pairs(pairs: Iterable[tuple["_Tested", "_Tested"]]) -> tuple[RunDifference, ...]:
+    """The difference of each pair, with p-values adjusted for their number."""
+    differences = [_compare(a, b) for a, b in pairs]
+    adjusted = iter(statistics.adjust_p_values([one.p for one in differences if one.p is not None]))
+    return tuple(one if one.p is None else replace(one, p=next(adjusted)) for one in differences)
 
 
 def read_run(folder: Path) -> RunRow:
