@@ -10,6 +10,7 @@ from kcnn.data.decoding import to_uint8
 from kcnn.data.source_splits import SPLITS, TEST, TRAIN, VALIDATION, ImageSource, SourceSplit
 from kcnn.graph.names import unknown
 
+ARRAYS = "arrays"  # name of data that was passed from Python
 LABELS = "labels are one integer per image, one class name per image, or 0 and 1 for each class"
 
 
@@ -59,7 +60,7 @@ def read_arrays(splits: Mapping[str, Any], classes: Sequence[str] | None = None)
         split: SourceSplit(to_uint8(images[split]), labels[split], number_images(name, len(images[split])))
         for name, split in ((name, SPLITS[name]) for name in splits)
     }
-    return ImageSource("arrays", names, parts)
+    return ImageSource(ARRAYS, names, parts)
 
 
 def number_images(split: str, count: int) -> list[str]:

@@ -11,6 +11,7 @@ from kcnn.graph.formatting import format_size, format_value
 from kcnn.graph.graph import Graph
 from kcnn.reports import search_charts
 from kcnn.reports.templates import render
+from kcnn.reports.train_command import format_train_command
 from kcnn.search.importance import MIN_TRIALS, compute_importances
 from kcnn.search.journal import STATUSES, Journal, Trial
 from kcnn.search.result import MAX_ROWS, find_best_trial, name_objective, rank_trials, read_final, read_record
@@ -83,6 +84,7 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
             ),
         },
         comparison=_compare(space, best) if best else None,
+        best_command=format_train_command(request, space.candidate(best.values)) if best else None,
     )
     target = Path(to) if to else root / "report.html"
     write_text(target, page)

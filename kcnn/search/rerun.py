@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.data import ImageDataset
+from kcnn.data.arrays import ARRAYS
 from kcnn.data.loading import load_as_is
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
@@ -18,7 +19,6 @@ from kcnn.search.journal import ERROR, OK, PRUNED, Journal
 from kcnn.search.result import name_objective, read_request
 from kcnn.search.space import Space
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
-from kcnn.training.run_data import ARRAYS
 from kcnn.training.split_record import DataChanges, read_record, restore_splits
 from kcnn.training.trainer import CROP_RESIZE_FACTOR
 

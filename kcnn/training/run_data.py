@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.data import ImageDataset
+from kcnn.data.arrays import ARRAYS
 from kcnn.data.loading import load_as_is
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.sources import is_same_source
@@ -23,7 +24,6 @@ from kcnn.training import run_directory, split_record
 from kcnn.training.split_record import DataChanges, SplitRecord
 
 log = logging.getLogger("kcnn.training")
-ARRAYS = "arrays"  # name of data that was passed from Python
 
 
 @check_keywords

@@ -191,3 +191,9 @@ def test_format_mean_precision_states_over_how_many_classes():
     assert statistics.format_mean_precision(report) == "100.00% over the 1 of 2 classes with images"
     report["per_class"].pop("b")
     assert statistics.format_mean_precision(report) == "100.00%"
+
+
+def test_adjust_p_values_multiplies_by_the_number_of_hypotheses_that_are_left():
+    assert statistics.adjust_p_values([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert statistics.adjust_p_values([0.9, 0.8]) == [1.0, 1.0]
+    assert statistics.adjust_p_values([]) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kcnn.search.importance import _adjust_holm, _leave_one_out, compute_importances
+from kcnn.search.importance import _leave_one_out, compute_importances
 from kcnn.search.journal import Trial
 from kcnn.search.space import Range, Space, conditional
 from kcnn.search.successive_halving import SuccessiveHalving
@@ -108,9 +108,3 @@ def test_leave_one_out_errors_are_those_of_fits_without_each_trial():
         design = np.column_stack([np.ones(11), x[keep]])
         weights, *_ = np.linalg.lstsq(design, y[keep], rcond=None)
         assert errors[n] == pytest.approx(y[n] - weights[0] - x[n] @ weights[1:], abs=1e-6)
-
-
-def test_adjust_holm_multiplies_by_the_number_of_hypotheses_that_are_left():
-    assert _adjust_holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert _adjust_holm([0.9, 0.8]) == [1.0, 1.0]
-    assert _adjust_holm([]) == []
