@@ -131,7 +131,7 @@ def gather_evidence(model: Any, data: ImageDataset, metadata: Mapping[str, Any])
         per_cell = PER_CELL
     ranking = np.lexsort((np.arange(len(truth)), -confidence, correct)).tolist()  # errors first, then by confidence
     counts = Counter[tuple[int, int]]()
-    shown = []
+    shown: list[int] = []
     for index in ranking:
         if counts[cells[index]] < per_cell and len(shown) < MAX_SAMPLES:
             counts[cells[index]] += 1
@@ -206,17 +206,17 @@ def _thumbnail(pixels: np.ndarray) -> bytes:
 def save_evidence(out: Path, evidence: TestEvidence) -> None:
     """Write test.npz: arrays alone, so that reading it runs no code."""
     examples = evidence.examples
+    arrays: dict[str, Any] = {
+        "logits": evidence.logits.astype("float32"),
+        "truth": evidence.truth,
+        "mistakes": evidence.mistakes,
+        **_pack_samples(evidence.samples, ""),
+        **_pack_samples(evidence.drawn, DRAWN),
+        "examples": np.array([(e.index, e.label) for e in examples], "int64").reshape(-1, 2),
+        **_pack_images([e.jpeg for e in examples], EXAMPLES),
+    }
     with replace_atomically(out / FILE) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            logits=evidence.logits.astype("float32"),
-            truth=evidence.truth,
-            mistakes=evidence.mistakes,
-            **_pack_samples(evidence.samples, ""),
-            **_pack_samples(evidence.drawn, DRAWN),
-            examples=np.array([(e.index, e.label) for e in examples], "int64").reshape(-1, 2),
-            **_pack_images([e.jpeg for e in examples], EXAMPLES),
-        )
+        np.savez_compressed(file, **arrays)
 
 
 def _pack_samples(samples: Sequence[ImageSample], prefix: str) -> dict[str, np.ndarray]:
