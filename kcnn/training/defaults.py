@@ -65,7 +65,9 @@ def choose_schedule(
     }
 
 
-def adapt_recipe(recipe: Recipe, images: int, *, fixed: Collection[str] = (), replicas: int = 1) -> dict[str, Any]:
+def adapt_recipe(
+    recipe: Recipe, images: int, norm_momentum: float, *, fixed: Collection[str] = (), replicas: int = 1
+) -> dict[str, Any]:
     """Return what few images change in a recipe that does not follow from the data, as recipe options.
 
     Where an epoch has fewer than 100 steps, batches are of at most 32 images, with SGD's learning rate in proportion
@@ -75,6 +77,7 @@ def adapt_recipe(recipe: Recipe, images: int, *, fixed: Collection[str] = (), re
     Args:
         recipe: The recipe.
         images: Number of training images.
+        norm_momentum: The highest of the network's batch norms; 0 where it has none.
         fixed: Options that the request sets itself, which stay.
         replicas: Of a distribution strategy; the batch size is a multiple of it.
 
@@ -88,7 +91,8 @@ def adapt_recipe(recipe: Recipe, images: int, *, fixed: Collection[str] = (), re
         changes["batch_size"] = size
         if recipe.optimizer == "sgd":
             changes["learning_rate"] = recipe.learning_rate * size / recipe.batch_size
-        changes["norm_momentum"] = _choose_norm_momentum(images // size)
+        if (momentum := _choose_norm_momentum(images // size)) < norm_momentum:
+            changes["norm_momentum"] = momentum
     if recipe.ema_momentum:
         covered = max(1.0, EMA_FRACTION * recipe.epochs * max(1, images // size))
         changes["ema_momentum"] = min(recipe.ema_momentum, round(1 - 1 / covered, 4))

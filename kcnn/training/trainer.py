@@ -13,6 +13,8 @@ from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
 from kcnn.graph.arguments import check_keywords, check_type
+from kcnn.graph.ops import BatchNorm
+from kcnn.graph.tracing import topological_order
 from kcnn.run_folders import is_run_folder, resolve_run
 from kcnn.training import devices
 from kcnn.training.config import TrainConfig
@@ -121,6 +123,10 @@ def train(
         )
     elif spec.input_shape and tuple(spec.input_shape) != tuple(data.input_shape):
         raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(spec.input_shape)}")
+    # weights are loaded by initialize_model: strictly, and without a head where the config has it so
+    graph = dataclasses.replace(
+        spec, input_shape=data.input_shape, classes=len(data.classes), weights=None, activation=None
+    ).trace()
     images, replicas = len(data.splits["train"]), devices.count_replicas(strategy)
     has_validation = "validation" in data.splits
     if is_auto:
@@ -134,7 +140,9 @@ def train(
         config = config.with_defaults(schedule)
     changes = {}
     if config.recipe_name in RECIPES and not is_auto and not config.phase:
-        changes = adapt_recipe(recipe, images, fixed=config.own_options, replicas=replicas)
+        norms = (x.op for x in topological_order(*graph.outputs.values()) if isinstance(x.op, BatchNorm))
+        momentum = max((norm.momentum for norm in norms), default=0.0)
+        changes = adapt_recipe(recipe, images, momentum, fixed=config.own_options, replicas=replicas)
         config = config.with_defaults(changes)
     recipe = config.resolved_recipe
     data = with_batch_size(data, recipe.batch_size)
@@ -146,10 +154,6 @@ def train(
         log(f"recipe {config.recipe_name} adapted to {images:,} training images: {format_options(changes)}")
     check_request(data, config.multi_label, spec.aux, recipe)
     devices.check_divisible(strategy, data)
-    # weights are loaded by initialize_model: strictly, and without a head where the config has it so
-    graph = dataclasses.replace(
-        spec, input_shape=data.input_shape, classes=len(data.classes), weights=None, activation=None
-    ).trace()
     is_photo = data.input_shape[2] == 3
     if is_auto and spec.weights is None and images < FEW_IMAGES and is_photo and has_published(graph):
         log(

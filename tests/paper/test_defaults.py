@@ -55,25 +55,30 @@ def test_choose_schedule_averages_over_the_batches_that_are_given():
 
 @pytest.mark.parametrize(("recipe", "images"), [("quick", 3_200), ("paper", 45_000), ("strong", 10_000)])
 def test_adapt_recipe_leaves_a_recipe_as_it_is_where_there_are_many_steps(recipe, images):
-    assert adapt_recipe(RECIPES[recipe], images) == {}
+    assert adapt_recipe(RECIPES[recipe], images, 0.99) == {}
 
 
 def test_adapt_recipe_makes_batches_and_averages_small_for_few_images():
-    assert adapt_recipe(RECIPES["quick"], 720) == {"norm_momentum": 0.9}
-    paper = adapt_recipe(RECIPES["paper"], 720)
+    assert adapt_recipe(RECIPES["quick"], 720, 0.99) == {"norm_momentum": 0.9}
+    paper = adapt_recipe(RECIPES["paper"], 720, 0.99)
     assert paper == {"batch_size": 32, "learning_rate": pytest.approx(0.025), "norm_momentum": 0.9}
-    strong = adapt_recipe(RECIPES["strong"], 720)
+    strong = adapt_recipe(RECIPES["strong"], 720, 0.99)
     assert strong.pop("ema_momentum") == pytest.approx(1 - 1 / 220, abs=1e-4)  # a tenth of 100 epochs of 22 steps
     assert strong == {"batch_size": 32, "norm_momentum": 0.9}
-    assert adapt_recipe(RECIPES["paper"], 5_000)["norm_momentum"] == pytest.approx(1 - 5 / 156, abs=1e-3)
-    assert adapt_recipe(RECIPES["paper"], 720, replicas=3)["batch_size"] == 30
+    assert adapt_recipe(RECIPES["paper"], 5_000, 0.99)["norm_momentum"] == pytest.approx(1 - 5 / 156, abs=1e-3)
+    assert adapt_recipe(RECIPES["paper"], 720, 0.99, replicas=3)["batch_size"] == 30
+    for momentum in (0.0, 0.9):  # a network without batch norms, or whose averages are short
+        assert adapt_recipe(RECIPES["quick"], 720, momentum) == {}
 
 
 def test_adapt_recipe_leaves_what_the_request_sets():
     fixed = TrainConfig(recipe="paper", batch_size=128, recipe_overrides={"norm_momentum": 0.95}).own_options
     assert fixed == {"batch_size", "norm_momentum"}
-    assert adapt_recipe(RECIPES["paper"], 720, fixed=fixed) == {}
-    assert adapt_recipe(RECIPES["paper"], 720, fixed={"learning_rate"}) == {"batch_size": 32, "norm_momentum": 0.9}
+    assert adapt_recipe(RECIPES["paper"], 720, 0.99, fixed=fixed) == {}
+    assert adapt_recipe(RECIPES["paper"], 720, 0.99, fixed={"learning_rate"}) == {
+        "batch_size": 32,
+        "norm_momentum": 0.9,
+    }
 
 
 @pytest.mark.parametrize(

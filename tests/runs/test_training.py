@@ -245,6 +245,26 @@ def test_train_auto_chooses_from_the_data_says_what_and_resumes(tmp_path):
     assert train("stack", images, out=tmp_path / "out", **request).resumed_epochs == 1
 
 
+def test_train_adapts_a_named_recipe_to_few_images_and_writes_what_changed(tmp_path):
+    images = (np.random.default_rng(0).integers(0, 256, (60, 12, 12, 1), "uint8"), np.arange(60) % 2)
+    request = {
+        "input_shape": (12, 12, 1),
+        "recipe": "paper",
+        "epochs": 1,
+        "options": {"depth": 1},
+        "overrides": {"conv1_bn.momentum": 0.99},
+        "recipe_overrides": {"crop": 0},
+    }
+    lines: list[str] = []
+    found = train("stack", images, out=tmp_path / "out", **request, log=lines.append)
+    count = found.metrics["images"]["train"]
+    changes = "batch_size 32, learning_rate 0.025, norm_momentum 0.9"
+    assert f"recipe paper adapted to {count} training images: {changes}" in lines
+    written = TrainConfig.from_json(found.metrics["request"]["config"]).resolved_recipe
+    assert (written.batch_size, written.learning_rate, written.norm_momentum) == (32, 0.025, 0.9)
+    assert train("stack", images, out=tmp_path / "out", **request).resumed_epochs == 1
+
+
 def test_train_auto_takes_data_without_a_validation_split(tmp_path):
     images = data.load("digits", input_shape=(8, 8, 1))
     images = dataclasses.replace(images, splits={name: images.splits[name] for name in ("train", "test")})
