@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, softmax
 
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 
 CONFIDENCE = 0.95
@@ -62,7 +63,7 @@ class PairedDifference:
         return f"{self.points:+.2f} points ({self.low:+.2f} to {self.high:+.2f}){verdict}"
 
 
-@check_keywords
+@check_arguments
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
     """Return the 95% Wilson score interval of a proportion (Wilson 1927, JASA 22).
 
@@ -80,7 +81,7 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-@check_keywords
+@check_arguments
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95% interval of a mean by Student's t distribution.
 
@@ -102,7 +103,7 @@ def t_interval(values: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@check_keywords
+@check_arguments
 def t_test(values: Sequence[float]) -> float:
     """Return the two-sided p-value of a mean being zero, by Student's t-test; of differences it is the paired test.
 
@@ -121,7 +122,7 @@ def t_test(values: Sequence[float]) -> float:
     return float(stats.ttest_1samp(values, 0).pvalue)
 
 
-@check_keywords
+@check_arguments
 def excludes_zero(low: float, high: float) -> bool:
     """Return whether an interval excludes zero: the difference is significant.
 
@@ -135,7 +136,7 @@ def excludes_zero(low: float, high: float) -> bool:
     return low > 0 or high < 0
 
 
-@check_keywords
+@check_arguments
 def estimate_mean(values: Sequence[float] | np.ndarray) -> MeanEstimate:
     """Return the mean of fractions, such as accuracies over seeds, with its 95% interval by Student's t distribution.
 
@@ -155,7 +156,7 @@ def estimate_mean(values: Sequence[float] | np.ndarray) -> MeanEstimate:
     return MeanEstimate(float(np.mean(values)), max(low, 0.0), min(high, 1.0))
 
 
-@check_keywords
+@check_arguments
 def compare_paired(
     values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray | float
 ) -> PairedDifference:
@@ -181,7 +182,7 @@ def compare_paired(
     return PairedDifference(float(np.mean(points)), low, high, t_test(points), excludes_zero(low, high))
 
 
-@check_keywords
+@check_arguments
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for their number by Holm's method (Holm 1979, Scandinavian Journal of Statistics 6).
 
@@ -200,7 +201,7 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-@check_keywords
+@check_arguments
 def paired_difference_interval(only_first: int, only_second: int, total: int) -> tuple[float, float]:
     """Return the 95% interval of the difference of two proportions measured on the same images.
 
@@ -222,7 +223,7 @@ def paired_difference_interval(only_first: int, only_second: int, total: int) ->
     return max(difference - margin, -1.0), min(difference + margin, 1.0)
 
 
-@check_keywords
+@check_arguments
 def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
     """Return the 95% interval of the difference of two independent proportions.
 
@@ -243,7 +244,7 @@ def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tupl
     return max(difference - margin, -1.0), min(difference + margin, 1.0)
 
 
-@check_keywords
+@check_arguments
 def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndarray:
     """Return logits as probabilities: by softmax, or for several labels per image by sigmoid.
 
@@ -258,7 +259,7 @@ def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndar
     return expit(logits) if metadata.get("multi_label") else softmax(logits, axis=-1)
 
 
-@check_keywords
+@check_arguments
 def tabulate_classes(
     per_class: Mapping[str, Mapping[str, Any]],
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -281,7 +282,7 @@ def tabulate_classes(
     return ("class", "images", *columns), cells
 
 
-@check_keywords
+@check_arguments
 def predict_labels(probabilities: np.ndarray, metadata: Mapping[str, Any]) -> np.ndarray:
     """Return the predicted labels: the most probable class, or the classes that reach their threshold.
 
@@ -297,7 +298,7 @@ def predict_labels(probabilities: np.ndarray, metadata: Mapping[str, Any]) -> np
     return (probabilities >= np.asarray(metadata.get("thresholds") or THRESHOLD)).astype("int64")
 
 
-@check_keywords
+@check_arguments
 def is_correct(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return whether each image is predicted correctly, with all its labels.
 
@@ -311,7 +312,7 @@ def is_correct(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (predictions == labels) if predictions.ndim == 1 else (predictions == labels).all(axis=-1)
 
 
-@check_keywords
+@check_arguments
 def choose_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
     """Return the threshold of the highest F1 for each class, midway between the scores around it.
 
@@ -337,7 +338,7 @@ def _threshold(scores: np.ndarray, truth: np.ndarray) -> float:
     return float((steps[best] + below) / 2)
 
 
-@check_keywords
+@check_arguments
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> list[float | None]:
     """Return the average precision of each class.
 
@@ -354,7 +355,7 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> list[float | No
     return [float(average_precision_score(truth, values)) if truth.any() else None for values, truth in pairs]
 
 
-@check_keywords
+@check_arguments
 def count_confusions(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the confusion matrix: how many images of each true class were predicted as each class.
 
@@ -371,7 +372,7 @@ def count_confusions(predictions: np.ndarray, labels: np.ndarray, classes: int) 
     return matrix
 
 
-@check_keywords
+@check_arguments
 def classification_report(
     predictions: np.ndarray,
     probabilities: np.ndarray,
@@ -423,7 +424,7 @@ def classification_report(
     }
 
 
-@check_keywords
+@check_arguments
 def format_mean_precision(metrics: Mapping[str, Any]) -> str:
     """Return the mean average precision as text, and over how many classes where some have no images.
 

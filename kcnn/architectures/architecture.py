@@ -7,7 +7,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from kcnn import blocks
-from kcnn.graph.arguments import check_integer, check_keywords
+from kcnn.graph.arguments import check_integer, check_keywords, wrong_kind
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import Rescale
 
@@ -68,6 +68,8 @@ class Weights:
     license: str
 
     def __post_init__(self):
+        if not isinstance(self.checksum, str | None):
+            raise wrong_kind("checksum", "text or None", self.checksum)
         kind, _, digits = (self.checksum or "md5:" + "0" * 32).partition(":")
         length = {"md5": len(digits) == 32, "sha256": 8 <= len(digits) <= 64}
         if not length.get(kind) or not set(digits) <= set("0123456789abcdef"):
@@ -140,6 +142,9 @@ class Architecture:
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         if not all(isinstance(weights, Weights) for weights in self.weights):
             raise TypeError(f"weights must be kcnn.Weights, got {self.weights!r}")
+        for name in ("backbone", "keras"):
+            if not (getattr(self, name) is None or callable(getattr(self, name))):
+                raise TypeError(f"{name} must be a function, got {getattr(self, name)!r}")
         if (self.backbone is None) == (self.keras is None):
             raise TypeError("an architecture needs either a backbone or the function `keras` that makes its model")
         if self.keras is not None and (self.aux or self.overrides):

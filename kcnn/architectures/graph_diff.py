@@ -7,7 +7,7 @@ from typing import Any
 
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, summary, trace
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.formatting import format_pair
 from kcnn.graph.graph import Graph
 from kcnn.graph.shape_inference import Shape, count_params
@@ -86,7 +86,7 @@ class GraphDiff:
         return "\n".join([*map(str, differences), totals])
 
 
-@check_keywords
+@check_arguments
 def diff(a: Network, b: Network) -> GraphDiff:
     """Compare two networks layer by layer, by name.
 

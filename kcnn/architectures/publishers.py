@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kcnn.architectures.architecture import WeightMapping, Weights
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 
 PYTORCH = "https://download.pytorch.org/models/"
 KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 
-@check_keywords
+@check_arguments
 def torchvision_weights(
     file: str,
     accuracy: float | None,
@@ -57,7 +57,7 @@ def torchvision_weights(
     )
 
 
-@check_keywords
+@check_arguments
 def both_torchvision_weights(
     first: tuple[str, float], second: tuple[str, float], *, options: Mapping[str, Any] | None = None
 ) -> tuple[Weights, ...]:
@@ -78,7 +78,7 @@ def both_torchvision_weights(
     )
 
 
-@check_keywords
+@check_arguments
 def keras_weights(
     file: str,
     md5: str | None,
@@ -126,7 +126,7 @@ def keras_weights(
     )
 
 
-@check_keywords
+@check_arguments
 def tf_slim_weights(
     network: str,
     md5: str,
@@ -158,7 +158,7 @@ def tf_slim_weights(
     return keras_weights(file, md5, headless, accuracy, license, resize=resize, crop=crop)
 
 
-@check_keywords
+@check_arguments
 def make_mapping(rename: Callable[[str], str | tuple[str, ...]], bgr: bool = False) -> WeightMapping:
     """Return the mapping of files in which the name of a layer follows from kcnn's name.
 
@@ -172,7 +172,7 @@ def make_mapping(rename: Callable[[str], str | tuple[str, ...]], bgr: bool = Fal
     return WeightMapping(names=lambda layers: {layer: rename(layer) for layer in layers}, bgr=bgr)
 
 
-@check_keywords
+@check_arguments
 def rename_normalized(rename: Callable[[str], str]) -> Callable[[str], str]:
     """Return a function to PyTorch's names X.conv and X.bn of a convolution and its normalization.
 
@@ -190,7 +190,7 @@ def rename_normalized(rename: Callable[[str], str]) -> Callable[[str], str]:
     return named
 
 
-@check_keywords
+@check_arguments
 def rename_parts(pattern: str, layer: str) -> tuple[str, ...]:
     """Return the groups of a pattern in the name of a layer.
 
@@ -210,7 +210,7 @@ def rename_parts(pattern: str, layer: str) -> tuple[str, ...]:
     return match.groups(default="")
 
 
-@check_keywords
+@check_arguments
 def rename_branches(branches: Sequence[str], layer: str) -> str:
     """Return the name of a layer by branch and position, counted from 0: "double_2" is branch2.1 if double is third.
 
@@ -228,7 +228,7 @@ def rename_branches(branches: Sequence[str], layer: str) -> str:
     return f"{name}.{int(position) - 1}" if position else name
 
 
-@check_keywords
+@check_arguments
 def number_layers(
     layers: Sequence[str], named: Mapping[str, str | tuple[str, ...]]
 ) -> dict[str, str | tuple[str, ...]]:

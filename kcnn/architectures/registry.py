@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, distributions
 
 from kcnn.architectures import plugins, sources
 from kcnn.architectures.architecture import Architecture
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import UnknownNameError, unknown
 
@@ -169,7 +170,7 @@ def find_unpublished(name: str) -> sources.Source | None:
     return sources.find_source(name)
 
 
-@check_keywords
+@check_arguments
 def get_architecture(name: str) -> Architecture:
     """Return an architecture by name; this imports the plugin that publishes it.
 

@@ -15,6 +15,7 @@ from kcnn.architectures.registry import find_unpublished, get_architecture
 from kcnn.architectures.sources import Source, find_definition, load_source
 from kcnn.architectures.tracer import POOLING_MODES, ArchitectureError, Tracer, nominal_shape
 from kcnn.graph import ops
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer, check_keywords, check_kind, check_mapping, wrong_kind, wrong_value
 from kcnn.graph.formatting import format_size
 from kcnn.graph.graph import Graph
@@ -335,7 +336,7 @@ def summary(network: "str | Architecture | ModelSpec | Graph | SymbolicTensor", 
     raise wrong_kind("network", expected, network)
 
 
-@check_keywords
+@check_arguments
 def min_input_size(network: str | Architecture | ModelSpec) -> int:
     """Return the side in pixels of the smallest square image that fits a network, without building it.
 

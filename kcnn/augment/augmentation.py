@@ -6,6 +6,8 @@ from typing import Any
 
 from kcnn.graph.arguments import check_keywords
 
+MAX_CROP, MAX_OPS, MAX_ALPHA = 1 << 16, 16, 100  # beyond which a value is a mistake
+
 
 @check_keywords
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ def _errors(a: Augmentation) -> Iterator[str]:
     for name in ("flip", "flip_vertical"):
         if not isinstance(getattr(a, name), bool):
             yield f"{name} is True or False, got {getattr(a, name)!r}"
-    if not (_is_number(a.crop, 0, 1 << 16) and isinstance(a.crop, int)):
+    if not (_is_number(a.crop, 0, MAX_CROP) and isinstance(a.crop, int)):
         yield f"crop is an integer number of pixels, 0 or more, got {a.crop!r}"
     limits = {"shift": 1, "rotate": 180, "zoom": 0.99, "brightness": 1, "contrast": 1, "saturation": 1, "erase": 1}
-    for name, high in {**limits, "mixup": 100, "cutmix": 100}.items():
+    for name, high in {**limits, "mixup": MAX_ALPHA, "cutmix": MAX_ALPHA}.items():
         if not _is_number(getattr(a, name), 0, high):
             yield f"{name} is a number from 0 to {high}, got {getattr(a, name)!r}"
     if (fractions := a.resized_crop) is not None:
@@ -95,6 +97,8 @@ def _errors(a: Augmentation) -> Iterator[str]:
         if a.crop:
             yield "crop and resized_crop exclude each other; choose one"
     if (draw := a.rand_augment) is not None:
-        pair = isinstance(draw, tuple) and len(draw) == 2 and isinstance(draw[0], int) and _is_number(draw[0], 1, 16)
+        pair = (
+            isinstance(draw, tuple) and len(draw) == 2 and isinstance(draw[0], int) and _is_number(draw[0], 1, MAX_OPS)
+        )
         if not (pair and _is_number(draw[1], 0, 1)):
             yield f"rand_augment is a number of changes and a strength from 0 to 1 such as (2, 0.5), got {draw!r}"

@@ -5,10 +5,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from kcnn.augment.batches import to_label_fractions, to_tensors
 from kcnn.augment.masking import apply_where
 from kcnn.augment.seeds import beta, fold_in, random_integers, uniform
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_integer
+from kcnn.graph.arguments import check_number
 
 AREA, RATIO = (0.02, 0.4), (0.3, 1 / 0.3)  # of an erased rectangle: arXiv:1708.04896, section 5.1
 
@@ -27,6 +28,8 @@ def erase(images: tf.Tensor, seed: tf.Tensor, *, probability: float) -> tf.Tenso
     Returns:
         float32 of the same shape.
     """
+    images, seed = to_tensors(images, seed)
+    check_number("probability", probability, 0, 1)
     images = tf.cast(images, tf.float32)
     n, rows, columns = tf.unstack(tf.shape(images)[:3])
     high, wide = tf.cast(rows, tf.float32), tf.cast(columns, tf.float32)
@@ -43,18 +46,6 @@ def erase(images: tf.Tensor, seed: tf.Tensor, *, probability: float) -> tf.Tenso
     return apply_where(uniform(seed, 4, [n], 0, 1) < probability, paint, images, box)
 
 
-def to_label_fractions(labels: tf.Tensor, classes: int) -> tf.Tensor:
-    """Return labels as float32 (n, classes).
-
-    Args:
-        labels: Class numbers (n,), or (n, classes).
-        classes: Number of classes.
-    """
-    check_integer("classes", classes, 1, "a positive integer")
-    labels = tf.convert_to_tensor(labels)
-    return tf.cast(labels, tf.float32) if len(labels.shape) == 2 else tf.one_hot(labels, classes)
-
-
 @check_arguments
 def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float, classes: int) -> tuple[Any, Any]:
     """Blend each image and its label with the previous one (MixUp, arXiv:1710.09412).
@@ -69,6 +60,7 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: float
     Returns:
         Images float32 and labels float32 (n, classes).
     """
+    images, seed = to_tensors(images, seed)
     images, targets = tf.cast(images, tf.float32), to_label_fractions(labels, classes)
     weight = beta(fold_in(seed, 0), tf.shape(images)[:1], alpha)
     mixed = images + weight[:, None, None, None] * (tf.roll(images, 1, 0) - images)
@@ -89,6 +81,7 @@ def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, alpha: floa
     Returns:
         Images float32, and labels float32 (n, classes), weighted by the pixels that were pasted.
     """
+    images, seed = to_tensors(images, seed)
     images, targets = tf.cast(images, tf.float32), to_label_fractions(labels, classes)
     n, rows, columns = tf.unstack(tf.shape(images)[:3])
     high, wide = tf.cast(rows, tf.float32), tf.cast(columns, tf.float32)

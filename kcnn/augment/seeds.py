@@ -4,41 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kcnn.graph.arguments import wrong_kind, wrong_value
-
-
-def to_tensors(images: Any, seed: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return a batch of images and a seed as tensors.
-
-    Args:
-        images: (n, rows, columns, 1 or 3).
-        seed: int (2,).
-
-    Raises:
-        ValueError: They are something else; a TypeError too where they are no numbers.
-    """
-    tensors = []
-    for name, value, expected, fits in (
-        ("images", images, "a batch (n, rows, columns, 1 or 3) of numbers", _is_batch),
-        ("seed", seed, "two integers", _is_seed),
-    ):
-        try:
-            tensor = tf.convert_to_tensor(value)
-        except (ValueError, TypeError):
-            raise wrong_kind(name, expected, value) from None
-        if not fits(tensor):
-            raise wrong_value(name, expected, tensor.shape if tensor.shape.rank else value)
-        tensors.append(tensor)
-    return tensors[0], tensors[1]
-
-
-def _is_batch(images: tf.Tensor) -> bool:
-    is_number = images.dtype.is_integer or images.dtype.is_floating
-    return is_number and images.shape.rank == 4 and images.shape[-1] in (1, 3)
-
-
-def _is_seed(seed: tf.Tensor) -> bool:
-    return seed.dtype.is_integer and seed.shape.is_compatible_with([2])
+from kcnn.augment.augmentation import MAX_ALPHA
+from kcnn.graph.arguments import wrong_value
 
 
 def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
@@ -110,7 +77,12 @@ def beta(seed: tf.Tensor, shape: Any, alpha: float) -> tf.Tensor:
 
     Returns:
         float32 of that shape.
+
+    Raises:
+        ValueError: Alpha is not above 0, or too large to be meant.
     """
+    if not 0 < alpha <= MAX_ALPHA:
+        raise wrong_value("alpha", f"above 0, and {MAX_ALPHA} at most", alpha)
     logs = []
     for part in (0, 1):
         gamma = tf.random.stateless_gamma(shape, fold_in(seed, 2 * part), alpha + 1.0)

@@ -6,11 +6,13 @@ from typing import Any
 import tensorflow as tf
 
 from kcnn.augment import color, geometry, mix
-from kcnn.augment.augmentation import Augmentation
+from kcnn.augment.augmentation import MAX_CROP, MAX_OPS, Augmentation
+from kcnn.augment.batches import check_size, to_tensors
 from kcnn.augment.masking import apply_where
 from kcnn.augment.random_changes import RandomChanges, draw_changes
-from kcnn.augment.seeds import fold_in, to_tensors, uniform
+from kcnn.augment.seeds import fold_in, uniform
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_integer, check_number
 
 FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX, EITHER = range(8)  # numbers of seeds
 
@@ -37,7 +39,7 @@ def augment(
         ValueError: The images have another shape, or are no larger than the padding of a crop.
     """
     images, seed = to_tensors(images, seed)
-    images = _change(augmentation, images, tuple(size), seed)
+    images = _change(augmentation, images, check_size(size, images), seed)
     labels = tf.convert_to_tensor(labels)
     a, mixing = augmentation, fold_in(seed, MIX)
     if a.mixup and a.cutmix:
@@ -115,6 +117,7 @@ def padded_crop(images: Any, seed: Any, *, margin: int) -> tf.Tensor:
     Returns:
         float32 of the same shape.
     """
+    check_integer("margin", margin, 0, f"an integer from 0 to {MAX_CROP:,}", maximum=MAX_CROP)
     return _same_size(Augmentation(crop=margin), images, seed)
 
 
@@ -132,7 +135,7 @@ def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Seq
         float32 (n, *size, channels).
     """
     images, seed = to_tensors(images, seed)
-    return _change(Augmentation(resized_crop=area), images, tuple(size), seed)
+    return _change(Augmentation(resized_crop=area), images, check_size(size, images), seed)
 
 
 @check_arguments
@@ -184,6 +187,8 @@ def rand_augment(images: Any, seed: Any, *, num_ops: int = 2, strength: float = 
     Returns:
         float32 of the same shape.
     """
+    check_integer("num_ops", num_ops, 1, f"an integer from 1 to {MAX_OPS}", maximum=MAX_OPS)
+    check_number("strength", strength, 0, 1)
     return _same_size(Augmentation(rand_augment=(num_ops, strength)), images, seed)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from kcnn.data.decoding import ENDINGS
 from kcnn.data.folders import list_images
+from kcnn.graph.arguments import wrong_kind
 from kcnn.graph.formatting import join_names, to_printable
 
 
@@ -72,9 +73,12 @@ def expand_images(images: Any) -> Iterator[NamedImage]:
 
     Raises:
         FileNotFoundError: As of expand_path.
+        TypeError: There is nothing to iterate over.
     """
     if isinstance(images, str | PathLike | Image.Image) or _is_one_array(images):
         images = [images]
+    if not isinstance(images, Iterable):
+        raise wrong_kind("images", "files, folders, globs, arrays of pixels or Pillow images", images)
     if isinstance(images, list | tuple):
         paths = dict.fromkeys(fspath(image) for image in images if isinstance(image, str | PathLike))
         expanded = {path: expand_path(path) for path in paths}

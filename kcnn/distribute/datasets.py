@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,7 +15,7 @@ MakeShard = Callable[[tuple[int, int]], tf.data.Dataset]
 
 
 @check_arguments
-def distribute_dataset(strategy: Any, make_shard: MakeShard, batch_size: int) -> Any:
+def distribute_dataset(strategy: tf.distribute.Strategy, make_shard: MakeShard, batch_size: int) -> Any:
     """Return batches for Keras' fit and evaluate, each split among the replicas of a strategy.
 
     Args:
@@ -101,7 +102,9 @@ def pad_batches(
 
 
 @check_arguments
-def predict_dataset(strategy: Any, model: Any, dataset: tf.data.Dataset, count: int, batch_size: int) -> np.ndarray:
+def predict_dataset(
+    strategy: tf.distribute.Strategy, model: keras.Model, dataset: tf.data.Dataset, count: int, batch_size: int
+) -> np.ndarray:
     """Predict all samples on all replicas.
 
     Args:

@@ -14,7 +14,9 @@ from typing import IO, Any
 
 from kcnn.distribute.machine import list_visible_gpus
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_integer
 
+MAX_WORKERS = 128  # of one machine
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
 
@@ -37,8 +39,7 @@ def launch(workers: int, command: Sequence[str]) -> int:
         ValueError: The command is empty, there is no worker, or there are fewer GPUs than workers.
         OSError: The command cannot be started.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    check_integer("workers", workers, 1, f"an integer from 1 to {MAX_WORKERS}", maximum=MAX_WORKERS)
     if not command:
         raise ValueError("missing command, such as: kcnn train googlenet.bn --data digits")
     events: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()

@@ -19,7 +19,9 @@ STEEP = 1e3  # factor of the gradients at which every clip acts
 
 
 @check_arguments
-def check_replicas(strategy: Any, model: Any, make_shard: MakeShard, batch_size: int) -> None:
+def check_replicas(
+    strategy: tf.distribute.Strategy, model: keras.Model, make_shard: MakeShard, batch_size: int
+) -> None:
     """Refuse a run in which all replicas together differ from one in the loss, the gradient or a step of the optimizer.
 
     One device gets the first batch, and all replicas get its slices, without dropout. From the weights of the model

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from kcnn.distribute.cluster import detect_cluster
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.keras_graph import flatten_layers
 
@@ -101,7 +100,7 @@ def _multiworker(config: str) -> Any:
 
 
 @check_arguments
-def name_strategy(strategy: Any) -> str:
+def name_strategy(strategy: tf.distribute.Strategy) -> str:
     """Return the name of a strategy.
 
     Args:
@@ -116,7 +115,7 @@ def name_strategy(strategy: Any) -> str:
 
 
 @check_arguments
-def worker_position(strategy: Any) -> tuple[int, int]:
+def worker_position(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     """Return the number of this worker, and how many there are.
 
     Args:
@@ -132,7 +131,7 @@ def worker_position(strategy: Any) -> tuple[int, int]:
 
 
 @check_arguments
-def is_chief(strategy: Any) -> bool:
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Return whether this process is worker 0 (the chief), which writes the files of a run.
 
     Args:
@@ -150,7 +149,7 @@ def find_batch_norms(model: Any) -> list[Any]:
 
 
 @check_arguments
-def synchronize_batch_norm(strategy: Any, model: keras.Model) -> None:
+def synchronize_batch_norm(strategy: tf.distribute.Strategy, model: keras.Model) -> None:
     """Let several replicas compute as one device; call it before compile.
 
     Batch normalization uses the statistics of the complete batch, and each replica draws its own dropout masks, where
@@ -197,9 +196,9 @@ def copy_to_single_device(model: keras.Model) -> Any:
     return copy
 
 
-@check_keywords
+@check_arguments
 @contextlib.contextmanager
-def join_workers(strategy: Any) -> Iterator[None]:
+def join_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Convert the failure of another worker meanwhile into one clear error.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kcnn.graph.arguments import wrong_kind
 from kcnn.graph.names import UnknownNameError, unknown_layer
 from kcnn.graph.overrides import compile_glob
 from kcnn.graph.tracing import topological_order
@@ -116,7 +117,10 @@ def to_batch(model: Any, images: Any) -> np.ndarray:
         ValueError: The model takes images of another shape, or there are none.
     """
     expected = tuple(find_image_input(model).shape)
-    batch = np.asarray(images, "float32")
+    try:
+        batch = np.asarray(images, "float32")
+    except (TypeError, ValueError):
+        raise wrong_kind("images", "an array of numbers (n, rows, columns, channels)", images) from None
     if batch.ndim != 4 or not len(batch) or any(e not in (None, n) for e, n in zip(expected, batch.shape, strict=True)):
         size = ", ".join("any" if n is None else str(n) for n in expected[1:])
         raise ValueError(f"{model.name!r} expects images (n, {size}), at least one, got an array of {batch.shape}")

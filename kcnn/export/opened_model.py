@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 import kcnn
 from kcnn.data.decoding import decode, to_uint8
 from kcnn.export.runtimes import METADATA, load_exported
+from kcnn.graph.arguments import wrong_kind
 from kcnn.run_folders import CONFIG, is_run_folder, resolve_model
 
 PUBLISHED = "imagenet"
@@ -183,7 +184,20 @@ def open_classifier(model: Any, weights: str | None = None, options: Mapping[str
 
 def _open_keras_model(model: Any) -> OpenedModel:
     """Return a Keras model as an opened one; without metadata its classes are numbers."""
-    metadata = getattr(model, "metadata", None) or {
+    from kcnn.keras_bridge.metadata import has_classes
+
+    expected = "a network by name, the folder of a run, a file, or a Keras model from images to class scores"
+    if not hasattr(model, "predict_on_batch"):
+        raise wrong_kind("model", expected, model)
+    metadata = getattr(model, "metadata", None)
+    if metadata:
+        if not has_classes(metadata):
+            raise ValueError(f"model {model.name!r} ends in features, not in classes")
+        return OpenedModel(model.name, metadata, lambda: _with_probabilities(model, metadata))
+    shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2]:
+        raise ValueError(f"model must be {expected}, got {model.name!r}, which takes {shapes[0]} and gives {shapes[1]}")
+    metadata = {
         "classes": int(model.output_shape[-1]),
         "input_shape": list(model.input_shape[1:]),
     }

@@ -13,7 +13,7 @@ import numpy as np
 from kcnn import statistics
 from kcnn.export.runtimes import load_exported
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.arguments import check_keywords, wrong_kind
 from kcnn.training.evaluation import compute_probabilities
 
 WARMUP, TIMED = 3, 50  # images of the latency measurement
@@ -44,7 +44,7 @@ class ExportCheck:
 
 @check_arguments
 def verify_exports(
-    files: Mapping[str, Path], model: Any, model_path: Path, batches: Iterable[Any]
+    files: Mapping[str, Path], model: keras.Model, model_path: Path, batches: Iterable[Any]
 ) -> list[ExportCheck]:
     """Run a Keras model and the files that were exported from it on the same images.
 
@@ -80,7 +80,7 @@ def verify_exports(
 
 @check_arguments
 def measure_accuracy_drops(
-    files: Mapping[str, Path], model: Any, model_path: Path, batches: Iterable[Any]
+    files: Mapping[str, Path], model: keras.Model, model_path: Path, batches: Iterable[Any]
 ) -> dict[str, float]:
     """Return how much less accurate exported files are than their Keras model, in percentage points.
 
@@ -118,12 +118,17 @@ def _predict(
     parts: dict[str, list[np.ndarray]] = {name: [] for name, *_ in candidates}
     labels: list[np.ndarray] = []
     first: list[np.ndarray] = []
-    for pixels, batch_labels in batches:
+    for batch in batches:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise wrong_kind("each of batches", "a pair (pixels, labels)", batch)
+        pixels, batch_labels = batch
         images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
         labels.append(keras.ops.convert_to_numpy(batch_labels))
         for name, _, run in candidates:
             parts[name].append(statistics.predict_labels(np.asarray(run(images)), metadata))
         first.extend(images[: WARMUP + TIMED - len(first)])
+    if not labels:
+        raise ValueError("batches must hold at least one batch (pixels, labels), got none")
     return np.concatenate(labels), {name: np.concatenate(each) for name, each in parts.items()}, np.stack(first)
 
 

@@ -50,7 +50,7 @@ def check_arguments(target: Any = None, /, *, within: Mapping[str, Iterable[str]
     """
     if target is None:
         return lambda one: check_arguments(check_keywords(within=within or {})(one))
-    if not hasattr(vars(target)["__init__"] if isinstance(target, type) else target, "__wrapped__"):
+    if not hasattr(vars(target)["__init__"] if isinstance(target, type) else target, "checks_keywords"):
         target = check_keywords(target)
     function: Any = vars(target)["__init__"] if isinstance(target, type) else target
     parameters = signature(function).parameters
@@ -88,7 +88,7 @@ def check_argument(name: str, value: Any, annotation: Any) -> None:
         if is_dataclass(annotation) and isinstance(annotation, type):
             check_type(name, value, annotation)  # says how to write it
         raise wrong_kind(name, describe(annotation), value)
-    if isinstance(value, Real) and isnan(value):
+    if annotation is not Any and isinstance(value, Real) and isnan(value):
         raise wrong_value(name, describe(annotation), value)
 
 

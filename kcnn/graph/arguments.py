@@ -43,13 +43,21 @@ def check_kind(name: str, value: Any, kinds: Any, expected: str, where: str = ""
         raise wrong_kind(name, expected, value, where)
 
 
-def check_integer(name: str, value: Any, minimum: int, expected: str, where: str = "") -> int:
-    """Return an integer, NumPy's too, that is at least a minimum; other arguments as of `wrong_kind`."""
+def check_integer(
+    name: str, value: Any, minimum: int, expected: str, where: str = "", maximum: int | None = None
+) -> int:
+    """Return an integer, NumPy's too, from a minimum to a maximum; other arguments as of `wrong_kind`."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", 0) != 0:
         raise wrong_kind(name, expected, value, where)
-    if index(value) < minimum:
+    if index(value) < minimum or (maximum is not None and index(value) > maximum):
         raise wrong_value(name, expected, value, where)
     return index(value)
+
+
+def check_number(name: str, value: float, minimum: float, maximum: float) -> None:
+    """Refuse a number outside a range, and one that is none; arguments as of `check_integer`."""
+    if not minimum <= value <= maximum:
+        raise wrong_value(name, f"a number from {minimum:,} to {maximum:,}", value)
 
 
 def check_mapping(name: str, value: Any, example: str, where: str = "") -> None:
@@ -108,6 +116,7 @@ def _check_keywords(target: Any, within: Mapping[str, Iterable[str]]) -> Any:
             raise unknown_keyword(target.__name__, name, [one for one in taken if one in known], within)
         return function(*arguments, **keywords)
 
+    checked.checks_keywords = True  # type: ignore[attr-defined]
     if not is_class:
         return checked
     type.__setattr__(target, "__init__", checked)

@@ -15,7 +15,8 @@ from typing import Any
 import keras
 
 from kcnn.graph import ops
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_integer, wrong_value
 from kcnn.graph.graph import Graph
 from kcnn.graph.shape_inference import ACTIVATIONS, Shape
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply, topological_order
@@ -30,7 +31,7 @@ _MULTIPLYING_OPS = (
 _MULTIPLYING_LAYERS = ("Dot", "Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention")
 
 
-@check_keywords
+@check_arguments
 def from_keras(model: Any, input_shape: Sequence[int] | None = None) -> Graph:
     """Return the graph of a functional or sequential Keras model, to summarize, compare or plot.
 
@@ -65,7 +66,9 @@ def read_graph(model: Any, input_shape: Sequence[int] | None = None) -> tuple[Gr
     reader = _Reader()
     images = []
     for tensor in inputs:
-        shape = tuple(input_shape) if input_shape and tensor is inputs[0] else tuple(tensor.shape[1:])
+        shape = tuple(tensor.shape[1:])
+        if input_shape is not None and tensor is inputs[0]:
+            shape = _check_shape(input_shape, shape)
         if None in shape:
             raise ValueError(f"{model.name!r} has an open input {shape}; pass kcnn.from_keras an input_shape")
         images.append(SymbolicTensor(shape, operation(tensor).name, context=reader.context))
@@ -76,6 +79,14 @@ def read_graph(model: Any, input_shape: Sequence[int] | None = None) -> tuple[Gr
     order = topological_order(*outputs, sources=producers)
     tensors = {symbolic[id(tensor)].name: tensor for tensor in (*inputs, *order)}
     return Graph(name=model.name, input=images[0], outputs=named, input_shape=images[0].shape), tensors
+
+
+def _check_shape(input_shape: Sequence[int], own: Shape) -> Shape:
+    """An input shape in place of a model's own, of as many positive sizes and the same channels."""
+    expected = f"{len(own)} positive integers such as {tuple(size or 32 for size in own)}"
+    if len(input_shape) != len(own) or own[-1] not in (None, input_shape[-1]):
+        raise wrong_value("input_shape", expected, input_shape)
+    return tuple(check_integer("input_shape", size, 1, expected) for size in input_shape)
 
 
 def _find_ends(model: Any) -> tuple[list[Any], list[Any]]:

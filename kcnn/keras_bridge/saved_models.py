@@ -13,7 +13,7 @@ from kcnn.architectures import plugins
 from kcnn.architectures.registry import find_distribution, find_entry_point
 from kcnn.architectures.sources import PREFIX
 from kcnn.architectures.spec import ModelSpec
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
 from kcnn.keras_bridge.untrusted_files import (
@@ -27,7 +27,7 @@ from kcnn.keras_bridge.untrusted_files import (
 from kcnn.run_folders import resolve_model
 
 
-@check_keywords
+@check_arguments
 def load_model(path: str | PathLike[str]) -> Any:
     """Load the model that `model.save(path)` wrote; plugins that it needs are imported first.
 

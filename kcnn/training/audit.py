@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_size
 
@@ -100,7 +101,7 @@ def compare_weights(before: Mapping[str, str], trainable: set[str], model: Any) 
     return rows
 
 
-@check_keywords
+@check_arguments
 @contextmanager
 def audit_weights(model: Any) -> Iterator[list[WeightAudit]]:
     """Verify that only what a model's trainable flags allow changes meanwhile.

@@ -6,13 +6,13 @@ from typing import TypeVar
 
 import keras
 
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 
 Data = TypeVar("Data")
 Result = TypeVar("Result")
 
 
-@check_keywords
+@check_arguments
 def measure_variants(
     variants: Iterable[str],
     seeds: Iterable[int],
@@ -47,7 +47,7 @@ def measure_variants(
     return results
 
 
-@check_keywords
+@check_arguments
 def name_run_folder(out: Path, seed: int, name: str) -> Path:
     """Return the folder of a run of an experiment: seed-0/head-only for "head only".
 

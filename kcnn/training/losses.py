@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.keras_bridge.layers import registered
 
@@ -76,7 +77,7 @@ def subset_accuracy(y_true: Any, y_pred: Any) -> Any:
     return ops.cast(ops.all(ops.equal(labels, ops.greater(y_pred, 0.0)), axis=-1), "float32")
 
 
-@check_keywords
+@check_arguments
 def make_accuracy(multi_label: bool = False) -> Any:
     """Return the accuracy as a Keras metric, for class indices and probabilities of classes.
 
@@ -122,7 +123,7 @@ def make_loss(
     return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
 
-@check_keywords
+@check_arguments
 def balance_class_weights(labels: Any, classes: int) -> list[float]:
     """Return factors that give each class the same weight in the loss.
 

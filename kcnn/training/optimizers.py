@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.layers import registered
 from kcnn.training.recipes import SCHEDULES
@@ -152,7 +152,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
         return ops.equal(_sum_over_replicas([failures])[0], 0.0)
 
 
-@check_keywords
+@check_arguments
 def sgd(
     learning_rate: Any,
     *,
@@ -183,7 +183,7 @@ def sgd(
     )
 
 
-@check_keywords
+@check_arguments
 def adamw(
     learning_rate: Any,
     *,
@@ -248,7 +248,7 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
 
 
-@check_keywords
+@check_arguments
 def schedule(
     kind: str, peak: float, steps: int, *, warmup: float = 0.0, milestones: Sequence[float] = (0.5, 0.75)
 ) -> Any:

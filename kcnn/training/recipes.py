@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kcnn.augment import Augmentation
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
@@ -188,7 +189,7 @@ def list_options() -> list[str]:
     return [name for name in names if name != "augmentation"]
 
 
-@check_keywords
+@check_arguments
 def get_recipe(recipe: str | Recipe, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Return a recipe with fields overridden.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_count, format_table
 from kcnn.keras_bridge.saved_models import load_model
@@ -184,7 +185,7 @@ def describe_failure(metrics: Mapping[str, Any]) -> str | None:
     return f"the test accuracy is not significantly above that of always predicting {name!r} ({share:.2%})"
 
 
-@check_keywords
+@check_arguments
 def load_run(folder: str | PathLike[str], *, log: Callable[[str], None] = print) -> TrainResult:
     """Load the result of a finished run from its folder, as kcnn.train returned it.
 

@@ -15,6 +15,7 @@ from kcnn.data.loading import load_as_is
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.sources import is_same_source
 from kcnn.data.splits import Split, hash_as_arrays
+from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import join_names
 from kcnn.graph.names import unknown
@@ -74,7 +75,7 @@ def read_run_record(run: str | Path) -> SplitRecord:
     return split_record.read_record(folder, _read_config(folder)["request"]["fingerprint"])
 
 
-@check_keywords
+@check_arguments
 def load_run_data(run: str | Path, data: Any = None) -> RunData:
     """Load the images of a run, each in the split that the run had it in.
 
@@ -99,7 +100,7 @@ def load_run_data(run: str | Path, data: Any = None) -> RunData:
     return RunData(dataset, differences=differences)
 
 
-@check_keywords
+@check_arguments
 def load_evaluation_data(run: str | Path, data: Any = None, split: str = TEST) -> RunData:
     """Load images to evaluate a run on; images that it was trained on are never among test images.
 

@@ -12,7 +12,8 @@ from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
-from kcnn.graph.arguments import check_keywords, check_type
+from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_type
 from kcnn.graph.ops import BatchNorm
 from kcnn.graph.tracing import topological_order
 from kcnn.run_folders import is_run_folder, resolve_run
@@ -35,7 +36,7 @@ FEW_IMAGES = 5_000  # below, training from scratch is told of pretrained weights
 CROP_RESIZE_FACTOR = 8 / 7  # images for random crops are read larger: 256 pixels for 224, as is customary
 
 
-@check_keywords(
+@check_arguments(
     within={
         "config=TrainConfig({}=...)": [f.name for f in dataclasses.fields(TrainConfig)],
         "config=TrainConfig(recipe_overrides={{{!r}: ...}})": list_options(),

@@ -19,7 +19,6 @@ from kcnn.search.space import (
     analyze_feasibility,
     conditional,
     default_space,
-    optional_layers,
     per_layer,
     stack_space,
 )
@@ -127,13 +126,28 @@ def test_choices_of_layers_that_need_several_options_are_searched(choices, condi
         assert (again.values, again.conditions) == (choice.values, choice.conditions)
 
 
-def test_a_space_says_which_layers_are_not_searched(monkeypatch):
-    monkeypatch.setattr(optional_layers, "MAX_NETWORKS", 8)
-    spec = {**BITS, "c": (0, 1, 2, 3), "*.kernel": per_layer(1, 3)}
-    with pytest.warns(
-        UserWarning, match=r"certain values of 2 or more of the options a, b, c at once are not searched"
-    ):
-        assert "both.kernel" not in {choice.name for choice in Space(OPTIONAL, spec).all_choices}
+def _many_options_backbone(x, *, a=0, b=0, c=0, d=0, e=0, f=0, g=0, h=0, i=0, j=0):
+    x = conv(x, 4, 3, name="stem")
+    x = conv(x, 4, 3, name="four") if a and b and c == 2 and d else x
+    return conv(x, 4, 3, name="rare") if a and b and c and d and e and f and g and h and i and j else x
+
+
+def test_space_finds_layers_that_need_several_of_many_options():
+    network = kcnn.Architecture(backbone=_many_options_backbone, reference="", input_shape=(8, 8, 3), classes=3)
+    options = {**dict.fromkeys("abdefghij", (0, 1)), "c": (0, 1, 2)}
+    with pytest.warns(UserWarning, match=r"choices \*\.kernel may lack layers .* of 1,536 combinations were traced"):
+        choices = {
+            choice.name: choice for choice in Space(network, {**options, "*.kernel": per_layer(1, 3)}).all_choices
+        }
+    assert choices["four.kernel"].conditions == (("a", (1,)), ("b", (1,)), ("d", (1,)), ("c", (2,)))
+    assert choices["stem.kernel"].conditions == ()
+    assert "rare.kernel" not in choices, "the warning is needed"
+
+
+def test_space_without_choices_of_layers_warns_of_none(recwarn):
+    network = kcnn.Architecture(backbone=_many_options_backbone, reference="", input_shape=(8, 8, 3), classes=3)
+    assert len(Space(network, dict.fromkeys("abcdefghij", (0, 1))).all_choices) == 10
+    assert not recwarn
 
 
 def test_stack_space_of_a_network_that_does_not_fit_has_feasible_points():

@@ -6,13 +6,14 @@ from random import Random
 from typing import Any
 
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.arguments import check_integer, check_keywords
 from kcnn.graph.formatting import format_number, format_value
 from kcnn.search.space.limits import NAMES as LIMITS
 from kcnn.search.space.search_space import NoFeasiblePointError, Space
 
 MAX_EXACT = 1_000  # points that are all checked
 SAMPLES = 500  # of a larger space
+MAX_SAMPLES = 1_000_000  # which take half an hour
 STARTS = 10  # points to repair where no random one is feasible
 
 
@@ -100,6 +101,7 @@ def analyze_feasibility(space: Space, *, seed: int = 0, samples: int = SAMPLES) 
     Raises:
         NoFeasiblePointError: No feasible point was found; the message has the limit or the layer that rejects them.
     """
+    check_integer("samples", samples, 1, f"an integer from 1 to {MAX_SAMPLES:,}", maximum=MAX_SAMPLES)
     if space.combinations <= MAX_EXACT:
         points = list(space.points())
     else:

@@ -1,20 +1,22 @@
 """Which layers a network has with which values of its options, and what choices of optional layers depend on."""
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from math import prod
+from random import Random
 from typing import Any
 
 from kcnn.architectures.spec import ModelSpec
 from kcnn.architectures.tracer import LARGEST_INPUT
+from kcnn.graph.formatting import join_names
 from kcnn.graph.overrides import to_builtin
 from kcnn.graph.tracing import topological_order
 from kcnn.graph.windows import InputTooSmallError
 from kcnn.search.space.choices import Condition, Range, Values
 
-MAX_NETWORKS = 200  # that are traced, a few milliseconds each
+MAX_NETWORKS = 200  # that are traced in order, and as many again at random, a few milliseconds each
 MAX_INTEGERS = 16  # of a Range whose integers are listed one by one
 Point = tuple[int, ...]  # the number of each option's value
 
@@ -48,15 +50,17 @@ class OptionalLayers:
         return tuple(conditions)
 
 
-def find_optional_layers(spec: ModelSpec, options: Mapping[str, Values]) -> OptionalLayers:
+def find_optional_layers(spec: ModelSpec, options: Mapping[str, Values], addresses: Sequence[str]) -> OptionalLayers:
     """Trace a network with the values of its options, alone and together.
 
-    Where they are too many, first the options are left alone that change no layers, alone or in pairs; where they still
-    are, only a few options are changed at once, and a warning names them.
+    Where there are too many combinations, some are traced with few options changed and others at random; a layer that
+    only one of the latter has is followed up there, option by option. A warning then names the choices that may lack
+    layers.
 
     Args:
         spec: The network.
         options: Values by option.
+        addresses: The choices of layers by address; without any, options are changed alone.
 
     Raises:
         ValueError: The network cannot be built with a value.
@@ -67,36 +71,54 @@ def find_optional_layers(spec: ModelSpec, options: Mapping[str, Values]) -> Opti
         values.index(to_builtin(own[option])) if to_builtin(own.get(option)) in values else -1  # none of the choices
         for option, values in zip(options, columns, strict=True)
     )
-    networks: dict[Point, frozenset[str]] = {}
-    ops = dict(find_ops(spec))
-    numbers = list(range(len(columns)))
-    for changed in range(len(columns) + 1):
-        if changed > 2 and len(networks) + _count_neighbors(base, columns, numbers, changed) > MAX_NETWORKS:
-            numbers = [i for i in numbers if _decides(networks, i)]
-        if changed > 1 and len(networks) + _count_neighbors(base, columns, numbers, changed) > MAX_NETWORKS:
-            names = ", ".join(name for i, name in enumerate(options) if i in numbers)
+    tracer = _Tracer(spec, list(options), columns)
+    for changed in range(len(columns) + 1 if addresses else min(2, len(columns) + 1)):
+        if changed > 1 and len(tracer.networks) + _count_neighbors(base, columns, changed) > MAX_NETWORKS:
+            tracer.sample()
+            total = prod(map(len, columns))
             warnings.warn(
-                f"{spec.title}: layers that exist only with certain values of {changed} or more of the options "
-                f"{names} at once are not searched; their combinations are too many to trace them all",
+                f"{spec.title}: the choices {join_names(addresses, 4)} may lack layers that exist only with rare "
+                f"combinations of the options {join_names(list(options), 8)}: {len(tracer.networks):,} of {total:,} "
+                "combinations were traced; search fewer options at once to find all layers",
                 stacklevel=2,
             )
             break
-        for point in _list_neighbors(base, columns, numbers, changed):
-            values = {
-                name: values[number]
-                for name, values, number in zip(options, columns, point, strict=True)
-                if number >= 0
-            }
-            try:
-                found = find_ops(spec.with_overrides(values)) if values else ops
-            except ValueError:
-                if changed < 2:
-                    raise
-                continue  # values that exclude each other: such points are rejected
-            networks[point] = frozenset(found)
-            for name, op in found.items():
-                ops.setdefault(name, op)
-    return OptionalLayers(options, networks, ops)
+        for point in _list_neighbors(base, columns, changed):
+            tracer.add(point, strict=changed < 2)
+    return OptionalLayers(options, tracer.networks, tracer.ops)
+
+
+class _Tracer:
+    """The networks so far, by the point of the options."""
+
+    def __init__(self, spec: ModelSpec, options: list[str], columns: list[tuple[Any, ...]]):
+        self.spec, self.options, self.columns = spec, options, columns
+        self.networks: dict[Point, frozenset[str]] = {}
+        self.ops = dict(find_ops(spec))
+
+    def add(self, point: Point, *, strict: bool = False) -> bool:
+        """Trace a point, whose values may exclude each other unless strict; return whether it has a new layer."""
+        columns = zip(self.options, self.columns, point, strict=True)
+        values = {option: values[number] for option, values, number in columns if number >= 0}
+        try:
+            layers = find_ops(self.spec.with_overrides(values)) if values else self.ops
+        except ValueError:
+            if strict:
+                raise
+            return False  # such points are rejected
+        self.networks[point] = frozenset(layers)
+        is_new = not layers.keys() <= self.ops.keys()
+        self.ops = {**layers, **self.ops}
+        return is_new
+
+    def sample(self) -> None:
+        """Trace random points, and around those with a new layer the points that decide on it."""
+        random = Random("optional layers")  # the same layers each time
+        for _ in range(MAX_NETWORKS):
+            point = tuple(random.randrange(len(values)) for values in self.columns)
+            if point not in self.networks and self.add(point):
+                for neighbor in _list_neighbors(point, self.columns, 1):
+                    self.add(neighbor)
 
 
 def find_ops(spec: ModelSpec) -> dict[str, Any]:
@@ -131,9 +153,9 @@ def _are_all(values: Values) -> bool:
     return not isinstance(values, Range) or (values.is_integer and values.high - values.low < MAX_INTEGERS)
 
 
-def _list_neighbors(base: Point, columns: list[tuple[Any, ...]], numbers: list[int], changed: int) -> Iterator[Point]:
-    """The points that differ from another in as many of some options."""
-    for chosen in combinations(numbers, changed):
+def _list_neighbors(base: Point, columns: list[tuple[Any, ...]], changed: int) -> Iterator[Point]:
+    """The points that differ from another in as many options."""
+    for chosen in combinations(range(len(columns)), changed):
         for values in product(*([v for v in range(len(columns[i])) if v != base[i]] for i in chosen)):
             point = list(base)
             for i, value in zip(chosen, values, strict=True):
@@ -141,12 +163,6 @@ def _list_neighbors(base: Point, columns: list[tuple[Any, ...]], numbers: list[i
             yield tuple(point)
 
 
-def _count_neighbors(base: Point, columns: list[tuple[Any, ...]], numbers: list[int], changed: int) -> int:
-    sizes = {i: len(columns[i]) - (base[i] >= 0) for i in numbers}
-    return sum(prod(sizes[i] for i in chosen) for chosen in combinations(numbers, changed))
-
-
-def _decides(networks: Mapping[Point, Collection[str]], i: int) -> bool:
-    """Whether an option changes which layers there are."""
-    known: dict[Point, Collection[str]] = {}
-    return any(known.setdefault((*point[:i], *point[i + 1 :]), layers) != layers for point, layers in networks.items())
+def _count_neighbors(base: Point, columns: list[tuple[Any, ...]], changed: int) -> int:
+    sizes = [len(values) - (number >= 0) for values, number in zip(columns, base, strict=True)]
+    return sum(map(prod, combinations(sizes, changed)))

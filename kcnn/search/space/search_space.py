@@ -130,7 +130,7 @@ class Space:
         """Every choice, in an order in which each follows the one that it depends on."""
         requests = {name: parse_values(values, name) for name, values in self.choices.items()}
         options = {name: request.values for name, request in requests.items() if "." not in name}
-        optional = find_optional_layers(self.spec, options)
+        optional = find_optional_layers(self.spec, options, [name for name in requests if "." in name])
         choices: dict[str, Choice] = {}
         for name, request in requests.items():
             if "." not in name:
