@@ -12,8 +12,13 @@ import kcnn
 from kcnn.architectures.spec import NoEffectWarning
 from kcnn.cli import environment, export, inspect, networks, plugins, predict, report, search, train, transfer
 from kcnn.cli.console import JobStoppedError, UsageError, fail, join_lines, show_warning
+from kcnn.cli.interrupts import InterruptRecord
 from kcnn.cli.unknown_options import Command
 
+INVALID_INPUT = (
+    *(ValueError, TypeError, LookupError, ImportError),
+    *(FileExistsError, FileNotFoundError, PermissionError),
+)
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -90,8 +95,9 @@ def _run(command: typer.Typer, arguments: list[str], debug: bool) -> None:
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show ends no job
             stream.reconfigure(errors="backslashreplace")
     arguments = [_expand_home(argument) for argument in arguments]
+    interrupts = InterruptRecord()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), interrupts:
             warnings.simplefilter("once", NoEffectWarning)
             warnings.showwarning = show_warning
             command(arguments, standalone_mode=True)
@@ -107,15 +113,9 @@ def _run(command: typer.Typer, arguments: list[str], debug: bool) -> None:
         raise
     except BrokenPipeError:
         sys.exit(1)
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        ImportError,
-        FileExistsError,
-        FileNotFoundError,
-        PermissionError,
-    ) as error:
-        fail(error, 2, debug)
     except Exception as error:
+        if interrupts.is_interrupted:  # some libraries convert it to an error of theirs
+            fail("interrupted", 1, debug)
+        if isinstance(error, INVALID_INPUT):
+            fail(error, 2, debug)
         fail(f"{type(error).__name__}: {error}", 1, debug)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 
 from kcnn.cli.console import err
+from kcnn.cli.interrupts import quit_on_interrupt
 from kcnn.keras_bridge.backends import check_backend
 
 
@@ -42,7 +43,7 @@ def start_backend(strategy: str = "single") -> None:
     if "tensorflow" not in sys.modules:  # which reads it once: later it would only affect child processes
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     check_backend()
-    with silence():
+    with quit_on_interrupt(), silence():
         import keras
 
         if keras.backend.backend() == "tensorflow":
@@ -64,7 +65,7 @@ def show_device(strategy: str = "single", processes: int = 1) -> None:
         strategy: A strategy of kcnn.distribute.
         processes: Processes that share the devices.
     """
-    with silence():
+    with quit_on_interrupt(), silence():
         from kcnn.training import devices, hardware
 
         device = hardware.describe_device(devices.make_strategy("single" if processes > 1 else strategy), processes)
