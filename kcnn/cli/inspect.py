@@ -69,6 +69,8 @@ def inspect(
     probabilities = compute_probabilities(model, scores, metadata)[0]
     best = probabilities.argsort()[::-1][:top]
     titles = [(int(n), f"{opened.classes[n]} {probabilities[n]:.1%}") for n in best]
+    if model.outputs[0].shape[-1] == 1:  # which is the evidence of the second of two classes
+        titles = [(0, f"{opened.classes[-1]} {probabilities[-1]:.1%}")]
     model_access.match_layers(model, layer)  # an unknown name, before anything is printed
     out.print(f"{image}: {', '.join(title for _, title in titles)}", soft_wrap=True)
     written = plots.write_explanations(model, pixels.astype("float32"), titles, target, layer)

@@ -1,6 +1,7 @@
 """Folders of images: one folder per class, or splits that have one. No TensorFlow here."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ SYSTEM = frozenset(  # what operating systems, file servers and archives add, in
         *("lost+found", "__pycache__"),
     )
 )
-THUMBNAILS = frozenset(("thumbnails", "thumbs", "_thumbnails", "_thumbs"))  # left out, but not silently
+THUMBNAILS = re.compile(r"_?thumb(nail)?s", re.IGNORECASE)  # folders that are left out, but not silently
+INNER_THUMBNAILS = re.compile(r"_?thumb(nail)?s?([_-]?\d+(x\d+)?)?", re.IGNORECASE)  # in a class folder
 
 
 @dataclass
@@ -248,7 +250,7 @@ def _scan(folder: str, found: _Scan) -> None:
     """Add every file below a folder, in the order of names; a folder that is a link is not entered."""
     for entry in _list_entries(folder):
         if entry.is_dir(follow_symlinks=False):
-            if entry.name.casefold() in THUMBNAILS:
+            if INNER_THUMBNAILS.fullmatch(entry.name):
                 found.thumbnails.append(entry.path)
             else:
                 _scan(entry.path, found)
@@ -272,7 +274,7 @@ def _list_folders(root: str) -> list[str]:
         entry.path
         for entry in _list_entries(root)
         if _is_folder(entry)
-        and entry.name.casefold() not in THUMBNAILS
+        and not THUMBNAILS.fullmatch(entry.name)
         and not (entry.is_symlink() and _is_above(os.path.realpath(entry.path), real))
     ]
 
@@ -324,9 +326,13 @@ def _describe_strays(folder: str) -> list[str]:
     if broken:
         count = format_number(len(broken), "link")
         warnings.append(f"left out {count} to missing files in {folder}, such as {broken[0]}")
-    thumbnails = [e.name for e in _list_entries(folder) if e.name.casefold() in THUMBNAILS and _is_folder(e)]
-    if thumbnails:
+    folders = [entry.name for entry in _list_entries(folder) if _is_folder(entry)]
+    if thumbnails := list(filter(THUMBNAILS.fullmatch, folders)):
         warnings.append(f"left out {_join_folders(thumbnails)} in {folder}, which is named as thumbnails")
+    if classes := [name for name in folders if INNER_THUMBNAILS.fullmatch(name) and name not in thumbnails]:
+        warnings.append(
+            f"{_join_folders(classes)} in {folder} counts as a class; if it holds thumbnails of the images, move it"
+        )
     return warnings
 
 

@@ -1,5 +1,6 @@
 """Labels in a CSV. No TensorFlow here."""
 
+import codecs
 import csv
 import io
 import os
@@ -27,7 +28,8 @@ Rows = list[tuple[int, list[str]]]  # number of the row in a spreadsheet, and it
 def read_csv(path: str, multi_label: bool = False) -> ImageSource:
     """Read the images that a CSV names, and their labels.
 
-    Cells are separated by commas, semicolons or tabs. The first column has files, relative to the folder of the CSV.
+    The file is UTF-8, or UTF-16 with its mark, as a spreadsheet's Unicode text. Cells are separated by commas,
+    semicolons or tabs. The first column has files, relative to the folder of the CSV.
     Labels are one column of names, or a column of 0 and 1 for each class. A column "split" may contain train,
     validation or test.
 
@@ -86,11 +88,15 @@ def read_csv(path: str, multi_label: bool = False) -> ImageSource:
 def _read_rows(path: str) -> tuple[list[str], Rows]:
     """The header, and the rows that are not empty, all of one length."""
     content = Path(path).read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}: not in UTF-8 ({error.reason}); save it as a CSV in UTF-8") from None
+        name = encoding.upper().removesuffix("-SIG")
+        raise ValueError(f"{path}, line {line}: not in {name} ({error.reason}); save it as a CSV in UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"{path} is not in UTF-8: it has zero bytes, as UTF-16 and UTF-32; save it as a CSV in UTF-8")
     delimiter, start = None, 0
     if match := re.match(r"sep=(.)\r?\n", text):  # a line for Excel
         delimiter, start, text = match[1], 1, text[match.end() :]

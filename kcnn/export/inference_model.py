@@ -16,6 +16,7 @@ from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers
 from kcnn.keras_bridge.keras_graph import (
     DISTRIBUTIONS,
+    SIGNED_ACTIVATIONS,
     TRAINING_ONLY,
     find_probability_activation,
     operation,
@@ -77,6 +78,7 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
             keras.Model(inputs[0] if len(inputs) == 1 else inputs, results[0]), source.get("multi_label")
         )
     rebuilt = keras.Model(*(group[0] if len(group) == 1 else group for group in (inputs, results)), name=model.name)
+    classes = source.get("classes") or getattr(results[0], "shape", (None,))[-1]
     metadata = {key: source[key] for key in ("preprocessing", "thresholds") if source.get(key)}
     if multi_label:
         metadata["multi_label"] = True
@@ -86,7 +88,7 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
         **metadata,
         "input_shape": list(inputs[0].shape[1:]),
         "pixels": [0, 255] if source else None,
-        "classes": source.get("classes") or getattr(results[0], "shape", (None,))[-1],
+        "classes": 2 if probabilities and classes == 1 else classes,
     }
     return rebuilt
 
@@ -95,14 +97,11 @@ def _to_probabilities(model: Any, multi_label: bool | None) -> tuple[Any, bool]:
     """The probabilities of a flat model's classes, and whether an image has several labels."""
     output = model.outputs[0]
     count, function = output.shape[-1], find_probability_activation(model)
-    if count == 1 and function in DISTRIBUTIONS:
-        raise ValueError(
-            f"{model.name!r} ends in a {function} over one output, which is 1 for every image; end it in a sigmoid, or "
-            "in one output for each class"
-        )
     if function is None:
         function = "sigmoid" if multi_label or count == 1 else "softmax"
         output = keras.layers.Activation(function, name="probabilities", dtype="float32")(output)
+    elif function in SIGNED_ACTIVATIONS:
+        output = (output + 1.0) / 2.0
     elif multi_label is None:
         multi_label = function not in DISTRIBUTIONS and count > 1
     if count == 1 and not multi_label:

@@ -47,9 +47,11 @@ class OpenedModel:
 
     @property
     def classes(self) -> list[str]:
-        """Return the names of the classes."""
+        """Return the names of the classes; one output is two classes."""
         names = self.metadata["classes"]
-        return [str(name) for name in names] if isinstance(names, list) else [f"class {n}" for n in range(names)]
+        if isinstance(names, list):
+            return [str(name) for name in names]
+        return [f"class {n}" for n in range(max(names, 1 if self.metadata.get("multi_label") else 2))]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

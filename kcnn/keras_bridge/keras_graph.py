@@ -13,6 +13,7 @@ from kcnn.graph.tracing import topological_order
 
 DISTRIBUTIONS = ("softmax", "sparsemax")  # activations whose outputs add up to 1
 PROBABILITY_ACTIVATIONS = (*DISTRIBUTIONS, "sigmoid", "hard_sigmoid")
+SIGNED_ACTIVATIONS = ("tanh", "hard_tanh", "softsign")  # of one output: from -1 for one class to 1 for the other
 TRAINING_ONLY = (  # layers that are the identity in inference
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
@@ -113,11 +114,15 @@ def output_activation(tensor: Any) -> str | None:
     if isinstance(layer, keras.layers.Average):
         names = {output_activation(source) for source in producers(origin)}
         return names.pop() if len(names) == 1 else None
+    name = _name_activation(layer)
+    return name if name in PROBABILITY_ACTIVATIONS else None
+
+
+def _name_activation(layer: Any) -> str:
     function = getattr(layer, "activation", layer) if isinstance(layer, keras.layers.Layer) else layer
     # a function, TensorFlow's softmax_v2 too; or the layer Softmax, or Keras' ops Softmax, Sigmoid, HardSigmoid, ...
     name = getattr(function, "__name__", type(function).__name__).removesuffix("_v2")
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-    return name if name in PROBABILITY_ACTIVATIONS else None
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def find_probability_activation(model: Any) -> str | None:
@@ -130,10 +135,21 @@ def find_probability_activation(model: Any) -> str | None:
         model: A Keras model.
 
     Returns:
-        One of PROBABILITY_ACTIVATIONS; None for scores.
+        One of PROBABILITY_ACTIVATIONS, or for one output of SIGNED_ACTIVATIONS; None for scores.
+
+    Raises:
+        ValueError: It is a softmax over one output, which is 1 for every image.
     """
     name = output_activation(model.outputs[0])
     last = operation(find_origin(model.outputs[0]))
+    if model.outputs[0].shape[-1] == 1:
+        if name in DISTRIBUTIONS:
+            raise ValueError(
+                f"{model.name!r} ends in a {name} over one output, which is 1 for every image; end it in a sigmoid, or "
+                "in one output for each class"
+            )
+        if _name_activation(last) in SIGNED_ACTIVATIONS:
+            return _name_activation(last)
     is_linear = isinstance(last, LINEAR) and last.activation in (None, keras.activations.linear)
     if name or is_linear or len(model.inputs) > 1:
         return name

@@ -1,6 +1,5 @@
 """The test of a run: predictions, metrics, and the files that the run's folder keeps."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,13 +7,14 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import expit
 
 from kcnn import statistics
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.data import ImageDataset
 from kcnn.data.splits import describe_duplicates
 from kcnn.graph.summaries import summarize
-from kcnn.keras_bridge.keras_graph import find_probability_activation, output_activation
+from kcnn.keras_bridge.keras_graph import SIGNED_ACTIVATIONS, find_probability_activation, output_activation
 from kcnn.plots import figures
 from kcnn.training import devices, evidence, losses, predicted_images, run_directory
 from kcnn.training.best_epoch import find_best_epoch
@@ -31,12 +31,19 @@ def compute_probabilities(model: Any, outputs: Any, metadata: Mapping[str, Any])
         metadata: The model's metadata.
 
     Returns:
-        Probabilities (images, classes).
+        Probabilities (images, classes), of two classes where the model has one output.
+
+    Raises:
+        ValueError: The model ends in a softmax over one output.
     """
-    ends_in = output_activation(model.outputs[0]) if "spec" in metadata else find_probability_activation(model)
-    if ends_in:
-        return np.asarray(outputs, "float64")
-    return statistics.to_probabilities(outputs, metadata)
+    is_single = model.outputs[0].shape[-1] == 1
+    is_built = "spec" in metadata and not is_single  # by kcnn: its activation need not be measured
+    ends_in = output_activation(model.outputs[0]) if is_built else find_probability_activation(model)
+    values = np.asarray(outputs, "float64")
+    if is_single and not metadata.get("multi_label"):
+        second = (values + 1) / 2 if ends_in in SIGNED_ACTIVATIONS else values if ends_in else expit(values)
+        return np.concatenate([1 - second, second], axis=-1)
+    return values if ends_in else statistics.to_probabilities(values, metadata)
 
 
 def compute_thresholds(model: Any, job: TrainJob) -> list[float]:
@@ -121,7 +128,7 @@ def write_results(
         predicted_images.write_predictions(out, data, tested, model.metadata)
     with run_directory.log_failure("plots", job.log):
         _write_plots(out, metrics, rows, tested, data)
-    write_text(out / run_directory.METRICS, json.dumps(metrics, indent=1))
+    run_directory.write_metrics(out, metrics)
 
 
 def _write_plots(

@@ -26,7 +26,7 @@ from kcnn.training import run_schema
 from kcnn.training.best_epoch import find_best_epoch
 
 HISTORY, CHECKPOINTS = "history.csv", "checkpoints"
-CHECKSUM = "checksum"  # of the rest of config.json
+CHECKSUM = "checksum"  # of the rest of config.json, or of metrics.json
 AUDIT = "audit.csv"  # of every weight in a training phase
 ZIP_YEARS = (1980, 2107)
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
@@ -98,11 +98,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         checksum = config.pop(CHECKSUM)
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    if hash_request(config) != checksum:
-        raise ValueError(
-            f"{path} was changed after kcnn wrote it: it does not match its checksum; restore it, or train with the "
-            "settings that you want into another folder"
-        )
+    _check_unchanged(path, config, checksum, "train with the settings that you want into another folder")
     if not is_complete:
         return None
     if problem := next(run_schema.find_mismatches(config, run_schema.CONFIG), None):
@@ -110,12 +106,29 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     return config
 
 
+def _check_unchanged(path: Path, values: Mapping[str, Any], checksum: Any, remedy: str) -> None:
+    if hash_request(values) != checksum:
+        raise ValueError(
+            f"{path} was changed after kcnn wrote it: it does not match its checksum; restore it, or {remedy}"
+        )
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write metrics.json of a finished run, with a checksum.
+
+    Args:
+        folder: Folder of the run.
+        metrics: Metrics on the test split and the facts of the run.
+    """
+    write_text(folder / METRICS, json.dumps({**metrics, CHECKSUM: hash_request(metrics)}, indent=1))
+
+
 def read_metrics(folder: Path) -> dict[str, Any]:
     """Return metrics.json of a finished run.
 
     Raises:
         FileNotFoundError: The run is not finished.
-        ValueError: The file is damaged.
+        ValueError: The file is damaged, or was changed after it was written.
     """
     path = folder / METRICS
     try:
@@ -126,6 +139,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}); remove {folder}, or train into another folder") from None
     if problem := next(run_schema.find_mismatches(metrics, run_schema.METRICS), None):
         raise ValueError(f"{path} was not written by a training run, or is damaged: {problem}; choose another folder")
+    _check_unchanged(path, metrics, metrics.pop(CHECKSUM), "train again into another folder")
     return metrics
 
 

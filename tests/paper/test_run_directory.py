@@ -121,7 +121,7 @@ METRICS = {
 
 
 def finish(folder, **values):
-    (folder / "metrics.json").write_text(json.dumps({**METRICS, **values}))
+    runs.write_metrics(folder, {**METRICS, **values})
     row = dict.fromkeys(("epoch", *runs.COLUMNS[1:], "accuracy", "val_accuracy"), 1)
     (folder / "history.csv").write_text(runs.to_csv([row]))
     return folder
@@ -148,6 +148,21 @@ def test_read_results_names_a_value_of_another_type(values, problem, tmp_path):
     assert runs.read_results(folder)[0] == METRICS
     finish(folder, **values)
     with pytest.raises(ValueError, match=rf"run/.*{problem}"):
+        runs.read_results(folder)
+
+
+def test_read_results_refuses_metrics_that_were_changed(tmp_path):
+    folder = finish(write(tmp_path / "run"))
+    path = folder / "metrics.json"
+    text = path.read_text()
+    for changed in (text.replace('"accuracy": 0.5', '"accuracy": 0.9'), text.replace('"recall": 0.5', '"recall": 1')):
+        path.write_text(changed)
+        with pytest.raises(
+            ValueError, match=r"metrics.json was changed after kcnn wrote it: .* train again into another"
+        ):
+            runs.read_results(folder)
+    path.write_text(json.dumps(METRICS))
+    with pytest.raises(ValueError, match=r"metrics.json was not written by .*: checksum is missing"):
         runs.read_results(folder)
 
 

@@ -357,7 +357,7 @@ def test_export_model_gives_both_classes_of_a_model_that_subtracts_a_sigmoid_fro
     np.testing.assert_allclose(exported.run(pixels), np.concatenate([1 - dog, dog], axis=1), atol=1e-6)
 
 
-@pytest.mark.parametrize("activation", [None, "sigmoid"])
+@pytest.mark.parametrize("activation", [None, "sigmoid", "tanh"])
 def test_export_model_gives_both_classes_of_a_model_with_one_output(activation, tmp_path):
     image = keras.Input((4, 4, 1))
     flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
@@ -365,9 +365,31 @@ def test_export_model_gives_both_classes_of_a_model_with_one_output(activation, 
     exported = load_exported(export_model(model, tmp_path / "net", "keras", classes=["cat", "dog"]))
     pixels = RNG.integers(0, 256, (5, 4, 4, 1)).astype("uint8")
     scores = keras.ops.convert_to_numpy(model(pixels.astype("float32")))
-    dog = scores if activation else 1 / (1 + np.exp(-scores))
-    np.testing.assert_allclose(exported.run(pixels), np.concatenate([1 - dog, dog], axis=1), atol=1e-6)
+    dog = {None: 1 / (1 + np.exp(-scores)), "sigmoid": scores, "tanh": (1 + scores) / 2}[activation]
+    expected = np.concatenate([1 - dog, dog], axis=1)
+    np.testing.assert_allclose(exported.run(pixels), expected, atol=1e-6)
     assert exported.metadata["classes"] == ["cat", "dog"]
+    predictions = kcnn.predict(model, list(pixels))
+    assert predictions.classes == ("class 0", "class 1")
+    np.testing.assert_allclose(predictions.probabilities, expected, atol=1e-6)
+
+
+def test_predict_gives_both_classes_of_a_network_with_one_class(tmp_path):
+    model = kcnn.build("mlp", classes=1, input_shape=(4, 4, 1))
+    pixels = RNG.integers(0, 256, (5, 4, 4, 1)).astype("uint8")
+    dog = 1 / (1 + np.exp(-keras.ops.convert_to_numpy(model(pixels.astype("float32")))))
+    exported = export_model(model, tmp_path / "net", "keras")
+    for predictions in (kcnn.predict(model, list(pixels)), kcnn.predict(exported, list(pixels))):
+        assert predictions.classes == ("class 0", "class 1")
+        np.testing.assert_allclose(predictions.probabilities, np.concatenate([1 - dog, dog], axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [5, None, [1], object()])
+def test_predict_names_a_wrong_model(model):
+    with pytest.raises(ValueError, match=r"^model must be a network by name, .* or a Keras model"):
+        kcnn.predict(model, [])
+    with pytest.raises(ValueError, match="ends in features"):
+        kcnn.predict(kcnn.build("lenet5", top=False), [])
 
 
 def test_export_model_refuses_a_softmax_over_one_output_and_features(tmp_path):

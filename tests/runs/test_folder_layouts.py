@@ -170,6 +170,11 @@ def test_read_folder_leaves_out_thumbnails_and_stray_images_with_a_warning(tmp_p
         "left out thumbs/ in D, which is named as thumbnails",
         "left out 1 folder of thumbnails, such as D/dog/thumbnails",
     ]
+    inner = [f"cat/{name}/1.png" for name in ("Thumb", "_thumbs", "thumbnail", "thumbs_128", "thumbnails-64x64")]
+    classes, images, warnings = read(make_files(tmp_path / "inner", [*inner, "cat/1.png", "thumb/2.png"]))
+    assert (classes, images) == (("cat", "thumb"), {"train": 2}), "a class may be a thumb"
+    assert "thumb/ in D counts as a class; if it holds thumbnails" in warnings[0].replace(f"{tmp_path / 'inner'}", "D")
+    assert warnings[1].startswith("left out 5 folders of thumbnails")
     warnings = read(make_files(tmp_path / "split", [*SPLIT, "train/1.png", "test/2.png", "3.png"]))[2]
     assert [warning.partition(" beside")[0] for warning in warnings] == ["left out 1 image"] * 3
 

@@ -104,7 +104,9 @@ LABELS = ("golden retriever", "tench, Tinca tinca")
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
-@pytest.mark.parametrize(("first", "encoding"), [("", "utf-8"), ("", "utf-8-sig"), ("sep={}\n", "utf-8")])
+@pytest.mark.parametrize(
+    ("first", "encoding"), [("", "utf-8"), ("", "utf-8-sig"), ("sep={}\n", "utf-8"), ("", "utf-16")]
+)
 def test_read_csv_takes_any_delimiter_and_a_cell_is_one_label(mark, first, encoding, write_csv):
     rows = [f'FILE{number}{mark}"{LABELS[number % 2]}"' for number in range(4)]
     path = write_csv(f"{first.format(mark)}file{mark}label", "", *rows, "", encoding=encoding)
@@ -192,6 +194,11 @@ def test_read_csv_names_the_row_and_the_cure(lines, says, write_csv):
 def test_read_csv_names_the_line_that_is_not_utf8_and_other_files(write_csv):
     with pytest.raises(ValueError, match=r"labels.csv, line 3: not in UTF-8 .*; save it as a CSV in UTF-8"):
         find_source(write_csv("file,label", "FILE0,cat", "FILE1,kätzchen", encoding="cp1252"))
+    for encoding in ("utf-16-le", "utf-32"):
+        with pytest.raises(
+            ValueError, match=r"labels.csv is not in UTF-8: it has zero bytes.*; save it as a CSV in UTF-8"
+        ):
+            find_source(write_csv("file,label", "FILE0,cat", encoding=encoding))
     with pytest.raises(ValueError, match=r"labels.txt is a file; data is a folder .*, or a .csv of labels"):
         find_source(write_csv("file,label", name="labels.txt"))
 

@@ -297,9 +297,9 @@ def test_compare_runs_rates_a_repeated_run_not_significant_and_a_worse_one_signi
 
 def test_compare_runs_does_not_compare_runs_of_different_classes(run, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
-    told = json.loads((other / run_directory.METRICS).read_text())
-    told["per_class"]["ten"] = told["per_class"].pop("9")
-    (other / run_directory.METRICS).write_text(json.dumps(told))
+    metrics = run_directory.read_metrics(other)
+    metrics["per_class"]["ten"] = metrics["per_class"].pop("9")
+    run_directory.write_metrics(other, metrics)
     (one,) = compare_runs([run, other]).differences
     assert not one.significant
     assert str(one).endswith("not compared, their classes differ")
