@@ -13,10 +13,11 @@ from scipy import stats
 from scipy.special import expit, softmax
 
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.arguments import check_integer, check_keywords, wrong_value
 
 CONFIDENCE = 0.95
 THRESHOLD = 0.5  # for a class without a measured one
+MAX_CLASSES = 10_000  # of any confusion matrix, which then has 0.8 GB
 CONFUSION_CLASSES = 200  # of a confusion matrix in metrics, at most
 
 
@@ -77,6 +78,8 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     Raises:
         ValueError: There are no trials, or more successes than trials.
     """
+    check_integer("total", total, 1, "a positive integer")
+    check_integer("count", count, 0, f"an integer from 0 to {total}", maximum=total)
     interval = stats.binomtest(count, total).proportion_ci(CONFIDENCE, "wilson")
     return float(interval.low), float(interval.high)
 
@@ -215,7 +218,13 @@ def paired_difference_interval(only_first: int, only_second: int, total: int) ->
 
     Returns:
         (low, high).
+
+    Raises:
+        ValueError: A number of images is below 0, or above their total.
     """
+    check_integer("total", total, 1, "a positive integer")
+    for name, count in (("only_first", only_first), ("only_second", only_second)):
+        check_integer(name, count, 0, f"an integer from 0 to {total}", maximum=total)
     size = total + 2
     difference = (only_first - only_second) / size
     variance = (only_first + only_second + 1 - size * difference**2) / size**2
@@ -236,7 +245,13 @@ def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tupl
 
     Returns:
         (low, high).
+
+    Raises:
+        ValueError: There are more successes than trials.
     """
+    for name, (count, total) in (("first", first), ("second", second)):
+        if not 0 <= count <= total:
+            raise wrong_value(name, "successes, and at least as many trials", (count, total))
     shares = [(count + 1) / (total + 2) for count, total in (first, second)]
     variance = sum(share * (1 - share) / (total + 2) for share, (_, total) in zip(shares, (first, second), strict=True))
     margin = float(stats.norm.ppf((1 + CONFIDENCE) / 2) * variance**0.5)
@@ -270,9 +285,14 @@ def tabulate_classes(
 
     Returns:
         The headings, and a row for each class; – for what is not defined.
+
+    Raises:
+        ValueError: There is no class.
     """
     headings = {"average precision": "average_precision", "threshold": "threshold", "precision": "precision"}
     headings |= {"recall": "recall", "F1": "f1"}
+    if not per_class:
+        raise wrong_value("per_class", "metrics of at least one class", per_class)
     first = next(iter(per_class.values()))
     columns = {heading: key for heading, key in headings.items() if key in first}
     cells = [
@@ -292,7 +312,11 @@ def predict_labels(probabilities: np.ndarray, metadata: Mapping[str, Any]) -> np
 
     Returns:
         Class indices (images,), or 0 and 1 (images, classes).
+
+    Raises:
+        ValueError: The probabilities are no table.
     """
+    probabilities = _to_table("probabilities", probabilities)
     if not metadata.get("multi_label"):
         return probabilities.argmax(axis=-1)
     return (probabilities >= np.asarray(metadata.get("thresholds") or THRESHOLD)).astype("int64")
@@ -308,7 +332,13 @@ def is_correct(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Returns:
         bool (images,).
+
+    Raises:
+        ValueError: The arguments have different shapes.
     """
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if predictions.shape != labels.shape:
+        raise wrong_value("labels", f"of the shape {predictions.shape} of the predictions", labels.shape)
     return (predictions == labels) if predictions.ndim == 1 else (predictions == labels).all(axis=-1)
 
 
@@ -322,8 +352,20 @@ def choose_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[flo
 
     Returns:
         A threshold for each class; 0.5 for a class without images.
+
+    Raises:
+        ValueError: An argument is no table.
     """
+    probabilities, labels = _to_table("probabilities", probabilities), _to_table("labels", labels)
     return [_threshold(scores, truth) for scores, truth in zip(probabilities.T, labels.T, strict=True)]
+
+
+def _to_table(name: str, values: Any) -> np.ndarray:
+    """An argument as an array (images, classes)."""
+    array = np.asarray(values)
+    if array.ndim != 2:
+        raise wrong_value(name, "an array (images, classes)", values)
+    return array
 
 
 def _threshold(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -348,9 +390,13 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> list[float | No
 
     Returns:
         A value for each class; None for a class without images.
+
+    Raises:
+        ValueError: An argument is no table.
     """
     from sklearn.metrics import average_precision_score
 
+    scores, labels = _to_table("scores", scores), _to_table("labels", labels)
     pairs = zip(scores.T, labels.T, strict=True)
     return [float(average_precision_score(truth, values)) if truth.any() else None for values, truth in pairs]
 
@@ -366,7 +412,14 @@ def count_confusions(predictions: np.ndarray, labels: np.ndarray, classes: int) 
 
     Returns:
         Counts (true, predicted).
+
+    Raises:
+        ValueError: An index is none of a class, or there are too many classes.
     """
+    check_integer("classes", classes, 1, f"an integer from 1 to {MAX_CLASSES:,}", maximum=MAX_CLASSES)
+    for name, indices in (("labels", labels), ("predictions", predictions)):
+        if np.size(indices) and not 0 <= np.min(indices) <= np.max(indices) < classes:
+            raise wrong_value(name, f"class indices from 0 to {classes - 1}", indices)
     matrix = np.zeros((classes, classes), "int64")
     np.add.at(matrix, (labels, predictions), 1)
     return matrix
@@ -395,9 +448,14 @@ def classification_report(
         image, instead of
         confusion, average precision and threshold of each class, and "mean_average_precision" over the classes with
         images.
+
+    Raises:
+        ValueError: The arguments are of different numbers of images.
     """
     from sklearn.metrics import multilabel_confusion_matrix
 
+    if not len(predictions) == len(labels) == len(probabilities):
+        raise wrong_value("labels", f"of as many images as the {len(predictions)} predictions", len(labels))
     indices = range(len(classes))
     rows: dict[str, dict[str, Any]] = {}
     for name, counts in zip(classes, multilabel_confusion_matrix(labels, predictions, labels=indices), strict=True):
@@ -433,7 +491,12 @@ def format_mean_precision(metrics: Mapping[str, Any]) -> str:
 
     Returns:
         Such as "91.20%", or "91.20% over the 7 of 8 classes with images".
+
+    Raises:
+        ValueError: The metrics are not of several labels per image.
     """
+    if "mean_average_precision" not in metrics:
+        raise wrong_value("metrics", "those of several labels per image, with mean_average_precision", metrics)
     value, rows = metrics["mean_average_precision"], metrics["per_class"].values()
     known = sum(row["average_precision"] is not None for row in rows)
     if value is None:

@@ -7,12 +7,13 @@ from inspect import Parameter, signature
 from typing import Any
 
 from kcnn import blocks
-from kcnn.graph.arguments import check_integer, check_keywords, wrong_kind
+from kcnn.graph.argument_kinds import check_argument, check_arguments
+from kcnn.graph.arguments import check_integer, check_keywords
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import Rescale
 
 
-@check_keywords
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class WeightMapping:
     """Map the layers of a network to their names in the weight files of another library.
@@ -30,7 +31,7 @@ class WeightMapping:
     numbered: bool = False
 
 
-@check_keywords
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """Describe a file of pretrained weights for one variant, its options and its input scaling.
@@ -68,8 +69,8 @@ class Weights:
     license: str
 
     def __post_init__(self):
-        if not isinstance(self.checksum, str | None):
-            raise wrong_kind("checksum", "text or None", self.checksum)
+        for name in ("resize", "crop"):
+            check_integer(name, getattr(self, name), 1, "a positive integer")
         kind, _, digits = (self.checksum or "md5:" + "0" * 32).partition(":")
         length = {"md5": len(digits) == 32, "sha256": 8 <= len(digits) <= 64}
         if not length.get(kind) or not set(digits) <= set("0123456789abcdef"):
@@ -140,11 +141,15 @@ class Architecture:
         for name, kind in kinds:
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
-        if not all(isinstance(weights, Weights) for weights in self.weights):
-            raise TypeError(f"weights must be kcnn.Weights, got {self.weights!r}")
+        for name in ("year", "receptive_field", "min_input_size"):
+            check_argument(name, getattr(self, name), int | None)
+        check_argument("macs", self.macs, float | None)
+        check_argument("map_sizes", self.map_sizes, tuple[int, ...])
         for name in ("backbone", "keras"):
             if not (getattr(self, name) is None or callable(getattr(self, name))):
                 raise TypeError(f"{name} must be a function, got {getattr(self, name)!r}")
+        if not all(isinstance(weights, Weights) for weights in self.weights):
+            raise TypeError(f"weights must be kcnn.Weights, got {self.weights!r}")
         if (self.backbone is None) == (self.keras is None):
             raise TypeError("an architecture needs either a backbone or the function `keras` that makes its model")
         if self.keras is not None and (self.aux or self.overrides):

@@ -20,13 +20,14 @@ from kcnn.graph.arguments import check_integer, check_keywords, check_kind, chec
 from kcnn.graph.formatting import format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import find_closest, unknown
-from kcnn.graph.overrides import to_builtin
+from kcnn.graph.overrides import BUILTIN, to_builtin
 from kcnn.graph.summaries import Summary, summarize
 from kcnn.graph.tracing import SymbolicTensor
 from kcnn.graph.windows import InputTooSmallError
 
 OUTPUT_ACTIVATION = "softmax"  # which no hidden layer has
 ACTIVATIONS, POOLING = (OUTPUT_ACTIVATION, "sigmoid"), tuple(POOLING_MODES)
+VALUES = "a number, text, True, False, None, an op, or a tuple of these"
 PREFIX = re.compile(r"([A-Za-z0-9][\w.-]*)?", re.ASCII)  # what every backend takes in the name of a layer
 
 
@@ -83,6 +84,9 @@ class ModelSpec:
             if value is not None:
                 check_mapping(name, value, example, title)
             _set(self, **{name: to_builtin(value or {})})
+            for key, item in getattr(self, name).items():
+                if not _is_json(item):
+                    raise wrong_kind(f"{name}[{key!r}]", VALUES, item, title)
         if self.weights is not None:
             check_kind("weights", self.weights, str | PathLike, "a name or a file", title)
             _set(self, weights=str(self.weights))
@@ -384,6 +388,17 @@ def _check_outputs(title: str, names: Any) -> tuple[str, ...]:
     for name in names:
         check_kind("outputs", name, str, "names of layers or stages", title)
     return names
+
+
+def _is_json(value: Any) -> bool:
+    """Whether to_json_value can write a value, which to_builtin returned."""
+    if type(value) in BUILTIN:  # most are
+        return True
+    if isinstance(value, tuple):
+        return all(map(_is_json, value))
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    return is_dataclass(value) and not isinstance(value, type)
 
 
 def to_json_value(value: Any) -> Any:

@@ -44,12 +44,12 @@ def _is_seed(seed: tf.Tensor) -> bool:
     return seed.dtype.is_integer and seed.shape.is_compatible_with([2])
 
 
-def check_size(size: Sequence[Any], images: tf.Tensor) -> tuple[int, int]:
+def check_size(size: Sequence[Any], images: tf.Tensor | None = None) -> tuple[int, int]:
     """Return (rows, columns) of the images to make of others.
 
     Args:
         size: The argument.
-        images: (n, rows, columns, channels), for how many there are.
+        images: (n, rows, columns, channels), for how many there are; None for one.
 
     Returns:
         The size.
@@ -61,7 +61,8 @@ def check_size(size: Sequence[Any], images: tf.Tensor) -> tuple[int, int]:
     if len(size) != 2:
         raise wrong_value("size", expected, size)
     rows, columns = (check_integer("size", one, 1, expected) for one in size)
-    _check_memory("size", size, (images.shape[0] or 1, rows, columns, images.shape[3]))
+    count, channels = (1, 1) if images is None else (images.shape[0] or 1, images.shape[3])
+    _check_memory("size", size, (count, rows, columns, channels))
     return rows, columns
 
 

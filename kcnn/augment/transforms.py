@@ -12,7 +12,7 @@ from kcnn.augment.masking import apply_where
 from kcnn.augment.random_changes import RandomChanges, draw_changes
 from kcnn.augment.seeds import fold_in, uniform
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_integer, check_number
+from kcnn.graph.arguments import check_integer, check_number, check_seed
 
 FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX, EITHER = range(8)  # numbers of seeds
 
@@ -38,6 +38,7 @@ def augment(
     Raises:
         ValueError: The images have another shape, or are no larger than the padding of a crop.
     """
+    check_integer("classes", classes, 1, "a positive integer")
     images, seed = to_tensors(images, seed)
     images = _change(augmentation, images, check_size(size, images), seed)
     labels = tf.convert_to_tensor(labels)
@@ -75,6 +76,10 @@ def augment_dataset(
     Raises:
         ValueError: No size is given, and the dataset has none.
     """
+    check_integer("classes", classes, 1, "a positive integer")
+    check_seed(seed)
+    if size is not None:
+        check_size(size)
 
     def augment_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
         target = tuple(size if size is not None else batches.element_spec[0].shape[1:3])

@@ -16,9 +16,11 @@ from kcnn.data.sources import find_source
 from kcnn.data.splits import Split, resize_split
 from kcnn.data.stratification import count_classes, split_indices
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_seed
 from kcnn.graph.formatting import join_names
 
 MEMORY_SHARE = 0.25  # of the free memory, for decoded images or else for encoded ones
+MAX_RESIZE_FACTOR = 16
 AHEAD = 5_000  # images at most that are decoded before training starts, so that broken files are named at once
 
 
@@ -80,6 +82,9 @@ def load(
             "validation_split and test_split are fractions that leave some images to train on, "
             f"got {validation_split} and {test_split}"
         )
+    check_seed(seed)
+    if resize_factor > MAX_RESIZE_FACTOR:
+        raise ValueError(f"resize_factor must be at most {MAX_RESIZE_FACTOR}, got {resize_factor}")
     if not resize_factor >= 1:
         raise ValueError(f"resize_factor must be at least 1, got {resize_factor}")
     data = find_source(source, classes, multi_label)

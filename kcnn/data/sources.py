@@ -52,9 +52,10 @@ def _read_source(source: Any, classes: Sequence[str] | None, multi_label: bool) 
             return data
         folder = os.path.join(os.curdir, source)
         return replace(data, warnings=(*data.warnings, f'"{source}" is a built-in name; {folder} reads what is there'))
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, str | os.PathLike) and source != "":
         return _read_path(os.fspath(source), multi_label)
-    raise TypeError(f'data is "digits", "tfds:NAME", a folder, a CSV or (images, labels), got {type(source).__name__}')
+    got = repr(source) if isinstance(source, str) else type(source).__name__
+    raise TypeError(f'data is "digits", "tfds:NAME", a folder, a CSV or (images, labels), got {got}')
 
 
 def is_same_source(first: Any, second: str) -> bool:

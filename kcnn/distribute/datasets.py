@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from kcnn.distribute.strategies import list_gpus, worker_position
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_integer, wrong_value
 
+MAX_BATCH = 1 << 24  # images
 PREFETCHED = 2  # batches on the GPU before they are needed
 MakeShard = Callable[[tuple[int, int]], tf.data.Dataset]
 
@@ -29,6 +31,7 @@ def distribute_dataset(strategy: tf.distribute.Strategy, make_shard: MakeShard, 
     Raises:
         ValueError: The batch size is not divisible by the number of replicas.
     """
+    check_integer("batch_size", batch_size, 1, "a positive integer")
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         nearest = max(1, round(batch_size / replicas)) * replicas
@@ -61,6 +64,15 @@ def prefetch(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.apply(tf.data.experimental.prefetch_to_device(gpus[0], PREFETCHED)) if gpus else dataset
 
 
+def _check_count(dataset: tf.data.Dataset, count: int, batch_size: int) -> None:
+    """Refuse a number of samples that batches of a dataset cannot hold, where it knows how many it has."""
+    check_integer("count", count, 1, "a positive integer")
+    check_integer("batch_size", batch_size, 1, f"an integer from 1 to {MAX_BATCH:,}", maximum=MAX_BATCH)
+    batches = int(dataset.cardinality())
+    if batches >= 0 and count > batches * batch_size:
+        raise wrong_value("count", f"at most the {batches * batch_size} samples of {batches} batches", count)
+
+
 def _split_into(parts: int) -> Callable[..., Any]:
     """Return a function that splits a batch's tensors (n, ...) into (parts, n / parts, ...)."""
 
@@ -89,6 +101,7 @@ def pad_batches(
         Batches (images, labels, weights). Reading them raises InvalidArgumentError or FailedPreconditionError where the
         dataset does not match `count` and `batch_size`.
     """
+    _check_count(dataset, count, batch_size)
     batches = -(-count // batch_size)
     weight = batches * batch_size / count
 
@@ -120,6 +133,7 @@ def predict_dataset(
     Raises:
         ValueError: The batch size is not divisible by the number of replicas, or the number of samples differs.
     """
+    _check_count(dataset, count, batch_size)
 
     def enumerate_rows(batch: tf.Tensor, sample: Any) -> Any:
         images = sample[0]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from kcnn.distribute.datasets import MakeShard, distribute_dataset
 from kcnn.distribute.strategies import copy_to_single_device, find_batch_norms, worker_position
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_integer
 from kcnn.keras_bridge.keras_graph import flatten_layers
 
 # Relative tolerances; sums of floats in another order differ by less.
@@ -40,6 +41,7 @@ def check_replicas(
         RuntimeError: Losses, gradients, weights or states of the optimizer differ, or batch normalization is not
             synchronized.
     """
+    check_integer("batch_size", batch_size, 1, "a positive integer")
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return

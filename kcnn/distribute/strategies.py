@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kcnn.distribute.cluster import detect_cluster
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_integer
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.keras_graph import flatten_layers
 
@@ -39,6 +40,8 @@ def make_strategy(kind: str = "auto", devices: Sequence[str] | None = None, *, p
         ValueError: "mirrored" with one device, or "multiworker" without a cluster.
         RuntimeError: The backend is not TensorFlow, or TensorFlow is in use already.
     """
+    if port is not None:
+        check_integer("port", port, 1, "an integer from 1 to 65535", maximum=65535)
     if kind not in KINDS:
         raise unknown("strategy", kind, KINDS)
     if keras.backend.backend() != "tensorflow":

@@ -13,7 +13,7 @@ from kcnn.explain import model_access
 from kcnn.explain.gradients import compute_gradient
 from kcnn.graph import shape_inference
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_integer, check_keywords
+from kcnn.graph.arguments import check_integer, check_keywords, check_seed
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.graph.windows import WHOLE_INPUT, Pair
 from kcnn.keras_bridge import layers as kcnn_layers
@@ -110,7 +110,7 @@ def measure_receptive_field(
             input size is open.
     """
     check_integer("draws", draws, 1, f"an integer from 1 to {MAX_DRAWS:,}", maximum=MAX_DRAWS)
-    check_integer("seed", seed, 0, "an integer, 0 or more")
+    check_seed(seed)
     image, tensor = model_access.find_image_input(model), model_access.find_layer(model, layer)
     if hint := model_access.describe_nested_model(topological_order(tensor, sources=producers)):
         raise ValueError(f"cannot compute the receptive field of layer {layer!r} of {model.name!r}{hint}")

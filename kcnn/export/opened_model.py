@@ -177,7 +177,7 @@ def open_classifier(model: Any, weights: str | None = None, options: Mapping[str
     folder = getattr(model, "folder", None)  # of a result
     if isinstance(folder, Path):
         model = folder
-    if isinstance(model, str | PathLike):
+    if isinstance(model, str | PathLike) and model != "":
         return open_model(fspath(model), weights or PUBLISHED, options)
     if weights or options:
         raise ValueError("weights and options apply to a network by name; a Keras model has its own")

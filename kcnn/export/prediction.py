@@ -15,6 +15,7 @@ from kcnn.data.image_lists import NamedImage, expand_images
 from kcnn.export.opened_model import OpenedModel, open_classifier, prepare_image
 from kcnn.export.predictions import MAX_ROWS, UNSURE, Predictions, make_thumbnail
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_integer
 from kcnn.graph.formatting import format_number
 from kcnn.statistics import predict_labels
 
@@ -62,6 +63,7 @@ def predict_batches(
         ValueError: A threshold that is no probability, for a model with several labels per image, or whose classes have
             the name of unsure images.
     """
+    check_integer("top", top, 1, "a positive integer")
     _check_threshold(opened, threshold)
     run: Callable[[Any], Any] | None = None
     for names, pixels in _read_batches(opened, images, on_error):

@@ -13,7 +13,7 @@ import numpy as np
 
 from kcnn.export.graph_safety import check_saved_model, read_onnx_properties
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.arguments import check_integer, check_keywords
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.metadata import check_classes, check_input_shape
 from kcnn.keras_bridge.untrusted_files import check_archive
@@ -27,6 +27,7 @@ FORMATS: Mapping[str, str] = {  # and the suffix of its file; a SavedModel is a 
     "onnx": ".onnx",
     "keras": ".keras",
 }
+MAX_THREADS = 1_024
 METADATA = "kcnn.json"  # in a zip or folder; in ONNX a property named "kcnn"
 CONTENT = "content"  # of METADATA: size and SHA-256, as runtimes crash on some damaged files
 
@@ -77,6 +78,8 @@ def load_exported(path: str | PathLike[str], *, threads: int | None = None, trus
         ValueError: The file was not exported by kcnn, is damaged, or might do more than compute.
         ImportError: The runtime is not installed.
     """
+    if threads is not None:
+        check_integer("threads", threads, 1, f"an integer from 1 to {MAX_THREADS}", maximum=MAX_THREADS)
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"file not found: {file}")

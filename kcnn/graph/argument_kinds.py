@@ -82,12 +82,14 @@ def check_argument(name: str, value: Any, annotation: Any) -> None:
 
     Raises:
         ArgumentTypeError: The value is of another kind.
-        ValueError: It is NaN.
+        ValueError: It is NaN, or an empty text in place of a path.
     """
     if not _fits(value, annotation):
         if is_dataclass(annotation) and isinstance(annotation, type):
             check_type(name, value, annotation)  # says how to write it
         raise wrong_kind(name, describe(annotation), value)
+    if isinstance(value, str) and not value and _takes_path(annotation):  # Path("") is the current folder
+        raise wrong_value(name, describe(annotation), value)
     if annotation is not Any and isinstance(value, Real) and isnan(value):
         raise wrong_value(name, describe(annotation), value)
 
@@ -129,6 +131,15 @@ def _fits(value: Any, annotation: Any) -> bool:
     if _name(origin) in ARRAYS:
         return hasattr(value, "__array__") or hasattr(value, "dtype") or _is_sequence(value)
     return not isinstance(origin, type) or isinstance(value, origin)
+
+
+def _takes_path(annotation: Any) -> bool:
+    origin, arguments = _split(annotation)
+    return (
+        any(map(_takes_path, arguments))
+        if origin is Union
+        else isinstance(origin, type) and issubclass(origin, PathLike)
+    )
 
 
 def _is_number(value: Any, kind: type) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from kcnn.graph.names import UnknownNameError, describe_choices, find_closest
 
+MAX_SEED = 2**31 - 1  # which leaves room for seeds that are counted on from it
 Target = TypeVar("Target", bound=Callable[..., Any])
 
 
@@ -52,6 +53,12 @@ def check_integer(
     if index(value) < minimum or (maximum is not None and index(value) > maximum):
         raise wrong_value(name, expected, value, where)
     return index(value)
+
+
+def check_seed(seed: Any, name: str = "seed") -> int:
+    """Return a seed as an integer that every library takes; arguments as of `check_integer`."""
+    check_integer(name, seed, 0, "an integer of at least 0")
+    return check_integer(name, seed, 0, f"an integer of at most {MAX_SEED:,}", maximum=MAX_SEED)
 
 
 def check_number(name: str, value: float, minimum: float, maximum: float) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 from kcnn.distribute.cluster import START_ONCE, require_one_process
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_type
+from kcnn.graph.arguments import MAX_SEED, check_integer, check_type
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.search.environment import is_worker
 from kcnn.training.config import TrainConfig
 
 TUNERS = ("random", "bayesian", "hyperband", "grid")
+MAX_WORKERS = 1_000
 TRIALS = 20  # where there is no budget
 IN_PARALLEL = (
     "run trials in parallel with workers (--workers), on several machines with port and chief (--port, --chief)"
@@ -82,6 +83,11 @@ class SearchConfig:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if self.reduction_factor not in (0, *range(2, 11)):
             raise ValueError(f"reduction_factor must be 2 to 10, or 0 for none, got {self.reduction_factor}")
+        if self.port is not None:
+            check_integer("port", self.port, 1, "an integer from 1 to 65535", maximum=65535)
+        check_integer("workers", self.workers, 1, f"an integer from 1 to {MAX_WORKERS}", maximum=MAX_WORKERS)
+        if self.train.seed + self.final_seeds > MAX_SEED:
+            raise ValueError(f"seed must leave room for {self.final_seeds} final seeds, got {self.train.seed}")
         if self.chief and self.port:
             raise ValueError("chief joins a search of another machine, and port waits for workers; set one of them")
         host, _, number = (self.chief or "HOST:0").rpartition(":")

@@ -103,7 +103,7 @@ def compare_weights(before: Mapping[str, str], trainable: set[str], model: Any) 
 
 @check_arguments
 @contextmanager
-def audit_weights(model: Any) -> Iterator[list[WeightAudit]]:
+def audit_weights(model: keras.Model) -> Iterator[list[WeightAudit]]:
     """Verify that only what a model's trainable flags allow changes meanwhile.
 
     with audit_weights(model) as rows:

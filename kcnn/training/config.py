@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from kcnn.augment import Augmentation
-from kcnn.graph.arguments import check_integer, check_keywords, check_kind, check_mapping
+from kcnn.graph.arguments import check_keywords, check_kind, check_mapping, check_seed
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.training.phases import TrainingPhase
@@ -68,7 +68,7 @@ class TrainConfig:
         if self.recipe_overrides is not None:
             check_mapping("recipe_overrides", self.recipe_overrides, "{'flip': False}")
         object.__setattr__(self, "recipe_overrides", self.recipe_overrides or {})
-        object.__setattr__(self, "seed", check_integer("seed", self.seed, 0, "an integer of at least 0"))
+        object.__setattr__(self, "seed", check_seed(self.seed))
         for name in ("multi_label", "auto_batch_size", "tensorboard", "load_head", "cache_features"):
             check_kind(name, getattr(self, name), bool, "True or False")
         for name in ("precision", "strategy"):

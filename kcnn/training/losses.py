@@ -10,8 +10,10 @@ import keras
 from keras import ops
 
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.arguments import check_integer, check_keywords, wrong_kind, wrong_value
 from kcnn.keras_bridge.layers import registered
+
+MAX_CLASSES = 10_000_000
 
 
 @check_keywords
@@ -133,8 +135,19 @@ def balance_class_weights(labels: Any, classes: int) -> list[float]:
 
     Returns:
         Images / (classes * images of the class), for each class.
+
+    Raises:
+        ValueError: A label is no class index.
     """
     import numpy as np
 
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise wrong_kind("labels", "class indices (images,)", labels)
+    check_integer("classes", classes, 1, "a positive integer")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise wrong_value("labels", f"class indices from 0 to {classes - 1}", labels)
+    if classes > MAX_CLASSES:
+        raise wrong_value("classes", f"at most {MAX_CLASSES:,}", classes)
     counts = np.bincount(labels, minlength=classes)
     return (counts.sum() / (classes * np.maximum(counts, 1))).tolist()

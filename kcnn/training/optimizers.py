@@ -1,12 +1,14 @@
 """Optimizers and learning-rate schedules of the recipes: those of Keras, also for use with plain Keras."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.argument_kinds import check_argument, check_arguments
+from kcnn.graph.arguments import check_integer, check_number
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.layers import registered
 from kcnn.training.recipes import SCHEDULES
@@ -177,10 +179,9 @@ def sgd(
     Returns:
         The optimizer.
     """
-    shared = _shared_options(weight_decay, clip_global_norm, ema_momentum)
-    return _exempt_from_decay(
-        SGD(learning_rate, momentum=float(momentum), nesterov=nesterov, lr_multipliers=lr_multipliers, **shared)
-    )
+    check_number("momentum", momentum, 0, 1)
+    shared = _shared_options(learning_rate, weight_decay, clip_global_norm, ema_momentum)
+    return _exempt_from_decay(SGD(momentum=float(momentum), nesterov=nesterov, lr_multipliers=lr_multipliers, **shared))
 
 
 @check_arguments
@@ -204,13 +205,23 @@ def adamw(
     Returns:
         The optimizer.
     """
-    shared = _shared_options(weight_decay, clip_global_norm, ema_momentum)
-    return _exempt_from_decay(Adam(learning_rate, lr_multipliers=lr_multipliers, **shared))
+    shared = _shared_options(learning_rate, weight_decay, clip_global_norm, ema_momentum)
+    return _exempt_from_decay(Adam(lr_multipliers=lr_multipliers, **shared))
 
 
-def _shared_options(weight_decay: float, clip_global_norm: float, ema_momentum: float) -> dict[str, Any]:
+def _shared_options(
+    learning_rate: Any, weight_decay: float, clip_global_norm: float, ema_momentum: float
+) -> dict[str, Any]:
+    if not callable(learning_rate):  # a schedule, or a function of the step
+        check_argument("learning_rate", learning_rate, float)
+        check_number("learning_rate", learning_rate, 0, math.inf)
+        learning_rate = float(learning_rate)
+    for name, value in (("weight_decay", weight_decay), ("clip_global_norm", clip_global_norm)):
+        check_number(name, value, 0, math.inf)
+    check_number("ema_momentum", ema_momentum, 0, 1)
     average = {"use_ema": True, "ema_momentum": ema_momentum} if ema_momentum else {}
-    return {"weight_decay": weight_decay or None, "global_clipnorm": clip_global_norm or None, **average}
+    shared = {"learning_rate": learning_rate, "weight_decay": weight_decay or None}
+    return {**shared, "global_clipnorm": clip_global_norm or None, **average}
 
 
 def _exempt_from_decay(optimizer: Any) -> Any:
@@ -267,7 +278,11 @@ def schedule(
 
     Raises:
         UnknownNameError: The kind is unknown.
+        ValueError: A number is out of range.
     """
+    check_number("peak", peak, 0, math.inf)
+    check_integer("steps", steps, 0, "an integer of at least 0")
+    check_number("warmup", warmup, 0, 1)
     schedules = keras.optimizers.schedules
     warm = round(warmup * steps)
     if kind == "cosine":

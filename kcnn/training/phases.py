@@ -1,7 +1,7 @@
 """One phase of fine-tuning as a value: which layers train, and how. No Keras here."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -38,7 +38,7 @@ class TrainingPhase:
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, to_builtin(getattr(self, item.name)))
-        if not isinstance(self.trainable, str | int):
+        if not isinstance(self.trainable, str | int) and isinstance(self.trainable, Iterable):
             object.__setattr__(self, "trainable", tuple(self.trainable))
         layers = (self.trainable,) if isinstance(self.trainable, str) else self.trainable
         factors = self.lr_multipliers if isinstance(self.lr_multipliers, Mapping) else {None: None}

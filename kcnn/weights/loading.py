@@ -14,6 +14,7 @@ from kcnn.architectures.registry import get_architecture
 from kcnn.architectures.spec import ModelSpec, summary, trace
 from kcnn.atomic_io import replace_atomically
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import wrong_kind
 from kcnn.graph.formatting import join_names
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError
@@ -46,6 +47,9 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
+    _check_model(model)
+    if Path(path).is_dir():
+        raise ValueError(f"path must be a file, got the folder {path}")
     metadata = getattr(model, "metadata", {})
     prefix = metadata.get("spec", {}).get("prefix", "")
     tensors = {
@@ -57,6 +61,12 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
         raise ValueError(f"{model.name!r} is not flat: some weights have no layer of their own")
     with replace_atomically(path) as temporary:
         save_file(tensors, temporary, {"metadata": json.dumps(metadata)})
+
+
+def _check_model(model: Any) -> None:
+    """Refuse what is no Keras model, without loading Keras."""
+    if not hasattr(model, "layers") or not hasattr(model, "weights"):
+        raise wrong_kind("model", "a Keras model", model)
 
 
 @check_arguments
@@ -111,6 +121,7 @@ def load_into_graph(
     Raises:
         FileNotFoundError, ValueError, ImportError, DownloadError: As from `load_weights`.
     """
+    _check_model(model)
     file = _resolve(graph, weights)
     report, assignments = _match(model, graph, file, with_head)
     _check(model, graph, file, report, strict)
