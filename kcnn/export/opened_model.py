@@ -191,7 +191,7 @@ def _open_keras_model(model: Any) -> OpenedModel:
     expected = "a network by name, the folder of a run, a file, or a Keras model from images to class scores"
     if not hasattr(model, "predict_on_batch"):
         raise wrong_kind("model", expected, model)
-    metadata = getattr(model, "metadata", None)
+    metadata: Mapping[str, Any] = getattr(model, "metadata", None) or {}
     if metadata:
         if not has_classes(metadata):
             raise ValueError(f"model {model.name!r} ends in features, not in classes")
