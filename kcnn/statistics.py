@@ -307,16 +307,18 @@ def predict_labels(probabilities: np.ndarray, metadata: Mapping[str, Any]) -> np
     """Return the predicted labels: the most probable class, or the classes that reach their threshold.
 
     Args:
-        probabilities: (images, classes).
+        probabilities: (images, classes), or (classes,) of one image.
         metadata: Of the model; it has the thresholds.
 
     Returns:
         Class indices (images,), or 0 and 1 (images, classes).
 
     Raises:
-        ValueError: The probabilities are no table.
+        ValueError: The probabilities are of another shape.
     """
-    probabilities = _to_table("probabilities", probabilities)
+    probabilities = np.asarray(probabilities)
+    if probabilities.ndim not in (1, 2):
+        raise wrong_value("probabilities", "an array (images, classes), or (classes,)", probabilities)
     if not metadata.get("multi_label"):
         return probabilities.argmax(axis=-1)
     return (probabilities >= np.asarray(metadata.get("thresholds") or THRESHOLD)).astype("int64")
