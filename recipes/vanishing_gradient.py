@@ -116,7 +116,7 @@ def main(
             run = train(
                 specs[name],
                 dataset,
-                TrainConfig(seed=seed),
+                TrainConfig(recipe="quick", seed=seed),
                 out=folder,
                 epochs=epochs,
                 callbacks=[statistics],
