@@ -8,6 +8,9 @@ from . import (
     blocks as blocks,
 )
 from . import (
+    classification as classification,
+)
+from . import (
     data as data,
 )
 from . import (

@@ -130,8 +130,8 @@ def make_table(
 
 
 def per_class_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return the metrics of each class, from kcnn.statistics.classification_report, as a table."""
-    from kcnn.statistics import tabulate_classes
+    """Return the metrics of each class, from kcnn.classification.classification_report, as a table."""
+    from kcnn.classification import tabulate_classes
 
     columns, cells = tabulate_classes(rows)
     return make_table(columns, cells, left=("class",))

@@ -192,7 +192,7 @@ def launch(
 
 
 def _print_result(result: Any) -> None:
-    from kcnn.statistics import format_mean_precision
+    from kcnn.classification import format_mean_precision
     from kcnn.training.result import describe_failure
 
     metrics = result.metrics

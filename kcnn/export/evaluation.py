@@ -7,6 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.classification import (
+    classification_report,
+    format_mean_precision,
+    is_correct,
+    predict_labels,
+    tabulate_classes,
+)
 from kcnn.data import load
 from kcnn.data.dataset import EvaluationBatches, ResizedBatches
 from kcnn.export.opened_model import OpenedModel, open_classifier
@@ -15,14 +22,7 @@ from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
 from kcnn.graph.names import unknown
 from kcnn.run_folders import find_run
-from kcnn.statistics import (
-    classification_report,
-    format_mean_precision,
-    is_correct,
-    predict_labels,
-    tabulate_classes,
-    wilson_interval,
-)
+from kcnn.statistics import wilson_interval
 from kcnn.training.run_data import RunData, check_classes, load_evaluation_data
 from kcnn.training.split_record import SPLITS
 

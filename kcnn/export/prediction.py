@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.classification import predict_labels
 from kcnn.data.decoding import ImageDecodeError
 from kcnn.data.image_cache import thread_pool
 from kcnn.data.image_lists import NamedImage, expand_images
@@ -17,7 +18,6 @@ from kcnn.export.predictions import MAX_ROWS, UNSURE, Predictions, make_thumbnai
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer
 from kcnn.graph.formatting import format_number
-from kcnn.statistics import predict_labels
 
 BATCH_SIZE = 32  # images that a model takes at a time
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kcnn import statistics
+from kcnn import classification
 from kcnn.export.runtimes import load_exported
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords, wrong_kind
@@ -70,8 +70,8 @@ def verify_exports(
             name=name,
             bytes=_count_bytes(file),
             images=len(truth),
-            accuracy=float(np.mean(statistics.is_correct(predictions[name], truth))),
-            agreement=float(np.mean(statistics.is_correct(predictions[name], reference))),
+            accuracy=float(np.mean(classification.is_correct(predictions[name], truth))),
+            agreement=float(np.mean(classification.is_correct(predictions[name], reference))),
             latency_ms=_measure_latency(run, timed),
         )
         for name, file, run in candidates
@@ -97,7 +97,7 @@ def measure_accuracy_drops(
         ValueError: A runtime cannot run a file.
     """
     truth, predictions, _ = _predict(_list_candidates(files, model, model_path), batches, model.metadata)
-    accuracies = {name: np.mean(statistics.is_correct(labels, truth)) for name, labels in predictions.items()}
+    accuracies = {name: np.mean(classification.is_correct(labels, truth)) for name, labels in predictions.items()}
     return {name: float(100 * (accuracies[model_path.name] - accuracies[name])) for name in files}
 
 
@@ -125,7 +125,7 @@ def _predict(
         images = np.round(keras.ops.convert_to_numpy(pixels)).astype("uint8")
         labels.append(keras.ops.convert_to_numpy(batch_labels))
         for name, _, run in candidates:
-            parts[name].append(statistics.predict_labels(np.asarray(run(images)), metadata))
+            parts[name].append(classification.predict_labels(np.asarray(run(images)), metadata))
         first.extend(images[: WARMUP + TIMED - len(first)])
     if not labels:
         raise ValueError("batches must hold at least one batch (pixels, labels), got none")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn import statistics
+from kcnn import classification
 from kcnn.data import ImageDataset
 from kcnn.explain import grad_cam
 from kcnn.explain.class_activation import note_evidence
@@ -28,9 +28,9 @@ def write_plots(model: Any, data: ImageDataset, out: Path) -> list[Path]:
         The plots that were written; no errors.png without an error.
     """
     logits, labels = compute_scores(model, data.test)
-    probabilities, names = statistics.to_probabilities(logits, model.metadata), _list_names(data)
-    predictions = statistics.predict_labels(probabilities, model.metadata)
-    errors = np.flatnonzero(~statistics.is_correct(predictions, labels))
+    probabilities, names = classification.to_probabilities(logits, model.metadata), _list_names(data)
+    predictions = classification.predict_labels(probabilities, model.metadata)
+    errors = np.flatnonzero(~classification.is_correct(predictions, labels))
     confidence = _compute_confidence(probabilities, predictions, labels)
     errors = errors[np.argsort(-confidence[errors], kind="stable")][:MAX_ERRORS]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn import statistics
+from kcnn import classification
 from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.data import ImageDataset
 from kcnn.distribute.cluster import START_ONCE, require_one_process
@@ -169,9 +169,9 @@ def compare_protocols(
             for protocol in protocols:
                 model = load_model(name_run_folder(root, seed, protocol.name) / "model.keras")
                 logits, labels = compute_scores(model, dataset.test)
-                probabilities = statistics.to_probabilities(logits, model.metadata)
-                predictions = statistics.predict_labels(probabilities, model.metadata)
-                collected[protocol.name].is_correct = statistics.is_correct(predictions, labels)
+                probabilities = classification.to_probabilities(logits, model.metadata)
+                predictions = classification.predict_labels(probabilities, model.metadata)
+                collected[protocol.name].is_correct = classification.is_correct(predictions, labels)
     comparison = Comparison(
         folder=root,
         results=(results := tuple(collected[protocol.name].to_result(protocol.name) for protocol in protocols)),

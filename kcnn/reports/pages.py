@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 import kcnn
-from kcnn import statistics
+from kcnn import classification
 from kcnn.atomic_io import write_text
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.formatting import to_printable
@@ -106,7 +106,9 @@ def _render_run(root: Path, **values: Any) -> str:
         "has_long_names": max(map(len, classes)) > LONG_NAME,
         "is_tiny": max(shape[:2]) < TINY,
         "per_class": _list_classes(metrics, curves),
-        "mean_precision": statistics.format_mean_precision(metrics) if "mean_average_precision" in metrics else None,
+        "mean_precision": classification.format_mean_precision(metrics)
+        if "mean_average_precision" in metrics
+        else None,
         "areas": areas,
         "matrix": matrix,
         "confusions": [] if matrix or not tested else images.list_confusions(),
@@ -176,7 +178,7 @@ def _compute_matrix(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[
 def _render_calibration(metrics: Mapping[str, Any], tested: TestEvidence | None) -> dict[str, Any] | None:
     if tested is None or "mean_average_precision" in metrics:
         return None
-    probabilities = statistics.to_probabilities(tested.logits, {})
+    probabilities = classification.to_probabilities(tested.logits, {})
     is_correct = probabilities.argmax(axis=-1) == tested.truth
     chart, error = charts.render_calibration(probabilities.max(axis=-1), is_correct)
     return {"chart": chart, "error": error}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import kcnn
-from kcnn import statistics
+from kcnn import classification
 from kcnn.data.source_splits import TEST, TRAIN
 from kcnn.graph.formatting import to_printable
 from kcnn.plots.figures import overlay_heatmap
@@ -145,8 +145,8 @@ class RunImages:
         assert self.tested is not None
         thresholds = [row["threshold"] for row in self.metrics["per_class"].values()]
         metadata = {"multi_label": True, "thresholds": thresholds}
-        probabilities = statistics.to_probabilities(self.tested.logits[sample.index], metadata)
-        labels = statistics.predict_labels(probabilities, metadata), self.tested.truth[sample.index]
+        probabilities = classification.to_probabilities(self.tested.logits[sample.index], metadata)
+        labels = classification.predict_labels(probabilities, metadata), self.tested.truth[sample.index]
         predicted, true = (", ".join(self.classes[n] for n in np.flatnonzero(one)) or "no label" for one in labels)
         return predicted, true
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from kcnn import statistics
+from kcnn import classification, statistics
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.formatting import format_count, format_table
 from kcnn.run_folders import METRICS, resolve_run
@@ -238,8 +238,8 @@ def _read_tested(folder: Path) -> _Tested:
     metrics, held = runs.read_metrics(folder), evidence.read_evidence(folder)
     request, is_correct, images = metrics["request"], None, list[tuple[bytes, str]]()
     if held is not None and not request.get("multi_label"):
-        predictions = statistics.predict_labels(statistics.to_probabilities(held.logits, {}), {})
-        is_correct = statistics.is_correct(predictions, held.truth)
+        predictions = classification.predict_labels(classification.to_probabilities(held.logits, {}), {})
+        is_correct = classification.is_correct(predictions, held.truth)
         images = _read_images(folder, request)
         if [label for _, label in images] != format_labels(held.truth):
             images = []

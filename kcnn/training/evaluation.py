@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from scipy.special import expit
 
-from kcnn import statistics
+from kcnn import classification
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.data import ImageDataset
 from kcnn.data.splits import describe_duplicates
@@ -43,13 +43,13 @@ def compute_probabilities(model: Any, outputs: Any, metadata: Mapping[str, Any])
     if is_single and not metadata.get("multi_label"):
         second = (values + 1) / 2 if ends_in in SIGNED_ACTIVATIONS else values if ends_in else expit(values)
         return np.concatenate([1 - second, second], axis=-1)
-    return values if ends_in else statistics.to_probabilities(values, metadata)
+    return values if ends_in else classification.to_probabilities(values, metadata)
 
 
 def compute_thresholds(model: Any, job: TrainJob) -> list[float]:
     """Return the probability from which an image has a label, for each class, chosen on the validation split."""
     logits, truth = evidence.compute_scores(model, job.data.validation)
-    return statistics.choose_thresholds(statistics.to_probabilities(logits, model.metadata), truth)
+    return classification.choose_thresholds(classification.to_probabilities(logits, model.metadata), truth)
 
 
 def compute_metrics(
@@ -67,9 +67,9 @@ def compute_metrics(
         JSON values.
     """
     data, logits, truth = job.data, tested.logits, tested.truth
-    probabilities = statistics.to_probabilities(logits, model.metadata)
-    predicted = statistics.predict_labels(probabilities, model.metadata)
-    correct = statistics.is_correct(predicted, truth)
+    probabilities = classification.to_probabilities(logits, model.metadata)
+    predicted = classification.predict_labels(probabilities, model.metadata)
+    correct = classification.is_correct(predicted, truth)
     loss = losses.make_loss(data.multi_label).call(keras.ops.convert_to_tensor(truth), logits)
     summary = summarize(*job.graph.outputs.values(), title=job.graph.name)
     best = find_best_epoch(rows, job.validation_images)
@@ -87,7 +87,7 @@ def compute_metrics(
         "devices": devices.count_replicas(job.strategy),
         "params": summary.params,
         "macs": summary.macs,
-        **statistics.classification_report(predicted, probabilities, truth, data.classes, model.metadata),
+        **classification.classification_report(predicted, probabilities, truth, data.classes, model.metadata),
         "request": job.request,
         "batch_size": data.batch_size,
         "images": {name: len(split) for name, split in data.splits.items()},
@@ -141,10 +141,10 @@ def _write_plots(
     title = f"{metrics['request']['spec']['network']} on {data.name}"
     figures.save_figure(figures.plot_curves(rows, title), out / "curves.png")
     if data.multi_label:
-        subtitle = f"{title}: mean average precision {statistics.format_mean_precision(metrics)}"
+        subtitle = f"{title}: mean average precision {classification.format_mean_precision(metrics)}"
         figure = figures.plot_per_class(metrics["per_class"], "average_precision", subtitle)
         figures.save_figure(figure, out / "average_precision.png")
         return
     subtitle = f"{title}: {metrics['correct']} of {metrics['test_images']} correct ({metrics['accuracy']:.2%})"
-    matrix = statistics.count_confusions(tested.logits.argmax(axis=-1), tested.truth, len(data.classes))
+    matrix = classification.count_confusions(tested.logits.argmax(axis=-1), tested.truth, len(data.classes))
     figures.save_figure(figures.plot_confusion_matrix(matrix, data.classes, subtitle), out / "confusion.png")

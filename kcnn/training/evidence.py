@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from kcnn import statistics
+from kcnn import classification
 from kcnn.atomic_io import replace_atomically
 from kcnn.data import ImageDataset
 from kcnn.data.source_splits import TEST, TRAIN
@@ -118,9 +118,9 @@ def gather_evidence(model: Any, data: ImageDataset, metadata: Mapping[str, Any])
         The evidence.
     """
     logits, truth = compute_scores(model, data.test)
-    probabilities = statistics.to_probabilities(logits, metadata)
-    predicted = statistics.predict_labels(probabilities, metadata)
-    correct = statistics.is_correct(predicted, truth)
+    probabilities = classification.to_probabilities(logits, metadata)
+    predicted = classification.predict_labels(probabilities, metadata)
+    correct = classification.is_correct(predicted, truth)
     if metadata.get("multi_label"):
         confidence = np.maximum(probabilities, 1 - probabilities).min(axis=-1)
         cells = [(-1, int(one)) for one in correct]

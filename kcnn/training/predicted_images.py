@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn import statistics
+from kcnn import classification
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.data.source_splits import TEST
@@ -36,8 +36,8 @@ def write_predictions(out: Path, data: ImageDataset, tested: TestEvidence, metad
     names = [name for name in data.splits[TEST].names if name not in skipped]
     if len(names) != len(tested.truth):
         raise ValueError(f"{len(tested.truth)} of {len(names)} test images were read")
-    probabilities = statistics.to_probabilities(tested.logits, metadata)
-    predicted = statistics.predict_labels(probabilities, metadata)
+    probabilities = classification.to_probabilities(tested.logits, metadata)
+    predicted = classification.predict_labels(probabilities, metadata)
     columns = [f"p({name})" for name in data.classes] if len(data.classes) <= MAX_CLASSES else []
     rows = [
         {

@@ -9,12 +9,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from kcnn.classification import format_mean_precision
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_count, format_table
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.run_folders import METRICS, MODEL, resolve_run
-from kcnn.statistics import format_mean_precision, wilson_interval
+from kcnn.statistics import wilson_interval
 from kcnn.training.run_directory import read_history, read_metrics
 
 if TYPE_CHECKING:

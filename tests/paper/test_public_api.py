@@ -23,7 +23,7 @@ WITH_OPTIONS = {"build", "trace", "summary"}
 # Constructed for each layer of each candidate of a search, by `apply` alone.
 INTERNAL = {"SymbolicTensor", "apply"}
 PACKAGES = ("kcnn/data", "kcnn/blocks", "kcnn/search/space")  # they export from __init__.py
-MODULES = ("kcnn.graph.ops", "kcnn.statistics", "kcnn.architectures.publishers")
+MODULES = ("kcnn.graph.ops", "kcnn.classification", "kcnn.statistics", "kcnn.architectures.publishers")
 
 
 def exports():

@@ -5,7 +5,7 @@ from math import atan, pi, sqrt
 import numpy as np
 import pytest
 
-from kcnn import statistics
+from kcnn import classification, statistics
 from kcnn.statistics import (
     MeanEstimate,
     PairedDifference,
@@ -174,7 +174,8 @@ def test_paired_difference_prints_its_verdict():
 
 def test_classification_report_leaves_undefined_what_has_no_images():
     predicted, truth = np.array([0, 0, 2]), np.array([0, 1, 0])
-    rows = statistics.classification_report(predicted, np.eye(3)[predicted], truth, ("a", "b", "c"), {})["per_class"]
+    report = classification.classification_report(predicted, np.eye(3)[predicted], truth, ("a", "b", "c"), {})
+    rows = report["per_class"]
     assert rows == {
         "a": {"precision": 0.5, "recall": 0.5, "f1": 0.5, "images": 2},
         "b": {"precision": None, "recall": 0.0, "f1": 0.0, "images": 1},  # never predicted
@@ -185,12 +186,12 @@ def test_classification_report_leaves_undefined_what_has_no_images():
 def test_format_mean_precision_states_over_how_many_classes():
     scores, truth = np.array([[0.9, 0.2], [0.1, 0.3]]), np.array([[1, 0], [0, 0]])
     metadata = {"multi_label": True}
-    report = statistics.classification_report((scores > 0.5).astype(int), scores, truth, ("a", "b"), metadata)
+    report = classification.classification_report((scores > 0.5).astype(int), scores, truth, ("a", "b"), metadata)
     assert report["mean_average_precision"] == 1.0
     assert report["per_class"]["b"]["average_precision"] is report["per_class"]["b"]["recall"] is None
-    assert statistics.format_mean_precision(report) == "100.00% over the 1 of 2 classes with images"
+    assert classification.format_mean_precision(report) == "100.00% over the 1 of 2 classes with images"
     report["per_class"].pop("b")
-    assert statistics.format_mean_precision(report) == "100.00%"
+    assert classification.format_mean_precision(report) == "100.00%"
 
 
 def test_adjust_p_values_multiplies_by_the_number_of_hypotheses_that_are_left():

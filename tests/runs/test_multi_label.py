@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import kcnn
-from kcnn import data, statistics
+from kcnn import classification, data
 from kcnn.data.stratification import split_indices
 from kcnn.export.formats import export_model
 from kcnn.export.verification import verify_exports
@@ -176,16 +176,16 @@ def test_split_indices_keeps_the_share_of_every_label(share, seed):
 def test_choose_thresholds_is_midway_between_positives_and_negatives():
     found = np.array([[0.1, 0.9], [0.2, 0.2], [0.6, 0.8], [0.8, 0.1]])
     truth = np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
-    assert statistics.choose_thresholds(found, truth) == pytest.approx([0.4, 0.5])  # of the second class there is none
+    assert classification.choose_thresholds(found, truth) == pytest.approx([0.4, 0.5])  # of the second there is none
     # one miss below all others: 3 of 4 found without error (F1 6/7) against all found with two errors (F1 8/10)
     scores = np.array([[0.9], [0.8], [0.7], [0.3], [0.5], [0.4]])
-    assert statistics.choose_thresholds(scores, np.array([[1], [1], [1], [1], [0], [0]])) == pytest.approx([0.6])
+    assert classification.choose_thresholds(scores, np.array([[1], [1], [1], [1], [0], [0]])) == pytest.approx([0.6])
 
 
 def test_average_precision_is_the_mean_of_precisions_at_each_hit():
     found = np.array([[0.9], [0.8], [0.7], [0.6]])
-    assert statistics.average_precision(found, np.array([[1], [0], [1], [0]])) == pytest.approx([(1 + 2 / 3) / 2])
-    assert statistics.average_precision(found, np.zeros((4, 1))) == [None]
+    assert classification.average_precision(found, np.array([[1], [0], [1], [0]])) == pytest.approx([(1 + 2 / 3) / 2])
+    assert classification.average_precision(found, np.zeros((4, 1))) == [None]
 
 
 def test_train_learns_several_labels_and_writes_their_metrics(learned):
