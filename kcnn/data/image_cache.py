@@ -1,6 +1,7 @@
 """Images decoded when they are first needed, and kept as far as memory allows. No TensorFlow here."""
 
 import functools
+import hashlib
 import logging
 import os
 import threading
@@ -162,6 +163,22 @@ class ImageCache:
             if on_progress:
                 on_progress(run.stop)
         return self.hashes[numbers]
+
+    def hash_decoded(self, numbers: np.ndarray) -> list[bytes | None]:
+        """Return a digest of the pixels of each image that is decoded in memory; None for the others.
+
+        Args:
+            numbers: int (images,).
+        """
+        digests: list[bytes | None] = [None] * len(numbers)
+
+        def hash_one(i: int) -> None:
+            if self._is_decoded[numbers[i]]:
+                pixels = np.ascontiguousarray(self._pixels[numbers[i]])
+                digests[i] = hashlib.blake2b(pixels.data, digest_size=16, salt=str(self.shape).encode()[:16]).digest()
+
+        map_parallel(hash_one, range(len(numbers)))
+        return digests
 
     def _hash_run(self, numbers: Sequence[int]) -> None:
         sources = self._sources(numbers)

@@ -17,7 +17,7 @@ RUN = 1000  # images that are compared together
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Hold two images that are the same byte for byte, in two splits or with other labels; both are used.
+    """Hold two images of the same bytes or pixels, in two splits or with other labels; both are used.
 
     Attributes:
         first: File of one, or what identifies it.
@@ -200,8 +200,9 @@ def hash_as_arrays(split: Split, shape: tuple[int, int, int]) -> list[bytes]:
 def find_duplicates(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[Duplicate, ...]:
     """Return the images that are in two splits, or have two labels, each with where it was seen first.
 
-    Only images that share something cheap, such as the size of their file, with one of another split or label are
-    read.
+    Images are the same byte for byte, or in their pixels at the size of the network's input, as copies in another
+    lossless format are. Of files only those are read that share something cheap, such as their size, with one of
+    another split or label, and only pixels are compared that are decoded already.
 
     Args:
         splits: By name.
@@ -219,10 +220,12 @@ def find_duplicates(splits: Mapping[str, Split], classes: Sequence[str]) -> tupl
     for name in names:
         split, cheap = splits[name], fingerprints[name]
         positions = [i for i in range(len(split)) if cheap is None or len(kinds[cheap[i]]) > 1]
-        for position, digest in zip(positions, _digests(split, positions), strict=True):
-            if digest is None:
-                continue
-            first_split, first = seen.setdefault(digest, (name, position))
+        contents = dict(zip(positions, _digests(split, positions), strict=True))
+        for position, pixels in enumerate(split.cache.hash_decoded(split.indices)):
+            digests = [digest for digest in (contents.get(position), pixels) if digest is not None]
+            first_split, first = next((seen[digest] for digest in digests if digest in seen), (name, position))
+            for digest in digests:
+                seen.setdefault(digest, (first_split, first))
             if first_split != name or labels[name][first] != labels[name][position]:
                 other = splits[first_split]
                 duplicates.append(

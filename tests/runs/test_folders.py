@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -64,6 +65,21 @@ def test_duplicates_names_identical_images_in_two_splits(photos):
     assert found.duplicates
     assert {one.second_split for one in found.duplicates} <= {"validation", "test"}
     assert all(one.first_split != one.second_split for one in found.duplicates)
+
+
+@pytest.mark.parametrize("ending", ["bmp", "webp", "tif"])
+def test_duplicates_names_a_training_image_that_is_encoded_anew_without_loss(ending, tmp_path):
+    generator = np.random.default_rng(0)
+    for split in ("train", "test", "validation"):
+        for number in range(6):
+            path = tmp_path / split / ("red", "blue")[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (20, 24, 3), "uint8")).save(path)
+    with Image.open(tmp_path / "train" / "red" / "0.png") as image:
+        image.save(tmp_path / "test" / "blue" / f"copy.{ending}", lossless=True)
+    (one,) = data.load(tmp_path, input_shape=(16, 16, 3)).duplicates
+    assert (Path(one.first).name, one.first_split, one.first_label) == ("0.png", "train", "red")
+    assert (Path(one.second).name, one.second_split, one.second_label) == (f"copy.{ending}", "test", "blue")
 
 
 def test_duplicates_reads_only_files_of_equal_size_at_its_first_use(photos, monkeypatch):

@@ -32,7 +32,16 @@ COMMANDS = {
     "export": ("export", "pretrained", "--format", "litert", "--format", "keras", "--out", "out"),
 }  # fmt: skip
 PIXELS = np.random.default_rng(1).integers(0, 256, (4, 8, 8, 1), "uint8")
-CLOCK = {"seconds", "training_seconds", "images_per_second", "peak_memory_mb", "starts", "worker", "latency_ms"}
+CLOCK = {
+    "seconds",
+    "training_seconds",
+    "images_per_second",
+    "peak_memory_mb",
+    "starts",
+    "worker",
+    "latency_ms",
+    "checksum",
+}
 
 
 def run_command(name: str) -> None:
