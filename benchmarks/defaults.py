@@ -24,8 +24,8 @@ Measured on 2 CPU cores beside other work, three seeds, test accuracy; 15 s of p
     photos                   60.78%   54.68%, +6.10 (-3.13 to +15.33)      48.80%, +11.98 (-5.98 to +29.94)
     photos, fine-tuned       87.36%   83.01%, +4.36 (-2.20 to +10.92)
 
-The photos are ants and bees: 244 for training and 153 to test. Fine-tuning MobileNet v1 of width 0.25 took kcnn 24 s and
-the Keras guide's recipe 60 s of processor time. Larger sets were not measured to the end.
+The photos are ants and bees: 244 for training and 153 to test. Fine-tuning MobileNet v1 of width 0.25 took kcnn 24 s
+and the Keras guide's recipe 60 s of processor time. Larger sets were not measured to the end.
 """
 
 import tempfile
