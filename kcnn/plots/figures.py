@@ -1,5 +1,6 @@
 """Plots of a run, with Matplotlib."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -12,10 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from kcnn.atomic_io import replace_atomically
-from kcnn.graph.formatting import to_printable
+from kcnn.graph.formatting import shorten_names, to_printable
 from kcnn.statistics import PairedDifference, estimate_mean
 
 STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 120, "font.size": 9}
+NAME_WIDTH, TITLE_WIDTH = 32, 26  # characters of a class name on an axis, and of a line above an image of a grid
+MAX_BARS = 60  # classes of a plot of bars
 
 
 def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
@@ -118,7 +121,7 @@ def plot_confusion_matrix(matrix: Any, classes: Sequence[str], title: str) -> Fi
         axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
         axes.set(xlabel="predicted", ylabel="true", title=title)
         if len(classes) <= 40:
-            names = list(map(to_printable, classes))
+            names = shorten_names(list(map(to_printable, classes)), NAME_WIDTH)
             axes.set_xticks(range(len(names)), names, rotation=90)
             axes.set_yticks(range(len(names)), names)
         if len(classes) <= 20:
@@ -163,12 +166,13 @@ def plot_grid(panels: Sequence[tuple[np.ndarray, str]], title: str, columns: int
             axes.set_axis_off()
         for axes, (pixels, text) in zip(figure.axes, panels, strict=False):
             axes.imshow(pixels.clip(0, 255).astype("uint8").squeeze(), cmap="gray", vmin=0, vmax=255)
-            axes.set_title(text, fontsize=7)
+            lines = [textwrap.wrap(line, TITLE_WIDTH) or [""] for line in text.splitlines()]
+            axes.set_title("\n".join(line for part in lines for line in part), fontsize=7)
     return figure
 
 
 def plot_per_class(rows: Mapping[str, Mapping[str, Any]], metric: str, title: str) -> Figure:
-    """Plot a metric of each class as bars, the largest first.
+    """Plot a metric of each class as bars, the largest first; of many classes, the lowest ones.
 
     Args:
         rows: Metrics by class; a class whose metric is None, not defined, has a dash for a bar.
@@ -179,13 +183,16 @@ def plot_per_class(rows: Mapping[str, Mapping[str, Any]], metric: str, title: st
         The figure.
     """
     values = sorted(((-1.0 if row[metric] is None else row[metric], name) for name, row in rows.items()), reverse=True)
+    if len(values) > MAX_BARS:
+        title = f"{title}\nthe {MAX_BARS} lowest of {len(values)} classes"
+        values = values[-MAX_BARS:]
+    names = shorten_names([to_printable(name) for _, name in values], NAME_WIDTH)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6, min(1.2 + 0.22 * len(values), 14)), layout="constrained")
+        figure = Figure(figsize=(6, 1.2 + 0.22 * len(values)), layout="constrained")
         axes = figure.subplots()
         bars = axes.barh(range(len(values)), [max(value, 0.0) for value, _ in values], color="steelblue")
-        axes.set_yticks(range(len(values)), [to_printable(name) for _, name in values])
-        if len(values) <= 60:
-            axes.bar_label(bars, ["–" if value < 0 else f"{value:.2f}" for value, _ in values], padding=2, fontsize=8)
+        axes.set_yticks(range(len(values)), names)
+        axes.bar_label(bars, ["–" if value < 0 else f"{value:.2f}" for value, _ in values], padding=2, fontsize=8)
         axes.set(xlim=(0, 1.05), xlabel=metric.replace("_", " "), title=title)
         axes.invert_yaxis()
     return figure
