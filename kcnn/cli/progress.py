@@ -2,16 +2,22 @@
 
 import signal
 import threading
+import time
 from typing import Any
 
 import keras
 from rich.progress import Progress, TaskID
 
+from kcnn.graph.formatting import format_duration
+
+ESTIMATE_AFTER = 5.0  # seconds of steps, from which the time left is estimated
+
 
 class RunBar(keras.callbacks.Callback):
     """Show the images that are read and the steps of a run as bars, and print a line for each completed epoch.
 
-    The bar of the steps has the loss of the epoch so far, and the time left of the run.
+    The bar of the steps has the loss of the epoch so far, and the time left of the run, which a line states once too,
+    for logs that have no bar.
 
     Args:
         bars: The progress display.
@@ -24,6 +30,8 @@ class RunBar(keras.callbacks.Callback):
         self.bars = bars
         self.reading = bars.add_task("reading images", total=None)
         self.task: TaskID | None = None
+        self.first_step: tuple[float, int] | None = None  # when it ended, which compiles, and its number
+        self.is_estimated = False
 
     def on_images_read(self, before: int, total: int, completed: int) -> None:
         """Advance the bar of the images."""
@@ -43,6 +51,22 @@ class RunBar(keras.callbacks.Callback):
         loss = float((logs or {})["loss"])
         completed = self.completed + batch + 1
         self._show(completed, f"{self.label}, loss {loss:.4f}")
+        self._estimate(completed)
+
+    def _estimate(self, completed: int) -> None:
+        """Print once how long the run will take, from the steps after the first."""
+        now = time.monotonic()
+        if self.first_step is None:
+            self.first_step = now, completed
+        start, first = self.first_step
+        if self.is_estimated or now - start < ESTIMATE_AFTER or completed == first:
+            return
+        self.is_estimated = True
+        left = (self.params["epochs"] * self.steps - completed) * (now - start) / (completed - first)
+        if left > ESTIMATE_AFTER:
+            self.bars.console.print(
+                f"about {format_duration(left)} left for all epochs, without validation", soft_wrap=True
+            )
 
     def _show(self, completed: int, text: str) -> None:
         if self.task is not None:

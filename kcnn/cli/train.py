@@ -156,7 +156,9 @@ def train(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with resume_hint(to), InterruptHandler() as interrupt, Progress(*columns, console=err, transient=True) as bars:
+    # Steps may take longer than Rich's 30 s; validation between epochs counts in the time left.
+    progress = Progress(*columns, console=err, transient=True, speed_estimate_period=600)
+    with resume_hint(to), InterruptHandler() as interrupt, progress as bars:
 
         def show_message(text: str) -> None:
             bars.console.print(text, markup=False, soft_wrap=True)

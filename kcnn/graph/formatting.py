@@ -61,6 +61,14 @@ def format_number(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def format_duration(seconds: float) -> str:
+    """Return 45 s, 12 min, or 3 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def join_names(names: Iterable[str], limit: int = 6) -> str:
     """Return the first names of many: a, b, c and 4 more."""
     listed = list(names)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,10 +132,22 @@ def test_rerun_trial_reproduces_the_score_whatever_the_splits_of_the_data_are(re
     again = rerun_trial(folder, number, data.load("digits", input_shape=(8, 8, 1), seed=9, test_split=0.5))
     assert again.same
     with pytest.raises(ValueError, match="no trial 99"):
-        rerun_trial(folder, 99, "digits")
+        rerun_trial(folder, 99)
     other = data.load("digits:0-4", input_shape=(8, 8, 1))
     with pytest.raises(ValueError, match="10 classes"):
         rerun_trial(folder, number, other)
+
+
+def test_rerun_trial_knows_the_data_of_its_search_but_for_arrays(real, tmp_path):
+    found, folder = real
+    number = next(t.number for t in found.trials if t.epochs == 2)
+    assert rerun_trial(folder, number).same
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((copy / "search.json").read_text())
+    record["request"]["data"] = "arrays"
+    (copy / "search.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"arrays from Python, which are not on disk; pass them: kcnn\.search\."):
+        rerun_trial(copy, number)
 
 
 def test_cli_search_writes_a_folder_of_which_report_writes_a_page(tmp_path):
