@@ -25,8 +25,8 @@ def report(
 ) -> None:
     """Write a report of a run, a transfer, a search, an experiment or several runs as one HTML file.
 
-    That of a run has curves, confusion matrix, errors, sample predictions, metrics, ROC curves, data and network; that of
-    several runs compares them.
+    That of a run has curves, confusion matrix, errors, sample predictions, metrics, ROC curves, data and network;
+    that of several runs compares them.
     """
     if (run / SEARCH).exists():
         from kcnn.reports.search_page import write_search_report

@@ -13,6 +13,8 @@ from kcnn.reports.charts import CHART_STYLE, INK, PALETTE, to_svg
 
 MAX_POINTS = 200  # of a curve on the page
 MAX_CURVES = len(PALETTE)
+DIGITS = 9  # of scores: what differs by rounding alone is a tie
+IMAGES = 2048  # whose scores are computed at once
 
 
 @dataclass(frozen=True)
@@ -72,24 +74,29 @@ def compute_class_scores(logits: np.ndarray, *, multi_label: bool) -> np.ndarray
     logits = np.asarray(logits, "float64")
     if multi_label or logits.shape[1] == 1:
         return logits
-    log_p = logits - logsumexp(logits, axis=1, keepdims=True)
-    rows, top = np.arange(len(logits)), logits.argmax(axis=1)
-    others = logits.copy()
-    others[rows, top] = -np.inf
-    with np.errstate(divide="ignore"):
-        scores = log_p - np.log1p(-np.exp(log_p))
-    scores[rows, top] = logits[rows, top] - logsumexp(others, axis=1)  # exact where the probability rounds to 1
-    return scores
+    scores = np.empty_like(logits)
+    for first in range(0, len(logits), IMAGES):
+        part = logits[first : first + IMAGES]
+        log_p = part - logsumexp(part, axis=1, keepdims=True)
+        rows, top = np.arange(len(part)), part.argmax(axis=1)
+        others = part.copy()
+        others[rows, top] = -np.inf
+        log_p[rows, top] = -np.inf  # replaced below: exact where the probability rounds to 1
+        scores[first : first + IMAGES] = log_p - np.log1p(-np.exp(log_p))
+        scores[first + rows, top] = part[rows, top] - logsumexp(others, axis=1)
+    return scores.round(DIGITS)
 
 
 def _compute_curves(name: str, scores: np.ndarray, is_class: np.ndarray) -> ClassCurves:
-    from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+    from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
     none = np.zeros(0), np.zeros(0)
     if not is_class.any():
         return ClassCurves(name, None, None, none, none)
     precision, recall, _ = precision_recall_curve(is_class, scores)
-    average_precision = float(average_precision_score(is_class, scores))
+    average_precision = float(
+        -np.sum(np.diff(recall) * precision[:-1])
+    )  # as average_precision_score, which sorts again
     area, roc = None, none
     if not is_class.all():
         false_positives, true_positives, _ = roc_curve(is_class, scores)

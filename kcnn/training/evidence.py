@@ -23,6 +23,7 @@ from kcnn.keras_bridge.untrusted_files import check_archive
 FILE = "test.npz"
 DRAWN, EXAMPLES = "drawn_", "example_"  # of the names of arrays
 THUMBNAIL_SIZE, QUALITY = 160, 75  # pixels of the longer side, and of the JPEG; smaller images keep their size
+TINY = 64  # pixels of the longer side, below which no detail is lost
 PER_CELL, MAX_SAMPLES = 12, 480  # thumbnails of each cell of the confusion matrix, and in all
 MAX_BYTES = 1_500_000  # of all thumbnails of the cells
 MAX_MISTAKES = 12  # most confident errors that are kept at the network's input size
@@ -194,10 +195,11 @@ def _thumbnail(pixels: np.ndarray) -> bytes:
     rows, columns = pixels.shape[:2]
     values = np.ascontiguousarray(pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1), "float32")
     scale = THUMBNAIL_SIZE / max(rows, columns)
-    options: dict[str, Any] = {"quality": 95, "subsampling": 0}  # a small image shows each pixel
     if scale < 1:
         size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-        values, options = cv2.resize(values, size, interpolation=cv2.INTER_AREA), {"quality": QUALITY}
+        values = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+    # An image of few pixels is shown enlarged, and each pixel counts.
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if max(rows, columns) < TINY else {"quality": QUALITY}
     buffer = io.BytesIO()
     Image.fromarray(values.clip(0, 255).astype("uint8")).save(buffer, "JPEG", optimize=True, **options)
     return buffer.getvalue()

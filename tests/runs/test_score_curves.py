@@ -44,6 +44,19 @@ def test_compute_curves_of_several_labels_rank_each_class_by_itself():
     assert means["auc"] == a.auc, "the mean leaves out what is not defined"
 
 
+def test_compute_curves_agree_with_scikit_learn_on_random_scores_with_ties():
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    random = np.random.default_rng(0)
+    logits, truth = random.integers(0, 4, (5000, 3)).astype("float32"), random.integers(0, 3, 5000)
+    curves, _ = compute_curves(logits, truth, "abc")
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for n, one in enumerate(curves):
+        scores = p[:, n].round(6)  # equal ones are equal in both
+        assert one.auc == pytest.approx(roc_auc_score(truth == n, scores), rel=1e-9)
+        assert one.average_precision == pytest.approx(average_precision_score(truth == n, scores), rel=1e-9)
+
+
 def test_compute_curves_without_other_images_has_no_roc_curve():
     (a, b), means = compute_curves(np.zeros((2, 2)), np.array([0, 0]), "ab")
     assert (a.auc, a.average_precision, b.average_precision) == (None, 1.0, None)
