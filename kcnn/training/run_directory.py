@@ -139,7 +139,8 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}); remove {folder}, or train into another folder") from None
     if problem := next(run_schema.find_mismatches(metrics, run_schema.METRICS), None):
         raise ValueError(f"{path} was not written by a training run, or is damaged: {problem}; choose another folder")
-    _check_unchanged(path, metrics, metrics.pop(CHECKSUM), "train again into another folder")
+    if (checksum := metrics.pop(CHECKSUM, None)) is not None:  # runs of earlier versions have none
+        _check_unchanged(path, metrics, checksum, "train again into another folder")
     return metrics
 
 

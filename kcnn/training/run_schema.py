@@ -47,9 +47,8 @@ METRICS = Fields(
         **dict.fromkeys(("skipped", "duplicates"), int),
         "per_class": Fields({ANY_NAME: CLASS}),
         "warnings": [str],
-        "checksum": str,
     },
-    {"confusion": [[int]], "mean_average_precision": NUMBER | None},
+    {"checksum": str, "confusion": [[int]], "mean_average_precision": NUMBER | None},
 )
 
 
