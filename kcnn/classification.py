@@ -215,8 +215,9 @@ def classification_report(
     """
     from sklearn.metrics import multilabel_confusion_matrix
 
-    if not len(predictions) == len(labels) == len(probabilities):
-        raise wrong_value("labels", f"of as many images as the {len(predictions)} predictions", len(labels))
+    for name, values in (("labels", labels), ("probabilities", probabilities)):
+        if len(values) != len(predictions):
+            raise wrong_value(name, f"of as many images as the {len(predictions)} predictions", len(values))
     indices = range(len(classes))
     rows: dict[str, dict[str, Any]] = {}
     for name, counts in zip(classes, multilabel_confusion_matrix(labels, predictions, labels=indices), strict=True):
