@@ -67,6 +67,23 @@ def show_note(text: str) -> None:
         err.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
+@contextmanager
+def show_spinner(text: str) -> Iterator[None]:
+    """Show on a terminal what a command waits for."""
+    with err.status(text) as status:
+        status.update(spinner="dots")  # draw it now: what is loaded meanwhile may redirect stderr
+        yield
+
+
+@contextmanager
+def show_status(text: str) -> Iterator[None]:
+    """Show what a command does before its first result: a spinner, or a line on stderr where it is no terminal."""
+    if not err.is_terminal:
+        err.print(text, soft_wrap=True)
+    with show_spinner(text):
+        yield
+
+
 def join_lines(docstring: str) -> str:
     """Return a docstring with each paragraph in one line, so that help is wrapped at the width of the terminal."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in cleandoc(docstring).split("\n\n"))

@@ -12,7 +12,7 @@ import typer
 import kcnn
 from kcnn.architectures import doctor, registry
 from kcnn.cli.backend import silence
-from kcnn.cli.console import out
+from kcnn.cli.console import out, show_status
 from kcnn.cli.options import AsJson, examples
 from kcnn.distribute.machine import list_driver_gpus
 from kcnn.weights.downloads import cache_folder
@@ -30,7 +30,8 @@ def add(app: typer.Typer) -> None:
 
 def env(as_json: AsJson = False) -> None:
     """Show versions, backend, devices, cache folder and plugins, for a bug report."""
-    report = collect_environment()
+    with show_status("loading the Keras backend"):
+        report = collect_environment()
     if as_json:
         print(json.dumps(report, indent=1))
         return

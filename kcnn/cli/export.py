@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kcnn.cli.backend import silence, start_backend
-from kcnn.cli.console import JobStoppedError, err, make_table, out, show_note
+from kcnn.cli.console import JobStoppedError, make_table, out, show_note, show_spinner
 from kcnn.cli.options import DATA, OUTPUT, AsJson, examples
 from kcnn.run_folders import resolve_model
 
@@ -67,7 +67,7 @@ def export(
     formats = list(dict.fromkeys(format or ["litert"]))
     check_formats(formats)
     read_metadata(resolve_model(run)[0])  # refuses a missing or foreign file before Keras is loaded
-    with err.status("loading Keras"):
+    with show_spinner("loading Keras"):
         start_backend()
         from kcnn.export.run_export import ExportRejectedError, export_run
     try:
@@ -83,7 +83,7 @@ def export(
 
 @contextmanager
 def _show_step(text: str) -> Iterator[None]:
-    with err.status(text), silence():  # converters print messages of their own
+    with show_spinner(text), silence():  # converters print messages of their own
         yield
 
 

@@ -22,6 +22,7 @@ from kcnn.cli.console import (
     out,
     parse_assignments,
     parse_count,
+    show_status,
 )
 from kcnn.cli.options import (
     MODEL,
@@ -36,7 +37,7 @@ from kcnn.cli.options import (
     examples,
     parse_input_size,
 )
-from kcnn.graph.formatting import format_count, format_size
+from kcnn.graph.formatting import format_count, format_number, format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError, unknown
 from kcnn.plots.network import plot_network
@@ -256,37 +257,41 @@ def verify(
 
 def _verify(names: Sequence[str], build: bool, failed: bool = False, processes: bool = False) -> None:
     """Print a row for each network; `processes` compares its traces in several processes too."""
-    rows, bad = [], 0
-    for name in names:
-        try:
-            if catalogue.load_architecture(name).keras is not None:
-                start_backend()  # without Keras' messages
-            entry = catalogue.make_entry(name)
-            problems = list(catalogue.find_discrepancies(entry))
-            if processes:
-                problems += determinism.compare_processes([name]).values()
-            if build:
-                start_backend()
-                from kcnn.building import find_build_discrepancies
-
-                problems += find_build_discrepancies(name, entry.summary, bool(entry.architecture.keras))
-            files = len(entry.architecture.weights)
-            cells = [
-                f"{entry.summary.params:,}",
-                format_count(entry.summary.macs),
-                str(entry.summary.receptive_field[0]),
-                str(entry.min_input_size),
-                str(files) if files else "",
-            ]
-        except (Exception, SystemExit) as error:  # a plugin that is broken in any way is a row of its own
-            cells, problems = [""] * 5, [str(error)]
-        bad += bool(problems)
-        rows.append((name, *cells, "; ".join(problems) or "ok"))
+    with show_status(f"verifying {format_number(len(names), 'network')}"):
+        rows = [(name, *_verify_network(name, build, processes)) for name in names]
+    bad = sum(row[-1] != "ok" for row in rows)
     columns = ("network", "params", "MACs", "receptive field", "min. input", "weights", "result")
     out.print(make_table(columns, rows, left=("network", "result"), wraps=("result",)))
     out.print(f"\n{len(rows) - bad} of {len(rows)} are as declared")
     if bad or failed:
         raise typer.Exit(1)
+
+
+def _verify_network(name: str, build: bool, processes: bool) -> tuple[str, ...]:
+    """The cells of a network: params, MACs, receptive field, minimum input, files of weights, and "ok" or problems."""
+    try:
+        if catalogue.load_architecture(name).keras is not None:
+            start_backend()  # without Keras' messages
+        entry = catalogue.make_entry(name)
+        problems = list(catalogue.find_discrepancies(entry))
+        if processes:
+            problems += determinism.compare_processes([name]).values()
+        if build:
+            start_backend()
+            from kcnn.building import find_build_discrepancies
+
+            problems += find_build_discrepancies(name, entry.summary, bool(entry.architecture.keras))
+    except (Exception, SystemExit) as error:  # a plugin that is broken in any way is a row of its own
+        return *[""] * 5, str(error) or type(error).__name__
+    files = len(entry.architecture.weights)
+    return (
+        f"{entry.summary.params:,}",
+        format_count(entry.summary.macs),
+        str(entry.summary.receptive_field[0]),
+        str(entry.min_input_size),
+        str(files) if files else "",
+        "; ".join(problems) or "ok",
+    )
 
 
 def _load_keras_code(network: str) -> None:

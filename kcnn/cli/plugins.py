@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from kcnn.architectures import doctor, scaffold
-from kcnn.cli.console import out
+from kcnn.cli.console import out, show_status
 from kcnn.cli.options import OUTPUT, examples
-from kcnn.graph.formatting import format_table, join_names
+from kcnn.graph.formatting import format_number, format_table, join_names
 
 UNUSABLE = (doctor.BROKEN, doctor.TIMEOUT, doctor.UNMET, doctor.CONFLICT)
 COLUMNS = ("distribution", "version", "networks", "state", "reason")
@@ -32,7 +32,8 @@ def plugins(
     """
     listed = doctor.list_plugins()
     if load:
-        with ThreadPoolExecutor(2) as pool:
+        text = f"loading {format_number(len(listed), 'plugin')}, each for at most {timeout:g} seconds"
+        with ThreadPoolExecutor(2) as pool, show_status(text):
             listed = list(pool.map(lambda plugin: doctor.diagnose(plugin, timeout), listed))
     rows = [
         (plugin.distribution, plugin.version, join_names(plugin.names, doctor.NAMED), plugin.state, plugin.reason)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import err, make_table, out, show_note
+from kcnn.cli.console import make_table, out, show_note, show_spinner
 from kcnn.cli.options import examples
 from kcnn.run_folders import SEARCH, resolve_run
 
@@ -33,7 +33,7 @@ def report(
 
         out.print(f"{write_search_report(run, to)}", soft_wrap=True)
         return
-    with err.status("loading Keras"):
+    with show_spinner("loading Keras"):
         start_backend()
         from kcnn.reports import write_report as write
     out.print(f"{write(run, to)}", soft_wrap=True)
@@ -43,7 +43,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, transfers or searches, two or more.")],
 ) -> None:
     """Compare runs: metrics side by side, and differences with their intervals and p-values."""
-    with err.status("loading Keras"):
+    with show_spinner("loading Keras"):
         start_backend()
         from kcnn.reports import compare_runs
         from kcnn.reports.significance import COLUMNS, LEFT

@@ -9,7 +9,7 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import show_device, start_backend
-from kcnn.cli.console import UsageError, err, out, parse_assignments, print_job, resume_hint
+from kcnn.cli.console import UsageError, err, out, parse_assignments, print_job, resume_hint, show_spinner
 from kcnn.cli.options import (
     DATA,
     HARDWARE,
@@ -241,7 +241,7 @@ def search(
     config.check_process()
     folder = to or Path("runs") / f"search-{space.name}"
     print_job(name, data, folder, spec.nominal_shape)
-    with err.status("loading Keras"):
+    with show_spinner("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler
         from kcnn.search import search as run
@@ -273,7 +273,7 @@ def rerun_trial(
     ] = None,
 ) -> None:
     """Train one trial of a search again and compare its score with the recorded one."""
-    with err.status("loading Keras"):
+    with show_spinner("loading Keras"):
         start_backend()
         from kcnn.search import rerun_trial as run
     show_device()

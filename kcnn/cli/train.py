@@ -16,6 +16,7 @@ from kcnn.cli.console import (
     per_class_table,
     print_job,
     resume_hint,
+    show_spinner,
 )
 from kcnn.cli.options import (
     DATA,
@@ -148,7 +149,7 @@ def train(
     print_job(name, data, to, spec.nominal_shape)
     if recipe != "auto":  # which depends on the data
         out.print(f"recipe {recipe}: {format_recipe(config.resolved_recipe)}", soft_wrap=True)
-    with err.status("loading Keras"):
+    with show_spinner("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler, RunBar
         from kcnn.training.trainer import train as run

@@ -10,7 +10,7 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import show_device, silence, start_backend
-from kcnn.cli.console import UsageError, err, make_table, out, parse_assignments, print_job, resume_hint
+from kcnn.cli.console import UsageError, err, make_table, out, parse_assignments, print_job, resume_hint, show_spinner
 from kcnn.cli.options import (
     DATA,
     MODEL,
@@ -181,7 +181,7 @@ def transfer(
     fine = TrainConfig(recipe="quick", batch_size=batch_size, recipe_overrides=recipe_options, phase=phase)
     published = find_published(graph, weights)  # raises before Keras is loaded
     require_one_process("a comparison of protocols", START_ONCE)
-    with err.status("loading Keras"):
+    with show_spinner("loading Keras"):
         start_backend()
         from kcnn.augment import Augmentation
         from kcnn.cli.progress import InterruptHandler
@@ -228,7 +228,7 @@ def transfer(
         )
         best, dataset = comparison.run_folder(0, comparison.best), load_data(0)
         model = kcnn.load_model(best / "model.keras")
-        with err.status("writing and verifying the files for phones"), silence():
+        with show_spinner("writing and verifying the files for phones"), silence():
             exported = export_for_phones(best, dataset, folder)
         plots, page = [], None
         with log_failure("plots and the report", log):

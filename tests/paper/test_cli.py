@@ -1,5 +1,6 @@
 """The commands that need no TensorFlow, as a person types them."""
 
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import typer
+from rich.console import Console
 
 import kcnn
 from kcnn import ops
@@ -18,6 +20,24 @@ from kcnn.cli import app, console
 from kcnn.cli.options import choose_input_shape
 from kcnn.graph.formatting import describe_op, format_number
 from kcnn.keras_bridge import backends
+
+
+def test_show_spinner_draws_before_stderr_is_redirected(monkeypatch):
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, _environ={"TERM": "xterm", "COLUMNS": "80"})
+    monkeypatch.setattr(console, "err", terminal)
+    with console.show_spinner("loading Keras"):
+        drawn = shown.getvalue()
+    assert "loading Keras" in drawn
+
+
+@pytest.mark.parametrize(
+    ("words", "line"), [("env", "loading the Keras backend"), ("verify lenet5", "verifying 2 networks")]
+)
+def test_cli_says_what_it_waits_for(command, words, line):
+    done = command(*words.split())
+    assert done.stderr.splitlines()[:1] == [line]
+    assert line not in done.stdout
 
 
 def test_cli_list_shows_every_network_and_its_cost(command):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -199,6 +200,7 @@ def test_cli_plugins_doctor_loads_each_plugin_in_its_own_process(broken, install
         assert words.removeprefix("does not load: ") in rows[f"kcnn-{how}"]
     assert "its import ends the process (exit 7)" in rows["kcnn-gone"]
     assert " timeout " in rows["kcnn-slow"]
+    assert re.search(r"^loading \d+ plugins, each for at most 4 seconds$", said.stderr, re.MULTILINE)  # at once
     assert all(rows[name].endswith(" ok") for name in ("kcnn", "kcnn-good", "kcnn-chatty", "kcnn-parent"))
 
 

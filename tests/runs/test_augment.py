@@ -365,3 +365,10 @@ def test_plot_samples_and_plot_kinds_are_figures(tmp_path):
     figures.save_figure(figure, tmp_path / "samples.png")
     figures.save_figure(previews.plot_kinds(images[0]), tmp_path / "kinds.png")
     assert (tmp_path / "kinds.png").stat().st_size > 10_000
+
+
+def test_augment_names_the_nearest_parameter():
+    with pytest.raises(TypeError, match=r"no parameter 'sizes'\. Did you mean 'size'"):
+        augment.augment(
+            Augmentation(), np.zeros((1, 4, 4, 1)), tf.zeros(1, tf.int64), sizes=(4, 4), classes=2, seed=(0, 0)
+        )
