@@ -199,6 +199,25 @@ def test_site_search_index_is_a_script_for_pages_opened_from_a_disk(site):
 
 
 @needs_chromium
+@pytest.mark.parametrize("page", ["guides/train", "guides/transfer-learning", "catalogue"])
+def test_site_breaks_no_word_of_a_table_on_a_phone(site, page):
+    broken = """() => [...document.querySelectorAll(".md-typeset table:not([class]) td")].flatMap(cell => {
+        const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), words = [];
+        while (texts.nextNode())
+            for (const word of texts.currentNode.data.matchAll(/[A-Za-z]+/g)) {
+                const range = document.createRange();
+                range.setStart(texts.currentNode, word.index);
+                range.setEnd(texts.currentNode, word.index + word[0].length);
+                const lines = new Set([...range.getClientRects()].map(box => Math.round(box.top)));
+                if (lines.size > 1) words.push(word[0]);
+            }
+        return words;
+    })"""
+    with opened(site / f"{page}.html", 390, "light") as tab:
+        assert tab.evaluate(broken) == []
+
+
+@needs_chromium
 def test_site_search_box_shows_a_fitting_page_from_a_disk(site):
     missed = {}
     with opened(site / "index.html", 1280, "light") as tab:
