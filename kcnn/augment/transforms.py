@@ -17,8 +17,8 @@ from kcnn.graph.arguments import check_integer, check_number, check_seed
 FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX, EITHER = range(8)  # numbers of seeds
 
 
-@tf.autograph.experimental.do_not_convert  # no Python branch depends on a tensor, and tracing is faster
 @check_arguments
+@tf.autograph.experimental.do_not_convert  # no Python branch depends on a tensor, and tracing is faster
 def augment(
     augmentation: Augmentation, images: Any, labels: tf.Tensor, *, size: Sequence[int], classes: int, seed: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
