@@ -8,6 +8,7 @@ from kcnn.architectures.spec import ModelSpec
 from kcnn.data import ImageDataset, load
 from kcnn.data.sources import find_source
 
+DATA = "digits:5-9"
 SHAPE = (32, 32, 1)
 NETWORK = ModelSpec(network="convnet", options={"activation": "relu"}, input_shape=SHAPE, weights="demo")
 TRAIN_IMAGES, VALIDATION_IMAGES = 20, 10  # per class
@@ -23,7 +24,7 @@ def load_demo_data(seed: int, images: int = TRAIN_IMAGES) -> ImageDataset:
     Returns:
         Images of 32x32 pixels, in batches of 16.
     """
-    source = find_source("digits:5-9")
+    source = find_source(DATA)
     pixels, labels = source.splits["train"].images, source.splits["train"].labels
     bits = np.random.PCG64(seed).random_raw(len(labels))
     parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
@@ -40,4 +41,4 @@ def load_demo_data(seed: int, images: int = TRAIN_IMAGES) -> ImageDataset:
         batch_size=16,
         seed=seed,
     )
-    return replace(data, name=f"digits:5-9, {images} images per class")
+    return replace(data, name=DATA)  # later commands load it, and splits.csv has the split of each image

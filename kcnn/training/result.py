@@ -16,7 +16,7 @@ from kcnn.graph.formatting import format_count, format_table
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.run_folders import METRICS, MODEL, resolve_run
 from kcnn.statistics import wilson_interval
-from kcnn.training.run_directory import read_history, read_metrics
+from kcnn.training.run_directory import read_results
 
 if TYPE_CHECKING:
     from kcnn.export.evaluation import Evaluation
@@ -204,5 +204,5 @@ def load_run(folder: str | PathLike[str], *, log: Callable[[str], None] = print)
     run = resolve_run(folder).require(METRICS, MODEL)
     if run.note:
         log(run.note)
-    history = read_history(run.path)
-    return TrainResult(run.path, read_metrics(run.path), history, len(history))
+    metrics, history = read_results(run.path)
+    return TrainResult(run.path, metrics, history, len(history))

@@ -369,8 +369,7 @@ def read_runs(
 
 def _summarize(folder: Path, name: str, request: Mapping[str, Any]) -> RunSummary:
     finished = (folder / METRICS).exists()
-    results = read_metrics(folder) if finished else {}
-    rows = read_history(folder)
+    results, rows = read_results(folder) if finished else ({}, read_history(folder))
     measure = "val_average_precision" if request["multi_label"] else "val_accuracy"
     images = request.get("images", {}).get("validation", 1)
     best = 0 if not rows else results["best_epoch"] if finished else find_best_epoch(rows, images)

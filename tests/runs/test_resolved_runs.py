@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import kcnn
 from kcnn.cli import app
+from kcnn.fine_tuning.demo import load_demo_data
 from kcnn.reports import compare_runs
 from kcnn.training import load_evaluation_data
 from tests.runs.training import train_with as train
@@ -70,3 +71,12 @@ def test_train_starts_from_the_best_run_of_a_folder_and_keeps_its_images_apart(f
     with pytest.raises(ValueError, match="test images were in the train or validation split"):
         train("mlp", "digits", weights=str(folder), seed=1, out=tmp_path / "other", **SMALL)
     assert train("mlp", "digits", weights=str(folder), out=tmp_path / "same", **SMALL).metrics["accuracy"] > 0.5
+
+
+def test_load_evaluation_data_knows_the_data_of_the_demo(tmp_path):
+    folder = train("mlp", load_demo_data(1), out=tmp_path / "demo", epochs=1).folder
+    found = load_evaluation_data(folder)
+    assert not found.notes
+    assert {name: len(split) for name, split in found.dataset.splits.items()} == {
+        "train": 100, "validation": 50, "test": 746
+    }  # fmt: skip
