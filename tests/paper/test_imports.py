@@ -4,6 +4,7 @@ The order of the rooms, and what may import NumPy or Keras, is in pyproject.toml
 """
 
 import ast
+import os
 import subprocess
 import sys
 from functools import cache
@@ -14,12 +15,13 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STUBS = sorted((ROOT / "kcnn").rglob("__init__.pyi"))
+SOURCES = ROOT / "src"
+STUBS = sorted((SOURCES / "kcnn").rglob("__init__.pyi"))
 OWN_LAYERS = {("kcnn_plugins.lenet", "kcnn_plugins.lenet_layers")}  # an op and its own layer need each other
 
 
 def package_name(stub):
-    return ".".join(stub.parent.relative_to(ROOT).parts)
+    return ".".join(stub.parent.relative_to(SOURCES).parts)
 
 
 @cache
@@ -41,7 +43,7 @@ def lazy_exports():
 
 def imported_names(module, package):
     """Names that a module imports from a package, at its top or inside a function."""
-    base = ROOT / ("plugins" if module.startswith("kcnn_plugins") else ".") / module.replace(".", "/")
+    base = SOURCES / module.replace(".", "/")
     path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == package:
@@ -84,7 +86,7 @@ def test_public_names_hide_no_module(stub):
 @pytest.mark.parametrize("stub", STUBS, ids=package_name)
 def test_stubs_export_names_that_exist(stub):
     for name, module in exported_names(stub).items():
-        path = ROOT / module.replace(".", "/")
+        path = SOURCES / module.replace(".", "/")
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         assert path.exists(), f"{name}: no module {module}"
         if not module.endswith(f".{name}"):
@@ -107,4 +109,14 @@ def test_stubs_export_names_that_exist(stub):
 def test_trace_imports_neither_tensorflow_nor_keras_nor_numpy(code):
     check = "\nimport sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules), 'heavy'"
     done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_kcnn_beside_a_folder_of_that_name(tmp_path):
+    (tmp_path / "kcnn").mkdir()  # of a clone, which Python takes for a package where nothing else is found before
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "import kcnn; print(kcnn.__version__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

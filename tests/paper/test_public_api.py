@@ -15,7 +15,7 @@ from kcnn.graph.names import find_closest
 from kcnn.search.config import SearchConfig
 from kcnn.training.phases import TrainingPhase
 from kcnn.training.recipes import Recipe
-from tests.paper.test_imports import ROOT, STUBS, exported_names, package_name
+from tests.paper.test_imports import SOURCES, STUBS, exported_names, package_name
 from tests.paper.test_words import definitions
 
 # They take a network's own options by keyword, and check them.
@@ -32,7 +32,7 @@ def exports():
         pairs = ((module, name) for name, module in exported_names(stub).items())
         yield from (pair for pair in pairs if pair[0] != f"{package_name(stub)}.{pair[1]}")
     for package in PACKAGES:
-        for node in ast.parse((ROOT / package / "__init__.py").read_text()).body:
+        for node in ast.parse((SOURCES / package / "__init__.py").read_text()).body:
             if isinstance(node, ast.ImportFrom):
                 yield from ((node.module, alias.name) for alias in node.names)
     for module in MODULES:

@@ -11,12 +11,14 @@ import typer
 from typer.testing import CliRunner
 
 from kcnn.cli import app
-from tests.paper.test_imports import ROOT, STUBS, exported_names, package_name
+from tests.paper.test_imports import ROOT, SOURCES, STUBS, exported_names, package_name
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES = sorted((ROOT / "kcnn" / "reports").glob("*.html"))
+PAGES = sorted((SOURCES / "kcnn" / "reports").glob("*.html"))
 SCAFFOLD = [
-    path for path in (ROOT / "kcnn/architectures/scaffold").rglob("*") if path.suffix in (".py", ".txt", ".toml", ".md")
+    path
+    for path in (SOURCES / "kcnn/architectures/scaffold").rglob("*")
+    if path.suffix in (".py", ".txt", ".toml", ".md")
 ]
 READ = [  # by people who copy them, and as labels of plots and texts of pages
     *(ROOT / "recipes").glob("*.py"),
@@ -26,10 +28,10 @@ READ = [  # by people who copy them, and as labels of plots and texts of pages
         if path.suffix in (".py", ".md", ".toml") and "build" not in path.parts
     ),
     *SCAFFOLD,
-    *(ROOT / "kcnn/plots").rglob("*.py"),
-    *(ROOT / "kcnn/reports").glob("*.py"),
-    *(ROOT / "kcnn/explain").glob("plots.py"),
-    *(ROOT / "kcnn/fine_tuning").glob("plots.py"),
+    *(SOURCES / "kcnn/plots").rglob("*.py"),
+    *(SOURCES / "kcnn/reports").glob("*.py"),
+    *(SOURCES / "kcnn/explain").glob("plots.py"),
+    *(SOURCES / "kcnn/fine_tuning").glob("plots.py"),
 ]
 
 
@@ -87,7 +89,7 @@ def names_of(node):
 
 @cache
 def definitions(module):
-    path = ROOT / module.replace(".", "/")
+    path = SOURCES / module.replace(".", "/")
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     nodes = ast.parse(path.read_text()).body if path.exists() else []
     return {node.name: node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
