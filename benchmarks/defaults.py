@@ -27,6 +27,10 @@ Measured on 2 CPU cores beside other work, three seeds, test accuracy; 15 s of p
 
 The photos are ants and bees: 244 for training and 153 to test. Fine-tuning MobileNet v1 of width 0.25 took kcnn 24 s
 and the Keras guide's recipe 60 s of processor time. Larger sets were not measured to the end.
+
+Two of kcnn's rules, which epoch counts and when training stops early, were chosen on two of these seeds of some of
+these sets by test accuracy, so its lead is optimistic there; --first-seed measures on others. On fashion, 500 images of
+cifar and fine-tuned, only kcnn was measured again after the last change of its defaults.
 """
 
 import tempfile
@@ -188,13 +192,13 @@ def fine_tune_keras(spec: kcnn.ModelSpec, photos: str, seed: int) -> float:
     return measure_accuracy(model, data)
 
 
-def measure(contenders: Mapping[str, Callable[[int], float]], seeds: int) -> list[tuple[str, ...]]:
+def measure(contenders: Mapping[str, Callable[[int], float]], seeds: Sequence[int]) -> list[tuple[str, ...]]:
     """Return a row for each contender: accuracy, processor time, and what kcnn is better by, paired by seed."""
     import keras
 
     accuracies: dict[str, list[float]] = {name: [] for name in contenders}
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for seed in range(seeds):
+    for seed in seeds:
         for name, contender in contenders.items():
             start = time.process_time()
             accuracies[name].append(contender(seed))
@@ -218,9 +222,11 @@ def compare(
     only: Annotated[list[str] | None, typer.Option("--only", help="Name of a set; may be repeated.")] = None,
     seconds: Annotated[float, typer.Option(help="Processor time of a training from scratch.")] = 60,
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 3,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
 ) -> None:
     """Compare kcnn's default training with the recipes of the Keras guides and of torchvision."""
     start_backend()
+    chosen = range(first_seed, first_seed + seeds)
     for task in list_tasks(cifar, fashion, photos):
         if only and task.name not in only:
             continue
@@ -230,11 +236,11 @@ def compare(
             TORCHVISION: partial(train_keras, task, recipe=TORCHVISION),
         }
         contenders = {name: partial(train, epochs=count_epochs(train, seconds)) for name, train in trainings.items()}
-        show(f"{task.name}, from scratch, {seconds:.0f} s of processor time", measure(contenders, seeds))
+        show(f"{task.name}, from scratch, {seconds:.0f} s of processor time", measure(contenders, chosen))
     if photos and weights and (not only or "fine-tuned" in only):
         spec = replace(make_spec("mobilenet_v1", (224, 224, 3), width=0.25), weights=weights)
         tuned = {KCNN: partial(fine_tune_kcnn, spec, photos), GUIDE: partial(fine_tune_keras, spec, photos)}
-        show("photos, fine-tuned", measure(tuned, seeds))
+        show("photos, fine-tuned", measure(tuned, chosen))
 
 
 def show(title: str, rows: list[tuple[str, ...]]) -> None:
