@@ -124,7 +124,12 @@ def model():
     return kcnn.build("convnet", input_shape=(12, 12, 1), classes=3)
 
 
-@pytest.mark.parametrize(("call", "name", "value"), WRONG, ids=lambda one: getattr(one, "__name__", repr(one)))
+def describe(one):
+    """A name that is the same in each process: without the address of an object."""
+    return getattr(one, "__name__", None) or repr(one).partition(" at 0x")[0]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), WRONG, ids=describe)
 def test_a_wrong_argument_is_named(call, name, value, model):
     arguments = {"model": model} if call in WITH_MODEL else {}
     with pytest.raises(ValueError, match=rf"^{name} (of a training phase )?must be ") as error:
