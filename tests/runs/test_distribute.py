@@ -170,8 +170,11 @@ def test_pad_batches_weighs_padding_0_and_the_rest_1_on_average():
     np.testing.assert_array_equal(np.concatenate([x for x, *_ in batches])[:COUNT], X[:COUNT])
     slices = [np.concatenate([w for *_, w in evaluated((i, 4)).as_numpy_iterator()]) for i in range(4)]
     assert sum(s.sum() for s in slices) == pytest.approx(weights.sum())
+    with pytest.raises(ValueError, match=f"count must be at most the 48 samples of 3 batches, got {2 * COUNT}"):
+        distribute.pad_batches(evaluation(), 2 * COUNT, BATCH)
+    uncounted = evaluation().filter(lambda *_: True)
     with pytest.raises(tf.errors.FailedPreconditionError):
-        list(distribute.pad_batches(evaluation(), 2 * COUNT, BATCH))
+        list(distribute.pad_batches(uncounted, 2 * COUNT, BATCH))
 
 
 def test_distribute_dataset_refuses_a_batch_size_that_replicas_do_not_divide(mirrored):
@@ -380,7 +383,7 @@ def test_check_replicas_accepts_replicas_that_agree_and_leaves_their_weights(mir
     distribute.check_replicas(mirrored, model, training, BATCH)
     for a, b in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
-    distribute.check_replicas(distribute.make_strategy("single"), None, training, BATCH)
+    distribute.check_replicas(distribute.make_strategy("single"), model, training, BATCH)
 
 
 @pytest.mark.parametrize(

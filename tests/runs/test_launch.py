@@ -128,7 +128,7 @@ def test_assign_gpus_splits_gpus_evenly_and_refuses_too_few(monkeypatch, capfd):
 
 
 def test_launch_refuses_no_workers_and_commands_that_cannot_start():
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="workers must be an integer from 1 to 128, got 0"):
         launch(0, python("pass"))
     with pytest.raises(ValueError, match="missing command"):
         launch(2, [])

@@ -100,6 +100,9 @@ def pad_batches(
     Returns:
         Batches (images, labels, weights). Reading them raises InvalidArgumentError or FailedPreconditionError where the
         dataset does not match `count` and `batch_size`.
+
+    Raises:
+        ValueError: The dataset knows that it has fewer samples.
     """
     _check_count(dataset, count, batch_size)
     batches = -(-count // batch_size)
