@@ -6,7 +6,6 @@ keras.saving.load_model, ModelCheckpoint's files and scripts that resume then ne
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pkgutil import resolve_name
@@ -53,7 +52,7 @@ def register_lazily() -> None:
         sys.meta_path.insert(0, _KerasFinder())
 
 
-class _KerasFinder(MetaPathFinder):
+class _KerasFinder:
     """Find Keras as the other finders do, and register when its import is complete.
 
     The package wrapt does so too; importing it takes twenty times as long as importing kcnn.
