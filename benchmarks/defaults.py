@@ -139,7 +139,7 @@ def augment_by_layers(model: Any) -> Any:
 
 def measure_accuracy(model: Any, data: Any) -> float:
     """Return the accuracy on the test images."""
-    from kcnn.training.evaluation import compute_scores
+    from kcnn.training.evidence import compute_scores
 
     logits, truth = compute_scores(model, data.test)
     return float(np.mean(logits.argmax(-1) == truth))

@@ -109,7 +109,7 @@ def load_images(source: str, seed: int, full: bool, smoke: bool) -> Any:
 
 def compute_training_error(model: Any, data: Any) -> float:
     """Return the error of the network in evaluation mode on its training images, without augmentation."""
-    from kcnn.training.evaluation import compute_scores
+    from kcnn.training.evidence import compute_scores
 
     logits, labels = compute_scores(model, replace(data, splits={**data.splits, "test": data.splits["train"]}).test)
     return float(np.mean(logits.argmax(axis=1) != labels))

@@ -120,3 +120,27 @@ def test_import_kcnn_beside_a_folder_of_that_name(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def bound_names(module):
+    """The names that a module of kcnn binds, its stub and its modules included."""
+    base, names = SOURCES / module.replace(".", "/"), set()
+    if base.is_dir():
+        names |= {path.stem for path in base.iterdir()}
+    for file in (base.with_suffix(".py"), base / "__init__.py", base / "__init__.pyi"):
+        for node in ast.parse(file.read_text()).body if file.exists() else ():
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(node.name)
+            else:
+                names |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize("folder", ["recipes", "benchmarks", "examples"])
+def test_scripts_import_names_that_exist(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("kcnn."):
+                assert {alias.name for alias in node.names} <= bound_names(node.module), f"{path}:{node.lineno}"
