@@ -13,8 +13,8 @@ Fine-tuned vs. from scratch: +2.09 points (+1.52 to +2.66, paired over seeds), s
 is not significant. From scratch the learning rate is 1e-3; at 4e-3 in as many steps there is no significant difference
 (how_much_data.py --size 20).
 
-Ants and bees (244 images, a tenth of them for validation, and 153 test images), MobileNet v1 of width 0.25 with its
-ImageNet weights; learning rates and augmentation were chosen on fifths of the 244; 153 test images, five seeds:
+Ants and bees (245 images, a tenth of them for validation, and 153 test images), MobileNet v1 of width 0.25 with its
+ImageNet weights, five seeds; learning rates and augmentation were chosen on fifths of the training images:
 
     python recipes/transfer_mobile.py --data hymenoptera/ --network mobilenet_v1 --model-option width=0.25 --seeds 5 \\
         --weights mobilenet_2_5_224_tf_no_top.h5 --head-learning-rate 0.03 --learning-rate 3e-4 --compare-scratch

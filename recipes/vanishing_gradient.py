@@ -15,10 +15,10 @@ with its 95% interval, and the final training accuracy, of plain networks (witho
     ReLU, He, 44 layers                 -1.4 (-1.8 to -1.1)    10.20%
     ReLU, He, 44 layers, batch norm     +2.2 (+1.6 to +2.7)    19.55%
 
-A network whose gradient vanishes learns nothing. 44 layers with batch norm do not learn in these epochs either,
-although their gradient does not vanish: that has another cause. In GoogLeNet at 80x80, before its second step, the
-power is -0.2 (-0.4 to +0.0) without auxiliary classifiers and +0.7 (+0.5 to +0.9) with them: they feed the early
-layers.
+The accuracies are those of the last epoch, which counted when this was measured. A network whose gradient vanishes
+learns nothing. 44 layers with batch norm do not learn in these epochs either, although their gradient does not vanish:
+that has another cause. In GoogLeNet at 80x80, before its second step, the power is -0.2 (-0.4 to +0.0) without
+auxiliary classifiers and +0.7 (+0.5 to +0.9) with them: they feed the early layers.
 """
 
 from pathlib import Path
