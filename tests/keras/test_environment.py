@@ -34,6 +34,12 @@ def test_cli_env_prints_a_line_for_each_item(command):
     assert {"kcnn", "Python", "operating system", "processor", "Keras backend", "devices", "plugins"} <= {*names}
 
 
+def test_cli_env_says_what_it_waits_for(command):
+    done = command("env")
+    assert done.stderr.splitlines()[:1] == ["loading the Keras backend"]
+    assert "loading the Keras backend" not in done.stdout
+
+
 def test_cli_env_reports_a_backend_that_does_not_load(command, monkeypatch):
     def fail(backend):
         raise ImportError("libcudart.so is missing")
