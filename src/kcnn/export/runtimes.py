@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.export.graph_safety import check_saved_model, read_onnx_properties
+from kcnn.export.graph_safety import GRAPH, check_saved_model, read_onnx_properties
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer, check_keywords
 from kcnn.graph.names import unknown
@@ -86,8 +86,9 @@ def load_exported(path: str | PathLike[str], *, threads: int | None = None, trus
     if file.is_dir():
         metadata = _read_metadata(file)
         if not trust:
+            if (file / GRAPH).is_file():
+                _check_content(file, metadata)
             check_saved_model(file)
-            _check_content(file, metadata)
         return ExportedModel(metadata, _open_saved_model(file))
     open_runtime = {".tflite": _open_litert, ".onnx": _open_onnx, ".keras": _open_keras}.get(file.suffix)
     if open_runtime is None:
@@ -123,14 +124,15 @@ def _check_content(path: Path, metadata: Mapping[str, Any]) -> None:
     rest = dict(metadata)
     match rest.pop(CONTENT, None):
         case {"bytes": int(size), "sha256": str(expected)}:
-            file = path / "saved_model.pb" if path.is_dir() else path
+            file = path / GRAPH if path.is_dir() else path
             content = memoryview(file.read_bytes())
             if _hash(content if path.is_dir() else content[:size], rest) == expected:
                 return
             problem = "is damaged, or was changed after kcnn exported it: it does not match its checksum"
         case _:
             problem = "has no checksum: it is damaged, or another version of kcnn exported it"
-    raise ValueError(f"{path} {problem}; export it again, or open it with trust=True (--trust)")
+    risk = ", with which its graph may do all that you may do on this machine" if path.is_dir() else ""
+    raise ValueError(f"{path} {problem}; export it again, or open it with trust=True (--trust){risk}")
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
