@@ -206,3 +206,24 @@ def test_predict_takes_one_color_image_as_one_and_an_array_of_images_as_several(
     assert len(kcnn.predict(fake, np.zeros((5, 8, 8), "uint8"))) == 5
     assert len(kcnn.predict(fake, np.zeros((5, 8, 8, 3), "uint8"))) == 5
     assert len(kcnn.predict(fake, Image.new("CMYK", (8, 8)))) == 1
+
+
+@pytest.mark.parametrize("kind", ["built", "saved", "foreign"])
+def test_predict_gives_several_labels_of_a_model_that_ends_in_several_sigmoids(kind, tmp_path):
+    import keras
+
+    spec = kcnn.ModelSpec(network="mlp", classes=3, input_shape=(8, 8, 1), activation="sigmoid")
+    model = kcnn.build(spec, seed=0)
+    if kind == "foreign":
+        image = keras.Input((8, 8, 1))
+        model = keras.Model(image, keras.layers.Dense(3, activation="sigmoid")(keras.layers.Flatten()(image)))
+    scores = model.layers[-1] if kind == "foreign" else model.get_layer(model.metadata["classifier"])
+    scores.set_weights([np.zeros_like(scores.kernel), np.array([1.0, -1.0, 2.0])])
+    source = model
+    if kind == "saved":
+        source = tmp_path / "model.keras"
+        model.save(source)
+    result = kcnn.predict(source, np.zeros((1, 8, 8, 1), "uint8"))
+    assert result.multi_label
+    assert result.labels == (("class 0", "class 2"),)
+    np.testing.assert_allclose(result.probabilities, 1 / (1 + np.exp([[-1.0, 1.0, -2.0]])), atol=1e-6)

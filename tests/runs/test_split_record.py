@@ -161,7 +161,7 @@ def test_load_evaluation_data_leaves_out_trained_images_of_another_cut_and_of_ar
 def move(run, out, data):
     """A copy of a run whose data is elsewhere."""
     config = read_config(shutil.copytree(run, out))
-    config["request"]["data"] = str(data)
+    config["request"]["data"] = config["data_path"] = str(data)
     write_config(out, config)
     return out
 
@@ -207,6 +207,46 @@ def test_train_refuses_to_resume_on_changed_images_and_counts_them(run, copy, tm
     Image.new("L", (8, 8), 9).save(copy / "dog" / "07.png")
     with pytest.raises(ValueError, match=r"\(other images or labels\): 1 image changed \(dog/07.png\); choose"):
         train(data=str(copy), out=moved, **SMALL)
+
+
+@pytest.fixture
+def project(copy, tmp_path, monkeypatch):
+    """A project with data and a run, both named relative to it, and another project with other data of that name."""
+    project = tmp_path / "project"
+    project.mkdir()
+    copy.rename(project / "photos")
+    monkeypatch.chdir(project)
+    train(data="photos", out="run", **SMALL)
+    for name in ("cat", "dog"):
+        (tmp_path / "other" / "photos" / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "other" / "photos" / name / "1.png")
+    monkeypatch.chdir(tmp_path / "other")
+    return project
+
+
+def test_later_commands_find_data_of_a_relative_path_from_another_folder(project):
+    result, _ = evaluate(project / "run")
+    assert (result["images"], result["differences"]["changed"], result["left_out"]) == (12, [], {})
+    again, _ = evaluate(project / "run", "--data", project / "photos")  # the same data, named otherwise
+    assert (again["correct"], again["left_out"]) == (result["correct"], {})
+    assert train(data=str(project / "photos"), out=project / "run", **SMALL).resumed_epochs == 1
+    assert read_config(project / "run")["request"]["data"] == "photos"
+
+
+def test_load_run_data_finds_data_that_was_moved_with_the_run(project, tmp_path, monkeypatch):
+    project.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert len(load_run_data("run").dataset.splits["test"]) == 12
+    assert train(data=str(tmp_path / "moved" / "photos"), out="run", **SMALL).resumed_epochs == 1
+    monkeypatch.chdir(tmp_path)  # the second start recorded the new place
+    assert len(load_run_data("moved/run").dataset.splits["test"]) == 12
+
+
+def test_a_folder_is_not_taken_for_arrays_by_its_name(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "arrays")
+    monkeypatch.chdir(tmp_path)
+    train(data="arrays", out="run", **SMALL)
+    assert len(load_run_data("run").dataset.splits["test"]) == 12
 
 
 def test_train_refuses_weights_that_were_trained_on_its_test_images(run, folder, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.arrays import number_images, read_arrays
+from kcnn.data.arrays import ARRAYS, number_images, read_arrays
 from kcnn.data.folders import read_folder
 from kcnn.data.label_csv import read_csv
 from kcnn.data.multilabel import check_labels
@@ -45,7 +45,7 @@ def _read_source(source: Any, classes: Sequence[str] | None, multi_label: bool) 
         return read_arrays({TRAIN: source[0], TEST: source[1]} if _are_pairs(source) else {TRAIN: source}, classes)
     if classes is not None:
         raise ValueError("class names are given with arrays only; other data has its own")
-    if isinstance(source, str) and _is_built_in(source):
+    if isinstance(source, str) and _is_built_in(source) and source != ARRAYS:
         kind, _, name = source.partition(":")
         data = _read_digits(name) if kind == "digits" else _read_tfds(name)
         if not os.path.exists(source):
@@ -74,8 +74,33 @@ def is_same_source(first: Any, second: str) -> bool:
     return os.path.abspath(os.fspath(first)) == os.path.abspath(second)
 
 
+def find_location(name: str) -> str | None:
+    """Return the absolute path of the folder or the file that data is named after; None for built-in data and arrays.
+
+    Args:
+        name: Name of an ImageDataset.
+    """
+    return os.path.abspath(name) if not _is_built_in(name) and os.path.exists(name) else None
+
+
+def locate_source(name: str, location: str | None) -> str:
+    """Return where recorded data is now, as a source.
+
+    Args:
+        name: The name of the data, which may be relative to the working directory of that time.
+        location: From `find_location` of that time.
+
+    Returns:
+        The location. The name where data was moved with the working directory, or means the same.
+    """
+    if location is None or os.path.abspath(name) == location:
+        return name
+    return location if os.path.exists(location) or not os.path.exists(name) else name
+
+
 def _is_built_in(source: str) -> bool:
-    return source == "digits" or source.startswith(("digits:", "tfds:"))
+    """Whether a run records data by this name that is no folder and no file."""
+    return source in ("digits", ARRAYS) or source.startswith(("digits:", "tfds:"))
 
 
 def _are_pairs(source: Sequence[Any]) -> bool:

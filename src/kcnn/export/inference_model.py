@@ -15,10 +15,10 @@ from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers
 from kcnn.keras_bridge.keras_graph import (
-    DISTRIBUTIONS,
     SIGNED_ACTIVATIONS,
     TRAINING_ONLY,
     find_probability_activation,
+    means_several_labels,
     operation,
     producers,
     replay,
@@ -103,7 +103,7 @@ def _to_probabilities(model: Any, multi_label: bool | None) -> tuple[Any, bool]:
     elif function in SIGNED_ACTIVATIONS:
         output = (output + 1.0) / 2.0
     elif multi_label is None:
-        multi_label = function not in DISTRIBUTIONS and count > 1
+        multi_label = means_several_labels(function, count)
     if count == 1 and not multi_label:
         output = keras.layers.Concatenate(name="both_classes", dtype="float32")([1.0 - output, output])
     return output, bool(multi_label)

@@ -186,6 +186,7 @@ def open_classifier(model: Any, weights: str | None = None, options: Mapping[str
 
 def _open_keras_model(model: Any) -> OpenedModel:
     """Return a Keras model as an opened one; without metadata its classes are numbers."""
+    from kcnn.keras_bridge.keras_graph import find_probability_activation, means_several_labels
     from kcnn.keras_bridge.metadata import has_classes
 
     expected = "a network by name, the folder of a run, a file, or a Keras model from images to class scores"
@@ -199,9 +200,11 @@ def _open_keras_model(model: Any) -> OpenedModel:
     shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2]:
         raise ValueError(f"model must be {expected}, got {model.name!r}, which takes {shapes[0]} and gives {shapes[1]}")
+    classes = int(model.output_shape[-1])
     metadata = {
-        "classes": int(model.output_shape[-1]),
+        "classes": classes,
         "input_shape": list(model.input_shape[1:]),
+        "multi_label": means_several_labels(find_probability_activation(model), classes),
     }
     return OpenedModel(model.name, metadata, lambda: _with_probabilities(model, metadata))
 

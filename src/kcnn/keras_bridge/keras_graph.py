@@ -164,6 +164,16 @@ def find_probability_activation(model: Any) -> str | None:
     return "sigmoid" if scores.min() >= 0 and 0 < scores.max() <= 1 + TOLERANCE else None
 
 
+def means_several_labels(activation: str | None, classes: int) -> bool:
+    """Return whether the outputs of a model are probabilities of classes that do not exclude each other.
+
+    Args:
+        activation: From find_probability_activation.
+        classes: Number of outputs.
+    """
+    return activation is not None and activation not in DISTRIBUTIONS and classes > 1
+
+
 def _is_linear_activation(layer: Any) -> bool:
     return isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.linear
 

@@ -10,6 +10,10 @@ from kcnn.architectures.plugins import normalize_name
 from kcnn.architectures.registry import find_entry_point
 from kcnn.architectures.spec import to_json_value
 from kcnn.graph.graph import Graph, find_classifier
+from kcnn.graph.ops import Activation
+
+
+SIGMOIDS = ("sigmoid", "hard_sigmoid")
 
 
 class OldFormatError(ValueError):
@@ -45,7 +49,15 @@ def make_metadata(graph: Graph) -> dict[str, Any]:
         "backbone_output": graph.features.name,
         "classifier": classifier.name if classifier else None,
         "rescale": None if architecture.keras else to_json_value(architecture.rescale),
+        **({"multi_label": True} if _gives_several_labels(graph) else {}),
     }
+
+
+def _gives_several_labels(graph: Graph) -> bool:
+    """Whether a graph ends in a sigmoid for each of several classes."""
+    scores = graph.class_scores
+    is_sigmoid = scores is not None and isinstance(scores.op, Activation) and scores.op.function in SIGMOIDS
+    return is_sigmoid and scores.shape[-1] > 1
 
 
 def has_classes(metadata: Mapping[str, Any]) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 from kcnn.architectures.determinism import hash_unpublished
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset, load
+from kcnn.data.sources import find_location
 from kcnn.run_folders import SEARCH
 from kcnn.search.config import SearchConfig
-from kcnn.search.result import read_request
+from kcnn.search.result import read_record, read_request
 from kcnn.search.space import Range, Space
 from kcnn.search.trial import TrialSettings
 from kcnn.training import TrainConfig, devices, get_recipe, request, run_directory, split_record
@@ -94,6 +95,8 @@ def prepare_search(
         **({"data_seed": data.seed} if data.seed != train.seed else {}),
     }
     values = json.loads(json.dumps(values))
+    if (Path(out) / SEARCH).exists():
+        values = request.keep_data_name(values, read_request(Path(out)))
     settings = TrialSettings(
         out=Path(out),
         data=data,
@@ -145,9 +148,11 @@ def claim_folder(job: SearchJob) -> None:
     Raises:
         ValueError: The folder holds another search; the message has the difference.
     """
-    path = job.folder / SEARCH
+    path, location = job.folder / SEARCH, find_location(job.settings.data.name)
+    where = {run_directory.DATA_PATH: location} if location else {}
     if path.exists():
-        existing = read_request(job.folder)
+        held = read_record(job.folder)
+        existing = held["request"]
         if existing != job.request:
             text = run_directory.explain_difference(existing, job.request)
             changes = split_record.describe_changes(job.folder, existing.get("fingerprint", ""), job.record)
@@ -155,12 +160,15 @@ def claim_folder(job: SearchJob) -> None:
                 f"{job.folder} holds another search ({text}){changes}; choose another folder, or remove it"
             )
         split_record.keep_record(job.folder, job.record)
+        if held != {**held, **where}:
+            write_text(path, json.dumps({**held, **where}, indent=1))
         return
     split_record.keep_record(job.folder, job.record)
     record = {
         "request": job.request,
         "command": run_directory.command_line(),
         "versions": run_directory.library_versions(),
+        **where,
     }
     write_text(path, json.dumps(record, indent=1))
 

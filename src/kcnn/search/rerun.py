@@ -10,15 +10,18 @@ from typing import Any
 from kcnn.data import ImageDataset
 from kcnn.data.arrays import ARRAYS
 from kcnn.data.loading import load_as_is
+from kcnn.data.sources import locate_source
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.search import trial as trials
 from kcnn.search.config import SearchConfig
 from kcnn.search.job import prepare_search
 from kcnn.search.journal import ERROR, OK, PRUNED, Journal
-from kcnn.search.result import name_objective, read_request
+from kcnn.search.result import name_objective
+from kcnn.search.result import read_record as read_search
 from kcnn.search.space import Space
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
+from kcnn.training.run_directory import DATA_PATH
 from kcnn.training.split_record import DataChanges, read_record, restore_splits
 from kcnn.training.trainer import CROP_RESIZE_FACTOR
 
@@ -66,7 +69,9 @@ def rerun_trial(
         RuntimeError: The trial fails this time.
     """
     root = Path(folder)
-    request = read_request(root)
+    held = read_search(root)
+    request = held["request"]
+    source = locate_source(request["data"], held.get(DATA_PATH)) if data is None else data
     by_number = {trial.number: trial for trial in Journal(root, read_only=True).trials}
     if number not in by_number:
         raise ValueError(f"{root} has no trial {number} that has ended; choose from {', '.join(map(str, by_number))}")
@@ -80,7 +85,7 @@ def rerun_trial(
         )
     with tempfile.TemporaryDirectory() as out:
         space, config = Space.from_json(request["space"]), SearchConfig.from_json(request["config"])
-        dataset, changes = _restore_data(root, request, space, config, request["data"] if data is None else data)
+        dataset, changes = _restore_data(root, request, space, config, source)
         job = prepare_search(space, dataset, config, out=out, log=log)
         if job.record.fingerprint != request["fingerprint"]:
             raise ValueError(f"{dataset.name} differs from the data of the search, {request['data']}: {changes}")

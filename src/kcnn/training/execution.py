@@ -46,7 +46,7 @@ def train_in_folder(job: TrainJob, record: SplitRecord) -> TrainResult:
     """
     out = job.out
     with run_directory.lock_folder(out) if job.is_chief else contextlib.nullcontext():
-        batch_size = claim_folder(out, job.request, record) if job.is_chief else 0
+        batch_size = claim_folder(out, job.request, record, job.data.name) if job.is_chief else 0
         batch_size, *_ = devices.all_gather(job.strategy, batch_size)  # of the chief: others may not see its folder
         is_finished, *_ = devices.all_gather(job.strategy, int((out / run_directory.METRICS).exists()))
         if is_finished:

@@ -10,6 +10,7 @@ from typing import Any
 from kcnn.architectures.determinism import hash_unpublished
 from kcnn.architectures.spec import ModelSpec
 from kcnn.data import ImageDataset
+from kcnn.data.sources import find_location
 from kcnn.run_folders import is_run_folder, resolve_model
 from kcnn.training import run_directory, split_record
 from kcnn.training.checkpoints import compute_checksum
@@ -89,6 +90,19 @@ def identify_weights(weights: str | Path) -> str:
     return compute_checksum(tensors, {})
 
 
+def keep_data_name(request: dict[str, Any], held: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a request with the name that another gives to the same images, if nothing else distinguishes them.
+
+    A run is resumed from another working directory, and after its data was moved.
+
+    Args:
+        request: A request of today.
+        held: The request of a folder; None for a folder without one.
+    """
+    renamed = {**request, "data": held["data"]} if held else request
+    return renamed if renamed == held else request
+
+
 def choose_folder(spec: ModelSpec, request: Mapping[str, Any]) -> Path:
     """Choose the folder of a run that was given none: the same for the same request.
 
@@ -111,20 +125,21 @@ def choose_folder(spec: ModelSpec, request: Mapping[str, Any]) -> Path:
 
 def holds_another(folder: Path, config: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
     """Return whether a folder holds another run than that of a request, which has completed an epoch."""
-    if run_directory.hash_request(config["request"]) == run_directory.hash_request(request):
+    if keep_data_name({**request}, config["request"]) == config["request"]:
         return False
     return any((folder / name).exists() for name in (run_directory.HISTORY, run_directory.METRICS))
 
 
-def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord) -> int:
+def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord, data: str) -> int:
     """Write the request and the splits into a folder, unless it holds the same request already.
 
-    A request that has not completed an epoch is replaced.
+    A request that has not completed an epoch is replaced. Where the data is now is recorded beside it.
 
     Args:
         folder: Folder of the run.
         request: From make_request.
         record: Which image is in which split.
+        data: Name of the data, for this process.
 
     Returns:
         The batch size to train with: smaller than the recipe's where that did not fit in memory.
@@ -143,12 +158,14 @@ def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord) 
     if config and run_directory.hash_request(config["request"]) != run_directory.hash_request(request):
         config = None  # it has completed no epoch
     split_record.keep_record(folder, record)
-    if config is None:
-        config = {
-            "request": request,
-            "batch_size": request["config"]["recipe"]["batch_size"],
-            "command": run_directory.command_line(),
-            "versions": run_directory.library_versions(),
-        }
-        run_directory.write_config(folder, config)
-    return config["batch_size"]
+    claimed = config or {
+        "request": request,
+        "batch_size": request["config"]["recipe"]["batch_size"],
+        "command": run_directory.command_line(),
+        "versions": run_directory.library_versions(),
+    }
+    if location := find_location(data):
+        claimed = {**claimed, run_directory.DATA_PATH: location}
+    if claimed != config:
+        run_directory.write_config(folder, claimed)
+    return claimed["batch_size"]

@@ -13,7 +13,7 @@ from kcnn.data import ImageDataset
 from kcnn.data.arrays import ARRAYS
 from kcnn.data.loading import load_as_is
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
-from kcnn.data.sources import is_same_source
+from kcnn.data.sources import is_same_source, locate_source
 from kcnn.data.splits import Split, hash_as_arrays
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
@@ -125,7 +125,7 @@ def load_evaluation_data(run: str | Path, data: Any = None, split: str = TEST) -
         raise unknown("split", split, split_record.SPLITS)
     folder = resolve_run(run).path
     config = _read_config(folder)
-    if data is None or split != TEST or is_same_source(data, config["request"]["data"]):
+    if data is None or split != TEST or is_same_source(data, _locate(config)):
         restored = load_run_data(run, data)
         if split not in restored.dataset.splits:
             raise unknown("split", split, restored.dataset.splits, f"the run {folder}")
@@ -192,7 +192,7 @@ def _load(folder: Path, config: Mapping[str, Any], data: Any) -> ImageDataset:
                 f"kcnn.training.load_run_data({str(folder)!r}, (images, labels))"
             )
         dataset = load_as_is(
-            request["data"] if data is None else data,
+            _locate(config) if data is None else data,
             input_shape=shape,
             batch_size=config["batch_size"],
             seed=_data_seed(request),
@@ -223,6 +223,10 @@ def check_classes(data: ImageDataset, classes: Sequence[str]) -> None:
             f"{data.name} has the classes {join_names(data.classes)}; expected those of the model: "
             f"{join_names(classes)}"
         )
+
+
+def _locate(config: Mapping[str, Any]) -> str:
+    return locate_source(config["request"]["data"], config.get(run_directory.DATA_PATH))
 
 
 def _data_seed(request: Mapping[str, Any]) -> int:

@@ -27,6 +27,7 @@ from kcnn.training.best_epoch import find_best_epoch
 
 HISTORY, CHECKPOINTS = "history.csv", "checkpoints"
 CHECKSUM = "checksum"  # of the rest of config.json, or of metrics.json
+DATA_PATH = "data_path"  # where the data is, in config.json and search.json; its name may be relative
 AUDIT = "audit.csv"  # of every weight in a training phase
 ZIP_YEARS = (1980, 2107)
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet

@@ -34,7 +34,7 @@ REQUEST = Fields(
     {"images": Fields({ANY_NAME: int}), "fingerprint": str, "input_shape": [int], "data_seed": int},
 )
 ORIGIN = {"request": REQUEST, "command": str, "versions": Fields({ANY_NAME: str})}
-CONFIG = Fields({**ORIGIN, "batch_size": int})
+CONFIG = Fields({**ORIGIN, "batch_size": int}, {"data_path": str})
 CLASS = Fields(
     {"images": int},
     dict.fromkeys(("precision", "recall", "f1", "average_precision", "threshold"), NUMBER | None),

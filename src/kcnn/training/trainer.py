@@ -17,7 +17,7 @@ from kcnn.graph.arguments import check_type
 from kcnn.graph.ops import BatchNorm
 from kcnn.graph.tracing import topological_order
 from kcnn.run_folders import is_run_folder, resolve_run
-from kcnn.training import devices
+from kcnn.training import devices, run_directory
 from kcnn.training.config import TrainConfig
 from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule
 from kcnn.training.execution import train_in_folder, with_batch_size
@@ -25,7 +25,7 @@ from kcnn.training.job import TrainJob
 from kcnn.training.precision import resolve_policy
 from kcnn.training.progress import describe_data, resolve_verbosity, show_reading
 from kcnn.training.recipes import RECIPES, format_options, format_recipe, list_options
-from kcnn.training.request import check_request, choose_folder, make_request
+from kcnn.training.request import check_request, choose_folder, keep_data_name, make_request
 from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining
 from kcnn.training.split_record import record_splits
@@ -169,6 +169,7 @@ def train(
     config_of_request = dataclasses.replace(config, precision=policy, strategy=devices.name_strategy(strategy))
     request = make_request(spec, config_of_request, data, record.fingerprint)
     folder = choose_folder(spec, request) if out is None else Path(out)
+    request = keep_data_name(request, (run_directory.read_config(folder) or {}).get("request"))
     if out is None:
         log(f"the folder of this run is {folder}")
     if config.tensorboard and not number:
