@@ -10,9 +10,12 @@ import sys
 import time
 import types
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
+import kcnn
 from kcnn import data
 from kcnn.search import job, rerun_trial, trial
 from kcnn.search.final_evaluation import run_final_evaluation
@@ -343,3 +346,20 @@ def test_search_with_replicas_in_each_trial_has_the_scores_of_one_device(digits,
         found = search_with(SPACE, digits, tmp_path / strategy, trials=2, strategy=strategy, batch_size=64)
         scores.append([t.score for t in found.trials])
     assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
+@pytest.mark.every
+def test_rerun_trial_and_the_same_search_find_data_of_a_relative_path_from_another_folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8)).astype("uint8")).save(path)
+    space = Space(kcnn.ModelSpec(network="mlp", input_shape=(8, 8, 1)), {}, training={"learning_rate": (1e-3, 1e-2)})
+    values = {"trials": 1, "epochs": 1}
+    monkeypatch.chdir(tmp_path)
+    search_with(space, "photos", "search", **values)
+    monkeypatch.chdir(tmp_path.parent)
+    assert rerun_trial(tmp_path / "search", 0).same
+    again = search_with(space, str(tmp_path / "photos"), tmp_path / "search", **values)
+    assert len(again.trials) == 1

@@ -12,7 +12,6 @@ from kcnn.architectures.spec import to_json_value
 from kcnn.graph.graph import Graph, find_classifier
 from kcnn.graph.ops import Activation
 
-
 SIGMOIDS = ("sigmoid", "hard_sigmoid")
 
 
