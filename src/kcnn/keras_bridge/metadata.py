@@ -55,8 +55,9 @@ def make_metadata(graph: Graph) -> dict[str, Any]:
 def _gives_several_labels(graph: Graph) -> bool:
     """Whether a graph ends in a sigmoid for each of several classes."""
     scores = graph.class_scores
-    is_sigmoid = scores is not None and isinstance(scores.op, Activation) and scores.op.function in SIGMOIDS
-    return is_sigmoid and scores.shape[-1] > 1
+    if scores is None or not isinstance(scores.op, Activation):
+        return False
+    return scores.op.function in SIGMOIDS and scores.shape[-1] > 1
 
 
 def has_classes(metadata: Mapping[str, Any]) -> bool:
