@@ -402,6 +402,13 @@ def test_check_replicas_refuses_an_optimizer_that_clips_the_gradients_of_each_re
         distribute.check_replicas(mirrored, compiled(mirrored, optimizer=optimizer), training, BATCH)
 
 
+def test_check_replicas_refuses_accumulated_gradients_before_keras_fails(mirrored):
+    for wrap in (lambda one: one, LossScaleOptimizer):
+        model = compiled(mirrored, optimizer=lambda wrap=wrap: wrap(SGD(0.05, gradient_accumulation_steps=2)))
+        with pytest.raises(RuntimeError, match=r"^2 replicas cannot accumulate gradients: .* use a larger batch size$"):
+            distribute.check_replicas(mirrored, model, training, BATCH)
+
+
 @pytest.mark.every
 def test_check_replicas_refuses_loss_scaling_that_reads_the_first_replica_only(mirrored):
     for kind in (LossScaleOptimizer, keras.optimizers.LossScaleOptimizer):

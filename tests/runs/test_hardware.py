@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import keras
 import pytest
 
+import kcnn
 from kcnn.distribute import machine
 from kcnn.training import devices, hardware
 from tests.runs import small
@@ -45,8 +46,20 @@ def test_list_driver_gpus_asks_nvidia_smi_then_reads_proc_and_dev(tmp_path):
 def test_list_visible_gpus_are_those_of_cuda_visible_devices(tmp_path):
     environment = install_nvidia_smi(tmp_path, list_h100s(2))
     assert machine.list_visible_gpus(environment) == ["0", "1"]
-    assert machine.list_visible_gpus({**environment, "CUDA_VISIBLE_DEVICES": " 1, 3"}) == ["1", "3"]
-    assert machine.list_visible_gpus({**environment, "CUDA_VISIBLE_DEVICES": "-1"}) == []
+    for value, gpus in {
+        "-1": [],
+        "": [],
+        "-1,0": [],
+        "2": [],
+        "NoDevFiles": [],
+        " 1, 0": ["1", "0"],
+        "1,2,0": ["1"],
+    }.items():
+        assert machine.list_visible_gpus({**environment, "CUDA_VISIBLE_DEVICES": value}) == gpus
+    uuid = {**environment, "CUDA_VISIBLE_DEVICES": "GPU-00000001-abcd"}
+    assert machine.list_visible_gpus(uuid) == ["GPU-00000001-abcd"]
+    without = {"PATH": "", "CUDA_VISIBLE_DEVICES": "1,3"}
+    assert machine.list_visible_gpus(without, tmp_path) == ["1", "3"]
 
 
 def use_backend(monkeypatch, name, installed=()):
@@ -84,8 +97,9 @@ def test_explain_unused_gpus_tells_a_build_without_cuda_from_missing_libraries(m
 def test_explain_unused_gpus_names_hidden_and_inaccessible_gpus(monkeypatch, tmp_path):
     use_backend(monkeypatch, "jax")
     environment = install_nvidia_smi(tmp_path / "bin", list_h100s(1))
-    reason = hardware.explain_unused_gpus({**environment, "CUDA_VISIBLE_DEVICES": ""})
-    assert reason == f"{H100} is not used: CUDA_VISIBLE_DEVICES hides all GPUs; unset it to use them"
+    for hidden in ("", "-1,0", "7"):
+        reason = hardware.explain_unused_gpus({**environment, "CUDA_VISIBLE_DEVICES": hidden})
+        assert reason == f"{H100} is not used: CUDA_VISIBLE_DEVICES hides all GPUs; unset it to use them"
     assert "JAX_PLATFORMS selects the CPU" in hardware.explain_unused_gpus({**environment, "JAX_PLATFORMS": "cpu"})
     information = tmp_path / "proc/driver/nvidia/gpus/0000:18:00.0/information"
     information.parent.mkdir(parents=True)
@@ -120,9 +134,25 @@ def test_show_device_prints_the_device_and_an_unused_gpu_to_stderr(monkeypatch, 
     from kcnn.cli.backend import show_device
 
     monkeypatch.setattr(hardware, "explain_unused_gpus", lambda: f"{H100} is not used: because")
+    monkeypatch.setattr(hardware, "_introduced", set())
     show_device()
     printed = capsys.readouterr()
     assert printed.out == ""
     device, reason = printed.err.splitlines()
     assert device == f"device: {hardware.describe_device()}"
     assert reason == f"{H100} is not used: because"
+
+
+def test_train_names_the_device_and_an_unused_gpu_once_in_python(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(hardware, "explain_unused_gpus", lambda: f"{H100} is not used: because")
+    monkeypatch.setattr(hardware, "_introduced", set())
+    spec = kcnn.ModelSpec(network="mlp", input_shape=(8, 8, 1))
+    kcnn.train(spec, "digits", out=tmp_path / "silent", epochs=1)  # in a script, whose output is not a terminal
+    assert [one.message for one in caplog.records if one.levelname == "WARNING"] == [f"{H100} is not used: because"]
+    monkeypatch.setattr(hardware, "_introduced", set())
+    lines = []
+    for _ in range(2):
+        kcnn.train(spec, "digits", out=tmp_path / "run", epochs=1, log=lines.append)
+    start = lines.index(f"device: {hardware.describe_device()}")
+    assert lines[start + 1] == f"{H100} is not used: because"
+    assert sum(line.startswith("device: ") for line in lines) == 1

@@ -65,11 +65,12 @@ def show_device(strategy: str = "single", processes: int = 1) -> None:
         strategy: A strategy of kcnn.distribute.
         processes: Processes that share the devices.
     """
+    lines: list[str] = []
     with quit_on_interrupt(), silence():
         from kcnn.training import devices, hardware
 
-        device = hardware.describe_device(devices.make_strategy("single" if processes > 1 else strategy), processes)
-        reason = hardware.explain_unused_gpus()
-    err.print(f"device: {device}", markup=False, soft_wrap=True)
-    if reason:
-        err.print(reason, style="yellow", markup=False, soft_wrap=True)
+        hardware.introduce_device(
+            lines.append, devices.make_strategy("single" if processes > 1 else strategy), processes
+        )
+    for number, line in enumerate(lines):
+        err.print(line, style="yellow" if number else None, markup=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """CPU cores of this machine, and GPUs that NVIDIA's driver sees. No TensorFlow here."""
 
+import itertools
 import os
 import re
 import shutil
@@ -57,16 +58,25 @@ def can_open_gpus(environment: Mapping[str, str] = os.environ, root: Path = ROOT
     return bool(_list_device_files(root) or _run_nvidia_smi(environment))
 
 
-def list_visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
+def list_visible_gpus(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> list[str]:
     """Return the GPUs that CUDA may use, by its names: those of CUDA_VISIBLE_DEVICES, or "0", "1", ...
 
+    Like CUDA, it ignores all names from the first on that is of no GPU.
+
     Args:
-        environment: Environment variables.
+        environment: Environment variables; PATH leads to nvidia-smi.
+        root: Folder of proc and dev.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [str(number) for number in range(len(_run_nvidia_smi(environment)))]
-    return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    numbers = {str(number) for number in range(len(list_driver_gpus(environment, root)))}
+
+    def is_gpu(name: str) -> bool:
+        is_number = name in numbers if numbers else name.isdecimal()
+        return is_number or name.startswith(("GPU-", "MIG-"))
+
+    return list(itertools.takewhile(is_gpu, (name.strip() for name in visible.split(","))))
 
 
 def summarize_names(names: Sequence[str]) -> str:

@@ -38,13 +38,18 @@ def check_replicas(
         batch_size: Images per batch, over all replicas.
 
     Raises:
-        RuntimeError: Losses, gradients, weights or states of the optimizer differ, or batch normalization is not
-            synchronized.
+        RuntimeError: Losses, gradients, weights or states of the optimizer differ, batch normalization is not
+            synchronized, or the optimizer accumulates gradients.
     """
     check_integer("batch_size", batch_size, 1, "a positive integer")
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return
+    if _find_accumulation(model.optimizer):
+        raise RuntimeError(
+            f"{replicas} replicas cannot accumulate gradients: Keras fails in its first step; remove "
+            "gradient_accumulation_steps from the optimizer, and use a larger batch size"
+        )
     names = [layer.name for layer in find_batch_norms(model) if layer.trainable and not layer.synchronized]
     if names:
         raise RuntimeError(
@@ -123,6 +128,10 @@ class _Steps:
             return strategy.reduce(total, loss, axis=None), strategy.reduce("MEAN", norm, axis=None)
 
         return measure
+
+
+def _find_accumulation(optimizer: Any) -> int | None:
+    return getattr(getattr(optimizer, "inner_optimizer", optimizer), "gradient_accumulation_steps", None)
 
 
 def _copy_optimizer(optimizer: Any) -> Any:

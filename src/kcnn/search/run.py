@@ -20,7 +20,7 @@ from kcnn.search.oracles import open_oracle
 from kcnn.search.result import SearchResult, find_best_trial, name_objective
 from kcnn.search.space import FeasibilityReport, Space, analyze_feasibility
 from kcnn.search.tuner import Tuner
-from kcnn.training import TrainConfig, devices, run_directory
+from kcnn.training import TrainConfig, devices, hardware, run_directory
 
 
 @check_arguments(
@@ -74,6 +74,7 @@ def search(
     if config.uses_processes:
         workers.check_data(data)
     job = prepare_search(space, data, config, out=out, callbacks=callbacks, log=log)
+    hardware.introduce_device(log, job.settings.strategy, config.workers)
     report = analyze_feasibility(job.space, seed=config.train.seed)
     claim_folder(job)
     on_survey(report)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from kcnn.distribute.machine import (
     summarize_names,
 )
 from kcnn.training import devices
+
+_introduced: set[str] = set()  # devices
 
 
 def list_backend_gpus() -> list[str]:
@@ -38,6 +40,30 @@ def list_backend_gpus() -> list[str]:
     if torch.backends.mps.is_available():
         return ["Apple GPU"]
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+def introduce_device(
+    log: Callable[[str], None],
+    strategy: Any = None,
+    processes: int = 1,
+    *,
+    warn: Callable[[str], None] | None = None,
+) -> None:
+    """Log the device that computes, and why a GPU of this machine is not used, unless this process has done so.
+
+    Args:
+        log: Takes the device.
+        strategy: As for describe_device.
+        processes: As for describe_device.
+        warn: Takes the reason; `log` where it is None.
+    """
+    text = f"device: {describe_device(strategy, processes)}"
+    if text in _introduced:
+        return
+    _introduced.add(text)
+    log(text)
+    if reason := explain_unused_gpus():
+        (warn or log)(reason)
 
 
 def describe_device(strategy: Any = None, processes: int = 1) -> str:
@@ -81,7 +107,7 @@ def explain_unused_gpus(environment: Mapping[str, str] = os.environ, root: Path 
     if not names:
         return None
     subject = f"{summarize_names(names)} {'is' if len(names) == 1 else 'are'} not used"
-    if "CUDA_VISIBLE_DEVICES" in environment and not list_visible_gpus(environment):
+    if "CUDA_VISIBLE_DEVICES" in environment and not list_visible_gpus(environment, root):
         return f"{subject}: CUDA_VISIBLE_DEVICES hides all GPUs; unset it to use them"
     if not can_open_gpus(environment, root):
         return f"{subject}: this process has no access to GPUs; start its container with GPUs, as docker run --gpus all"

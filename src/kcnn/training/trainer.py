@@ -17,7 +17,7 @@ from kcnn.graph.arguments import check_type
 from kcnn.graph.ops import BatchNorm
 from kcnn.graph.tracing import topological_order
 from kcnn.run_folders import is_run_folder, resolve_run
-from kcnn.training import devices, run_directory
+from kcnn.training import devices, hardware, run_directory
 from kcnn.training.config import TrainConfig
 from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule
 from kcnn.training.execution import train_in_folder, with_batch_size
@@ -92,6 +92,7 @@ def train(
     verbose = resolve_verbosity(verbose)
     readers = (one.on_images_read for one in callbacks if hasattr(one, "on_images_read"))
     progress = next(readers, show_reading(verbose))
+    is_silent = log is None and not verbose
     log = log or (print if verbose else logger.info)
     if epochs is not None:
         config = dataclasses.replace(config, epochs=epochs)
@@ -187,6 +188,7 @@ def train(
         log=log,
         verbose=verbose,
     )
+    hardware.introduce_device(log, strategy, warn=logger.warning if is_silent else None)
     with devices.join_workers(strategy), devices.release_functions():
         return train_in_folder(job, record)
 
