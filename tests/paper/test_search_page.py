@@ -51,6 +51,25 @@ def test_write_search_report_names_the_objective_and_the_command(folder):
     assert "score" not in text.lower()
 
 
+def end_in_failure(folder, numbers):
+    """Let trials fail in their third epoch."""
+    journal, events = Journal(folder), Journal(folder).events
+    journal.path.unlink()
+    journal = Journal(folder)
+    for event in events:
+        if event["trial"] in numbers:
+            event = {**event, "status": "diverged", "score": None, "scores": [0.1, 0.2], "epochs": 2}
+        journal.add(event)
+
+
+@pytest.mark.parametrize("failed", [{0}, {1}, {0, 1}])
+def test_write_search_report_tells_of_trials_that_failed_after_more_epochs_than_any_other(folder, failed):
+    end_in_failure(folder, failed)
+    text = read_text(write_search_report(folder).read_text())
+    assert f"{len(failed)} diverged" in text
+    assert ("Train the best network" in text) == (len(failed) < 2)
+
+
 def test_write_search_report_says_that_the_best_network_is_the_default_one(folder):
     page = write_search_report(folder).read_text()
     assert "<p>The networks are identical: " in page

@@ -292,12 +292,12 @@ def _print_result(result: Any) -> None:
     out.print(f"\n{len(result.trials)} trials: {counts}")
     if result.best is None:
         out.print("all trials failed; trials/*/traceback.txt has the reasons")
-        return
-    best = result.best
-    _print(f"best: trial {best.number}, {result.objective} {best.score:.2%}: {format_values(best.values)}")
+    else:
+        best = result.best
+        _print(f"best: trial {best.number}, {result.objective} {best.score:.2%}: {format_values(best.values)}")
     if result.final is not None:
         out.print(str(result.final), style="bold", soft_wrap=True)
-    _print(f"trials.csv, trials.jsonl, trials/, final/ in {result.folder}")
+    _print(f"trials.csv, trials.jsonl, trials/{', final/' if result.final else ''} in {result.folder}")
     from kcnn.reports.search_page import write_search_report
     from kcnn.training.run_directory import log_failure
 

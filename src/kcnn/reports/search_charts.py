@@ -102,8 +102,9 @@ def render_pareto_front(trials: Sequence[Trial], cost: str, label: str, objectiv
         label: The label of its axis.
         objective: What a score measures.
     """
-    epochs = max((trial.epochs for trial in trials), default=0)
-    complete = [trial for trial in trials if trial.score is not None and trial.epochs == epochs]
+    scored = [trial for trial in trials if trial.score is not None]  # others may have failed after more epochs
+    epochs = max((trial.epochs for trial in scored), default=0)
+    complete = [trial for trial in scored if trial.epochs == epochs]
     front = find_pareto_front(complete, cost)
     with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
@@ -118,7 +119,7 @@ def render_pareto_front(trials: Sequence[Trial], cost: str, label: str, objectiv
         axes.set(xlabel=label, ylabel=f"{objective} after {epochs} epochs, %", xscale="log")
         axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
         axes.xaxis.set_minor_formatter(
-            NullFormatter() if max(costs) > 4 * min(costs) else axes.xaxis.get_major_formatter()
+            NullFormatter() if costs and max(costs) > 4 * min(costs) else axes.xaxis.get_major_formatter()
         )
         axes.legend(frameon=False)
         text = (
