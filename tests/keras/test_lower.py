@@ -144,3 +144,13 @@ def test_rescale_per_channel_sees_gray_as_color_and_takes_its_values_in_turn():
     pixel = np.full((1, 32, 32, 3), 255, "float32")
     expected = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     np.testing.assert_allclose(rgb.predict(pixel, verbose=0)[0, 0, 0], expected, rtol=1e-5)
+
+
+def test_padding_leaves_a_layer_its_name():
+    def body(x):
+        x = apply(ops.Conv(4, 3, stride=2, padding="half"), x, name="one")  # Keras needs a layer for its padding
+        return apply(ops.Conv(5, 3), apply(ops.Pool(3, 2, padding="half"), x, name="one_pad"), name="one_pad_2")
+
+    model = kcnn.build(kcnn.Architecture(backbone=body, reference="none"), input_shape=(16, 16, 3), classes=2)
+    assert model.get_layer("one_pad_2").filters == 5
+    assert isinstance(model.get_layer("one_pad"), keras.layers.MaxPooling2D)

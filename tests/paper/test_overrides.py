@@ -150,6 +150,13 @@ def test_override_with_an_invalid_value_names_the_layer():
         kcnn.trace("googlenet", overrides={"stem.kernel": "large"})
 
 
+@pytest.mark.parametrize("name", ["", "a/b", 5, None, "tab\t", "\ud800", "image"])
+def test_trace_refuses_a_layer_name_that_keras_cannot_have(name):
+    architecture = Architecture(backbone=lambda x: blocks.apply(kcnn.ops.Conv(4, 3), x, name=name), reference="none")
+    with pytest.raises(ValueError, match=r"a layer name must be text of printable|'image' is used twice"):
+        kcnn.trace(architecture)
+
+
 def test_trace_refuses_a_layer_name_used_twice():
     def body(x):
         return blocks.conv(blocks.conv(x, 4, name="one"), 4, name="one")

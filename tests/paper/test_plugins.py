@@ -329,6 +329,7 @@ def test_distributions_are_compared_by_normalized_names(install, monkeypatch, wr
     assert (one.distribution, one.state) == ("kcnn-mynet", "ready")
     for prefix in ("kcnn-mynet", "kcnn_mynet", "KCNN-MyNet"):
         assert kcnn.summary(f"{prefix}:mynet").params == 5112
+        assert kcnn.ModelSpec(network=f"{prefix}:mynet").network == "kcnn-mynet:mynet"  # or a run would not resume
     for limit in ("kcnn_mynet", "kcnn-mynet"):
         monkeypatch.setenv("KCNN_PLUGINS", limit)
         assert kcnn.summary("mynet").params == 5112
@@ -347,12 +348,25 @@ def test_a_distribution_under_both_spellings_is_no_conflict(install, tmp_path):
     assert one.state == "ready"
 
 
+OWN_OP = """
+import kcnn
+from kcnn.blocks import apply
+class Identity:
+    def shape(self, x): return x
+net = kcnn.Architecture(backbone=lambda x: apply(Identity(), x, name="same"), reference="none")
+"""
 UNUSABLE = {  # how: its code, the name that it publishes, and what the doctor says
     "dotted": (GOOD, "my.net", "invalid network name 'my.net': use lowercase letters, digits and _"),
     "owned": (GOOD, "a:net", "invalid network name 'a:net': use lowercase letters, digits and _"),
     "point": (GOOD, "spaced", "its entry point must be \"module:attribute\", got 'no module'"),
     "shapes": (GOOD.replace("conv(x, 4", "conv(x, -4"), "misshaped", "filters must be a positive integer"),
     "raising": (GOOD.replace('conv(x, 4, name="one")', "[][1]"), "raising", "IndexError"),
+    "slashed": (
+        GOOD.replace('name="one"', 'name="a/one"'),
+        "slashed",
+        "a layer name must be text of printable characters",
+    ),
+    "bare": (OWN_OP, "bare", "layer 'same': Identity has no method layer(name), which returns its Keras layer"),
     "variant": (GOOD.replace('"map_sizes": ', '"variants": {"v": {"colour": 1}}, "map_sizes": '), "net_v", "colour"),
 }
 
@@ -373,6 +387,8 @@ def test_diagnose_calls_nothing_ok_that_cannot_be_built_by_name(install, tmp_pat
         result = doctor.diagnose(one)
         assert (result.state, says in result.reason) == ("broken", True), result
     assert ("my.net" in kcnn.list_models(), "a:net" in kcnn.list_models()) == (False, False)
+    if how == "bare":
+        return  # it can be traced, only not built
     with pytest.raises((ImportError, ValueError, TypeError, LookupError)):
         kcnn.trace(f"kcnn-{how}:{name}" + (".v" if how == "variant" else ""))
 

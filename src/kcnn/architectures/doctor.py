@@ -15,6 +15,8 @@ from kcnn.architectures import plugins, registry
 from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import write_text
 from kcnn.graph.formatting import join_names
+from kcnn.graph.graph import Graph
+from kcnn.graph.tracing import topological_order
 
 READY, BLOCKED, UNMET, CONFLICT = "ready", "blocked", "unmet requirements", "name conflict"  # from metadata alone
 OK, BROKEN, TIMEOUT = "ok", "broken", "timeout"  # after loading it
@@ -142,10 +144,20 @@ def find_errors(distribution: str, names: Iterable[str]) -> dict[str, str]:
             continue
         for full in (name, *(f"{name}.{variant}" for variant in variants)):
             try:
-                ModelSpec(network=f"{distribution}:{full}").check()
+                _check_layers(ModelSpec(network=f"{distribution}:{full}").trace())
             except Exception as error:
                 errors[full] = f"{type(error).__name__}: {error}"
     return errors
+
+
+def _check_layers(graph: Graph) -> None:
+    """Refuse an op of a plugin that could be traced, but not built. ValueError: It makes no Keras layer."""
+    for x in topological_order(*graph.outputs.values()):
+        is_known = x.op is None or type(x.op).__module__.partition(".")[0] == registry.BUILTIN
+        if not is_known and not callable(getattr(x.op, "layer", None)):
+            raise ValueError(
+                f"layer {x.name!r}: {type(x.op).__name__} has no method layer(name), which returns its Keras layer"
+            )
 
 
 if __name__ == "__main__":

@@ -148,6 +148,18 @@ def find_entry_point(name: str) -> tuple[EntryPoint, str]:
     return point, variant
 
 
+def normalize_network(name: str) -> str:
+    """Return the name of a network with the normalized name of its distribution, if it has one that is installed."""
+    prefix, colon, rest = name.rpartition(":")
+    owner = plugins.normalize_name(prefix)
+    return f"{owner}:{rest}" if colon and _publishes(owner) else name
+
+
+def _publishes(owner: str) -> bool:
+    """Whether a distribution, by its normalized name, publishes a network."""
+    return any(owner in points for points in discover().values())
+
+
 def find_unpublished(name: str) -> sources.Source | None:
     """Find the file or module that a network's name has before its colon, unless that is a distribution.
 
@@ -164,8 +176,7 @@ def find_unpublished(name: str) -> sources.Source | None:
         if isinstance(name, str) and name.endswith(".py"):
             raise UnknownNameError(f"{name!r} is a file; add the name of its architecture, such as '{name}:net'")
         return None
-    prefix = plugins.normalize_name(name.rpartition(":")[0])
-    if any(prefix in points for points in discover().values()):
+    if _publishes(plugins.normalize_name(name.rpartition(":")[0])):
         return None
     return sources.find_source(name)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.descriptions import describe_graph
-from kcnn.architectures.registry import find_unpublished, get_architecture
+from kcnn.architectures.registry import find_unpublished, get_architecture, normalize_network
 from kcnn.architectures.sources import Source, find_definition, load_source
 from kcnn.architectures.tracer import POOLING_MODES, ArchitectureError, Tracer, nominal_shape
 from kcnn.graph import ops
@@ -78,6 +78,8 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         check_kind("network", self.network, str | Architecture, "a name or a kcnn.Architecture")
+        if isinstance(self.network, str):
+            _set(self, network=normalize_network(self.network))
         title = self.title
         for name, example in (("overrides", "{'stem.kernel': 5}"), ("options", "{'width': 0.5}")):
             value = getattr(self, name)

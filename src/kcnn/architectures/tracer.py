@@ -15,6 +15,7 @@ from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
 
 LARGEST_INPUT = 4096  # pixels a side; a network that fits no input up to this size fits none
 POOLING_MODES = {"avg": "average", "max": "max"}  # keras.applications' word: the op's
+INPUT = "image"  # name of the input, beside the layers
 POOL = "features_pool"  # the layer of pooling=
 READ_KERAS_CODE = "kcnn.keras_bridge.keras_code:read_keras_code"  # by name: nothing here imports Keras
 
@@ -62,8 +63,8 @@ class Tracer:
         """Trace at another size."""
         spec, architecture, classes = self.spec, self.spec.architecture, self.classes
         if architecture.backbone is not None:
-            context = TraceContext([*architecture.overrides.items(), *spec.overrides.items()], spec.prefix)
-            image = SymbolicTensor((rows, columns, self.shape[2]), f"{spec.prefix}image", context=context)
+            context = TraceContext([*architecture.overrides.items(), *spec.overrides.items()], spec.prefix, INPUT)
+            image = SymbolicTensor((rows, columns, self.shape[2]), spec.prefix + INPUT, context=context)
             features = self._call(architecture.backbone, _rescale(architecture.rescale, image))
             outputs = self._finish(features, lambda: self._call(architecture.head, features, classes))
         else:

@@ -35,12 +35,13 @@ class SymbolicTensor:
 class TraceContext:
     """What the tensors of one trace share: the overrides and the layers so far."""
 
-    __slots__ = ("layers", "overrides", "prefix")
+    __slots__ = ("input_name", "layers", "overrides", "prefix")
 
-    def __init__(self, overrides: Iterable[tuple[str, Any]] = (), prefix: str = ""):
+    def __init__(self, overrides: Iterable[tuple[str, Any]] = (), prefix: str = "", input_name: str = ""):
         pairs = list(overrides)
         self.overrides = OverrideSet(pairs) if pairs else None
         self.prefix = prefix
+        self.input_name = input_name
         self.layers: dict[str, SymbolicTensor] = {}  # by name without the prefix
 
     @property
@@ -71,14 +72,17 @@ def apply(op: Any, *inputs: Any, name: str) -> Any:
         A tensor of the kind of the inputs.
 
     Raises:
-        ValueError: The name is used twice, or the op does not take these inputs; the message names the layer.
+        ValueError: The name is used twice, or names no layer in Keras; or the op does not take these inputs, and the
+            message names the layer.
         InputTooSmallError: A larger image may fit.
     """
     if not isinstance(inputs[0], SymbolicTensor):
         return resolve_name(MAKE_LAYER)(op, name)(*inputs)
     context = inputs[0].context
+    if not isinstance(name, str) or not name or not name.isprintable() or "/" in name:
+        raise ValueError(f"a layer name must be text of printable characters without '/', got {name!r}")
     given, op = op, context.overrides.override(op, name) if context.overrides else op
-    if name in context.layers:
+    if name in context.layers or name == context.input_name:
         raise ValueError(f"layer name {name!r} is used twice; names are addresses and must be unique")
     try:
         if op is not given:

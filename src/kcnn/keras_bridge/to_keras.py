@@ -1,6 +1,6 @@
 """From a graph to Keras layers: one op, one layer, on any of Keras' backends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import keras
@@ -10,18 +10,20 @@ from kcnn.graph.graph import Graph
 from kcnn.graph.tracing import topological_order
 from kcnn.graph.windows import Pair, dilated_size, padding_amounts, to_pair
 from kcnn.keras_bridge import layers
+from kcnn.keras_bridge.keras_graph import unique_name
 
 FLOAT32_OUTPUTS = ("logits", "probabilities")
 CHANNELS_LAST = {"data_format": "channels_last"}
 
 
-def make_layer(op: Any, name: str, dtype: Any = None) -> Callable[..., Any]:
+def make_layer(op: Any, name: str, dtype: Any = None, taken: Container[str] = ()) -> Callable[..., Any]:
     """Return the function from Keras tensors to a Keras tensor that an op describes.
 
     Args:
         op: An op of kcnn.graph.ops, or of a plugin, with a method `layer(name)`.
         name: Name of the Keras layer.
         dtype: Its dtype or policy; None for Keras' global one.
+        taken: Names that a layer for padding cannot have.
 
     Returns:
         The function. Called, it makes the layer, and one for explicit padding where Keras needs it.
@@ -29,9 +31,9 @@ def make_layer(op: Any, name: str, dtype: Any = None) -> Callable[..., Any]:
     common = {"name": name, "dtype": dtype}
     match op:
         case ops.Conv() | ops.Depthwise():
-            return lambda x: _convolution(op, x, common)
+            return lambda x: _convolution(op, x, common, unique_name(f"{name}_pad", taken))
         case ops.Pool():
-            return lambda x: _pool(op, x, common)
+            return lambda x: _pool(op, x, common, unique_name(f"{name}_pad", taken))
         case ops.Concat():
             return lambda *xs: keras.layers.Concatenate(**common)(list(xs))
         case ops.Add():
@@ -114,16 +116,16 @@ def _padding_layer(sides: tuple[Pair, ...], padding_mode: str, common: dict[str,
     return layers.Pad2D(sides, padding_mode, channels, **common)
 
 
-def _pad(op: Any, x: Any, padding_mode: str, common: dict[str, Any]) -> tuple[Any, str]:
+def _pad(op: Any, x: Any, padding_mode: str, common: dict[str, Any], name: str) -> tuple[Any, str]:
     """The input with its explicit padding, if any, and Keras' name of the padding that is left to the layer."""
     sides = _sides(op, x)
     if isinstance(sides, str):
         return x, sides
-    return _padding_layer(sides, padding_mode, {**common, "name": f"{common['name']}_pad"})(x), "valid"
+    return _padding_layer(sides, padding_mode, {**common, "name": name})(x), "valid"
 
 
-def _convolution(op: ops.Conv | ops.Depthwise, x: Any, common: dict[str, Any]) -> Any:
-    x, padding = _pad(op, x, op.padding_mode, common)
+def _convolution(op: ops.Conv | ops.Depthwise, x: Any, common: dict[str, Any], pad_name: str) -> Any:
+    x, padding = _pad(op, x, op.padding_mode, common, pad_name)
     window = {"strides": to_pair(op.stride), "padding": padding, "dilation_rate": to_pair(op.dilation), **CHANNELS_LAST}
     kernel = to_pair(op.kernel)
     if isinstance(op, ops.Conv):
@@ -144,14 +146,14 @@ def _convolution(op: ops.Conv | ops.Depthwise, x: Any, common: dict[str, Any]) -
     )(x)
 
 
-def _pool(op: ops.Pool, x: Any, common: dict[str, Any]) -> Any:
+def _pool(op: ops.Pool, x: Any, common: dict[str, Any], pad_name: str) -> Any:
     size, stride = to_pair(op.kernel), to_pair(op.stride)
     if op.mode == "max":
-        x, padding = _pad(op, x, "lowest", common)
+        x, padding = _pad(op, x, "lowest", common, pad_name)
         return keras.layers.MaxPooling2D(size, stride, padding, **CHANNELS_LAST, **common)(x)
     sides = _sides(op, x)
     if isinstance(sides, str) or (op.count_include_pad and op.padding != "ceil"):
-        x, padding = _pad(op, x, "zeros", common)
+        x, padding = _pad(op, x, "zeros", common, pad_name)
         return keras.layers.AveragePooling2D(size, stride, padding, **CHANNELS_LAST, **common)(x)
     return layers.AveragePooling2D(size, stride, sides, **common)(x)
 
@@ -171,8 +173,10 @@ def build_tensors(graph: Graph) -> tuple[Any, dict[str, Any]]:
         logits.add(id(graph.outputs["probabilities"].inputs[0]))
     image = keras.Input(graph.input_shape, name=graph.input.name)
     tensors = {id(graph.input): image}
-    for x in topological_order(*graph.outputs.values()):
+    order = topological_order(*graph.outputs.values())
+    names = {x.name for x in order}
+    for x in order:
         if x.op is not None:
             sources = (tensors[id(source)] for source in x.inputs)
-            tensors[id(x)] = make_layer(x.op, x.name, "float32" if id(x) in logits else None)(*sources)
+            tensors[id(x)] = make_layer(x.op, x.name, "float32" if id(x) in logits else None, names)(*sources)
     return image, {name: tensors[id(x)] for name, x in graph.outputs.items()}
