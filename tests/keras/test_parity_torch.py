@@ -17,8 +17,11 @@ from safetensors.numpy import save_file
 import kcnn
 from tests.parity.seeded import CLASSES, pixels, seeded_tensor
 
-RECORDED = json.loads(gzip.decompress(Path(__file__).parents[1].joinpath("parity", "torch.json.gz").read_bytes()))
-NETWORKS = RECORDED["networks"]
+NETWORKS = {
+    name: record
+    for file in sorted(Path(__file__).parents[1].joinpath("parity").glob("*.json.gz"))
+    for name, record in json.loads(gzip.decompress(file.read_bytes()))["networks"].items()
+}
 ONE_EACH = (
     "alexnet.torchvision",
     "googlenet.torchvision",
@@ -28,7 +31,16 @@ ONE_EACH = (
     "mobilenet_v2.torchvision",
     "mobilenet_v3_small.torchvision",
 )
-MARKED = [pytest.param(name, marks=() if name in ONE_EACH else pytest.mark.every) for name in NETWORKS]
+CASES = [  # at the nominal size, which is dear, and at an odd one that is not square
+    pytest.param(
+        name,
+        number,
+        id=f"{name}-{'nominal' if number == 0 else 'odd'}",
+        marks=() if name in ONE_EACH and number == -1 else pytest.mark.every,
+    )
+    for name, record in NETWORKS.items()
+    for number in ((0, -1) if len(record["outputs"]) > 1 else (-1,))
+]
 
 
 def build_state(name):
@@ -40,19 +52,19 @@ def relative_difference(a, b):
     return np.abs(a - np.array(b)).max() / np.abs(b).max()
 
 
-@pytest.mark.parametrize("name", MARKED)
-def test_load_weights_of_a_state_dict_gives_the_recorded_logits(name, tmp_path):
-    record = NETWORKS[name]
-    side = record["side"]
+@pytest.mark.parametrize(("name", "number"), CASES)
+def test_load_weights_of_a_state_dict_gives_the_recorded_logits(name, number, tmp_path):
+    record = NETWORKS[name]["outputs"][number]
     file = tmp_path / "theirs.safetensors"
     save_file(build_state(name), file)
-    model = kcnn.build(name, classes=CLASSES, input_shape=(side, side, 3), aux=bool(record["sides"]))
+    model = kcnn.build(name, classes=CLASSES, input_shape=(*record["size"], 3), aux=bool(record["aux"]))
     report = kcnn.load_weights(model, file)
     assert len(report.matched) == len(model.weights)
-    assert relative_difference(model.predict(pixels(side), verbose=0), record["logits"]) <= 1e-4
-    for number, logits in enumerate(record["sides"], 1):
-        head = keras.Model(model.inputs, model.get_layer(f"aux{number}_logits").output)
-        assert relative_difference(head.predict(pixels(side), verbose=0), logits) <= 1e-4
+    images = pixels(*record["size"])
+    assert relative_difference(model.predict(images, verbose=0), record["logits"]) <= 1e-4
+    for aux, logits in enumerate(record["aux"], 1):
+        head = keras.Model(model.inputs, model.get_layer(f"aux{aux}_logits").output)
+        assert relative_difference(head.predict(images, verbose=0), logits) <= 1e-4
 
 
 def test_load_weights_reports_auxiliary_classifiers_as_unused(tmp_path):
@@ -65,12 +77,13 @@ def test_load_weights_reports_auxiliary_classifiers_as_unused(tmp_path):
 
 def test_load_weights_of_pytorch_unpickles_only_tensors(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    name, side = "mobilenet_v3_small.torchvision", 97
+    name = "mobilenet_v3_small.torchvision"
+    record = NETWORKS[name]["outputs"][-1]
     file = tmp_path / "theirs.pth"
     state = {key: torch.from_numpy(value) for key, value in build_state(name).items()}
     torch.save(state | {"features.0.1.num_batches_tracked": torch.tensor(7)}, file)
-    model = kcnn.build(name, classes=CLASSES, input_shape=(side, side, 3), weights=file)
-    assert relative_difference(model.predict(pixels(side), verbose=0), NETWORKS[name]["logits"]) <= 1e-4
+    model = kcnn.build(name, classes=CLASSES, input_shape=(*record["size"], 3), weights=file)
+    assert relative_difference(model.predict(pixels(*record["size"]), verbose=0), record["logits"]) <= 1e-4
     torch.save({"weights": state, "evil": Evil()}, file)
     with pytest.raises(ValueError, match="is damaged or not a weights file"):
         kcnn.load_weights(model, file)
@@ -99,5 +112,6 @@ def test_load_weights_of_pytorch_without_torch_names_the_extra(tmp_path):
 def test_record_equals_what_torchvision_computes():
     from tests.parity.record import record_network
 
-    record = record_network("torchvision", "resnet18", 97)
-    assert relative_difference(np.array(record["logits"]), NETWORKS["resnet18.torchvision"]["logits"]) <= 1e-4
+    recorded = NETWORKS["resnet18.torchvision"]["outputs"][-1]
+    record = record_network("torchvision", "resnet18", recorded["size"])
+    assert relative_difference(np.array(record["outputs"][0]["logits"]), recorded["logits"]) <= 1e-4

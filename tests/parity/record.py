@@ -1,11 +1,13 @@
-"""Record the outputs of torchvision's and timm's networks for seeded weights: python -m tests.parity.record
+"""Record the outputs of torchvision's and timm's networks for seeded weights: python -m tests.parity.record FAMILY ...
 
-Needs torch, torchvision and timm. Writes torch.json.gz beside itself: for each network the names and shapes of its
-state dict, and the logits for seeded images. kcnn takes no part.
+Needs torch, torchvision and timm. Writes FAMILY.json.gz beside itself, by default for all families: for each network
+the names and shapes of its state dict, and the logits for seeded images of its nominal size and of an odd one that is
+not square. kcnn takes no part.
 """
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import timm
@@ -14,39 +16,48 @@ import torchvision
 
 from tests.parity.seeded import CLASSES, pixels, seeded_tensor
 
-MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 AUXILIARY = {  # auxiliary classifiers, and the blocks that they take
     "googlenet": {"aux1": "inception4a", "aux2": "inception4d"},
     "inception_v3": {"AuxLogits": "Mixed_6e"},
 }
-NETWORKS = (  # library, its name for the network, kcnn's, pixels a side
-    ("torchvision", "alexnet", "alexnet.torchvision", 200),
-    *(("torchvision", f"vgg{n}{bn}", f"vgg{n}{bn}.torchvision", 80) for n in (11, 13, 16, 19) for bn in ("", "_bn")),
-    ("torchvision", "googlenet", "googlenet.torchvision", 97),
-    ("torchvision", "inception_v3", "inception_v3.torchvision", 299),
-    *(("torchvision", f"resnet{n}", f"resnet{n}.torchvision", 97) for n in (18, 34, 50, 101, 152)),
-    ("torchvision", "resnext50_32x4d", "resnext50_32x4d.torchvision", 97),
-    ("torchvision", "resnext101_32x8d", "resnext101_32x8d.torchvision", 97),
-    ("torchvision", "wide_resnet50_2", "wide_resnet50_2.torchvision", 97),
-    ("torchvision", "wide_resnet101_2", "wide_resnet101_2.torchvision", 97),
-    ("torchvision", "mobilenet_v2", "mobilenet_v2.torchvision", 97),
-    ("torchvision", "mobilenet_v3_small", "mobilenet_v3_small.torchvision", 97),
-    ("torchvision", "mobilenet_v3_large", "mobilenet_v3_large.torchvision", 97),
-    *(("timm", f"resnetv2_{n}", f"resnet{n}_v2.timm", 97) for n in (50, 101, 152)),
-    ("timm", "inception_v4", "inception_v4", 107),
-    ("timm", "inception_resnet_v2", "inception_resnet_v2", 107),
-)
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
+FAMILIES = {  # library, its name for the network, kcnn's, nominal size and another one
+    "alexnet": (("torchvision", "alexnet", "alexnet.torchvision", (224, 224), (200, 223)),),
+    "vgg": tuple(
+        ("torchvision", f"vgg{n}{bn}", f"vgg{n}{bn}.torchvision", (224, 224), (80, 97))
+        for n in (11, 13, 16, 19)
+        for bn in ("", "_bn")
+    ),
+    "googlenet": (("torchvision", "googlenet", "googlenet.torchvision", (224, 224), (97, 131)),),
+    "inception": (("torchvision", "inception_v3", "inception_v3.torchvision", (299, 299), (331, 299)),),
+    "resnet": tuple(
+        ("torchvision", name, f"{name}.torchvision", (224, 224), (97, 131))
+        for name in (*RESNETS, "wide_resnet50_2", "wide_resnet101_2")
+    ),
+    "mobilenet": (("torchvision", "mobilenet_v2", "mobilenet_v2.torchvision", (224, 224), (97, 131)),),
+    "mobilenet_v3": tuple(
+        ("torchvision", name, f"{name}.torchvision", (224, 224), (97, 131))
+        for name in ("mobilenet_v3_small", "mobilenet_v3_large")
+    ),
+    "resnet_v2": tuple(("timm", f"resnetv2_{n}", f"resnet{n}_v2.timm", (224, 224), (97, 131)) for n in (50, 101, 152)),
+    "inception_v4": (("timm", "inception_v4", "inception_v4", (299, 299), (107, 139)),),
+    "inception_resnet": (("timm", "inception_resnet_v2", "inception_resnet_v2", (299, 299), (107, 139)),),
+}
 
 
 def create_model(library, name):
+    """Return a network and the mean and standard deviation of the pixels 0..1 that it takes."""
     if library == "timm":
-        return timm.create_model(name, num_classes=CLASSES)
+        model = timm.create_model(name, num_classes=CLASSES)
+        return model, model.default_cfg["mean"], model.default_cfg["std"]
     extra = {"init_weights": False, "aux_logits": True, "transform_input": True} if name in AUXILIARY else {}
-    return torchvision.models.get_model(name, num_classes=CLASSES, **extra)
+    model = torchvision.models.get_model(name, num_classes=CLASSES, **extra)
+    return model, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def record_network(library, name, side):
-    model = create_model(library, name).eval()
+def record_network(library, name, *sizes):
+    model, mean, deviation = create_model(library, name)
+    model.eval()
     state = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if tensor.dtype == torch.float32}
     model.load_state_dict(
         {key: torch.from_numpy(seeded_tensor(key, shape)) for key, shape in state.items()}, strict=False
@@ -55,23 +66,28 @@ def record_network(library, name, side):
     for head, block in AUXILIARY.get(name, {}).items():
         module = model.get_submodule(block)
         module.register_forward_hook(lambda _, __, output, head=head: maps.__setitem__(head, output))
-    x = torch.from_numpy(pixels(side))
-    x = (x / 255 - MEAN) / DEVIATION if library == "torchvision" else x / 127.5 - 1
-    with torch.no_grad():
-        logits = model(x.permute(0, 3, 1, 2))
-        sides = [model.get_submodule(head)(map_) for head, map_ in maps.items()]
-    return {"state": state, "side": side, "logits": logits.tolist(), "sides": [one.tolist() for one in sides]}
+    outputs = []
+    for size in sizes:
+        x = (torch.from_numpy(pixels(*size)) / 255 - torch.tensor(mean)) / torch.tensor(deviation)
+        with torch.no_grad():
+            logits = model(x.permute(0, 3, 1, 2))
+            aux = [model.get_submodule(head)(map_) for head, map_ in maps.items()]
+        outputs.append({"size": size, "logits": logits.tolist(), "aux": [one.tolist() for one in aux]})
+    return {"state": state, "outputs": outputs}
 
 
 def main():
-    record = {
-        "versions": {m.__name__: m.__version__ for m in (torch, torchvision, timm)},
-        "networks": {ours: record_network(library, name, side) for library, name, ours, side in NETWORKS},
-    }
-    text = json.dumps(record, separators=(",", ":")).encode()
-    with gzip.GzipFile(Path(__file__).with_name("torch.json.gz"), "wb", mtime=0) as file:
-        file.write(text)
-    print(f"{len(NETWORKS)} networks, {len(text):,} bytes before compression")
+    for family in sys.argv[1:] or FAMILIES:
+        record = {
+            "versions": {m.__name__: m.__version__ for m in (torch, torchvision, timm)},
+            "networks": {
+                ours: record_network(library, name, *sizes) for library, name, ours, *sizes in FAMILIES[family]
+            },
+        }
+        text = json.dumps(record, separators=(",", ":")).encode()
+        with gzip.GzipFile(Path(__file__).with_name(f"{family}.json.gz"), "wb", mtime=0) as file:
+            file.write(text)
+        print(f"{family}: {len(record['networks'])} networks, {len(text):,} bytes before compression")
 
 
 if __name__ == "__main__":

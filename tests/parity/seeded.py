@@ -19,6 +19,6 @@ def seeded_tensor(name, shape):
     return (even - np.float32(0.5)) * np.float32(0.4)
 
 
-def pixels(side, count=2):
+def pixels(rows, columns, count=2):
     """Return images 0..255, (count, rows, columns, 3)."""
-    return (np.random.RandomState(side).random_sample((count, side, side, 3)) * 255).astype("float32")
+    return (np.random.RandomState(rows).random_sample((count, rows, columns, 3)) * 255).astype("float32")
