@@ -1,5 +1,7 @@
 """The networks that tests run over: everything that is installed, and one per family."""
 
+import pytest
+
 import kcnn
 
 NETWORKS = [
@@ -24,3 +26,4 @@ ONE_PER_FAMILY = [
     "mobilenet_v3_small",
 ]
 REST = [name for name in NETWORKS if name not in ONE_PER_FAMILY]
+EACH = [pytest.param(name, marks=() if name in ONE_PER_FAMILY else pytest.mark.every) for name in NETWORKS]

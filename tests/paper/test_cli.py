@@ -84,8 +84,9 @@ def test_cli_model_option_takes_python_or_json(command, word, value):
     assert found["options"][word.partition("=")[0]] == value
 
 
-def test_cli_verify_accepts_everything_installed(command):
-    done = command("verify")
+@pytest.mark.parametrize("pattern", ["mobilenet*", pytest.param("*", marks=pytest.mark.every)])
+def test_cli_verify_accepts_what_is_installed(command, pattern):
+    done = command("verify", pattern)
     assert done.returncode == 0
     rows = done.stdout.splitlines()
     assert rows[-1] == f"{len(rows) - 3} of {len(rows) - 3} are as declared"

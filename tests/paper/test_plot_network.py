@@ -5,7 +5,6 @@ from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import pytest
-from catalogue import NETWORKS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from kcnn.plots.network.folding import fold_blocks
 from kcnn.plots.network.layout import lay_out
 from kcnn.plots.network.regions import Parallel, Tangle, expand_layers, find_regions, group_blocks, list_boxes
 from kcnn.plots.network.render import measure_box
+from tests.catalogue import EACH
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -99,7 +99,7 @@ def faults(made, placed):
             yield f"{line} does not end at its box"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_plot_network_has_every_layer(name):
     drawing = kcnn.trace(name)
     root = ElementTree.fromstring(plot_network(drawing, layers=True))
@@ -109,7 +109,7 @@ def test_plot_network_has_every_layer(name):
     assert lines == sorted((source.name, x.name) for x in layers(drawing) for source in x.inputs)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if "." not in name])
+@pytest.mark.parametrize("name", EACH)
 def test_plot_network_overlaps_no_boxes_and_lines(name):
     made, placed = figure(kcnn.trace(name))
     assert not list(faults(made, placed))
@@ -347,7 +347,7 @@ def test_cli_plot_reports_an_invalid_request_in_one_line(command, words, says):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_fold_blocks_has_every_layer_once_and_stays_small(name):
     drawing = kcnn.trace(name)
     parts = fold_blocks(drawing).parts

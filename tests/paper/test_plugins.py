@@ -185,6 +185,7 @@ def test_load_plugin_names_a_missing_dependency(install):
     assert (one.state, one.reason) == ("unmet requirements", wanted)
 
 
+@pytest.mark.every
 def test_cli_plugins_doctor_loads_each_plugin_in_its_own_process(broken, install, command):
     install("kcnn-gone", "kcnn_gone", "import os; os._exit(7)", gone="net")
     install("kcnn-slow", "kcnn_slow", "import time; time.sleep(60)", slow="net")
