@@ -133,6 +133,39 @@ def test_cli_verify_reports_every_wrong_declaration(command, install):
     assert "RuntimeError: boom" in broken.stdout
 
 
+NO_LOGITS = """
+from kcnn import Architecture, ops
+from kcnn.blocks import apply, conv
+def dense(x, classes):
+    return apply(ops.Dense(classes), apply(ops.GlobalPool(), x, name="pool"), name="logits")
+def shuffle(x):
+    for name in {"one", "two", "three", "four"}:
+        x = conv(x, 3, name=name)
+    return x
+facts = {"reference": "none", "input_shape": (8, 8, 3), "params": 3 * 28 + 4 * 1000, "map_sizes": (8,)}
+facts |= {"backbone": lambda x: conv(x, 3, name="one")}
+soft = Architecture(head=lambda x, classes: apply(ops.Activation("softmax"), dense(x, classes), name="end"), **facts)
+fixed = Architecture(head=lambda x, classes: dense(x, 1000), **facts)
+unsteady = Architecture(head=dense, **{**facts, "backbone": shuffle, "params": 4 * 3 * 28 + 4 * 1000})
+"""
+
+
+def test_cli_verify_finds_what_the_test_kit_finds_in_the_graph(command, install):
+    faults = {
+        "soft": "output 'logits' ends in a softmax; a head must return logits",
+        "fixed": "output 'logits' has the shape (1000,) for 3 classes",
+        "unsteady": "its layers differ from process to process",
+    }
+    install("kcnn-nologits", "nologits_plugin", NO_LOGITS, **{name: name for name in faults})
+    done = command("verify", "kcnn_nologits:*")  # by its distribution, whose name may be spelled otherwise
+    assert done.returncode == 1
+    rows = " ".join(done.stdout.split()).split("kcnn-nologits:")[1:]
+    assert [row.split()[0] for row in rows] == sorted(faults)
+    for row in rows:
+        assert faults[row.split()[0]] in row
+        assert row.count("output 'logits'") <= 1
+
+
 def test_render_catalogue_returns_the_page_of_the_documentation():
     from kcnn.architectures import catalogue
 

@@ -16,12 +16,14 @@ from kcnn.architectures.determinism import find_unstable_traces
 from kcnn.architectures.spec import ModelSpec
 from kcnn.architectures.spec import summary as summarize_network
 from kcnn.graph.formatting import format_size
+from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
-from kcnn.graph.ops import Pad, Rescale
+from kcnn.graph.ops import Activation, Pad, Rescale
 from kcnn.graph.summaries import Summary
 
 IMPORT_TIMEOUT = 20.0  # seconds for the import of one plugin of many
 ADDRESS = re.compile(r"[a-z][a-z0-9_]*")  # of a layer
+PROBABILITIES = ("softmax", "sparsemax", "sigmoid", "hard_sigmoid")  # activations
 COLUMNS = ("network", "year", "reference", "params", "MACs", "input", "receptive field", "min. input", "weights")
 
 
@@ -39,19 +41,26 @@ def expand_names(pattern: str = "*", variants: bool = True) -> list[str]:
     """Return the installed names that match a pattern, each followed by its variants.
 
     Args:
-        pattern: A glob; without a `*` it matches anywhere in a name.
+        pattern: A glob; without a `*` it matches anywhere in a name. After "distribution:" it matches the names that
+            this distribution publishes, and they are returned with it.
         variants: Whether to list variants. Plugins of other distributions are loaded only where their name matches,
             and one that does not load has no variants.
 
     Returns:
         The names, sorted.
     """
+    prefix, _, pattern = pattern.rpartition(":")
+    owner = plugins.normalize_name(prefix)
     glob = pattern if "*" in pattern else f"*{pattern}*"
     bare_glob = glob.partition(".")[0] + ("*" if "." in glob else "")
     names = []
-    for name in registry.list_models():
-        expand = variants and (registry.is_builtin(name) or fnmatchcase(name, bare_glob))
-        names += [full for full in (list_variants(name) if expand else [name]) if fnmatchcase(full, glob)]
+    for bare in registry.list_models():
+        if owner and owner not in registry.discover()[bare]:
+            continue
+        name = f"{owner}:{bare}" if owner else bare
+        expand = variants and (registry.is_builtin(bare) or fnmatchcase(bare, bare_glob))
+        matching = list_variants(name) if expand else [name]
+        names += [full for full in matching if fnmatchcase(full.rpartition(":")[2], glob)]
     return names
 
 
@@ -121,7 +130,7 @@ def find_discrepancies(entry: CatalogueEntry) -> Iterator[str]:
         yield f"the minimum input size is {entry.min_input_size}, declared {architecture.min_input_size}"
     yield from find_invalid_layers(summary)
     yield from find_unstable_traces(entry.name)
-    yield from _find_trace_errors(entry)
+    yield from dict.fromkeys(_find_trace_errors(entry))  # each once, whatever the number of channels
     yield from _find_mapping_errors(entry)
     for number, weights in enumerate(architecture.weights):
         for problem in _find_weight_errors(entry, weights):
@@ -160,9 +169,20 @@ def _find_trace_errors(entry: CatalogueEntry) -> Iterator[str]:
         requests.append({"aux": True})
     for request in requests:
         try:
-            ModelSpec(network=entry.name, **request).trace()
+            graph = ModelSpec(network=entry.name, **request).trace()
         except ValueError as error:
             yield f"cannot be traced with {request}: {error}"
+            continue
+        yield from _find_output_errors(graph, request.get("classes", entry.architecture.classes))
+
+
+def _find_output_errors(graph: Graph, classes: int) -> Iterator[str]:
+    """Outputs that are not one logit for each class."""
+    for name, x in graph.outputs.items():
+        if x.shape != (classes,):
+            yield f"output {name!r} has the shape {x.shape} for {classes} classes"
+        if isinstance(x.op, Activation) and x.op.function in PROBABILITIES:
+            yield f"output {name!r} ends in a {x.op.function}; a head must return logits"
 
 
 def _find_mapping_errors(entry: CatalogueEntry) -> Iterator[str]:

@@ -52,7 +52,7 @@ def find_unstable_traces(name: str) -> Iterator[str]:
     Yields:
         A text if two graphs differ.
     """
-    own = registry.find_distribution(registry.find_entry_point(name)[0]) == registry.BUILTIN
+    own = registry.is_own(name)
     spec, start = ModelSpec(network=name), time.monotonic()
     first = digest_graph(spec.trace())
     for count in range(1, 3 if own else TRACES):

@@ -92,6 +92,11 @@ def is_builtin(name: str) -> bool:
     return [distribution for distribution in discover()[name] if is_allowed(distribution)] == [BUILTIN]
 
 
+def is_own(name: str) -> bool:
+    """Return whether kcnn publishes the network that a name, with its variant and distribution, stands for."""
+    return find_distribution(find_entry_point(name)[0]) == BUILTIN
+
+
 @check_keywords
 def refresh_plugins() -> None:
     """Find plugins that were installed or removed since this process started."""

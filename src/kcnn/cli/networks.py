@@ -252,13 +252,13 @@ def verify(
         matching = [name for name in owned if fnmatchcase(name, f"*{pattern}*")]
         if not matching:
             raise _no_match(pattern, published, distribution)
-        _verify(matching, build, failed=bool(problems), processes=True)
+        _verify(matching, build, failed=bool(problems))
 
 
-def _verify(names: Sequence[str], build: bool, failed: bool = False, processes: bool = False) -> None:
-    """Print a row for each network; `processes` compares its traces in several processes too."""
+def _verify(names: Sequence[str], build: bool, failed: bool = False) -> None:
+    """Print a row for each network."""
     with show_status(f"verifying {format_number(len(names), 'network')}"):
-        rows = [(name, *_verify_network(name, build, processes)) for name in names]
+        rows = [(name, *_verify_network(name, build)) for name in names]
     bad = sum(row[-1] != "ok" for row in rows)
     columns = ("network", "params", "MACs", "receptive field", "min. input", "weights", "result")
     out.print(make_table(columns, rows, left=("network", "result"), wraps=("result",)))
@@ -267,14 +267,14 @@ def _verify(names: Sequence[str], build: bool, failed: bool = False, processes: 
         raise typer.Exit(1)
 
 
-def _verify_network(name: str, build: bool, processes: bool) -> tuple[str, ...]:
+def _verify_network(name: str, build: bool) -> tuple[str, ...]:
     """The cells of a network: params, MACs, receptive field, minimum input, files of weights, and "ok" or problems."""
     try:
         if catalogue.load_architecture(name).keras is not None:
             start_backend()  # without Keras' messages
         entry = catalogue.make_entry(name)
         problems = list(catalogue.find_discrepancies(entry))
-        if processes:
+        if not registry.is_own(name):
             problems += determinism.compare_processes([name]).values()
         if build:
             start_backend()
