@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -37,7 +37,9 @@ class CatalogueEntry:
     min_input_size: int  # pixels a side
 
 
-def expand_names(pattern: str = "*", variants: bool = True) -> list[str]:
+def expand_names(
+    pattern: str = "*", variants: bool = True, known: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
     """Return the installed names that match a pattern, each followed by its variants.
 
     Args:
@@ -45,6 +47,7 @@ def expand_names(pattern: str = "*", variants: bool = True) -> list[str]:
             this distribution publishes, and they are returned with it.
         variants: Whether to list variants. Plugins of other distributions are loaded only where their name matches,
             and one that does not load has no variants.
+        known: Variants by network, of those that are not loaded for them.
 
     Returns:
         The names, sorted.
@@ -58,9 +61,13 @@ def expand_names(pattern: str = "*", variants: bool = True) -> list[str]:
         if owner and owner not in registry.discover()[bare]:
             continue
         name = f"{owner}:{bare}" if owner else bare
-        expand = variants and (registry.is_builtin(bare) or fnmatchcase(bare, bare_glob))
-        matching = list_variants(name) if expand else [name]
-        names += [full for full in matching if fnmatchcase(full.rpartition(":")[2], glob)]
+        if not (variants and (registry.is_builtin(bare) or fnmatchcase(bare, bare_glob))):
+            family = [name]
+        elif name in (known or {}):
+            family = [name, *(f"{name}.{variant}" for variant in (known or {})[name])]
+        else:
+            family = list_variants(name)
+        names += [full for full in family if fnmatchcase(full.rpartition(":")[2], glob)]
     return names
 
 

@@ -88,8 +88,9 @@ def is_allowed(distribution: str) -> bool:
 
 
 def is_builtin(name: str) -> bool:
-    """Return whether kcnn itself publishes a name, and no other allowed distribution does."""
-    return [distribution for distribution in discover()[name] if is_allowed(distribution)] == [BUILTIN]
+    """Return whether kcnn itself publishes a network or variant, and no other allowed distribution does."""
+    publishers = discover().get(name.partition(".")[0], {})
+    return [distribution for distribution in publishers if is_allowed(distribution)] == [BUILTIN]
 
 
 def is_own(name: str) -> bool:

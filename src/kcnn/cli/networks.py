@@ -12,7 +12,7 @@ import typer
 import kcnn
 from kcnn import atomic_io
 from kcnn.architectures import catalogue, determinism, doctor, registry, source_folder
-from kcnn.architectures.descriptions import describe_weights
+from kcnn.architectures.catalogue_rows import CatalogueRow, load_rows, make_row, save_rows
 from kcnn.architectures.spec import to_json_value
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import (
@@ -101,58 +101,49 @@ def list_networks(
     """List the installed networks with their size and cost."""
     variants = variants or "." in pattern
     unfiltered = pattern == "*" and not (max_params or max_macs or min_input or variants or weights)
-    names = catalogue.expand_names(pattern, variants)
+    remembered = {name: row for name, row in load_rows().items() if registry.is_builtin(name)}
+    names = catalogue.expand_names(pattern, variants, {name: row.variants for name, row in remembered.items()})
     if not names:
         raise _no_match(pattern, kcnn.list_models())
     params_limit, macs_limit = (parse_count(text) if text else float("inf") for text in (max_params, max_macs))
     rows: list[tuple[str, ...]] = []
     records: list[dict[str, Any]] = []
+    made: dict[str, CatalogueRow] = {}
     for name in names:
         if unfiltered and not registry.is_builtin(name):  # a plain list runs no code of other distributions
             owners = " and ".join(filter(registry.is_allowed, registry.discover()[name]))
             rows.append((name, *[""] * 6, f"published by {owners}"))
             records.append({"network": name, "published_by": owners})
             continue
-        try:
-            if catalogue.load_architecture(name).keras is not None:
-                start_backend()  # without Keras' messages
-            entry = catalogue.make_entry(name)
-        except (Exception, SystemExit) as error:  # a broken plugin hurts only its own name
-            err.print(f"{name}: {error}", style="yellow", soft_wrap=True)
+        row = remembered.get(name)
+        if row is None:
+            try:
+                if catalogue.load_architecture(name).keras is not None:
+                    start_backend()  # without Keras' messages
+                row = make_row(name)
+            except (Exception, SystemExit) as error:  # a broken plugin hurts only its own name
+                err.print(f"{name}: {error}", style="yellow", soft_wrap=True)
+                continue
+            if registry.is_builtin(name):
+                made[name] = row
+        if row.params > params_limit or row.macs > macs_limit or (min_input and row.min_input_size > min_input):
             continue
-        if (
-            entry.summary.params > params_limit
-            or entry.summary.macs > macs_limit
-            or (min_input and entry.min_input_size > min_input)
-        ):
-            continue
-        architecture = entry.architecture
-        records.append(
-            {
-                "network": name,
-                "params": entry.summary.params,
-                "macs": entry.summary.macs,
-                "input_shape": list(architecture.input_shape),
-                "min_input_size": entry.min_input_size,
-                "receptive_field": list(entry.summary.receptive_field),
-                "variants": list(architecture.variants),
-                "reference": architecture.reference,
-                "weights": list(dict.fromkeys(one.name for one in architecture.weights)),
-            }
-        )
-        variant_cells = () if variants else (" ".join(architecture.variants),)
+        records.append({key: value for key, value in dataclasses.asdict(row).items() if key != "weights_text"})
+        variant_cells = () if variants else (" ".join(row.variants),)
         rows.append(
             (
                 name,
-                f"{entry.summary.params:,}",
-                format_count(entry.summary.macs),
-                format_size(architecture.input_shape),
-                str(entry.min_input_size),
-                str(entry.summary.receptive_field[0]),
+                f"{row.params:,}",
+                format_count(row.macs),
+                format_size(row.input_shape),
+                str(row.min_input_size),
+                str(row.receptive_field[0]),
                 *variant_cells,
-                describe_weights(architecture) if weights else architecture.reference,
+                row.weights_text if weights else row.reference,
             )
         )
+    if made:
+        save_rows({**remembered, **made})
     if not rows:
         raise UsageError(f"none of the {len(names)} networks that match {pattern!r} is within these limits")
     if as_json:

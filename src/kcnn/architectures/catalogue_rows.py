@@ -1,0 +1,100 @@
+"""Rows of the catalogue, remembered between processes: a row comes from tracing, and all of them take seconds."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import kcnn
+from kcnn.architectures import catalogue
+from kcnn.architectures.descriptions import describe_weights
+from kcnn.atomic_io import write_text
+from kcnn.cache import cache_folder
+from kcnn.graph.argument_kinds import check_arguments
+
+ROOMS = ("graph", "blocks", "architectures")  # of kcnn: what a row of a builtin network depends on, beside its plugin
+
+
+@check_arguments
+@dataclass(frozen=True, kw_only=True)
+class CatalogueRow:
+    """What a list shows of a network or variant.
+
+    Attributes:
+        network: Its name.
+        params: Trainable parameters at the standard input size and number of classes.
+        macs: Multiply-accumulates for one image.
+        input_shape: Standard (rows, columns, channels).
+        min_input_size: Side of the smallest square image that fits, in pixels.
+        receptive_field: (rows, columns) of the last feature map, in pixels.
+        reference: Paper and table.
+        variants: Names of its variants.
+        weights: Names of its pretrained weights.
+        weights_text: Its pretrained weights by name, publisher and cited accuracy.
+    """
+
+    network: str
+    params: int
+    macs: int
+    input_shape: tuple[int, ...]
+    min_input_size: int
+    receptive_field: tuple[int, ...]
+    reference: str
+    variants: tuple[str, ...]
+    weights: tuple[str, ...]
+    weights_text: str
+
+
+def make_row(name: str) -> CatalogueRow:
+    """Return the row of a network or variant. Raises as `catalogue.make_entry` does."""
+    entry = catalogue.make_entry(name)
+    architecture = entry.architecture
+    return CatalogueRow(
+        network=name,
+        params=entry.summary.params,
+        macs=entry.summary.macs,
+        input_shape=architecture.input_shape,
+        min_input_size=entry.min_input_size,
+        receptive_field=entry.summary.receptive_field,
+        reference=architecture.reference,
+        variants=tuple(architecture.variants),
+        weights=tuple(dict.fromkeys(one.name for one in architecture.weights)),
+        weights_text=describe_weights(architecture),
+    )
+
+
+def load_rows() -> dict[str, CatalogueRow]:
+    """Return the rows of builtin networks that an earlier process remembered, of the very same source files."""
+    try:
+        rows = json.loads(_rows_file().read_bytes())
+        return {name: CatalogueRow(**{key: _freeze(value) for key, value in row.items()}) for name, row in rows.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: they are made anew
+        return {}
+
+
+def save_rows(rows: Mapping[str, CatalogueRow]) -> None:
+    """Remember rows of builtin networks for later processes, unless the cache folder cannot be written to."""
+    file = _rows_file()
+    with suppress(OSError):
+        write_text(file, json.dumps({name: asdict(row) for name, row in rows.items()}))
+        for other in file.parent.glob("rows-*.json"):
+            if other != file:  # of other source files
+                other.unlink(missing_ok=True)
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _rows_file() -> Path:
+    """The file of the rows that these source files give."""
+    package = Path(kcnn.__file__).parent
+    folders = [package.with_name("kcnn_plugins"), *(package / room for room in ROOMS)]
+    digest = sha256()
+    for file in sorted(file for folder in folders for file in folder.glob("*.py")):
+        digest.update(f"{file.name} {file.stat().st_size} ".encode())
+        digest.update(file.read_bytes())
+    return cache_folder() / "catalogue" / f"rows-{digest.hexdigest()[:32]}.json"
