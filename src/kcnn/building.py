@@ -3,6 +3,7 @@
 import gc
 import json
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -102,7 +103,7 @@ def build(
         image, tensors = (rebuild_tensors if _is_keras_code(graph) else build_tensors)(graph)
         aux = tuple(tensors)[1:] if graph.spec.aux else ()
         outputs = list(tensors.values()) if len(tensors) > 1 else next(iter(tensors.values()))
-        name = graph.spec.prefix + graph.name.rpartition(":")[2].replace(".", "_")
+        name = _to_model_name(graph.spec.prefix + graph.name.rpartition(":")[2])
         model = Network(image, outputs, name=name, aux=aux, metadata=json.dumps(make_metadata(graph)))
     model.update_metadata(modules=_modules(model))
     if weights is not None:
@@ -135,6 +136,11 @@ def find_build_discrepancies(network: str, summary: Summary, is_keras_code: bool
                 f"layer {row.name!r} in Keras: output {shape}, params {params:,} and {other:,}; "
                 f"expected {row.shape}, {row.params:,} and {row.non_trainable_params:,}"
             )
+
+
+def _to_model_name(name: str) -> str:
+    """A name that TensorFlow takes for that of a scope: of ASCII letters, digits and _, as "lambda" of "<lambda>"."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "network"
 
 
 @contextmanager

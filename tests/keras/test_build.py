@@ -317,3 +317,15 @@ def test_build_counts_of_mobilenet_v1_equal_those_of_keras_at_every_width(alpha)
     theirs = keras.applications.MobileNet(alpha=alpha, weights=None).count_params()
     measured = kcnn.summary(kcnn.trace("mobilenet_v1", width=alpha))
     assert measured.params + measured.non_trainable_params == theirs
+
+
+@pytest.mark.parametrize("name", ["<lambda>", "\u00e9t\u00e9", "_private"])
+def test_build_names_the_model_as_tensorflow_can(name):
+    """The name of an architecture is that of its function; TensorFlow refuses models of other names in predict."""
+
+    def body(x):
+        return kcnn.blocks.conv(x, 4, name="one")
+
+    body.__name__ = name
+    model = kcnn.build(kcnn.Architecture(backbone=body, reference="none"), input_shape=(8, 8, 3), classes=2)
+    assert model.predict(np.zeros((1, 8, 8, 3)), verbose=0).shape == (1, 2)

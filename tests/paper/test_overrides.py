@@ -150,10 +150,10 @@ def test_override_with_an_invalid_value_names_the_layer():
         kcnn.trace("googlenet", overrides={"stem.kernel": "large"})
 
 
-@pytest.mark.parametrize("name", ["", "a/b", 5, None, "tab\t", "\ud800", "image"])
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "é", "a*", 5, None, "tab\t", "\ud800", "image"])
 def test_trace_refuses_a_layer_name_that_keras_cannot_have(name):
     architecture = Architecture(backbone=lambda x: blocks.apply(kcnn.ops.Conv(4, 3), x, name=name), reference="none")
-    with pytest.raises(ValueError, match=r"a layer name must be text of printable|'image' is used twice"):
+    with pytest.raises(ValueError, match=r"a layer name must be of letters, digits|'image' is used twice"):
         kcnn.trace(architecture)
 
 

@@ -365,7 +365,7 @@ UNUSABLE = {  # how: its code, the name that it publishes, and what the doctor s
     "slashed": (
         GOOD.replace('name="one"', 'name="a/one"'),
         "slashed",
-        "a layer name must be text of printable characters",
+        "a layer name must be of letters, digits, _, - and dots",
     ),
     "bare": (OWN_OP, "bare", "layer 'same': Identity has no method layer(name), which returns its Keras layer"),
     "variant": (GOOD.replace('"map_sizes": ', '"variants": {"v": {"colour": 1}}, "map_sizes": '), "net_v", "colour"),

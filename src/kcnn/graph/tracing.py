@@ -1,5 +1,6 @@
 """Tracing: a network as a graph of symbolic tensors, built by the same functions as the Keras model."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -13,6 +14,7 @@ from kcnn.graph.overrides import OverrideSet
 from kcnn.graph.shape_inference import Shape
 from kcnn.graph.windows import InputTooSmallError
 
+LAYER_NAME = re.compile(r"[\w.-]+", re.ASCII)  # others are no scopes of TensorFlow
 MAKE_LAYER = "kcnn.keras_bridge.to_keras:make_layer"  # by name: the graph imports no Keras
 
 
@@ -33,7 +35,13 @@ class SymbolicTensor:
 
 
 class TraceContext:
-    """What the tensors of one trace share: the overrides and the layers so far."""
+    """What the tensors of one trace share: the overrides and the layers so far.
+
+    Args:
+        overrides: New values by address.
+        prefix: Of the names of layers.
+        input_name: Name of the input, which no layer has; "" for a model that was read, with names of its own.
+    """
 
     __slots__ = ("input_name", "layers", "overrides", "prefix")
 
@@ -79,8 +87,8 @@ def apply(op: Any, *inputs: Any, name: str) -> Any:
     if not isinstance(inputs[0], SymbolicTensor):
         return resolve_name(MAKE_LAYER)(op, name)(*inputs)
     context = inputs[0].context
-    if not isinstance(name, str) or not name or not name.isprintable() or "/" in name:
-        raise ValueError(f"a layer name must be text of printable characters without '/', got {name!r}")
+    if not isinstance(name, str) or (context.input_name and not LAYER_NAME.fullmatch(name)):
+        raise ValueError(f"a layer name must be of letters, digits, _, - and dots, got {name!r}")
     given, op = op, context.overrides.override(op, name) if context.overrides else op
     if name in context.layers or name == context.input_name:
         raise ValueError(f"layer name {name!r} is used twice; names are addresses and must be unique")
