@@ -1,7 +1,6 @@
 """The same weights give the same logits in networks of kcnn, torchvision and timm.
 
-tests/parity/record.py recorded their outputs. The weights are computed here from their names, so torch is not needed;
-where it is installed, its own files are read too.
+tests/parity/record.py recorded their outputs. The weights are computed here from their names, so torch is not needed.
 """
 
 import gzip
@@ -15,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import kcnn
+from kcnn.blocks import conv
 from tests.parity.seeded import CLASSES, pixels, seeded_tensor
 
 NETWORKS = {
@@ -75,36 +75,17 @@ def test_load_weights_reports_auxiliary_classifiers_as_unused(tmp_path):
     assert not report.unexpected
 
 
-def test_load_weights_of_pytorch_unpickles_only_tensors(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
-    name = "mobilenet_v3_small.torchvision"
-    record = NETWORKS[name]["outputs"][-1]
-    file = tmp_path / "theirs.pth"
-    state = {key: torch.from_numpy(value) for key, value in build_state(name).items()}
-    torch.save(state | {"features.0.1.num_batches_tracked": torch.tensor(7)}, file)
-    model = kcnn.build(name, classes=CLASSES, input_shape=(*record["size"], 3), weights=file)
-    assert relative_difference(model.predict(pixels(*record["size"]), verbose=0), record["logits"]) <= 1e-4
-    torch.save({"weights": state, "evil": Evil()}, file)
-    with pytest.raises(ValueError, match="is damaged or not a weights file"):
-        kcnn.load_weights(model, file)
-    assert not Evil.ran
-
-
-class Evil:
-    """A pickle that runs code when it is loaded."""
-
-    ran = False
-
-    def __reduce__(self):
-        return setattr, (Evil, "ran", True)
-
-
-@pytest.mark.skipif(bool(find_spec("torch")), reason="torch is installed")
-def test_load_weights_of_pytorch_without_torch_names_the_extra(tmp_path):
-    file = tmp_path / "theirs.pth"
-    file.write_bytes(b"PK\x05\x06" + bytes(18))  # an empty zip archive, as PyTorch's files are
-    with pytest.raises(ImportError, match=r'pip install "kcnn\[torch\]"'):
-        kcnn.build("convnet", weights=file)
+def test_build_reads_a_file_of_pytorch_without_it(tmp_path):
+    file = Path(__file__).parents[1] / "parity" / "archive.pth"
+    architecture = kcnn.Architecture(
+        backbone=lambda x: conv(x, 2, 2, padding="valid", bias=False, name="conv"),
+        input_shape=(4, 4, 3),
+        reference="none",
+    )
+    model = kcnn.build(architecture, top=False)
+    assert [one.source for one in kcnn.load_weights(model, file, strict=False).matched] == ["conv/weight"]
+    kernel = model.get_layer("conv").get_weights()[0]
+    np.testing.assert_array_equal(kernel, np.arange(24.0).reshape(2, 3, 2, 2).transpose(2, 3, 1, 0))
 
 
 @pytest.mark.every

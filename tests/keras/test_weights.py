@@ -2,7 +2,6 @@
 
 import json
 from contextlib import nullcontext
-from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -12,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 import kcnn
 from kcnn import Architecture, WeightMapping, Weights, blocks, weights
 from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm, Rescale
-from kcnn.weights import PartialWeightsWarning, TensorMatch, find_published, published
+from kcnn.weights import PartialWeightsWarning, TensorMatch, find_published
 
 
 @pytest.fixture(scope="module")
@@ -298,9 +297,7 @@ def test_find_published_lists_the_weights_that_exist(network, options, name, mes
         kcnn.build(network, weights=name, **options)
 
 
-def test_find_published_chooses_by_width_size_and_top(monkeypatch):
-    monkeypatch.setattr(published, "find_spec", lambda name: True)  # as if torch were installed
-
+def test_find_published_chooses_by_width_size_and_top():
     def choose(network, **options):
         return find_published(kcnn.trace(network, **options), "imagenet").url.rpartition("/")[2]
 
@@ -309,12 +306,6 @@ def test_find_published_chooses_by_width_size_and_top(monkeypatch):
     assert choose("mobilenet_v2", width=0.35, input_shape=(None, None, 3)).endswith("0.35_224.h5")
     assert choose("mobilenet_v3_small.minimalistic").endswith("small_minimalistic_224_1.0_float.h5")
     assert choose("resnet18.torchvision", classes=2) == "resnet18-f37072fd.pth"
-
-
-@pytest.mark.skipif(bool(find_spec("torch")), reason="torch is installed")
-def test_find_published_requires_torch_before_a_download():
-    with pytest.raises(ImportError, match=r'resnet18-f37072fd.pth .* pip install "kcnn\[torch\]"'):
-        kcnn.build("resnet18.torchvision", weights="imagenet")
 
 
 def test_find_published_ignores_a_folder_of_the_name(tmp_path, monkeypatch):

@@ -2,12 +2,13 @@
 
 Needs torch, torchvision and timm. Writes FAMILY.json.gz beside itself, by default for all families: for each network
 the names and shapes of its state dict, and the logits for seeded images of its nominal size and of an odd one that is
-not square. kcnn takes no part.
+not square. "files" writes small files of torch.save. kcnn takes no part.
 """
 
 import gzip
 import json
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import timm
@@ -76,7 +77,31 @@ def record_network(library, name, *sizes):
     return {"state": state, "outputs": outputs}
 
 
+def write_files():
+    """Write a checkpoint as PyTorch does since 1.6 and as it did before, with tensors that are views of others."""
+    state = OrderedDict(
+        {
+            "conv.weight": torch.nn.Parameter(torch.arange(24.0).reshape(2, 3, 2, 2)),
+            "transposed": torch.arange(6.0).reshape(2, 3).t(),
+            "slice": torch.arange(10.0)[2:7],
+            "half": torch.tensor([0.5, 1.5, -2.0]).half(),
+            "bfloat16": torch.tensor([0.5, 1.5, -2.0]).bfloat16(),
+            "double": torch.tensor([[0.1]]).double(),
+            "count": torch.tensor(7),
+            "empty": torch.zeros(0, 3),
+        }
+    )
+    state._metadata = {"": {"version": 1}}
+    checkpoint = {"state_dict": state, "optimizer": {"momentum": torch.ones(5)}, "epoch": 3, "rate": 0.1}
+    here = Path(__file__).parent
+    torch.save(checkpoint, here / "archive.pth")
+    torch.save(checkpoint, here / "stream.pth", _use_new_zipfile_serialization=False)
+
+
 def main():
+    if sys.argv[1:] == ["files"]:
+        write_files()
+        return
     for family in sys.argv[1:] or FAMILIES:
         record = {
             "versions": {m.__name__: m.__version__ for m in (torch, torchvision, timm)},

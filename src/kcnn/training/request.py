@@ -80,7 +80,6 @@ def identify_weights(weights: str | Path) -> str:
 
     Raises:
         ValueError: The file is damaged, or no weights file.
-        ImportError: The file needs torch, which is not installed.
     """
     path = resolve_model(weights)[0] if is_run_folder(weights) else Path(weights)
     if not path.is_file():

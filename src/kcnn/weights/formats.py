@@ -1,15 +1,13 @@
 """Read weights files; the format is recognized by the content, not by the name.
 
 Formats: safetensors (kcnn's, or a PyTorch state dict), Keras' .keras, .weights.h5 and the older layer-by-layer .h5, and
-PyTorch's own files where torch is installed, never by a bare unpickle.
+PyTorch's own files, of which nothing but tensors is unpickled.
 """
 
 import io
-import math
-import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,8 @@ import numpy as np
 
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
 from kcnn.keras_bridge.saved_config import remove_hint
-from kcnn.keras_bridge.untrusted_files import WEIGHTS, check_archive, check_claim, check_hdf5, read_keras_config
+from kcnn.keras_bridge.untrusted_files import WEIGHTS, check_archive, check_hdf5, read_keras_config
+from kcnn.weights.torch_files import read_torch_file
 
 Arrays = dict[str, np.ndarray]
 CONVOLUTION = ("kernel", "bias")
@@ -72,7 +71,6 @@ def read_weights(path: Path) -> StoredWeights:
         FileNotFoundError: The file does not exist.
         ValueError: The file is damaged, of an unknown format, or written by an older version of kcnn; or it has links
             to other files, or claims more bytes than it has.
-        ImportError: The file needs torch, which is not installed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"weights file not found: {path}")
@@ -83,7 +81,7 @@ def read_weights(path: Path) -> StoredWeights:
                 raise ValueError(f"{name!r} has no shape; expected numbers")
             if array.dtype.kind not in "fiub":
                 raise ValueError(f"{name!r} is of type {array.dtype}; expected numbers")
-    except (ImportError, OldFormatError):
+    except OldFormatError:
         raise
     except Exception as error:  # each library has its own for a file that is truncated or garbled
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -101,7 +99,7 @@ def _read(path: Path) -> StoredWeights:
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return _safetensors(path)
     if path.suffix in (".pth", ".pt", ".bin"):
-        return _torch(path)
+        return _state_dict(read_torch_file(path))
     raise ValueError("it is neither safetensors, nor Keras' .keras or .h5, nor PyTorch's")
 
 
@@ -111,7 +109,7 @@ def _zip(path: Path) -> StoredWeights:
     with zipfile.ZipFile(path) as archive:
         check_archive(archive, size)
         if WEIGHTS not in archive.namelist():
-            return _torch(path)
+            return _state_dict(read_torch_file(path))
         config = read_keras_config(archive)
         content = archive.read(WEIGHTS)
     return _hdf5(io.BytesIO(content), len(content), config, parse_metadata(config["config"], path))
@@ -208,24 +206,6 @@ def _safetensors(path: Path) -> StoredWeights:
     if any("/" in name for name in tensors):
         return StoredWeights("kcnn", _split(tensors, "/"), metadata)
     return _state_dict(tensors)
-
-
-def _torch(path: Path) -> StoredWeights:
-    try:
-        import torch
-    except ImportError:
-        raise ImportError(f'{path} is a PyTorch file, which needs torch: pip install "kcnn[torch]"') from None
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError("it has more than tensors, which are not unpickled: that could run any code") from None
-    for key in ("state_dict", "model"):
-        loaded = loaded.get(key, loaded) if isinstance(loaded, Mapping) else loaded
-    if not isinstance(loaded, Mapping):
-        raise ValueError(f"expected a state dict, got {type(loaded).__name__}")
-    tensors = {name: tensor for name, tensor in loaded.items() if hasattr(tensor, "numpy")}
-    check_claim(sum(4 * math.prod(tensor.shape) for tensor in tensors.values()), path.stat().st_size, "its tensors")
-    return _state_dict({name: tensor.float().numpy() for name, tensor in tensors.items()})
 
 
 def _state_dict(tensors: Arrays) -> StoredWeights:

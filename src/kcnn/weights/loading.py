@@ -92,7 +92,6 @@ def load_weights(
     Raises:
         FileNotFoundError: The file does not exist.
         ValueError: The file is damaged, has numbers that are not finite, belongs to another network, or does not fit.
-        ImportError: A file of PyTorch is read without torch.
         DownloadError: Published weights cannot be downloaded.
     """
     return load_into_graph(model, trace_metadata(getattr(model, "metadata", {})), weights, strict, head)
@@ -119,7 +118,7 @@ def load_into_graph(
         What happened to each tensor.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError, DownloadError: As from `load_weights`.
+        FileNotFoundError, ValueError, DownloadError: As from `load_weights`.
     """
     _check_model(model)
     file = _resolve(graph, weights)

@@ -1,6 +1,5 @@
 """Pretrained weights by name: which file they are for a network, its options, head and input size."""
 
-from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 
@@ -27,7 +26,6 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
     Raises:
         ValueError: None are published, or none of this name or these options; the message lists those that are.
         FileNotFoundError: The file does not exist, or the folder has no trained model.
-        ImportError: Their file needs torch, which is not installed.
         TypeError: The argument is neither a name nor a path.
     """
     if not isinstance(weights, str | PathLike):
@@ -45,17 +43,14 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
         return None
     if graph is None or graph.architecture is None or graph.spec is None:
         raise ValueError(f"{weights!r} is not a file, and only networks of kcnn and of plugins have weights by name")
-    best = _choose(graph, _find_named(graph, weights))
-    if best.url.endswith((".pth", ".pt", ".bin")) and not find_spec("torch"):
-        raise ImportError(f'{best.url} is a PyTorch file, which needs torch: pip install "kcnn[torch]"')
-    return best
+    return _choose(graph, _find_named(graph, weights))
 
 
 def has_published(graph: Graph) -> bool:
     """Return whether weights are published for a network with these options."""
     try:
         return find_published(graph, "imagenet") is not None
-    except (ValueError, ImportError):  # none, or in a file that needs torch
+    except ValueError:  # none
         return False
 
 
