@@ -11,7 +11,7 @@ from kcnn.reports import search_charts
 from kcnn.reports.search_page import write_search_report
 from kcnn.search import SearchConfig
 from kcnn.search.journal import Journal
-from kcnn.search.result import SearchResult, find_best_trial
+from kcnn.search.result import SearchResult, find_best_trial, read_record, write_record
 from kcnn.search.space import Space
 from tests.paper.test_words import phrases_in
 
@@ -49,6 +49,43 @@ def test_write_search_report_names_the_objective_and_the_command(folder):
     text = read_text(page)
     assert "Validation accuracy by epoch" in text
     assert "score" not in text.lower()
+
+
+def change(record, address, value):
+    *path, last = address.split(".")
+    for name in path:
+        record = record[name]
+    record[last] = value
+
+
+EDITS = [
+    ("request.config.train.recipe.batch_size", 33),
+    ("request.config.train.recipe.batch_size", True),
+    ("request.config.train.seed", "x"),
+    ("request.config", []),
+    ("request.config.train", None),
+    ("request.data", 3),
+    ("request.images", "abc"),
+    ("versions", 3),
+    ("data_path", 5),
+]
+
+
+@pytest.mark.parametrize(("address", "value"), EDITS)
+def test_read_record_refuses_a_search_that_was_edited(folder, address, value):
+    write_record(folder, read_record(folder))
+    record = json.loads((folder / "search.json").read_text())
+    change(record, address, value)
+    (folder / "search.json").write_text(json.dumps(record))
+    with pytest.raises(
+        ValueError, match=r"search\.json was changed after kcnn wrote it: it does not match"
+    ):
+        write_search_report(folder)
+    del record["checksum"]  # as of an earlier version
+    (folder / "search.json").write_text(json.dumps(record))
+    if value != 33:
+        with pytest.raises(ValueError, match=rf"search\.json is damaged: {re.escape(address)} is "):
+            write_search_report(folder)
 
 
 def end_in_failure(folder, numbers):

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.architectures.determinism import hash_unpublished
-from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset, load
 from kcnn.data.sources import find_location
 from kcnn.run_folders import SEARCH
 from kcnn.search.config import SearchConfig
-from kcnn.search.result import read_record, read_request
+from kcnn.search.result import read_record, read_request, write_record
 from kcnn.search.space import Range, Space
 from kcnn.search.trial import TrialSettings
 from kcnn.training import TrainConfig, devices, get_recipe, request, run_directory, split_record
@@ -161,7 +160,7 @@ def claim_folder(job: SearchJob) -> None:
             )
         split_record.keep_record(job.folder, job.record)
         if held != {**held, **where}:
-            write_text(path, json.dumps({**held, **where}, indent=1))
+            write_record(job.folder, {**held, **where})
         return
     split_record.keep_record(job.folder, job.record)
     record = {
@@ -170,7 +169,7 @@ def claim_folder(job: SearchJob) -> None:
         "versions": run_directory.library_versions(),
         **where,
     }
-    write_text(path, json.dumps(record, indent=1))
+    write_record(job.folder, record)
 
 
 def check_images(job: SearchJob) -> None:

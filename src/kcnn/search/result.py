@@ -7,10 +7,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kcnn.atomic_io import write_text
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_number, format_value, format_values
 from kcnn.run_folders import FINAL, SEARCH
 from kcnn.search.journal import Trial
+from kcnn.training import run_directory, run_schema
 
 if TYPE_CHECKING:
     from kcnn.statistics import PairedDifference
@@ -250,4 +252,19 @@ def read_record(folder: Path) -> Mapping[str, Any]:
         is_complete = False
     if not is_complete:
         raise ValueError(f"{path} was not written by this version of kcnn; choose another folder, or remove {folder}")
+    if (checksum := record.pop(run_directory.CHECKSUM, None)) is not None:  # searches of earlier versions have none
+        run_directory.check_unchanged(path, record, checksum, "search with the settings that you want elsewhere")
+    if problem := next(run_schema.find_mismatches(record, run_schema.SEARCH), None):
+        raise ValueError(f"{path} is damaged: {problem}; restore it, or search again into another folder")
     return record
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a search, with a checksum.
+
+    Args:
+        folder: Folder of the search.
+        record: Its request, command, and versions of libraries; and where its data is.
+    """
+    checksum = run_directory.hash_request(record)
+    write_text(folder / SEARCH, json.dumps({**record, run_directory.CHECKSUM: checksum}, indent=1))

@@ -99,7 +99,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         checksum = config.pop(CHECKSUM)
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    _check_unchanged(path, config, checksum, "train with the settings that you want into another folder")
+    check_unchanged(path, config, checksum, "train with the settings that you want into another folder")
     if not is_complete:
         return None
     if problem := next(run_schema.find_mismatches(config, run_schema.CONFIG), None):
@@ -107,7 +107,18 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     return config
 
 
-def _check_unchanged(path: Path, values: Mapping[str, Any], checksum: Any, remedy: str) -> None:
+def check_unchanged(path: Path, values: Mapping[str, Any], checksum: Any, remedy: str) -> None:
+    """Refuse values of a file that do not match its checksum.
+
+    Args:
+        path: The file.
+        values: Its JSON values without the checksum.
+        checksum: From hash_request of the values that were written.
+        remedy: What to do, beside restoring the file.
+
+    Raises:
+        ValueError: They do not match.
+    """
     if hash_request(values) != checksum:
         raise ValueError(
             f"{path} was changed after kcnn wrote it: it does not match its checksum; restore it, or {remedy}"
@@ -141,7 +152,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     if problem := next(run_schema.find_mismatches(metrics, run_schema.METRICS), None):
         raise ValueError(f"{path} was not written by a training run, or is damaged: {problem}; choose another folder")
     if (checksum := metrics.pop(CHECKSUM, None)) is not None:  # runs of earlier versions have none
-        _check_unchanged(path, metrics, checksum, "train again into another folder")
+        check_unchanged(path, metrics, checksum, "train again into another folder")
     return metrics
 
 

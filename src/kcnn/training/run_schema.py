@@ -35,6 +35,21 @@ REQUEST = Fields(
 )
 ORIGIN = {"request": REQUEST, "command": str, "versions": Fields({ANY_NAME: str})}
 CONFIG = Fields({**ORIGIN, "batch_size": int}, {"data_path": str})
+SEARCH = Fields(
+    {
+        "request": Fields(
+            {
+                "space": Fields({"spec": Fields({"network": str})}),
+                "config": Fields({"tuner": str, "train": Fields({"recipe": RECIPE, "recipe_name": str, "seed": int})}),
+                "data": str,
+            },
+            {"images": Fields({ANY_NAME: int}), "fingerprint": str, "data_seed": int},
+        ),
+        "command": str,
+        "versions": Fields({ANY_NAME: str}),
+    },
+    {"data_path": str},
+)
 CLASS = Fields(
     {"images": int},
     dict.fromkeys(("precision", "recall", "f1", "average_precision", "threshold"), NUMBER | None),
