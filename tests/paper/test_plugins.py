@@ -412,6 +412,7 @@ ODD_PROJECTS = {  # what is odd: the file, and what the error says
     "a number for the name": (HEADER.replace('"kcnn-draft"', "5") + POINTS, "name must be a string, got 5"),
     "a path for the name": (HEADER.replace("kcnn-draft", "../escaped") + POINTS, "'../escaped' is invalid for 'name'"),
     "an absolute name": (HEADER.replace("kcnn-draft", "{root}/x") + POINTS, "is invalid for 'name'"),
+    "the name of kcnn": (HEADER.replace('"kcnn-draft"', '"KCNN"') + POINTS, "'KCNN' is that of kcnn itself"),
     "two lines for the name": (HEADER.replace("kcnn-draft", "a\\nVersion: 3") + POINTS, "is invalid for 'name'"),
     "a path for the version": (HEADER.replace('"0.1"', '"1/../../x"') + POINTS, "is invalid for 'version'"),
     "no version": (HEADER.replace('version = "0.1"\n', "") + POINTS, 'neither a project.version nor "version" in'),

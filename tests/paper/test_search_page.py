@@ -77,9 +77,7 @@ def test_read_record_refuses_a_search_that_was_edited(folder, address, value):
     record = json.loads((folder / "search.json").read_text())
     change(record, address, value)
     (folder / "search.json").write_text(json.dumps(record))
-    with pytest.raises(
-        ValueError, match=r"search\.json was changed after kcnn wrote it: it does not match"
-    ):
+    with pytest.raises(ValueError, match=r"search\.json was changed after kcnn wrote it: it does not match"):
         write_search_report(folder)
     del record["checksum"]  # as of an earlier version
     (folder / "search.json").write_text(json.dumps(record))

@@ -56,6 +56,8 @@ def read_project(folder: str | Path) -> Project:
     name, version = (_get(file, project, field, str) for field in ("name", "version"))
     if not name:
         raise ValueError(f"{file} has no project.name; add one, such as kcnn-my-net")
+    if plugins.normalize_name(name) == registry.BUILTIN:  # whose networks it would replace, and whose code always runs
+        raise ValueError(f"{file}: project.name {name!r} is that of kcnn itself; choose another, such as kcnn-my-net")
     if not version and "version" not in dynamic:
         raise ValueError(f'{file} has neither a project.version nor "version" in project.dynamic; add one')
     needs = _get(file, project, "dependencies", list)
