@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from kcnn.graph.formatting import format_number, join_names, to_printable
@@ -110,10 +110,16 @@ def _find(folder: Path) -> RunFolder | None:
         return RunFolder(folder)
     for find, kind in ((_find_best_of_transfer, "transfer"), (_find_best_of_search, "search")):
         best = find(folder)
-        if best is not None and _is_run(folder / best):
+        if best is not None and _is_below(best) and _is_run(folder / best):
             note = f"{folder} is the folder of a {kind}: using its best run, {folder / best}"
             return RunFolder(folder / best, to_printable(note))
     return None
+
+
+def _is_below(name: str) -> bool:
+    """Whether a name in a file of a folder is that of a folder below it."""
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _is_run(folder: Path) -> bool:

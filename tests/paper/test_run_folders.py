@@ -61,6 +61,16 @@ def test_resolve_run_takes_the_best_network_of_a_search_and_says_so(search):
     assert find_run(search) == run.path
 
 
+def test_resolve_run_takes_no_run_outside_the_folder(transfer, search, tmp_path):
+    make_run(tmp_path / "other")
+    for outside in ("../other", str(tmp_path / "other"), "seed-0/../../other"):
+        (transfer / "transfer.json").write_text(json.dumps({"best": outside}))
+        (search / "final.json").write_text(json.dumps({"contenders": [{"name": "best", "folders": [outside]}]}))
+        for folder in (transfer, search):
+            with pytest.raises(RunNotFoundError):
+                resolve_run(folder)
+
+
 def test_is_run_folder_knows_runs_transfers_and_searches_and_no_other_folder(transfer, search, tmp_path):
     (search / "final.json").unlink()
     assert all(map(is_run_folder, (transfer, search, search / "final" / "default" / "seed-0")))

@@ -13,6 +13,7 @@ from kcnn.search import SearchConfig
 from kcnn.search.journal import Journal
 from kcnn.search.result import SearchResult, find_best_trial, read_record, write_record
 from kcnn.search.space import Space
+from kcnn.training.run_directory import write_values
 from tests.paper.test_words import phrases_in
 
 SPACE = Space(
@@ -54,7 +55,7 @@ def test_write_search_report_names_the_objective_and_the_command(folder):
 def change(record, address, value):
     *path, last = address.split(".")
     for name in path:
-        record = record[name]
+        record = record[int(name) if name.isdigit() else name]
     record[last] = value
 
 
@@ -84,6 +85,31 @@ def test_read_record_refuses_a_search_that_was_edited(folder, address, value):
     if value != 33:
         with pytest.raises(ValueError, match=rf"search\.json is damaged: {re.escape(address)} is "):
             write_search_report(folder)
+
+
+CONTENDER = {"name": "best", "accuracies": [0.5], "accuracy": 0.5, "params": 1, "macs": 2, "folders": ["final/a"]}
+
+
+@pytest.mark.parametrize(
+    ("address", "value"),
+    [
+        ("trial", "x"),
+        ("contenders.0.accuracies", ["a"]),
+        ("contenders.0.accuracy", "x"),
+        ("contenders.0.params", None),
+        ("problems", [1]),
+        ("contenders.0.accuracy", 0.75),
+    ],
+)
+def test_read_final_refuses_an_evaluation_that_was_edited(folder, address, value):
+    final = {"trial": 1, "contenders": [CONTENDER], "comparisons": [], "unchanged": True, "problems": {}}
+    write_values(folder / "final.json", final)
+    assert "50.00%" in write_search_report(folder).read_text()
+    record = json.loads((folder / "final.json").read_text())
+    change(record, address, value)
+    (folder / "final.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"final\.json (is damaged \(|was changed after kcnn wrote it: )"):
+        write_search_report(folder)
 
 
 def end_in_failure(folder, numbers):

@@ -298,6 +298,10 @@ def test_cli_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
         assert f"{100 * result['accuracy']:.2f}%" in page
     assert all(f"{difference['points']:+.2f} points" in page for difference in printed["differences"])
     comparison = json.loads((out / "transfer.json").read_text())
+    (out / "transfer.json").write_text(json.dumps({**comparison, "best": "seed-0/from-scratch/"}))
+    with pytest.raises(ValueError, match=r"transfer.json was changed after kcnn wrote it"):
+        write_report(out)
+    del comparison["checksum"]  # as of an earlier version
     (out / "transfer.json").write_text(json.dumps({**comparison, "best": "seed-9/nowhere"}))
     with pytest.raises(FileNotFoundError, match=r"nowhere holds no finished run"):
         write_report(out)

@@ -13,7 +13,7 @@ from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
 from kcnn.statistics import PairedDifference
 from kcnn.training import name_run_folder
-from kcnn.training.run_directory import to_csv
+from kcnn.training.run_directory import to_csv, write_values
 
 COMPARISON, TABLE = "transfer.json", "transfer.csv"
 
@@ -177,4 +177,4 @@ def write_comparison(comparison: Comparison, spec: ModelSpec, protocols: Sequenc
         "differences": [asdict(difference) for difference in comparison.differences],
         "best": best.relative_to(comparison.folder).as_posix(),  # the run that the report shows
     }
-    write_text(comparison.folder / COMPARISON, json.dumps(values, indent=1))
+    write_values(comparison.folder / COMPARISON, values)

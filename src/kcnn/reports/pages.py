@@ -21,7 +21,7 @@ from kcnn.reports.search_page import write_search_report
 from kcnn.reports.templates import render
 from kcnn.run_folders import SEARCH, TRANSFER
 from kcnn.statistics import wilson_interval
-from kcnn.training import evidence, run_directory
+from kcnn.training import evidence, run_directory, run_schema
 from kcnn.training.evidence import TestEvidence
 
 PAGE = "report.html"
@@ -134,10 +134,15 @@ def _render_comparison(root: Path) -> str:
     path = root / TRANSFER
     try:
         comparison = json.loads(path.read_text(encoding="utf-8"))
-        best, seeds = root / comparison["best"], len(comparison["seeds"])
-        protocols, differences = comparison["results"], comparison["differences"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is damaged, or of an older version of kcnn; run kcnn transfer again") from None
+        if problem := next(run_schema.find_mismatches(comparison, run_schema.TRANSFER), None):
+            raise KeyError(problem)
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged, or of an older version of kcnn ({error.args[0]}); run kcnn transfer again"
+        ) from None
+    comparison = run_directory.check_values(path, comparison, "run kcnn transfer again, which trains nothing twice")
+    best, seeds = root / comparison["best"], len(comparison["seeds"])
+    protocols, differences = comparison["results"], comparison["differences"]
     request = run_directory.read_metrics(best)["request"]
     return _render_run(
         best,

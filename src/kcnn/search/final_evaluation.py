@@ -1,7 +1,6 @@
 """The final evaluation: the best and the default network, trained from scratch alike and tested on unused images."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.atomic_io import write_text
 from kcnn.run_folders import BEST, FINAL
 from kcnn.search.journal import Trial
 from kcnn.search.result import (
@@ -26,6 +24,7 @@ from kcnn.search.space.costs import estimate_costs
 from kcnn.search.trial import TrialSettings
 from kcnn.statistics import compare_paired
 from kcnn.training import NonFiniteLossError, OutOfMemoryError, TrainConfig, get_recipe, train
+from kcnn.training.run_directory import write_values
 
 
 def run_final_evaluation(space: Space, settings: TrialSettings, best: Trial, seeds: int) -> FinalEvaluation:
@@ -72,7 +71,7 @@ def run_final_evaluation(space: Space, settings: TrialSettings, best: Trial, see
         if first in contenders and second in contenders
     ]
     result = FinalEvaluation(best.number, tuple(contenders.values()), tuple(comparisons), unchanged, problems)
-    write_text(settings.out / FINAL, json.dumps(asdict(result), indent=1))
+    write_values(settings.out / FINAL, asdict(result))
     return result
 
 

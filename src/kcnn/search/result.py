@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kcnn.atomic_io import write_text
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_number, format_value, format_values
 from kcnn.run_folders import FINAL, SEARCH
@@ -204,6 +203,14 @@ def read_final(folder: Path) -> FinalEvaluation | None:
 
     try:
         record = json.loads(path.read_text())
+        if problem := next(run_schema.find_mismatches(record, run_schema.FINAL), None):
+            raise KeyError(problem)
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error.args[0]}); run the search again, which trains nothing twice"
+        ) from None
+    record = run_directory.check_values(path, record, "remove it and run the search again, which trains nothing twice")
+    try:
         contenders = tuple(
             Contender(**{**one, "accuracies": tuple(one["accuracies"]), "folders": tuple(one["folders"])})
             for one in record["contenders"]
@@ -213,7 +220,7 @@ def read_final(folder: Path) -> FinalEvaluation | None:
             for one in record["comparisons"]
         )
         return FinalEvaluation(**{**record, "contenders": contenders, "comparisons": comparisons})
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise ValueError(f"{path} is damaged, or of another version of kcnn; run the search again") from None
 
 
@@ -252,8 +259,7 @@ def read_record(folder: Path) -> Mapping[str, Any]:
         is_complete = False
     if not is_complete:
         raise ValueError(f"{path} was not written by this version of kcnn; choose another folder, or remove {folder}")
-    if (checksum := record.pop(run_directory.CHECKSUM, None)) is not None:  # searches of earlier versions have none
-        run_directory.check_unchanged(path, record, checksum, "search with the settings that you want elsewhere")
+    record = run_directory.check_values(path, record, "search with the settings that you want into another folder")
     if problem := next(run_schema.find_mismatches(record, run_schema.SEARCH), None):
         raise ValueError(f"{path} is damaged: {problem}; restore it, or search again into another folder")
     return record
@@ -266,5 +272,4 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
         folder: Folder of the search.
         record: Its request, command, and versions of libraries; and where its data is.
     """
-    checksum = run_directory.hash_request(record)
-    write_text(folder / SEARCH, json.dumps({**record, run_directory.CHECKSUM: checksum}, indent=1))
+    run_directory.write_values(folder / SEARCH, record)

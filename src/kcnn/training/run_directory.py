@@ -81,7 +81,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
         folder: Folder of the run.
         config: Request, batch size, command and versions.
     """
-    write_text(folder / CONFIG, json.dumps({**config, CHECKSUM: hash_request(config)}, indent=1))
+    write_values(folder / CONFIG, config)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
@@ -99,7 +99,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         checksum = config.pop(CHECKSUM)
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    check_unchanged(path, config, checksum, "train with the settings that you want into another folder")
+    _check_unchanged(path, config, checksum, "train with the settings that you want into another folder")
     if not is_complete:
         return None
     if problem := next(run_schema.find_mismatches(config, run_schema.CONFIG), None):
@@ -107,18 +107,34 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     return config
 
 
-def check_unchanged(path: Path, values: Mapping[str, Any], checksum: Any, remedy: str) -> None:
-    """Refuse values of a file that do not match its checksum.
+def write_values(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON values to a file, with a checksum.
 
     Args:
         path: The file.
-        values: Its JSON values without the checksum.
-        checksum: From hash_request of the values that were written.
+        values: The values by name.
+    """
+    write_text(path, json.dumps({**values, CHECKSUM: hash_request(values)}, indent=1))
+
+
+def check_values(path: Path, values: dict[str, Any], remedy: str) -> dict[str, Any]:
+    """Return the values that `write_values` wrote, without their checksum; an earlier version wrote none.
+
+    Args:
+        path: The file, for the message.
+        values: What it holds.
         remedy: What to do, beside restoring the file.
 
     Raises:
-        ValueError: They do not match.
+        ValueError: They do not match the checksum.
     """
+    rest = {name: value for name, value in values.items() if name != CHECKSUM}
+    if CHECKSUM in values:
+        _check_unchanged(path, rest, values[CHECKSUM], remedy)
+    return rest
+
+
+def _check_unchanged(path: Path, values: Mapping[str, Any], checksum: Any, remedy: str) -> None:
     if hash_request(values) != checksum:
         raise ValueError(
             f"{path} was changed after kcnn wrote it: it does not match its checksum; restore it, or {remedy}"
@@ -132,7 +148,7 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
         folder: Folder of the run.
         metrics: Metrics on the test split and the facts of the run.
     """
-    write_text(folder / METRICS, json.dumps({**metrics, CHECKSUM: hash_request(metrics)}, indent=1))
+    write_values(folder / METRICS, metrics)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -151,9 +167,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}); remove {folder}, or train into another folder") from None
     if problem := next(run_schema.find_mismatches(metrics, run_schema.METRICS), None):
         raise ValueError(f"{path} was not written by a training run, or is damaged: {problem}; choose another folder")
-    if (checksum := metrics.pop(CHECKSUM, None)) is not None:  # runs of earlier versions have none
-        check_unchanged(path, metrics, checksum, "train again into another folder")
-    return metrics
+    return check_values(path, metrics, "train again into another folder")
 
 
 def read_results(folder: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:

@@ -50,6 +50,22 @@ SEARCH = Fields(
     },
     {"data_path": str},
 )
+FINAL = Fields(
+    {
+        "trial": int,
+        "contenders": [
+            Fields(
+                {"name": str, "accuracies": [NUMBER], "accuracy": NUMBER, "params": int, "macs": int, "folders": [str]}
+            )
+        ],
+        "comparisons": [Fields(dict.fromkeys(("subject", "first", "second"), str))],
+    },
+    {"unchanged": bool, "problems": Fields({ANY_NAME: str})},
+)
+PROTOCOL = Fields(
+    {"protocol": str, "accuracies": [NUMBER], **dict.fromkeys(("validation", "accuracy", "low", "high"), NUMBER)}
+)
+TRANSFER = Fields({"best": str, "seeds": [int], "results": [PROTOCOL], "differences": [Fields({})]})
 CLASS = Fields(
     {"images": int},
     dict.fromkeys(("precision", "recall", "f1", "average_precision", "threshold"), NUMBER | None),
