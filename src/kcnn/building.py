@@ -21,7 +21,7 @@ from kcnn.graph.summaries import Summary
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import make_metadata
-from kcnn.weights import find_published, load_into_graph
+from kcnn.weights import choose_variant, find_published, load_into_graph
 
 
 def check_memory(graph: Graph) -> None:
@@ -56,7 +56,8 @@ def build(
 
     Args:
         network: A name ("googlenet.bn"), an Architecture, a ModelSpec, or a graph from kcnn.trace.
-        weights: Pretrained weights by name ("imagenet"), a file, or the folder of a run: see kcnn.load_weights.
+        weights: Pretrained weights by name ("imagenet"), a file, or the folder of a run: see kcnn.load_weights. Where
+            only variants of the network have weights of that name, the one of the highest cited accuracy is built.
         seed: Fixes the initial weights.
         **keywords: Fields of kcnn.ModelSpec, such as `classes`, `input_shape`, `activation`, `top`, `pooling`,
             `overrides`, `aux`, `outputs` and `prefix`, and the network's own options by keyword (`width=0.35`).
@@ -84,7 +85,8 @@ def build(
             raise ValueError(f"{network.name} is traced already; pass {', '.join(keywords)} to kcnn.trace")
         graph = network
     else:
-        graph = to_spec(network, **keywords).trace()
+        spec = to_spec(network, **keywords)
+        graph = choose_variant(spec, spec.weights if weights is None else weights).trace()
     if graph.spec is None:
         raise ValueError(f"{graph.name} was read from a Keras model, which exists already; kcnn.build has none to make")
     if weights is None:

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 import kcnn
 from kcnn import Architecture, WeightMapping, Weights, blocks, weights
 from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm, Rescale
-from kcnn.weights import PartialWeightsWarning, TensorMatch, find_published
+from kcnn.weights import PartialWeightsWarning, TensorMatch, choose_variant, downloads, find_published
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +284,7 @@ def test_load_weights_refuses_a_nested_model(file):
         (
             "resnet50",
             {},
-            "imagenet",
+            "coco",
             "resnet50 has no published weights of its own; resnet50.torchvision and resnet50.keras",
         ),
         ("convnet", {}, "imagenet", "convnet has no published weights of its own"),
@@ -311,8 +311,40 @@ def test_find_published_chooses_by_width_size_and_top():
 def test_find_published_ignores_a_folder_of_the_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "imagenet").mkdir()
-    with pytest.raises(ValueError, match="resnet50 has no published weights of its own"):
-        kcnn.build("resnet50", weights="imagenet")
+    with pytest.raises(ValueError, match="convnet has no published weights of its own"):
+        kcnn.build("convnet", weights="imagenet")
+
+
+def test_build_takes_the_variant_that_has_the_weights_and_says_so(tmp_path, monkeypatch, capsys):
+    source = kcnn.build("resnet18.torchvision", seed=1)
+    path = tmp_path / "torchvision" / "resnet18-f37072fd.safetensors"
+    path.parent.mkdir()
+    kcnn.weights.save_weights(source, path)
+    monkeypatch.setattr(downloads, "download", lambda published: path)
+    model = kcnn.build("resnet18", weights="imagenet")
+    assert model.metadata["spec"]["network"] == "resnet18.torchvision"
+    assert capsys.readouterr().err == (
+        "resnet18 has no 'imagenet' weights of its own; resnet18.torchvision has "
+        "(torchvision, top-1 69.758% as cited) and is taken\n"
+    )
+    np.testing.assert_array_equal(model.get_weights()[0], source.get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "variant"),
+    [
+        ("resnet50", {}, "resnet50.torchvision"),
+        ("kcnn:resnet50", {}, "kcnn:resnet50.torchvision"),
+        ("resnet50.keras", {}, "resnet50.keras"),
+        ("mobilenet_v2", {"width": 0.4}, "mobilenet_v2"),
+        ("convnet", {}, "convnet"),
+    ],
+)
+def test_choose_variant_of_the_highest_cited_accuracy(network, options, variant):
+    spec = kcnn.ModelSpec(network=network, options=options)
+    assert choose_variant(spec, "imagenet").network == variant
+    for other in (None, "a/file.h5", "no_such_name"):
+        assert choose_variant(spec, other) == spec
 
 
 def test_find_published_refuses_a_number():

@@ -263,11 +263,12 @@ def _make_spec(
 ) -> kcnn.ModelSpec:
     """The network at the requested size, that of the demo, or its own; gray for digits."""
     from kcnn.fine_tuning import demo
+    from kcnn.weights import choose_variant
 
     if data is None and network is None:
         return replace(demo.NETWORK, options={**demo.NETWORK.options, **options}, weights=weights)
     name = network or "mobilenet_v2"
-    spec = kcnn.ModelSpec(network=name, options=options, weights=weights)
+    spec = choose_variant(kcnn.ModelSpec(network=name, options=options, weights=weights), weights)
     if data is None:
         return replace(spec, input_shape=demo.SHAPE)
     return replace(spec, input_shape=choose_input_shape(input_size, name, data) or spec.architecture.input_shape)

@@ -141,15 +141,15 @@ def _disable_xla(model: Any) -> Any:
 
 def _open_pretrained(name: str, weights: str, options: Mapping[str, Any], starting: Starting) -> OpenedModel:
     """A network with pretrained weights, or those of a file."""
-    from kcnn.weights import find_published
+    from kcnn.weights import choose_variant, find_published
 
-    graph = kcnn.trace(name, **options)
+    graph = choose_variant(kcnn.ModelSpec(network=name, options=options), weights).trace()
     find_published(graph, weights)  # raises before Keras is loaded
     with starting(KERAS):
         model = _disable_xla(kcnn.build(graph))
     report = kcnn.load_weights(model, weights)
     if f"{model.metadata['classifier']}/kernel" not in report.matched:
-        raise ValueError(f"{weights} has no classifier for the {model.output_shape[-1]} classes of {name}")
+        raise ValueError(f"{weights} has no classifier for the {model.output_shape[-1]} classes of {graph.name}")
     note = resolve_model(weights)[1] if is_run_folder(weights) else ""
     return OpenedModel(name, model.metadata, lambda: _with_probabilities(model, model.metadata), note)
 

@@ -14,6 +14,7 @@ from kcnn.building import build
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.keras_graph import operation, producers
 from kcnn.weights.loading import load_weights, trace_metadata
+from kcnn.weights.published import choose_variant
 
 
 @check_arguments
@@ -55,8 +56,9 @@ def replace_head(
         model = rebuild(network, count, seed)
     elif isinstance(network, str | Architecture | ModelSpec):
         spec = to_spec(network)
-        model = build(replace(spec, classes=count, weights=None), seed=seed)
         pretrained = spec.weights if weights is None else weights
+        spec = choose_variant(spec, pretrained)
+        model = build(replace(spec, classes=count, weights=None), seed=seed)
         if pretrained is not None:
             load_weights(model, pretrained, head=False)
     else:

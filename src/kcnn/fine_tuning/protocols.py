@@ -22,6 +22,7 @@ from kcnn.training import TrainConfig, TrainingPhase, TrainResult, name_run_fold
 from kcnn.training.evidence import compute_scores
 from kcnn.training.layer_selection import check_phase
 from kcnn.training.run_directory import AUDIT
+from kcnn.weights.published import choose_variant
 
 SCRATCH_MOMENTUM = 0.9  # of batch norms trained from scratch on few images
 SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
@@ -134,6 +135,8 @@ def compare_protocols(
     spec, root = to_spec(network), Path(out)
     if protocols is None:
         protocols = default_protocols(spec.weights or "imagenet")
+    for protocol in protocols:
+        spec = choose_variant(spec, protocol.weights)
     if any(protocol.config.strategy in ("auto", "multiworker") for protocol in protocols):
         require_one_process("a comparison of protocols", START_ONCE)
     _check_order(protocols)

@@ -29,7 +29,7 @@ from kcnn.training.request import check_request, choose_folder, keep_data_name, 
 from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining
 from kcnn.training.split_record import record_splits
-from kcnn.weights.published import has_published
+from kcnn.weights.published import choose_variant, has_published
 
 logger = logging.getLogger("kcnn.training")
 FEW_IMAGES = 5_000  # below, training from scratch is told of pretrained weights
@@ -97,6 +97,7 @@ def train(
     if epochs is not None:
         config = dataclasses.replace(config, epochs=epochs)
     spec = to_spec(network)
+    spec = choose_variant(spec, spec.weights)
     strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
     policy = resolve_policy(config.precision)
     is_auto = config.recipe == "auto"

@@ -20,5 +20,8 @@ from .matching import (
     TensorMatch as TensorMatch,
 )
 from .published import (
+    choose_variant as choose_variant,
+)
+from .published import (
     find_published as find_published,
 )

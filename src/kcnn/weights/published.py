@@ -1,10 +1,13 @@
 """Pretrained weights by name: which file they are for a network, its options, head and input size."""
 
+import sys
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from kcnn.architectures.architecture import Weights
 from kcnn.architectures.registry import get_architecture
+from kcnn.architectures.spec import ModelSpec
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
@@ -46,22 +49,68 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
     return _choose(graph, _find_named(graph, weights))
 
 
+@check_arguments
+def choose_variant(spec: ModelSpec, weights: str | PathLike[str] | None) -> ModelSpec:
+    """Choose the variant whose weights a name means, where the network itself has none of its own.
+
+    "imagenet" of resnet50 means those of resnet50.torchvision: of the variants with weights of that name, the one of
+    the highest cited accuracy. One line on standard error says so.
+
+    Args:
+        spec: The network.
+        weights: The name. A file, None, and a name that no variant has leave the spec as it is.
+
+    Returns:
+        The spec, of the variant where one was chosen.
+    """
+    found = _find_variant(spec, weights)
+    if found is None:
+        return spec
+    name, best = found
+    accuracy = f", top-1 {best.accuracy:g}% as cited" if best.accuracy else ""
+    print(
+        f"{spec.network} has no {weights!r} weights of its own; {name} has ({best.source}{accuracy}) and is taken",
+        file=sys.stderr,
+    )
+    return replace(spec, network=name)
+
+
+def _find_variant(spec: ModelSpec, weights: str | PathLike[str] | None) -> tuple[str, Weights] | None:
+    """The variant with the best weights of a name, and these; None where the network has its own, or none has any."""
+    if not isinstance(weights, str) or not isinstance(spec.network, str) or Path(weights).is_file():
+        return None
+    if spec.definition or spec.architecture.weights:
+        return None
+    candidates = [
+        (name, one)
+        for name in list_other_variants(spec.network)
+        for one in get_architecture(name).weights
+        if one.name == weights and one.options.items() <= {**get_architecture(name).defaults(), **spec.options}.items()
+    ]
+    return max(candidates, key=lambda found: found[1].accuracy or 0, default=None)
+
+
 def has_published(graph: Graph) -> bool:
-    """Return whether weights are published for a network with these options."""
+    """Return whether weights are published for a network with these options, or for a variant of it."""
     try:
         return find_published(graph, "imagenet") is not None
     except ValueError:  # none
-        return False
+        return graph.spec is not None and _find_variant(graph.spec, "imagenet") is not None
 
 
 def find_variants(graph: Graph) -> list[str]:
     """Return the names of a network and its variants, without the one of the graph."""
     if graph.spec is None or not isinstance(graph.spec.network, str):
         return []
-    distribution, colon, rest = graph.spec.network.rpartition(":")
+    return list_other_variants(graph.spec.network)
+
+
+def list_other_variants(network: str) -> list[str]:
+    """Return the names of a published network and its variants, without the given one."""
+    distribution, colon, rest = network.rpartition(":")
     base = distribution + colon + rest.partition(".")[0]
     names = [base, *(f"{base}.{variant}" for variant in get_architecture(base).variants)]
-    return [name for name in names if name != graph.spec.network]
+    return [name for name in names if name != network]
 
 
 def _find_named(graph: Graph, name: str) -> list[Weights]:
