@@ -8,4 +8,4 @@ from platformdirs import user_cache_dir
 
 def cache_folder() -> Path:
     """Return the folder for downloads: `KCNN_CACHE`, or the one that the operating system has for caches."""
-    return Path(os.environ.get("KCNN_CACHE") or user_cache_dir("kcnn", appauthor=False))
+    return Path(os.environ.get("KCNN_CACHE") or user_cache_dir("kcnn", appauthor=False)).expanduser()

@@ -20,6 +20,7 @@ from kcnn.cli import app, console
 from kcnn.cli.options import choose_input_shape
 from kcnn.graph.formatting import describe_op, format_number
 from kcnn.keras_bridge import backends
+from kcnn.weights.downloads import DownloadError, download
 
 
 def test_show_spinner_draws_before_stderr_is_redirected(monkeypatch):
@@ -617,3 +618,15 @@ def test_cli_transfer_refuses_layers_that_the_network_lacks_before_keras_is_load
     done = command("transfer", *words, "--out", str(tmp_path / "out"))
     assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
     assert says in " ".join(done.stderr.split())
+
+
+def test_cache_and_mirror_take_a_tilde_for_the_home_folder(tmp_path, monkeypatch):
+    """Files of environment variables leave it to the program, and a shell does in NAME="~/folder"."""
+    weights = kcnn.Weights(url="https://example.org/net.h5", checksum=None, source="x", mapping="kcnn", license="x")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("KCNN_CACHE", "~/cache")
+    monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", "~/mirror")
+    with pytest.raises(DownloadError, match=f"file not found: {re.escape(str(tmp_path / 'mirror' / 'net.h5'))}"):
+        download(weights)
+    assert (tmp_path / "cache" / "weights").is_dir()

@@ -122,7 +122,7 @@ def _url(weights: Weights) -> str:
     mirror = os.environ.get("KCNN_WEIGHTS_MIRROR")
     if not mirror:
         return weights.url
-    base = mirror if "://" in mirror else Path(mirror).resolve().as_uri()
+    base = mirror if "://" in mirror else Path(mirror).expanduser().resolve().as_uri()
     return f"{base.rstrip('/')}/{weights.url.rpartition('/')[2]}"
 
 
