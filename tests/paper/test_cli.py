@@ -621,8 +621,9 @@ def test_cli_transfer_refuses_layers_that_the_network_lacks_before_keras_is_load
 
 
 def test_cache_and_mirror_take_a_tilde_for_the_home_folder(tmp_path, monkeypatch):
-    """Files of environment variables leave it to the program, and a shell does in NAME="~/folder"."""
-    weights = kcnn.Weights(url="https://example.org/net.h5", checksum=None, source="x", mapping="kcnn", license="x")
+    """A shell expands it neither within quotes nor in a file of variables."""
+    facts = {"checksum": None, "source": "x", "mapping": "kcnn", "accuracy": None, "citation": "x", "license": "x"}
+    weights = kcnn.Weights(url="https://example.org/net.h5", **facts)
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("KCNN_CACHE", "~/cache")
