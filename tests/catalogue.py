@@ -21,6 +21,7 @@ ONE_PER_FAMILY = [
     "resnet50_v2.keras",
     "resnet20",
     "inception_v3",
+    "efficientnet_b0",
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_small",

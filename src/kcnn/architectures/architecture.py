@@ -24,11 +24,14 @@ class WeightMapping:
         bgr: Whether the first kernel expects blue, green, red.
         numbered: Whether the names are Keras' automatic ones. They count from 0 here ("conv2d_0", "conv2d_1"), from
             whatever number the file starts.
+        normalization: Whether the file has Keras' layer that normalizes pixels 0..1. Its mean and variance must be
+            those of the network's `rescale`.
     """
 
     names: Callable[[Sequence[str]], Mapping[str, str | tuple[str, ...]]]
     bgr: bool = False
     numbered: bool = False
+    normalization: bool = False
 
 
 @check_arguments

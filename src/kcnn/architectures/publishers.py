@@ -12,7 +12,15 @@ from kcnn.architectures.architecture import WeightMapping, Weights
 from kcnn.graph.argument_kinds import check_arguments
 
 PYTORCH = "https://download.pytorch.org/models/"
-KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/"
+GOOGLE = "https://storage.googleapis.com/"
+KERAS = f"{GOOGLE}tensorflow/keras-applications/"
+TIMM_UNITS = {  # the convolutions of a unit, and what timm calls them
+    ("project",): ("conv",),
+    ("expand", "project"): ("conv_exp", "conv_pwl"),
+    ("depthwise", "project"): ("conv_dw", "conv_pw"),
+    ("depthwise", "pointwise"): ("conv_dw", "conv_pw"),
+    ("expand", "depthwise", "project"): ("conv_pw", "conv_dw", "conv_pwl"),
+}
 
 
 @check_arguments
@@ -25,6 +33,7 @@ def torchvision_weights(
     top: bool = True,
     resize: int = 256,
     crop: int = 224,
+    interpolation: str = "bilinear",
 ) -> Weights:
     """Return the Weights of a state dict of torchvision.
 
@@ -36,6 +45,7 @@ def torchvision_weights(
         top: Whether the file has the classifier.
         resize: Pixels of the shorter side of an image after resizing.
         crop: Pixels a side of the center crop.
+        interpolation: Of the resizing.
 
     Returns:
         The weights.
@@ -51,6 +61,7 @@ def torchvision_weights(
         top=top,
         resize=resize,
         crop=crop,
+        interpolation=interpolation,
         accuracy=accuracy,
         citation="torchvision.models",
         license="BSD-3-Clause, torchvision's",
@@ -90,6 +101,8 @@ def keras_weights(
     citation: str = "keras.io/api/applications",
     resize: int = 256,
     crop: int = 224,
+    interpolation: str = "bilinear",
+    base: str = KERAS,
 ) -> tuple[Weights, ...]:
     """Return the Weights of the two files of keras.applications, with the classifier and without.
 
@@ -103,6 +116,8 @@ def keras_weights(
         citation: Source of the accuracy.
         resize: Pixels of the shorter side of an image after resizing.
         crop: Pixels a side of the center crop.
+        interpolation: Of the resizing.
+        base: URL of the folder that `file` lies in.
 
     Returns:
         Both weights.
@@ -110,7 +125,7 @@ def keras_weights(
     folder = file.rpartition("/")[0]
     return tuple(
         Weights(
-            url=KERAS + path,
+            url=base + path,
             checksum=f"md5:{digits}" if digits else None,
             source="keras.applications",
             mapping="keras",
@@ -118,6 +133,7 @@ def keras_weights(
             top=top,
             resize=resize,
             crop=crop,
+            interpolation=interpolation,
             accuracy=accuracy,
             citation=citation,
             license=license,
@@ -159,17 +175,22 @@ def tf_slim_weights(
 
 
 @check_arguments
-def make_mapping(rename: Callable[[str], str | tuple[str, ...]], bgr: bool = False) -> WeightMapping:
+def make_mapping(
+    rename: Callable[[str], str | tuple[str, ...]], bgr: bool = False, normalization: bool = False
+) -> WeightMapping:
     """Return the mapping of files in which the name of a layer follows from kcnn's name.
 
     Args:
         rename: Function from kcnn's name of a layer to that in the file, or to its possible names.
         bgr: Whether the first kernel expects blue, green, red.
+        normalization: Whether the file has Keras' layer that normalizes pixels.
 
     Returns:
         The mapping.
     """
-    return WeightMapping(names=lambda layers: {layer: rename(layer) for layer in layers}, bgr=bgr)
+    return WeightMapping(
+        names=lambda layers: {layer: rename(layer) for layer in layers}, bgr=bgr, normalization=normalization
+    )
 
 
 @check_arguments
@@ -250,4 +271,34 @@ def number_layers(
         kind = "batch_normalization" if layer.endswith("_bn") else "conv2d"
         names[layer] = f"{kind}_{counts[kind]}"
         counts[kind] += 1
+    return names
+
+
+@check_arguments
+def rename_timm_units(layers: Sequence[str]) -> dict[str, str]:
+    """Return timm's names of layers of inverted residuals: stage2_unit1_expand_bn is blocks.1.0.bn1.
+
+    Args:
+        layers: Layers with weights, in topological order: those of units, "stem", "last", "fc" and "logits".
+
+    Returns:
+        The name of each.
+    """
+    ends = {"stem": "conv_stem", "stem_bn": "bn1", "last": "conv_head", "last_bn": "bn2", "fc": "conv_head"}
+    ends |= {"logits": "classifier"}
+    parts = {layer: rename_parts(r"stage(\d+)_unit(\d+)_(\w+?)(_bn)?", layer) for layer in layers if layer not in ends}
+    units: dict[tuple[str, str], list[str]] = {}
+    for stage, unit, part, norm in parts.values():
+        if not norm and not part.startswith("squeeze"):
+            units.setdefault((stage, unit), []).append(part)
+    names = {layer: ends[layer] for layer in layers if layer in ends}
+    for layer, (stage, unit, part, norm) in parts.items():
+        convolutions = units[stage, unit]
+        if part.startswith("squeeze"):
+            within = part.replace("squeeze", "se.conv")
+        elif norm:
+            within = f"bn{convolutions.index(part) + 1}"
+        else:
+            within = TIMM_UNITS[tuple(convolutions)][convolutions.index(part)]
+        names[layer] = f"blocks.{int(stage) - 1}.{int(unit) - 1}.{within}"
     return names

@@ -18,7 +18,14 @@ from kcnn.blocks.basic import (
 )
 from kcnn.blocks.heads import aux_classifier, head, lenet_head, wide_head
 from kcnn.blocks.inception_modules import Branches, branches, inception, sequential
-from kcnn.blocks.mobilenet import inverted_residual, make_divisible, separable, squeeze_excite
+from kcnn.blocks.mobilenet import (
+    fused_inverted_residual,
+    inverted_residual,
+    make_divisible,
+    separable,
+    squeeze_excite,
+    universal_inverted_bottleneck,
+)
 from kcnn.blocks.residual_units import bottleneck, drop_path_rates, preactivation, residual, residual_add
 from kcnn.graph.tracing import apply
 
@@ -34,6 +41,7 @@ __all__ = [
     "depthwise",
     "drop_path_rates",
     "dropout",
+    "fused_inverted_residual",
     "head",
     "inception",
     "inverted_residual",
@@ -48,5 +56,6 @@ __all__ = [
     "separable",
     "sequential",
     "squeeze_excite",
+    "universal_inverted_bottleneck",
     "wide_head",
 ]

@@ -70,6 +70,8 @@ def inverted_residual(
     *,
     stride: int = 1,
     squeeze: int = 0,
+    squeeze_activation: str = "relu",
+    gate: str = "hard_sigmoid",
     activation: str = "relu6",
     norm: Norm = True,
     drop_path: float = 0.0,
@@ -85,6 +87,8 @@ def inverted_residual(
         stride: Pixels.
         squeeze: Channels of squeeze-and-excitation on the depthwise convolution (arXiv:1905.02244, figure 4); 0 for
             none.
+        squeeze_activation: Activation between its two convolutions.
+        gate: Activation of its weights.
         activation: Name of the activation.
         norm: As of `norm_act`.
         drop_path: Rate of stochastic depth.
@@ -98,8 +102,89 @@ def inverted_residual(
         y = conv(y, expand, 1, norm=norm, activation=activation, name=f"{name}_expand")
     y = depthwise(y, kernel, stride=stride, norm=norm, activation=activation, name=f"{name}_depthwise")
     if squeeze:
-        y = squeeze_excite(y, squeeze, gate="hard_sigmoid", name=f"{name}_squeeze")
+        y = squeeze_excite(y, squeeze, activation=squeeze_activation, gate=gate, name=f"{name}_squeeze")
     y = conv(y, filters, 1, norm=norm, activation=None, name=f"{name}_project")
+    return _add_where_shapes_allow(x, y, stride, drop_path, name)
+
+
+def fused_inverted_residual(
+    x,
+    filters: int,
+    expand: int,
+    kernel: Size = 3,
+    *,
+    stride: int = 1,
+    activation: str = "silu",
+    norm: Norm = True,
+    drop_path: float = 0.0,
+    name: str,
+):
+    """Apply an inverted residual whose 1x1 up and depthwise are one convolution (arXiv:2104.00298, figure 2).
+
+    Args:
+        x: (rows, columns, channels).
+        filters: Number of output channels.
+        expand: Channels of the first convolution; where they are those of `x`, it is the only one and has `filters`.
+        kernel: Pixels, or (rows, columns).
+        stride: Pixels.
+        activation: Name of the activation.
+        norm: As of `norm_act`.
+        drop_path: Rate of stochastic depth.
+        name: Prefix of the layers' names.
+
+    Returns:
+        (rows, columns, filters).
+    """
+    if expand == x.shape[-1]:
+        y = conv(x, filters, kernel, stride=stride, norm=norm, activation=activation, name=f"{name}_project")
+    else:
+        y = conv(x, expand, kernel, stride=stride, norm=norm, activation=activation, name=f"{name}_expand")
+        y = conv(y, filters, 1, norm=norm, activation=None, name=f"{name}_project")
+    return _add_where_shapes_allow(x, y, stride, drop_path, name)
+
+
+def universal_inverted_bottleneck(
+    x,
+    filters: int,
+    expand: int,
+    kernels: tuple[int, int],
+    *,
+    stride: int = 1,
+    activation: str = "relu",
+    norm: Norm = True,
+    drop_path: float = 0.0,
+    name: str,
+):
+    """Apply an inverted residual with depthwise convolutions before, within, both or none (arXiv:2404.10518, fig. 4).
+
+    Args:
+        x: (rows, columns, channels).
+        filters: Number of output channels.
+        expand: Channels between the two 1x1 convolutions.
+        kernels: Pixels of the depthwise convolutions before the first 1x1, which is linear, and after it; 0 for none.
+        stride: Pixels, of the last depthwise convolution.
+        activation: Name of the activation.
+        norm: As of `norm_act`.
+        drop_path: Rate of stochastic depth.
+        name: Prefix of the layers' names.
+
+    Returns:
+        (rows, columns, filters).
+    """
+    before, within = kernels
+    y = x
+    if before:
+        step = 1 if within else stride
+        y = depthwise(y, before, stride=step, norm=norm, activation=None, name=f"{name}_start")
+    y = conv(y, expand, 1, norm=norm, activation=activation, name=f"{name}_expand")
+    if within:
+        y = depthwise(y, within, stride=stride, norm=norm, activation=activation, name=f"{name}_depthwise")
+    y = conv(y, filters, 1, norm=norm, activation=None, name=f"{name}_project")
+    return _add_where_shapes_allow(x, y, stride, drop_path, name)
+
+
+def _add_where_shapes_allow(x, y, stride: int, drop_path: float, name: str):
+    """The output `y` of a block's convolutions, added to the input where they keep its shape."""
     if projection_strides(x, y, stride) == (1, 1) and x.shape == y.shape:
-        y = residual_add(x, y, drop_path=drop_path, name=name)
+        return residual_add(x, y, drop_path=drop_path, name=name)
     return y

@@ -1,5 +1,6 @@
 """Which tensor of a file belongs to which variable of a model, with axes in the order that Keras has them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -114,16 +115,18 @@ def match_weights(
         The report, and each variable with the array to set.
 
     Raises:
-        ValueError: The file has no layer of the network, or the model is not flat.
+        ValueError: The file has no layer of the network, or normalizes pixels otherwise, or the model is not flat.
     """
     metadata = getattr(model, "metadata", {})
     prefix = metadata.get("spec", {}).get("prefix", "")
     layers = {layer.name.removeprefix(prefix): layer for layer in _iterate_layers(model)}
     naming = recognize_naming(stored, mappings, network.names or tuple(layers), prefix)
+    rescale = _read_rescale(metadata)
+    naming = _drop_normalization(naming, rescale)
     other_head = _find_other_head(stored, naming, network)
     if len(other_head) == len(network.main_head) == 1:
         naming = replace(naming, names={**naming.names, network.main_head[0]: other_head[0]})
-    matcher = _Matcher(stored, naming, network, _find_first_kernel(layers), _read_rescale(metadata))
+    matcher = _Matcher(stored, naming, network, _find_first_kernel(layers), rescale)
     pairs = [pair for name, layer in layers.items() for pair in matcher.match_layer(name, layer)]
     assignments = [(variable, array) for _, variable, array in pairs if array is not None]
     return _report(naming, network, tuple(match for match, _, _ in pairs), layers, other_head), assignments
@@ -133,6 +136,29 @@ def _read_rescale(metadata: Mapping[str, Any]) -> Rescale:
     """How a model scales pixels; alike in all channels where that is not known, as of a plugin's own op."""
     value = metadata.get("rescale")
     return from_json_value(value) if isinstance(value, Mapping) and value.get("op") == "Rescale" else Rescale()
+
+
+def _drop_normalization(naming: "LayerNaming", rescale: Rescale) -> "LayerNaming":
+    """The naming without Keras' layer that normalizes pixels, which must do what the network's own scaling does.
+
+    The files of EfficientNet in keras.applications have the deviation in place of the variance.
+    """
+    if naming.mapping is None or not naming.mapping.normalization:
+        return naming
+    layers = dict(naming.layers)
+    for layer in naming.layers:
+        if re.fullmatch(r"normalization(_\d+)?", layer):
+            mean, variance = (np.ravel(array) for array in list(layers.pop(layer).values())[:2])
+            scale, offset = _scales_and_offsets(rescale, len(mean))
+            deviation = 1 / (255 * scale)
+            is_same = [np.allclose(variance, expected, rtol=0.01) for expected in (deviation, deviation**2)]
+            if not (any(is_same) and np.allclose(mean, -offset * deviation, atol=1e-3)):
+                raise ValueError(
+                    f"its layer {layer!r} has mean {mean.round(3).tolist()} and variance {variance.round(3).tolist()} "
+                    f"of pixels 0..1; this network normalizes by mean {(-offset * deviation).round(3).tolist()} and "
+                    f"standard deviation {deviation.round(3).tolist()}"
+                )
+    return replace(naming, layers=layers)
 
 
 def _find_other_head(stored: StoredWeights, naming: "LayerNaming", network: NetworkLayers) -> tuple[str, ...]:
