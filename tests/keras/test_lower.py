@@ -112,6 +112,33 @@ def test_conv_passes_groups_and_dilation_to_keras():
     assert (layer.groups, layer.dilation_rate, layer.use_bias) == (2, (2, 2), False)
 
 
+@pytest.mark.parametrize("shape", [(3, 5, 6), (None, None, 6), (6,)])
+@pytest.mark.parametrize(
+    ("op", "channels"),
+    [
+        (ops.ChannelSlice(2, 5), [2, 3, 4]),
+        (ops.ChannelSlice(0, 4), [0, 1, 2, 3]),
+        (ops.ChannelSlice(4), [4, 5]),
+        (ops.ChannelSlice(), [0, 1, 2, 3, 4, 5]),
+        (ops.ChannelShuffle(2), [0, 3, 1, 4, 2, 5]),
+        (ops.ChannelShuffle(3), [0, 2, 4, 1, 3, 5]),
+    ],
+)
+def test_channels_are_sliced_and_shuffled_in_training_inference_and_files(op, channels, shape, tmp_path):
+    model = one_layer(op, shape)
+    x = np.random.default_rng(4).normal(size=(2, *(size or 4 for size in shape))).astype("float32")
+    expected = x[..., channels]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    inference = kcnn.optimize_for_inference(model)
+    assert not any(type(layer).__name__.startswith("Channel") for layer in inference.layers)
+    for one in (model, loaded, inference):
+        np.testing.assert_array_equal(one.predict(x, verbose=0), expected)
+        assert one.output_shape[1:-1] == shape[:-1]
+    read = kcnn.from_keras(loaded, input_shape=x.shape[1:])
+    assert [layer.op for layer in read.outputs.values()] == [op]
+
+
 def test_local_response_norm_is_the_formula_of_the_paper():
     x = np.random.default_rng(3).normal(size=(2, 3, 3, 7)).astype("float32") * 40
     result = one_layer(ops.LocalResponseNorm(), (3, 3, 7)).predict(x, verbose=0)

@@ -73,6 +73,31 @@ def test_count_params_and_macs_of_a_grouped_convolution_by_hand():
     assert shape_inference.count_macs(op, x, out=out) == 10 * 6 * 3 * 5 * 3 * 8
 
 
+def test_channel_slice_and_shuffle_cost_nothing_and_see_one_pixel():
+    for op, out in (
+        (ops.ChannelSlice(1, 4), (7, 5, 3)),
+        (ops.ChannelSlice(2), (7, 5, 4)),
+        (ops.ChannelShuffle(3), (7, 5, 6)),
+    ):
+        x = (7, 5, 6)
+        assert shape_inference.output_shape(op, x) == out
+        assert shape_inference.count_params(op, x) == shape_inference.count_macs(op, x, out=out) == 0
+        assert shape_inference.input_window(op, x) is None
+
+
+def test_trace_refuses_a_channel_slice_that_no_longer_fits():
+    def backbone(x, *, filters=8):
+        x = apply(ops.Conv(filters), x, name="a")
+        return apply(ops.ChannelSlice(4, 8), x, name="upper")
+
+    network = kcnn.Architecture(backbone=backbone, reference="none", input_shape=(8, 8, 3))
+    assert kcnn.summary(network)["upper"].shape == (8, 8, 4)
+    with pytest.raises(ValueError, match="layer 'upper': cannot take channels 4:8 of the 6 channels of the input"):
+        kcnn.trace(network, overrides={"a.filters": 6})
+    with pytest.raises(ValueError, match="layer 'upper': cannot take channels 4:9 of the 8 channels of the input"):
+        kcnn.trace(network, overrides={"upper.stop": 9})
+
+
 def test_output_shape_of_a_strided_and_dilated_depthwise_convolution_by_hand():
     op = ops.Depthwise(3, stride=(2, 1), dilation=(2, 3), padding="valid")
     assert shape_inference.output_shape(op, (9, 9, 4)) == ((9 - 5) // 2 + 1, 9 - 7 + 1, 4)
@@ -106,6 +131,13 @@ def test_output_shape_of_a_strided_and_dilated_depthwise_convolution_by_hand():
         (ops.Pool(2, padding=2), (9, 9, 3), "padding 2 must be less than the pool's kernel 2"),
         (ops.Pool(mode="median"), (9, 9, 3), "unknown pooling mode 'median'; choose from max, average"),
         (ops.Dense(3), (9, 9, 3), r"Dense expects a flat input, got \(9, 9, 3\); add Flatten or global pooling"),
+        (ops.ChannelSlice(4, 12), (9, 9, 10), "cannot take channels 4:12 of the 10 channels of the input"),
+        (ops.ChannelSlice(10), (9, 9, 10), "cannot take channels 10: of the 10 channels of the input"),
+        (ops.ChannelSlice(4, 4), (9, 9, 10), "cannot take channels 4:4"),
+        (ops.ChannelSlice(-1), (9, 9, 10), "cannot take channels -1:"),
+        (ops.ChannelSlice(0, 2.0), (9, 9, 10), "cannot take channels 0:2.0"),
+        (ops.ChannelShuffle(4), (9, 9, 10), "4 groups do not divide 10 input channels"),
+        (ops.ChannelShuffle(0), (9, 9, 10), "groups must be"),
         (ops.Activation("rellu"), (9,), "unknown activation 'rellu'. Did you mean 'relu'"),
         (ops.Dropout(1.0), (9,), r"rate must be in \[0, 1\), got 1.0"),
     ],

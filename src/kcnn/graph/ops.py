@@ -186,6 +186,21 @@ class Concat:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelSlice:
+    """Take the channels from `start` to `stop`, which is not one of them; None for all from `start` on."""
+
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelShuffle:
+    """Interleave `groups` groups of channels: the first of each group, then the second (arXiv:1707.01083, figure 1)."""
+
+    groups: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Add:
     """Add tensors of one shape."""
 

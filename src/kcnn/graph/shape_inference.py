@@ -18,6 +18,8 @@ from kcnn.graph.ops import (
     AdaptivePool,
     Add,
     BatchNorm,
+    ChannelShuffle,
+    ChannelSlice,
     Concat,
     Conv,
     Dense,
@@ -308,6 +310,21 @@ def _concat(op: Concat, x: Shape, *others: Shape) -> Shape:
     return *x[:-1], x[-1] + sum(other[-1] for other in others)
 
 
+def _channel_slice(op: ChannelSlice, x: Shape) -> Shape:
+    stop = x[-1] if op.stop is None else op.stop
+    if type(op.start) is not int or type(stop) is not int or not 0 <= op.start < stop <= x[-1]:
+        channels = f"{op.start}:{'' if op.stop is None else op.stop}"
+        raise ValueError(f"cannot take channels {channels} of the {x[-1]} channels of the input")
+    return *x[:-1], stop - op.start
+
+
+def _channel_shuffle(op: ChannelShuffle, x: Shape) -> Shape:
+    _check_positive(op.groups, "groups")
+    if x[-1] % op.groups:
+        raise ValueError(f"{op.groups} groups do not divide {x[-1]} input channels")
+    return x
+
+
 def _add(op: Add, x: Shape, *others: Shape) -> Shape:
     if any(other != x for other in others):
         raise ValueError(f"cannot add {x} and {', '.join(map(str, others))}")
@@ -366,6 +383,8 @@ SHAPE_RULES: dict[type, Callable[..., Shape]] = {
     AdaptivePool: _adaptive_pool,
     Pad: _pad,
     Concat: _concat,
+    ChannelSlice: _channel_slice,
+    ChannelShuffle: _channel_shuffle,
     Add: _add,
     Multiply: _multiply,
     Dense: _dense,

@@ -370,6 +370,8 @@ _CONVERTERS: dict[type, Callable[[Any, Shape], Any]] = {
         ops.Pool(_size(layer.pool_size), _size(layer.strides), _shortest_padding(layer.padding), "average"),
     ),
     layers.AdaptiveAveragePooling2D: lambda layer, x: (ops.AdaptivePool(_size(layer.output_size)),),
+    layers.ChannelSlice: lambda layer, x: (ops.ChannelSlice(layer.start, layer.stop),),
+    layers.ChannelShuffle: lambda layer, x: (ops.ChannelShuffle(layer.groups),),
     layers.Pad2D: lambda layer, x: (ops.Pad(_shortest_padding(layer.padding), layer.padding_mode, layer.channels),),
     keras.layers.ZeroPadding2D: _padding,
     keras.layers.Cropping2D: _cropping,

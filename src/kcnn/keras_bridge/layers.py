@@ -223,6 +223,75 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
 
 
 @registered
+class ChannelSlice(keras.layers.Layer):
+    """Take the channels from `start` to `stop`, which is not one of them.
+
+    Args:
+        start: Index of the first channel.
+        stop: Index after the last channel; None for all from `start` on.
+        **kwargs: As of keras.layers.Layer.
+    """
+
+    def __init__(self, start=0, stop=None, **kwargs):
+        super().__init__(**kwargs)
+        self.start, self.stop = start, stop
+
+    def call(self, inputs):
+        """Compute the output."""
+        # The gradient of a split is a concatenation; TensorFlow's of a slice takes six times as long on a CPU.
+        cuts = [cut for cut in (self.start, self.stop) if cut and cut < inputs.shape[-1]]
+        return ops.split(inputs, cuts, axis=-1)[1 if self.start else 0] if cuts else inputs
+
+    def to_inference_layer(self, inputs):
+        """Compute the output by one slice."""
+        return inputs[..., self.start : self.stop]
+
+    def compute_output_shape(self, input_shape):
+        """Return the output shape for an input shape."""
+        return (*input_shape[:-1], (input_shape[-1] if self.stop is None else self.stop) - self.start)
+
+    def get_config(self):
+        """Return the config."""
+        return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+@registered
+class ChannelShuffle(keras.layers.Layer):
+    """Interleave groups of channels: the first of each group, then the second.
+
+    Args:
+        groups: Number of groups.
+        **kwargs: As of keras.layers.Layer.
+    """
+
+    def __init__(self, groups, **kwargs):
+        super().__init__(**kwargs)
+        self.groups = groups
+
+    def call(self, inputs):
+        """Compute the output."""
+        _, *size, channels = ops.shape(inputs)
+        x = ops.reshape(inputs, (-1, self.groups, channels // self.groups))
+        return ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, *size, channels))
+
+    def to_inference_layer(self, inputs):
+        """Compute the output; where the size is open, by a gather, which is slower but needs no size."""
+        if None not in inputs.shape[1:]:
+            return self.call(inputs)
+        channels = range(inputs.shape[-1])
+        size = len(channels) // self.groups
+        return ops.take(inputs, [channel for first in range(size) for channel in channels[first::size]], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        """Return the output shape for an input shape."""
+        return input_shape
+
+    def get_config(self):
+        """Return the config."""
+        return {**super().get_config(), "groups": self.groups}
+
+
+@registered
 class LocalResponseNormalization(keras.layers.Layer):
     """Compute x / (bias + alpha * sum of squares over `size` neighboring channels) ** beta.
 

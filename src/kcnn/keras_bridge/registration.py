@@ -19,6 +19,8 @@ CLASSES = {
         "AdaptiveAveragePooling2D",
         "AveragePooling2D",
         "BatchNormalization",
+        "ChannelShuffle",
+        "ChannelSlice",
         "LocalResponseNormalization",
         "Pad2D",
     ),

@@ -66,6 +66,8 @@ _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {
     ops.LocalResponseNorm: lambda op, common: layers.LocalResponseNormalization(
         op.size, op.bias, op.alpha, op.beta, **common
     ),
+    ops.ChannelSlice: lambda op, common: layers.ChannelSlice(op.start, op.stop, **common),
+    ops.ChannelShuffle: lambda op, common: layers.ChannelShuffle(op.groups, **common),
     ops.Activation: lambda op, common: keras.layers.Activation(op.function, **common),
     ops.Dropout: lambda op, common: keras.layers.Dropout(op.rate, **common),
     ops.DropPath: lambda op, common: keras.layers.Dropout(op.rate, noise_shape=(None, 1, 1, 1), **common),

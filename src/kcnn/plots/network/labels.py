@@ -10,6 +10,8 @@ from kcnn.graph.ops import (
     AdaptivePool,
     Add,
     BatchNorm,
+    ChannelShuffle,
+    ChannelSlice,
     Concat,
     Conv,
     Dense,
@@ -57,6 +59,10 @@ def label_layer(row: LayerSummary) -> str:
         return f"dense {op.units}"
     if kind is Concat:
         return f"concat {row.shape[-1]}"
+    if kind is ChannelSlice:
+        return f"channels {op.start}–{op.start + row.shape[-1] - 1}"
+    if kind is ChannelShuffle:
+        return f"shuffle {op.groups} groups"
     if kind is Activation:
         return str(op.function).replace("_", " ")
     if kind in NAMES:
