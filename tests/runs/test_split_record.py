@@ -235,6 +235,9 @@ def test_later_commands_find_data_of_a_relative_path_from_another_folder(project
 
 def test_load_run_data_finds_data_that_was_moved_with_the_run(project, tmp_path, monkeypatch):
     project.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"project.photos, the data of .*run; pass its new path \(--data\)"):
+        load_run_data(tmp_path / "moved" / "run")
     monkeypatch.chdir(tmp_path / "moved")
     assert len(load_run_data("run").dataset.splits["test"]) == 12
     assert train(data=str(tmp_path / "moved" / "photos"), out="run", **SMALL).resumed_epochs == 1

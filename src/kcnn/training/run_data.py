@@ -191,8 +191,11 @@ def _load(folder: Path, config: Mapping[str, Any], data: Any) -> ImageDataset:
                 f"{folder} was trained on arrays from Python, which are not on disk; pass them: "
                 f"kcnn.training.load_run_data({str(folder)!r}, (images, labels))"
             )
+        source = _locate(config) if data is None else data
+        if data is None and run_directory.DATA_PATH in config and not Path(source).exists():
+            raise FileNotFoundError(f"folder not found: {source}, the data of {folder}; pass its new path (--data)")
         dataset = load_as_is(
-            _locate(config) if data is None else data,
+            source,
             input_shape=shape,
             batch_size=config["batch_size"],
             seed=_data_seed(request),
