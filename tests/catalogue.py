@@ -20,6 +20,7 @@ ONE_PER_FAMILY = [
     "resnet50.keras",
     "resnet50_v2.keras",
     "resnet20",
+    "regnet_y_400mf",
     "inception_v3",
     "efficientnet_b0",
     "mobilenet_v1",

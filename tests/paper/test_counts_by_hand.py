@@ -1,5 +1,7 @@
 """Parameter counts that no reference table has: summed here from the papers' tables, typed again."""
 
+import math
+
 import pytest
 
 import kcnn
@@ -87,6 +89,50 @@ def test_inception_resnet_v1_has_the_parameters_and_macs_of_its_paper():
         (17, 17, 896),
         (8, 8, 1792),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "first", "slope", "step", "group"),  # arXiv:2003.13678, figures 15 and 16: d, w0, wa, wm, g
+    [
+        ("regnet_x_400mf", 22, 24, 24.48, 2.54, 16),
+        ("regnet_x_800mf", 16, 56, 35.73, 2.28, 16),
+        ("regnet_x_1_6gf", 18, 80, 34.01, 2.25, 24),
+        ("regnet_x_3_2gf", 25, 88, 26.31, 2.25, 48),
+        ("regnet_x_8gf", 23, 80, 49.56, 2.88, 120),
+        ("regnet_x_16gf", 22, 216, 55.59, 2.1, 128),
+        ("regnet_x_32gf", 23, 320, 69.86, 2.0, 168),
+        ("regnet_y_400mf", 16, 48, 27.89, 2.09, 8),
+        ("regnet_y_800mf", 14, 56, 38.84, 2.4, 16),
+        ("regnet_y_1_6gf", 27, 48, 20.71, 2.65, 24),
+        ("regnet_y_3_2gf", 21, 80, 42.63, 2.66, 24),
+        ("regnet_y_8gf", 17, 192, 76.82, 2.19, 56),
+        ("regnet_y_16gf", 18, 200, 106.23, 2.48, 112),
+        ("regnet_y_32gf", 20, 232, 115.89, 2.53, 232),
+    ],
+)
+def test_regnet_has_the_widths_of_a_quantized_linear_function(name, blocks, first, slope, step, group):
+    powers = [round(math.log((first + slope * block) / first) / math.log(step)) for block in range(blocks)]
+    quantized = [8 * round(first * step**power / 8) for power in powers]
+    widths = [min(group, width) * round(width / min(group, width)) for width in quantized]  # 392 / 16 to 384: to even
+    options = kcnn.get_architecture(name).options
+    assert widths == [w for depth, w in zip(options["depths"], options["widths"], strict=True) for _ in range(depth)]
+    total = macs = 0
+    before, side = 32, 112
+    for block, width in enumerate(widths):
+        first_of_stage = block == 0 or width != widths[block - 1]
+        taps = 9 * min(group, width)
+        macs += side**2 * before * width
+        side //= 2 if first_of_stage else 1
+        macs += side**2 * width * (taps + width + before * first_of_stage)
+        total += normed(1, before, width) + taps * width + 2 * width + normed(1, width, width)
+        total += normed(1, before, width) if first_of_stage else 0
+        if "_y_" in name:
+            squeeze = round(before / 4)
+            total += dense(width, squeeze) + dense(squeeze, width)
+            macs += 2 * width * squeeze
+        before = width
+    assert kcnn.summary(name).params == total + normed(9, 3, 32) + dense(before, 1000)
+    assert kcnn.summary(name).macs == macs + 112**2 * 27 * 32 + before * 1000
 
 
 LARGE = (  # kernel, expansion, channels, squeeze (a quarter of the expansion, to a multiple of 8) or 0

@@ -6,6 +6,7 @@ distribution (arXiv:1502.01852), also in networks older than it; `overrides={"*.
 other initializer of Keras.
 """
 
+from kcnn.blocks.attention import squeeze_excite
 from kcnn.blocks.basic import (
     Norm,
     average_pool,
@@ -27,6 +28,15 @@ from kcnn.blocks.mobilenet import (
     universal_inverted_bottleneck,
 )
 from kcnn.blocks.residual_units import bottleneck, drop_path_rates, preactivation, residual, residual_add
+from kcnn.blocks.mobilenet import inverted_residual, make_divisible, separable
+from kcnn.blocks.residual_units import (
+    bottleneck,
+    drop_path_rates,
+    preactivation,
+    project_shortcut,
+    residual,
+    residual_add,
+)
 from kcnn.graph.tracing import apply
 
 __all__ = [
@@ -51,6 +61,7 @@ __all__ = [
     "max_pool",
     "norm_act",
     "preactivation",
+    "project_shortcut",
     "residual",
     "residual_add",
     "separable",

@@ -1,9 +1,9 @@
-"""Blocks of depthwise convolutions, and squeeze-and-excitation."""
+"""Blocks of depthwise convolutions."""
 
+from kcnn.blocks.attention import squeeze_excite
 from kcnn.blocks.basic import Norm, conv, depthwise
 from kcnn.blocks.residual_units import projection_strides, residual_add
-from kcnn.graph.ops import GlobalPool, Multiply, Size
-from kcnn.graph.tracing import apply
+from kcnn.graph.ops import Size
 
 
 def make_divisible(filters: float) -> int:
@@ -41,25 +41,6 @@ def separable(x, filters: int, kernel: Size = 3, *, stride: int = 1, norm: Norm 
     """
     x = depthwise(x, kernel, stride=stride, norm=norm, activation=activation, name=f"{name}_depthwise")
     return conv(x, filters, 1, norm=norm, activation=activation, name=f"{name}_pointwise")
-
-
-def squeeze_excite(x, filters: int, *, activation: str = "relu", gate: str = "sigmoid", name: str):
-    """Multiply each channel by a weight computed from the means of all channels (arXiv:1709.01507, figure 3).
-
-    Args:
-        x: (rows, columns, channels).
-        filters: Channels between the two 1x1 convolutions.
-        activation: Activation between them.
-        gate: Activation of the weights.
-        name: Name of the product and prefix of the other layers' names.
-
-    Returns:
-        A tensor of the same shape.
-    """
-    y = apply(GlobalPool(keepdims=True), x, name=f"{name}_pool")
-    y = conv(y, filters, 1, activation=activation, name=f"{name}_reduce")
-    y = conv(y, x.shape[-1], 1, activation=gate, name=f"{name}_expand")
-    return apply(Multiply(), x, y, name=name)
 
 
 def inverted_residual(

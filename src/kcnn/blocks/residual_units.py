@@ -6,7 +6,8 @@ arXiv:1603.09382). The shortcut is the identity, or a 1x1 projection where shape
 
 from collections.abc import Iterator
 
-from kcnn.blocks.basic import Norm, conv, norm_act
+from kcnn.blocks.attention import squeeze_excite
+from kcnn.blocks.basic import Norm, average_pool, conv, norm_act
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import Activation, Add, DropPath, Pad, Pool, Size
 from kcnn.graph.tracing import apply
@@ -75,11 +76,26 @@ def _size(pair: tuple[int, int]) -> Size:
     return pair[0] if pair[0] == pair[1] else pair
 
 
-def _skip(x, y, stride: int, norm: Norm, bias: bool | None, name: str):
-    """`x` itself where it fits `y`, else a 1x1 projection."""
+def project_shortcut(x, y, *, stride: int, norm: Norm = True, bias: bool | None = None, pool: bool = False, name: str):
+    """Return `x` where it fits the output of a block, else a 1x1 projection of it.
+
+    Args:
+        x: The input of a block.
+        y: Its output.
+        stride: The stride of the block as it is written.
+        norm: As of `norm_act`.
+        bias: As of `conv`.
+        pool: Whether a 2x2 average pool has the stride, not the projection (arXiv:1812.01187, figure 2c).
+        name: Name of the projection; the pool is `name_pool`.
+
+    Returns:
+        A tensor of the shape of `y`.
+    """
     step = projection_strides(x, y, stride)
     if step == (1, 1) and x.shape[-1] == y.shape[-1]:
         return x
+    if pool and step != (1, 1):
+        x, step = average_pool(x, 2, stride=_size(step), padding="ceil", name=f"{name}_pool"), (1, 1)
     return conv(
         x, y.shape[-1], 1, stride=_size(step), padding="valid", bias=bias, norm=norm, activation=None, name=name
     )
@@ -105,6 +121,8 @@ def residual(
     stride: int = 1,
     norm: Norm = True,
     shortcut: str = "projection",
+    pool_shortcut: bool = False,
+    squeeze: int = 0,
     drop_path: float = 0.0,
     name: str,
 ):
@@ -117,6 +135,9 @@ def residual(
         norm: As of `norm_act`.
         shortcut: "projection" (1x1 where shapes differ), "padding" (subsampled, with channels of zeros: option A), or
             "none" (a plain network).
+        pool_shortcut: `pool` of `project_shortcut`.
+        squeeze: Channels of squeeze-and-excitation on the convolutions' output (arXiv:1709.01507, figure 3); 0 for
+            none.
         drop_path: Rate of stochastic depth.
         name: Prefix of the layers' names.
 
@@ -133,8 +154,10 @@ def residual(
         raise ValueError("drop_path needs a shortcut, and a plain network has none")
     y = conv(x, filters, 3, stride=stride, padding="half", norm=norm, name=f"{name}_a")
     y = conv(y, filters, 3, padding="half", norm=norm, activation=None, name=f"{name}_b")
+    y = squeeze_excite(y, squeeze, name=f"{name}_squeeze") if squeeze else y
     if shortcut == "projection":
-        y = residual_add(_skip(x, y, stride, norm, None, f"{name}_skip"), y, drop_path=drop_path, name=name)
+        skip = project_shortcut(x, y, stride=stride, norm=norm, pool=pool_shortcut, name=f"{name}_skip")
+        y = residual_add(skip, y, drop_path=drop_path, name=name)
     elif shortcut == "padding":
         y = residual_add(_pad_channels(x, y, stride, f"{name}_skip"), y, drop_path=drop_path, name=name)
     return apply(Activation("relu"), y, name=name)
@@ -150,6 +173,8 @@ def bottleneck(
     stride_on: str = "1x1",
     norm: Norm = True,
     bias: bool | None = None,
+    pool_shortcut: bool = False,
+    squeeze: int = 0,
     drop_path: float = 0.0,
     name: str,
 ):
@@ -164,6 +189,8 @@ def bottleneck(
         stride_on: Which convolution has the stride: "1x1", the first (the paper's), or "3x3".
         norm: As of `norm_act`.
         bias: As of `conv`.
+        pool_shortcut: `pool` of `project_shortcut`.
+        squeeze: Channels of squeeze-and-excitation on the last convolution (arXiv:1709.01507, figure 3); 0 for none.
         drop_path: Rate of stochastic depth.
         name: Prefix of the layers' names.
 
@@ -177,7 +204,9 @@ def bottleneck(
         y, bottleneck_filters, 3, stride=second, padding="half", groups=groups, bias=bias, norm=norm, name=f"{name}_b"
     )
     y = conv(y, 4 * filters, 1, padding="half", bias=bias, norm=norm, activation=None, name=f"{name}_c")
-    y = residual_add(_skip(x, y, stride, norm, bias, f"{name}_skip"), y, drop_path=drop_path, name=name)
+    y = squeeze_excite(y, squeeze, name=f"{name}_squeeze") if squeeze else y
+    skip = project_shortcut(x, y, stride=stride, norm=norm, bias=bias, pool=pool_shortcut, name=f"{name}_skip")
+    y = residual_add(skip, y, drop_path=drop_path, name=name)
     return apply(Activation("relu"), y, name=name)
 
 
@@ -219,7 +248,7 @@ def preactivation(
     if x.shape[-1] == y.shape[-1]:
         skip = _subsample(x, y, stride, f"{name}_skip_pool")
     else:
-        skip = _skip(start, y, stride, False, bias, f"{name}_skip")
+        skip = project_shortcut(start, y, stride=stride, norm=False, bias=bias, name=f"{name}_skip")
     return residual_add(skip, y, drop_path=drop_path, name=name)
 
 
