@@ -28,6 +28,7 @@ ONE_EACH = (
     "inception_v3.torchvision",
     "resnet18.torchvision",
     "resnet50_v2.timm",
+    "regnet_y_400mf",
     "mobilenet_v2.torchvision",
     "mobilenet_v3_small.torchvision",
 )
@@ -57,9 +58,11 @@ def test_load_weights_of_a_state_dict_gives_the_recorded_logits(name, number, tm
     record = NETWORKS[name]["outputs"][number]
     file = tmp_path / "theirs.safetensors"
     save_file(build_state(name), file)
-    model = kcnn.build(name, classes=CLASSES, input_shape=(*record["size"], 3), aux=bool(record["aux"]))
+    network, _, publisher = name.partition("@")
+    model = kcnn.build(network, classes=CLASSES, input_shape=(*record["size"], 3), aux=bool(record["aux"]))
     report = kcnn.load_weights(model, file)
     assert len(report.matched) == len(model.weights)
+    assert report.mapping == publisher or not publisher
     images = pixels(*record["size"])
     assert relative_difference(model.predict(images, verbose=0), record["logits"]) <= 1e-4
     for aux, logits in enumerate(record["aux"], 1):

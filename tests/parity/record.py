@@ -22,7 +22,8 @@ AUXILIARY = {  # auxiliary classifiers, and the blocks that they take
     "inception_v3": {"AuxLogits": "Mixed_6e"},
 }
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
-FAMILIES = {  # library, its name for the network, kcnn's, nominal size and another one
+# Library, its name for the network, kcnn's (@library where another library has the same), nominal size and another one
+FAMILIES = {
     "alexnet": (("torchvision", "alexnet", "alexnet.torchvision", (224, 224), (200, 223)),),
     "vgg": tuple(
         ("torchvision", f"vgg{n}{bn}", f"vgg{n}{bn}.torchvision", (224, 224), (80, 97))
@@ -41,6 +42,20 @@ FAMILIES = {  # library, its name for the network, kcnn's, nominal size and anot
         for name in ("mobilenet_v3_small", "mobilenet_v3_large")
     ),
     "resnet_v2": tuple(("timm", f"resnetv2_{n}", f"resnet{n}_v2.timm", (224, 224), (97, 131)) for n in (50, 101, 152)),
+    "regnet": (
+        *(
+            ("torchvision", f"regnet_{name}", f"regnet_{name}{variant}", (224, 224), (97, 131))
+            for name, variant in (
+                ("x_400mf", ".torchvision"),
+                ("x_8gf", ""),
+                ("y_400mf", ""),
+                ("y_800mf", ".torchvision"),
+            )
+        ),
+        ("timm", "regnetx_004", "regnet_x_400mf", (224, 224), (97, 131)),
+        ("timm", "regnety_004", "regnet_y_400mf@timm", (224, 224), (97, 131)),
+        ("timm", "regnety_008_tv", "regnet_y_800mf.torchvision@timm", (224, 224), (97, 131)),
+    ),
     "inception_v4": (("timm", "inception_v4", "inception_v4", (299, 299), (107, 139)),),
     "inception_resnet": (("timm", "inception_resnet_v2", "inception_resnet_v2", (299, 299), (107, 139)),),
 }

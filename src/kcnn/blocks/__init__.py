@@ -24,11 +24,8 @@ from kcnn.blocks.mobilenet import (
     inverted_residual,
     make_divisible,
     separable,
-    squeeze_excite,
     universal_inverted_bottleneck,
 )
-from kcnn.blocks.residual_units import bottleneck, drop_path_rates, preactivation, residual, residual_add
-from kcnn.blocks.mobilenet import inverted_residual, make_divisible, separable
 from kcnn.blocks.residual_units import (
     bottleneck,
     drop_path_rates,
