@@ -1,7 +1,8 @@
 """Confidence intervals and tests of significance."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
@@ -40,8 +41,8 @@ class PairedDifference:
         points: The mean.
         low: Lower end of its 95% interval (Student's t).
         high: Upper end of the interval.
-        p: Two-sided p-value of the paired t-test.
-        significant: Whether the interval excludes zero.
+        p: Two-sided p-value of the paired t-test; of several that were tested together, adjusted for their number.
+        significant: Whether the interval excludes zero; of several, also whether p is below 0.05.
     """
 
     points: float
@@ -53,6 +54,9 @@ class PairedDifference:
     def __str__(self) -> str:
         verdict = "" if self.significant else ", not significant"
         return f"{self.points:+.2f} points ({self.low:+.2f} to {self.high:+.2f}){verdict}"
+
+
+Difference = TypeVar("Difference", bound=PairedDifference)
 
 
 @check_arguments
@@ -193,6 +197,41 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted.tolist()
+
+
+@check_arguments
+def adjust_differences(differences: Sequence[Difference]) -> list[Difference]:
+    """Return differences that were tested together, with p-values adjusted for their number by Holm's method.
+
+    Args:
+        differences: The differences, in any order.
+
+    Returns:
+        The same with adjusted p-values, in the same order; significant are those that stay below 0.05. Each interval
+        keeps a confidence of 95% by itself.
+    """
+    p_values = adjust_p_values([one.p for one in differences])
+    return [
+        replace(one, p=p, significant=one.significant and p < 1 - CONFIDENCE)
+        for one, p in zip(differences, p_values, strict=True)
+    ]
+
+
+def describe_adjustment(count: int) -> str:
+    """Return what a person should know about the p-values and intervals of several differences.
+
+    Args:
+        count: Number of differences that were tested together.
+
+    Returns:
+        A sentence without a period; empty for fewer than two differences.
+    """
+    if count < 2:
+        return ""
+    return (
+        f"p-values are adjusted for {count} comparisons by Holm's method; each interval has a confidence of 95% by "
+        "itself"
+    )
 
 
 @check_arguments

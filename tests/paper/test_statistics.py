@@ -198,3 +198,15 @@ def test_adjust_p_values_multiplies_by_the_number_of_hypotheses_that_are_left():
     assert statistics.adjust_p_values([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert statistics.adjust_p_values([0.9, 0.8]) == [1.0, 1.0]
     assert statistics.adjust_p_values([]) == []
+
+
+def test_adjust_differences_leaves_significant_what_stays_below_the_level():
+    clear, close = PairedDifference(9, 7, 11, 0.001, True), PairedDifference(2, 0.1, 4, 0.03, True)
+    none = PairedDifference(0.5, -3, 4, 0.7, False)
+    adjusted = statistics.adjust_differences([close, none, clear])
+    assert [one.p for one in adjusted] == pytest.approx([0.06, 0.7, 0.003])  # times 2, 1 and 3
+    assert [one.significant for one in adjusted] == [False, False, True]
+    assert [(one.points, one.low, one.high) for one in adjusted] == [(2, 0.1, 4), (0.5, -3, 4), (9, 7, 11)]
+    assert statistics.adjust_differences([close]) == [close]
+    assert statistics.describe_adjustment(1) == ""
+    assert "3 comparisons by Holm's method" in statistics.describe_adjustment(3)

@@ -130,6 +130,7 @@ def test_compare_protocols_trains_three_and_pairs_them_by_seed(tmp_path):
     assert (pair.low, pair.high) == pytest.approx((points.mean() - half, points.mean() + half), abs=1e-2)
     assert pair.significant == (pair.p < 0.05)
     assert f"{'significant' if pair.significant else 'not significant'} (p = {pair.p:.2g})" in str(comparison)
+    assert "adjusted for 3 comparisons" in str(comparison)
     assert "<td>fine-tuned</td>" in comparison._repr_html_()
     assert comparison.best == max((head, tuned), key=lambda one: (one.validation, -one.validation_loss)).protocol
     written = json.loads((tmp_path / "transfer.json").read_text())

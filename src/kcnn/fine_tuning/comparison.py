@@ -11,7 +11,7 @@ from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import write_text
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
-from kcnn.statistics import PairedDifference
+from kcnn.statistics import PairedDifference, describe_adjustment
 from kcnn.training import name_run_folder
 from kcnn.training.run_directory import to_csv, write_values
 
@@ -78,7 +78,7 @@ class Comparison:
     Attributes:
         folder: Its folder, with a run in seed-N/PROTOCOL for each seed and protocol.
         results: A row for each protocol.
-        differences: Of each protocol to each of the earlier ones.
+        differences: Of each protocol to each of the earlier ones, with p-values adjusted for their number.
         best: The pretrained protocol of the highest validation accuracy, or average precision; of equal ones, that of
             the lowest validation loss.
         seeds: The seeds.
@@ -135,7 +135,8 @@ class Comparison:
         images = self.results[0].images
         note = f"intervals over {source}; {images} test images: one image is {100 / images:.2f} points"
         chosen = f"{self.best} is the best of the pretrained in validation"
-        return [note, *map(str, self.differences), chosen]
+        adjustment = describe_adjustment(len(self.differences))
+        return [note, *map(str, self.differences), *([adjustment] if adjustment else []), chosen]
 
 
 def check_folder(root: Path) -> None:

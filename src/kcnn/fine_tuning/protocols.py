@@ -17,7 +17,7 @@ from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_type
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.saved_models import load_model
-from kcnn.statistics import compare_paired, estimate_mean, wilson_interval
+from kcnn.statistics import adjust_differences, compare_paired, estimate_mean, wilson_interval
 from kcnn.training import TrainConfig, TrainingPhase, TrainResult, name_run_folder, train
 from kcnn.training.evidence import compute_scores
 from kcnn.training.layer_selection import check_phase
@@ -179,9 +179,13 @@ def compare_protocols(
         folder=root,
         results=(results := tuple(collected[protocol.name].to_result(protocol.name) for protocol in protocols)),
         differences=tuple(
-            _compare(later.name, collected[later.name], earlier.name, collected[earlier.name])
-            for i, later in enumerate(protocols)
-            for earlier in protocols[:i]
+            adjust_differences(
+                [
+                    _compare(later.name, collected[later.name], earlier.name, collected[earlier.name])
+                    for i, later in enumerate(protocols)
+                    for earlier in protocols[:i]
+                ]
+            )
         ),
         best=find_best(protocols, results),
         seeds=tuple(seeds),

@@ -20,7 +20,7 @@ from kcnn.reports.score_curves import ClassCurves, compute_curves, render_curves
 from kcnn.reports.search_page import write_search_report
 from kcnn.reports.templates import render
 from kcnn.run_folders import SEARCH, TRANSFER
-from kcnn.statistics import wilson_interval
+from kcnn.statistics import describe_adjustment, wilson_interval
 from kcnn.training import evidence, run_directory, run_schema
 from kcnn.training.evidence import TestEvidence
 
@@ -150,6 +150,7 @@ def _render_comparison(root: Path) -> str:
         protocols=protocols,
         seeds=seeds,
         differences=differences,
+        adjustment=describe_adjustment(len(differences)),
         heading=f"{best.name.capitalize()} network, {best.parent.name.replace('-', ' ')}",
         chart=charts.render_protocols(protocols),
         grad_cam=[experiments.embed_image(path) for path in sorted((root / "grad_cam").glob("*.png"))],

@@ -132,13 +132,8 @@ class RunComparison:
     @property
     def notes(self) -> list[str]:
         """Return what a person should know about the p-values and intervals of several differences, a sentence each."""
-        count = sum(difference.p is not None for difference in self.differences)
-        if count < 2:
-            return []
-        return [
-            f"p-values are adjusted for {count} comparisons by Holm's method; each interval has a confidence of 95% by "
-            "itself"
-        ]
+        note = statistics.describe_adjustment(sum(difference.p is not None for difference in self.differences))
+        return [note] if note else []
 
     def __str__(self) -> str:
         return "\n".join([format_table(COLUMNS, self.rows(), LEFT), *map(str, self.differences), *self.notes])

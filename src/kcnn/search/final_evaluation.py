@@ -1,7 +1,7 @@
 """The final evaluation: the best and the default network, trained from scratch alike and tested on unused images."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from kcnn.search.result import (
 from kcnn.search.space import Candidate, Space
 from kcnn.search.space.costs import estimate_costs
 from kcnn.search.trial import TrialSettings
-from kcnn.statistics import compare_paired
+from kcnn.statistics import adjust_differences, compare_paired
 from kcnn.training import NonFiniteLossError, OutOfMemoryError, TrainConfig, get_recipe, train
 from kcnn.training.run_directory import write_values
 
@@ -70,7 +70,7 @@ def run_final_evaluation(space: Space, settings: TrialSettings, best: Trial, see
         for subject, first, second in pairs
         if first in contenders and second in contenders
     ]
-    result = FinalEvaluation(best.number, tuple(contenders.values()), tuple(comparisons), unchanged, problems)
+    result = FinalEvaluation(best.number, tuple(contenders.values()), _adjust(comparisons), unchanged, problems)
     write_values(settings.out / FINAL, asdict(result))
     return result
 
@@ -80,6 +80,12 @@ def _compare(subject: str, first: Contender, second: Contender) -> FinalComparis
         paired = compare_paired(first.accuracies, second.accuracies)
         return FinalComparison(subject, first.name, second.name, paired.points, paired)
     return FinalComparison(subject, first.name, second.name, 100 * (first.accuracy - second.accuracy))
+
+
+def _adjust(comparisons: Sequence[FinalComparison]) -> tuple[FinalComparison, ...]:
+    """The comparisons with p-values adjusted for their number; with one seed they have none."""
+    adjusted = iter(adjust_differences([one.paired for one in comparisons if one.paired]))
+    return tuple(dataclasses.replace(one, paired=next(adjusted)) if one.paired else one for one in comparisons)
 
 
 def _are_trained_alike(one: Candidate, other: Candidate, train: TrainConfig) -> bool:

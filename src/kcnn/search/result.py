@@ -61,7 +61,8 @@ class FinalComparison:
         first: Name of the contender with what the search chose.
         second: Name of the contender with the default.
         points: Mean difference in percentage points.
-        paired: The difference over seeds with its interval; None with one seed.
+        paired: The difference over seeds with its interval, and p adjusted for the number of comparisons; None with
+            one seed.
     """
 
     subject: str
