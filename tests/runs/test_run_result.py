@@ -1,16 +1,21 @@
 """A run in Python: train, load again, predict, evaluate, export, report."""
 
+import dataclasses
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import kcnn
+from kcnn import data
 from kcnn.export import ExportRejectedError
 from kcnn.training import TrainResult
-from kcnn.training.progress import resolve_verbosity
+from kcnn.training.progress import describe_data, resolve_verbosity
+from kcnn.training.request import choose_folder
 from kcnn.training.result import describe_failure
+from kcnn.training.run_directory import lock_folder, read_config, write_config
 
 SPEC = kcnn.ModelSpec(network="mlp", input_shape=(8, 8, 1))
 
@@ -99,6 +104,25 @@ def test_train_without_a_folder_numbers_runs_and_finds_its_own_again(tmp_path, m
     assert [str(result.folder) for result in results] == ["runs/mlp", "runs/mlp-3", "runs/mlp"]
     assert [result.resumed_epochs for result in results] == [0, 0, 1]
     assert messages.count("the folder of this run is runs/mlp") == 2
+
+
+def test_choose_folder_leaves_a_folder_in_training_to_its_process(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    request = trained.metrics["request"]
+    other = {**request, "config": {**request["config"], "seed": 5}}
+    folder = Path("runs/mlp")
+    with lock_folder(folder):
+        write_config(folder, read_config(trained.folder))
+        assert choose_folder(SPEC, other) == Path("runs/mlp-2")
+        assert choose_folder(SPEC, request) == folder, "the same request waits for its own process"
+    assert choose_folder(SPEC, other) == folder, "it completed no epoch"
+
+
+def test_describe_data_repeats_no_warning_that_loading_logged():
+    images, labels = np.zeros((60, 8, 8, 1), "uint8"), np.arange(60) % 2
+    dataset = data.load((images, labels), input_shape=(8, 8, 1))
+    dataset = dataclasses.replace(dataset, warnings=("no test split",))
+    assert not any("no test split" in line for line in describe_data(dataset))
 
 
 def test_train_shows_progress_as_keras_does_and_none_where_nobody_watches(tmp_path, capsys):

@@ -29,7 +29,9 @@ def resolve_verbosity(verbose: Any) -> int:
 
 
 def describe_data(data: ImageDataset) -> list[str]:
-    """Return what a person should know about the data before a training: splits, input, steps, and warnings.
+    """Return what a person should know about the data before a training: splits, input, steps, and duplicates.
+
+    The data's warnings are logged where it is loaded.
 
     Args:
         data: The data.
@@ -41,7 +43,6 @@ def describe_data(data: ImageDataset) -> list[str]:
     return [
         f"{train:,} training, {validation:,} validation and {test:,} test images in {len(data.classes)} classes; "
         f"input {format_size(data.input_shape)}; {data.steps:,} steps of {data.batch_size} images per epoch",
-        *data.warnings,
         *describe_duplicates(data.duplicates),
     ]
 

@@ -117,16 +117,23 @@ def choose_folder(spec: ModelSpec, request: Mapping[str, Any]) -> Path:
         folder = root if number == 1 else root.with_name(f"{root.name}-{number}")
         config = run_directory.read_config(folder)
         is_free = config is None and not is_run_folder(folder) and not (folder / run_directory.CONFIG).exists()
-        if is_free or (config and not holds_another(folder, config, request)):
+        if is_free or (config and _is_same(config, request)):
             return folder
+        if config and not holds_another(folder, config, request) and not run_directory.is_locked(folder):
+            return folder  # what was asked for before has completed no epoch, and trains no longer
     raise AssertionError("count has no end")
 
 
 def holds_another(folder: Path, config: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
     """Return whether a folder holds another run than that of a request, which has completed an epoch."""
-    if keep_data_name({**request}, config["request"]) == config["request"]:
+    if _is_same(config, request):
         return False
     return any((folder / name).exists() for name in (run_directory.HISTORY, run_directory.METRICS))
+
+
+def _is_same(config: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """Whether a request is that of a folder."""
+    return keep_data_name({**request}, config["request"]) == config["request"]
 
 
 def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord, data: str) -> int:

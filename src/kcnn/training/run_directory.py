@@ -25,7 +25,7 @@ from kcnn.run_folders import find_damage
 from kcnn.training import run_schema
 from kcnn.training.best_epoch import find_best_epoch
 
-HISTORY, CHECKPOINTS = "history.csv", "checkpoints"
+HISTORY, CHECKPOINTS, LOCK = "history.csv", "checkpoints", ".lock"
 CHECKSUM = "checksum"  # of the rest of config.json, or of metrics.json
 DATA_PATH = "data_path"  # where the data is, in config.json and search.json; its name may be relative
 AUDIT = "audit.csv"  # of every weight in a training phase
@@ -35,6 +35,21 @@ COLUMNS = ("epoch", "loss", "learning_rate", "seconds", "images_per_second", "pe
 SEPARATOR, DIGITS = ";", 6  # between labels of an image, and of probabilities, in files of predictions
 UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # columns of a history that no seed fixes
 Result = TypeVar("Result")
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether a process trains into a folder.
+
+    Args:
+        folder: It may be missing.
+    """
+    if not (path := folder / LOCK).exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 @contextmanager
@@ -57,7 +72,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (path := folder / ".lock").touch()
+        (path := folder / LOCK).touch()
     except OSError as error:
         raise type(error)(f"cannot write to {folder} ({error.strerror}); choose another folder") from None
     lock = FileLock(path)
