@@ -217,6 +217,7 @@ def adjust_differences(differences: Sequence[Difference]) -> list[Difference]:
     ]
 
 
+@check_arguments
 def describe_adjustment(count: int) -> str:
     """Return what a person should know about the p-values and intervals of several differences.
 
