@@ -21,6 +21,7 @@ ONE_PER_FAMILY = [
     "resnet50_v2.keras",
     "resnet20",
     "regnet_y_400mf",
+    "densenet121",
     "inception_v3",
     "efficientnet_b0",
     "mobilenet_v1",

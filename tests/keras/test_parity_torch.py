@@ -29,6 +29,7 @@ ONE_EACH = (
     "resnet18.torchvision",
     "resnet50_v2.timm",
     "regnet_y_400mf",
+    "densenet121",
     "mobilenet_v2.torchvision",
     "mobilenet_v3_small.torchvision",
 )

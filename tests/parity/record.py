@@ -36,6 +36,9 @@ FAMILIES = {
         ("torchvision", name, f"{name}.torchvision", (224, 224), (97, 131))
         for name in (*RESNETS, "wide_resnet50_2", "wide_resnet101_2")
     ),
+    "densenet": tuple(
+        ("torchvision", f"densenet{n}", f"densenet{n}", (224, 224), (97, 131)) for n in (121, 161, 169, 201)
+    ),
     "mobilenet": (("torchvision", "mobilenet_v2", "mobilenet_v2.torchvision", (224, 224), (97, 131)),),
     "mobilenet_v3": tuple(
         ("torchvision", name, f"{name}.torchvision", (224, 224), (97, 131))

@@ -10,9 +10,7 @@ KCNN = [  # distribution, a network, options that make it small, the package
     pytest.param(
         "kcnn-kerasonly", "patchmixer", ("--model-option", "width=16"), id="kerasonly", marks=pytest.mark.every
     ),
-    pytest.param(
-        "kcnn-densenet", "densenet121", ("--model-option", "layers=2,2,2,2"), id="densenet", marks=pytest.mark.every
-    ),
+    pytest.param("kcnn-allcnn", "all_cnn_c", ("--model-option", "width=0.25"), id="allcnn", marks=pytest.mark.every),
 ]
 SMALL = ("--data", "digits", "--input-size", "32x32x1")
 
@@ -44,7 +42,7 @@ def test_plugin_works_after_install_and_is_gone_after_uninstall(environment, tmp
 
 
 @pytest.mark.every
-@pytest.mark.parametrize("distribution", ["kcnn-ownop", "kcnn-kerasonly", "kcnn-densenet"])
+@pytest.mark.parametrize("distribution", ["kcnn-ownop", "kcnn-kerasonly", "kcnn-allcnn"])
 def test_plugin_passes_its_own_tests(environment, distribution):
     copy = environment.install(EXAMPLES / distribution)
     output = environment.run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(copy / "tests"))
