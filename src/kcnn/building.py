@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from os import PathLike
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import psutil
 
 from kcnn.architectures.architecture import Architecture
-from kcnn.architectures.spec import ModelSpec, summary, takes_spec, to_spec
+from kcnn.architectures.spec import ModelSpec, summary, takes_spec
 from kcnn.graph.arguments import check_integer, check_kind
 from kcnn.graph.graph import Graph
 from kcnn.graph.ops import AdaptivePool, Flatten
@@ -21,7 +22,7 @@ from kcnn.graph.summaries import Summary
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import make_metadata
-from kcnn.weights import choose_variant, find_published, load_into_graph
+from kcnn.weights import find_published, load_into_graph, resolve_spec
 
 
 def check_memory(graph: Graph) -> None:
@@ -55,8 +56,10 @@ def build(
     """Build the Keras model of a network.
 
     Args:
-        network: A name ("googlenet.bn"), an Architecture, a ModelSpec, or a graph from kcnn.trace.
-        weights: Pretrained weights by name ("imagenet"), a file, or the folder of a run: see kcnn.load_weights. Where
+        network: A name ("googlenet.bn"), the address of a checkpoint of timm ("hf://timm/resnet50.a1_in1k"), an
+            Architecture, a ModelSpec, or a graph from kcnn.trace.
+        weights: Pretrained weights by name ("imagenet"), an address on the Hugging Face Hub
+            ("hf://timm/resnet50.a1_in1k"), a file, or the folder of a run: see kcnn.load_weights. Where
             only variants of the network have weights of that name, the one of the highest cited accuracy is built.
         seed: Fixes the initial weights.
         **keywords: Fields of kcnn.ModelSpec, such as `classes`, `input_shape`, `activation`, `top`, `pooling`,
@@ -85,8 +88,9 @@ def build(
             raise ValueError(f"{network.name} is traced already; pass {', '.join(keywords)} to kcnn.trace")
         graph = network
     else:
-        spec = to_spec(network, **keywords)
-        graph = choose_variant(spec, spec.weights if weights is None else weights).trace()
+        spec = resolve_spec(network, weights, **keywords)
+        graph = (spec if weights is None else replace(spec, weights=None)).trace()
+        weights = spec.weights
     if graph.spec is None:
         raise ValueError(f"{graph.name} was read from a Keras model, which exists already; kcnn.build has none to make")
     if weights is None:

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 import kcnn
 from kcnn import Architecture, WeightMapping, Weights, blocks, weights
 from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm, Rescale
-from kcnn.weights import PartialWeightsWarning, TensorMatch, choose_variant, downloads, find_published
+from kcnn.weights import PartialWeightsWarning, TensorMatch, find_published, published, resolve_spec
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +320,7 @@ def test_build_takes_the_variant_that_has_the_weights_and_says_so(tmp_path, monk
     path = tmp_path / "torchvision" / "resnet18-f37072fd.safetensors"
     path.parent.mkdir()
     kcnn.weights.save_weights(source, path)
-    monkeypatch.setattr(downloads, "download", lambda published: path)
+    monkeypatch.setattr(published, "download", lambda weights: path)
     model = kcnn.build("resnet18", weights="imagenet")
     assert model.metadata["spec"]["network"] == "resnet18.torchvision"
     assert capsys.readouterr().err == (
@@ -340,11 +340,11 @@ def test_build_takes_the_variant_that_has_the_weights_and_says_so(tmp_path, monk
         ("convnet", {}, "convnet"),
     ],
 )
-def test_choose_variant_of_the_highest_cited_accuracy(network, options, variant):
+def test_resolve_spec_takes_the_variant_of_the_highest_cited_accuracy(network, options, variant):
     spec = kcnn.ModelSpec(network=network, options=options)
-    assert choose_variant(spec, "imagenet").network == variant
+    assert resolve_spec(spec, "imagenet").network == variant
     for other in (None, "a/file.h5", "no_such_name"):
-        assert choose_variant(spec, other) == spec
+        assert resolve_spec(spec, other).network == network
 
 
 def test_find_published_refuses_a_number():

@@ -26,12 +26,15 @@ class WeightMapping:
             whatever number the file starts.
         normalization: Whether the file has Keras' layer that normalizes pixels 0..1. Its mean and variance must be
             those of the network's `rescale`.
+        models: Names that the publisher gives to this very network, each with the options that it takes here, such as
+            {"mobilenetv2_140": {"width": 1.4}}. Checkpoints on the Hugging Face Hub are found by them.
     """
 
     names: Callable[[Sequence[str]], Mapping[str, str | tuple[str, ...]]]
     bgr: bool = False
     numbered: bool = False
     normalization: bool = False
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @check_arguments

@@ -193,7 +193,7 @@ def transfer(
         from kcnn.reports import write_report
         from kcnn.training.progress import describe_data
         from kcnn.training.run_directory import log_failure
-        from kcnn.weights.downloads import download
+        from kcnn.weights.published import download_published
     show_device("auto")
 
     @functools.lru_cache(maxsize=1)  # with one seed it is needed again for the plots
@@ -216,7 +216,7 @@ def transfer(
         log(line)
     with resume_hint(folder), InterruptHandler() as interrupt_handler:
         if published:
-            download(published)  # before anything trains: the network may be down
+            download_published(published)  # before anything trains: the network may be down
         comparison = compare_protocols(
             spec,
             load_data,
@@ -263,12 +263,12 @@ def _make_spec(
 ) -> kcnn.ModelSpec:
     """The network at the requested size, that of the demo, or its own; gray for digits."""
     from kcnn.fine_tuning import demo
-    from kcnn.weights import choose_variant
+    from kcnn.weights import resolve_spec
 
     if data is None and network is None:
         return replace(demo.NETWORK, options={**demo.NETWORK.options, **options}, weights=weights)
     name = network or "mobilenet_v2"
-    spec = choose_variant(kcnn.ModelSpec(network=name, options=options, weights=weights), weights)
+    spec = resolve_spec(kcnn.ModelSpec(network=name, options=options, weights=weights))
     if data is None:
         return replace(spec, input_shape=demo.SHAPE)
     return replace(spec, input_shape=choose_input_shape(input_size, name, data) or spec.architecture.input_shape)

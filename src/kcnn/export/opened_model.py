@@ -93,7 +93,11 @@ def open_model(
             more than compute.
         UnknownNameError: There is no such network.
     """
+    from kcnn.weights.hub import is_hub_address
+
     path = Path(name)
+    if is_hub_address(name):
+        return _open_pretrained(name, weights, options or {}, starting)
     if not path.exists():
         if len(path.parts) > 1 or (path.suffix in SUFFIXES and name.partition(".")[0] not in kcnn.list_models()):
             raise FileNotFoundError(f"file not found: {path}")
@@ -141,9 +145,11 @@ def _disable_xla(model: Any) -> Any:
 
 def _open_pretrained(name: str, weights: str, options: Mapping[str, Any], starting: Starting) -> OpenedModel:
     """A network with pretrained weights, or those of a file."""
-    from kcnn.weights import choose_variant, find_published
+    from kcnn.weights import find_published, resolve_spec
+    from kcnn.weights.hub import is_hub_address
 
-    graph = choose_variant(kcnn.ModelSpec(network=name, options=options), weights).trace()
+    spec = resolve_spec(name, None if is_hub_address(name) else weights, **options)
+    graph, weights = spec.trace(), spec.weights or weights
     find_published(graph, weights)  # raises before Keras is loaded
     with starting(KERAS):
         model = _disable_xla(kcnn.build(graph))

@@ -9,12 +9,12 @@ import keras
 
 from kcnn import training
 from kcnn.architectures.architecture import Architecture
-from kcnn.architectures.spec import ModelSpec, to_spec
+from kcnn.architectures.spec import ModelSpec
 from kcnn.building import build
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.keras_graph import operation, producers
 from kcnn.weights.loading import load_weights, trace_metadata
-from kcnn.weights.published import choose_variant
+from kcnn.weights.published import resolve_spec
 
 
 @check_arguments
@@ -55,12 +55,10 @@ def replace_head(
         rebuild = _rebuild_network if getattr(network, "metadata", None) else _rebuild_foreign
         model = rebuild(network, count, seed)
     elif isinstance(network, str | Architecture | ModelSpec):
-        spec = to_spec(network)
-        pretrained = spec.weights if weights is None else weights
-        spec = choose_variant(spec, pretrained)
+        spec = resolve_spec(network, weights)
         model = build(replace(spec, classes=count, weights=None), seed=seed)
-        if pretrained is not None:
-            load_weights(model, pretrained, head=False)
+        if spec.weights is not None:
+            load_weights(model, spec.weights, head=False)
     else:
         raise TypeError(f"replace_head expects a network name, a ModelSpec or a Keras model, got {network!r}")
     if names and hasattr(model, "update_metadata"):

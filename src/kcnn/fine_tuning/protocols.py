@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kcnn import classification
-from kcnn.architectures.spec import ModelSpec, to_spec
+from kcnn.architectures.spec import ModelSpec
 from kcnn.data import ImageDataset
 from kcnn.distribute.cluster import START_ONCE, require_one_process
 from kcnn.fine_tuning.comparison import Comparison, ProtocolDifference, ProtocolResult, check_folder, write_comparison
@@ -22,7 +22,7 @@ from kcnn.training import TrainConfig, TrainingPhase, TrainResult, name_run_fold
 from kcnn.training.evidence import compute_scores
 from kcnn.training.layer_selection import check_phase
 from kcnn.training.run_directory import AUDIT
-from kcnn.weights.published import choose_variant
+from kcnn.weights.published import resolve_spec
 
 SCRATCH_MOMENTUM = 0.9  # of batch norms trained from scratch on few images
 SCRATCH, HEAD, TUNED = "from scratch", "head only", "fine-tuned"
@@ -132,11 +132,11 @@ def compare_protocols(
             of several workers, which a strategy would join.
         UnknownNameError: A protocol starts from one that is not before it, or trains layers that the network lacks.
     """
-    spec, root = to_spec(network), Path(out)
+    spec, root = resolve_spec(network), Path(out)
     if protocols is None:
         protocols = default_protocols(spec.weights or "imagenet")
     for protocol in protocols:
-        spec = choose_variant(spec, protocol.weights)
+        spec = resolve_spec(spec, protocol.weights)
     if any(protocol.config.strategy in ("auto", "multiworker") for protocol in protocols):
         require_one_process("a comparison of protocols", START_ONCE)
     _check_order(protocols)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import keras
 
 from kcnn.architectures.architecture import Architecture
-from kcnn.architectures.spec import ModelSpec, to_spec
+from kcnn.architectures.spec import ModelSpec
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
 from kcnn.graph.argument_kinds import check_arguments
@@ -29,7 +29,7 @@ from kcnn.training.request import check_request, choose_folder, keep_data_name, 
 from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining
 from kcnn.training.split_record import record_splits
-from kcnn.weights.published import choose_variant, has_published
+from kcnn.weights.published import has_published, resolve_spec
 
 logger = logging.getLogger("kcnn.training")
 FEW_IMAGES = 5_000  # below, training from scratch is told of pretrained weights
@@ -96,8 +96,7 @@ def train(
     log = log or (print if verbose else logger.info)
     if epochs is not None:
         config = dataclasses.replace(config, epochs=epochs)
-    spec = to_spec(network)
-    spec = choose_variant(spec, spec.weights)
+    spec = resolve_spec(network)
     strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
     policy = resolve_policy(config.precision)
     is_auto = config.recipe == "auto"

@@ -20,8 +20,8 @@ from .matching import (
     TensorMatch as TensorMatch,
 )
 from .published import (
-    choose_variant as choose_variant,
+    find_published as find_published,
 )
 from .published import (
-    find_published as find_published,
+    resolve_spec as resolve_spec,
 )

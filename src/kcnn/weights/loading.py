@@ -20,7 +20,7 @@ from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError
 from kcnn.graph.tracing import topological_order
 from kcnn.run_folders import resolve_model
-from kcnn.weights.published import find_published, find_variants
+from kcnn.weights.published import download_published, find_published, find_variants
 
 NAMED = 3  # tensors that a message names
 
@@ -67,6 +67,9 @@ def _check_model(model: Any) -> None:
     """Refuse what is no Keras model, without loading Keras."""
     if not hasattr(model, "layers") or not hasattr(model, "weights"):
         raise wrong_kind("model", "a Keras model", model)
+
+
+RESCALE = ("rescale.scale", "rescale.offset")  # overrides that change no tensor
 
 
 @check_arguments
@@ -169,13 +172,12 @@ def _resolve(graph: Graph | None, weights: str | PathLike[str]) -> _File:
     """Find, download and read the file of some weights; ValueError where its numbers are not finite."""
     import numpy as np
 
-    from kcnn.weights.downloads import download
     from kcnn.weights.formats import read_weights
     from kcnn.weights.packaged import DEMO, find_packaged
 
     published = find_published(graph, weights)
     if published:
-        path = download(published)
+        path = download_published(published)
     elif weights == DEMO:
         path = find_packaged(graph)
     else:
@@ -237,7 +239,8 @@ def _check(model: Any, graph: Graph | None, file: _File, report: "LoadReport", s
     if has_misfits:
         concerns.insert(0, _describe_misfits(report))
     is_rescaled_alike = file.metadata.get("rescale", metadata.get("rescale")) == metadata.get("rescale")
-    is_strict = not metadata.get("spec", {}).get("overrides") if strict is None else strict
+    overrides = (address for address in metadata.get("spec", {}).get("overrides", ()) if address not in RESCALE)
+    is_strict = not any(overrides) if strict is None else strict
     if is_strict and (has_misfits or not is_rescaled_alike):
         raise ValueError(f"{file.path}: {'; '.join(concerns)}{_suggest_new_head(graph, report)}")
     if concerns:

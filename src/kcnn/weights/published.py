@@ -4,14 +4,17 @@ import sys
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-from kcnn.architectures.architecture import Weights
+from kcnn.architectures.architecture import Architecture, Weights
 from kcnn.architectures.registry import get_architecture
-from kcnn.architectures.spec import ModelSpec
+from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.run_folders import is_run_folder, resolve_model
+from kcnn.weights.downloads import download
+from kcnn.weights.hub import download_hub_weights, find_hub_spec, find_hub_weights, is_hub_address, read_hub_model
 from kcnn.weights.packaged import DEMO, find_packaged
 
 
@@ -33,6 +36,8 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
     """
     if not isinstance(weights, str | PathLike):
         raise TypeError(f"weights must be a file or a name, got {weights!r}")
+    if is_hub_address(weights):
+        return find_hub_weights(graph, str(weights))
     if weights == DEMO:
         find_packaged(graph)
         return None
@@ -49,35 +54,64 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
     return _choose(graph, _find_named(graph, weights))
 
 
-@check_arguments
-def choose_variant(spec: ModelSpec, weights: str | PathLike[str] | None) -> ModelSpec:
-    """Choose the variant whose weights a name means, where the network itself has none of its own.
+def download_published(weights: Weights) -> Path:
+    """Return the file of published weights, of the Hub or another publisher, from a cache or downloaded.
 
-    "imagenet" of resnet50 means those of resnet50.torchvision: of the variants with weights of that name, the one of
-    the highest cited accuracy. One line on standard error says so.
+    Raises:
+        DownloadError: It cannot be downloaded, or is not the file that was published.
+    """
+    return download_hub_weights(weights) if is_hub_address(weights.url) else download(weights)
+
+
+def resolve_spec(
+    network: "str | Architecture | ModelSpec", weights: str | PathLike[str] | None = None, **keywords: Any
+) -> ModelSpec:
+    """Return the spec of a network whose weights are settled.
+
+    The address of a checkpoint on the Hub becomes its network, and a revision there its commit. Where a network has
+    none of the weights that a name means, it becomes the variant that has: "imagenet" of resnet50 means those of
+    resnet50.torchvision, of the highest cited accuracy. One line on standard error says so.
 
     Args:
-        spec: The network.
-        weights: The name. A file, None, and a name that no variant has leave the spec as it is.
+        network: A name, an address ("hf://timm/resnet50.a1_in1k"), an Architecture, or a ModelSpec.
+        weights: In place of the weights of the spec.
+        **keywords: Fields of kcnn.ModelSpec, and the network's own options by keyword.
 
     Returns:
-        The spec, of the variant where one was chosen.
+        The spec, with the weights where any are meant.
+
+    Raises:
+        UnknownNameError, TypeError, ValueError: As from kcnn.ModelSpec.
+        DownloadError: The Hub cannot be reached, or has no such checkpoint.
     """
-    found = _find_variant(spec, weights)
+    if isinstance(network, str) and is_hub_address(network):
+        spec = find_hub_spec(network)
+        own = {name: value for name in ("classes", "input_shape") if (value := getattr(spec, name)) is not None}
+        overrides = {**spec.overrides, **(keywords.pop("overrides", None) or {})}
+        spec = to_spec(
+            spec.network, **{**own, **spec.options, "weights": spec.weights, **keywords}, overrides=overrides
+        )
+    else:
+        spec = to_spec(network, **keywords)
+    if weights is not None:
+        spec = replace(spec, weights=str(weights))
+    if spec.weights is not None and is_hub_address(spec.weights):
+        return replace(spec, weights=read_hub_model(spec.weights).address)
+    found = _find_variant(spec)
     if found is None:
         return spec
     name, best = found
     accuracy = f", top-1 {best.accuracy:g}% as cited" if best.accuracy else ""
     print(
-        f"{spec.network} has no {weights!r} weights of its own; {name} has ({best.source}{accuracy}) and is taken",
+        f"{spec.network} has no {spec.weights!r} weights of its own; {name} has ({best.source}{accuracy}) and is taken",
         file=sys.stderr,
     )
     return replace(spec, network=name)
 
 
-def _find_variant(spec: ModelSpec, weights: str | PathLike[str] | None) -> tuple[str, Weights] | None:
+def _find_variant(spec: ModelSpec) -> tuple[str, Weights] | None:
     """The variant with the best weights of a name, and these; None where the network has its own, or none has any."""
-    if not isinstance(weights, str) or not isinstance(spec.network, str) or Path(weights).is_file():
+    if spec.weights is None or not isinstance(spec.network, str) or Path(spec.weights).is_file():
         return None
     if spec.definition or spec.architecture.weights:
         return None
@@ -85,7 +119,8 @@ def _find_variant(spec: ModelSpec, weights: str | PathLike[str] | None) -> tuple
         (name, one)
         for name in list_other_variants(spec.network)
         for one in get_architecture(name).weights
-        if one.name == weights and one.options.items() <= {**get_architecture(name).defaults(), **spec.options}.items()
+        if one.name == spec.weights
+        and one.options.items() <= {**get_architecture(name).defaults(), **spec.options}.items()
     ]
     return max(candidates, key=lambda found: found[1].accuracy or 0, default=None)
 
@@ -95,7 +130,7 @@ def has_published(graph: Graph) -> bool:
     try:
         return find_published(graph, "imagenet") is not None
     except ValueError:  # none
-        return graph.spec is not None and _find_variant(graph.spec, "imagenet") is not None
+        return graph.spec is not None and _find_variant(replace(graph.spec, weights="imagenet")) is not None
 
 
 def find_variants(graph: Graph) -> list[str]:
