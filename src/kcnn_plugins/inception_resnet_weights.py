@@ -56,7 +56,7 @@ def to_timm(layer):
 
 
 KERAS_MAPPING = {"keras": WeightMapping(names=to_keras, numbered=True)}
-TIMM_MAPPING = {"timm": make_mapping(to_timm)}
+TIMM_MAPPING = {"timm": make_mapping(to_timm, models={"inception_resnet_v2": {}})}
 KERAS = tf_slim_weights(
     "inception_resnet_v2",
     "e693bd0210a403b3192acc6073ad2e96",

@@ -27,6 +27,7 @@ def rename_convolution(layer):
 
 MAPPINGS = {
     "timm": make_mapping(
-        lambda layer: "last_linear" if layer == "logits" else rename_normalized(rename_convolution)(layer)
+        lambda layer: "last_linear" if layer == "logits" else rename_normalized(rename_convolution)(layer),
+        models={"inception_v4": {}},
     )
 }

@@ -5,7 +5,7 @@ from typing import Any
 from kcnn import Architecture
 from kcnn.blocks import bottleneck, conv, drop_path_rates, max_pool, residual
 from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm
-from kcnn_plugins.resnet_weights import KERAS, KERAS_MAPPING, TORCHVISION, TORCHVISION_MAPPING
+from kcnn_plugins.resnet_weights import KERAS, KERAS_MAPPING, TORCHVISION, map_torchvision
 
 PAPER = "arXiv:1512.03385, table 1"
 LIKE_KERAS = {"bias": True, "norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)}
@@ -74,7 +74,7 @@ def make_architecture(
         variants["torchvision"] = {
             "options": moved,
             "rescale": STANDARDIZED,
-            "weight_mappings": TORCHVISION_MAPPING,
+            "weight_mappings": map_torchvision(name),
             "weights": TORCHVISION[name],
         }
     if name in KERAS:

@@ -36,7 +36,13 @@ def to_timm(layer):
 
 
 KERAS_MAPPING = {"keras": make_mapping(to_keras)}
-TIMM_MAPPING = {"timm": make_mapping(to_timm)}
+
+
+def map_timm(*models):
+    """Return the mapping of timm's files, for the networks of these names."""
+    return {"timm": make_mapping(to_timm, models={name: {} for name in models})}
+
+
 KERAS = {  # parameters, weights
     name: (
         params,

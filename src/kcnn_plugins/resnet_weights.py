@@ -36,7 +36,14 @@ def to_keras(layer):
     return f"conv{stage + 1}_block{number}_{['skip', 'a', 'b', 'c'].index(position)}_{'bn' if norm else 'conv'}"
 
 
-TORCHVISION_MAPPING = {"torchvision": make_mapping(to_torchvision)}
+def map_torchvision(name):
+    """Return the mappings of torchvision's files and of timm's, which have the same names of layers."""
+    return {
+        "torchvision": make_mapping(to_torchvision),
+        "timm": make_mapping(to_torchvision, models={name: {}}),
+    }
+
+
 KERAS_MAPPING = {"keras": make_mapping(to_keras, bgr=True)}
 TORCHVISION = {
     "resnet18": (torchvision_weights("resnet18-f37072fd.pth", 69.758),),

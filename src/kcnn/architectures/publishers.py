@@ -176,7 +176,10 @@ def tf_slim_weights(
 
 @check_arguments
 def make_mapping(
-    rename: Callable[[str], str | tuple[str, ...]], bgr: bool = False, normalization: bool = False
+    rename: Callable[[str], str | tuple[str, ...]],
+    bgr: bool = False,
+    normalization: bool = False,
+    models: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> WeightMapping:
     """Return the mapping of files in which the name of a layer follows from kcnn's name.
 
@@ -184,12 +187,16 @@ def make_mapping(
         rename: Function from kcnn's name of a layer to that in the file, or to its possible names.
         bgr: Whether the first kernel expects blue, green, red.
         normalization: Whether the file has Keras' layer that normalizes pixels.
+        models: Names that the publisher gives to this very network, with the options that each takes here.
 
     Returns:
         The mapping.
     """
     return WeightMapping(
-        names=lambda layers: {layer: rename(layer) for layer in layers}, bgr=bgr, normalization=normalization
+        names=lambda layers: {layer: rename(layer) for layer in layers},
+        bgr=bgr,
+        normalization=normalization,
+        models=models or {},
     )
 
 

@@ -7,6 +7,7 @@ huggingface_hub downloads and caches the files, with HF_HOME, HF_ENDPOINT, HF_TO
 import hashlib
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -214,9 +215,10 @@ def fetch_hub_file(address: str, file: str) -> tuple[Path, str]:
     except ImportError:
         raise ImportError(f'{address} needs huggingface_hub: pip install "kcnn[hub]"') from None
     try:
-        path = Path(huggingface_hub.hf_hub_download(repo, file, revision=revision, library_name="kcnn"))
-    except errors.LocalEntryNotFoundError:
-        raise DownloadError(f"{address}: {file} is not cached, and {_explain_no_network()}{_list_cached()}") from None
+        endpoint = os.environ.get("HF_ENDPOINT")  # which huggingface_hub reads only when it is imported
+        path = huggingface_hub.hf_hub_download(repo, file, revision=revision, endpoint=endpoint, library_name="kcnn")
+    except errors.LocalEntryNotFoundError as error:
+        raise DownloadError(f"{address}: {file} is not cached, and {_explain_failure(error)}{_list_cached()}") from None
     except errors.EntryNotFoundError:
         raise MissingFileError(f"{address} has no file {file}") from None
     except errors.RevisionNotFoundError:
@@ -227,8 +229,8 @@ def fetch_hub_file(address: str, file: str) -> tuple[Path, str]:
         raise DownloadError(f"{address}: there is no {repo} on the Hub, or it is private; then set HF_TOKEN") from None
     except (errors.HfHubHTTPError, OSError) as error:
         raise DownloadError(f"{address}: {file} cannot be downloaded: {str(error).splitlines()[0]}") from None
-    _verify(path, address)
-    return path, path.parent.name
+    _verify(Path(path), address)
+    return Path(path), Path(path).parent.name
 
 
 @cache
@@ -313,10 +315,12 @@ def _verify(path: Path, address: str) -> None:
         raise DownloadError(f"{address}: {path.name} did not match its checksum, and was removed; run this again")
 
 
-def _explain_no_network() -> str:
+def _explain_failure(error: Exception) -> str:
     from huggingface_hub import constants
 
-    return "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else "the Hub cannot be reached"
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
+    return f"the Hub does not give it ({str(error.__cause__ or error).splitlines()[0]})"
 
 
 def _list_cached() -> str:

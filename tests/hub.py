@@ -1,0 +1,98 @@
+"""A server that answers as the Hugging Face Hub does: redirects, etags, ranges and its kinds of refusal."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class HubServer(ThreadingHTTPServer):
+    """Serves {(repository, revision): {file: content}}; `refusals` are (status, X-Error-Code) by repository.
+
+    Large files are redirected to another host, as the Hub does it.
+    """
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.refusals, self.requests, self.damaged = {}, {}, [], set()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def add(self, repository, files, revision="main"):
+        self.files[repository, revision] = self.files[repository, COMMIT] = files
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: HubServer
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.answer(False)
+
+    def do_GET(self):
+        self.answer(True)
+
+    def answer(self, with_body):
+        server = self.server
+        server.requests.append((self.command, self.path, self.headers.get("Authorization")))
+        parts = self.path.partition("?")[0].strip("/").split("/")
+        if parts[0] == "cdn":
+            return self.send(200, with_body, server.files[f"{parts[1]}/{parts[2]}", COMMIT][parts[3]], parts[3])
+        repository = "/".join(parts[:2])
+        if repository in server.refusals:
+            status, code = server.refusals[repository]
+            return self.refuse(status, code)
+        if not any(name == repository for name, _ in server.files):
+            return self.refuse(401, "RepoNotFound")
+        files = server.files.get((repository, parts[3]))
+        if files is None:
+            return self.refuse(404, "RevisionNotFound")
+        if parts[4] not in files:
+            return self.refuse(404, "EntryNotFound")
+        content = files[parts[4]]
+        if parts[4].endswith(".json"):
+            etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            return self.send(200, with_body, content, parts[4], {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
+        digits = hashlib.sha256(content).hexdigest()
+        return self.send(
+            302,
+            False,
+            b"",
+            parts[4],
+            {
+                "X-Linked-Etag": f'"{digits}"',
+                "X-Linked-Size": str(len(content)),
+                "X-Repo-Commit": COMMIT,
+                "Location": f"{server.url.replace('127.0.0.1', 'localhost')}/cdn/{repository}/{parts[4]}",
+            },
+        )
+
+    def refuse(self, status, code):
+        self.send(status, True, b"{}", "", {"X-Error-Code": code, "X-Error-Message": f"no: {code}"})
+
+    def send(self, status, with_body, content, file, headers=None):
+        start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if file in self.server.damaged and with_body:
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        body = content[start:]
+        self.send_response(206 if start else status)
+        for name, value in {"Content-Length": str(len(body)), "Accept-Ranges": "bytes", **(headers or {})}.items():
+            self.send_header(name, value)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        if with_body and self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def serve():
+    """Start a server; stop it with `shutdown`."""
+    server = HubServer()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
