@@ -22,7 +22,8 @@ from kcnn.graph.summaries import Summary
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.backends import check_backend
 from kcnn.keras_bridge.metadata import make_metadata
-from kcnn.weights import find_published, load_into_graph, resolve_spec
+from kcnn.weights import find_published, load_into_graph
+from kcnn.weights.published import resolve_spec
 
 
 def check_memory(graph: Graph) -> None:

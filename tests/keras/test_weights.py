@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 import kcnn
 from kcnn import Architecture, WeightMapping, Weights, blocks, weights
 from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm, Rescale
-from kcnn.weights import PartialWeightsWarning, TensorMatch, find_published, published, resolve_spec
+from kcnn.weights import PartialWeightsWarning, TensorMatch, find_published, published
 
 
 @pytest.fixture(scope="module")
@@ -342,9 +342,9 @@ def test_build_takes_the_variant_that_has_the_weights_and_says_so(tmp_path, monk
 )
 def test_resolve_spec_takes_the_variant_of_the_highest_cited_accuracy(network, options, variant):
     spec = kcnn.ModelSpec(network=network, options=options)
-    assert resolve_spec(spec, "imagenet").network == variant
+    assert published.resolve_spec(spec, "imagenet").network == variant
     for other in (None, "a/file.h5", "no_such_name"):
-        assert resolve_spec(spec, other).network == network
+        assert published.resolve_spec(spec, other).network == network
 
 
 def test_find_published_refuses_a_number():

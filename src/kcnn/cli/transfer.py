@@ -263,7 +263,7 @@ def _make_spec(
 ) -> kcnn.ModelSpec:
     """The network at the requested size, that of the demo, or its own; gray for digits."""
     from kcnn.fine_tuning import demo
-    from kcnn.weights import resolve_spec
+    from kcnn.weights.published import resolve_spec
 
     if data is None and network is None:
         return replace(demo.NETWORK, options={**demo.NETWORK.options, **options}, weights=weights)

@@ -145,8 +145,9 @@ def _disable_xla(model: Any) -> Any:
 
 def _open_pretrained(name: str, weights: str, options: Mapping[str, Any], starting: Starting) -> OpenedModel:
     """A network with pretrained weights, or those of a file."""
-    from kcnn.weights import find_published, resolve_spec
+    from kcnn.weights import find_published
     from kcnn.weights.hub import is_hub_address
+    from kcnn.weights.published import resolve_spec
 
     spec = resolve_spec(name, None if is_hub_address(name) else weights, **options)
     graph, weights = spec.trace(), spec.weights or weights

@@ -22,6 +22,3 @@ from .matching import (
 from .published import (
     find_published as find_published,
 )
-from .published import (
-    resolve_spec as resolve_spec,
-)
