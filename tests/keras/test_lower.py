@@ -139,6 +139,91 @@ def test_channels_are_sliced_and_shuffled_in_training_inference_and_files(op, ch
     assert [layer.op for layer in read.outputs.values()] == [op]
 
 
+def shift_weights(layer, seed=7):
+    """Weights far from their initial values, where scales are 1 or 0 and offsets 0."""
+    rng = np.random.default_rng(seed)
+    layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.weights])
+    return [np.asarray(w, "float64") for w in layer.get_weights()]
+
+
+def layer_norm(x, scale, offset):
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + 1e-6) * scale + offset
+
+
+def group_norm(x, scale, offset):
+    groups = x.reshape(*x.shape[:3], 3, 2)
+    mean, variance = groups.mean((1, 2, 4), keepdims=True), groups.var((1, 2, 4), keepdims=True)
+    return ((groups - mean) / np.sqrt(variance + 1e-5)).reshape(x.shape) * scale + offset
+
+
+def global_response_norm(x, scale, offset):
+    norms = np.sqrt((x**2).sum((1, 2), keepdims=True))
+    return x + scale * x * norms / (norms.mean(-1, keepdims=True) + 1e-6) + offset
+
+
+def standardized_conv(x, kernel):
+    kernel = (kernel - kernel.mean((0, 1, 2))) / kernel.std((0, 1, 2))
+    patches = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))
+    return np.einsum("nyxcij,ijcf->nyxf", patches, kernel)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 6), (None, None, 6)])
+@pytest.mark.parametrize(
+    ("op", "formula"),
+    [
+        (ops.LayerNorm(), layer_norm),
+        (ops.GroupNorm(3), group_norm),
+        (ops.GlobalResponseNorm(), global_response_norm),
+        (ops.LayerScale(), lambda x, scale: x * scale),
+        (ops.Conv(4, 3, padding="valid", bias=False, standardized=True), standardized_conv),
+    ],
+)
+def test_norms_are_the_formulas_of_their_papers_in_training_inference_and_files(op, formula, shape, tmp_path):
+    model = one_layer(op, shape)
+    weights = shift_weights(model.layers[-1])
+    x = np.random.default_rng(4).normal(1, 2, size=(2, 3, 5, 6)).astype("float32")
+    expected = formula(x.astype("float64"), *weights)
+    assert model.count_params() == kcnn.graph.shape_inference.count_params(op, (3, 5, 6))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    inference = kcnn.optimize_for_inference(model)
+    assert all(type(layer).__module__.startswith("keras.") for layer in inference.layers)
+    for one in (model, loaded, inference):
+        np.testing.assert_allclose(one.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
+    read = kcnn.from_keras(loaded, input_shape=x.shape[1:])
+    assert [layer.op for layer in read.outputs.values()] == [op]
+
+
+def test_global_response_norm_has_a_finite_gradient_where_a_channel_is_zero():
+    model = one_layer(ops.GlobalResponseNorm(), (3, 3, 4))
+    model.compile("sgd", "mse")
+    shift_weights(model.layers[-1])
+    x = np.ones((2, 3, 3, 4), "float32") * np.array([0, 1, 2, 3], "float32")
+    model.train_on_batch(x, np.zeros_like(x))
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_inference_folds_layer_norm_and_layer_scale_into_the_convolutions_beside_them():
+    def backbone(x):
+        for number in range(2):
+            x = apply(ops.LayerNorm(), x, name=f"norm{number}")
+            x = apply(ops.Conv(5, 1), x, name=f"conv{number}")
+            x = apply(ops.LayerScale(0.5), x, name=f"scale{number}")
+        return apply(ops.Activation("gelu"), apply(ops.LayerNorm(), x, name="last"), name="gelu")
+
+    model = kcnn.build(kcnn.Architecture(backbone=backbone, reference="none", input_shape=(4, 4, 3)), classes=3, seed=0)
+    for layer in model.layers:
+        if hasattr(layer, "gamma"):
+            shift_weights(layer)
+    inference = kcnn.optimize_for_inference(model)
+    norms = {layer.name: layer.scale for layer in inference.layers if "Normalization" in type(layer).__name__}
+    assert norms == {"norm0": False, "norm1": False, "last": True}
+    assert not any(layer.name.startswith("scale") for layer in inference.layers)
+    x = np.random.default_rng(4).uniform(0, 255, (2, 4, 4, 3)).astype("float32")
+    np.testing.assert_allclose(inference.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+
+
 def test_local_response_norm_is_the_formula_of_the_paper():
     x = np.random.default_rng(3).normal(size=(2, 3, 3, 7)).astype("float32") * 40
     result = one_layer(ops.LocalResponseNorm(), (3, 3, 7)).predict(x, verbose=0)

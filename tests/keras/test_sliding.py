@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 import kcnn
+from kcnn.blocks import apply
+from kcnn.graph import ops
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -121,6 +123,32 @@ def test_sliding_window_classifies_windows_where_channels_are_gated():
     x = L.Multiply()([x, L.Dense(4, activation="sigmoid")(L.GlobalAveragePooling2D(keepdims=True)(x))])
     sliding = check_sliding(keras.Model(image, L.Dense(3)(L.Flatten()(x))), 2)
     assert "different windows" in sliding.sliding.reason
+
+
+def normed(norm):
+    """A classifier without padding, normalized after its second convolution."""
+
+    def backbone(x):
+        x = apply(ops.Conv(6, 3, padding="valid"), x, name="first")
+        x = apply(norm, apply(ops.Conv(4, 2, padding="valid", standardized=True), x, name="second"), name="norm")
+        return apply(ops.LayerScale(0.5), apply(ops.Depthwise(2, padding="valid"), x, name="third"), name="scale")
+
+    architecture = kcnn.Architecture(backbone=backbone, reference="none", input_shape=(8, 8, 2))
+    model = kcnn.build(architecture, classes=3, seed=0)
+    weights = model.get_layer("norm").weights
+    model.get_layer("norm").set_weights([RNG.uniform(0.5, 1.5, weight.shape) for weight in weights])
+    return model
+
+
+def test_sliding_window_of_layer_norms_and_standardized_kernels_is_a_convolution():
+    for stride in (1, 2):
+        check_convolution(normed(ops.LayerNorm()), stride)
+
+
+@pytest.mark.parametrize("norm", [ops.GroupNorm(2), ops.GlobalResponseNorm()])
+def test_sliding_window_classifies_windows_where_a_norm_sees_the_image(norm):
+    sliding = check_sliding(normed(norm), 2)
+    assert sliding.sliding.mode == "windows"
 
 
 def layers(*, padded=False, act="relu", both=False):

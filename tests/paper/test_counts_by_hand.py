@@ -190,6 +190,30 @@ def test_mobilenet_v3_has_the_parameters_of_its_paper(name, table, last, units, 
 
 
 @pytest.mark.parametrize(
+    ("name", "repeats", "filters", "version", "params"),
+    [
+        ("convnext_nano", (2, 2, 8, 2), 80, 1, 15_593_560),
+        ("convnext_base", (3, 3, 27, 3), 128, 1, 88_591_464),
+        ("convnext_v2_nano", (2, 2, 8, 2), 80, 2, 15_623_800),
+    ],
+)
+def test_convnext_has_the_parameters_and_macs_of_its_paper(name, repeats, filters, version, params):
+    total, macs, before = dense(8 * filters, 1000) + 2 * 8 * filters, 8 * filters * 1000, 0
+    for stage, count in enumerate(repeats):
+        width, pixels = filters << stage, (56 >> stage) ** 2
+        kernel = 4 * before if stage else 16 * 3  # 2x2 pixels of the stage before, 4x4 of the image
+        total += dense(kernel, width) + 2 * (before or width)  # and the norm before, or after the stem
+        macs += pixels * kernel * width
+        unit = dense(49, width) + 2 * width + dense(width, 4 * width) + dense(4 * width, width)
+        unit += width if version == 1 else 2 * 4 * width  # layer scale, or global response normalization
+        total += count * unit
+        macs += count * pixels * (49 + 8 * width) * width
+        before = width
+    assert total == params
+    assert (kcnn.summary(name).params, kcnn.summary(name).macs) == (total, macs)
+
+
+@pytest.mark.parametrize(
     ("projected", "units", "trained", "moving"),
     [("padding", 200, 19_421_274, 89_632), ("projection", 200, 19_424_026, 89_824)],
 )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import kcnn
 from kcnn.graph import ops, shape_inference
 from kcnn.graph.tracing import SymbolicTensor, apply
-from kcnn.graph.windows import InputTooSmallError, output_size, padding_amounts
+from kcnn.graph.windows import WHOLE_INPUT, InputTooSmallError, output_size, padding_amounts
 
 PADDINGS = st.one_of(st.sampled_from(["same", "valid", "half", "ceil"]), st.integers(0, 4))
 
@@ -85,6 +85,22 @@ def test_channel_slice_and_shuffle_cost_nothing_and_see_one_pixel():
         assert shape_inference.input_window(op, x) is None
 
 
+def test_norms_have_a_scale_and_an_offset_and_those_over_the_image_see_all_of_it():
+    x = (7, 5, 6)
+    for op, params, window in (
+        (ops.LayerNorm(), 12, None),
+        (ops.LayerNorm(center=False), 6, None),
+        (ops.LayerScale(), 6, None),
+        (ops.GroupNorm(3), 12, WHOLE_INPUT),
+        (ops.GroupNorm(3, scale=False, center=False), 0, WHOLE_INPUT),
+        (ops.GlobalResponseNorm(), 12, WHOLE_INPUT),
+    ):
+        assert shape_inference.output_shape(op, x) == x
+        assert shape_inference.count_params(op, x) == params
+        assert shape_inference.count_non_trainable_params(op, x) == shape_inference.count_macs(op, x, out=x) == 0
+        assert shape_inference.input_window(op, x) == window
+
+
 def test_trace_refuses_a_channel_slice_that_no_longer_fits():
     def backbone(x, *, filters=8):
         x = apply(ops.Conv(filters), x, name="a")
@@ -138,6 +154,8 @@ def test_output_shape_of_a_strided_and_dilated_depthwise_convolution_by_hand():
         (ops.ChannelSlice(0, 2.0), (9, 9, 10), "cannot take channels 0:2.0"),
         (ops.ChannelShuffle(4), (9, 9, 10), "4 groups do not divide 10 input channels"),
         (ops.ChannelShuffle(0), (9, 9, 10), "groups must be"),
+        (ops.GroupNorm(4), (9, 9, 10), "4 groups do not divide 10 input channels"),
+        (ops.GlobalResponseNorm(), (10,), r"GlobalResponseNorm expects \(rows, columns, channels\), got \(10,\)"),
         (ops.Activation("rellu"), (9,), "unknown activation 'rellu'. Did you mean 'relu'"),
         (ops.Dropout(1.0), (9,), r"rate must be in \[0, 1\), got 1.0"),
     ],

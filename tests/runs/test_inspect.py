@@ -12,6 +12,7 @@ import kcnn
 from kcnn.explain import TrainingStatistics, activations, filters, grad_cam, measure_receptive_field, occlusion
 from kcnn.explain.plots import write_explanations
 from kcnn.fine_tuning import replace_head
+from kcnn.graph import ops
 from kcnn.graph.names import UnknownNameError
 from tests.catalogue import NETWORKS, ONE_PER_FAMILY
 from tests.runs.training import train_with as train
@@ -258,6 +259,20 @@ def test_measure_receptive_field_agrees_with_arithmetic(name, layer, shape):
         outside[slice(*field.rows), slice(*field.columns)] = 0
         assert outside.sum() == 0
         assert field.gradient.max() == 1
+
+
+@pytest.mark.parametrize("norm", ["LayerNorm", "GroupNorm", "GlobalResponseNorm"])
+def test_measure_receptive_field_agrees_with_the_window_of_a_norm(norm):
+    def normed(x):
+        x = kcnn.blocks.apply(ops.Conv(4, 3, padding=1, standardized=True), x, name="conv1")
+        x = kcnn.blocks.apply(ops.GroupNorm(2) if norm == "GroupNorm" else getattr(ops, norm)(), x, name="norm")
+        return kcnn.blocks.apply(ops.LayerScale(0.5), x, name="scale")
+
+    field = measure_receptive_field(
+        kcnn.build(kcnn.Architecture(backbone=normed, reference="none", input_shape=(12, 12, 3))), "scale"
+    )
+    assert field.agrees
+    assert (field.rows == (0, 12)) is (norm != "LayerNorm")
 
 
 def test_measure_receptive_field_sees_through_saturated_activations():

@@ -1,7 +1,7 @@
 """Pretrained weights of torchvision and keras.applications: URLs, and how their layers are named.
 
 URLs, checksums and accuracies are theirs. torchvision's file names end in the first eight digits of
-the file's SHA-256; Keras states an MD5, or nothing for MobileNet v1 and v2.
+the file's SHA-256; Keras states an MD5 or a SHA-256, or nothing for MobileNet v1 and v2.
 """
 
 import re
@@ -92,11 +92,12 @@ def both_torchvision_weights(
 @check_arguments
 def keras_weights(
     file: str,
-    md5: str | None,
+    checksum: str | None,
     headless: tuple[str, str | None],
     accuracy: float | None,
     license: str,
     *,
+    name: str = "imagenet",
     options: Mapping[str, Any] | None = None,
     citation: str = "keras.io/api/applications",
     resize: int = 256,
@@ -108,10 +109,11 @@ def keras_weights(
 
     Args:
         file: File with the classifier, with its folder.
-        md5: Its MD5.
-        headless: Name and MD5 of the file without the classifier.
+        checksum: Its MD5 or SHA-256 in hex.
+        headless: Name and checksum of the file without the classifier.
         accuracy: Top-1 accuracy from the table that `citation` names.
         license: Of the files.
+        name: What `weights=` takes.
         options: Options of the network that the weights belong to.
         citation: Source of the accuracy.
         resize: Pixels of the shorter side of an image after resizing.
@@ -125,8 +127,9 @@ def keras_weights(
     folder = file.rpartition("/")[0]
     return tuple(
         Weights(
+            name=name,
             url=base + path,
-            checksum=f"md5:{digits}" if digits else None,
+            checksum=f"{'md5' if len(digits) == 32 else 'sha256'}:{digits}" if digits else None,
             source="keras.applications",
             mapping="keras",
             options=options or {},
@@ -138,7 +141,7 @@ def keras_weights(
             citation=citation,
             license=license,
         )
-        for path, digits, top in ((file, md5, True), (f"{folder}/{headless[0]}", headless[1], False))
+        for path, digits, top in ((file, checksum, True), (f"{folder}/{headless[0]}", headless[1], False))
     )
 
 

@@ -16,13 +16,15 @@ def norm_act(x, norm: Norm, activation: str | None, name: str):
         x: The tensor.
         norm: False, True for batch normalization, or the op to normalize with.
         activation: Name of the activation, or None.
-        name: Name of the layer before; the new layers are `name_bn` and `name_activation`.
+        name: Name of the layer before; the new layers are `name_bn`, or `name_norm` where the op is no batch
+            normalization, and `name_activation`.
 
     Returns:
         A tensor of the same shape.
     """
     if norm:
-        x = apply(BATCH_NORM if norm is True else norm, x, name=f"{name}_bn")
+        op = BATCH_NORM if norm is True else norm
+        x = apply(op, x, name=f"{name}_{'bn' if type(op) is BatchNorm else 'norm'}")
     return apply(Activation(activation), x, name=f"{name}_{activation}") if activation else x
 
 

@@ -17,6 +17,7 @@ from kcnn.graph.arguments import check_integer, check_keywords, check_seed
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.graph.windows import WHOLE_INPUT, Pair
 from kcnn.keras_bridge import layers as kcnn_layers
+from kcnn.keras_bridge import normalization
 from kcnn.keras_bridge.from_keras import read_graph
 from kcnn.keras_bridge.keras_graph import operation, producers, replay
 
@@ -28,6 +29,7 @@ _POINTWISE = (  # no pixel sees another by these; skipped, for they may hide a p
     keras.layers.Normalization,
     kcnn_layers.LocalResponseNormalization,
     keras.layers.LayerNormalization,
+    normalization.LayerScale,
     keras.layers.Activation,
     keras.layers.ReLU,
     keras.layers.LeakyReLU,
@@ -39,6 +41,7 @@ _POINTWISE = (  # no pixel sees another by these; skipped, for they may hide a p
     keras.layers.GaussianNoise,
     keras.layers.GaussianDropout,
 )
+_OVER_THE_IMAGE = (keras.layers.GroupNormalization, normalization.GlobalResponseNormalization)
 _WITH_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 
 
@@ -161,6 +164,8 @@ def _call_positive(tensor: Any, args: Any, kwargs: Any) -> Any:
         return sum(keras.tree.flatten(args))
     if isinstance(layer, keras.layers.MaxPooling2D):
         return ops.average_pool(args[0], layer.pool_size, layer.strides, layer.padding, data_format=layer.data_format)
+    if isinstance(layer, _OVER_THE_IMAGE):
+        return args[0] + ops.mean(args[0], axis=(1, 2), keepdims=True)
     if isinstance(layer, keras.layers.GlobalMaxPooling2D):
         return ops.mean(args[0], axis=(1, 2), keepdims=layer.keepdims)
     if isinstance(layer, kcnn_layers.Pad2D) and layer.padding_mode == "lowest":
@@ -169,6 +174,8 @@ def _call_positive(tensor: Any, args: Any, kwargs: Any) -> Any:
         return layer(*args, **kwargs)
     function, layer.activation = layer.activation, keras.activations.linear
     try:
+        if isinstance(layer, normalization.StandardizedConv2D):  # half of its taps are negative
+            return keras.layers.Conv2D.convolution_op(layer, args[0], layer.kernel)
         return layer(*args, **kwargs)
     finally:
         layer.activation = function

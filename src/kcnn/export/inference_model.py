@@ -1,7 +1,8 @@
-"""A model for inference, of Keras' own layers: batch norms folded into convolutions, training-only layers left out.
+"""A model for inference, of Keras' own layers: norms folded into convolutions, training-only layers left out.
 
-The graph is walked once from the inputs on. A batch norm after a convolution, or before one without padding, becomes
-part of its kernel and bias; a layer that is not Keras' own is replaced by the Keras ops that it is made of.
+The graph is walked once from the inputs on. A batch norm or layer scale after a convolution, or before one without
+padding, becomes part of its kernel and bias, as do the scale and offset of a layer norm before one; a layer that is not
+Keras' own is replaced by the Keras ops that it is made of.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.tracing import topological_order
-from kcnn.keras_bridge import layers
+from kcnn.keras_bridge import layers, normalization
 from kcnn.keras_bridge.keras_graph import (
     SIGNED_ACTIVATIONS,
     TRAINING_ONLY,
@@ -144,12 +145,14 @@ class _Rebuilder:
         known = {id(tensor) for tensor in inputs}
         walked = topological_order(*outputs, sources=lambda one: () if id(one) in known else producers(one))
         order = [tensor for tensor in walked if id(tensor) not in known]
-        before, after, removed = _find_folds(order, outputs)
+        before, after, removed, bare = _find_folds(order, outputs)
 
         def call(tensor: Any, args: Any, kwargs: Any) -> Any:
             layer = operation(tensor)
             if id(tensor) in removed:
                 return args[0]
+            if id(tensor) in bare:
+                return self._copy(keras.layers.LayerNormalization, layer, scale=False, center=False)(*args)
             if (
                 isinstance(layer, layers.Pad2D)
                 and layer.padding_mode == "lowest"
@@ -193,11 +196,14 @@ class _Rebuilder:
         """A convolution or dense layer with its norms folded into its kernel."""
         if isinstance(layer, keras.layers.SeparableConv2D):
             return self._fold_separable(layer, x, before, after)
-        arrays = _fold_norms(layer, layer.kernel, layer.bias if layer.use_bias else None, before, after)
+        kernel, layer_class = layer.kernel, type(layer)
+        if isinstance(layer, normalization.StandardizedConv2D):
+            kernel, layer_class = normalization.standardize(kernel), keras.layers.Conv2D
+        arrays = _fold_norms(layer, kernel, layer.bias if layer.use_bias else None, before, after)
         initializer = (
             "depthwise_initializer" if isinstance(layer, keras.layers.DepthwiseConv2D) else "kernel_initializer"
         )
-        new = self._copy(type(layer), layer, use_bias=len(arrays) == 2, **{initializer: "zeros"})
+        new = self._copy(layer_class, layer, use_bias=len(arrays) == 2, **{initializer: "zeros"})
         return _call_with_weights(new, arrays, x)
 
     def _fold_separable(self, layer: Any, x: Any, before: Affine | None, after: Affine | None) -> Any:
@@ -272,8 +278,13 @@ def _expand_to_kernel(values: np.ndarray, shape: Sequence[int], depthwise: bool)
     return np.repeat(values.reshape(groups, inputs).T, filters // groups, axis=1)
 
 
-def _find_folds(order: Sequence[Any], outputs: Sequence[Any]) -> tuple[dict[int, Affine], dict[int, Affine], set[int]]:
-    """Norms to fold, by the tensor of the layer that takes them in: those before it and after it; tensors to remove."""
+def _find_folds(
+    order: Sequence[Any], outputs: Sequence[Any]
+) -> tuple[dict[int, Affine], dict[int, Affine], set[int], set[int]]:
+    """Norms to fold, by the tensor of the layer that takes them in: those before it and after it.
+
+    Then the tensors to remove, and those of layer norms whose scale and offset were folded.
+    """
     users: dict[int, list[Any]] = {}
     for tensor in order:
         for source in producers(tensor):
@@ -284,21 +295,40 @@ def _find_folds(order: Sequence[Any], outputs: Sequence[Any]) -> tuple[dict[int,
     before: dict[int, Affine] = {}
     after: dict[int, Affine] = {}
     removed: set[int] = set()
+    bare: set[int] = set()
     for tensor in order:
         layer = operation(tensor)
         if isinstance(layer, TRAINING_ONLY):
             removed.add(id(tensor))
+        consumers = users[id(tensor)]
+        if type(layer) is keras.layers.LayerNormalization:
+            affine = _affine_of_layer_norm(layer, tensor.shape)
+            has_one_user = affine and len(consumers) == 1 and consumers[0] is not None
+            if affine and has_one_user and _can_absorb(operation(consumers[0]), affine):
+                before[id(consumers[0])] = affine
+                bare.add(id(tensor))
+            continue
         affine = _to_affine(layer, tensor.shape)
         if affine is None:
             continue
-        source, consumers = producers(tensor)[0], users[id(tensor)]
+        source = producers(tensor)[0]
         if id(source) in inside and len(users[id(source)]) == 1 and _ends_linear(operation(source)):
             after[id(source)] = affine
             removed.add(id(tensor))
         elif len(consumers) == 1 and consumers[0] is not None and _can_absorb(operation(consumers[0]), affine):
             before[id(consumers[0])] = affine
             removed.add(id(tensor))
-    return before, after, removed
+    return before, after, removed, bare
+
+
+def _affine_of_layer_norm(layer: Any, shape: Sequence[int]) -> Affine | None:
+    """The scale and offset of a layer norm over the channels, the last axis; None where it has none."""
+    if layer.rms_scaling or list(layer.axis) not in ([-1], [len(shape) - 1]) or not (layer.scale or layer.center):
+        return None
+    return Affine(
+        _to_array(layer.gamma) if layer.scale else np.ones(shape[-1]),
+        _to_array(layer.beta) if layer.center else np.zeros(shape[-1]),
+    )
 
 
 def _to_affine(layer: Any, shape: Sequence[int]) -> Affine | None:
@@ -306,6 +336,8 @@ def _to_affine(layer: Any, shape: Sequence[int]) -> Affine | None:
     channels = shape[-1]
     if isinstance(layer, keras.layers.Rescaling):
         return Affine(*(np.broadcast_to(np.asarray(v, "float64"), channels) for v in (layer.scale, layer.offset)))
+    if isinstance(layer, normalization.LayerScale):
+        return Affine(_to_array(layer.gamma), np.zeros(channels))
     if not isinstance(layer, keras.layers.BatchNormalization) or layer.axis not in (-1, len(shape) - 1) or layer.renorm:
         return None
     scale = (

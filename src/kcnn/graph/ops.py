@@ -19,7 +19,10 @@ Padding = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """Convolve to `filters` feature maps; `padding_mode` is zeros, reflect or edge."""
+    """Convolve to `filters` feature maps; `padding_mode` is zeros, reflect or edge.
+
+    `standardized` kernels have mean 0 and variance 1 for each filter when they are applied (arXiv:1903.10520).
+    """
 
     filters: int
     kernel: Size = 3
@@ -30,6 +33,7 @@ class Conv:
     bias: bool = True
     padding_mode: str = "zeros"
     kernel_initializer: str = "he_uniform"
+    standardized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,43 @@ class BatchNorm:
     momentum: float = 0.9
     scale: bool = True
     center: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    """Normalize each position over its channels (arXiv:1607.06450)."""
+
+    epsilon: float = 1e-6
+    scale: bool = True
+    center: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNorm:
+    """Normalize each of `groups` groups of channels over the image and the group (arXiv:1803.08494)."""
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    scale: bool = True
+    center: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalResponseNorm:
+    """Compute x + scale * x * n + offset, n the channel's norm over the image by the mean norm of all channels.
+
+    As in arXiv:2301.00808, algorithm 1: scale and offset are learned for each channel and start from 0; the norm is the
+    root of the sum of squares, and `epsilon` is added to the mean.
+    """
+
+    epsilon: float = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class LayerScale:
+    """Multiply each channel by a learned factor, at first `initial_value` (arXiv:2103.17239)."""
+
+    initial_value: float = 1e-6
 
 
 @dataclass(frozen=True, slots=True)

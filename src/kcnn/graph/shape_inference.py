@@ -28,6 +28,10 @@ from kcnn.graph.ops import (
     DropPath,
     Flatten,
     GlobalPool,
+    GlobalResponseNorm,
+    GroupNorm,
+    LayerNorm,
+    LayerScale,
     LocalResponseNorm,
     Multiply,
     Pad,
@@ -134,7 +138,7 @@ def input_window(op: Any, x: Shape, *others: Shape) -> Window | str | None:
     if kind is Pad:
         above, left = (padding_amounts(x[axis], 1, 1, op.padding, axis)[0] for axis in (0, 1))
         return Window((1, 1), (1, 1), (above, left))
-    if kind is GlobalPool or kind is Flatten:
+    if kind in _SEES_WHOLE_INPUT:
         return WHOLE_INPUT
     if kind is AdaptivePool:
         return _adaptive_window(op, x)
@@ -172,8 +176,12 @@ def count_params(op: Any, x: Shape, *others: Shape) -> int:
             return (prod(to_pair(op.kernel)) * (x[2] // op.groups) + op.bias) * op.filters
         case Depthwise():
             return (prod(to_pair(op.kernel)) + op.bias) * x[2]
-        case BatchNorm():
+        case BatchNorm() | LayerNorm() | GroupNorm():
             return (op.scale + op.center) * x[-1]
+        case GlobalResponseNorm():
+            return 2 * x[-1]
+        case LayerScale():
+            return x[-1]
         case Dense():
             return (x[0] + op.bias) * op.units
     return 0 if type(op) in SHAPE_RULES else _call_method(op, "params", 0, x, *others)
@@ -356,6 +364,18 @@ def _dropout(op: Dropout | DropPath, x: Shape) -> Shape:
     return x
 
 
+def _group_norm(op: GroupNorm, x: Shape) -> Shape:
+    _check_positive(op.groups, "groups")
+    if x[-1] % op.groups:
+        raise ValueError(f"{op.groups} groups do not divide {x[-1]} input channels")
+    return x
+
+
+def _global_response_norm(op: GlobalResponseNorm, x: Shape) -> Shape:
+    _check_map(op, x)
+    return x
+
+
 def _unchanged(op: Any, x: Shape) -> Shape:
     return x
 
@@ -376,6 +396,7 @@ _FIELD_KINDS: dict[str, tuple[Any, str]] = {
     str(float): ((int, float), "a number"),
 }
 _WINDOWS = (Conv, Depthwise, Pool)
+_SEES_WHOLE_INPUT = (GlobalPool, Flatten, GroupNorm, GlobalResponseNorm)
 SHAPE_RULES: dict[type, Callable[..., Shape]] = {
     Conv: _conv,
     Depthwise: _depthwise,
@@ -390,6 +411,10 @@ SHAPE_RULES: dict[type, Callable[..., Shape]] = {
     Dense: _dense,
     Activation: _activation,
     BatchNorm: _unchanged,
+    LayerNorm: _unchanged,
+    GroupNorm: _group_norm,
+    GlobalResponseNorm: _global_response_norm,
+    LayerScale: _unchanged,
     LocalResponseNorm: _unchanged,
     Rescale: _unchanged,
     Dropout: _dropout,

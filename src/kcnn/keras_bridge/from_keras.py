@@ -20,7 +20,7 @@ from kcnn.graph.arguments import check_integer, wrong_value
 from kcnn.graph.graph import Graph
 from kcnn.graph.shape_inference import ACTIVATIONS, Shape
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply, topological_order
-from kcnn.keras_bridge import layers
+from kcnn.keras_bridge import layers, normalization
 from kcnn.keras_bridge.foreign_ops import Crop, Opaque, Shared
 from kcnn.keras_bridge.keras_graph import operation, outputs_of_call, producers, unique_name
 
@@ -275,6 +275,10 @@ def _conv(layer: Any, x: Shape) -> Any:
     return None if _has_channels_first(layer) else (ops.Conv(layer.filters, groups=layer.groups, **_window(layer)),)
 
 
+def _standardized_conv(layer: Any, x: Shape) -> Any:
+    return (ops.Conv(layer.filters, groups=layer.groups, standardized=True, **_window(layer)),)
+
+
 def _depthwise(layer: Any, x: Shape) -> Any:
     return None if _has_channels_first(layer) else (_multiply_channels(layer, x, **_window(layer)),)
 
@@ -312,6 +316,18 @@ def _batch_norm(layer: Any, x: Shape) -> Any:
     if layer.axis not in (-1, len(x)) or layer.renorm:
         return None
     return (ops.BatchNorm(layer.epsilon, layer.momentum, layer.scale, layer.center),)
+
+
+def _layer_norm(layer: Any, x: Shape) -> Any:
+    if layer.rms_scaling or list(layer.axis) not in ([-1], [len(x)]):
+        return None
+    return (ops.LayerNorm(layer.epsilon, layer.scale, layer.center),)
+
+
+def _group_norm(layer: Any, x: Shape) -> Any:
+    if layer.axis not in (-1, len(x)):
+        return None
+    return (ops.GroupNorm(layer.groups, layer.epsilon, layer.scale, layer.center),)
 
 
 def _rescale(layer: Any, x: Shape) -> Any:
@@ -355,6 +371,7 @@ def _dropout(layer: Any, x: Shape) -> Any:
 
 _CONVERTERS: dict[type, Callable[[Any, Shape], Any]] = {
     keras.layers.Conv2D: _conv,
+    normalization.StandardizedConv2D: _standardized_conv,
     keras.layers.DepthwiseConv2D: _depthwise,
     keras.layers.SeparableConv2D: _separable,
     keras.layers.MaxPooling2D: _pool("max"),
@@ -363,6 +380,10 @@ _CONVERTERS: dict[type, Callable[[Any, Shape], Any]] = {
     keras.layers.GlobalAveragePooling2D: _global_pool("average"),
     keras.layers.BatchNormalization: _batch_norm,
     layers.BatchNormalization: _batch_norm,
+    keras.layers.LayerNormalization: _layer_norm,
+    keras.layers.GroupNormalization: _group_norm,
+    normalization.GlobalResponseNormalization: lambda layer, x: (ops.GlobalResponseNorm(layer.epsilon),),
+    normalization.LayerScale: lambda layer, x: (ops.LayerScale(layer.initial_value),),
     layers.LocalResponseNormalization: lambda layer, x: (
         ops.LocalResponseNorm(layer.size, layer.bias, layer.alpha, layer.beta),
     ),

@@ -24,6 +24,7 @@ CLASSES = {
         "LocalResponseNormalization",
         "Pad2D",
     ),
+    "kcnn.keras_bridge.normalization": ("GlobalResponseNormalization", "LayerScale", "StandardizedConv2D"),
     "kcnn.export.sliding.layers": ("PositionwiseModel", "Windows"),
     "kcnn.training.losses": ("CrossEntropy", "MeanAveragePrecision"),
     "kcnn.training.optimizers": ("Adam", "LinearWarmup", "LossScaleOptimizer", "SGD"),

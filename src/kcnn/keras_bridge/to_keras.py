@@ -9,7 +9,7 @@ from kcnn.graph import ops
 from kcnn.graph.graph import Graph
 from kcnn.graph.tracing import topological_order
 from kcnn.graph.windows import Pair, dilated_size, padding_amounts, to_pair
-from kcnn.keras_bridge import layers
+from kcnn.keras_bridge import layers, normalization
 from kcnn.keras_bridge.keras_graph import unique_name
 
 FLOAT32_OUTPUTS = ("logits", "probabilities")
@@ -63,6 +63,14 @@ _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {
     ops.BatchNorm: lambda op, common: layers.BatchNormalization(
         epsilon=op.epsilon, momentum=op.momentum, scale=op.scale, center=op.center, **common
     ),
+    ops.LayerNorm: lambda op, common: keras.layers.LayerNormalization(
+        epsilon=op.epsilon, scale=op.scale, center=op.center, **common
+    ),
+    ops.GroupNorm: lambda op, common: keras.layers.GroupNormalization(
+        op.groups, epsilon=op.epsilon, scale=op.scale, center=op.center, **common
+    ),
+    ops.GlobalResponseNorm: lambda op, common: normalization.GlobalResponseNormalization(op.epsilon, **common),
+    ops.LayerScale: lambda op, common: normalization.LayerScale(op.initial_value, **common),
     ops.LocalResponseNorm: lambda op, common: layers.LocalResponseNormalization(
         op.size, op.bias, op.alpha, op.beta, **common
     ),
@@ -131,7 +139,8 @@ def _convolution(op: ops.Conv | ops.Depthwise, x: Any, common: dict[str, Any], p
     window = {"strides": to_pair(op.stride), "padding": padding, "dilation_rate": to_pair(op.dilation), **CHANNELS_LAST}
     kernel = to_pair(op.kernel)
     if isinstance(op, ops.Conv):
-        return keras.layers.Conv2D(
+        make = normalization.StandardizedConv2D if op.standardized else keras.layers.Conv2D
+        return make(
             op.filters,
             kernel,
             groups=op.groups,

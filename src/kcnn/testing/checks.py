@@ -18,7 +18,6 @@ from kcnn import ModelSpec
 from kcnn.architectures import catalogue, determinism
 from kcnn.graph.graph import Graph
 from kcnn.keras_bridge.keras_graph import flatten_layers, operation, output_activation
-from kcnn.keras_bridge.layers import BatchNormalization
 from kcnn.training import freeze, group_by_stage, unfreeze
 from kcnn.training.precision import apply_policy
 
@@ -278,11 +277,11 @@ def make_pixels(model: Any, count: int) -> np.ndarray:
 
 
 def _randomize_norms(model: Any) -> None:
-    """Set the weights of norms to values other than the initial ones."""
+    """Set the weights of norms and layer scales to values other than the initial ones."""
     rng = np.random.default_rng(0)
     ranges = {"gamma": (0.5, 1.5), "moving_variance": (0.5, 1.5)}
     for layer in flatten_layers(model):
-        if isinstance(layer, keras.layers.BatchNormalization | BatchNormalization):
+        if isinstance(layer, keras.layers.BatchNormalization) or hasattr(layer, "gamma"):
             layer.set_weights([rng.uniform(*ranges.get(w.name, (-0.2, 0.2)), w.shape) for w in layer.weights])
 
 

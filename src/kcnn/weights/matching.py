@@ -341,6 +341,8 @@ def _find_key(stored: StoredWeights, arrays: Mapping[str, Any], variable: str, n
             if variable in names:
                 key = TORCH[names.index(variable)]
                 return key if key in arrays else None
+    if len(arrays) == count == 1:  # of one variable, such as a layer scale: libraries name it as they like
+        return next(iter(arrays))
     by_number = f"#{number}"
     return by_number if by_number in arrays and len(arrays) == count else None
 
@@ -348,12 +350,14 @@ def _find_key(stored: StoredWeights, arrays: Mapping[str, Any], variable: str, n
 def _transpose(array: np.ndarray, layer: Any, variable: Any, kind: str) -> np.ndarray:
     """An array with its axes as Keras has them."""
     if variable.name != "kernel":
-        return array
+        return array.reshape(-1) if array.ndim > 1 and array.size == max(array.shape) else array
     if kind == "torch" and array.ndim == 4:
         is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         array = array.transpose((2, 3, 0, 1) if is_depthwise else (2, 3, 1, 0))
     elif kind == "torch" and array.ndim == 2:
         array = _reorder_flattened(array, layer).T
+    if kind == "keras" and isinstance(layer, keras.layers.DepthwiseConv2D) and array.shape[2:3] == (1,):
+        array = array.transpose(0, 1, 3, 2)  # a convolution with a group for each channel
     axes = len(variable.shape)  # a dense layer and a 1x1 convolution have the same weights
     if (array.ndim, axes) == (4, 2) and array.shape[:2] == (1, 1):
         return array[0, 0]

@@ -28,6 +28,7 @@ _POINTWISE = (  # layers that compute each pixel from its own channels
     keras.layers.Rescaling,
     keras.layers.Dense,
     keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
     keras.layers.Concatenate,
 )
 _MERGES = (
@@ -158,7 +159,7 @@ def _is_pointwise(layer: Any, tensor: Any) -> bool:
     if isinstance(layer, _MERGES):
         return True
     if isinstance(layer, _POINTWISE):
-        return getattr(layer, "axis", -1) in (-1, 3)
+        return getattr(layer, "axis", -1) in (-1, 3, [-1], [3])
     if isinstance(layer, keras.layers.Layer) or type(layer).__name__ not in _OPS:
         return False
     values = call_arguments(tensor)

@@ -6,17 +6,31 @@ from math import prod
 
 from kcnn.graph import shape_inference
 from kcnn.graph.graph import Graph
-from kcnn.graph.ops import Activation, Add, BatchNorm, Dropout, DropPath, Flatten, Multiply, Rescale
-from kcnn.graph.summaries import LayerSummary, summarize
-from kcnn.graph.tracing import SymbolicTensor, topological_order
-from kcnn.plots.network import labels
-
-FOLDED = {
+from kcnn.graph.ops import (
     Activation,
+    Add,
     BatchNorm,
     Dropout,
     DropPath,
     Flatten,
+    GroupNorm,
+    LayerNorm,
+    LayerScale,
+    Multiply,
+    Rescale,
+)
+from kcnn.graph.summaries import LayerSummary, summarize
+from kcnn.graph.tracing import SymbolicTensor, topological_order
+from kcnn.plots.network import labels
+
+NORMS = (BatchNorm, GroupNorm, LayerNorm)
+FOLDED = {
+    *NORMS,
+    Activation,
+    Dropout,
+    DropPath,
+    Flatten,
+    LayerScale,
     Rescale,
 }  # after another layer they have no box of their own
 
@@ -122,7 +136,7 @@ def _belongs_to_previous(x: SymbolicTensor, row: LayerSummary, joins: bool) -> b
 
     The normalization of a sum or a concatenation belongs to the block that follows, as in a pre-activated unit.
     """
-    if joins and type(x.op) is BatchNorm:
+    if joins and type(x.op) in NORMS:
         return False
     if x.op is None or type(x.op) in shape_inference.SHAPE_RULES:
         return type(x.op) in FOLDED
