@@ -24,7 +24,6 @@ ONE_PER_FAMILY = [
     "densenet121",
     "inception_v3",
     "efficientnet_b0",
-    "convnext_atto",
     "convnext_v2_atto",
     "mobilenet_v1",
     "mobilenet_v2",
