@@ -1,5 +1,6 @@
-"""Files that are complete or not there."""
+"""Files that are complete or not there, and what is read from them."""
 
+import json
 import os
 import re
 import socket
@@ -7,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -39,6 +41,18 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     with replace_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text from a file that somebody may have changed.
+
+    Raises:
+        ValueError: It is not JSON in UTF-8, or nests deeper than Python can read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deep") from None
 
 
 def _temporary_prefix(target: Path) -> str:

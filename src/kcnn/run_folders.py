@@ -1,11 +1,11 @@
 """Which run a folder stands for: a run, or the best one of a transfer or a search. No NumPy and no Keras here."""
 
-import json
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePath
 from typing import Any
 
+from kcnn.atomic_io import parse_json
 from kcnn.graph.formatting import format_number, join_names, to_printable
 
 CONFIG, METRICS, MODEL = "config.json", "metrics.json", "model.keras"  # of a run
@@ -146,10 +146,10 @@ def _find_best_of_search(folder: Path) -> str | None:
 def find_damage(config: Path) -> str:
     """Return why a config.json cannot be read as JSON, as a sentence with its cure; empty if it can, or is missing."""
     try:
-        json.loads(config.read_bytes())
+        parse_json(config.read_bytes())
     except OSError:
         return ""
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return to_printable(
             f"{config} is damaged: it is not JSON ({error}); restore it, or train into another folder (a {MODEL} "
             "beside it can be used as a file)"
@@ -160,8 +160,8 @@ def find_damage(config: Path) -> str:
 def _read(path: Path) -> Any:
     """The JSON value of a file; None where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
 
 

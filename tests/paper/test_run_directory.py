@@ -122,7 +122,7 @@ METRICS = {
 
 def finish(folder, **values):
     runs.write_metrics(folder, {**METRICS, **values})
-    row = dict.fromkeys(("epoch", *runs.COLUMNS[1:], "accuracy", "val_accuracy"), 1)
+    row = dict.fromkeys(("epoch", *runs.COLUMNS[1:], "accuracy", "val_loss", "val_accuracy"), 1)
     (folder / "history.csv").write_text(runs.to_csv([row]))
     return folder
 
@@ -163,6 +163,23 @@ def test_read_results_refuses_metrics_that_were_changed(tmp_path):
             runs.read_results(folder)
     path.write_text(json.dumps(METRICS))
     assert runs.read_results(folder)[0] == METRICS, "earlier versions wrote no checksum"
+
+
+@pytest.mark.parametrize("name", ["val_loss", "val_accuracy"])
+def test_read_history_refuses_a_changed_heading(name, tmp_path):
+    path = finish(write(tmp_path / "run")) / "history.csv"
+    path.write_text(path.read_text().replace(name, name[:-1]))
+    with pytest.raises(ValueError, match=f"history.csv is not as kcnn wrote it.*{name}'"):
+        runs.read_history(path.parent)
+
+
+def test_read_metrics_refuses_json_that_nests_too_deep(tmp_path):
+    folder = finish(write(tmp_path / "run"))
+    (folder / "metrics.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"metrics\.json is damaged .*nested too deep"):
+        runs.read_metrics(folder)
+    (row,) = runs.list_runs(tmp_path)
+    assert "nested too deep" in row.problem
 
 
 def test_read_history_refuses_epochs_without_a_column(tmp_path):

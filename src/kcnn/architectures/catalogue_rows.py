@@ -11,7 +11,7 @@ from typing import Any
 import kcnn
 from kcnn.architectures import catalogue
 from kcnn.architectures.descriptions import describe_weights
-from kcnn.atomic_io import write_text
+from kcnn.atomic_io import parse_json, write_text
 from kcnn.cache import cache_folder
 from kcnn.graph.argument_kinds import check_arguments
 
@@ -69,7 +69,7 @@ def make_row(name: str) -> CatalogueRow:
 def load_rows() -> dict[str, CatalogueRow]:
     """Return the rows of builtin networks that an earlier process remembered, of the very same source files."""
     try:
-        rows = json.loads(_rows_file().read_bytes())
+        rows = parse_json(_rows_file().read_bytes())
         return {name: CatalogueRow(**{key: _freeze(value) for key, value in row.items()}) for name, row in rows.items()}
     except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: they are made anew
         return {}

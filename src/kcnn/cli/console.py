@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kcnn.atomic_io import parse_json
 from kcnn.graph.formatting import format_size
 
 PIPED = 160  # columns where the output is not a terminal
@@ -178,7 +179,6 @@ def parse_assignments(texts: Sequence[str] | None, option: str) -> dict[str, Any
         UsageError: A text is not NAME=VALUE.
     """
     import ast
-    import json
 
     values = {}
     for text in texts or ():
@@ -186,7 +186,7 @@ def parse_assignments(texts: Sequence[str] | None, option: str) -> dict[str, Any
         if not equals or not name:
             raise UsageError(f"{option} expects NAME=VALUE, got {text!r}")
         try:
-            values[name] = json.loads(literal)
+            values[name] = parse_json(literal)
         except ValueError:
             try:
                 values[name] = ast.literal_eval(literal)

@@ -1,6 +1,5 @@
 """The `kcnn inspect` command: plots of the inside of a trained network. Keras loads when needed."""
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import kcnn
+from kcnn.atomic_io import parse_json
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import UsageError, out, show_note
 from kcnn.cli.options import MODEL, OUTPUT, examples
@@ -100,8 +100,8 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
         with zipfile.ZipFile(path) as archive:
             check_archive(archive, path.stat().st_size)
             text = archive.read(METADATA) if exported else read_keras_config(archive)["config"].get("metadata")
-            metadata = json.loads(text or "{}")
-    except (OSError, ValueError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+            metadata = parse_json(text or "{}")
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is not a Keras model, or is damaged: {error}") from None
     if not has_classes(metadata):
         raise UsageError(f"{path} ends in features, not in classes")

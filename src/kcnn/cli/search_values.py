@@ -1,9 +1,9 @@
 """Choices, limits and times of a search as a person types them, and choices as text."""
 
-import json
 import re
 from typing import Any
 
+from kcnn.atomic_io import parse_json
 from kcnn.cli.console import UsageError, parse_count
 from kcnn.graph.formatting import format_value
 from kcnn.search.space import Range, per_layer
@@ -47,7 +47,7 @@ def _parse_range(text: str) -> Range | None:
 def _parse_list(text: str) -> tuple[Any, ...]:
     if text.strip().startswith("["):
         try:
-            return tuple(json.loads(text))
+            return tuple(parse_json(text))
         except ValueError as error:
             raise UsageError(f"invalid JSON list {text!r}: {error}") from None
     return tuple(_parse_value(part) for part in text.split(","))
@@ -59,7 +59,7 @@ def _parse_value(text: str) -> Any:
         rows, columns = text.split("x")
         return int(rows), int(columns)
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 

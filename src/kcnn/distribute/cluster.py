@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kcnn.atomic_io import parse_json
+
 FIRST_PORT, PORTS = 16000, 16000  # below the ports that Linux gives to clients, from 32768 on
 START_ONCE = "start it once, without kcnn launch and with one task"
 EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
@@ -78,7 +80,7 @@ def _parse_tf_config(text: str) -> Cluster | None:
         return ValueError(f"TF_CONFIG {problem}; got {text!r}, expected a value like {EXAMPLE}")
 
     try:
-        config = json.loads(text)
+        config = parse_json(text)
     except json.JSONDecodeError as error:
         raise malformed(f"is not JSON ({error})") from None
     jobs = config.get("cluster") if isinstance(config, dict) else None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.atomic_io import parse_json
 from kcnn.export.graph_safety import GRAPH, check_saved_model, read_onnx_properties
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer, check_keywords
@@ -137,11 +138,11 @@ def _check_content(path: Path, metadata: Mapping[str, Any]) -> None:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     try:
-        metadata = json.loads(_read_text(path))
+        metadata = parse_json(_read_text(path))
         fields = metadata if isinstance(metadata, dict) else {}
         check_input_shape(fields.get("input_shape"))
         check_classes(fields.get("classes"))
-    except (KeyError, zipfile.BadZipFile, OSError, ValueError, RecursionError) as error:
+    except (KeyError, zipfile.BadZipFile, OSError, ValueError) as error:
         raise ValueError(f"{path} was not exported by kcnn, or is damaged: {error}") from None
     return metadata
 

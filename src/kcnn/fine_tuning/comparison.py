@@ -1,6 +1,5 @@
 """The result of a comparison of training protocols, as it prints and as its folder keeps it."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.architectures.spec import ModelSpec
-from kcnn.atomic_io import write_text
+from kcnn.atomic_io import parse_json, write_text
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
 from kcnn.statistics import PairedDifference, describe_adjustment
@@ -152,7 +151,7 @@ def check_folder(root: Path) -> None:
     if not path.exists():
         return
     try:
-        current = "protocols" in json.loads(path.read_text(encoding="utf-8"))
+        current = "protocols" in parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, TypeError):
         current = True  # damaged: it is written again
     if not current:

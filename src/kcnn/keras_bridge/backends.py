@@ -1,11 +1,11 @@
 """Keras' backends: refuse one that is unknown or not installed, before Keras does so without the choices."""
 
-import json
 import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from kcnn.atomic_io import parse_json
 from kcnn.graph.names import unknown
 
 INSTALL = {"tensorflow": "tensorflow", "jax": "kcnn[jax]", "torch": "kcnn[torch]"}  # what pip installs
@@ -41,6 +41,6 @@ def _config_file() -> Path:
 
 def _read_config(file: Path) -> str:
     try:
-        return str(json.loads(file.read_text()).get("backend", "tensorflow"))
+        return str(parse_json(file.read_text()).get("backend", "tensorflow"))
     except (OSError, ValueError, AttributeError):  # Keras takes its defaults then
         return "tensorflow"

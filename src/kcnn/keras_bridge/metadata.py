@@ -1,6 +1,5 @@
 """Metadata of a model: what is saved with it beside its weights."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +8,7 @@ import kcnn
 from kcnn.architectures.plugins import normalize_name
 from kcnn.architectures.registry import find_entry_point
 from kcnn.architectures.spec import to_json_value
+from kcnn.atomic_io import parse_json
 from kcnn.graph.graph import Graph, find_classifier
 from kcnn.graph.ops import Activation
 
@@ -82,8 +82,8 @@ def parse_metadata(fields: Mapping[str, Any], path: Any) -> dict[str, Any]:
     """
     text = fields.get("metadata", "{}")
     try:
-        metadata = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
+        metadata = parse_json(text)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"its metadata is damaged: {error}") from None
     if not isinstance(metadata, dict):
         raise ValueError(f"its metadata is damaged: expected an object, got {metadata!r}")

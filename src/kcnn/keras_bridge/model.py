@@ -10,6 +10,7 @@ from keras import ops
 from keras.src.models.functional import Functional  # the class of functional models has no public name
 
 from kcnn.architectures.spec import ModelSpec
+from kcnn.atomic_io import parse_json
 from kcnn.keras_bridge.keras_graph import output_activation
 from kcnn.keras_bridge.layers import registered
 from kcnn.keras_bridge.loss_contract import LogitsWarning, expects_logits, find_misread_logits
@@ -55,7 +56,7 @@ class Network(keras.Model):
     @property
     def metadata(self) -> dict[str, Any]:
         """Metadata as JSON values: spec, distribution, classes, scaling of pixels, facts of its training."""
-        return json.loads(self._metadata)
+        return parse_json(self._metadata)
 
     @property
     def spec(self) -> ModelSpec:

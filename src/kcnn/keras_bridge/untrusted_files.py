@@ -4,7 +4,6 @@ An HDF5 file can name other files of the machine, whose bytes are then read as w
 that run, and files that are read. Nothing of the kind belongs to a network, so it is refused.
 """
 
-import json
 import math
 import re
 import zipfile
@@ -12,6 +11,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+
+from kcnn.atomic_io import parse_json
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # in a .keras archive
 MAX_EXPANSION = 16  # bytes that a file may claim for each that it has; weights hardly compress
@@ -135,8 +136,8 @@ def read_keras_config(archive: zipfile.ZipFile) -> dict[str, Any]:
         UntrustedFileError: There is none, or it is not that of a model.
     """
     try:
-        config = json.loads(archive.read(CONFIG))
-    except (KeyError, ValueError, RecursionError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        config = parse_json(archive.read(CONFIG))
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UntrustedFileError(f"{CONFIG}: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
         raise UntrustedFileError(f"{CONFIG} describes no Keras model")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from kcnn.atomic_io import write_text
+from kcnn.atomic_io import parse_json, write_text
 from kcnn.graph.formatting import to_printable
 from kcnn.reports import run_charts
 from kcnn.reports.significance import MAX_RUNS, RunRow, compare_with_best, read_run
@@ -148,7 +148,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); run the experiment again, or remove it") from None
 

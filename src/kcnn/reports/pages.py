@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import kcnn
 from kcnn import classification
-from kcnn.atomic_io import write_text
+from kcnn.atomic_io import parse_json, write_text
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.formatting import to_printable
 from kcnn.plots.figures import save_figure
@@ -133,7 +133,7 @@ def _render_comparison(root: Path) -> str:
     """The page of the best run of a comparison of protocols, with their results above it."""
     path = root / TRANSFER
     try:
-        comparison = json.loads(path.read_text(encoding="utf-8"))
+        comparison = parse_json(path.read_text(encoding="utf-8"))
         if problem := next(run_schema.find_mismatches(comparison, run_schema.TRANSFER), None):
             raise KeyError(problem)
     except (ValueError, KeyError) as error:

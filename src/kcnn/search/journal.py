@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kcnn.atomic_io import write_text
+from kcnn.atomic_io import parse_json, write_text
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.overrides import to_builtin
 from kcnn.training.run_directory import hash_request, to_csv
@@ -183,7 +183,7 @@ def _checksum(event: Mapping[str, Any], previous: str) -> str:
 def _read_event(line: bytes, previous: str) -> dict[str, Any] | None:
     """The event of a line with its checksum; None where the line is damaged, or does not follow the one before."""
     try:
-        event = json.loads(line)
+        event = parse_json(line)
         rest = {name: value for name, value in event.items() if name != CHECKSUM}
         return event if event[CHECKSUM] == _checksum(rest, previous) else None
     except (ValueError, KeyError, AttributeError, TypeError):

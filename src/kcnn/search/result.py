@@ -1,12 +1,12 @@
 """Results of a search in its folder: the request, the best trial, the final evaluation. No Keras here."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kcnn.atomic_io import parse_json
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_number, format_value, format_values
 from kcnn.run_folders import FINAL, SEARCH
@@ -203,7 +203,7 @@ def read_final(folder: Path) -> FinalEvaluation | None:
     from kcnn.statistics import PairedDifference  # with NumPy, which listing commands do without
 
     try:
-        record = json.loads(path.read_text())
+        record = parse_json(path.read_text())
         if problem := next(run_schema.find_mismatches(record, run_schema.FINAL), None):
             raise KeyError(problem)
     except (ValueError, KeyError) as error:
@@ -252,7 +252,7 @@ def read_record(folder: Path) -> Mapping[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no search: {SEARCH} is missing")
     try:
-        record = json.loads(path.read_text())
+        record = parse_json(path.read_text())
         request = record["request"]
         is_complete = {"space", "config", "data"} <= set(request) and "spec" in request["space"]
         is_complete = is_complete and {"command", "versions"} <= set(record)

@@ -1,6 +1,5 @@
 """The program of a search's processes: `python -m kcnn.search.worker OUT`, a chief or a worker by its environment."""
 
-import json
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kcnn.atomic_io import parse_json
 from kcnn.search.config import SearchConfig
 from kcnn.search.environment import CHIEF, ID
 from kcnn.search.job import check_images, prepare_search
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     _exit_with_parent()
     out = Path(arguments[0])
-    orders = json.loads((out / ORDERS).read_text())
+    orders = parse_json((out / ORDERS).read_text())
     config = SearchConfig.from_json(orders["config"])
     if os.environ[ID] == CHIEF:
         return _run_chief(out, config)

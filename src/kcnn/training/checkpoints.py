@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from kcnn.atomic_io import replace_atomically
+from kcnn.atomic_io import parse_json, replace_atomically
 from kcnn.keras_bridge.saved_models import load_model
 
 KEPT = 2  # the newest, and the one to fall back on
@@ -205,9 +205,9 @@ def restore_checkpoint(path: Path, model: Any, request_hash: str) -> Checkpoint:
             path,
             int(header["epoch"]),
             header["request_hash"],
-            json.loads(header["history"]),
+            parse_json(header["history"]),
             int(header["batch_size"]),
-            json.loads(header["versions"]),
+            parse_json(header["versions"]),
         )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         text = str(error) or type(error).__name__

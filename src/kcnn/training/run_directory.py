@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 import kcnn
-from kcnn.atomic_io import write_text
+from kcnn.atomic_io import parse_json, write_text
 from kcnn.run_folders import CONFIG as CONFIG
 from kcnn.run_folders import METRICS as METRICS
 from kcnn.run_folders import find_damage
@@ -109,7 +109,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     if damage := find_damage(path):
         raise ValueError(damage)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_text(encoding="utf-8"))
         is_complete = {"spec", "config", "data"} <= set(config["request"]) and config["batch_size"]
         checksum = config.pop(CHECKSUM)
     except (OSError, ValueError, TypeError, KeyError):
@@ -175,7 +175,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """
     path = folder / METRICS
     try:
-        metrics = json.loads(path.read_text())
+        metrics = parse_json(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{folder} holds no finished run: {METRICS} is missing") from None
     except ValueError as error:
@@ -315,6 +315,10 @@ def read_history(folder: Path) -> list[dict[str, float]]:
         for row in rows:
             if missing := {*COLUMNS, *rows[0]} - row.keys():
                 raise KeyError(min(missing))
+            measures = {name for name in row if name in ("loss", "accuracy", "average_precision")}
+            validated = {name.removeprefix("val_") for name in row if name.startswith("val_")}
+            if validated and (unvalidated := measures - validated):
+                raise KeyError(f"val_{min(unvalidated)}")
         return [{**row, "epoch": int(row["epoch"])} for row in rows]
     except (ValueError, TypeError, KeyError, OverflowError, OSError, csv.Error) as error:
         raise ValueError(

@@ -5,7 +5,6 @@ huggingface_hub downloads and caches the files, with HF_HOME, HF_ENDPOINT, HF_TO
 """
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Any
 from kcnn.architectures.architecture import Weights
 from kcnn.architectures.registry import get_architecture, is_builtin, list_models
 from kcnn.architectures.spec import ModelSpec
+from kcnn.atomic_io import parse_json
 from kcnn.graph.arguments import check_kind
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
@@ -89,7 +89,7 @@ def read_hub_model(address: str) -> HubModel:
     """
     path, commit = fetch_hub_file(address, CONFIG)
     try:
-        return _parse_config(_split_address(address)[0], commit, json.loads(path.read_bytes()))
+        return _parse_config(_split_address(address)[0], commit, parse_json(path.read_bytes()))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{address}: {CONFIG} is not that of a timm checkpoint: {reason}") from None

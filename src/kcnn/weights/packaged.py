@@ -3,11 +3,11 @@
 kcnn.fine_tuning.shipping makes them; the metadata of each file has its command, data, seed and accuracy.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from kcnn.architectures.spec import ModelSpec
+from kcnn.atomic_io import parse_json
 from kcnn.graph.graph import Graph
 
 DEMO = "demo"  # the name of these weights
@@ -58,4 +58,4 @@ def packaged_metadata(path: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        return json.loads((file.metadata() or {})["metadata"])
+        return parse_json((file.metadata() or {})["metadata"])
