@@ -254,3 +254,106 @@ def test_drop_path_is_an_option_of_every_residual_family():
     for name in kcnn.list_models():
         if any(row.name.endswith("_add") for row in kcnn.summary(name)):
             assert "drop_path" in kcnn.get_architecture(name).defaults(), name
+
+
+def inverted(before, expand, after, kernels=(3,), squeeze=0):
+    """An inverted residual: depthwise kernels on the expanded channels, squeeze-and-excite to so many."""
+    total = normed(1, before, expand) if expand != before else 0
+    total += sum(kernel**2 * expand + 2 * expand for kernel in kernels)
+    total += dense(expand, squeeze) + dense(squeeze, expand) if squeeze else 0
+    return total + normed(1, expand, after)
+
+
+def scaled(channels, width):
+    """The nearest multiple of 8, not below 90%."""
+    rounded = max(8, round(channels * width / 8 + 1e-9) * 8)
+    return rounded + 8 if rounded < 0.9 * channels * width else rounded
+
+
+def test_efficientnet_b5_has_the_parameters_of_its_paper():
+    table = ((1, 3, 16, 1), (6, 3, 24, 2), (6, 5, 40, 2), (6, 3, 80, 3), (6, 5, 112, 3), (6, 5, 192, 4), (6, 3, 320, 1))
+    before = scaled(32, 1.6)
+    total = normed(9, 3, before)
+    for expand, kernel, channels, layers in table:
+        for _ in range(-int(-2.2 * layers // 1)):  # rounded up
+            after = scaled(channels, 1.6)
+            total += inverted(before, expand * before, after, (kernel,), before // 4)
+            before = after
+    total += normed(1, before, scaled(1280, 1.6)) + dense(scaled(1280, 1.6), 1000)
+    assert total == 30_389_784  # as torchvision has it
+    assert kcnn.summary("efficientnet_b5").params == total
+
+
+def test_efficientnet_v2_m_has_the_parameters_of_the_authors_code():
+    total, before = normed(9, 3, 24), 24
+    for is_fused, expand, after, layers in (
+        (True, 1, 24, 3),
+        (True, 4, 48, 5),
+        (True, 4, 80, 5),
+        (False, 4, 160, 7),
+        (False, 6, 176, 14),
+        (False, 6, 304, 18),
+        (False, 6, 512, 5),
+    ):
+        for _ in range(layers):
+            if not is_fused:
+                total += inverted(before, expand * before, after, squeeze=before // 4)
+            elif expand == 1:
+                total += normed(9, before, after)
+            else:
+                total += normed(9, before, expand * before) + normed(1, expand * before, after)
+            before = after
+    total += normed(1, 512, 1280) + dense(1280, 1000)
+    assert total == 54_139_356  # as torchvision has it
+    assert kcnn.summary("efficientnet_v2_m").params == total
+
+
+def test_mnasnet0_75_has_the_parameters_of_the_authors_code():
+    before = scaled(32, 0.75)
+    total = normed(9, 3, before)
+    for expand, kernel, channels, layers in (
+        (1, 3, 16, 1),
+        (3, 3, 24, 3),
+        (3, 5, 40, 3),
+        (6, 5, 80, 3),
+        (6, 3, 96, 2),
+        (6, 5, 192, 4),
+        (6, 3, 320, 1),
+    ):
+        for _ in range(layers):
+            after = scaled(channels, 0.75)
+            total += inverted(before, expand * before, after, (kernel,))
+            before = after
+    total += normed(1, before, 1280) + dense(1280, 1000)
+    assert total == 3_170_208  # as torchvision has it
+    assert kcnn.summary("mnasnet0_75").params == total
+
+
+def test_mobilenet_v4_conv_medium_has_the_parameters_of_its_paper():
+    total, before = normed(9, 3, 32) + normed(9, 32, 128) + normed(1, 128, 48), 48
+    for start, middle, expand, after in (
+        (3, 5, 192, 80),
+        (3, 3, 160, 80),
+        (3, 5, 480, 160),
+        *((3, 3, 640, 160),) * 2,
+        (3, 5, 640, 160),
+        (3, 3, 640, 160),
+        (3, 0, 640, 160),
+        (0, 0, 320, 160),
+        (3, 0, 640, 160),
+        (5, 5, 960, 256),
+        (5, 5, 1024, 256),
+        *((3, 5, 1024, 256),) * 2,
+        (0, 0, 1024, 256),
+        (3, 0, 1024, 256),
+        (3, 5, 512, 256),
+        (5, 5, 1024, 256),
+        *((0, 0, 1024, 256),) * 2,
+        (5, 0, 512, 256),
+    ):
+        total += start**2 * before + 2 * before if start else 0
+        total += inverted(before, expand, after, (middle,) if middle else ())
+        before = after
+    total += normed(1, 256, 960) + normed(1, 960, 1280) + dense(1280, 1000)
+    assert total == 9_715_512
+    assert kcnn.summary("mobilenet_v4_conv_medium").params == total
