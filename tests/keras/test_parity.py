@@ -6,6 +6,7 @@ import pytest
 
 import kcnn
 
+V2 = ("b0", "b1", "b3", "s", "m")
 CASES = [  # kcnn's network, its options, the module and class of keras.applications, its arguments, pixels a side
     ("vgg16.keras", {}, "vgg16.VGG16", {}, 70),
     ("vgg19.keras", {}, "vgg19.VGG19", {}, 70),
@@ -31,8 +32,18 @@ CASES = [  # kcnn's network, its options, the module and class of keras.applicat
     ("mobilenet_v3_small", {"width": 0.75}, "MobileNetV3Small", {"alpha": 0.75}, 96),
     ("mobilenet_v3_large.minimalistic", {}, "MobileNetV3Large", {"minimalistic": True}, 97),
     ("mobilenet_v3_small.minimalistic", {}, "MobileNetV3Small", {"minimalistic": True}, 97),
+    *((f"efficientnet_b{n}", {}, f"efficientnet.EfficientNetB{n}", {}, 97) for n in (0, 1, 3, 6)),
+    *((f"efficientnet_v2_{size}", {}, f"efficientnet_v2.EfficientNetV2{size.upper()}", {}, 97) for size in V2),
 ]
-ONE_EACH = ("vgg16.keras", "resnet50.keras", "resnet50_v2.keras", "inception_v3.keras", "mobilenet_v3_small")
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet
+ONE_EACH = (
+    "vgg16.keras",
+    "resnet50.keras",
+    "resnet50_v2.keras",
+    "inception_v3.keras",
+    "efficientnet_b0",
+    "mobilenet_v3_small",
+)
 MARKED = [
     pytest.param(
         *case,
@@ -46,7 +57,11 @@ MARKED = [
 def randomize(model, seed=0):
     """Random weights, and random statistics of batch normalisation, under which signals neither vanish nor explode."""
     rng = np.random.default_rng(seed)
+    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)]
+    scaling = {id(variable) for layer in normalizations for variable in layer.weights}
     for variable in model.weights:
+        if id(variable) in scaling:
+            continue
         shape = tuple(variable.shape)
         if variable.name == "kernel":
             fan_in = np.prod(shape[:-1]) if variable.path.find("depthwise") < 0 else np.prod(shape[:2])
@@ -56,6 +71,11 @@ def randomize(model, seed=0):
         else:
             value = rng.normal(0, 0.1, shape)
         variable.assign(value.astype("float32"))
+    for layer in normalizations:
+        if layer.weights:  # otherwise they are constants
+            layer.adapt_mean.assign(MEAN)
+            layer.adapt_variance.assign(DEVIATION**2)
+            layer.finalize_state()
 
 
 def build_theirs(path, side, **arguments):
@@ -84,7 +104,8 @@ def test_load_weights_of_keras_applications_gives_the_same_logits(name, options,
     file = tmp_path / "theirs.weights.h5"
     theirs.save_weights(file)
     ours = kcnn.build(name, classes=10, input_shape=(side, side, 3), weights=file, **options)
-    assert ours.count_params() == theirs.count_params()
+    scaling = [layer for layer in theirs.layers if isinstance(layer, keras.layers.Normalization)]
+    assert ours.count_params() == theirs.count_params() - sum(layer.count_params() for layer in scaling)
     assert kcnn.summary(kcnn.from_keras(ours)).macs == kcnn.summary(kcnn.from_keras(theirs)).macs
     x = pixels(side)
     assert relative_difference(ours.predict(x, verbose=0), theirs.predict(prepare(x.copy()), verbose=0)) <= 1e-4
