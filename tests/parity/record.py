@@ -59,6 +59,16 @@ FAMILIES = {
         ("timm", "regnety_004", "regnet_y_400mf@timm", (224, 224), (97, 131)),
         ("timm", "regnety_008_tv", "regnet_y_800mf.torchvision@timm", (224, 224), (97, 131)),
     ),
+    "shufflenet_v2": tuple(
+        ("torchvision", f"shufflenet_v2_{size}", f"shufflenet_v2_{size}", (224, 224), (97, 131))
+        for size in ("x0_5", "x1_0", "x1_5", "x2_0")
+    ),
+    "ghostnet": tuple(
+        ("timm", f"ghostnet_{theirs}", f"ghostnet_{ours}", (224, 224), (97, 131))
+        for theirs, ours in (("050", "0_5"), ("100", "1_0"), ("130", "1_3"))
+    ),
+    "res2net": tuple(("timm", f"res2net{n}_26w_4s", f"res2net{n}_26w_4s", (224, 224), (97, 131)) for n in (50, 101)),
+    "dpn": tuple(("timm", f"dpn{n}", f"dpn{n}", (224, 224), (97, 131)) for n in (68, 92, 107)),
     "inception_v4": (("timm", "inception_v4", "inception_v4", (299, 299), (107, 139)),),
     "inception_resnet": (("timm", "inception_resnet_v2", "inception_resnet_v2", (299, 299), (107, 139)),),
 }

@@ -31,6 +31,8 @@ from kcnn.blocks.residual_units import (
     drop_path_rates,
     preactivation,
     project_shortcut,
+    match_stride,
+    preactivation,
     residual,
     residual_add,
 )
@@ -55,6 +57,7 @@ __all__ = [
     "lenet_head",
     "lrn",
     "make_divisible",
+    "match_stride",
     "max_pool",
     "norm_act",
     "preactivation",

@@ -6,22 +6,23 @@ from kcnn.blocks.residual_units import projection_strides, residual_add
 from kcnn.graph.ops import Size
 
 
-def make_divisible(filters: float) -> int:
+def make_divisible(filters: float, divisor: int = 8) -> int:
     """Return the multiple of 8 nearest to a number of filters, at least 8, and at least 90% of it.
 
     Args:
         filters: Number of filters, such as a width times that of the paper.
+        divisor: Another number in place of 8.
 
     Returns:
-        The multiple of 8.
+        The multiple.
 
     Raises:
         ValueError: The number is not positive.
     """
     if filters <= 0:
         raise ValueError(f"filters must be positive, got {filters:g}")
-    rounded = max(8, int(filters + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * filters else rounded
+    rounded = max(divisor, int(filters + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * filters else rounded
 
 
 def separable(x, filters: int, kernel: Size = 3, *, stride: int = 1, norm: Norm = True, activation="relu", name: str):

@@ -76,6 +76,20 @@ def _size(pair: tuple[int, int]) -> Size:
     return pair[0] if pair[0] == pair[1] else pair
 
 
+def match_stride(x, y, stride: int) -> Size:
+    """Return the stride of a layer of odd kernel and "half" padding from `x` beside a block from `x` to `y`.
+
+    Args:
+        x: The input of the block.
+        y: Its output.
+        stride: The stride of the block as it is written.
+
+    Returns:
+        Pixels, or (rows, columns) where overrides made them differ.
+    """
+    return _size(projection_strides(x, y, stride))
+
+
 def project_shortcut(x, y, *, stride: int, norm: Norm = True, bias: bool | None = None, pool: bool = False, name: str):
     """Return `x` where it fits the output of a block, else a 1x1 projection of it.
 

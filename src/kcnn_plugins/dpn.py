@@ -1,0 +1,111 @@
+"""Dual path networks (Chen et al., 2017): each unit adds to one path, and appends channels to the other."""
+
+from kcnn import Architecture
+from kcnn.blocks import Norm, apply, conv, match_stride, max_pool, norm_act, residual_add
+from kcnn.graph.ops import BatchNorm, ChannelSlice, Concat, Rescale
+from kcnn_plugins.dpn_weights import MAPPINGS
+
+SCALING = Rescale(0.0167, (-124 * 0.0167, -117 * 0.0167, -104 * 0.0167))  # of the authors' code
+NORM = BatchNorm(epsilon=1e-3)  # as there
+PAPER = "arXiv:1707.01629, table 1"
+CODE = "the authors' code, with the units of arXiv:1707.01629, table 1"
+
+
+def split_paths(x, filters: int, name: str):
+    """Return the first `filters` channels, of the residual path, and the others, of the dense one."""
+    residual = apply(ChannelSlice(0, filters), x, name=f"{name}_residual")
+    return residual, apply(ChannelSlice(filters), x, name=f"{name}_dense")
+
+
+def unit(x, paths, filters: int, bottleneck: int, growth: int, *, groups: int, stride: int, norm: Norm, name: str):
+    """Apply a pre-activation bottleneck, and put its output on both paths (figure 2d).
+
+    Args:
+        x: The tensor that both paths make up.
+        paths: The residual and the dense path, or None for a projection of `x` as in the first unit of a stage.
+        filters: Channels of the residual path.
+        bottleneck: Channels of the 1x1 and the 3x3.
+        growth: Channels that the unit appends to the dense path; the projection begins it with twice as many.
+        groups: Of the 3x3.
+        stride: Of the 3x3 and the projection.
+        norm: As of `norm_act`.
+        name: Prefix of the layers' names.
+
+    Returns:
+        Both paths.
+    """
+    y = norm_act(x, norm, "relu", f"{name}_pre")
+    y = conv(y, bottleneck, 1, norm=norm, name=f"{name}_a")
+    y = conv(y, bottleneck, 3, stride=stride, padding="half", groups=groups, norm=norm, name=f"{name}_b")
+    y = conv(y, filters + growth, 1, bias=False, activation=None, name=f"{name}_c")
+    if paths is None:
+        start = norm_act(x, norm, "relu", f"{name}_skip_pre")
+        step = match_stride(x, y, stride)
+        skip = conv(
+            *(start, filters + 2 * growth, 1),
+            stride=step,
+            padding="valid",
+            bias=False,
+            activation=None,
+            name=f"{name}_skip",
+        )
+        paths = split_paths(skip, filters, f"{name}_skip")
+    residual, dense = paths
+    more, new = split_paths(y, filters, f"{name}_c")
+    return residual_add(residual, more, name=name), apply(Concat(), dense, new, name=f"{name}_append")
+
+
+def backbone(
+    x,
+    *,
+    stem: tuple[int, int],
+    filters: int,
+    bottleneck: int,
+    groups: int,
+    repeats: tuple[int, ...],
+    growth: tuple[int, ...],
+    norm: Norm = NORM,
+):
+    """Apply a convolution and a pool, stages of `repeats` units, and a last activation.
+
+    `stem` is the kernel and the filters of the convolution. `filters` of the residual path and `bottleneck` are those
+    of the first stage, and double from stage to stage; `growth` are the channels that each unit of a stage appends.
+    """
+    kernel, width = stem
+    x = conv(x, width, kernel, stride=2, padding="half", norm=norm, name="stem")
+    x = max_pool(x, 3, stride=2, padding="half", name="stem_pool")
+    for stage, (count, more) in enumerate(zip(repeats, growth, strict=True)):
+        paths = None
+        for number in range(1, count + 1):
+            name = f"stage{stage + 1}_unit{number}"
+            paths = unit(
+                *(x, paths, filters << stage, bottleneck << stage, more),
+                groups=groups,
+                stride=2 if stage and number == 1 else 1,
+                norm=norm,
+                name=name,
+            )
+            x = apply(Concat(), *paths, name=name)
+    return norm_act(x, norm, "relu", "last")
+
+
+def make_architecture(*column, params: int, reference: str = CODE) -> Architecture:
+    """Return the network of a column of the paper's table."""
+    return Architecture(
+        backbone=backbone,
+        reference=reference,
+        year=2017,
+        options=dict(zip(("stem", "filters", "bottleneck", "groups", "repeats", "growth"), column, strict=True)),
+        params=params,
+        map_sizes=(112, 56, 28, 14, 7),
+        rescale=SCALING,
+        weight_mappings=MAPPINGS,
+    )
+
+
+# stem, residual filters, bottleneck, groups, repeats, growth
+dpn68 = make_architecture((3, 10), 64, 128, 32, (3, 4, 12, 3), (16, 32, 32, 64), params=12_611_602)
+dpn92 = make_architecture((7, 64), 256, 96, 32, (3, 4, 20, 3), (16, 32, 24, 128), params=37_668_392, reference=PAPER)
+dpn98 = make_architecture((7, 96), 256, 160, 40, (3, 6, 20, 3), (16, 32, 32, 128), params=61_570_728, reference=PAPER)
+dpn131 = make_architecture((7, 128), 256, 160, 40, (4, 8, 28, 3), (16, 32, 32, 128), params=79_254_504)
+dpn107 = make_architecture((7, 128), 256, 200, 50, (4, 8, 20, 3), (20, 64, 64, 128), params=86_917_800)
