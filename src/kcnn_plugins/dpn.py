@@ -1,8 +1,8 @@
 """Dual path networks (Chen et al., 2017): each unit adds to one path, and appends channels to the other."""
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, apply, conv, match_stride, max_pool, norm_act, residual_add
-from kcnn.graph.ops import BatchNorm, ChannelSlice, Concat, Rescale
+from kcnn.blocks import Norm, apply, conv, drop_path_rates, match_stride, max_pool, norm_act, residual_add
+from kcnn.graph.ops import BatchNorm, ChannelSlice, Concat, DropPath, Rescale
 from kcnn_plugins.dpn_weights import MAPPINGS
 
 SCALING = Rescale(0.0167, (-124 * 0.0167, -117 * 0.0167, -104 * 0.0167))  # of the authors' code
@@ -17,7 +17,19 @@ def split_paths(x, filters: int, name: str):
     return residual, apply(ChannelSlice(filters), x, name=f"{name}_dense")
 
 
-def unit(x, paths, filters: int, bottleneck: int, growth: int, *, groups: int, stride: int, norm: Norm, name: str):
+def unit(
+    x,
+    paths,
+    filters: int,
+    bottleneck: int,
+    growth: int,
+    *,
+    groups: int,
+    stride: int,
+    norm: Norm,
+    drop_path: float,
+    name: str,
+):
     """Apply a pre-activation bottleneck, and put its output on both paths (figure 2d).
 
     Args:
@@ -29,6 +41,7 @@ def unit(x, paths, filters: int, bottleneck: int, growth: int, *, groups: int, s
         groups: Of the 3x3.
         stride: Of the 3x3 and the projection.
         norm: As of `norm_act`.
+        drop_path: Rate of stochastic depth, applied to what goes on either path.
         name: Prefix of the layers' names.
 
     Returns:
@@ -38,6 +51,7 @@ def unit(x, paths, filters: int, bottleneck: int, growth: int, *, groups: int, s
     y = conv(y, bottleneck, 1, norm=norm, name=f"{name}_a")
     y = conv(y, bottleneck, 3, stride=stride, padding="half", groups=groups, norm=norm, name=f"{name}_b")
     y = conv(y, filters + growth, 1, bias=False, activation=None, name=f"{name}_c")
+    y = apply(DropPath(drop_path), y, name=f"{name}_drop_path") if drop_path else y
     if paths is None:
         start = norm_act(x, norm, "relu", f"{name}_skip_pre")
         step = match_stride(x, y, stride)
@@ -65,6 +79,7 @@ def backbone(
     repeats: tuple[int, ...],
     growth: tuple[int, ...],
     norm: Norm = NORM,
+    drop_path: float = 0.0,
 ):
     """Apply a convolution and a pool, stages of `repeats` units, and a last activation.
 
@@ -74,6 +89,7 @@ def backbone(
     kernel, width = stem
     x = conv(x, width, kernel, stride=2, padding="half", norm=norm, name="stem")
     x = max_pool(x, 3, stride=2, padding="half", name="stem_pool")
+    rates = drop_path_rates(drop_path, sum(repeats))
     for stage, (count, more) in enumerate(zip(repeats, growth, strict=True)):
         paths = None
         for number in range(1, count + 1):
@@ -83,6 +99,7 @@ def backbone(
                 groups=groups,
                 stride=2 if stage and number == 1 else 1,
                 norm=norm,
+                drop_path=next(rates),
                 name=name,
             )
             x = apply(Concat(), *paths, name=name)

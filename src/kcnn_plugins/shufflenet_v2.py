@@ -21,12 +21,12 @@ def branch(x, filters: int, stride: int, norm: Norm, name: str):
     return conv(x, filters, 1, norm=norm, name=f"{name}_c")
 
 
-def unit(x, filters: int, norm: Norm, name: str):
+def unit(x, norm: Norm, name: str):
     """Apply the branch to the second half of the channels, then shuffle both halves (figure 3c)."""
     half = x.shape[-1] // 2
     first = apply(ChannelSlice(0, half), x, name=f"{name}_first")
     second = apply(ChannelSlice(half), x, name=f"{name}_second")
-    x = apply(Concat(), first, branch(second, filters // 2, 1, norm, name), name=f"{name}_concat")
+    x = apply(Concat(), first, branch(second, second.shape[-1], 1, norm, name), name=f"{name}_concat")
     return apply(ChannelShuffle(2), x, name=name)
 
 
@@ -46,7 +46,7 @@ def backbone(x, *, channels: tuple[int, ...], repeats: tuple[int, ...] = REPEATS
     for stage, (filters, count) in enumerate(zip(stages, repeats, strict=True), 2):
         x = downsampling_unit(x, filters, norm, f"stage{stage}_unit1")
         for number in range(2, count + 1):
-            x = unit(x, filters, norm, f"stage{stage}_unit{number}")
+            x = unit(x, norm, f"stage{stage}_unit{number}")
     return conv(x, last, 1, norm=norm, name="last")
 
 

@@ -30,6 +30,10 @@ ONE_EACH = (
     "resnet50_v2.timm",
     "regnet_y_400mf",
     "densenet121",
+    "res2net50_26w_4s",
+    "dpn68",
+    "shufflenet_v2_x0_5",
+    "ghostnet_0_5",
     "mobilenet_v2.torchvision",
     "mobilenet_v3_small.torchvision",
 )

@@ -48,6 +48,75 @@ def test_inception_v2_has_the_parameters_and_macs_of_its_paper():
     assert kcnn.summary("inception_v2").macs == macs
 
 
+@pytest.mark.parametrize(
+    ("name", "channels", "params", "macs"),
+    [
+        ("shufflenet_v2_x0_5", (48, 96, 192, 1024), 1_366_792, 40_476_448),
+        ("shufflenet_v2_x1_5", (176, 352, 704, 1024), 3_503_624, 295_759_392),
+    ],
+)
+def test_shufflenet_v2_has_the_parameters_and_macs_of_its_paper(name, channels, params, macs):
+    total, cost = normed(9, 3, 24) + dense(1024, 1000), 112**2 * 27 * 24 + 1024 * 1000
+    before, size = 24, 28
+    for out, repeats in zip(channels[:3], (4, 8, 4), strict=True):  # arXiv:1807.11164, table 5
+        half = out // 2
+        total += normed(9, 1, before) + normed(1, before, half)  # beside the branch (figure 3d)
+        total += normed(1, before, half) + normed(9, 1, half) + normed(1, half, half)
+        cost += size**2 * (9 * before + before * half + 4 * before * half + 9 * half + half * half)
+        total += (repeats - 1) * (2 * normed(1, half, half) + normed(9, 1, half))  # figure 3c
+        cost += (repeats - 1) * size**2 * (2 * half * half + 9 * half)
+        before, size = out, size // 2
+    total += normed(1, before, channels[3])
+    cost += 7 * 7 * before * channels[3]
+    assert (total, cost) == (params, macs)
+    assert (kcnn.summary(name).params, kcnn.summary(name).macs) == (params, macs)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "wide", "narrow", "groups", "repeats", "growth", "params"),
+    [  # arXiv:1707.01629, table 1
+        ("dpn92", (49, 64), 256, 96, 32, (3, 4, 20, 3), (16, 32, 24, 128), 37_668_392),
+        ("dpn98", (49, 96), 256, 160, 40, (3, 6, 20, 3), (16, 32, 32, 128), 61_570_728),
+    ],
+)
+def test_dpn_has_the_parameters_and_macs_of_its_paper(name, stem, wide, narrow, groups, repeats, growth, params):
+    taps, before = stem
+    total, macs, size = normed(taps, 3, before), 112**2 * taps * 3 * before, 56
+    for stage in range(4):
+        out, middle, more = wide << stage, narrow << stage, growth[stage]
+        for unit in range(repeats[stage]):
+            total += 2 * before + normed(1, before, middle)  # normalisation comes before each convolution
+            after = size // 2 if stage and not unit else size
+            macs += size**2 * before * middle + after**2 * (9 * middle * middle // groups + middle * (out + more))
+            total += normed(9, middle // groups, middle) + middle * (out + more)
+            if not unit:
+                total += 2 * before + before * (out + 2 * more)
+                macs += after**2 * before * (out + 2 * more)
+                before = out + 2 * more
+            before, size = before + more, after
+    total += 2 * before + dense(before, 1000)
+    assert total == params == kcnn.summary(name).params
+    assert macs + before * 1000 == kcnn.summary(name).macs
+
+
+def test_shufflenet_v2_shuffles_halves_of_which_one_was_left_alone():
+    rows = kcnn.summary("shufflenet_v2_x1_0")
+    assert rows["stage2_unit2_first"].shape == rows["stage2_unit2_second"].shape == (28, 28, 58)
+    assert [rows[f"stage{stage}_unit1"].shape for stage in (2, 3, 4)] == [(28, 28, 116), (14, 14, 232), (7, 7, 464)]
+    changed = kcnn.trace("shufflenet_v2_x1_0", overrides={"stage2_unit1_c.filters": 60})
+    assert kcnn.summary(changed)["stage2_unit2_second"].shape == (28, 28, 59)  # the halves follow the width
+    wider = kcnn.trace("shufflenet_v2_x1_0", overrides={"stage2_unit1_b.stride": 1})
+    assert kcnn.summary(wider)["stage2_unit1"].shape == (56, 56, 116)
+    with pytest.raises(
+        ValueError, match="layer 'stage2_unit2_second': cannot take channels 58:200 of the 116 channels"
+    ):
+        kcnn.trace("shufflenet_v2_x1_0", overrides={"stage2_unit2_second.stop": 200})
+    with pytest.raises(
+        ValueError, match="layer 'stage1_unit1_c_residual': cannot take channels 0:64 of the 40 channels"
+    ):
+        kcnn.trace("dpn68", overrides={"stage1_unit1_c.filters": 40})
+
+
 BLOCKS = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 
 

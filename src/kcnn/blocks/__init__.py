@@ -29,10 +29,9 @@ from kcnn.blocks.mobilenet import (
 from kcnn.blocks.residual_units import (
     bottleneck,
     drop_path_rates,
-    preactivation,
-    project_shortcut,
     match_stride,
     preactivation,
+    project_shortcut,
     residual,
     residual_add,
 )
