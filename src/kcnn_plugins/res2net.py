@@ -17,8 +17,9 @@ def scales(x, scale: int, *, stride: int, is_first: bool, norm: Norm, name: str)
         stop = None if number == scale else number * width
         y = apply(ChannelSlice((number - 1) * width, stop), x, name=f"{name}_part{number}")
         if number == scale:
-            pool = {"stride": stride, "padding": "half", "count_include_pad": True}
-            ends.append(average_pool(y, 3, name=f"{name}_pool", **pool) if is_first else y)
+            if is_first:
+                y = average_pool(y, 3, stride=stride, padding="half", count_include_pad=True, name=f"{name}_pool")
+            ends.append(y)
             break
         if ends and not is_first:
             y = apply(Add(), ends[-1], y, name=f"{name}_part{number}_add")
