@@ -1,8 +1,8 @@
 """Dual path networks (Chen et al., 2017): each unit adds to one path, and appends channels to the other."""
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, apply, conv, drop_path_rates, match_stride, max_pool, norm_act, residual_add
-from kcnn.graph.ops import BatchNorm, ChannelSlice, Concat, DropPath, Rescale
+from kcnn.blocks import Norm, apply, conv, drop_path_rates, match_stride, max_pool, norm_act
+from kcnn.graph.ops import Add, BatchNorm, ChannelSlice, Concat, DropPath, Rescale
 from kcnn_plugins.dpn_weights import MAPPINGS
 
 SCALING = Rescale(0.0167, (-124 * 0.0167, -117 * 0.0167, -104 * 0.0167))  # of the authors' code
@@ -19,54 +19,46 @@ def split_paths(x, filters: int, name: str):
 
 def unit(
     x,
-    paths,
     filters: int,
     bottleneck: int,
     growth: int,
     *,
     groups: int,
     stride: int,
+    project: bool,
     norm: Norm,
     drop_path: float,
     name: str,
 ):
-    """Apply a pre-activation bottleneck, and put its output on both paths (figure 2d).
+    """Apply a pre-activation bottleneck; add one part of its output, and append the other (figure 2d).
 
     Args:
-        x: The tensor that both paths make up.
-        paths: The residual and the dense path, or None for a projection of `x` as in the first unit of a stage.
+        x: Both paths in one tensor, the residual one first.
         filters: Channels of the residual path.
         bottleneck: Channels of the 1x1 and the 3x3.
-        growth: Channels that the unit appends to the dense path; the projection begins it with twice as many.
+        growth: Channels that are appended to the dense path.
         groups: Of the 3x3.
         stride: Of the 3x3 and the projection.
+        project: Whether the paths begin here, in a projection of `x` with twice `growth` channels of the dense path.
         norm: As of `norm_act`.
-        drop_path: Rate of stochastic depth, applied to what goes on either path.
+        drop_path: Rate of stochastic depth, applied to what is added and what is appended.
         name: Prefix of the layers' names.
 
     Returns:
-        Both paths.
+        Both paths in one tensor.
     """
     y = norm_act(x, norm, "relu", f"{name}_pre")
     y = conv(y, bottleneck, 1, norm=norm, name=f"{name}_a")
     y = conv(y, bottleneck, 3, stride=stride, padding="half", groups=groups, norm=norm, name=f"{name}_b")
     y = conv(y, filters + growth, 1, bias=False, activation=None, name=f"{name}_c")
     y = apply(DropPath(drop_path), y, name=f"{name}_drop_path") if drop_path else y
-    if paths is None:
-        start = norm_act(x, norm, "relu", f"{name}_skip_pre")
-        step = match_stride(x, y, stride)
-        skip = conv(
-            *(start, filters + 2 * growth, 1),
-            stride=step,
-            padding="valid",
-            bias=False,
-            activation=None,
-            name=f"{name}_skip",
-        )
-        paths = split_paths(skip, filters, f"{name}_skip")
-    residual, dense = paths
-    more, new = split_paths(y, filters, f"{name}_c")
-    return residual_add(residual, more, name=name), apply(Concat(), dense, new, name=f"{name}_append")
+    if project:
+        step, channels = match_stride(x, y, stride), filters + 2 * growth
+        x = norm_act(x, norm, "relu", f"{name}_skip_pre")
+        x = conv(x, channels, 1, stride=step, padding="valid", bias=False, activation=None, name=f"{name}_skip")
+    residual, dense = split_paths(x, filters, f"{name}_x")
+    added, appended = split_paths(y, filters, f"{name}_y")
+    return apply(Concat(), apply(Add(), residual, added, name=f"{name}_add"), dense, appended, name=name)
 
 
 def backbone(
@@ -91,18 +83,16 @@ def backbone(
     x = max_pool(x, 3, stride=2, padding="half", name="stem_pool")
     rates = drop_path_rates(drop_path, sum(repeats))
     for stage, (count, more) in enumerate(zip(repeats, growth, strict=True)):
-        paths = None
-        for number in range(1, count + 1):
-            name = f"stage{stage + 1}_unit{number}"
-            paths = unit(
-                *(x, paths, filters << stage, bottleneck << stage, more),
+        for number in range(count):
+            x = unit(
+                *(x, filters << stage, bottleneck << stage, more),
                 groups=groups,
-                stride=2 if stage and number == 1 else 1,
+                stride=2 if stage and not number else 1,
+                project=not number,
                 norm=norm,
                 drop_path=next(rates),
-                name=name,
+                name=f"stage{stage + 1}_unit{number + 1}",
             )
-            x = apply(Concat(), *paths, name=name)
     return norm_act(x, norm, "relu", "last")
 
 

@@ -1,5 +1,7 @@
 """Res2Net (Gao et al., 2019): bottlenecks whose 3x3 is a row of small ones, each on the output of the one before."""
 
+from typing import Any
+
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, average_pool, conv, drop_path_rates, max_pool, project_shortcut, residual_add
 from kcnn.graph.ops import STANDARDIZED, Activation, Add, ChannelSlice, Concat
@@ -12,19 +14,18 @@ def scales(x, scale: int, *, stride: int, is_first: bool, norm: Norm, name: str)
     The first unit of a stage adds none, and pools the last part, as in the authors' code: sizes may differ there.
     """
     width = x.shape[-1] // scale
-    ends = []
-    for number in range(1, scale + 1):
-        stop = None if number == scale else number * width
-        y = apply(ChannelSlice((number - 1) * width, stop), x, name=f"{name}_part{number}")
-        if number == scale:
-            if is_first:
-                y = average_pool(y, 3, stride=stride, padding="half", count_include_pad=True, name=f"{name}_pool")
-            ends.append(y)
-            break
+    slices = [ChannelSlice(first * width, (first + 1) * width) for first in range(scale - 1)]
+    slices.append(ChannelSlice((scale - 1) * width))
+    parts = [apply(one, x, name=f"{name}_part{number}") for number, one in enumerate(slices, 1)]
+    ends: list[Any] = []
+    for number, y in enumerate(parts[:-1], 1):
         if ends and not is_first:
             y = apply(Add(), ends[-1], y, name=f"{name}_part{number}_add")
         ends.append(conv(y, width, 3, stride=stride, padding="half", norm=norm, name=f"{name}_b{number}"))
-    return apply(Concat(), *ends, name=f"{name}_concat")
+    last = parts[-1]
+    if is_first:
+        last = average_pool(last, 3, stride=stride, padding="half", count_include_pad=True, name=f"{name}_pool")
+    return apply(Concat(), *ends, last, name=f"{name}_concat")
 
 
 def backbone(

@@ -112,7 +112,7 @@ def test_shufflenet_v2_shuffles_halves_of_which_one_was_left_alone():
     ):
         kcnn.trace("shufflenet_v2_x1_0", overrides={"stage2_unit2_second.stop": 200})
     with pytest.raises(
-        ValueError, match="layer 'stage1_unit1_c_residual': cannot take channels 0:64 of the 40 channels"
+        ValueError, match="layer 'stage1_unit1_y_residual': cannot take channels 0:64 of the 40 channels"
     ):
         kcnn.trace("dpn68", overrides={"stage1_unit1_c.filters": 40})
 

@@ -113,7 +113,8 @@ def test_plot_network_has_every_layer(name):
 def test_plot_network_overlaps_no_boxes_and_lines(name):
     made, placed = figure(kcnn.trace(name))
     assert not list(faults(made, placed))
-    assert not any(isinstance(item, Tangle) for item in find_regions(made))
+    crosses = name.startswith("dpn")  # each unit adds to one path, and appends to the other
+    assert any(isinstance(item, Tangle) for item in find_regions(made)) == crosses
 
 
 @pytest.mark.parametrize(
