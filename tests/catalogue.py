@@ -36,5 +36,19 @@ ONE_PER_FAMILY = [
     "mobilenet_v2",
     "mobilenet_v3_small",
 ]
+THOROUGH = [  # that the whole suite runs over in `make test`; over the others of ONE_PER_FAMILY in `make test-all`
+    "mlp",
+    "convnet",
+    "lenet5",
+    "alexnet",
+    "vgg11_bn",
+    "googlenet",
+    "resnet18",
+    "resnet50_v2.keras",
+    "resnet20",
+    "inception_v3",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+]
 REST = [name for name in NETWORKS if name not in ONE_PER_FAMILY]
 EACH = [pytest.param(name, marks=() if name in ONE_PER_FAMILY else pytest.mark.every) for name in NETWORKS]

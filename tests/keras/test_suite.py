@@ -1,9 +1,14 @@
-"""Networks of kcnn pass the suite for authors of plugins."""
+"""Networks of kcnn pass the suite for authors of plugins: one of each family all of it, the rest match Keras."""
 
+import keras
 import pytest
 
-from kcnn.testing import Suite
-from tests.catalogue import ONE_PER_FAMILY, REST
+import kcnn
+from kcnn.testing import Suite, checks
+from tests.catalogue import ONE_PER_FAMILY, REST, THOROUGH
+
+LARGEST = 100_000_000  # parameters of a network that is built; on paper all of them are tested
+OTHERS = [name for name in ONE_PER_FAMILY if name not in THOROUGH]
 
 
 def suites(names, *marks):
@@ -11,5 +16,19 @@ def suites(names, *marks):
     return {f"Test_{name}": type(f"Test_{name}", (Suite,), {"name": name, "pytestmark": [*marks]}) for name in names}
 
 
-globals().update(suites(ONE_PER_FAMILY))
-globals().update(suites(REST, pytest.mark.every))
+globals().update(suites(THOROUGH))
+globals().update(suites(OTHERS, pytest.mark.every))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_build_matches_the_graph_and_is_read_back(name):
+    checks.check_matches_keras(name)
+    checks.check_from_keras(name)
+    checks.clear_cache()
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("name", [name for name in REST if kcnn.get_architecture(name).params <= LARGEST])
+def test_build_matches_the_graph(name):
+    checks.check_matches_keras(name)
+    keras.backend.clear_session()
