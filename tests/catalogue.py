@@ -21,6 +21,7 @@ ONE_PER_FAMILY = [
     "resnet50_v2.keras",
     "res2net50_26w_4s",
     "dpn68",
+    "resnet50x1_bit",
     "resnet20",
     "regnet_y_400mf",
     "densenet121",

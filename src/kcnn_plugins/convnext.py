@@ -3,7 +3,7 @@
 from kcnn import Architecture, blocks
 from kcnn.blocks import apply, conv, depthwise, drop_path_rates, residual_add
 from kcnn.graph.ops import STANDARDIZED, Dense, GlobalPool, GlobalResponseNorm, LayerNorm, LayerScale
-from kcnn_plugins.convnext_weights import TIMM_MAPPING, TORCHVISION_MAPPING, WEIGHTS, make_keras_mapping
+from kcnn_plugins.convnext_weights import TORCHVISION_MAPPING, WEIGHTS, make_keras_mapping, map_timm
 
 PAPER = "arXiv:2201.03545, section 3"
 V2_PAPER = "arXiv:2301.00808, section 3 and appendix A.1"
@@ -66,7 +66,7 @@ def make_architecture(
 ) -> Architecture:
     """Return a ConvNeXt of `filters` channels in the first stage, twice as many in each that follows."""
     name = f"convnext_{size}"
-    mappings = {"torchvision": TORCHVISION_MAPPING, "timm": TIMM_MAPPING}
+    mappings = {"torchvision": TORCHVISION_MAPPING, "timm": map_timm(name)}
     return Architecture(
         backbone=backbone,
         head=head,
@@ -85,7 +85,7 @@ def make_architecture(
     )
 
 
-def make_v2(*, repeats: tuple[int, ...], filters: int, params: int) -> Architecture:
+def make_v2(size: str, *, repeats: tuple[int, ...], filters: int, params: int) -> Architecture:
     """Return a ConvNeXt V2; the weights that its authors publish are for non-commercial use (CC-BY-NC 4.0)."""
     return Architecture(
         backbone=backbone,
@@ -101,7 +101,7 @@ def make_v2(*, repeats: tuple[int, ...], filters: int, params: int) -> Architect
         params=params,
         map_sizes=(56, 28, 14, 7),
         rescale=STANDARDIZED,
-        weight_mappings={"timm": TIMM_MAPPING},
+        weight_mappings={"timm": map_timm(f"convnextv2_{size}")},
     )
 
 
@@ -115,11 +115,11 @@ convnext_small = make_architecture("small", repeats=(3, 3, 27, 3), filters=96, p
 convnext_base = make_architecture("base", repeats=(3, 3, 27, 3), filters=128, params=88_591_464, drop_path=0.5)
 convnext_large = make_architecture("large", repeats=(3, 3, 27, 3), filters=192, params=197_767_336, drop_path=0.5)
 convnext_xlarge = make_architecture("xlarge", repeats=(3, 3, 27, 3), filters=256, params=350_196_968, drop_path=0.2)
-convnext_v2_atto = make_v2(repeats=(2, 2, 6, 2), filters=40, params=3_708_400)
-convnext_v2_femto = make_v2(repeats=(2, 2, 6, 2), filters=48, params=5_233_240)
-convnext_v2_pico = make_v2(repeats=(2, 2, 6, 2), filters=64, params=9_066_280)
-convnext_v2_nano = make_v2(repeats=(2, 2, 8, 2), filters=80, params=15_623_800)
-convnext_v2_tiny = make_v2(repeats=(3, 3, 9, 3), filters=96, params=28_635_496)
-convnext_v2_base = make_v2(repeats=(3, 3, 27, 3), filters=128, params=88_717_800)
-convnext_v2_large = make_v2(repeats=(3, 3, 27, 3), filters=192, params=197_956_840)
-convnext_v2_huge = make_v2(repeats=(3, 3, 27, 3), filters=352, params=660_289_640)
+convnext_v2_atto = make_v2("atto", repeats=(2, 2, 6, 2), filters=40, params=3_708_400)
+convnext_v2_femto = make_v2("femto", repeats=(2, 2, 6, 2), filters=48, params=5_233_240)
+convnext_v2_pico = make_v2("pico", repeats=(2, 2, 6, 2), filters=64, params=9_066_280)
+convnext_v2_nano = make_v2("nano", repeats=(2, 2, 8, 2), filters=80, params=15_623_800)
+convnext_v2_tiny = make_v2("tiny", repeats=(3, 3, 9, 3), filters=96, params=28_635_496)
+convnext_v2_base = make_v2("base", repeats=(3, 3, 27, 3), filters=128, params=88_717_800)
+convnext_v2_large = make_v2("large", repeats=(3, 3, 27, 3), filters=192, params=197_956_840)
+convnext_v2_huge = make_v2("huge", repeats=(3, 3, 27, 3), filters=352, params=660_289_640)

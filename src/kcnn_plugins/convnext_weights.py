@@ -74,8 +74,12 @@ def to_timm(layer):
     return f"stages.{stage - 1}.blocks.{unit - 1}{TIMM_PARTS[part]}"
 
 
+def map_timm(model: str) -> WeightMapping:
+    """Return the mapping of timm's files, for the network that it calls by this name."""
+    return make_mapping(to_timm, models={model: {}})
+
+
 TORCHVISION_MAPPING = make_mapping(to_torchvision)
-TIMM_MAPPING = make_mapping(to_timm)
 TORCHVISION = {  # file, shorter side before the center crop, accuracy
     "convnext_tiny": ("convnext_tiny-983f1562.pth", 236, 82.520),
     "convnext_small": ("convnext_small-0c510722.pth", 230, 83.616),

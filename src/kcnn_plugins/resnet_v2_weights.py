@@ -7,7 +7,7 @@ POSITIONS = ("skip", "a", "b", "c")
 
 def split_name(layer):
     """Return the stage, unit and position of "stage1_unit2_a_bn", and whether it is a normalization."""
-    stage, number, position, norm = rename_parts(r"stage(\d+)_unit(\d+)_(pre|a|b|c|skip)(_bn)?", layer)
+    stage, number, position, norm = rename_parts(r"stage(\d+)_unit(\d+)_(pre|a|b|c|skip)(_bn|_norm)?", layer)
     return int(stage), int(number), position, bool(norm)
 
 
@@ -23,7 +23,7 @@ def to_keras(layer):
 
 def to_timm(layer):
     """Count the normalizations of a unit before its convolutions: stage1_unit1_a_bn is norm2."""
-    known = {"stem": "stem.conv", "last_bn": "norm", "logits": "head.fc"}
+    known = {"stem": "stem.conv", "last_bn": "norm", "last_norm": "norm", "logits": "head.fc"}
     if layer in known:
         return known[layer]
     stage, number, position, norm = split_name(layer)

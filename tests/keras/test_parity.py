@@ -34,6 +34,9 @@ CASES = [  # kcnn's network, its options, the module and class of keras.applicat
     ("mobilenet_v3_small.minimalistic", {}, "MobileNetV3Small", {"minimalistic": True}, 97),
     *((f"efficientnet_b{n}", {}, f"efficientnet.EfficientNetB{n}", {}, 97) for n in (0, 1, 3, 6)),
     *((f"efficientnet_v2_{size}", {}, f"efficientnet_v2.EfficientNetV2{size.upper()}", {}, 97) for size in V2),
+    *((f"convnext_{size}", {}, f"convnext.ConvNeXt{size.title()}", {}, 97) for size in ("tiny", "small", "base")),
+    ("convnext_large", {}, "convnext.ConvNeXtLarge", {}, 64),
+    ("convnext_xlarge", {}, "convnext.ConvNeXtXLarge", {}, 64),
 ]
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet
 ONE_EACH = (

@@ -283,6 +283,34 @@ def test_convnext_has_the_parameters_and_macs_of_its_paper(name, repeats, filter
 
 
 @pytest.mark.parametrize(
+    ("name", "repeats", "width", "params"),
+    [
+        ("resnet50x1_bit", (3, 4, 6, 3), 1, 25_549_352),
+        ("resnet50x3_bit", (3, 4, 6, 3), 3, 217_319_080),
+        ("resnet101x1_bit", (3, 4, 23, 3), 1, 44_541_480),
+        ("resnet101x3_bit", (3, 4, 23, 3), 3, 387_934_888),
+        ("resnet152x2_bit", (3, 8, 36, 3), 2, 236_335_208),
+        ("resnet152x4_bit", (3, 8, 36, 3), 4, 936_533_224),
+    ],
+)
+def test_bit_has_the_parameters_and_macs_of_a_wider_resnet_v2(name, repeats, width, params):
+    before = 64 * width
+    total, macs = 49 * 3 * before, 112**2 * 49 * 3 * before
+    for stage, count in enumerate(repeats):
+        inner, size = 64 * width << stage, 56 >> stage
+        for unit in range(count):
+            first = 2 * size if stage and not unit else size  # the 3x3 has the stride
+            total += 2 * before + 2 * inner + 2 * inner  # group normalization before each convolution
+            total += before * inner + 9 * inner**2 + 4 * inner**2 + (0 if unit else before * 4 * inner)
+            macs += first**2 * before * inner + size**2 * (13 * inner**2 + (0 if unit else before * 4 * inner))
+            before = 4 * inner
+    total += 2 * before + dense(before, 1000)
+    macs += before * 1000
+    assert total == params
+    assert (kcnn.summary(name).params, kcnn.summary(name).macs) == (total, macs)
+
+
+@pytest.mark.parametrize(
     ("projected", "units", "trained", "moving"),
     [("padding", 200, 19_421_274, 89_632), ("projection", 200, 19_424_026, 89_824)],
 )

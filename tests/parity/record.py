@@ -69,6 +69,24 @@ FAMILIES = {
     ),
     "res2net": tuple(("timm", f"res2net{n}_26w_4s", f"res2net{n}_26w_4s", (224, 224), (97, 131)) for n in (50, 101)),
     "dpn": tuple(("timm", f"dpn{n}", f"dpn{n}", (224, 224), (97, 131)) for n in (68, 92, 107)),
+    "convnext": (
+        *(
+            ("timm", f"convnext{version}_{size}", f"convnext{name}_{size}", (224, 224), (97, 131))
+            for version, name, size in (
+                ("", "", "atto"),
+                ("", "", "nano"),
+                ("v2", "_v2", "atto"),
+                ("v2", "_v2", "tiny"),
+            )
+        ),
+        ("timm", "convnext_tiny", "convnext_tiny@timm", (224, 224), (97, 131)),
+        ("torchvision", "convnext_tiny", "convnext_tiny", (224, 224), (97, 131)),
+        ("torchvision", "convnext_base", "convnext_base", (224, 224), (97, 131)),
+    ),
+    "bit": tuple(
+        ("timm", f"resnetv2_{name}_bit", f"resnet{name}_bit", (224, 224), (97, 131))
+        for name in ("50x1", "101x1", "50x3")
+    ),
     "inception_v4": (("timm", "inception_v4", "inception_v4", (299, 299), (107, 139)),),
     "inception_resnet": (("timm", "inception_resnet_v2", "inception_resnet_v2", (299, 299), (107, 139)),),
 }

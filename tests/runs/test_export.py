@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import kcnn
+from kcnn.blocks import apply
 from kcnn.export.formats import FORMATS, export_model
 from kcnn.export.run_export import export_run
 from kcnn.export.runtimes import load_exported
+from kcnn.graph import ops
 from kcnn.training.evaluation import compute_probabilities
 from kcnn.training.run_data import load_run_data
 
@@ -39,6 +41,43 @@ def test_export_model_gives_keras_probabilities_and_class_names(small, format, t
     expected = keras.ops.convert_to_numpy(keras.ops.softmax(model(images.astype("float32"))))
     tolerance = {"litert-float16": 3e-3, "litert-dynamic": 0.03, "litert-int8": 0.06}
     np.testing.assert_allclose(exported.run(images), expected, atol=tolerance.get(format, 1e-5))
+
+
+@pytest.fixture(scope="module")
+def normed():
+    """A network of each norm, with GELU after one and within another layer, and pixels for it."""
+
+    def backbone(x):
+        x = apply(ops.Conv(8, 4, 4, "valid", standardized=True), x, name="stem")
+        for norm in (ops.LayerNorm(), ops.GroupNorm(4), ops.GlobalResponseNorm()):
+            name = type(norm).__name__.lower()
+            x = apply(ops.Activation("gelu"), apply(norm, x, name=name), name=f"{name}_gelu")
+        return apply(ops.LayerScale(0.5), x, name="scale")
+
+    model = kcnn.build(
+        kcnn.Architecture(backbone=backbone, reference="none", input_shape=(16, 16, 3)), classes=3, seed=1
+    )
+    for layer in model.layers:
+        if hasattr(layer, "gamma"):
+            layer.set_weights([RNG.uniform(0.5, 1.5, weight.shape) for weight in layer.weights])
+    return model, RNG.integers(0, 256, (4, 16, 16, 3)).astype("uint8")
+
+
+@pytest.mark.parametrize("format", ["litert", "onnx", "saved_model"])
+def test_export_model_computes_norms_and_exact_gelu(normed, format, tmp_path):
+    model, images = normed
+    exported = load_exported(export_model(model, tmp_path / "net", format, classes=CLASSES))
+    expected = keras.ops.convert_to_numpy(keras.ops.softmax(model(images.astype("float32"))))
+    np.testing.assert_allclose(exported.run(images), expected, atol=1e-5)
+
+
+def test_export_model_refuses_what_onnx_cannot_compute(tmp_path):
+    image = keras.Input((8, 8, 3))
+    x = keras.ops.erfinv(image / 300.0)
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    with pytest.raises(ValueError, match=r"cannot write net.onnx: ONNX has no Erfinv; choose another format"):
+        export_model(model, tmp_path / "net", "onnx", classes=CLASSES)
+    assert not list(tmp_path.iterdir())
 
 
 def test_load_exported_runs_keras_without_the_overhead_of_predict(small, tmp_path, monkeypatch):

@@ -156,6 +156,10 @@ def _write_onnx(model: Any, path: Path, metadata: Mapping[str, Any]) -> None:
         model(np.zeros((1, *model.input_shape[1:]), "float32"))  # or Keras' export has nothing to trace
         model.export(temporary, format="onnx", verbose=False)
         proto = onnx.load(temporary)
+        if unknown := sorted(
+            {node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type, node.domain)}
+        ):
+            raise ValueError(f"cannot write {path.name}: ONNX has no {', '.join(unknown)}; choose another format")
         onnx.helper.set_model_props(proto, {"labels": "\n".join(metadata["classes"])})
         content, properties = proto.SerializeToString(), onnx.ModelProto()
         onnx.helper.set_model_props(properties, {"kcnn": json.dumps(add_checksum(metadata, content))})
@@ -165,10 +169,24 @@ def _write_onnx(model: Any, path: Path, metadata: Mapping[str, Any]) -> None:
 def _import_onnx() -> Any:
     try:
         import onnx
-        import tf2onnx  # noqa: F401 - Keras' export uses it
+        from tf2onnx.handler import tf_op
     except ImportError:
         raise ImportError('writing ONNX requires onnx and tf2onnx: pip install "kcnn[onnx]"') from None
+    tf_op("Erfc")(_Erfc)  # Keras' export uses tf2onnx
     return onnx
+
+
+class _Erfc:
+    """TensorFlow's 1 - erf(x), of Keras' exact GELU, which tf2onnx lacks."""
+
+    @classmethod
+    def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
+        """Replace the node by ONNX's Erf and Sub."""
+        dtype, shape = ctx.get_dtype(node.output[0]), ctx.get_shape(node.output[0])
+        one = ctx.make_const(f"{node.name}_one", np.ones((), "float32")).output[0]
+        erf = ctx.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype]).output[0]
+        ctx.remove_node(node.name)
+        ctx.make_node("Sub", [one, erf], name=node.name, outputs=node.output, shapes=[shape], dtypes=[dtype])
 
 
 def _write_saved_model(model: Any, path: Path, metadata: Mapping[str, Any]) -> None:

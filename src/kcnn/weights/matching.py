@@ -340,7 +340,8 @@ def _find_key(stored: StoredWeights, arrays: Mapping[str, Any], variable: str, n
         for names in (CONVOLUTION, NORMALIZATION):
             if variable in names:
                 key = TORCH[names.index(variable)]
-                return key if key in arrays else None
+                if key in arrays:
+                    return key
     if len(arrays) == count == 1:  # of one variable, such as a layer scale: libraries name it as they like
         return next(iter(arrays))
     by_number = f"#{number}"
