@@ -32,6 +32,10 @@ ONE_EACH = (
     "convnext_atto",
     "convnext_v2_atto",
     "regnet_y_400mf",
+    "efficientnet_b0.torchvision",
+    "mnasnet0_5.torchvision",
+    "mobilenet_v4_conv_small.timm",
+    "lcnet_0_5",
     "densenet121",
     "res2net50_26w_4s",
     "dpn68",
@@ -53,7 +57,8 @@ CASES = [  # at the nominal size, which is dear, and at an odd one that is not s
 
 
 def build_state(name):
-    return {key: seeded_tensor(key, tuple(shape)) for key, shape in NETWORKS[name]["state"].items()}
+    gain = NETWORKS[name].get("gain", 1.0)
+    return {key: seeded_tensor(key, tuple(shape), gain) for key, shape in NETWORKS[name]["state"].items()}
 
 
 def relative_difference(a, b):

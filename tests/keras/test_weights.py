@@ -515,3 +515,37 @@ def test_load_weights_refuses_a_file_of_the_old_format(file, convnet):
     save_file(load_file(file), file, {"card": json.dumps({"network": "convnet"})})
     with pytest.raises(ValueError, match=r"^\S+convnet.safetensors was written by an older version of kcnn in"):
         kcnn.load_weights(convnet, file)
+
+
+@pytest.mark.parametrize("ending", ["weights.h5", "keras"])
+def test_load_weights_checks_the_normalization_of_a_keras_file(ending, tmp_path):
+    mapping = WeightMapping(names=lambda layers: {"one": "first", "logits": "last"}, normalization=True)
+    network = Architecture(
+        backbone=lambda x: blocks.conv(x, 4, name="one"),
+        reference="none",
+        rescale=STANDARDIZED,
+        weight_mappings={"keras": mapping},
+    )
+    layers = keras.layers
+    scaling = layers.Normalization()
+    theirs = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Rescaling(1 / 255),
+            scaling,
+            layers.Conv2D(4, 3, padding="same", activation="relu", name="first"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10, name="last"),
+        ]
+    )
+    with pytest.raises(ValueError, match=r"'normalization.*' has mean \[0.0, 0.0, 0.0\].*deviation \[0.229, 0.224"):
+        kcnn.build(network, classes=10, input_shape=(8, 8, 3), weights=write(theirs, tmp_path / f"other.{ending}"))
+    scaling.adapt_mean.assign([0.485, 0.456, 0.406])
+    scaling.adapt_variance.assign(np.square([0.229, 0.224, 0.225]))
+    scaling.finalize_state()
+    model = kcnn.build(network, classes=10, input_shape=(8, 8, 3), weights=write(theirs, tmp_path / f"same.{ending}"))
+    x = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3))
+    np.testing.assert_allclose(model.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+    scaling.adapt_variance.assign([0.229, 0.224, 0.225])  # deviations, as the files of keras.applications have
+    again = kcnn.build(network, classes=10, input_shape=(8, 8, 3), weights=write(theirs, tmp_path / f"as.{ending}"))
+    assert same(again, model)

@@ -21,6 +21,7 @@ AUXILIARY = {  # auxiliary classifiers, and the blocks that they take
     "googlenet": {"aux1": "inception4a", "aux2": "inception4d"},
     "inception_v3": {"AuxLogits": "Mixed_6e"},
 }
+GAIN = {"efficientnet_v2_s": 0.8, "tf_efficientnetv2_b0": 0.8}  # of seeded kernels
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
 # Library, its name for the network, kcnn's (@library where another library has the same), nominal size and another one
 FAMILIES = {
@@ -45,6 +46,29 @@ FAMILIES = {
         for name in ("mobilenet_v3_small", "mobilenet_v3_large")
     ),
     "resnet_v2": tuple(("timm", f"resnetv2_{n}", f"resnet{n}_v2.timm", (224, 224), (97, 131)) for n in (50, 101, 152)),
+    "efficientnet": (
+        ("torchvision", "efficientnet_b0", "efficientnet_b0.torchvision", (224, 224), (97, 131)),
+        ("torchvision", "efficientnet_v2_s", "efficientnet_v2_s.torchvision", (97, 131)),
+        ("timm", "tf_efficientnet_b0", "efficientnet_b0", (224, 224), (97, 131)),
+        ("timm", "tf_efficientnet_b2", "efficientnet_b2", (97, 131)),
+        ("timm", "efficientnet_b0", "efficientnet_b0.torchvision@timm", (97, 131)),
+        ("timm", "efficientnet_lite0", "efficientnet_lite0.timm", (97, 131)),
+        ("timm", "tf_efficientnetv2_b0", "efficientnet_v2_b0", (97, 131)),
+    ),
+    "mnasnet": (
+        ("torchvision", "mnasnet0_5", "mnasnet0_5.torchvision", (224, 224), (97, 131)),
+        ("torchvision", "mnasnet1_3", "mnasnet1_3.torchvision", (97, 131)),
+        ("timm", "mnasnet_100", "mnasnet1_0.torchvision", (97, 131)),
+    ),
+    "mobilenet_v4": (
+        ("timm", "mobilenetv4_conv_small", "mobilenet_v4_conv_small.timm", (224, 224), (97, 131)),
+        ("timm", "mobilenetv4_conv_medium", "mobilenet_v4_conv_medium.timm", (97, 131)),
+        ("timm", "mobilenetv4_conv_large", "mobilenet_v4_conv_large.timm", (97, 131)),
+    ),
+    "lcnet": (
+        ("timm", "lcnet_050", "lcnet_0_5", (224, 224), (97, 131)),
+        ("timm", "lcnet_100", "lcnet_1_0", (97, 131)),
+    ),
     "regnet": (
         *(
             ("torchvision", f"regnet_{name}", f"regnet_{name}{variant}", (224, 224), (97, 131))
@@ -106,9 +130,10 @@ def record_network(library, name, *sizes):
     model, mean, deviation = create_model(library, name)
     model.eval()
     state = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if tensor.dtype == torch.float32}
-    model.load_state_dict(
-        {key: torch.from_numpy(seeded_tensor(key, shape)) for key, shape in state.items()}, strict=False
-    )
+    gain, loaded = GAIN.get(name, 1.0), model.state_dict()
+    for key, shape in state.items():
+        loaded[key] = torch.from_numpy(seeded_tensor(key, shape, gain))
+    model.load_state_dict(loaded)
     maps = {}
     for head, block in AUXILIARY.get(name, {}).items():
         module = model.get_submodule(block)
@@ -120,7 +145,7 @@ def record_network(library, name, *sizes):
             logits = model(x.permute(0, 3, 1, 2))
             aux = [model.get_submodule(head)(map_) for head, map_ in maps.items()]
         outputs.append({"size": size, "logits": logits.tolist(), "aux": [one.tolist() for one in aux]})
-    return {"state": state, "outputs": outputs}
+    return {"gain": gain, "state": state, "outputs": outputs}
 
 
 def write_files():

@@ -7,13 +7,16 @@ import numpy as np
 CLASSES = 10
 
 
-def seeded_tensor(name, shape):
-    """Return a tensor of a PyTorch state dict: signals neither vanish nor explode, statistics are not trivial."""
+def seeded_tensor(name, shape, gain=1.0):
+    """Return a tensor of a PyTorch state dict: signals neither vanish nor explode, statistics are not trivial.
+
+    `gain` scales kernels: with less than 1, signals of long sums of gated branches do not grow into chaos.
+    """
     random = np.random.RandomState(crc32(name.encode()))
     even = random.random_sample(shape).astype("float32")
     if len(shape) > 1:
         limit = np.sqrt(6 / np.prod(shape[1:]))  # He's variance
-        return (even * 2 - 1) * np.float32(limit)
+        return (even * 2 - 1) * np.float32(limit) * np.float32(gain)
     if name.endswith(("running_var", "weight")):  # of batch normalization
         return even * np.float32(0.8) + np.float32(0.6)
     return (even - np.float32(0.5)) * np.float32(0.4)
