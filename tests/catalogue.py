@@ -16,6 +16,7 @@ ONE_PER_FAMILY = [
     "alexnet",
     "vgg11_bn",
     "googlenet",
+    "squeezenet1_1",
     "resnet18",
     "resnet50.keras",
     "resnet50_v2.keras",
@@ -25,7 +26,9 @@ ONE_PER_FAMILY = [
     "resnet20",
     "regnet_y_400mf",
     "densenet121",
+    "convmixer_768_32",
     "inception_v3",
+    "xception",
     "efficientnet_b0",
     "convnext_v2_atto",
     "mnasnet0_5",
@@ -35,6 +38,7 @@ ONE_PER_FAMILY = [
     "ghostnet_0_5",
     "mobilenet_v1",
     "mobilenet_v2",
+    "nasnet_mobile",
     "mobilenet_v3_small",
 ]
 THOROUGH = [  # that the whole suite runs over in `make test`; over the others of ONE_PER_FAMILY in `make test-all`

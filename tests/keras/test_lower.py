@@ -224,6 +224,19 @@ def test_inference_folds_layer_norm_and_layer_scale_into_the_convolutions_beside
     np.testing.assert_allclose(inference.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(5, 7, 2), (None, None, 2)])
+def test_crop_cuts_edges_in_training_inference_and_files(shape, tmp_path):
+    op = ops.Crop(((1, 2), (3, 0)))
+    model = one_layer(op, shape)
+    x = np.random.default_rng(4).normal(size=(2, 5, 7, 2)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for one in (model, loaded, kcnn.optimize_for_inference(model)):
+        np.testing.assert_array_equal(one.predict(x, verbose=0), x[:, 1:3, 3:])
+    read = kcnn.from_keras(loaded, input_shape=x.shape[1:])
+    assert [layer.op for layer in read.outputs.values()] == [op]
+
+
 def test_local_response_norm_is_the_formula_of_the_paper():
     x = np.random.default_rng(3).normal(size=(2, 3, 3, 7)).astype("float32") * 40
     result = one_layer(ops.LocalResponseNorm(), (3, 3, 7)).predict(x, verbose=0)

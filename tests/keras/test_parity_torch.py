@@ -41,6 +41,7 @@ ONE_EACH = (
     "dpn68",
     "shufflenet_v2_x0_5",
     "ghostnet_0_5",
+    "squeezenet1_1.torchvision",
     "mobilenet_v2.torchvision",
     "mobilenet_v3_small.torchvision",
 )

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import kcnn
 from kcnn import Architecture, WeightMapping, Weights, blocks, weights
-from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm, Rescale
+from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm, Depthwise, Rescale
 from kcnn.weights import PartialWeightsWarning, TensorMatch, find_published, published
 
 
@@ -47,6 +47,34 @@ def test_load_weights_reads_every_format_of_kcnn(convnet, ending, tmp_path):
     loaded = kcnn.build("convnet", seed=2, weights=path)
     assert same(loaded, convnet)
     assert kcnn.load_weights(loaded, path).mapping == "kcnn"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("ending", ["keras", "weights.h5", "h5"])
+@pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
+def test_load_weights_splits_a_separable_convolution_of_keras(bias, ending, tmp_path):
+    image = keras.Input((8, 8, 3))
+    theirs = keras.Model(image, keras.layers.SeparableConv2D(4, 3, use_bias=bias, padding="same", name="sep")(image))
+    theirs.layers[-1].set_weights([np.random.default_rng(0).normal(size=w.shape) for w in theirs.layers[-1].weights])
+
+    def backbone(x):
+        x = blocks.apply(Depthwise(3, bias=False), x, name="a")
+        return blocks.conv(x, 4, 1, bias=bias, activation=None, name="b")
+
+    names = {"a": "sep_depthwise", "b": "sep_pointwise"}
+    architecture = Architecture(
+        backbone=backbone,
+        reference="none",
+        input_shape=(8, 8, 3),
+        rescale=Rescale(1.0, 0.0),
+        weight_mappings={"keras": WeightMapping(names=lambda layers: {layer: names[layer] for layer in layers})},
+    )
+    ours = kcnn.build(architecture, top=False)
+    report = kcnn.load_weights(ours, write(theirs, tmp_path / f"theirs.{ending}"))
+    assert len(report.matched) == 2 + bias
+    assert not report.unexpected
+    x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("float32")
+    np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
 
 
 def test_load_weights_reads_a_trained_model_with_its_optimizer(convnet, tmp_path):

@@ -115,6 +115,71 @@ def test_shufflenet_v2_shuffles_halves_of_which_one_was_left_alone():
         ValueError, match="layer 'stage1_unit1_y_residual': cannot take channels 0:64 of the 40 channels"
     ):
         kcnn.trace("dpn68", overrides={"stage1_unit1_c.filters": 40})
+    ("name", "repeats", "growth", "params"),
+    [
+        ("densenet121", (6, 12, 24, 16), 32, 7_978_856),
+        ("densenet161", (6, 12, 36, 24), 48, 28_681_000),
+        ("densenet169", (6, 12, 32, 32), 32, 14_149_480),
+        ("densenet201", (6, 12, 48, 32), 32, 20_013_928),
+    ],
+)
+def test_densenet_has_the_parameters_and_macs_of_its_paper(name, repeats, growth, params):
+    before, side = 2 * growth, 56  # arXiv:1608.06993, table 1
+    total, macs = normed(49, 3, before), 112**2 * 49 * 3 * before
+    for block, count in enumerate(repeats):
+        for _ in range(count):
+            total += 2 * before + normed(1, before, 4 * growth) + 9 * 4 * growth * growth
+            macs += side**2 * (before * 4 * growth + 9 * 4 * growth * growth)
+            before += growth
+        if block < 3:
+            total += 2 * before + before * (before // 2)
+            macs += side**2 * before * (before // 2)
+            before, side = before // 2, side // 2
+    assert total + 2 * before + dense(before, 1000) == params
+    assert kcnn.summary(name).params == params
+    assert kcnn.summary(name).macs == macs + before * 1000
+
+
+def separable_twice(kernel, before, after):
+    """The parameters of two separable convolutions, each with a normalization."""
+    return sum(kernel**2 * channels + normed(1, channels, after) for channels in (before, after))
+
+
+@pytest.mark.parametrize(
+    ("name", "repeats", "filters", "stem", "skips"),
+    [("nasnet_mobile", 4, 44, 32, False), ("nasnet_large", 6, 168, 96, True)],  # arXiv:1707.07012, 4 @ 1056, 6 @ 4032
+)
+def test_nasnet_has_the_parameters_of_its_paper(name, repeats, filters, stem, skips):
+    total = normed(9, 3, stem)
+
+    def cell(before, previous, previous_is_larger, after, reduces):  # figure 4
+        params, wide = normed(1, before, after), after
+        if previous is None:
+            wide = before  # the first cell sees the stem's maps twice, once without a 1x1
+        elif previous_is_larger:
+            params += 2 * previous * (after // 2) + 2 * after
+        elif previous != after:
+            params += normed(1, previous, after)
+        if reduces:  # separable 5, 7, 7, 5, 3
+            params += separable_twice(5, after, after) + 2 * separable_twice(7, wide, after)
+            return params + separable_twice(5, wide, after) + separable_twice(3, after, after)
+        return params + sum(separable_twice(kernel, after, after) for kernel in (5, 3, 5, 3, 3))
+
+    total += cell(stem, None, False, filters // 4, True) + cell(4 * (filters // 4), stem, True, filters // 2, True)
+    before, previous, is_larger = 4 * (filters // 2), 4 * (filters // 4), True
+    for stage in range(3):
+        width = filters << stage
+        if stage:
+            total += cell(before, previous, False, width, True)
+            before, previous, is_larger = 4 * width, (previous if skips else before), True
+        for _ in range(repeats):
+            total += cell(before, previous, is_larger, width, False)
+            before, previous, is_larger = 6 * width, before, False
+    total += dense(24 * filters, 1000)
+    assert kcnn.summary(name).params == total
+    assert total == pytest.approx({"nasnet_mobile": 5.3e6, "nasnet_large": 88.9e6}[name], rel=2e-3)  # tables 3 and 2
+    macs = {"nasnet_mobile": 564e6, "nasnet_large": 23.8e9}[name]
+    assert kcnn.summary(name).macs == pytest.approx(macs, rel=1e-3)
 
 
 BLOCKS = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")

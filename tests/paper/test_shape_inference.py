@@ -101,6 +101,13 @@ def test_norms_have_a_scale_and_an_offset_and_those_over_the_image_see_all_of_it
         assert shape_inference.input_window(op, x) == window
 
 
+def test_crop_moves_the_window_by_what_is_cut_off():
+    op = ops.Crop(((1, 2), (3, 0)))
+    assert shape_inference.output_shape(op, (7, 5, 6)) == (4, 2, 6)
+    assert shape_inference.count_params(op, (7, 5, 6)) == shape_inference.count_macs(op, (7, 5, 6), out=(4, 2, 6)) == 0
+    assert shape_inference.input_window(op, (7, 5, 6)) == Window((1, 1), (1, 1), (-1, -3))
+
+
 def test_trace_refuses_a_channel_slice_that_no_longer_fits():
     def backbone(x, *, filters=8):
         x = apply(ops.Conv(filters), x, name="a")
@@ -152,6 +159,9 @@ def test_output_shape_of_a_strided_and_dilated_depthwise_convolution_by_hand():
         (ops.ChannelSlice(4, 4), (9, 9, 10), "cannot take channels 4:4"),
         (ops.ChannelSlice(-1), (9, 9, 10), "cannot take channels -1:"),
         (ops.ChannelSlice(0, 2.0), (9, 9, 10), "cannot take channels 0:2.0"),
+        (ops.Crop(((4, 5), (0, 0))), (9, 9, 3), r"cropping .* leaves nothing of an input of 9x9 pixels"),
+        (ops.Crop(((-1, 0), (0, 0))), (9, 9, 3), r"cropping must be \(\(top, bottom\), \(left, right\)\)"),
+        (ops.Crop(3), (9, 9, 3), r"cropping must be \(\(top, bottom\), \(left, right\)\)"),
         (ops.ChannelShuffle(4), (9, 9, 10), "4 groups do not divide 10 input channels"),
         (ops.ChannelShuffle(0), (9, 9, 10), "groups must be"),
         (ops.GroupNorm(4), (9, 9, 10), "4 groups do not divide 10 input channels"),

@@ -37,6 +37,14 @@ FAMILIES = {
         ("torchvision", name, f"{name}.torchvision", (224, 224), (97, 131))
         for name in (*RESNETS, "wide_resnet50_2", "wide_resnet101_2")
     ),
+    "squeezenet": tuple(
+        ("torchvision", f"squeezenet1_{n}", f"squeezenet1_{n}.torchvision", (224, 224), (97, 131)) for n in (0, 1)
+    ),
+    "xception": (("timm", "legacy_xception", "xception.timm", (299, 299), (107, 139)),),
+    "convmixer": tuple(
+        ("timm", f"convmixer_{n}", f"convmixer_{n}", (224, 224), (63, 84)) for n in ("768_32", "1536_20")
+    ),
+    "nasnet": (("timm", "nasnetalarge", "nasnet_large.timm", (331, 331), (107, 139)),),
     "densenet": tuple(
         ("torchvision", f"densenet{n}", f"densenet{n}", (224, 224), (97, 131)) for n in (121, 161, 169, 201)
     ),

@@ -20,6 +20,7 @@ from kcnn.blocks.basic import (
 from kcnn.blocks.heads import aux_classifier, head, lenet_head, wide_head
 from kcnn.blocks.inception_modules import Branches, branches, inception, sequential
 from kcnn.blocks.mobilenet import (
+    depthwise_separable,
     fused_inverted_residual,
     inverted_residual,
     make_divisible,
@@ -47,6 +48,7 @@ __all__ = [
     "branches",
     "conv",
     "depthwise",
+    "depthwise_separable",
     "drop_path_rates",
     "dropout",
     "fused_inverted_residual",

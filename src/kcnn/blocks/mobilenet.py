@@ -3,7 +3,8 @@
 from kcnn.blocks.attention import squeeze_excite
 from kcnn.blocks.basic import Norm, conv, depthwise
 from kcnn.blocks.residual_units import projection_strides, residual_add
-from kcnn.graph.ops import Size
+from kcnn.graph.ops import Depthwise, Size
+from kcnn.graph.tracing import apply
 
 
 def make_divisible(filters: float, divisor: int = 8) -> int:
@@ -42,6 +43,24 @@ def separable(x, filters: int, kernel: Size = 3, *, stride: int = 1, norm: Norm 
     """
     x = depthwise(x, kernel, stride=stride, norm=norm, activation=activation, name=f"{name}_depthwise")
     return conv(x, filters, 1, norm=norm, activation=activation, name=f"{name}_pointwise")
+
+
+def depthwise_separable(x, filters: int, kernel: Size = 3, *, stride: int = 1, norm: Norm = True, name: str):
+    """Apply a depthwise and a pointwise convolution with nothing between them, then normalize (arXiv:1610.02357).
+
+    Args:
+        x: (rows, columns, channels).
+        filters: Number of output channels.
+        kernel: Pixels, or (rows, columns).
+        stride: Pixels.
+        norm: As of `norm_act`.
+        name: Prefix of the layers' names.
+
+    Returns:
+        (rows, columns, filters).
+    """
+    x = apply(Depthwise(kernel, stride, bias=False), x, name=f"{name}_depthwise")
+    return conv(x, filters, 1, norm=norm, activation=None, name=f"{name}_pointwise")
 
 
 def inverted_residual(

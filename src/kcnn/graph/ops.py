@@ -86,6 +86,13 @@ class Pad:
 
 
 @dataclass(frozen=True, slots=True)
+class Crop:
+    """Cut pixels off the edges: ((top, bottom), (left, right))."""
+
+    cropping: tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class BatchNorm:
     """Normalize by batch statistics (arXiv:1502.03167); `momentum` is the weight of the old moving average."""
 

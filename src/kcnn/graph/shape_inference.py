@@ -22,6 +22,7 @@ from kcnn.graph.ops import (
     ChannelSlice,
     Concat,
     Conv,
+    Crop,
     Dense,
     Depthwise,
     Dropout,
@@ -138,6 +139,9 @@ def input_window(op: Any, x: Shape, *others: Shape) -> Window | str | None:
     if kind is Pad:
         above, left = (padding_amounts(x[axis], 1, 1, op.padding, axis)[0] for axis in (0, 1))
         return Window((1, 1), (1, 1), (above, left))
+    if kind is Crop:
+        (top, _), (left, _) = op.cropping
+        return Window((1, 1), (1, 1), (-top, -left))
     if kind in _SEES_WHOLE_INPUT:
         return WHOLE_INPUT
     if kind is AdaptivePool:
@@ -298,6 +302,21 @@ def _pad(op: Pad, x: Shape) -> Shape:
     return x[0] + sum(vertical), x[1] + sum(horizontal), x[2] + sum(op.channels)
 
 
+def _crop(op: Crop, x: Shape) -> Shape:
+    _check_map(op, x)
+    amounts = [amount for sides in op.cropping for amount in sides] if _is_pair_of_pairs(op.cropping) else [None]
+    if not all(type(amount) is int and amount >= 0 for amount in amounts):
+        raise wrong_value("cropping", "((top, bottom), (left, right)) in pixels, none negative", op.cropping)
+    rows, columns = (size - sum(sides) for size, sides in zip(x[:2], op.cropping, strict=True))
+    if min(rows, columns) < 1:
+        raise InputTooSmallError(f"cropping {op.cropping} leaves nothing of an input of {x[0]}x{x[1]} pixels")
+    return rows, columns, x[2]
+
+
+def _is_pair_of_pairs(value: Any) -> bool:
+    return isinstance(value, tuple) and [isinstance(v, tuple) and len(v) == 2 for v in value] == [True, True]
+
+
 def _adaptive_pool(op: AdaptivePool, x: Shape) -> Shape:
     _check_positive(op.size, "size")
     _check_map(op, x)
@@ -403,6 +422,7 @@ SHAPE_RULES: dict[type, Callable[..., Shape]] = {
     Pool: _pool,
     AdaptivePool: _adaptive_pool,
     Pad: _pad,
+    Crop: _crop,
     Concat: _concat,
     ChannelSlice: _channel_slice,
     ChannelShuffle: _channel_shuffle,

@@ -5,7 +5,7 @@ from typing import Any
 
 from kcnn.graph import shape_inference
 from kcnn.graph.shape_inference import Shape
-from kcnn.graph.windows import WHOLE_INPUT, Pair, Window
+from kcnn.graph.windows import WHOLE_INPUT, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +83,3 @@ class Shared:
     def window(self, *shapes: Shape) -> Window | str | None:
         """Return what one output position sees."""
         return shape_inference.input_window(self.op, *shapes)
-
-
-@dataclass(frozen=True, slots=True)
-class Crop:
-    """Cut pixels off the edges: ((top, bottom), (left, right))."""
-
-    cropping: tuple[Pair, Pair]
-
-    def shape(self, x: Shape) -> Shape:
-        """Return the shape of the output for an input shape."""
-        rows, columns = (size - sum(cut) for size, cut in zip(x[:2], self.cropping, strict=True))
-        return rows, columns, x[2]
-
-    def window(self, x: Shape) -> Window:
-        """Return the window of one pixel, moved by what is cut off."""
-        (top, _), (left, _) = self.cropping
-        return Window((1, 1), (1, 1), (-top, -left))

@@ -21,7 +21,7 @@ from kcnn.graph.graph import Graph
 from kcnn.graph.shape_inference import ACTIVATIONS, Shape
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply, topological_order
 from kcnn.keras_bridge import layers, normalization
-from kcnn.keras_bridge.foreign_ops import Crop, Opaque, Shared
+from kcnn.keras_bridge.foreign_ops import Opaque, Shared
 from kcnn.keras_bridge.keras_graph import operation, outputs_of_call, producers, unique_name
 
 _MULTIPLYING_OPS = (
@@ -360,7 +360,7 @@ def _padding(layer: Any, x: Shape) -> Any:
 
 def _cropping(layer: Any, x: Shape) -> Any:
     rows, columns = layer.cropping
-    return None if _has_channels_first(layer) else (Crop((tuple(rows), tuple(columns))),)
+    return None if _has_channels_first(layer) else (ops.Crop((tuple(rows), tuple(columns))),)
 
 
 def _dropout(layer: Any, x: Shape) -> Any:

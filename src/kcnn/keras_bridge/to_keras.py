@@ -87,6 +87,7 @@ _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {
         keras.layers.GlobalAveragePooling2D if op.mode == "average" else keras.layers.GlobalMaxPooling2D
     )(keepdims=op.keepdims, **CHANNELS_LAST, **common),
     ops.Flatten: lambda op, common: keras.layers.Flatten(**CHANNELS_LAST, **common),
+    ops.Crop: lambda op, common: keras.layers.Cropping2D(op.cropping, **CHANNELS_LAST, **common),
     ops.Pad: lambda op, common: _padding_layer(
         tuple(padding_amounts(1, 1, 1, op.padding, axis) for axis in (0, 1)),
         op.padding_mode,

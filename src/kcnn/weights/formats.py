@@ -25,6 +25,7 @@ NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
 FLOATS = ("F64", "F32", "F16", "BF16")  # of safetensors
 TORCH = ("weight", "bias", "running_mean", "running_var")  # PyTorch's names of the two above, in their order
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # groups of layers in Keras 3's files
+SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
 NUMBERED = ("conv2d", "batch_normalization")  # layers that Keras names by counting
 
 
@@ -142,8 +143,9 @@ def _read_by_layer(root: Any) -> Iterator[tuple[str, Arrays]]:
             owners.setdefault(name.rpartition("/")[0], []).append(name)
         for owner, names in owners.items():
             variables = [name.rpartition("/")[2].partition(":")[0] for name in names]
-            variables = [variable.replace("depthwise_kernel", "kernel") for variable in variables]
-            if not set(variables) <= {*CONVOLUTION, *NORMALIZATION}:
+            if "pointwise_kernel" not in variables:  # else a separable convolution, which has both
+                variables = [variable.replace("depthwise_kernel", "kernel") for variable in variables]
+            if not set(variables) <= {*CONVOLUTION, *NORMALIZATION, *SEPARABLE}:
                 variables = list(CONVOLUTION) if len(names) <= 2 else [f"#{i}" for i in range(len(names))]
             arrays = {variable: group[name][()] for variable, name in zip(variables, names, strict=False)}
             yield owner.rpartition("/")[2] if len(owners) > 1 else layer, arrays
@@ -171,6 +173,8 @@ def _variable_names(kind: str, count: int) -> list[str]:
         return list(NORMALIZATION)
     if kind in ("conv2d", "depthwise_conv2d", "dense"):
         return list(CONVOLUTION[:count])
+    if kind == "separable_conv2d":
+        return list(SEPARABLE[:count])
     return [f"#{i}" for i in range(count)]
 
 

@@ -1,7 +1,7 @@
 """Which tensor of a file belongs to which variable of a model, with axes in the order that Keras has them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from kcnn.graph.arguments import check_keywords
 from kcnn.graph.ops import Rescale
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import operation, producers
-from kcnn.weights.formats import CONVOLUTION, NORMALIZATION, TORCH, Arrays, StoredWeights
+from kcnn.weights.formats import CONVOLUTION, NORMALIZATION, SEPARABLE, TORCH, Arrays, StoredWeights
 
 
 @check_keywords
@@ -324,12 +324,26 @@ def _apply_mapping(
         candidates = mapping.names(layers)
     except (LookupError, ValueError):
         return None
+    tuples = {layer: (names,) if isinstance(names, str) else names for layer, names in candidates.items()}
     arrays = stored.count_from_zero() if mapping.numbered else stored.layers
+    arrays = _split_separable(arrays, {choice for choices in tuples.values() for choice in choices})
     names = {}
-    for layer, choices in candidates.items():
-        choices = (choices,) if isinstance(choices, str) else choices
+    for layer, choices in tuples.items():
         names[layer] = next((choice for choice in choices if choice in arrays), choices[0])
     return LayerNaming(name, mapping, arrays, names, sum(choice in arrays for choice in names.values()))
+
+
+def _split_separable(layers: Mapping[str, Arrays], named: Set[str]) -> dict[str, Arrays]:
+    """The layers, with Keras' separable convolutions that no name means as X_depthwise and X_pointwise."""
+    split: dict[str, Arrays] = {}
+    for layer, arrays in layers.items():
+        if layer in named or not set(SEPARABLE[:2]) <= set(arrays):
+            split[layer] = arrays
+            continue
+        depthwise, pointwise, *bias = arrays.values()
+        split[f"{layer}_depthwise"] = {"kernel": depthwise}
+        split[f"{layer}_pointwise"] = dict(zip(CONVOLUTION, (pointwise, *bias), strict=False))
+    return split
 
 
 def _find_key(stored: StoredWeights, arrays: Mapping[str, Any], variable: str, number: int, count: int) -> str | None:

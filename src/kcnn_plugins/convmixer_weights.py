@@ -1,0 +1,16 @@
+"""ConvMixer: layer names in timm's files."""
+
+from kcnn.architectures.publishers import make_mapping, rename_parts
+
+
+def to_timm(layer):
+    """Rename block1_depthwise_bn to blocks.0.0.fn.2, block1_pointwise to blocks.0.1: activations are counted."""
+    fixed = {"stem": "stem.0", "stem_bn": "stem.2", "logits": "head"}
+    if layer in fixed:
+        return fixed[layer]
+    number, part, norm = rename_parts(r"block(\d+)_(depthwise|pointwise)(_bn)?", layer)
+    index = 2 * bool(norm)
+    return f"blocks.{int(number) - 1}." + (f"0.fn.{index}" if part == "depthwise" else f"{1 + index}")
+
+
+MAPPINGS = {"timm": make_mapping(to_timm)}
