@@ -26,7 +26,6 @@ ONE_PER_FAMILY = [
     "resnet20",
     "regnet_y_400mf",
     "densenet121",
-    "convmixer_768_32",
     "inception_v3",
     "xception",
     "efficientnet_b0",
@@ -38,7 +37,6 @@ ONE_PER_FAMILY = [
     "ghostnet_0_5",
     "mobilenet_v1",
     "mobilenet_v2",
-    "nasnet_mobile",
     "mobilenet_v3_small",
 ]
 THOROUGH = [  # that the whole suite runs over in `make test`; over the others of ONE_PER_FAMILY in `make test-all`

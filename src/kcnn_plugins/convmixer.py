@@ -3,7 +3,7 @@
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, drop_path_rates, norm_act, residual_add
 from kcnn.graph.ops import STANDARDIZED, Activation, Conv, Depthwise
-from kcnn_plugins.convmixer_weights import MAPPINGS
+from kcnn_plugins.convmixer_weights import map_timm
 
 
 def activated(x, op, activation: str, norm: Norm, name: str):
@@ -43,7 +43,7 @@ def make_architecture(width: int, depth: int, kernel: int, activation: str, para
         params=params,
         map_sizes=(32,),
         rescale=STANDARDIZED,
-        weight_mappings=MAPPINGS,
+        weight_mappings=map_timm(f"convmixer_{width}_{depth}"),
     )
 
 

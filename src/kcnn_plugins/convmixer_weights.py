@@ -1,5 +1,6 @@
 """ConvMixer: layer names in timm's files."""
 
+from kcnn import WeightMapping
 from kcnn.architectures.publishers import make_mapping, rename_parts
 
 
@@ -13,4 +14,6 @@ def to_timm(layer):
     return f"blocks.{int(number) - 1}." + (f"0.fn.{index}" if part == "depthwise" else f"{1 + index}")
 
 
-MAPPINGS = {"timm": make_mapping(to_timm)}
+def map_timm(model: str) -> dict[str, WeightMapping]:
+    """Return the mapping of files of a model of timm."""
+    return {"timm": make_mapping(to_timm, models={model: {}})}

@@ -3,7 +3,7 @@
 from kcnn import Architecture, blocks
 from kcnn.blocks import Norm, apply, average_pool, conv, max_pool, norm_act
 from kcnn.graph.ops import STANDARDIZED, BatchNorm, Concat
-from kcnn_plugins.densenet_weights import KERAS, KERAS_MAPPING, MAPPINGS, TORCHVISION
+from kcnn_plugins.densenet_weights import KERAS, KERAS_MAPPING, TORCHVISION, map_pytorch
 
 TABLE = {  # units of the four blocks, growth, parameters, version of the paper (arXiv:1608.06993, table 1)
     "densenet121": ((6, 12, 24, 16), 32, 7_978_856, ""),
@@ -63,7 +63,7 @@ def make_architecture(name: str) -> Architecture:
         params=params,
         map_sizes=(112, 56, 28, 14, 7),
         rescale=STANDARDIZED,
-        weight_mappings=MAPPINGS,
+        weight_mappings=map_pytorch(name),
         weights=TORCHVISION[name],
         variants={"keras": like_keras} if name in KERAS else {},
     )

@@ -1,5 +1,6 @@
 """DenseNet: layer names in Keras', torchvision's and timm's files, and the weights that they publish."""
 
+from kcnn import WeightMapping
 from kcnn.architectures.publishers import make_mapping, rename_parts, tf_slim_weights, torchvision_weights
 
 
@@ -30,7 +31,13 @@ def to_pytorch(layer):
 
 
 KERAS_MAPPING = {"keras": make_mapping(to_keras)}
-MAPPINGS = {"torchvision": make_mapping(to_pytorch), "timm": make_mapping(to_pytorch)}
+
+
+def map_pytorch(name: str) -> dict[str, WeightMapping]:
+    """Return the mappings of files of torchvision and timm, which have the same names."""
+    return {"torchvision": make_mapping(to_pytorch), "timm": make_mapping(to_pytorch, models={name: {}})}
+
+
 TORCHVISION = {
     name: (torchvision_weights(file, accuracy),)
     for name, file, accuracy in (

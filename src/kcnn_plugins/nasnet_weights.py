@@ -61,7 +61,7 @@ def rename_to_timm(layer, repeats, is_split):
 
 
 KERAS_MAPPING = {"keras": WeightMapping(names=to_keras)}
-TIMM_MAPPING = {"timm": WeightMapping(names=to_timm)}
+TIMM_MAPPING = {"timm": WeightMapping(names=to_timm, models={"nasnetalarge": {}})}
 KERAS = {
     size: keras_weights(
         f"nasnet/NASNet-{size}.h5",

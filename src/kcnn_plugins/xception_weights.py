@@ -37,7 +37,7 @@ def to_timm(layer):
 KERAS_MAPPING = {
     "keras": WeightMapping(names=lambda layers: {layer: to_keras(layer) for layer in layers}, numbered=True)
 }
-TIMM_MAPPING = {"timm": make_mapping(to_timm)}
+TIMM_MAPPING = {"timm": make_mapping(to_timm, models={"legacy_xception": {}})}
 KERAS = tf_slim_weights(
     "xception",
     "0a58e3b7378bc2990ea3b43d5981f1f6",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import kcnn
 from kcnn.graph import ops, shape_inference
 from kcnn.graph.tracing import SymbolicTensor, apply
-from kcnn.graph.windows import WHOLE_INPUT, InputTooSmallError, output_size, padding_amounts
+from kcnn.graph.windows import WHOLE_INPUT, InputTooSmallError, Window, output_size, padding_amounts
 
 PADDINGS = st.one_of(st.sampled_from(["same", "valid", "half", "ceil"]), st.integers(0, 4))
 
