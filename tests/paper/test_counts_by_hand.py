@@ -115,6 +115,9 @@ def test_shufflenet_v2_shuffles_halves_of_which_one_was_left_alone():
         ValueError, match="layer 'stage1_unit1_y_residual': cannot take channels 0:64 of the 40 channels"
     ):
         kcnn.trace("dpn68", overrides={"stage1_unit1_c.filters": 40})
+
+
+@pytest.mark.parametrize(
     ("name", "repeats", "growth", "params"),
     [
         ("densenet121", (6, 12, 24, 16), 32, 7_978_856),
