@@ -21,8 +21,8 @@ assert {"aux1_loss", "aux2_accuracy"} <= set(history), history
 assert np.isfinite(model.predict(x, verbose=0)).all()
 model.save("model.keras")
 assert np.allclose(kcnn.load_model("model.keras").predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-4)
-names = ("googlenet", "googlenet.torchvision", "resnet18", "mobilenet_v2", "lenet5")
-for name in (*names, "alexnet.torchvision", "resnet20", "mobilenet_v3_small"):
+names = ("googlenet", "googlenet.torchvision", "resnet18", "mobilenet_v2", "lenet5", "convnext_atto")
+for name in (*names, "alexnet.torchvision", "resnet20", "mobilenet_v3_small", "convnext_v2_atto"):
     side = max(32, kcnn.min_input_size(name))
     shape = (side, side, 1 if name == "lenet5" else 3)
     small = kcnn.build(name, classes=3, input_shape=shape)
