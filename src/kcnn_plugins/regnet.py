@@ -5,7 +5,7 @@ from typing import Any
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, conv, drop_path_rates, project_shortcut, residual_add, squeeze_excite
 from kcnn.graph.ops import STANDARDIZED, Activation
-from kcnn_plugins.regnet_weights import MAPPINGS, TIMM_MAPPING, TORCHVISION
+from kcnn_plugins.regnet_weights import TIMM_SIZES, TORCHVISION, map_timm, map_torchvision
 
 X = {  # units and channels of each stage, channels of a group, parameters (arXiv:2003.13678, figure 15)
     "400mf": ((1, 2, 7, 12), (32, 64, 160, 384), 16, 5_157_512),
@@ -79,12 +79,14 @@ def make_architecture(space: str, size: str) -> Architecture:
     """Return the network with its variants."""
     name = f"{space}_{size}"
     depths, widths, group_width, params = (X if space == "x" else Y)[size]
-    published: dict[str, Any] = {"weight_mappings": MAPPINGS, "weights": TORCHVISION[name]}
+    timm = map_timm(f"regnet{space}_{TIMM_SIZES[size]}")
+    published: dict[str, Any] = {"weight_mappings": {**map_torchvision(), **timm}, "weights": TORCHVISION[name]}
     variants = {}
     if name in ROUNDED_UP:
         wider, count = ROUNDED_UP[name]
+        published["weight_mappings"] |= map_timm(f"regnet{space}_{TIMM_SIZES[size]}_tv")
         variants["torchvision"] = {"options": {"widths": wider}, "params": count, **published}
-        published = {"weight_mappings": TIMM_MAPPING}
+        published = {"weight_mappings": timm}
     return Architecture(
         backbone=backbone,
         reference=f"arXiv:2003.13678, figure {15 if space == 'x' else 16}",

@@ -40,8 +40,20 @@ def swag_weights(file, accuracy, side, name):
     return replace(weights, interpolation="bicubic", license="CC-BY-NC-4.0, SWAG")
 
 
-TIMM_MAPPING = {"timm": make_mapping(to_timm)}
-MAPPINGS = {"torchvision": make_mapping(to_torchvision), **TIMM_MAPPING}
+def map_torchvision():
+    """Return the mapping of torchvision's files."""
+    return {"torchvision": make_mapping(to_torchvision)}
+
+
+def map_timm(model):
+    """Return the mapping of the files of timm's network of a name."""
+    return {"timm": make_mapping(to_timm, models={model: {}})}
+
+
+TIMM_SIZES = {
+    **{"400mf": "004", "800mf": "008", "1_6gf": "016", "3_2gf": "032"},
+    **{"8gf": "080", "16gf": "160", "32gf": "320"},
+}
 TORCHVISION = {
     name: both_torchvision_weights(
         *((f"regnet_{name}-{digits}.pth", accuracy) for digits, accuracy in (first, second))  # of both generations

@@ -1,5 +1,7 @@
 """ResNet: layer names in torchvision's and Keras' files, and the weights that they publish."""
 
+import re
+
 from kcnn.architectures.publishers import (
     both_torchvision_weights,
     make_mapping,
@@ -28,6 +30,31 @@ def to_torchvision(layer):
     return f"layer{stage}.{number - 1}.{within}"
 
 
+def to_timm(layer):
+    """Rename as torchvision does; stage1_unit2_squeeze_reduce is layer1.1.se.fc1."""
+    parts = re.fullmatch(r"stage(\d+)_unit(\d+)_squeeze_(reduce|expand)", layer)
+    if not parts:
+        return to_torchvision(layer)
+    stage, number, step = parts.groups()
+    return f"layer{stage}.{int(number) - 1}.se.fc{['reduce', 'expand'].index(step) + 1}"
+
+
+def to_timm_deep_stem(layer):
+    """Rename the stem's convolutions to conv1.0, conv1.3 and conv1.6; a projection comes after a pool."""
+    known = {"stem1": "conv1.0", "stem1_bn": "conv1.1", "stem2": "conv1.3", "stem2_bn": "conv1.4", "stem3": "conv1.6"}
+    if layer in known:
+        return known[layer]
+    name = "bn1" if layer == "stem3_bn" else to_timm(layer)
+    return name.replace("downsample.1", "downsample.2").replace("downsample.0", "downsample.1")
+
+
+def to_senet(layer):
+    """Rename as timm does the files that it converted from Caffe: layer0.conv1, layer1.0.se_module.fc1, last_linear."""
+    name = to_timm(layer)
+    known = {"conv1": "layer0.conv1", "bn1": "layer0.bn1", "fc": "last_linear"}
+    return known.get(name) or name.replace(".se.", ".se_module.")
+
+
 def to_keras(layer):
     """Rename stage1_unit2_a to conv2_block2_1_conv; the shortcut is number 0."""
     if layer in ("stem", "stem_bn", "logits"):
@@ -38,10 +65,12 @@ def to_keras(layer):
 
 def map_torchvision(name):
     """Return the mappings of torchvision's files and of timm's, which have the same names of layers."""
-    return {
-        "torchvision": make_mapping(to_torchvision),
-        "timm": make_mapping(to_torchvision, models={name: {}}),
-    }
+    return {"torchvision": make_mapping(to_torchvision), **map_timm(to_torchvision, name)}
+
+
+def map_timm(rename, *models):
+    """Return the mapping of the files of timm's networks of some names."""
+    return {"timm": make_mapping(rename, models={name: {} for name in models})}
 
 
 KERAS_MAPPING = {"keras": make_mapping(to_keras, bgr=True)}
@@ -57,6 +86,7 @@ TORCHVISION = {
     "resnext101_32x8d": both_torchvision_weights(
         ("resnext101_32x8d-8ba56ff5.pth", 79.312), ("resnext101_32x8d-110c445d.pth", 82.834)
     ),
+    "resnext101_64x4d": (torchvision_weights("resnext101_64x4d-173b62eb.pth", 83.246, resize=232),),
     "wide_resnet50_2": both_torchvision_weights(
         ("wide_resnet50_2-95faca4d.pth", 78.468), ("wide_resnet50_2-9ba9bcbe.pth", 81.602)
     ),
@@ -64,6 +94,7 @@ TORCHVISION = {
         ("wide_resnet101_2-32ee1156.pth", 78.848), ("wide_resnet101_2-d733dc28.pth", 82.510)
     ),
 }
+TIMM = ("resnext101_32x4d",)  # published by timm, not by torchvision
 KERAS = {  # parameters, weights
     name: (params, tf_slim_weights(name, complete, headless, accuracy, MIT, folder="resnet"))
     for name, params, complete, headless, accuracy in (

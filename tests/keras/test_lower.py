@@ -237,6 +237,21 @@ def test_crop_cuts_edges_in_training_inference_and_files(shape, tmp_path):
     assert [layer.op for layer in read.outputs.values()] == [op]
 
 
+@pytest.mark.parametrize(
+    "layer", [keras.layers.LeakyReLU(0.25), keras.layers.ReLU(negative_slope=0.25)], ids=["leaky", "relu"]
+)
+def test_leaky_relu_has_its_slope_in_keras_inference_and_files(layer, tmp_path):
+    op = ops.LeakyRelu(0.25)
+    model = one_layer(op, (2, 2, 1))
+    model.save(tmp_path / "model.keras")
+    x = np.array([-4, -1, 0, 3], "float32").reshape(1, 2, 2, 1)
+    for one in (model, keras.saving.load_model(tmp_path / "model.keras"), kcnn.optimize_for_inference(model)):
+        assert one.predict(x, verbose=0).flatten().tolist() == [-1, -0.25, 0, 3]
+    image = keras.Input((2, 2, 1))
+    read = kcnn.from_keras(keras.Model(image, layer(image)))
+    assert [layer.op for layer in read.outputs.values()] == [op]
+
+
 def test_local_response_norm_is_the_formula_of_the_paper():
     x = np.random.default_rng(3).normal(size=(2, 3, 3, 7)).astype("float32") * 40
     result = one_layer(ops.LocalResponseNorm(), (3, 3, 7)).predict(x, verbose=0)

@@ -31,6 +31,8 @@ ONE_EACH = (
     "resnet50x1_bit",
     "convnext_atto",
     "convnext_v2_atto",
+    "seresnet50",
+    "resnet18d",
     "regnet_y_400mf",
     "efficientnet_b0.torchvision",
     "mnasnet0_5.torchvision",
@@ -42,6 +44,8 @@ ONE_EACH = (
     "shufflenet_v2_x0_5",
     "ghostnet_0_5",
     "squeezenet1_1.torchvision",
+    "dla34",
+    "ese_vovnet19b_dw",
     "mobilenet_v2.torchvision",
     "mobilenet_v3_small.torchvision",
 )

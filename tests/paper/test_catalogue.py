@@ -17,6 +17,9 @@ VARIANTS = {  # rows of that table that differ from the paper: widths of torchvi
     "regnet_x_400mf": "regnet_x_400mf.torchvision",
     "regnet_y_800mf": "regnet_y_800mf.torchvision",
     "regnet_y_8gf": "regnet_y_8gf.torchvision",
+    "seresnet50": "seresnet50.timm",
+    "seresnet101": "seresnet101.timm",
+    "seresnet152": "seresnet152.timm",
 }
 
 

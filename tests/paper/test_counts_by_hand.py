@@ -229,6 +229,39 @@ def test_inception_resnet_v1_has_the_parameters_and_macs_of_its_paper():
 
 
 @pytest.mark.parametrize(
+    ("name", "without", "repeats", "widest"),
+    [
+        ("seresnet18", "resnet18", (2, 2, 2, 2), 512),
+        ("seresnet34", "resnet34", (3, 4, 6, 3), 512),
+        ("seresnet50", "resnet50", (3, 4, 6, 3), 2048),
+        ("seresnet50.timm", "resnet50.torchvision", (3, 4, 6, 3), 2048),
+        ("seresnet101", "resnet101", (3, 4, 23, 3), 2048),
+        ("seresnet152", "resnet152", (3, 8, 36, 3), 2048),
+        ("seresnext50_32x4d", "resnext50_32x4d", (3, 4, 6, 3), 2048),
+        ("seresnext101_32x4d", "resnext101_32x4d", (3, 4, 23, 3), 2048),
+    ],
+)
+def test_se_resnet_adds_the_papers_two_layers_to_each_unit(name, without, repeats, widest):
+    units = [widest >> 3 - stage for stage, count in enumerate(repeats) for _ in range(count)]
+    ours, theirs = kcnn.summary(name), kcnn.summary(without)
+    weights = sum(2 * c * c // 16 for c in units)  # arXiv:1709.01507, section 4, with r = 16
+    assert ours.params - theirs.params == weights + sum(c // 16 + c for c in units)
+    assert ours.macs - theirs.macs == weights
+
+
+@pytest.mark.parametrize("layers", [18, 34, 50, 101, 152])
+def test_resnet_d_has_three_convolutions_for_the_first_of_resnet(layers):
+    ours = kcnn.summary(f"resnet{layers}d")
+    theirs = kcnn.summary(f"resnet{layers}" if layers < 50 else f"resnet{layers}.torchvision")
+    kernels = 27 * 32 + 9 * 32 * 32 + 9 * 32 * 64 - 49 * 3 * 64  # arXiv:1812.01187, figure 2b
+    assert ours.params - theirs.params == kernels + 2 * (32 + 32)
+    assert ours.macs - theirs.macs == 112**2 * kernels
+    pools = [row for row in ours if row.name.endswith("_skip_pool")]
+    assert [row.shape[0] for row in pools] == [28, 14, 7]
+    assert {row.op.mode for row in pools} == {"average"}
+
+
+@pytest.mark.parametrize(
     ("name", "blocks", "first", "slope", "step", "group"),  # arXiv:2003.13678, figures 15 and 16: d, w0, wa, wm, g
     [
         ("regnet_x_400mf", 22, 24, 24.48, 2.54, 16),

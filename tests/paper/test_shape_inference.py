@@ -167,6 +167,7 @@ def test_output_shape_of_a_strided_and_dilated_depthwise_convolution_by_hand():
         (ops.GroupNorm(4), (9, 9, 10), "4 groups do not divide 10 input channels"),
         (ops.GlobalResponseNorm(), (10,), r"GlobalResponseNorm expects \(rows, columns, channels\), got \(10,\)"),
         (ops.Activation("rellu"), (9,), "unknown activation 'rellu'. Did you mean 'relu'"),
+        (ops.LeakyRelu(-0.1), (9,), "negative_slope must be 0 or more, got -0.1"),
         (ops.Dropout(1.0), (9,), r"rate must be in \[0, 1\), got 1.0"),
     ],
 )

@@ -77,6 +77,20 @@ FAMILIES = {
         ("timm", "lcnet_050", "lcnet_0_5", (224, 224), (97, 131)),
         ("timm", "lcnet_100", "lcnet_1_0", (97, 131)),
     ),
+    "resnext": (
+        ("timm", "resnext101_32x4d", "resnext101_32x4d.timm", (224, 224), (97, 131)),
+        ("torchvision", "resnext101_64x4d", "resnext101_64x4d.torchvision", (224, 224), (97, 131)),
+    ),
+    "seresnet": tuple(
+        ("timm", theirs, ours, (224, 224), (97, 131))
+        for theirs, ours in (
+            ("legacy_seresnet50", "seresnet50"),
+            ("legacy_seresnext50_32x4d", "seresnext50_32x4d"),
+            ("seresnet50", "seresnet50.timm"),
+            ("seresnext50_32x4d", "seresnext50_32x4d.timm"),
+        )
+    ),
+    "resnet_d": tuple(("timm", f"resnet{n}d", f"resnet{n}d", (224, 224), (97, 131)) for n in (18, 50, 101)),
     "regnet": (
         *(
             ("torchvision", f"regnet_{name}", f"regnet_{name}{variant}", (224, 224), (97, 131))
@@ -119,6 +133,9 @@ FAMILIES = {
         ("timm", f"resnetv2_{name}_bit", f"resnet{name}_bit", (224, 224), (97, 131))
         for name in ("50x1", "101x1", "50x3")
     ),
+    "darknet": (("timm", "darknet53", "darknet53.timm", (256, 256), (97, 131)),),
+    "dla": tuple(("timm", name, name, (224, 224), (96, 128)) for name in ("dla34", "dla60", "dla102")),  # by 32 pixels
+    "vovnet": tuple(("timm", name, name, (224, 224), (97, 131)) for name in ("ese_vovnet19b_dw", "ese_vovnet39b")),
     "inception_v4": (("timm", "inception_v4", "inception_v4", (299, 299), (107, 139)),),
     "inception_resnet": (("timm", "inception_resnet_v2", "inception_resnet_v2", (299, 299), (107, 139)),),
 }

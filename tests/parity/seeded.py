@@ -1,5 +1,6 @@
 """Weights and images computed from names and sizes alone, by NumPy's frozen generator."""
 
+import re
 from zlib import crc32
 
 import numpy as np
@@ -16,6 +17,8 @@ def seeded_tensor(name, shape, gain=1.0):
     even = random.random_sample(shape).astype("float32")
     if len(shape) > 1:
         limit = np.sqrt(6 / np.prod(shape[1:]))  # He's variance
+        if re.match(r"layer\d.*\.se(_module)?\.", name):  # after a linear layer, wide gates would amplify rounding
+            limit /= 10
         return (even * 2 - 1) * np.float32(limit) * np.float32(gain)
     if name.endswith(("running_var", "weight")):  # of batch normalization
         return even * np.float32(0.8) + np.float32(0.6)

@@ -160,6 +160,13 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True)
+class LeakyRelu:
+    """Multiply negative values by `negative_slope`."""
+
+    negative_slope: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
 class Rescale:
     """Compute scale * x + offset; a tuple has one value for each channel.
 

@@ -33,6 +33,7 @@ from kcnn.graph.ops import (
     GroupNorm,
     LayerNorm,
     LayerScale,
+    LeakyRelu,
     LocalResponseNorm,
     Multiply,
     Pad,
@@ -377,6 +378,12 @@ def _activation(op: Activation, x: Shape) -> Shape:
     return x
 
 
+def _leaky_relu(op: LeakyRelu, x: Shape) -> Shape:
+    if op.negative_slope < 0:
+        raise ValueError(f"negative_slope must be 0 or more, got {op.negative_slope!r}")
+    return x
+
+
 def _dropout(op: Dropout | DropPath, x: Shape) -> Shape:
     if not 0 <= op.rate < 1:
         raise ValueError(f"rate must be in [0, 1), got {op.rate!r}")
@@ -430,6 +437,7 @@ SHAPE_RULES: dict[type, Callable[..., Shape]] = {
     Multiply: _multiply,
     Dense: _dense,
     Activation: _activation,
+    LeakyRelu: _leaky_relu,
     BatchNorm: _unchanged,
     LayerNorm: _unchanged,
     GroupNorm: _group_norm,

@@ -341,8 +341,10 @@ def _activation(layer: Any, x: Shape) -> Any:
 
 
 def _relu(layer: Any, x: Shape) -> Any:
-    if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6, 6.0):
+    if layer.threshold or layer.max_value not in (None, 6, 6.0) or (layer.negative_slope and layer.max_value):
         return None
+    if layer.negative_slope:
+        return (ops.LeakyRelu(float(layer.negative_slope)),)
     return (ops.Activation("relu6" if layer.max_value else "relu"),)
 
 
@@ -399,6 +401,7 @@ _CONVERTERS: dict[type, Callable[[Any, Shape], Any]] = {
     keras.layers.Rescaling: _rescale,
     keras.layers.Activation: _activation,
     keras.layers.ReLU: _relu,
+    keras.layers.LeakyReLU: lambda layer, x: (ops.LeakyRelu(float(layer.negative_slope)),),
     keras.layers.Dropout: _dropout,
     keras.layers.AdaptiveAveragePooling2D: lambda layer, x: (
         None if _has_channels_first(layer) else (ops.AdaptivePool(_size(layer.output_size)),)

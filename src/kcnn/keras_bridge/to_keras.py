@@ -77,6 +77,7 @@ _SIMPLE: dict[type, Callable[[Any, dict[str, Any]], Callable[..., Any]]] = {
     ops.ChannelSlice: lambda op, common: layers.ChannelSlice(op.start, op.stop, **common),
     ops.ChannelShuffle: lambda op, common: layers.ChannelShuffle(op.groups, **common),
     ops.Activation: lambda op, common: keras.layers.Activation(op.function, **common),
+    ops.LeakyRelu: lambda op, common: keras.layers.LeakyReLU(op.negative_slope, **common),
     ops.Dropout: lambda op, common: keras.layers.Dropout(op.rate, **common),
     ops.DropPath: lambda op, common: keras.layers.Dropout(op.rate, noise_shape=(None, 1, 1, 1), **common),
     ops.AdaptivePool: lambda op, common: layers.AdaptiveAveragePooling2D(to_pair(op.size), **common),

@@ -16,6 +16,7 @@ from kcnn.graph.ops import (
     GroupNorm,
     LayerNorm,
     LayerScale,
+    LeakyRelu,
     Multiply,
     Rescale,
 )
@@ -31,6 +32,7 @@ FOLDED = {
     DropPath,
     Flatten,
     LayerScale,
+    LeakyRelu,
     Rescale,
 }  # after another layer they have no box of their own
 
