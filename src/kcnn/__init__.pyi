@@ -103,6 +103,9 @@ from .export.predictions import (
 from .export.sliding.sliding_model import (
     sliding_window as sliding_window,
 )
+from .fine_tuning.choice import (
+    choose as choose,
+)
 from .graph import (
     ops as ops,
 )

@@ -10,7 +10,7 @@ import typer
 
 import kcnn
 from kcnn.architectures.spec import NoEffectWarning
-from kcnn.cli import environment, export, inspect, networks, plugins, predict, report, search, train, transfer
+from kcnn.cli import choose, environment, export, inspect, networks, plugins, predict, report, search, train, transfer
 from kcnn.cli.console import JobStoppedError, UsageError, fail, join_lines, show_warning
 from kcnn.cli.interrupts import InterruptRecord
 from kcnn.cli.unknown_options import Command
@@ -48,6 +48,7 @@ def root(
 
 networks.add(app)
 train.add(app)
+choose.add(app)
 transfer.add(app)
 search.add(app)
 predict.add(app)

@@ -1,3 +1,12 @@
+from .choice import (
+    Choice as Choice,
+)
+from .choice import (
+    ProbeResult as ProbeResult,
+)
+from .choice import (
+    choose as choose,
+)
 from .comparison import (
     Comparison as Comparison,
 )

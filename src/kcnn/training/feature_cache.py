@@ -128,19 +128,34 @@ def cache_features(model: Any, layer: str, data: ImageDataset) -> CachedFeatures
     ready = time.perf_counter()
     for name in (TRAIN, VALIDATION):
         split = data.splits[name]
-        values, good = np.zeros((len(split), *shape), "float32"), np.zeros(len(split), "bool")
-        for run in split_into_runs(len(split), ROWS):
-            pixels, is_good = split.cache.read(split.indices[list(run)])
-            rows = np.zeros((ROWS, *pixels.shape[1:]), "float32")  # of one size, or TensorFlow traces the last again
-            rows[: len(run)] = pixels
-            features = keras.ops.convert_to_numpy(extractor.predict_on_batch(rows))
-            values[run.start : run.stop], good[run.start : run.stop] = features[: len(run)], is_good
+        values, good = compute_features(extractor, split)
         indices = np.arange(len(split)) if name == TRAIN else np.flatnonzero(good)  # as the split serves images
         store: Any = FeatureImages(values, good, split.names)
         splits[name] = Split(store, indices, split.labels[indices])
     images = sum(len(data.splits[name]) for name in (TRAIN, VALIDATION))
     on_features = replace(data, input_shape=shape, splits=splits)
     return CachedFeatures(on_features, images, time.perf_counter() - ready, ready - start)
+
+
+def compute_features(extractor: Any, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Return the outputs of a model for the images of a split, in batches of one size.
+
+    Args:
+        extractor: A Keras model that takes images of the split's size.
+        split: The images.
+
+    Returns:
+        Features float32 (images, ...), and whether each image could be decoded, bool (images,).
+    """
+    values = np.zeros((len(split), *extractor.output_shape[1:]), "float32")
+    good = np.zeros(len(split), "bool")
+    for run in split_into_runs(len(split), ROWS):
+        pixels, is_good = split.cache.read(split.indices[list(run)])
+        rows = np.zeros((ROWS, *pixels.shape[1:]), "float32")  # of one size, or TensorFlow traces the last again
+        rows[: len(run)] = pixels
+        features = keras.ops.convert_to_numpy(extractor.predict_on_batch(rows))
+        values[run.start : run.stop], good[run.start : run.stop] = features[: len(run)], is_good
+    return values, good
 
 
 def _has_weights(tensor: Any) -> bool:

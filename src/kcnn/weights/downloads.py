@@ -62,9 +62,7 @@ def download(weights: Weights) -> Path:
     """
     from filelock import FileLock
 
-    file = weights.url.rpartition("/")[2]
-    folder = hashlib.sha256(weights.url.encode()).hexdigest()[:8]  # two publishers may use one name
-    target = cache_folder() / "weights" / weights.source / folder / file
+    target = _locate(weights)
     if _is_cached(target, weights.checksum):
         return target
     locks = cache_folder() / "locks"
@@ -75,10 +73,22 @@ def download(weights: Weights) -> Path:
         raise DownloadError(
             f"cannot write to the cache folder {cache_folder()}: {error}; set KCNN_CACHE to another"
         ) from None
-    with FileLock(locks / f"{folder}-{file}.lock"):
+    with FileLock(locks / f"{target.parent.name}-{target.name}.lock"):
         if not _is_cached(target, weights.checksum):
             _download_to(weights, target)
     return target
+
+
+def find_cached(weights: Weights) -> Path | None:
+    """Return the file of published weights in the cache; None where it was never downloaded, or is damaged."""
+    target = _locate(weights)
+    return target if _is_cached(target, weights.checksum) else None
+
+
+def _locate(weights: Weights) -> Path:
+    """The file of published weights in the cache."""
+    folder = hashlib.sha256(weights.url.encode()).hexdigest()[:8]  # two publishers may use one name
+    return cache_folder() / "weights" / weights.source / folder / weights.url.rpartition("/")[2]
 
 
 def _is_cached(target: Path, checksum: str | None) -> bool:

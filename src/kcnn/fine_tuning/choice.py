@@ -1,0 +1,348 @@
+"""Choose the pretrained network to fine-tune: rank networks for a dataset by a linear probe on frozen features."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.architectures.spec import ModelSpec
+from kcnn.data import ImageDataset
+from kcnn.data.source_splits import TRAIN, VALIDATION
+from kcnn.data.splits import Split, join_splits
+from kcnn.fine_tuning.candidates import Candidate, find_candidates, make_candidate
+from kcnn.fine_tuning.feature_store import FeatureStore
+from kcnn.fine_tuning.linear_probe import OUTER_FOLDS, ProbePredictions, probe_folds, probe_split
+from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_type
+from kcnn.graph.formatting import format_count, format_size, format_table
+from kcnn.statistics import PairedDifference, adjust_differences, compare_paired, describe_adjustment, wilson_interval
+from kcnn.training.run_directory import to_csv, write_values
+
+MOST_IMAGES = 5000  # of a split, stratified: a ranking needs no more, and memory stays flat
+FEW_IMAGES = 300  # in the validation split: below, all images are predicted by folds
+CHOICE, TABLE, FEATURES = "choice.json", "choice.csv", "features"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """The accuracy of a linear probe on the features of a network, and the network's cost.
+
+    Attributes:
+        spec: The network for the classes of the data, with its weights.
+        accuracy: Of the probe.
+        low: Lower end of its 95% interval (Wilson).
+        high: Upper end of the interval.
+        loss: Mean cross-entropy.
+        images: Images that the accuracy is of.
+        params: Trainable parameters of the network.
+        macs: Its multiply-accumulates for one image.
+        license: Of the weights.
+        difference: To the most accurate network, paired by image, with a p-value adjusted for the number of networks;
+            None for that network.
+    """
+
+    spec: ModelSpec
+    accuracy: float
+    low: float
+    high: float
+    loss: float
+    images: int
+    params: int
+    macs: int
+    license: str
+    difference: PairedDifference | None
+
+    @property
+    def title(self) -> str:
+        """The network with its options."""
+        return " ".join([str(self.spec.network), *(f"{name}={value}" for name, value in self.spec.options.items())])
+
+    @property
+    def is_tied(self) -> bool:
+        """Return whether its difference to the most accurate network is not significant."""
+        return self.difference is not None and not self.difference.significant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The result of `choose`. Print it for a table.
+
+    Attributes:
+        data: Name of the data.
+        results: The networks, the most accurate first; of equally accurate ones that of the lowest cross-entropy.
+        folds: Number of folds by which each image was predicted; 0 where the validation split was.
+        notes: What a person should know, a sentence each.
+    """
+
+    data: str
+    results: tuple[ProbeResult, ...]
+    folds: int
+    notes: tuple[str, ...]
+
+    @property
+    def best(self) -> ProbeResult:
+        """The most accurate network."""
+        return self.results[0]
+
+    @property
+    def tied(self) -> tuple[ProbeResult, ...]:
+        """The networks whose difference to the best is not significant."""
+        return tuple(result for result in self.results if result.is_tied)
+
+    @property
+    def command(self) -> str:
+        """The command line that fine-tunes the best network."""
+        return make_command(self.best.spec, self.data)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        results = [
+            {**asdict(replace(result, spec=None)), "spec": result.spec.to_json()}  # type: ignore[arg-type]
+            for result in self.results
+        ]
+        return {"data": self.data, "results": results, "folds": self.folds, "notes": list(self.notes),
+                "command": self.command}  # fmt: skip
+
+    def __str__(self) -> str:
+        """Return the table of networks, the notes, and the command for the best."""
+        return "\n".join(
+            [format_table(self._columns, list(self._rows()), ("network", "to the best", "license")), *self._notes(), "",
+             self.command]
+        )  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(column)}</th>" for column in self._columns)
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._rows())
+        notes = "<br>".join(escape(note) for note in self._notes())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{notes}</p>"
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return ("network", "probe accuracy", "95% interval", "to the best", "params", "MACs", "license")
+
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        for result in self.results:
+            difference = result.difference
+            yield (
+                result.title,
+                f"{result.accuracy:.2%}",
+                f"{result.low:.2%} to {result.high:.2%}",
+                "best" if difference is None else f"{difference.points:+.2f} points"
+                + (f", tie (p = {difference.p:.2g})" if result.is_tied else f" (p = {difference.p:.2g})"),
+                f"{result.params:,}",
+                format_count(result.macs),
+                result.license,
+            )  # fmt: skip
+
+    def _notes(self) -> list[str]:
+        images = self.best.images
+        source = (
+            f"{images} images, each predicted by {self.folds} folds" if self.folds else f"{images} validation images"
+        )
+        notes = [f"intervals over {source} (Wilson); differences are paired by image; no test image was used"]
+        adjustment = describe_adjustment(len(self.results) - 1)
+        notes += [adjustment] if adjustment else []
+        cheapest = min(self.results, key=lambda one: one.macs if one.is_tied or one is self.best else float("inf"))
+        if cheapest is not self.best:
+            notes.append(f"of the networks tied with {self.best.title}, {cheapest.title} has the fewest MACs")
+        return [*self.notes, *notes]
+
+
+def make_command(spec: ModelSpec, data: str) -> str:
+    """Return the command line that fine-tunes a network.
+
+    Args:
+        spec: The network, with its weights.
+        data: Name of the data.
+    """
+    words = ["kcnn", "transfer", "--data", data, "--network", str(spec.network)]
+    for name, value in spec.options.items():
+        words += ["--model-option", f"{name}={list(value) if isinstance(value, tuple) else value}"]
+    if spec.nominal_shape != spec.architecture.input_shape:
+        words += ["--input-size", format_size(spec.nominal_shape)]
+    return shlex.join([*words, "--weights", str(spec.weights)])
+
+
+@check_arguments
+def choose(
+    data: ImageDataset,
+    candidates: Sequence[ModelSpec] | None = None,
+    *,
+    max_params: float | None = None,
+    max_macs: float | None = None,
+    download: bool = False,
+    out: str | Path = "runs/choose",
+    log: Callable[[str], None] = print,
+) -> Choice:
+    """Rank pretrained networks for a dataset by a linear probe: logistic regression on frozen features.
+
+    Each image passes once through each network, with the head replaced by global average pooling; its features are
+    kept in `out`, and a killed run resumes from them. The probe's regularization is chosen inside its training images.
+    Only the training and validation splits are used, at most 5,000 images of each: the test split is for the network
+    that is chosen.
+
+    Args:
+        data: The dataset, with one label per image. Its input shape says how many color channels networks get.
+        candidates: Networks with weights, files or names; added to those whose published weights are in the cache.
+        max_params: Maximum number of trainable parameters with a head for the classes of the data.
+        max_macs: Maximum number of multiply-accumulates for one image.
+        download: Whether published weights that are not in the cache are downloaded; otherwise nothing is.
+        out: Folder of the features, choice.json and choice.csv.
+        log: Takes progress as lines of text.
+
+    Returns:
+        The networks in order, with intervals, differences to the best, costs and licenses.
+
+    Raises:
+        ValueError: There is no candidate, or the weights of one are not cached, damaged or of another network; or the
+            data has several labels per image, or too few images.
+        FileNotFoundError: A file of weights does not exist.
+        UnknownNameError: There is no such network or option.
+        DownloadError: Weights cannot be downloaded.
+    """
+    check_type("data", data, ImageDataset)
+    if data.multi_label:
+        raise ValueError(f"{data.name} has several labels per image; choose expects one")
+    specs = list(candidates or ())
+    for spec in specs:
+        check_type("candidates", spec, ModelSpec)
+    classes, channels = len(data.classes), data.input_shape[2]
+    listed = _collect(specs, classes, channels, max_params, max_macs, download)
+    train, validation, notes = _select_images(data)
+    folds = 0 if validation is not None and len(validation) >= FEW_IMAGES else OUTER_FOLDS
+    if folds and validation is not None:
+        train = join_splits(train, validation)
+    parts = (train,) if folds or validation is None else (train, validation)
+    stores, good = _extract(listed, parts, Path(out) / FEATURES, log)
+    labels = [part.labels[mask] for part, mask in zip(parts, good, strict=True)]
+    _check_labels(data, labels[0])
+    predictions = []
+    for store in stores:
+        x = [store.read(part)[0][mask] for part, mask in zip(parts, good, strict=True)]
+        predictions.append(
+            probe_folds(x[0], labels[0], data.seed)
+            if folds
+            else probe_split(x[0], labels[0], x[1], labels[1], data.seed)
+        )
+    choice = Choice(data=data.name, results=_rank(listed, predictions), folds=folds, notes=notes)
+    write_values(Path(out) / CHOICE, choice.to_json())
+    rows = [{"network": one.title, "weights": one.spec.weights, **_flatten(one)} for one in choice.results]
+    (Path(out) / TABLE).write_text(to_csv(rows), encoding="utf-8")
+    return choice
+
+
+def _collect(
+    specs: Sequence[ModelSpec],
+    classes: int,
+    channels: int,
+    max_params: float | None,
+    max_macs: float | None,
+    uncached: bool,
+) -> list[Candidate]:
+    """The given candidates, then those in the cache, within the limits."""
+    listed = [make_candidate(spec, classes, channels) for spec in specs]
+    for one in listed:
+        if one.file is None and not uncached:
+            raise ValueError(
+                f"the weights {one.spec.weights!r} of {one.title} are not in the cache; add --download "
+                "(download=True), or give a file"
+            )
+    seen = set(map(_identify, listed))
+    listed += [one for one in find_candidates(classes, channels, uncached=uncached) if _identify(one) not in seen]
+    if not listed:
+        raise ValueError(
+            "no pretrained weights are in the cache; give a file with --weights NETWORK=FILE (candidates=), or add "
+            "--download (download=True)"
+        )
+    limits = (max_params or float("inf"), max_macs or float("inf"))
+    within = [one for one in listed if one.params <= limits[0] and one.macs <= limits[1]]
+    if not within:
+        least = min(listed, key=lambda one: (one.params, one.macs))
+        raise ValueError(
+            f"none of the {len(listed)} networks with weights is within these limits; the smallest, {least.title}, has "
+            f"{least.params:,} parameters and {format_count(least.macs)} MACs"
+        )
+    return within
+
+
+def _identify(candidate: Candidate) -> tuple[str, str | None]:
+    return candidate.title, candidate.published.url if candidate.published else candidate.spec.weights
+
+
+def _select_images(data: ImageDataset) -> tuple[Split, Split | None, tuple[str, ...]]:
+    """The training and validation images, and notes where not all are used."""
+    has_validation = VALIDATION in data.splits
+    some = data.subset(train=MOST_IMAGES, validation=MOST_IMAGES if has_validation else None)
+    notes = tuple(
+        f"{len(some.splits[name]):,} of {len(data.splits[name]):,} {name} images were used, stratified by class"
+        for name in (TRAIN, VALIDATION)
+        if name in some.splits and len(some.splits[name]) < len(data.splits[name])
+    )
+    return some.splits[TRAIN], some.splits[VALIDATION] if has_validation else None, notes
+
+
+def _extract(
+    candidates: Sequence[Candidate], parts: Sequence[Split], folder: Path, log: Callable[[str], None]
+) -> tuple[list[FeatureStore], list[np.ndarray]]:
+    """Compute the features of all networks; which images could be decoded for all of them."""
+    stores, good = [], [np.ones(len(part), "bool") for part in parts]
+    for number, one in enumerate(candidates, 1):
+        store = FeatureStore(folder, one.spec, one.fetch())
+        computed = sum(images for part in parts for images, is_new in store.compute(part) if is_new)
+        stores.append(store)
+        for part, mask in zip(parts, good, strict=True):
+            mask &= store.read(part)[1]
+        kept = sum(map(len, parts)) - computed
+        log(f"{number} of {len(candidates)}: {one.title}, features of {computed} images computed, {kept} kept")
+    return stores, good
+
+
+def _check_labels(data: ImageDataset, labels: np.ndarray) -> None:
+    counts = np.bincount(labels, minlength=len(data.classes))
+    if counts.min() < 2:
+        scarce = data.classes[int(counts.argmin())]
+        raise ValueError(
+            f"{data.name}: class {scarce!r} has {counts.min()} decodable training images; a probe needs at least 2"
+        )
+
+
+def _rank(candidates: Sequence[Candidate], predictions: Sequence[ProbePredictions]) -> tuple[ProbeResult, ...]:
+    pairs = sorted(
+        zip(candidates, predictions, strict=True), key=lambda pair: (-pair[1].is_correct.mean(), pair[1].loss)
+    )
+    best = pairs[0][1].is_correct
+    differences = (
+        adjust_differences([compare_paired(one.is_correct, best) for _, one in pairs[1:]]) if pairs[1:] else []
+    )
+    results = []
+    for (candidate, one), difference in zip(pairs, [None, *differences], strict=True):
+        low, high = wilson_interval(int(one.is_correct.sum()), len(one.is_correct))
+        results.append(
+            ProbeResult(
+                spec=candidate.spec,
+                accuracy=float(one.is_correct.mean()),
+                low=low,
+                high=high,
+                loss=one.loss,
+                images=len(one.is_correct),
+                params=candidate.params,
+                macs=candidate.macs,
+                license=candidate.license,
+                difference=difference,
+            )
+        )
+    return tuple(results)
+
+
+def _flatten(result: ProbeResult) -> dict[str, Any]:
+    names = ("accuracy", "low", "high", "loss", "images", "params", "macs", "license")
+    difference = result.difference
+    return {name: getattr(result, name) for name in names} | {
+        "points_to_best": difference.points if difference else 0.0,
+        "p": difference.p if difference else "",
+        "tied": result.is_tied,
+    }
