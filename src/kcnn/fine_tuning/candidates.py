@@ -65,6 +65,7 @@ def find_candidates(classes: int, channels: int, *, uncached: bool = False) -> I
             metadata = packaged_metadata(path)
             spec = ModelSpec.from_json(metadata["spec"])
             yield _make(replace(spec, network=path.stem, weights=DEMO), classes, channels, path, None)
+    taken: set[str] = set()  # a file may have two names, and suit two variants: the first is taken
     for name in expand_names():
         try:
             architecture = load_architecture(name)
@@ -76,6 +77,9 @@ def find_candidates(classes: int, channels: int, *, uncached: bool = False) -> I
             if file or uncached:
                 chosen.setdefault((one.name, repr(sorted(one.options.items()))), (one, file))
         for one, file in chosen.values():
+            if one.url in taken:
+                continue
+            taken.add(one.url)
             spec = ModelSpec(network=name, options=one.options, weights=one.name)
             try:
                 is_meant = find_published(spec.trace(), one.name) == one

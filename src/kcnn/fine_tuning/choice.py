@@ -110,7 +110,7 @@ class Choice:
     def __str__(self) -> str:
         """Return the table of networks, the notes, and the command for the best."""
         return "\n".join(
-            [format_table(self._columns, list(self._rows()), ("network", "to the best", "license")), *self._notes(), "",
+            [format_table(self._columns, list(self._rows()), ("network", "weights", "to the best", "license")), *self._notes(), "",
              self.command]
         )  # fmt: skip
 
@@ -122,13 +122,14 @@ class Choice:
 
     @property
     def _columns(self) -> tuple[str, ...]:
-        return ("network", "probe accuracy", "95% interval", "to the best", "params", "MACs", "license")
+        return ("network", "weights", "probe accuracy", "95% interval", "to the best", "params", "MACs", "license")
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
         for result in self.results:
             difference = result.difference
             yield (
                 result.title,
+                Path(str(result.spec.weights)).name,
                 f"{result.accuracy:.2%}",
                 f"{result.low:.2%} to {result.high:.2%}",
                 "best" if difference is None else f"{difference.points:+.2f} points"
@@ -180,10 +181,10 @@ def choose(
 ) -> Choice:
     """Rank pretrained networks for a dataset by a linear probe: logistic regression on frozen features.
 
-    Each image passes once through each network, with the head replaced by global average pooling; its features are
-    kept in `out`, and a killed run resumes from them. The probe's regularization is chosen inside its training images.
-    Only the training and validation splits are used, at most 5,000 images of each: the test split is for the network
-    that is chosen.
+    Each image passes once through the backbone of each network, behind global average pooling (small maps that the
+    network's own head flattens are flattened). Features are kept in `out`, and a killed run resumes from them. The
+    probe's regularization is chosen inside its training images. Only the training and validation splits are used, at
+    most 5,000 images of each: the test split is for the network that is chosen.
 
     Args:
         data: The dataset, with one label per image. Its input shape says how many color channels networks get.

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -17,14 +18,20 @@ from kcnn.atomic_io import replace_atomically
 from kcnn.building import build
 from kcnn.data.readers import split_into_runs
 from kcnn.data.splits import Split, resize_split
+from kcnn.graph.graph import Graph
+from kcnn.graph.ops import Flatten
+from kcnn.graph.tracing import topological_order
 from kcnn.training.feature_cache import compute_features
 from kcnn.weights.loading import PartialWeightsWarning, load_weights
 
 CHUNK = 256  # images of a file, and in memory
+MOST_FLATTENED = 4096  # values of an image; larger feature maps are averaged
 
 
 class FeatureStore:
-    """The features of one network: its backbone behind global average pooling, in a folder of its own.
+    """The features of one network: those of its backbone, averaged over rows and columns, in a folder of its own.
+
+    Where its own head flattens the maps instead, and they are at most 4,096 values, they are flattened here, too.
 
     Each file holds those of some images, and its name the hash of these images. It is written when it is complete, so
     that a killed run loses the features of one file at most.
@@ -87,11 +94,19 @@ class FeatureStore:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", PartialWeightsWarning)  # of a classifier, which is not needed
                 load_weights(model, self.file, head=False)
-            x = model.get_layer(self.spec.trace().features.name).output
-            x = x if len(x.shape) == 2 else keras.layers.GlobalAveragePooling2D(keepdims=False)(x)
+            graph = self.spec.trace()
+            x = model.get_layer(graph.features.name).output
+            if len(x.shape) == 4:
+                x = (keras.layers.Flatten if _is_flattened(graph) else keras.layers.GlobalAveragePooling2D)()(x)
             self._extractor = keras.Model(model.inputs[0], x)
             self._extractor.jit_compile = False
         return self._extractor
+
+
+def _is_flattened(graph: Graph) -> bool:
+    """Whether the head of a network flattens the feature maps, and these are few values."""
+    head = topological_order(*graph.outputs.values())
+    return math.prod(graph.features.shape) <= MOST_FLATTENED and any(isinstance(x.op, Flatten) for x in head)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:

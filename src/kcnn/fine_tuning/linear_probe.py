@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of LogisticRegression: the smaller, the stronger the regularization
 INNER_FOLDS, OUTER_FOLDS = 3, 5
@@ -29,6 +30,7 @@ class ProbePredictions:
     loss: float
 
 
+@threadpool_limits.wrap(limits=1)  # so small problems are slower on several threads
 def probe_split(
     train: np.ndarray, train_labels: np.ndarray, validation: np.ndarray, labels: np.ndarray, seed: int
 ) -> ProbePredictions:
@@ -47,6 +49,7 @@ def probe_split(
     return _predict(_fit_best(train, train_labels, seed), validation, labels)
 
 
+@threadpool_limits.wrap(limits=1)
 def probe_folds(features: np.ndarray, labels: np.ndarray, seed: int) -> ProbePredictions:
     """Predict each image by a probe fitted on the other folds, in which its regularization is chosen, too.
 
