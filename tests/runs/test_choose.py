@@ -24,11 +24,13 @@ FILE = "mobilenet_2_5_224_tf_no_top.h5"
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("kcnn.fine_tuning.linear_probe.STRENGTHS", (1e-3, 1e-1))  # which is enough here
+    monkeypatch.setattr("kcnn.fine_tuning.linear_probe.OUTER_FOLDS", 2)
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return data.load("digits", input_shape=(32, 32, 1)).subset(train=80, validation=30)
+    return data.load("digits:0-2", input_shape=(32, 32, 1)).subset(train=80, validation=30)
 
 
 def test_choose_ranks_pretrained_above_random_weights_and_prints_the_command(digits, tmp_path):
@@ -39,7 +41,7 @@ def test_choose_ranks_pretrained_above_random_weights_and_prints_the_command(dig
     choice = kcnn.choose(digits, [replace(spec, weights=random)], out=tmp_path, log=lines.append)
     assert [str(one.spec.network) for one in choice.results] == ["convnet", "lenet5"]
     assert choice.command == (
-        "kcnn transfer --data digits --network convnet --model-option activation=relu --input-size 32x32x1 "
+        "kcnn transfer --data digits:0-2 --network convnet --model-option activation=relu --input-size 32x32x1 "
         "--weights demo"
     )
     assert choice.best.images == 110  # by folds: there are few
@@ -111,7 +113,7 @@ def test_choose_refuses_bad_input_in_one_sentence(digits, tmp_path):
     color = replace(digits, input_shape=(32, 32, 3))
     with pytest.raises(ValueError, match="no pretrained weights are in the cache; give a file"):
         kcnn.choose(color, out=tmp_path)
-    with pytest.raises(ValueError, match="within these limits; the smallest, convnet activation=relu, has 16,586"):
+    with pytest.raises(ValueError, match="within these limits; the smallest, convnet activation=relu, has 9,411"):
         kcnn.choose(digits, max_params=1000, out=tmp_path)
     with pytest.raises(ValueError, match="not in the cache; add --download"):
         kcnn.choose(color, [kcnn.ModelSpec(network="resnet50.keras", weights="imagenet")], out=tmp_path)

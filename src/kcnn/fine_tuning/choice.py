@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.architectures.spec import ModelSpec
+from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.data.source_splits import TRAIN, VALIDATION
 from kcnn.data.splits import Split, join_splits
@@ -104,15 +105,18 @@ class Choice:
             {**asdict(replace(result, spec=None)), "spec": result.spec.to_json()}  # type: ignore[arg-type]
             for result in self.results
         ]
-        return {"data": self.data, "results": results, "folds": self.folds, "notes": list(self.notes),
-                "command": self.command}  # fmt: skip
+        return {
+            "data": self.data,
+            "results": results,
+            "folds": self.folds,
+            "notes": list(self.notes),
+            "command": self.command,
+        }
 
     def __str__(self) -> str:
         """Return the table of networks, the notes, and the command for the best."""
-        return "\n".join(
-            [format_table(self._columns, list(self._rows()), ("network", "weights", "to the best", "license")), *self._notes(), "",
-             self.command]
-        )  # fmt: skip
+        left = ("network", "weights", "to the best", "license")
+        return "\n".join([format_table(self._columns, list(self._rows()), left), *self._notes(), "", self.command])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(column)}</th>" for column in self._columns)
@@ -126,23 +130,23 @@ class Choice:
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
         for result in self.results:
-            difference = result.difference
             yield (
                 result.title,
                 Path(str(result.spec.weights)).name,
                 f"{result.accuracy:.2%}",
                 f"{result.low:.2%} to {result.high:.2%}",
-                "best" if difference is None else f"{difference.points:+.2f} points"
-                + (f", tie (p = {difference.p:.2g})" if result.is_tied else f" (p = {difference.p:.2g})"),
+                _describe_difference(result),
                 f"{result.params:,}",
                 format_count(result.macs),
                 result.license,
-            )  # fmt: skip
+            )
 
     def _notes(self) -> list[str]:
         images = self.best.images
         source = (
-            f"{images} images, each predicted by {self.folds} folds" if self.folds else f"{images} validation images"
+            f"{images} images, each predicted in one of {self.folds} folds"
+            if self.folds
+            else f"{images} validation images"
         )
         notes = [f"intervals over {source} (Wilson); differences are paired by image; no test image was used"]
         adjustment = describe_adjustment(len(self.results) - 1)
@@ -151,6 +155,13 @@ class Choice:
         if cheapest is not self.best:
             notes.append(f"of the networks tied with {self.best.title}, {cheapest.title} has the fewest MACs")
         return [*self.notes, *notes]
+
+
+def _describe_difference(result: ProbeResult) -> str:
+    difference = result.difference
+    if difference is None:
+        return "best"
+    return f"{difference.points:+.2f} points, {'tie ' if result.is_tied else ''}(p = {difference.p:.2g})"
 
 
 def make_command(spec: ModelSpec, data: str) -> str:
@@ -232,7 +243,7 @@ def choose(
     choice = Choice(data=data.name, results=_rank(listed, predictions), folds=folds, notes=notes)
     write_values(Path(out) / CHOICE, choice.to_json())
     rows = [{"network": one.title, "weights": one.spec.weights, **_flatten(one)} for one in choice.results]
-    (Path(out) / TABLE).write_text(to_csv(rows), encoding="utf-8")
+    write_text(Path(out) / TABLE, to_csv(rows))
     return choice
 
 
