@@ -33,25 +33,29 @@ def digits():
     return data.load("digits:0-2", input_shape=(32, 32, 1)).subset(train=80, validation=30)
 
 
-def test_choose_ranks_pretrained_above_random_weights_and_prints_the_command(digits, tmp_path):
-    random = tmp_path / "random.safetensors"
+def test_choose_ranks_features_above_none_and_prints_the_command(digits, tmp_path):
+    zeros = tmp_path / "zeros.safetensors"  # features that are the same for all images
     spec = kcnn.ModelSpec(network="lenet5", input_shape=(32, 32, 1))
-    kcnn.weights.save_weights(kcnn.build(spec, seed=0), random)
+    model = kcnn.build(spec, seed=0)
+    model.set_weights([0 * array for array in model.get_weights()])
+    kcnn.weights.save_weights(model, zeros)
     lines = []
-    choice = kcnn.choose(digits, [replace(spec, weights=random)], out=tmp_path, log=lines.append)
+    choice = kcnn.choose(digits, [replace(spec, weights=zeros)], out=tmp_path, log=lines.append)
     assert [str(one.spec.network) for one in choice.results] == ["convnet", "lenet5"]
     assert choice.command == (
         "kcnn transfer --data digits:0-2 --network convnet --model-option activation=relu --input-size 32x32x1 "
         "--weights demo"
     )
     assert choice.best.images == 110  # by folds: there are few
+    assert choice.results[1].accuracy < 0.5
+    assert not choice.tied
     assert choice.best.license == "CC BY 4.0"
     assert choice.best.low < choice.best.accuracy < choice.best.high
     assert all("110 images computed, 0 kept" in line for line in lines)
     assert (tmp_path / "choice.json").exists()
     for file in sorted((tmp_path / "features").glob("convnet-*/*.npz")):
         file.write_bytes(b"damaged")
-    again = kcnn.choose(digits, [replace(spec, weights=random)], out=tmp_path, log=lines.append)
+    again = kcnn.choose(digits, [replace(spec, weights=zeros)], out=tmp_path, log=lines.append)
     assert "0 images computed, 110 kept" in lines[2]  # of lenet5
     assert "110 images computed, 0 kept" in lines[3]
     assert again.results == choice.results
@@ -113,7 +117,7 @@ def test_choose_refuses_bad_input_in_one_sentence(digits, tmp_path):
     color = replace(digits, input_shape=(32, 32, 3))
     with pytest.raises(ValueError, match="no pretrained weights are in the cache; give a file"):
         kcnn.choose(color, out=tmp_path)
-    with pytest.raises(ValueError, match="within these limits; the smallest, convnet activation=relu, has 9,411"):
+    with pytest.raises(ValueError, match="within these limits; the smallest, convnet activation=relu, has 8,515"):
         kcnn.choose(digits, max_params=1000, out=tmp_path)
     with pytest.raises(ValueError, match="not in the cache; add --download"):
         kcnn.choose(color, [kcnn.ModelSpec(network="resnet50.keras", weights="imagenet")], out=tmp_path)
