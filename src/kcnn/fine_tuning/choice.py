@@ -18,7 +18,7 @@ from kcnn.fine_tuning.candidates import Candidate, find_candidates, make_candida
 from kcnn.fine_tuning.feature_store import FeatureStore
 from kcnn.fine_tuning.linear_probe import OUTER_FOLDS, ProbePredictions, probe_folds, probe_split
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_type
+from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.graph.formatting import format_count, format_size, format_table
 from kcnn.statistics import PairedDifference, adjust_differences, compare_paired, describe_adjustment, wilson_interval
 from kcnn.training.run_directory import to_csv, write_values
@@ -28,6 +28,7 @@ FEW_IMAGES = 300  # in the validation split: below, all images are predicted by 
 CHOICE, TABLE, FEATURES = "choice.json", "choice.csv", "features"
 
 
+@check_keywords
 @dataclass(frozen=True, kw_only=True)
 class ProbeResult:
     """The accuracy of a linear probe on the features of a network, and the network's cost.
@@ -68,6 +69,7 @@ class ProbeResult:
         return self.difference is not None and not self.difference.significant
 
 
+@check_keywords
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """The result of `choose`. Print it for a table.
