@@ -26,6 +26,7 @@ ONE_PER_FAMILY = [
     "resnet20",
     "seresnet18",
     "resnet18d",
+    "repvgg_a0",
     "regnet_y_400mf",
     "densenet121",
     "darknet53",
@@ -43,6 +44,7 @@ ONE_PER_FAMILY = [
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_small",
+    "mobileone_s1",
 ]
 THOROUGH = [  # that the whole suite runs over in `make test`; over the others of ONE_PER_FAMILY in `make test-all`
     "mlp",

@@ -33,6 +33,8 @@ ONE_EACH = (
     "convnext_v2_atto",
     "seresnet50",
     "resnet18d",
+    "repvgg_a0",
+    "mobileone_s1",
     "regnet_y_400mf",
     "efficientnet_b0.torchvision",
     "mnasnet0_5.torchvision",

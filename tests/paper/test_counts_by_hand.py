@@ -555,3 +555,24 @@ def test_mobilenet_v4_conv_medium_has_the_parameters_of_its_paper():
     total += normed(1, 256, 960) + normed(1, 960, 1280) + dense(1280, 1000)
     assert total == 9_715_512
     assert kcnn.summary("mobilenet_v4_conv_medium").params == total
+
+
+@pytest.mark.parametrize(
+    ("name", "depths", "a", "b", "groups"),
+    [  # arXiv:2101.03697, table 3
+        ("repvgg_b1", (4, 6, 16, 1), 2, 4, 1),
+        ("repvgg_b2g4", (4, 6, 16, 1), 2.5, 5, 4),
+        ("repvgg_b3g4", (4, 6, 16, 1), 3, 5, 4),
+    ],
+)
+def test_repvgg_has_the_parameters_and_macs_of_its_table(name, depths, a, b, groups):
+    layers = [(3, 64, 112, True)]  # channels before and after, pixels a side, whether the stride is 2
+    for depth, filters, size in zip(depths, (64 * a, 128 * a, 256 * a, 512 * b), (56, 28, 14, 7), strict=True):
+        layers += [(layers[-1][1] if not unit else int(filters), int(filters), size, not unit) for unit in range(depth)]
+    total, macs = dense(layers[-1][1], 1000), layers[-1][1] * 1000
+    for number, (before, after, size, strided) in enumerate(layers):
+        share = groups if number and number % 2 == 0 else 1
+        total += normed(9, before // share, after) + normed(1, before // share, after)
+        total += 2 * after if before == after and not strided else 0  # the norm of the input
+        macs += size**2 * 10 * before * after // share
+    assert (kcnn.summary(name).params, kcnn.summary(name).macs) == (total, macs)

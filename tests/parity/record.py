@@ -91,6 +91,8 @@ FAMILIES = {
         )
     ),
     "resnet_d": tuple(("timm", f"resnet{n}d", f"resnet{n}d", (224, 224), (97, 131)) for n in (18, 50, 101)),
+    "repvgg": tuple(("timm", f"repvgg_{n}", f"repvgg_{n}", (224, 224), (97, 131)) for n in ("a0", "a2", "b1g4")),
+    "mobileone": tuple(("timm", f"mobileone_s{n}", f"mobileone_s{n}", (224, 224), (97, 131)) for n in range(2)),
     "regnet": (
         *(
             ("torchvision", f"regnet_{name}", f"regnet_{name}{variant}", (224, 224), (97, 131))

@@ -27,6 +27,7 @@ from kcnn.blocks.mobilenet import (
     separable,
     universal_inverted_bottleneck,
 )
+from kcnn.blocks.reparameterized import parallel_conv
 from kcnn.blocks.residual_units import (
     bottleneck,
     drop_path_rates,
@@ -61,6 +62,7 @@ __all__ = [
     "match_stride",
     "max_pool",
     "norm_act",
+    "parallel_conv",
     "preactivation",
     "project_shortcut",
     "residual",

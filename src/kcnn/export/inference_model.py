@@ -1,56 +1,45 @@
 """A model for inference, of Keras' own layers: norms folded into convolutions, training-only layers left out.
 
-The graph is walked once from the inputs on. A batch norm or layer scale after a convolution, or before one without
+The graph is walked from the inputs on. A batch norm or layer scale after a convolution, or before one without
 padding, becomes part of its kernel and bias, as do the scale and offset of a layer norm before one; a layer that is not
-Keras' own is replaced by the Keras ops that it is made of.
+Keras' own is replaced by the Keras ops that it is made of. Where parallel convolutions are added, the result is walked
+again, and they become one.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from kcnn.export.folding import FOLDING, Affine, find_folds, fold_norms
+from kcnn.export.merging import Cluster, apply_merged, find_merges
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers, normalization
 from kcnn.keras_bridge.keras_graph import (
     SIGNED_ACTIVATIONS,
-    TRAINING_ONLY,
     find_probability_activation,
     means_several_labels,
     operation,
+    outputs_of_call,
     producers,
     replay,
     unique_name,
 )
 from kcnn.keras_bridge.model import Network
 
-_FOLDING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
-
-
-@dataclass(frozen=True)
-class Affine:
-    """A batch norm in inference: x * scale + shift for each channel.
-
-    Attributes:
-        scale: float64 (channels,).
-        shift: float64 (channels,).
-    """
-
-    scale: np.ndarray
-    shift: np.ndarray
-
 
 @check_arguments
 def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
     """Return a functional model of Keras' own layers that computes what `model` does in inference, up to rounding.
 
-    Batch norms are folded into convolutions, auxiliary classifiers left out, nested models flattened, and everything
-    computes in float32. The result's `metadata` describes its input and output: input_shape, pixels (their range, None
-    where it is unknown), classes (names, or their number), multi_label and thresholds of several labels an image, and
-    the preprocessing of images where it is known. `export_model` writes it into every file.
+    Batch norms are folded into convolutions. Parallel convolutions that are added, with batch norms or their input
+    beside them, become one where it needs no more multiplications than they do. Auxiliary classifiers are left out,
+    nested models flattened, and everything computes in float32. The result's `metadata` describes its input and
+    output: input_shape, pixels (their range, None where it is unknown), classes (names, or their number), multi_label
+    and thresholds of several labels an image, and the preprocessing of images where it is known. `export_model` writes
+    it into every file.
 
     Args:
         model: A functional or sequential Keras model, with the layers of any plugin.
@@ -71,7 +60,7 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
         raise TypeError(f"optimize_for_inference expects a functional or sequential Keras model, got {model!r}")
     outputs = list(model.outputs)[: 1 if isinstance(model, Network) and model.metadata["spec"].get("aux") else None]
     inputs = [keras.Input(tensor.shape[1:], name=operation(tensor).name, dtype=tensor.dtype) for tensor in model.inputs]
-    results = _Rebuilder().rebuild(model.inputs, outputs, inputs)
+    results = _merge_and_fold(inputs, _Rebuilder().rebuild(model.inputs, outputs, inputs))
     source = getattr(model, "metadata", None) or {}
     multi_label = bool(source.get("multi_label"))
     if probabilities:
@@ -92,6 +81,18 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
         "classes": 2 if probabilities and classes == 1 else classes,
     }
     return rebuilt
+
+
+def _merge_and_fold(inputs: Sequence[Any], outputs: list[Any]) -> list[Any]:
+    """The outputs of a graph of Keras' own layers with parallel branches merged, and norms after their sums folded."""
+    known = {id(tensor) for tensor in inputs}
+    while True:
+        walked = topological_order(*outputs, sources=lambda one: () if id(one) in known else producers(one))
+        merges, removed = find_merges([tensor for tensor in walked if id(tensor) not in known], outputs)
+        if not merges:
+            return outputs
+        outputs = _Rebuilder(merges, removed).rebuild(inputs, outputs, inputs)
+        outputs = _Rebuilder().rebuild(inputs, outputs, inputs)
 
 
 def _to_probabilities(model: Any, multi_label: bool | None) -> tuple[Any, bool]:
@@ -135,22 +136,31 @@ def _to_finite_padding(pad: Any, before: Any) -> Any:
 
 
 class _Rebuilder:
-    """Rebuilds a graph; holds the layer names that are taken."""
+    """Rebuilds a graph, with norms folded or else with these sums merged; holds the layer names that are taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, merges: Mapping[int, Sequence[Cluster]] | None = None, merged: Container[int] = ()) -> None:
         self.names: set[str] = set()
+        self.merges, self.merged = merges, merged
 
     def rebuild(self, inputs: Sequence[Any], outputs: Sequence[Any], values: Sequence[Any]) -> list[Any]:
         """The tensors `outputs`, which follow from `inputs`, rebuilt from `values`."""
         known = {id(tensor) for tensor in inputs}
         walked = topological_order(*outputs, sources=lambda one: () if id(one) in known else producers(one))
         order = [tensor for tensor in walked if id(tensor) not in known]
-        before, after, removed, bare = _find_folds(order, outputs)
+        before, after, removed, bare = ({}, {}, self.merged, ()) if self.merges else find_folds(order, outputs)
+        rebuilt = {id(tensor): value for tensor, value in zip(inputs, values, strict=True)}
 
         def call(tensor: Any, args: Any, kwargs: Any) -> Any:
+            result = call_layer(tensor, args, kwargs)
+            rebuilt.update(zip(map(id, outputs_of_call(tensor)), keras.tree.flatten(result), strict=True))
+            return result
+
+        def call_layer(tensor: Any, args: Any, kwargs: Any) -> Any:
             layer = operation(tensor)
             if id(tensor) in removed:
-                return args[0]
+                return keras.tree.flatten(args)[0]
+            if self.merges and id(tensor) in self.merges:
+                return self._add_clusters(tensor, self.merges[id(tensor)], rebuilt)
             if id(tensor) in bare:
                 return self._copy(keras.layers.LayerNormalization, layer, scale=False, center=False)(*args)
             if (
@@ -168,7 +178,7 @@ class _Rebuilder:
         """What a layer makes of new tensors, with the norms before and after it folded in."""
         if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
             return self.rebuild(layer.inputs, layer.outputs, keras.tree.flatten(args))
-        if isinstance(layer, _FOLDING):
+        if isinstance(layer, FOLDING):
             return self._fold_layer(layer, args[0], before, after)
         if isinstance(layer, layers.BatchNormalization):
             return _call_with_weights(self._copy(keras.layers.BatchNormalization, layer), layer.get_weights(), *args)
@@ -185,6 +195,17 @@ class _Rebuilder:
             )
         return layer.call(*args, **kwargs)
 
+    def _add_clusters(self, tensor: Any, clusters: Sequence[Cluster], rebuilt: Mapping[int, Any]) -> Any:
+        """The sum of merged branches, and of the tensors that are not."""
+        terms = [
+            apply_merged(cluster, rebuilt[id(cluster.branches[0].source)], self._unique_name)
+            if len(cluster.branches) > 1
+            else rebuilt[id(cluster.branches[0].tensor)]
+            for cluster in clusters
+        ]
+        add = keras.layers.Add(name=self._unique_name(operation(tensor).name), dtype="float32")
+        return terms[0] if len(terms) == 1 else add(terms)
+
     def _flatten(self, result: Any, args: Sequence[Any]) -> Any:
         """What a layer's `to_inference_layer` made, with nested models flattened."""
         inputs, known = keras.tree.flatten(args), {id(one) for one in keras.tree.flatten(args)}
@@ -199,7 +220,7 @@ class _Rebuilder:
         kernel, layer_class = layer.kernel, type(layer)
         if isinstance(layer, normalization.StandardizedConv2D):
             kernel, layer_class = normalization.standardize(kernel), keras.layers.Conv2D
-        arrays = _fold_norms(layer, kernel, layer.bias if layer.use_bias else None, before, after)
+        arrays = fold_norms(layer, kernel, layer.bias if layer.use_bias else None, before, after)
         initializer = (
             "depthwise_initializer" if isinstance(layer, keras.layers.DepthwiseConv2D) else "kernel_initializer"
         )
@@ -209,7 +230,7 @@ class _Rebuilder:
     def _fold_separable(self, layer: Any, x: Any, before: Affine | None, after: Affine | None) -> Any:
         """A depthwise and a pointwise convolution, of which a separable one is made."""
         shared = {"data_format": layer.data_format, "dtype": "float32"}
-        arrays = _fold_norms(layer, layer.depthwise_kernel, None, before, None)
+        arrays = fold_norms(layer, layer.depthwise_kernel, None, before, None)
         first = keras.layers.DepthwiseConv2D(
             layer.kernel_size,
             layer.strides,
@@ -221,7 +242,7 @@ class _Rebuilder:
             **shared,
         )
         x = _call_with_weights(first, arrays, x)
-        arrays = _fold_norms(layer, layer.pointwise_kernel, layer.bias if layer.use_bias else None, None, after)
+        arrays = fold_norms(layer, layer.pointwise_kernel, layer.bias if layer.use_bias else None, None, after)
         second = keras.layers.Conv2D(
             layer.filters,
             1,
@@ -250,124 +271,3 @@ def _call_with_weights(layer: Any, arrays: Sequence[np.ndarray], *args: Any, **k
     result = layer(*args, **kwargs)
     layer.set_weights(arrays)
     return result
-
-
-def _fold_norms(layer: Any, kernel: Any, bias: Any, before: Affine | None, after: Affine | None) -> list[np.ndarray]:
-    """[kernel] or [kernel, bias] of a layer that computes what norm, layer and norm computed one after another."""
-    depthwise = kernel is getattr(layer, "depthwise_kernel", None) or isinstance(layer, keras.layers.DepthwiseConv2D)
-    kernel = _to_array(kernel)
-    outputs = kernel.shape[2:] if depthwise else kernel.shape[-1:]
-    shift = np.zeros(outputs) if bias is None else _to_array(bias).reshape(outputs)
-    if before is not None:
-        scale, offset = (_expand_to_kernel(values, kernel.shape, depthwise) for values in (before.scale, before.shift))
-        shift = shift + (kernel * offset).sum(axis=tuple(range(kernel.ndim - len(outputs))))
-        kernel = kernel * scale
-    if after is not None:
-        scale, offset = after.scale.reshape(outputs), after.shift.reshape(outputs)
-        kernel, shift = kernel * scale, shift * scale + offset
-    unchanged = bias is None and before is None and after is None
-    return [kernel] if unchanged else [kernel, shift.reshape(-1)]
-
-
-def _expand_to_kernel(values: np.ndarray, shape: Sequence[int], depthwise: bool) -> np.ndarray:
-    """One value for each input channel, as a kernel of that shape multiplies with it."""
-    if depthwise:
-        return values[:, None]
-    inputs, filters = shape[-2:]
-    groups = len(values) // inputs
-    return np.repeat(values.reshape(groups, inputs).T, filters // groups, axis=1)
-
-
-def _find_folds(
-    order: Sequence[Any], outputs: Sequence[Any]
-) -> tuple[dict[int, Affine], dict[int, Affine], set[int], set[int]]:
-    """Norms to fold, by the tensor of the layer that takes them in: those before it and after it.
-
-    Then the tensors to remove, and those of layer norms whose scale and offset were folded.
-    """
-    users: dict[int, list[Any]] = {}
-    for tensor in order:
-        for source in producers(tensor):
-            users.setdefault(id(source), []).append(tensor)
-    for tensor in outputs:
-        users.setdefault(id(tensor), []).append(None)
-    inside = {id(tensor) for tensor in order}
-    before: dict[int, Affine] = {}
-    after: dict[int, Affine] = {}
-    removed: set[int] = set()
-    bare: set[int] = set()
-    for tensor in order:
-        layer = operation(tensor)
-        if isinstance(layer, TRAINING_ONLY):
-            removed.add(id(tensor))
-        consumers = users[id(tensor)]
-        if type(layer) is keras.layers.LayerNormalization:
-            affine = _affine_of_layer_norm(layer, tensor.shape)
-            has_one_user = affine and len(consumers) == 1 and consumers[0] is not None
-            if affine and has_one_user and _can_absorb(operation(consumers[0]), affine):
-                before[id(consumers[0])] = affine
-                bare.add(id(tensor))
-            continue
-        affine = _to_affine(layer, tensor.shape)
-        if affine is None:
-            continue
-        source = producers(tensor)[0]
-        if id(source) in inside and len(users[id(source)]) == 1 and _ends_linear(operation(source)):
-            after[id(source)] = affine
-            removed.add(id(tensor))
-        elif len(consumers) == 1 and consumers[0] is not None and _can_absorb(operation(consumers[0]), affine):
-            before[id(consumers[0])] = affine
-            removed.add(id(tensor))
-    return before, after, removed, bare
-
-
-def _affine_of_layer_norm(layer: Any, shape: Sequence[int]) -> Affine | None:
-    """The scale and offset of a layer norm over the channels, the last axis; None where it has none."""
-    if layer.rms_scaling or list(layer.axis) not in ([-1], [len(shape) - 1]) or not (layer.scale or layer.center):
-        return None
-    return Affine(
-        _to_array(layer.gamma) if layer.scale else np.ones(shape[-1]),
-        _to_array(layer.beta) if layer.center else np.zeros(shape[-1]),
-    )
-
-
-def _to_affine(layer: Any, shape: Sequence[int]) -> Affine | None:
-    """What a norm or a scaling of channels does in inference; None for other layers."""
-    channels = shape[-1]
-    if isinstance(layer, keras.layers.Rescaling):
-        return Affine(*(np.broadcast_to(np.asarray(v, "float64"), channels) for v in (layer.scale, layer.offset)))
-    if isinstance(layer, normalization.LayerScale):
-        return Affine(_to_array(layer.gamma), np.zeros(channels))
-    if not isinstance(layer, keras.layers.BatchNormalization) or layer.axis not in (-1, len(shape) - 1) or layer.renorm:
-        return None
-    scale = (
-        1 / np.sqrt(_to_array(layer.moving_variance) + layer.epsilon) * (_to_array(layer.gamma) if layer.scale else 1.0)
-    )
-    return Affine(scale, (_to_array(layer.beta) if layer.center else 0.0) - _to_array(layer.moving_mean) * scale)
-
-
-def _to_array(value: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(value), "float64")
-
-
-def _ends_linear(layer: Any) -> bool:
-    """Whether a layer's kernel and bias are the last thing it does to its channels, the last axis."""
-    return (
-        isinstance(layer, _FOLDING) and layer.activation in (None, keras.activations.linear) and _channels_last(layer)
-    )
-
-
-def _can_absorb(layer: Any, norm: Affine) -> bool:
-    """Whether a layer's kernel and bias can do what a norm before it did: padding is zeros after the norm."""
-    if not isinstance(layer, _FOLDING) or not _channels_last(layer):
-        return False
-    return (
-        isinstance(layer, keras.layers.Dense)
-        or layer.padding == "valid"
-        or set(layer.kernel_size) == {1}
-        or not norm.shift.any()
-    )
-
-
-def _channels_last(layer: Any) -> bool:
-    return getattr(layer, "data_format", "channels_last") == "channels_last"
