@@ -59,7 +59,7 @@ def make_random_branch(generator, channels, stride, depthwise):
     return apply
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_optimize_for_inference_computes_the_same_on_random_branches(seed):
     check_random_branches(range(6 * seed, 6 * seed + 6))
 
@@ -179,7 +179,7 @@ DEPLOYED = {  # parameters and 10^9 multiplications at 224 pixels, after merging
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "mobileone_s1" else pytest.mark.every) for name in DEPLOYED]
+    "name", [pytest.param(name, marks=() if name == "repvgg_a0" else pytest.mark.every) for name in DEPLOYED]
 )
 def test_optimize_for_inference_has_the_counts_of_the_deployed_network(name):
     model = randomize_norms(kcnn.build(name))
