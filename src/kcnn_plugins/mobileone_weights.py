@@ -1,10 +1,9 @@
 """MobileOne: names of layers in timm's files."""
 
-from kcnn.architectures.architecture import WeightMapping
 from kcnn.architectures.publishers import make_mapping, rename_parts
 
 
-def to_timm(layer: str) -> str:
+def to_timm(layer):
     """Rename stage2_unit1_pointwise_conv1_bn to stages.1.1.conv_kxk.0.bn."""
     if layer == "logits":
         return "head.fc"
@@ -19,6 +18,6 @@ def to_timm(layer: str) -> str:
     return f"{block}.{within}.{'bn' if norm else 'conv'}"
 
 
-def map_timm(name: str) -> dict[str, WeightMapping]:
+def map_timm(name):
     """Return timm's mapping for a network."""
     return {"timm": make_mapping(to_timm, models={name: {}})}

@@ -1,10 +1,9 @@
 """RepVGG: names of layers in timm's files."""
 
-from kcnn.architectures.architecture import WeightMapping
 from kcnn.architectures.publishers import make_mapping, rename_parts
 
 
-def to_timm(layer: str) -> str:
+def to_timm(layer):
     """Rename stage2_unit1_conv_bn to stages.0.0.conv_kxk.bn; stage 1 is the stem."""
     if layer == "logits":
         return "head.fc"
@@ -14,6 +13,6 @@ def to_timm(layer: str) -> str:
     return f"{block}.{within}" + ("" if part == "identity" else ".bn" if norm else ".conv")
 
 
-def map_timm(name: str) -> dict[str, WeightMapping]:
+def map_timm(name):
     """Return timm's mapping for a network."""
     return {"timm": make_mapping(to_timm, models={name: {}})}
