@@ -1,21 +1,30 @@
 """RepVGG (Ding et al., 2021): VGG's plain stacks of 3x3 convolutions, trained with a 1x1 and the input beside each."""
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, parallel_conv
+from kcnn.blocks import Norm, drop_path_rates, parallel_conv
 from kcnn.graph.ops import STANDARDIZED
 from kcnn_plugins.repvgg_weights import map_timm
 
 A, B = (1, 2, 4, 14, 1), (1, 4, 6, 16, 1)  # layers of each stage (arXiv:2101.03697, table 2)
 
 
-def backbone(x, *, layers: tuple[int, ...], width: float, last_width: float, groups: int = 1, norm: Norm = True):
+def backbone(
+    x,
+    *,
+    layers: tuple[int, ...],
+    width: float,
+    last_width: float,
+    groups: int = 1,
+    norm: Norm = True,
+    drop_path: float = 0.0,
+):
     """Apply stages of `layers` units, the first of each with stride 2.
 
     They have 64, 64, 128 and 256 filters, times `width`, and 512, times `last_width`; the first no more than 64. Every
     second unit after the first has `groups` groups (section 3.4).
     """
     widths = (min(64, int(64 * width)), *(int(filters * width) for filters in (64, 128, 256)), int(512 * last_width))
-    number = 0
+    number, rates = 0, drop_path_rates(drop_path, sum(layers))
     for stage, (count, filters) in enumerate(zip(layers, widths, strict=True), 1):
         for unit in range(1, count + 1):
             x = parallel_conv(
@@ -23,6 +32,7 @@ def backbone(x, *, layers: tuple[int, ...], width: float, last_width: float, gro
                 filters,
                 stride=2 if unit == 1 else 1,
                 groups=groups if number and number % 2 == 0 else 1,
+                drop_path=next(rates),
                 norm=norm,
                 name=f"stage{stage}_unit{unit}",
             )

@@ -1,7 +1,7 @@
 """Convolutions of parallel linear branches, which are one convolution after training."""
 
 from kcnn.blocks.basic import Norm, conv, depthwise, norm_act
-from kcnn.graph.ops import Activation, Add
+from kcnn.graph.ops import Activation, Add, DropPath
 from kcnn.graph.tracing import apply
 
 
@@ -13,6 +13,7 @@ def parallel_conv(
     stride: int = 1,
     groups: int = 1,
     repeats: int = 1,
+    drop_path: float = 0.0,
     norm: Norm = True,
     activation: str | None = "relu",
     name: str,
@@ -29,6 +30,7 @@ def parallel_conv(
         stride: Pixels.
         groups: Number of groups of channels; as many as channels and filters for depthwise convolutions.
         repeats: Number of convolutions of `kernel` (arXiv:2206.04040, figure 3); more than one are numbered.
+        drop_path: Rate of stochastic depth of the convolutions, where the input is added.
         norm: As of `norm_act`.
         activation: Name of the activation, or None.
         name: Prefix of the layers' names: `name_conv`, `name_1x1`, `name_identity_bn`, `name_add`.
@@ -58,6 +60,9 @@ def parallel_conv(
     if kernel > 1:
         branches.append(branch(1, "1x1"))
     if stride == 1 and x.shape[-1] == filters:
+        if drop_path:
+            y = apply(Add(), *branches, name=f"{name}_branches") if len(branches) > 1 else branches[0]
+            branches = [apply(DropPath(drop_path), y, name=f"{name}_drop_path")]
         branches.append(norm_act(x, norm, None, f"{name}_identity"))
     y = apply(Add(), *branches, name=f"{name}_add") if len(branches) > 1 else branches[0]
     return apply(Activation(activation), y, name=f"{name}_{activation}") if activation else y
