@@ -67,12 +67,11 @@ def test_load_weights_splits_a_separable_convolution_of_keras(bias, ending, tmp_
         reference="none",
         input_shape=(8, 8, 3),
         rescale=Rescale(1.0, 0.0),
-        weight_mappings={"keras": WeightMapping(names=lambda layers: {layer: names[layer] for layer in layers})},
+        weight_mappings={
+            "keras": WeightMapping(names=lambda layers: {layer: names.get(layer, layer) for layer in layers})
+        },
     )
-    ours = kcnn.build(architecture, top=False)
-    report = kcnn.load_weights(ours, write(theirs, tmp_path / f"theirs.{ending}"))
-    assert len(report.matched) == 2 + bias
-    assert not report.unexpected
+    ours = kcnn.build(architecture, top=False, weights=write(theirs, tmp_path / f"theirs.{ending}"))
     x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("float32")
     np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
 

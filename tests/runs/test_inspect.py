@@ -14,7 +14,7 @@ from kcnn.explain.plots import write_explanations
 from kcnn.fine_tuning import replace_head
 from kcnn.graph import ops
 from kcnn.graph.names import UnknownNameError
-from tests.catalogue import ONE_PER_FAMILY
+from tests.catalogue import THOROUGH
 from tests.runs.training import train_with as train
 
 SIDE = 24
@@ -390,7 +390,7 @@ def test_cli_inspect_opens_any_keras_model_and_refuses_other_files(small, mobile
 
 
 @pytest.mark.every
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("name", THOROUGH)
 def test_explain_takes_every_network(name):
     wanted = kcnn.trace(name).input.shape
     side = min(wanted[0], max(64, kcnn.min_input_size(name)))
