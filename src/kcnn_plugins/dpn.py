@@ -3,7 +3,7 @@
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, conv, drop_path_rates, match_stride, max_pool, norm_act
 from kcnn.graph.ops import Add, BatchNorm, ChannelSlice, Concat, DropPath, Rescale
-from kcnn_plugins.dpn_weights import MAPPINGS
+from kcnn_plugins.dpn_weights import map_timm
 
 SCALING = Rescale(0.0167, (-124 * 0.0167, -117 * 0.0167, -104 * 0.0167))  # of the authors' code
 NORM = BatchNorm(epsilon=1e-3)  # as there
@@ -96,7 +96,7 @@ def backbone(
     return norm_act(x, norm, "relu", "last")
 
 
-def make_architecture(*column, params: int, reference: str = CODE) -> Architecture:
+def make_architecture(name: str, column: tuple, *, params: int, reference: str = CODE) -> Architecture:
     """Return the network of a column of the paper's table."""
     return Architecture(
         backbone=backbone,
@@ -106,13 +106,18 @@ def make_architecture(*column, params: int, reference: str = CODE) -> Architectu
         params=params,
         map_sizes=(112, 56, 28, 14, 7),
         rescale=SCALING,
-        weight_mappings=MAPPINGS,
+        weight_mappings=map_timm(name),
     )
 
 
 # stem, residual filters, bottleneck, groups, repeats, growth
-dpn68 = make_architecture((3, 10), 64, 128, 32, (3, 4, 12, 3), (16, 32, 32, 64), params=12_611_602)
-dpn92 = make_architecture((7, 64), 256, 96, 32, (3, 4, 20, 3), (16, 32, 24, 128), params=37_668_392, reference=PAPER)
-dpn98 = make_architecture((7, 96), 256, 160, 40, (3, 6, 20, 3), (16, 32, 32, 128), params=61_570_728, reference=PAPER)
-dpn131 = make_architecture((7, 128), 256, 160, 40, (4, 8, 28, 3), (16, 32, 32, 128), params=79_254_504)
-dpn107 = make_architecture((7, 128), 256, 200, 50, (4, 8, 20, 3), (20, 64, 64, 128), params=86_917_800)
+DPN68 = ((3, 10), 64, 128, 32, (3, 4, 12, 3), (16, 32, 32, 64))
+DPN92 = ((7, 64), 256, 96, 32, (3, 4, 20, 3), (16, 32, 24, 128))
+DPN98 = ((7, 96), 256, 160, 40, (3, 6, 20, 3), (16, 32, 32, 128))
+DPN131 = ((7, 128), 256, 160, 40, (4, 8, 28, 3), (16, 32, 32, 128))
+DPN107 = ((7, 128), 256, 200, 50, (4, 8, 20, 3), (20, 64, 64, 128))
+dpn68 = make_architecture("dpn68", DPN68, params=12_611_602)
+dpn92 = make_architecture("dpn92", DPN92, params=37_668_392, reference=PAPER)
+dpn98 = make_architecture("dpn98", DPN98, params=61_570_728, reference=PAPER)
+dpn131 = make_architecture("dpn131", DPN131, params=79_254_504)
+dpn107 = make_architecture("dpn107", DPN107, params=86_917_800)

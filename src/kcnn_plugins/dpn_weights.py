@@ -28,4 +28,6 @@ def to_timm(layer):
     return f"features.conv{int(stage) + 1}_{number}.{PARTS[part].format(stride=min(int(stage), 2))}"
 
 
-MAPPINGS = {"timm": make_mapping(to_timm)}
+def map_timm(model):
+    """Return the mapping of timm's files, for its network of this name."""
+    return {"timm": make_mapping(to_timm, models={model: {}})}

@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any
 
 from kcnn import Architecture
+from kcnn.architectures.publishers import map_timm_units
 from kcnn.blocks import (
     Norm,
     conv,
@@ -20,7 +21,6 @@ from kcnn_plugins.efficientnet_weights import (
     KERAS,
     KERAS_MAPPING,
     KERAS_V2_MAPPING,
-    TIMM_MAPPING,
     TORCHVISION,
     TORCHVISION_MAPPING,
 )
@@ -82,12 +82,6 @@ V2_NORM = BatchNorm(epsilon=1e-3, momentum=0.9)  # as in the authors' code
 LITE_RESCALE = Rescale(1 / 128, -127 / 128)  # as in the authors' code
 V2_RESCALE = Rescale(1 / 128, -1.0)
 HALF = {"*.padding": "half"}
-TIMM = {  # trained in PyTorch, not converted from TensorFlow
-    "options": {"norm": BatchNorm()},
-    "overrides": HALF,
-    "rescale": STANDARDIZED,
-    "weight_mappings": TIMM_MAPPING,
-}
 
 
 def v1(x, *, width: float = 1.0, depth: float = 1.0, lite: bool = False, norm: Norm = NORM, drop_path: float = 0.2):
@@ -182,14 +176,24 @@ def make_torchvision(name: str, norm: Norm = True, rescale: Rescale = STANDARDIZ
     }
 
 
+def make_timm(model: str) -> dict[str, Any]:
+    """Return the fields of timm's variant: trained in PyTorch, not converted from TensorFlow as its tf_ networks."""
+    return {
+        "options": {"norm": BatchNorm()},
+        "overrides": HALF,
+        "rescale": STANDARDIZED,
+        "weight_mappings": map_timm_units(model),
+    }
+
+
 def make_v1(number: int, width: float, depth: float, side: int, dropout: float, params: int) -> Architecture:
     """Return EfficientNet B0 to B7."""
     name = f"efficientnet_b{number}"
     variants = {"torchvision": make_torchvision(name, BatchNorm() if number < 5 else NORM)}
     if number < 5:  # the same network in timm
-        variants["torchvision"]["weight_mappings"] = TORCHVISION_MAPPING | TIMM_MAPPING
+        variants["torchvision"]["weight_mappings"] = TORCHVISION_MAPPING | map_timm_units(name)
     elif number == 5:
-        variants["timm"] = TIMM
+        variants["timm"] = make_timm(name)
     return Architecture(
         backbone=v1,
         head=partial(head, dropout=dropout),
@@ -200,7 +204,7 @@ def make_v1(number: int, width: float, depth: float, side: int, dropout: float, 
         params=params,
         map_sizes=halve(side),
         rescale=STANDARDIZED,
-        weight_mappings=KERAS_MAPPING | TIMM_MAPPING,
+        weight_mappings=KERAS_MAPPING | map_timm_units(f"tf_{name}"),
         weights=KERAS[name],
         variants=variants,
     )
@@ -218,8 +222,8 @@ def make_lite(number: int, width: float, depth: float, side: int, dropout: float
         params=params,
         map_sizes=halve(side),
         rescale=LITE_RESCALE,
-        weight_mappings=TIMM_MAPPING,
-        variants={"timm": TIMM} if number == 0 else {},
+        weight_mappings=map_timm_units(f"tf_efficientnet_lite{number}"),
+        variants={"timm": make_timm("efficientnet_lite0")} if number == 0 else {},
     )
 
 
@@ -247,7 +251,7 @@ def make_v2(
         params=params,
         map_sizes=halve(side),
         rescale=rescale,
-        weight_mappings=KERAS_V2_MAPPING | TIMM_MAPPING,
+        weight_mappings=KERAS_V2_MAPPING | map_timm_units(f"tf_{name.replace('_v2', 'v2')}"),
         weights=KERAS.get(name, ()),
         variants=variants or {},
     )

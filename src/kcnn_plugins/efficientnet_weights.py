@@ -6,7 +6,6 @@ from kcnn.architectures.publishers import (
     keras_weights,
     make_mapping,
     rename_parts,
-    rename_timm_units,
     torchvision_weights,
 )
 
@@ -63,7 +62,6 @@ def to_torchvision(layers):
 KERAS_MAPPING = {"keras": make_mapping(to_keras, normalization=True)}
 KERAS_V2_MAPPING = {"keras": make_mapping(v2_to_keras)}
 TORCHVISION_MAPPING = {"torchvision": WeightMapping(names=to_torchvision)}
-TIMM_MAPPING = {"timm": WeightMapping(names=rename_timm_units)}
 KERAS: dict[str, tuple[Weights, ...]] = {}
 for size, side, resize, complete, headless, accuracy in (
     # size, pixels, before a center crop, MD5 with the classifier and without, top-1 accuracy

@@ -13,7 +13,7 @@ from kcnn.blocks import (
     squeeze_excite,
 )
 from kcnn.graph.ops import STANDARDIZED, Activation, Concat, Dense, GlobalPool
-from kcnn_plugins.ghostnet_weights import MAPPINGS
+from kcnn_plugins.ghostnet_weights import map_timm
 
 TABLE = (  # kernel, expansion, channels, squeeze-and-excite, stride (arXiv:1911.11907, table 1; kernels: authors' code)
     (3, 16, 16, False, 1),
@@ -100,7 +100,7 @@ def make_architecture(width: float, params: int) -> Architecture:
         params=params,
         map_sizes=(112, 56, 28, 14, 7),
         rescale=STANDARDIZED,
-        weight_mappings=MAPPINGS,
+        weight_mappings=map_timm(f"ghostnet_{round(100 * width):03}"),
     )
 
 

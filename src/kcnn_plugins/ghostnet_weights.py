@@ -42,4 +42,6 @@ def to_timm(layer):
     return f"blocks.{stage}.{int(number) - FIRST[stage]}.{PARTS[part]}"
 
 
-MAPPINGS = {"timm": make_mapping(to_timm)}
+def map_timm(model):
+    """Return the mapping of timm's files, for its network of this name."""
+    return {"timm": make_mapping(to_timm, models={model: {}})}

@@ -1,7 +1,7 @@
 """PP-LCNet (Cui et al., 2021), at three widths: depthwise separable convolutions for CPUs."""
 
-from kcnn import Architecture, WeightMapping, blocks
-from kcnn.architectures.publishers import rename_timm_units
+from kcnn import Architecture, blocks
+from kcnn.architectures.publishers import map_timm_units
 from kcnn.blocks import Norm, apply, conv, depthwise, make_divisible, squeeze_excite
 from kcnn.graph.ops import STANDARDIZED, Activation, Dense, GlobalPool
 
@@ -47,7 +47,7 @@ def make_architecture(width: float, params: int) -> Architecture:
         params=params,
         map_sizes=(112, 56, 28, 14, 7),
         rescale=STANDARDIZED,
-        weight_mappings={"timm": WeightMapping(names=rename_timm_units)},
+        weight_mappings=map_timm_units(f"lcnet_{round(100 * width):03}"),
     )
 
 

@@ -4,9 +4,10 @@ from functools import partial
 from typing import Any
 
 from kcnn import Architecture
+from kcnn.architectures.publishers import map_timm_units
 from kcnn.blocks import Norm, conv, drop_path_rates, head, inverted_residual, make_divisible
 from kcnn.graph.ops import STANDARDIZED, BatchNorm
-from kcnn_plugins.mnasnet_weights import TIMM_MAPPING, TORCHVISION, TORCHVISION_MAPPING
+from kcnn_plugins.mnasnet_weights import TORCHVISION, TORCHVISION_MAPPING
 
 B1 = (  # expansion, kernel, channels, repeats, stride (arXiv:1807.11626, table 2; the authors' code, tensorflow/tpu)
     (1, 3, 16, 1, 1),
@@ -40,12 +41,15 @@ def backbone(x, *, width: float = 1.0, norm: Norm = NORM, drop_path: float = 0.0
     return conv(x, 1280, 1, norm=norm, name="last")
 
 
+TIMM = {0.5: "mnasnet_050", 0.75: "mnasnet_075", 1.0: "mnasnet_100"}  # the same networks as torchvision's
+
+
 def make_architecture(width: float, params: int) -> Architecture:
     """Return the network of one width."""
     torchvision: dict[str, Any] = {
         "options": {"norm": BatchNorm()},
         "overrides": {"*.padding": "half"},
-        "weight_mappings": TORCHVISION_MAPPING | TIMM_MAPPING,  # timm has the same network
+        "weight_mappings": TORCHVISION_MAPPING | (map_timm_units(TIMM[width]) if width in TIMM else {}),
         "weights": TORCHVISION[width],
     }
     return Architecture(

@@ -1,7 +1,6 @@
 """MnasNet: layer names in torchvision's and timm's files, and the weights that torchvision publishes."""
 
-from kcnn import WeightMapping
-from kcnn.architectures.publishers import make_mapping, rename_parts, rename_timm_units, torchvision_weights
+from kcnn.architectures.publishers import make_mapping, rename_parts, torchvision_weights
 
 FIRST = {"stem": 0, "depthwise": 3, "project": 6, "last": 14}  # stem, first unit and last 1x1 in one sequence
 PARTS = ("expand", "depthwise", "project")
@@ -21,7 +20,6 @@ def to_torchvision(layer):
 
 
 TORCHVISION_MAPPING = {"torchvision": make_mapping(to_torchvision)}
-TIMM_MAPPING = {"timm": WeightMapping(names=rename_timm_units)}
 TORCHVISION = {
     width: (torchvision_weights(file, accuracy, resize=resize, options={"width": width}),)
     for width, file, resize, accuracy in (

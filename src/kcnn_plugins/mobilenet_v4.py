@@ -5,7 +5,7 @@ from functools import partial
 from kcnn import Architecture, blocks
 from kcnn.blocks import Norm, apply, conv, drop_path_rates, universal_inverted_bottleneck
 from kcnn.graph.ops import STANDARDIZED, BatchNorm, Dense, Flatten, GlobalPool
-from kcnn_plugins.mobilenet_v4_weights import TIMM_MAPPING
+from kcnn_plugins.mobilenet_v4_weights import map_timm
 
 FUSED = None  # a 3x3 convolution in place of 1x1 and depthwise
 SMALL = (  # stages: kernels of the depthwise convolutions, expansion, channels, stride (arXiv:2404.10518, appendix)
@@ -101,7 +101,7 @@ def v4_head(x, classes: int, *, units: int = 1280, norm: Norm = NORM, dropout: f
 
 
 def make_architecture(
-    table: tuple, stem: int, side: int, dropout: float, params: int, *, active_fused: bool = False
+    size: str, table: tuple, stem: int, side: int, dropout: float, params: int, *, active_fused: bool = False
 ) -> Architecture:
     """Return the network with timm's variant."""
     return Architecture(
@@ -118,12 +118,12 @@ def make_architecture(
             "timm": {
                 "options": {"norm": BatchNorm()},
                 "overrides": {"*.padding": "half"},
-                "weight_mappings": TIMM_MAPPING,
+                "weight_mappings": map_timm(f"mobilenetv4_conv_{size}"),
             }
         },
     )
 
 
-mobilenet_v4_conv_small = make_architecture(SMALL, 32, 224, 0.3, 3_774_024, active_fused=True)
-mobilenet_v4_conv_medium = make_architecture(MEDIUM, 32, 256, 0.2, 9_715_512)
-mobilenet_v4_conv_large = make_architecture(LARGE, 24, 384, 0.2, 32_590_864)
+mobilenet_v4_conv_small = make_architecture("small", SMALL, 32, 224, 0.3, 3_774_024, active_fused=True)
+mobilenet_v4_conv_medium = make_architecture("medium", MEDIUM, 32, 256, 0.2, 9_715_512)
+mobilenet_v4_conv_large = make_architecture("large", LARGE, 24, 384, 0.2, 32_590_864)

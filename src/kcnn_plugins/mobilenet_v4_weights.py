@@ -35,4 +35,6 @@ def to_timm(layers):
     return names
 
 
-TIMM_MAPPING = {"timm": WeightMapping(names=to_timm)}
+def map_timm(model):
+    """Return the mapping of timm's files, for its network of this name."""
+    return {"timm": WeightMapping(names=to_timm, models={model: {}})}

@@ -5,7 +5,7 @@ from typing import Any
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, average_pool, conv, drop_path_rates, max_pool, project_shortcut, residual_add
 from kcnn.graph.ops import STANDARDIZED, Activation, Add, ChannelSlice, Concat
-from kcnn_plugins.res2net_weights import MAPPINGS
+from kcnn_plugins.res2net_weights import map_timm
 
 
 def scales(x, scale: int, *, stride: int, is_first: bool, norm: Norm, name: str):
@@ -55,7 +55,7 @@ def backbone(
     return x
 
 
-def make_architecture(*repeats: int, params: int) -> Architecture:
+def make_architecture(name: str, *repeats: int, params: int) -> Architecture:
     """Return the network."""
     return Architecture(
         backbone=backbone,
@@ -65,9 +65,9 @@ def make_architecture(*repeats: int, params: int) -> Architecture:
         params=params,
         map_sizes=(112, 56, 28, 14, 7),
         rescale=STANDARDIZED,
-        weight_mappings=MAPPINGS,
+        weight_mappings=map_timm(name),
     )
 
 
-res2net50_26w_4s = make_architecture(3, 4, 6, 3, params=25_699_120)
-res2net101_26w_4s = make_architecture(3, 4, 23, 3, params=45_206_688)
+res2net50_26w_4s = make_architecture("res2net50_26w_4s", 3, 4, 6, 3, params=25_699_120)
+res2net101_26w_4s = make_architecture("res2net101_26w_4s", 3, 4, 23, 3, params=45_206_688)

@@ -18,4 +18,6 @@ def to_timm(layer):
     return f"layer{stage}.{int(unit) - 1}.{within[position]}"
 
 
-MAPPINGS = {"timm": make_mapping(to_timm)}
+def map_timm(model):
+    """Return the mapping of timm's files, for its network of this name."""
+    return {"timm": make_mapping(to_timm, models={model: {}})}

@@ -158,3 +158,21 @@ def test_trace_of_a_too_small_input_names_the_first_layer_that_does_not_fit():
 def test_trace_mobilenets_at_any_width(width):
     for name in ("mobilenet_v1", "mobilenet_v2"):
         assert kcnn.summary(kcnn.trace(name, width=width)).params > 0
+
+
+def test_each_network_that_timm_has_is_found_by_its_name_there():
+    models = [
+        (model, name)
+        for name in NETWORKS
+        if "timm" in kcnn.get_architecture(name).weight_mappings
+        for model in kcnn.get_architecture(name).weight_mappings["timm"].models
+    ]
+    assert len({model for model, _ in models}) == len(models)
+    assert {name for _, name in models} == {
+        name for name in NETWORKS if "timm" in kcnn.get_architecture(name).weight_mappings
+    }
+    found = dict(models)
+    assert found["efficientnet_b0"] == "efficientnet_b0.torchvision"
+    assert found["tf_efficientnetv2_s"] == "efficientnet_v2_s"
+    assert found["mobilenetv4_conv_small"] == "mobilenet_v4_conv_small.timm"
+    assert found["resnet50"] == "resnet50.torchvision"

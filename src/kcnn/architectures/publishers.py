@@ -312,3 +312,16 @@ def rename_timm_units(layers: Sequence[str]) -> dict[str, str]:
             within = TIMM_UNITS[tuple(convolutions)][convolutions.index(part)]
         names[layer] = f"blocks.{int(stage) - 1}.{int(unit) - 1}.{within}"
     return names
+
+
+@check_arguments
+def map_timm_units(*models: str) -> dict[str, WeightMapping]:
+    """Return the mapping of timm's files whose layers have the names of `rename_timm_units`.
+
+    Args:
+        *models: timm's names of the network.
+
+    Returns:
+        The mapping, by its publisher.
+    """
+    return {"timm": WeightMapping(names=rename_timm_units, models={name: {} for name in models})}
