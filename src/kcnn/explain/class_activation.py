@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from kcnn.explain import model_access
-from kcnn.explain.gradients import compute_gradient
+from kcnn.explain.gradients import differentiate
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import find_origin, operation, output_activation, producers, replay
@@ -52,7 +52,7 @@ def grad_cam(
 
     indices = model_access.choose_classes(ops.convert_to_numpy(compute_scores(features)), classes)
     of_class = ops.one_hot(indices.astype("int32"), output.shape[-1])
-    (gradient,), _ = compute_gradient(lambda inputs: (ops.sum(compute_scores(inputs[0]) * of_class), ()), [features])
+    (gradient,), _ = differentiate(lambda inputs: (ops.sum(compute_scores(inputs[0]) * of_class), ()))([features])
     if gradient is None:
         raise ValueError(f"the scores of {model.name!r} do not depend on layer {layer!r}")
     features, gradient = ops.cast(features, "float32"), ops.cast(gradient, "float32")

@@ -10,7 +10,7 @@ from keras import ops
 
 from kcnn.architectures.spec import summary
 from kcnn.explain import model_access
-from kcnn.explain.gradients import compute_gradient
+from kcnn.explain.gradients import differentiate
 from kcnn.graph import shape_inference
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer, check_keywords, check_seed
@@ -138,7 +138,7 @@ def measure_receptive_field(
     for _ in range(draws):
         mapping = [(one, _draw_weight(layer, one, rng)) for layer, one in weights if one.dtype.startswith(_FLOATS)]
         with keras.StatelessScope(mapping):
-            (gradient,), _ = compute_gradient(sum_position, [x])
+            (gradient,), _ = differentiate(sum_position)([x])
         if gradient is not None:
             pixels = ops.convert_to_numpy(ops.cast(gradient, "float32"))[0].astype("float64").sum(axis=-1)
             total += pixels / max(pixels.max(), np.finfo("float64").tiny) / draws

@@ -11,7 +11,7 @@ from keras import ops
 
 from kcnn.atomic_io import write_text
 from kcnn.explain import model_access
-from kcnn.explain.gradients import compute_gradient
+from kcnn.explain.gradients import differentiate
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.keras_graph import operation
 from kcnn.training.run_directory import to_csv
@@ -73,6 +73,7 @@ class TrainingStatistics(keras.callbacks.Callback):
             if own and not any(own[0] is one for group in weights.values() for one in group):
                 weights[name] = own
         self._weights = weights
+        self._differentiated_loss = differentiate(self._compute_loss)
         self._done = int(ops.convert_to_numpy(model.optimizer.iterations))
         self._next = self._done + 1 + -self._done % self.every  # as without the interruption
         self.rows = [row for row in self._read_rows() if row["step"] <= self._done] if self._done else []
@@ -97,9 +98,8 @@ class TrainingStatistics(keras.callbacks.Callback):
     def _sample(self, step: int) -> list[dict[str, Any]]:
         if hasattr(self.model, "jax_state_sync"):  # on JAX the weights are elsewhere during fit
             self.model.jax_state_sync()
-        variables = [one for own in self._weights.values() for one in own]
-        values = [ops.copy(one) for one in variables]
-        gradients, outputs = compute_gradient(lambda inputs: self._compute_loss(variables, inputs), values)
+        values = [ops.copy(one) for own in self._weights.values() for one in own]
+        gradients, outputs = self._differentiated_loss(values)
         squares = [0.0 if one is None else ops.sum(ops.square(ops.cast(one, "float32"))) for one in gradients]
         numbers = ops.convert_to_numpy(ops.stack([*squares, *(one for output in outputs for one in _describe(output))]))
         sums, moments = numbers[: len(squares)].tolist(), numbers[len(squares) :].reshape(-1, 3).tolist()
@@ -112,8 +112,9 @@ class TrainingStatistics(keras.callbacks.Callback):
             for name, (mean, std, zeros) in zip(self._names, moments, strict=True)
         ]
 
-    def _compute_loss(self, variables: list[Any], values: list[Any]) -> tuple[Any, list[Any]]:
+    def _compute_loss(self, values: list[Any]) -> tuple[Any, list[Any]]:
         """The loss with these values of the variables, and each layer's output."""
+        variables = [one for own in self._weights.values() for one in own]
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
             outputs, watched = self._watched(self._x, training=True)
             outputs = outputs[0] if len(outputs) == 1 else outputs
