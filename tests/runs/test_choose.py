@@ -48,7 +48,7 @@ def test_choose_ranks_features_above_none_and_prints_the_command(digits, tmp_pat
     )
     assert choice.best.images == 110  # by folds: there are few
     assert choice.results[1].accuracy < 0.5
-    assert not choice.tied
+    assert choice.contenders == (choice.best,)
     assert choice.best.license == "CC BY 4.0"
     assert choice.best.low < choice.best.accuracy < choice.best.high
     assert all("110 images computed, 0 kept" in line for line in lines)
@@ -139,13 +139,13 @@ def test_parse_candidate_reads_options_and_files_with_equals_signs():
     )
 
 
-def test_rank_calls_a_difference_of_one_image_a_tie_and_of_half_of_them_none():
+def test_rank_calls_a_difference_of_half_of_the_images_significant_and_of_one_image_not():
     candidate = next(iter(find_candidates(10, 1)))
     best, close, far = (np.arange(100) < count for count in (90, 89, 40))
     predictions = [ProbePredictions(one, 1.0) for one in (far, best, close)]
     results = _rank([candidate] * 3, predictions)
     assert [one.accuracy for one in results] == [0.9, 0.89, 0.4]
-    assert [one.is_tied for one in results] == [False, True, False]
+    assert [one.is_worse for one in results] == [False, False, True]
 
 
 def test_probe_learns_what_is_linear_and_nothing_from_noise():

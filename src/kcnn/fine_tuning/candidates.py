@@ -9,10 +9,10 @@ from kcnn.architectures.catalogue import expand_names, load_architecture
 from kcnn.architectures.registry import get_architecture
 from kcnn.architectures.spec import ModelSpec, summary
 from kcnn.run_folders import resolve_model
-from kcnn.weights.downloads import download, find_cached
+from kcnn.weights.downloads import find_cached
 from kcnn.weights.formats import read_weights
 from kcnn.weights.packaged import DEMO, FOLDER, find_packaged, packaged_metadata
-from kcnn.weights.published import find_published, list_other_variants, resolve_spec
+from kcnn.weights.published import download_published, find_published, list_other_variants, resolve_spec
 
 NOT_STATED = "not stated"
 
@@ -47,7 +47,7 @@ class Candidate:
         if self.file is not None:
             return self.file
         assert self.published is not None
-        return download(self.published)
+        return download_published(self.published)
 
 
 def find_candidates(classes: int, channels: int, *, uncached: bool = False) -> Iterator[Candidate]:

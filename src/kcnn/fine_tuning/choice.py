@@ -64,9 +64,9 @@ class ProbeResult:
         return " ".join([str(self.spec.network), *(f"{name}={value}" for name, value in self.spec.options.items())])
 
     @property
-    def is_tied(self) -> bool:
-        """Return whether its difference to the most accurate network is not significant."""
-        return self.difference is not None and not self.difference.significant
+    def is_worse(self) -> bool:
+        """Return whether it is significantly less accurate than the most accurate network."""
+        return self.difference is not None and self.difference.significant
 
 
 @check_keywords
@@ -92,9 +92,9 @@ class Choice:
         return self.results[0]
 
     @property
-    def tied(self) -> tuple[ProbeResult, ...]:
-        """The networks whose difference to the best is not significant."""
-        return tuple(result for result in self.results if result.is_tied)
+    def contenders(self) -> tuple[ProbeResult, ...]:
+        """The best, and the networks that are not significantly less accurate."""
+        return tuple(result for result in self.results if not result.is_worse)
 
     @property
     def command(self) -> str:
@@ -146,16 +146,18 @@ class Choice:
     def _notes(self) -> list[str]:
         images = self.best.images
         source = (
-            f"{images} images, each predicted in one of {self.folds} folds"
+            f"{images} images, each predicted in one of {self.folds} folds, whose probes share training images"
             if self.folds
             else f"{images} validation images"
         )
         notes = [f"intervals over {source} (Wilson); differences are paired by image; no test image was used"]
         adjustment = describe_adjustment(len(self.results) - 1)
         notes += [adjustment] if adjustment else []
-        cheapest = min(self.results, key=lambda one: one.macs if one.is_tied or one is self.best else float("inf"))
+        if len(self.results) > 1:
+            notes.append("the first network was selected on these images, so its accuracy is optimistic")
+        cheapest = min(self.contenders, key=lambda one: one.macs)
         if cheapest is not self.best:
-            notes.append(f"of the networks tied with {self.best.title}, {cheapest.title} has the fewest MACs")
+            notes.append(f"of the networks not shown to be less accurate, {cheapest.title} has the fewest MACs")
         return [*self.notes, *notes]
 
 
@@ -163,7 +165,7 @@ def _describe_difference(result: ProbeResult) -> str:
     difference = result.difference
     if difference is None:
         return "best"
-    return f"{difference.points:+.2f} points, {'tie ' if result.is_tied else ''}(p = {difference.p:.2g})"
+    return f"{difference.points:+.2f} points, {'' if result.is_worse else 'not '}significant (p = {difference.p:.2g})"
 
 
 def make_command(spec: ModelSpec, data: str) -> str:
@@ -358,5 +360,5 @@ def _flatten(result: ProbeResult) -> dict[str, Any]:
     return {name: getattr(result, name) for name in names} | {
         "points_to_best": difference.points if difference else 0.0,
         "p": difference.p if difference else "",
-        "tied": result.is_tied,
+        "significant": result.is_worse,
     }
