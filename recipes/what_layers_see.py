@@ -134,7 +134,7 @@ def compute_center_gradient(model: Any, layer: str, images: np.ndarray, seed: in
     from keras import ops
 
     from kcnn.explain import model_access
-    from kcnn.explain.gradients import compute_gradient
+    from kcnn.explain.gradients import differentiate
     from kcnn.keras_bridge.keras_graph import replay
 
     tensor, image = model_access.find_layer(model, layer), model_access.find_image_input(model)
@@ -145,7 +145,7 @@ def compute_center_gradient(model: Any, layer: str, images: np.ndarray, seed: in
         (maps,) = replay([tensor], [(image, inputs[0])])
         return ops.sum(maps[:, rows // 2, columns // 2] * signs), ()
 
-    (gradient,), _ = compute_gradient(sum_center, [ops.convert_to_tensor(images)])
+    (gradient,), _ = differentiate(sum_center)([ops.convert_to_tensor(images)])
     return np.abs(ops.convert_to_numpy(gradient)).sum(axis=-1).mean(axis=0)
 
 
