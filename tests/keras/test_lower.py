@@ -7,6 +7,7 @@ import pytest
 import kcnn
 from kcnn import blocks
 from kcnn.blocks import apply
+from kcnn.graph import costs as op_costs
 from kcnn.graph import ops
 from kcnn.graph.windows import padding_amounts
 
@@ -184,7 +185,7 @@ def test_norms_are_the_formulas_of_their_papers_in_training_inference_and_files(
     weights = shift_weights(model.layers[-1])
     x = np.random.default_rng(4).normal(1, 2, size=(2, 3, 5, 6)).astype("float32")
     expected = formula(x.astype("float64"), *weights)
-    assert model.count_params() == kcnn.graph.shape_inference.count_params(op, (3, 5, 6))
+    assert model.count_params() == op_costs.count_params(op, (3, 5, 6))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     inference = kcnn.optimize_for_inference(model)

@@ -7,6 +7,7 @@ import pytest
 
 from kcnn.run_folders import resolve_run
 from kcnn.training import run_directory as runs
+from kcnn.training.run_summaries import list_runs
 
 REQUEST = {
     "spec": {"network": "mlp"},
@@ -47,7 +48,7 @@ def test_list_runs_lists_a_damaged_run_beside_the_others(tmp_path):
         write(tmp_path / name)
     change(tmp_path / "a", command="rm")
     (tmp_path / "b" / "history.csv").write_text("epoch;seconds;loss\n1;2,5;0,3\n")
-    a, b, c = runs.list_runs(tmp_path)
+    a, b, c = list_runs(tmp_path)
     assert "a/config.json was changed" in a.problem
     assert "b/history.csv is not as kcnn wrote it, perhaps saved by a spreadsheet" in b.problem
     assert (c.problem, c.network, c.epochs) == (None, "mlp", 2)
@@ -68,7 +69,7 @@ def test_list_runs_names_a_config_that_cannot_be_read(content, says, tmp_path):
     for name in ("a", "b"):
         (write(tmp_path / name) / "history.csv").write_text(runs.to_csv([dict.fromkeys(runs.COLUMNS, 1)]))
     (tmp_path / "a" / "config.json").write_bytes(content)
-    a, b = runs.list_runs(tmp_path)
+    a, b = list_runs(tmp_path)
     assert (a.name, b.name, b.problem, b.completed) == ("a", "b", None, 1)
     assert str(tmp_path / "a") in a.problem
     assert says in a.problem
@@ -83,7 +84,7 @@ def test_list_runs_leaves_out_folders_of_other_programs(tmp_path):
     write(tmp_path / "run")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"architectures": []}')
-    assert [run.name for run in runs.list_runs(tmp_path)] == ["run"]
+    assert [run.name for run in list_runs(tmp_path)] == ["run"]
 
 
 def test_to_csv_gives_a_spreadsheet_no_formula():
@@ -178,7 +179,7 @@ def test_read_metrics_refuses_json_that_nests_too_deep(tmp_path):
     (folder / "metrics.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match=r"metrics\.json is damaged .*nested too deep"):
         runs.read_metrics(folder)
-    (row,) = runs.list_runs(tmp_path)
+    (row,) = list_runs(tmp_path)
     assert "nested too deep" in row.problem
 
 
@@ -208,6 +209,6 @@ def test_list_runs_lists_a_run_whose_config_is_no_json(tmp_path):
     (tmp_path / "a" / "config.json").write_bytes(b"\xff{")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "of another program"}')
-    a, b = runs.list_runs(tmp_path)
+    a, b = list_runs(tmp_path)
     assert "a/config.json is damaged" in a.problem
     assert (b.name, b.problem) == ("b", None)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kcnn
+from kcnn.graph import costs as op_costs
 from kcnn.graph import ops, shape_inference
 from kcnn.graph.tracing import SymbolicTensor, apply
 from kcnn.graph.windows import WHOLE_INPUT, InputTooSmallError, Window, output_size, padding_amounts
@@ -69,8 +70,8 @@ def test_count_params_and_macs_of_a_grouped_convolution_by_hand():
     op, x = ops.Conv(8, (3, 5), groups=2, stride=(1, 2)), (10, 12, 6)
     out = shape_inference.output_shape(op, x)
     assert out == (10, 6, 8)
-    assert shape_inference.count_params(op, x) == 3 * 5 * 3 * 8 + 8
-    assert shape_inference.count_macs(op, x, out=out) == 10 * 6 * 3 * 5 * 3 * 8
+    assert op_costs.count_params(op, x) == 3 * 5 * 3 * 8 + 8
+    assert op_costs.count_macs(op, x, out=out) == 10 * 6 * 3 * 5 * 3 * 8
 
 
 def test_channel_slice_and_shuffle_cost_nothing_and_see_one_pixel():
@@ -81,7 +82,7 @@ def test_channel_slice_and_shuffle_cost_nothing_and_see_one_pixel():
     ):
         x = (7, 5, 6)
         assert shape_inference.output_shape(op, x) == out
-        assert shape_inference.count_params(op, x) == shape_inference.count_macs(op, x, out=out) == 0
+        assert op_costs.count_params(op, x) == op_costs.count_macs(op, x, out=out) == 0
         assert shape_inference.input_window(op, x) is None
 
 
@@ -96,15 +97,15 @@ def test_norms_have_a_scale_and_an_offset_and_those_over_the_image_see_all_of_it
         (ops.GlobalResponseNorm(), 12, WHOLE_INPUT),
     ):
         assert shape_inference.output_shape(op, x) == x
-        assert shape_inference.count_params(op, x) == params
-        assert shape_inference.count_non_trainable_params(op, x) == shape_inference.count_macs(op, x, out=x) == 0
+        assert op_costs.count_params(op, x) == params
+        assert op_costs.count_non_trainable_params(op, x) == op_costs.count_macs(op, x, out=x) == 0
         assert shape_inference.input_window(op, x) == window
 
 
 def test_crop_moves_the_window_by_what_is_cut_off():
     op = ops.Crop(((1, 2), (3, 0)))
     assert shape_inference.output_shape(op, (7, 5, 6)) == (4, 2, 6)
-    assert shape_inference.count_params(op, (7, 5, 6)) == shape_inference.count_macs(op, (7, 5, 6), out=(4, 2, 6)) == 0
+    assert op_costs.count_params(op, (7, 5, 6)) == op_costs.count_macs(op, (7, 5, 6), out=(4, 2, 6)) == 0
     assert shape_inference.input_window(op, (7, 5, 6)) == Window((1, 1), (1, 1), (-1, -3))
 
 

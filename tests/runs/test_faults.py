@@ -229,7 +229,7 @@ def test_claim_folder_replaces_a_request_that_completed_no_epoch(tmp_path):
 
 
 def test_claim_folder_refuses_a_config_of_another_program_or_version(tmp_path):
-    from kcnn.training.run_directory import list_runs
+    from kcnn.training.run_summaries import list_runs
 
     for word, text in (("a", '{"request": "GET"}'), ("b", "// no JSON"), ("c", '{"request": {"network": "x"}}')):
         (tmp_path / word).mkdir()

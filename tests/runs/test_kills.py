@@ -129,7 +129,7 @@ def wait(child: int, seconds: float) -> int | None:
 
 def check_readable(folder: Path) -> None:
     """Read what a killed job has left as `kcnn runs` does."""
-    from kcnn.training.run_directory import list_runs
+    from kcnn.training.run_summaries import list_runs
 
     if any(folder.rglob("config.json")):
         assert [run.problem for run in list_runs(folder) if run.problem] == []

@@ -19,7 +19,8 @@ from kcnn.graph.ops import Activation
 from kcnn.training import Recipe, TrainConfig, load_run_data
 from kcnn.training.best_epoch import find_best_epoch
 from kcnn.training.evidence import compute_scores
-from kcnn.training.run_directory import UNLIKE, list_runs
+from kcnn.training.run_directory import UNLIKE
+from kcnn.training.run_summaries import list_runs
 from tests import hidden
 from tests.runs.training import train_with as train
 
@@ -319,7 +320,7 @@ def test_train_writes_events_for_tensorboard(tmp_path):
 
 
 def test_list_runs_lists_runs_without_tensorflow(run, tmp_path):
-    from kcnn.training.run_directory import list_runs
+    from kcnn.training.run_summaries import list_runs
 
     (one,) = list_runs(run.folder)
     assert (one.network, one.data, one.recipe, one.seed) == ("convnet", "digits", "quick", 3)

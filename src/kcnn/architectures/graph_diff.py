@@ -8,9 +8,10 @@ from typing import Any
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, summary, trace
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.costs import count_params
 from kcnn.graph.formatting import format_pair
 from kcnn.graph.graph import Graph
-from kcnn.graph.shape_inference import Shape, count_params
+from kcnn.graph.shape_inference import Shape
 from kcnn.graph.summaries import LayerSummary
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.graph.windows import Pair, dilated_size, padding_amounts, to_pair

@@ -4,7 +4,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from os import PathLike
 from typing import Any
@@ -13,14 +13,14 @@ from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.descriptions import describe_graph
 from kcnn.architectures.registry import find_unpublished, get_architecture, normalize_network
 from kcnn.architectures.sources import Source, find_definition, load_source
+from kcnn.architectures.spec_values import from_json_value, is_json, to_json_value
 from kcnn.architectures.tracer import POOLING_MODES, ArchitectureError, Tracer, nominal_shape
-from kcnn.graph import ops
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer, check_keywords, check_kind, check_mapping, wrong_kind, wrong_value
 from kcnn.graph.formatting import format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import find_closest, unknown
-from kcnn.graph.overrides import BUILTIN, to_builtin
+from kcnn.graph.overrides import to_builtin
 from kcnn.graph.summaries import Summary, summarize
 from kcnn.graph.tracing import SymbolicTensor
 from kcnn.graph.windows import InputTooSmallError
@@ -87,7 +87,7 @@ class ModelSpec:
                 check_mapping(name, value, example, title)
             _set(self, **{name: to_builtin(value or {})})
             for key, item in getattr(self, name).items():
-                if not _is_json(item):
+                if not is_json(item):
                     raise wrong_kind(f"{name}[{key!r}]", VALUES, item, title)
         if self.weights is not None:
             check_kind("weights", self.weights, str | PathLike, "a name or a file", title)
@@ -390,37 +390,3 @@ def _check_outputs(title: str, names: Any) -> tuple[str, ...]:
     for name in names:
         check_kind("outputs", name, str, "names of layers or stages", title)
     return names
-
-
-def _is_json(value: Any) -> bool:
-    """Whether to_json_value can write a value, which to_builtin returned."""
-    if type(value) in BUILTIN:  # most are
-        return True
-    if isinstance(value, tuple):
-        return all(map(_is_json, value))
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
-    return is_dataclass(value) and not isinstance(value, type)
-
-
-def to_json_value(value: Any) -> Any:
-    """Return the value of an override or option as JSON: tuples as lists, ops as objects with their name."""
-    if isinstance(value, Mapping):
-        return {str(key): to_json_value(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_json_value(item) for item in value]
-    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        return {"op": type(value).__name__, **{f.name: to_json_value(getattr(value, f.name)) for f in fields(value)}}
-    return to_builtin(value)
-
-
-def from_json_value(value: Any) -> Any:
-    """Return the value that `to_json_value` converted."""
-    if isinstance(value, Mapping) and "op" in value:
-        known: dict[str, Any] = {name: op for name, op in vars(ops).items() if is_dataclass(op)}
-        if value["op"] not in known:
-            raise unknown("op", value["op"], known)
-        return known[value["op"]](**{name: from_json_value(item) for name, item in value.items() if name != "op"})
-    if isinstance(value, Mapping):
-        return {key: from_json_value(item) for key, item in value.items()}
-    return tuple(map(from_json_value, value)) if isinstance(value, list | tuple) else value

@@ -13,7 +13,7 @@ import kcnn
 from kcnn import atomic_io
 from kcnn.architectures import catalogue, determinism, doctor, registry, source_folder
 from kcnn.architectures.catalogue_rows import CatalogueRow, load_rows, make_row, save_rows
-from kcnn.architectures.spec import to_json_value
+from kcnn.architectures.spec_values import to_json_value
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import (
     UsageError,

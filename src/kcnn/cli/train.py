@@ -242,7 +242,7 @@ def runs(
     """List training runs: network, data, recipe, completed epochs, accuracy and training time."""
     from dataclasses import asdict
 
-    from kcnn.training.run_directory import list_runs
+    from kcnn.training.run_summaries import list_runs
 
     listed = list_runs(folder)
     if sort != "name":

@@ -6,9 +6,9 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from kcnn.graph.arguments import check_keywords
+from kcnn.graph.costs import count_params
 from kcnn.graph.formatting import format_size
 from kcnn.graph.ops import Conv
-from kcnn.graph.shape_inference import count_params
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.graph.windows import to_pair
 

@@ -11,7 +11,12 @@ optionally `params`, `non_trainable_params`, `macs` and `window`, with the argum
 kcnn.graph.shape_inference.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from math import isfinite
+from typing import Any
+
+from kcnn.graph.arguments import wrong_kind, wrong_value
 
 Size = int | tuple[int, int]
 Padding = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
@@ -271,3 +276,32 @@ STANDARDIZED = Rescale(
     tuple(1 / (255 * d) for d in _DEVIATION), tuple(-m / d for m, d in zip(_MEAN, _DEVIATION, strict=True))
 )
 CENTERED = Rescale(1.0, (-123.68, -116.779, -103.939))  # Caffe's mean; its BGR is folded into the first kernel
+
+
+_FIELD_KINDS: dict[str, tuple[Any, str]] = {
+    str(bool): (bool, "True or False"),
+    str(str): (str, "text"),
+    str(float): ((int, float), "a number"),
+}
+
+
+@lru_cache(maxsize=4096)
+def check_fields(op: Any) -> None:
+    """Check that the fields of an op have the right kinds, after an override that may have any value.
+
+    Args:
+        op: An op of kcnn.graph.ops; others are not checked.
+
+    Raises:
+        TypeError: A field should be True or False, text or a number, and is not.
+        ValueError: A number is not finite.
+    """
+    if type(op).__module__ != __name__:
+        return
+    for field in fields(op):
+        value, kinds = getattr(op, field.name), _FIELD_KINDS.get(str(field.type))
+        is_bool = isinstance(value, bool)
+        if kinds and (not isinstance(value, kinds[0]) or (is_bool and kinds[0] is not bool)):
+            raise wrong_kind(field.name, kinds[1], value)
+        if kinds and isinstance(value, float) and not isfinite(value):
+            raise wrong_value(field.name, "a finite number", value)

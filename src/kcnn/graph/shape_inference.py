@@ -6,12 +6,11 @@ An op that is not in kcnn.graph.ops has methods of its own: see there.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from functools import lru_cache
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
-from kcnn.graph.arguments import wrong_kind, wrong_value
+from kcnn.graph.arguments import wrong_value
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import (
     Activation,
@@ -149,7 +148,7 @@ def input_window(op: Any, x: Shape, *others: Shape) -> Window | str | None:
         return _adaptive_window(op, x)
     if kind in SHAPE_RULES:
         return None
-    own = _call_method(op, "window", None, x, *others)
+    own = call_method(op, "window", None, x, *others)
     return input_window(own, x, *others) if type(own) in _WINDOWS else own
 
 
@@ -174,68 +173,10 @@ def output_shape(op: Any, x: Shape, *others: Shape) -> Shape:
     return rule(op, x, *others)
 
 
-def count_params(op: Any, x: Shape, *others: Shape) -> int:
-    """Return the number of trainable parameters of an op on inputs of these shapes."""
-    match op:
-        case Conv():
-            return (prod(to_pair(op.kernel)) * (x[2] // op.groups) + op.bias) * op.filters
-        case Depthwise():
-            return (prod(to_pair(op.kernel)) + op.bias) * x[2]
-        case BatchNorm() | LayerNorm() | GroupNorm():
-            return (op.scale + op.center) * x[-1]
-        case GlobalResponseNorm():
-            return 2 * x[-1]
-        case LayerScale():
-            return x[-1]
-        case Dense():
-            return (x[0] + op.bias) * op.units
-    return 0 if type(op) in SHAPE_RULES else _call_method(op, "params", 0, x, *others)
-
-
-def count_non_trainable_params(op: Any, x: Shape, *others: Shape) -> int:
-    """Return the number of parameters that training updates without gradients: moving statistics."""
-    if type(op) is BatchNorm:
-        return 2 * x[-1]
-    return 0 if type(op) in SHAPE_RULES else _call_method(op, "non_trainable_params", 0, x, *others)
-
-
-def count_macs(op: Any, x: Shape, *others: Shape, out: Shape) -> int:
-    """Return the multiply-accumulates of an op for one image; `out` is its output shape."""
-    match op:
-        case Conv():
-            return prod(to_pair(op.kernel)) * (x[2] // op.groups) * prod(out)
-        case Depthwise():
-            return prod(to_pair(op.kernel)) * prod(out)
-        case Dense():
-            return x[0] * op.units
-    return 0 if type(op) in SHAPE_RULES else _call_method(op, "macs", 0, x, *others)
-
-
-def _call_method(op: Any, name: str, default: Any, *shapes: Shape) -> Any:
+def call_method(op: Any, name: str, default: Any, *shapes: Shape) -> Any:
+    """Return what a method of an op from elsewhere gives for inputs of these shapes, or the default without it."""
     method = getattr(op, name, None)
     return default if method is None else method(*shapes)
-
-
-@lru_cache(maxsize=4096)
-def check_fields(op: Any) -> None:
-    """Check that the fields of an op have the right kinds, after an override that may have any value.
-
-    Args:
-        op: An op of kcnn.graph.ops; others are not checked.
-
-    Raises:
-        TypeError: A field should be True or False, text or a number, and is not.
-        ValueError: A number is not finite.
-    """
-    if type(op) not in SHAPE_RULES:
-        return
-    for field in fields(op):
-        value, kinds = getattr(op, field.name), _FIELD_KINDS.get(str(field.type))
-        is_bool = isinstance(value, bool)
-        if kinds and (not isinstance(value, kinds[0]) or (is_bool and kinds[0] is not bool)):
-            raise wrong_kind(field.name, kinds[1], value)
-        if kinds and isinstance(value, float) and not isfinite(value):
-            raise wrong_value(field.name, "a finite number", value)
 
 
 def _check_positive(value: Any, attribute: str) -> None:
@@ -416,11 +357,6 @@ def _flatten(op: Flatten, x: Shape) -> Shape:
     return (prod(x),)
 
 
-_FIELD_KINDS: dict[str, tuple[Any, str]] = {
-    str(bool): (bool, "True or False"),
-    str(str): (str, "text"),
-    str(float): ((int, float), "a number"),
-}
 _WINDOWS = (Conv, Depthwise, Pool)
 _SEES_WHOLE_INPUT = (GlobalPool, Flatten, GroupNorm, GlobalResponseNorm)
 SHAPE_RULES: dict[type, Callable[..., Shape]] = {

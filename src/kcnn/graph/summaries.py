@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from kcnn.graph import costs as op_costs
 from kcnn.graph import shape_inference
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import describe_op, format_count, format_pair, format_size, format_table
@@ -191,9 +192,9 @@ def summarize(
             x.name,
             x.op,
             x.shape,
-            shape_inference.count_params(x.op, *shapes),
-            shape_inference.count_non_trainable_params(x.op, *shapes),
-            shape_inference.count_macs(x.op, *shapes, out=x.shape),
+            op_costs.count_params(x.op, *shapes),
+            op_costs.count_non_trainable_params(x.op, *shapes),
+            op_costs.count_macs(x.op, *shapes, out=x.shape),
             *receptive_field,
         )
     return Summary(tuple(layers.values()), title, details)

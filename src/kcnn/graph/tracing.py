@@ -10,6 +10,7 @@ from typing import Any
 from kcnn.graph import shape_inference
 from kcnn.graph.formatting import describe_op
 from kcnn.graph.names import UnknownNameError
+from kcnn.graph.ops import check_fields
 from kcnn.graph.overrides import OverrideSet
 from kcnn.graph.shape_inference import Shape
 from kcnn.graph.windows import InputTooSmallError
@@ -94,7 +95,7 @@ def apply(op: Any, *inputs: Any, name: str) -> Any:
         raise ValueError(f"layer name {name!r} is used twice; names are addresses and must be unique")
     try:
         if op is not given:
-            shape_inference.call_cached(shape_inference.check_fields, op)
+            shape_inference.call_cached(check_fields, op)
         shape = shape_inference.output_shape(op, *[x.shape for x in inputs])
     except (InputTooSmallError, UnknownNameError) as error:
         raise type(error)(f"layer {name!r}: {error}") from None

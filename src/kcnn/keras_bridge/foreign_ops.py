@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from kcnn.graph import costs as op_costs
 from kcnn.graph import shape_inference
 from kcnn.graph.shape_inference import Shape
 from kcnn.graph.windows import WHOLE_INPUT, Window
@@ -78,7 +79,7 @@ class Shared:
 
     def macs(self, *shapes: Shape) -> int:
         """Return the multiply-accumulates of this call."""
-        return shape_inference.count_macs(self.op, *shapes, out=self.shape(*shapes))
+        return op_costs.count_macs(self.op, *shapes, out=self.shape(*shapes))
 
     def window(self, *shapes: Shape) -> Window | str | None:
         """Return what one output position sees."""

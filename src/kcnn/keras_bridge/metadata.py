@@ -7,7 +7,7 @@ from typing import Any
 import kcnn
 from kcnn.architectures.plugins import normalize_name
 from kcnn.architectures.registry import find_entry_point
-from kcnn.architectures.spec import to_json_value
+from kcnn.architectures.spec_values import to_json_value
 from kcnn.atomic_io import parse_json
 from kcnn.graph.graph import Graph, find_classifier
 from kcnn.graph.ops import Activation

@@ -17,6 +17,7 @@ from kcnn.reports import run_charts
 from kcnn.reports.significance import MAX_RUNS, RunRow, compare_with_best, read_run
 from kcnn.reports.templates import embed_image_bytes, render
 from kcnn.training import run_directory
+from kcnn.training.run_summaries import read_runs
 
 EXPERIMENT = "experiment.json"
 ROWS = 100  # of a table, at most
@@ -98,9 +99,7 @@ def _compare_rows(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def list_rows(folder: Path) -> list[dict[str, Any]]:
     """Return the finished runs below a folder as rows of a table, each with a link to its page, or with its problem."""
     rows = []
-    for run_folder, run, problem in run_directory.read_runs(
-        folder, run_directory.METRICS, lambda path, request: read_run(path)
-    ):
+    for run_folder, run, problem in read_runs(folder, run_directory.METRICS, lambda path, request: read_run(path)):
         path = run_folder.relative_to(folder)
         has_page = (folder / path / "report.html").exists()
         link = quote(f"{path.as_posix()}/report.html") if has_page else ""

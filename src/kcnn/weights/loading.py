@@ -204,7 +204,7 @@ def _find_listed(graph: Graph | None, path: Path) -> Weights | None:
 
 def _remove_head(stored: "StoredWeights", graph: Graph) -> "StoredWeights":
     """The weights of a file that was published for its backbone, whatever its classifier holds."""
-    from kcnn.weights.matching import recognize_naming
+    from kcnn.weights.naming import recognize_naming
 
     assert graph.architecture is not None
     network = _find_layers(graph, with_head=True)
@@ -370,7 +370,7 @@ def _suggest_new_head(graph: Graph | None, report: "LoadReport") -> str:
 
 def _suggest_variants(graph: Graph | None, file: _File) -> str:
     """The variants of the network whose mappings know most of a file's layers."""
-    from kcnn.weights.matching import recognize_naming
+    from kcnn.weights.naming import recognize_naming
 
     names = []
     for name in find_variants(graph) if graph else []:

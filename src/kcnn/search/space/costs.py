@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
-from kcnn.graph import shape_inference
+from kcnn.graph import costs as op_costs
 from kcnn.graph.graph import Graph
 from kcnn.graph.ops import Conv, Depthwise, Pool
 from kcnn.graph.shape_inference import Shape, call_cached
@@ -60,8 +60,8 @@ def estimate_costs(graph: Graph) -> tuple[str, Costs]:
 def _describe_op(op: Any, shapes: tuple[Shape, ...], out: Shape) -> tuple[str, int, int]:
     return (
         _describe_effect(op, shapes, out),
-        shape_inference.count_params(op, *shapes),
-        shape_inference.count_macs(op, *shapes, out=out),
+        op_costs.count_params(op, *shapes),
+        op_costs.count_macs(op, *shapes, out=out),
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer, check_keywords
 from kcnn.graph.formatting import format_number, format_value
+from kcnn.search.space.candidate import NoFeasiblePointError
 from kcnn.search.space.limits import NAMES as LIMITS
-from kcnn.search.space.search_space import NoFeasiblePointError, Space
+from kcnn.search.space.search_space import Space
 
 MAX_EXACT = 1_000  # points that are all checked
 SAMPLES = 500  # of a larger space

@@ -13,6 +13,7 @@ from kcnn.architectures.spec import ModelSpec, summary, to_spec
 from kcnn.graph.arguments import check_keywords, check_kind, check_mapping
 from kcnn.graph.graph import Graph
 from kcnn.graph.overrides import Override, to_builtin, unmatched_override
+from kcnn.search.space.candidate import Candidate, Feasibility, NoFeasiblePointError
 from kcnn.search.space.choices import (
     Choice,
     Range,
@@ -22,53 +23,13 @@ from kcnn.search.space.choices import (
     parse_values,
     sort_choices,
 )
-from kcnn.search.space.costs import Costs, estimate_costs
+from kcnn.search.space.costs import estimate_costs
 from kcnn.search.space.limits import Limits
 from kcnn.search.space.optional_layers import find_ops, find_optional_layers
 from kcnn.search.space.points import count_points, is_active, iterate_points
 
 SAMPLES = 2_000  # random points, before infeasible ones are repaired
 REPAIRS = 20
-
-
-class NoFeasiblePointError(ValueError):
-    """Raised where no point of a space can be built within its limits."""
-
-
-@dataclass(frozen=True)
-class Feasibility:
-    """Whether a point can be built within the limits, and why not.
-
-    Attributes:
-        identity: Identity of the network by what it computes; None where the point is rejected.
-        costs: Costs of the network; None where it cannot be traced.
-        excess: Sum of the relative excesses over the limits: 1 where a number is twice its limit; inf where the network
-            cannot be traced.
-        reason: The layer that does not fit, or the name of the limit, by which rejections are counted.
-        explanation: The reason as a sentence.
-    """
-
-    identity: str | None = None
-    costs: Costs | None = None
-    excess: float = 0.0
-    reason: str | None = None
-    explanation: str | None = None
-
-
-@check_keywords
-@dataclass(frozen=True)
-class Candidate:
-    """A feasible point of a space.
-
-    Attributes:
-        values: Values of the active choices, by name.
-        graph: The network.
-        training: Values of the recipe's fields.
-    """
-
-    values: Mapping[str, Any]
-    graph: Graph
-    training: Mapping[str, Any]
 
 
 @check_keywords

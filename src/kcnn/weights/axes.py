@@ -1,0 +1,85 @@
+"""Arrays of a file in the order of axes and channels that a Keras model has."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kcnn.graph.ops import Rescale
+from kcnn.keras_bridge.keras_graph import operation, producers
+
+
+def transpose(array: np.ndarray, layer: Any, variable: Any, kind: str) -> np.ndarray:
+    """An array with its axes as Keras has them."""
+    if variable.name != "kernel":
+        return array.reshape(-1) if array.ndim > 1 and array.size == max(array.shape) else array
+    if kind == "torch" and array.ndim == 4:
+        is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        array = array.transpose((2, 3, 0, 1) if is_depthwise else (2, 3, 1, 0))
+    elif kind == "torch" and array.ndim == 2:
+        array = _reorder_flattened(array, layer).T
+    if kind == "keras" and isinstance(layer, keras.layers.DepthwiseConv2D) and array.shape[2:3] == (1,):
+        array = array.transpose(0, 1, 3, 2)  # a convolution with a group for each channel
+    axes = len(variable.shape)  # a dense layer and a 1x1 convolution have the same weights
+    if (array.ndim, axes) == (4, 2) and array.shape[:2] == (1, 1):
+        return array[0, 0]
+    return array[None, None] if (array.ndim, axes) == (2, 4) else array
+
+
+def _reorder_flattened(array: np.ndarray, layer: Any) -> np.ndarray:
+    """(units, features) for a map that was flattened channels last, where PyTorch flattens channels first."""
+    map_shape = _find_flattened_map(layer)
+    if map_shape is None or array.shape[1] != np.prod(map_shape):
+        return array
+    rows, columns, channels = map_shape
+    return array.reshape(-1, channels, rows, columns).transpose(0, 2, 3, 1).reshape(array.shape)
+
+
+def _find_flattened_map(layer: Any) -> tuple[int, ...] | None:
+    """The shape that a dense layer's input had, where only a Flatten and layers without weights lie between."""
+    tensor = layer.input
+    while True:
+        source = operation(tensor)
+        if isinstance(source, keras.layers.Flatten):
+            return tuple(source.input.shape[1:])
+        inputs = producers(tensor)
+        if len(inputs) != 1 or getattr(source, "weights", None):
+            return None
+        tensor = inputs[0]
+
+
+def adapt_channels(array: np.ndarray, shape: tuple[int, ...], rescale: Rescale) -> tuple[np.ndarray, str]:
+    """Adapt the first kernel to another number of input channels, so that a gray image gives what it gave before.
+
+    Each of more channels takes one of the file's in turn, divided by how often that is taken. Each of fewer takes
+    the sum of every n-th. Where channels are scaled each by its own values, the least change is added that keeps both
+    the sum of the scaled slices and that of the offsets: then borders, which are padded with zeros after the scaling,
+    are kept as well.
+
+    Args:
+        array: (rows, columns, channels in the file, filters).
+        shape: (rows, columns, channels, filters) of the model's kernel.
+        rescale: How the network scales the channels of an image.
+
+    Returns:
+        The new kernel and how it was adapted; the old one and "" where more than the channels differ.
+    """
+    before, after = array.shape[2], shape[2]
+    if array.shape[:2] + array.shape[3:] != shape[:2] + shape[3:]:
+        return array, ""
+    shares = np.zeros((after, before))
+    for channel in range(max(after, before)):
+        shares[channel % after, channel % before] = 1
+    how = f"{before} channels {'summed to' if after < before else 'spread over'} {after}"
+    shares /= shares.sum(axis=0)
+    theirs, ours = (scales_and_offsets(rescale, channels) for channels in (before, after))
+    if not np.allclose(ours @ shares, theirs):
+        shares += np.linalg.pinv(ours) @ (theirs - ours @ shares)
+        how += ", by their scaling"
+    return np.einsum("mc,rkcf->rkmf", shares, array.astype("float64")).astype(array.dtype), how
+
+
+def scales_and_offsets(rescale: Rescale, channels: int) -> np.ndarray:
+    """(2, channels): how each channel of an image is scaled."""
+    own = rescale.per_channel(channels)
+    return np.stack([np.broadcast_to(np.asarray(value, "float64"), channels) for value in (own.scale, own.offset)])
