@@ -357,6 +357,13 @@ def test_build_takes_the_variant_that_has_the_weights_and_says_so(tmp_path, monk
     np.testing.assert_array_equal(model.get_weights()[0], source.get_weights()[0])
 
 
+def test_download_published_names_a_license_that_forbids_commercial_use(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(published, "download", lambda weights: tmp_path)
+    for one in kcnn.get_architecture("regnet_y_16gf").weights:
+        assert published.download_published(one) == tmp_path
+        assert ("which forbids commercial use" in capsys.readouterr().err) == ("SWAG" in one.license)
+
+
 @pytest.mark.parametrize(
     ("network", "options", "variant"),
     [

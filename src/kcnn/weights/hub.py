@@ -8,7 +8,6 @@ import hashlib
 import math
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -30,7 +29,6 @@ ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))
 CONFIG = "config.json"
 FILES = ("model.safetensors", "pytorch_model.bin")  # in the order in which they are tried
 PUBLISHER = "timm"  # whose config.json is read
-NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|research", re.IGNORECASE)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -95,12 +93,11 @@ def read_hub_model(address: str) -> HubModel:
         raise ValueError(f"{address}: {CONFIG} is not that of a timm checkpoint: {reason}") from None
 
 
-def find_hub_spec(address: str, spec: ModelSpec | None = None) -> ModelSpec:
+def find_hub_spec(address: str) -> ModelSpec:
     """Find the network of a checkpoint: architecture, classes, input shape and scaling of pixels.
 
     Args:
         address: Its address.
-        spec: Further fields; its network is replaced, and its classes and input shape where they are None.
 
     Returns:
         The spec, whose weights are the address with its commit.
@@ -115,20 +112,19 @@ def find_hub_spec(address: str, spec: ModelSpec | None = None) -> ModelSpec:
         raise unknown("timm architecture", model.architecture, sorted(known), address)
     network, options = known[model.architecture]
     own = get_architecture(network)
-    spec = ModelSpec(network=network) if spec is None else replace(spec, network=network)
-    overrides = {} if _is_same(own.rescale, model.rescale) else _override_rescale(model.rescale)
-    return replace(
-        spec,
-        classes=spec.classes or (None if model.classes == own.classes else model.classes),
-        input_shape=spec.input_shape or (None if model.input_shape == own.input_shape else model.input_shape),
-        options={**options, **spec.options},
-        overrides={**overrides, **spec.overrides},
+    scaling = {"rescale.scale": model.rescale.scale, "rescale.offset": model.rescale.offset}
+    return ModelSpec(
+        network=network,
+        classes=None if model.classes == own.classes else model.classes,
+        input_shape=None if model.input_shape == own.input_shape else model.input_shape,
+        options=options,
+        overrides={} if _is_same(own.rescale, model.rescale) else scaling,
         weights=model.address,
     )
 
 
 def find_hub_weights(graph: Graph | None, address: str) -> Weights:
-    """Return the weights of a checkpoint, to load into a network. A license for non-commercial use is printed.
+    """Return the weights of a checkpoint, to load into a network.
 
     Args:
         graph: The network; None for a model that kcnn did not build.
@@ -178,8 +174,6 @@ def download_hub_weights(weights: Weights) -> Path:
         DownloadError: It cannot be downloaded, is damaged, or the repository has no file of weights.
         ImportError: huggingface_hub is not installed.
     """
-    if NON_COMMERCIAL.search(weights.license):
-        print(f"{weights.url}: license {weights.license}, which forbids commercial use", file=sys.stderr)
     for name in FILES:
         try:
             return fetch_hub_file(weights.url, name)[0]
@@ -281,10 +275,6 @@ def _parse_config(repo: str, commit: str, config: Mapping[str, Any]) -> HubModel
 def _numbers(values: float | Sequence[Any], count: int) -> tuple[float, ...]:
     numbers = tuple(map(float, values if isinstance(values, Sequence) else (values,)))
     return numbers * count if len(numbers) == 1 else numbers
-
-
-def _override_rescale(rescale: Rescale) -> dict[str, Any]:
-    return {"rescale.scale": rescale.scale, "rescale.offset": rescale.offset}
 
 
 def _find_override(graph: Graph, attribute: str) -> Any:

@@ -1,5 +1,6 @@
 """Pretrained weights by name: which file they are for a network, its options, head and input size."""
 
+import re
 import sys
 from dataclasses import replace
 from os import PathLike
@@ -16,6 +17,8 @@ from kcnn.run_folders import is_run_folder, resolve_model
 from kcnn.weights.downloads import download
 from kcnn.weights.hub import download_hub_weights, find_hub_spec, find_hub_weights, is_hub_address, read_hub_model
 from kcnn.weights.packaged import DEMO, find_packaged
+
+NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|research", re.IGNORECASE)
 
 
 @check_arguments
@@ -57,9 +60,13 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
 def download_published(weights: Weights) -> Path:
     """Return the file of published weights, of the Hub or another publisher, from a cache or downloaded.
 
+    One line on standard error names a license that forbids commercial use.
+
     Raises:
         DownloadError: It cannot be downloaded, or is not the file that was published.
     """
+    if NON_COMMERCIAL.search(weights.license):
+        print(f"{weights.url}: license {weights.license}, which forbids commercial use", file=sys.stderr)
     return download_hub_weights(weights) if is_hub_address(weights.url) else download(weights)
 
 
