@@ -39,10 +39,11 @@ class PairedDifference:
 
     Attributes:
         points: The mean.
-        low: Lower end of its 95% interval (Student's t).
+        low: Lower end of its 95% interval: Student's t of `compare_paired`, Agresti and Min's of `compare_predictions`.
         high: Upper end of the interval.
-        p: Two-sided p-value of the paired t-test; of several that were tested together, adjusted for their number.
-        significant: Whether the interval excludes zero; of several, also whether p is below 0.05.
+        p: Two-sided p-value of the paired t-test or McNemar's; of several that were tested together, adjusted for their
+            number.
+        significant: Whether p is below 0.05.
     """
 
     points: float
@@ -178,6 +179,32 @@ def compare_paired(
     if all(np.min(one) >= 0 and np.max(one) <= 1 for one in (values, baseline)):
         low, high = max(low, -100.0), min(high, 100.0)
     return PairedDifference(float(np.mean(points)), low, high, t_test(points), excludes_zero(low, high))
+
+
+@check_arguments
+def compare_predictions(values: np.ndarray, baseline: np.ndarray) -> PairedDifference:
+    """Return by how many percentage points one model is more accurate than another on the same images.
+
+    The test is McNemar's exact one, over the images that only one of them predicts correctly, and the interval that of
+    `paired_difference_interval`.
+
+    Args:
+        values: Whether each image is predicted correctly, bool (images,).
+        baseline: Likewise by the other model, in the same order.
+
+    Returns:
+        The difference in points, its 95% interval and the p-value.
+
+    Raises:
+        ValueError: There are no images, or different numbers of them.
+    """
+    if values.shape != baseline.shape or not len(values):
+        raise wrong_value("baseline", f"as many images as values, {len(values)}, and at least 1", len(baseline))
+    only_first, only_second = int(np.sum(values & ~baseline)), int(np.sum(baseline & ~values))
+    p = float(stats.binomtest(only_first, only_first + only_second).pvalue) if only_first + only_second else 1.0
+    low, high = paired_difference_interval(only_first, only_second, len(values))
+    points = 100 * (only_first - only_second) / len(values)
+    return PairedDifference(points, 100 * low, 100 * high, p, p < 1 - CONFIDENCE)
 
 
 @check_arguments

@@ -10,6 +10,7 @@ from kcnn.statistics import (
     MeanEstimate,
     PairedDifference,
     compare_paired,
+    compare_predictions,
     difference_interval,
     estimate_mean,
     excludes_zero,
@@ -154,6 +155,24 @@ def test_compare_paired_ignores_the_variation_that_seeds_share():
     one = compare_paired([0.70, 0.80, 0.93], [0.68, 0.77, 0.89])  # +2, +3, +4 points: standard error 1 / sqrt(3)
     assert (one.low, one.high) == pytest.approx((3 - T_95[2] / sqrt(3), 3 + T_95[2] / sqrt(3)), abs=1e-5)
     assert one.significant
+
+
+def test_compare_predictions_is_mcnemars_exact_test_by_hand():
+    first, second = np.zeros(100, "bool"), np.zeros(100, "bool")
+    first[:60], second[9:61] = True, True  # 9 images by the first alone, 1 by the second alone
+    one = compare_predictions(first, second)
+    assert one.points == 8
+    assert one.p == pytest.approx(2 * (1 + 10) / 2**10)
+    assert (one.low, one.high) == pytest.approx([100 * end for end in paired_difference_interval(9, 1, 100)])
+    assert one.significant
+
+
+def test_compare_predictions_of_equal_ones_has_an_interval_around_zero():
+    one = compare_predictions(np.ones(179, "bool"), np.ones(179, "bool"))
+    assert (one.points, one.p, one.significant) == (0, 1, False)
+    assert one.low < 0 < one.high
+    with pytest.raises(ValueError, match="as many images as values, 3, and at least 1, got 2"):
+        compare_predictions(np.ones(3, "bool"), np.ones(2, "bool"))
 
 
 def test_compare_paired_with_one_value_for_all():

@@ -20,7 +20,13 @@ from kcnn.fine_tuning.linear_probe import OUTER_FOLDS, ProbePredictions, probe_f
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords, check_type
 from kcnn.graph.formatting import format_count, format_size, format_table
-from kcnn.statistics import PairedDifference, adjust_differences, compare_paired, describe_adjustment, wilson_interval
+from kcnn.statistics import (
+    PairedDifference,
+    adjust_differences,
+    compare_predictions,
+    describe_adjustment,
+    wilson_interval,
+)
 from kcnn.training.run_directory import to_csv, write_values
 
 MOST_IMAGES = 5000  # of a split, stratified: a ranking needs no more, and memory stays flat
@@ -332,7 +338,7 @@ def _rank(candidates: Sequence[Candidate], predictions: Sequence[ProbePrediction
     )
     best = pairs[0][1].is_correct
     differences = (
-        adjust_differences([compare_paired(one.is_correct, best) for _, one in pairs[1:]]) if pairs[1:] else []
+        adjust_differences([compare_predictions(one.is_correct, best) for _, one in pairs[1:]]) if pairs[1:] else []
     )
     results = []
     for (candidate, one), difference in zip(pairs, [None, *differences], strict=True):

@@ -17,7 +17,7 @@ from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_type
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.saved_models import load_model
-from kcnn.statistics import adjust_differences, compare_paired, estimate_mean, wilson_interval
+from kcnn.statistics import adjust_differences, compare_paired, compare_predictions, estimate_mean, wilson_interval
 from kcnn.training import TrainConfig, TrainingPhase, TrainResult, name_run_folder, train
 from kcnn.training.evidence import compute_scores
 from kcnn.training.layer_selection import check_phase
@@ -262,7 +262,7 @@ class _Collected:
 
 def _compare(name: str, collected: _Collected, baseline: str, other: _Collected) -> ProtocolDifference:
     if collected.is_correct is not None and other.is_correct is not None:
-        difference = compare_paired(collected.is_correct, other.is_correct)
+        difference = compare_predictions(collected.is_correct, other.is_correct)
     else:
         difference = compare_paired(collected.accuracies, other.accuracies)
     return ProtocolDifference(protocol=name, baseline=baseline, **asdict(difference))

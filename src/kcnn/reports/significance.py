@@ -14,7 +14,7 @@ from kcnn import classification, statistics
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.formatting import format_count, format_table
 from kcnn.run_folders import METRICS, resolve_run
-from kcnn.statistics import CONFIDENCE, difference_interval, paired_difference_interval, wilson_interval
+from kcnn.statistics import CONFIDENCE, compare_predictions, difference_interval, wilson_interval
 from kcnn.training import evidence
 from kcnn.training import run_directory as runs
 from kcnn.training.split_record import format_labels, read_record
@@ -259,10 +259,8 @@ def _compare(a: _Tested, b: _Tested) -> RunDifference:
         return RunDifference(*names, points, None, None, None, False)
     reason = _explain_unpaired(a, b)
     if not reason and a.is_correct is not None and b.is_correct is not None:
-        only_a, only_b = int(np.sum(a.is_correct & ~b.is_correct)), int(np.sum(b.is_correct & ~a.is_correct))
-        p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-        low, high = paired_difference_interval(only_a, only_b, len(a.is_correct))
-        return RunDifference(*names, points, 100 * low, 100 * high, p, True)
+        paired = compare_predictions(a.is_correct, b.is_correct)
+        return RunDifference(*names, points, paired.low, paired.high, paired.p, True)
     counts = [[one.correct, one.row.test_images - one.correct] for one in (a, b)]
     low, high = difference_interval((a.correct, a.row.test_images), (b.correct, b.row.test_images))
     p = float(stats.fisher_exact(counts).pvalue)
