@@ -79,14 +79,23 @@ def label_layer(row: LayerSummary) -> str:
     return f"{name} {row.shape[-1]}" if row.params else name
 
 
-def describe_layer(row: LayerSummary) -> str:
-    """Return name, op, output shape, parameters, MACs and receptive field of a layer, in three lines."""
+def describe_layer(row: LayerSummary, before: LayerSummary | None = None) -> str:
+    """Return name, op, output shape, parameters, MACs and receptive field of a layer, in up to three lines.
+
+    Args:
+        row: The layer.
+        before: The layer above it in the same text; what is the same there, or zero, is left out.
+    """
     non_trainable = f" and {row.non_trainable_params:,} non-trainable" if row.non_trainable_params else ""
-    return (
-        f"{row.name}: {formatting.describe_op(row.op, times='×')}\n"
-        f"output {format_size(row.shape)}, {row.params:,} parameters{non_trainable}, {row.macs:,} MACs\n"
-        f"receptive field {format_size(row.receptive_field)}, stride {format_size(row.stride)}"
-    )
+    output, params, macs = f"output {format_size(row.shape)}", f"{row.params:,} parameters{non_trainable}", row.macs
+    sizes = [output, params, f"{macs:,} MACs"]
+    if before:
+        known = [before.shape == row.shape, not (row.params or non_trainable), not macs]
+        sizes = [text for text, is_known in zip(sizes, known, strict=True) if not is_known]
+    lines = [f"{row.name}: {formatting.describe_op(row.op, times='×')}", ", ".join(sizes)]
+    if not before or (before.receptive_field, before.stride) != (row.receptive_field, row.stride):
+        lines.append(f"receptive field {format_size(row.receptive_field)}, stride {format_size(row.stride)}")
+    return "\n".join(filter(None, lines))
 
 
 def _format_stride(op: Any) -> str:

@@ -141,7 +141,9 @@ def draw_box(box: Box, rect: Rect, classes: str, layers: bool, attributes: str =
 def describe_box(box: Box) -> str:
     """Return the hover text of a box: its layers, or the totals of a collapsed block."""
     if not box.block:
-        return "\n".join(labels.describe_layer(row) for row in box.rows)
+        return "\n".join(
+            labels.describe_layer(row, before) for before, row in zip((None, *box.rows), box.rows, strict=False)
+        )
     last = box.rows[-1]
     return (
         f"{box.block}: {len(box.rows)} layers\n"
@@ -169,9 +171,12 @@ def draw_edges(lines: Sequence[Line], graph: BoxGraph) -> Iterator[str]:
         ends = f"data-from={quoteattr(graph.boxes[source].rows[-1].name)}"
         ends += f" data-to={quoteattr(' '.join(target for target, _ in branches))}"
         yield f'<path class="line {kind}" {ends} d="{"".join(path for _, path in branches)}"/>'
-    for ((x, y), direction), kind in tips.items():
-        back = f"l{-direction * TIP} -3.5v7z" if direction else f"l-3.5 -{TIP}h7z"
-        yield f'<path class="tip {kind}" d="M{format_px(x)} {format_px(y)}{back}"/>'
+    for kind in dict.fromkeys(tips.values()):
+        path = ""
+        for (x, y), direction in (end for end, other in tips.items() if other == kind):
+            back = f"l{-direction * TIP} -3.5v7z" if direction else f"l-3.5 -{TIP}h7z"
+            path += f"M{format_px(x)} {format_px(y)}{back}"
+        yield f'<path class="tip {kind}" d="{path}"/>'
 
 
 def _simplify(points: Sequence[Point]) -> list[Point]:
@@ -188,13 +193,22 @@ def _simplify(points: Sequence[Point]) -> list[Point]:
 
 def _round_corners(points: Sequence[Point]) -> str:
     """Return a path along horizontal and vertical lines with round corners."""
-    path = [f"M{_format_point(points[0])}"]
+    at, path = points[0], f"M{_format_point(points[0])}"
     for index in range(1, len(points) - 1):
         corner = points[index]
         start = _move_toward(corner, points[index - 1], is_end=index == 1)
         end = _move_toward(corner, points[index + 1], is_end=index == len(points) - 2)
-        path.append(f"L{_format_point(start)}Q{_format_point(corner)} {_format_point(end)}")
-    return "".join([*path, f"L{_format_point(points[-1])}"])
+        path += f"{_draw_straight(at, start)}Q{_format_point(corner)} {_format_point(end)}"
+        at = end
+    return path + _draw_straight(at, points[-1])
+
+
+def _draw_straight(start: Point, end: Point) -> str:
+    """Return the shortest command for a straight line; none where it has no length."""
+    (x, y), (before_x, before_y) = map(format_px, end), map(format_px, start)
+    if (x, y) == (before_x, before_y):
+        return ""
+    return f"V{y}" if x == before_x else f"H{x}" if y == before_y else f"L{x} {y}"
 
 
 def _move_toward(corner: Point, other: Point, is_end: bool) -> Point:
