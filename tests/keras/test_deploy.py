@@ -185,6 +185,49 @@ def test_optimize_for_inference_refuses_foreign_layers_without_to_inference_laye
         kcnn.optimize_for_inference(3)
 
 
+class Twice:
+    """Let a layer compute twice what its class does."""
+
+    def call(self, x, **kwargs):
+        return 2 * super().call(x, **kwargs)
+
+
+class TwiceRescaling(Twice, L.Rescaling): ...
+
+
+class TwiceDropout(Twice, L.Dropout): ...
+
+
+class TwiceConv2D(Twice, L.Conv2D):
+    def to_inference_layer(self, x):
+        own = L.Conv2D(4, 3)
+        y = own(x)
+        own.set_weights(self.get_weights())
+        return 2 * y
+
+
+class TwiceBatchNormalization(Twice, L.BatchNormalization): ...
+
+
+class TwiceDense(Twice, L.Dense): ...
+
+
+@pytest.mark.parametrize("derived", [TwiceDropout(0.5), TwiceConv2D(4, 3)])
+def test_optimize_for_inference_takes_a_derived_layer_for_what_it_computes(derived):
+    image = keras.Input((8, 8, 3))
+    x = L.Conv2D(3, 3, name="before")(image)
+    x = L.BatchNormalization()(L.Conv2D(4, 3, name="after")(derived(x)))
+    optimize(randomize_norms(keras.Model(image, L.Dense(2)(L.Flatten()(x)))))
+
+
+@pytest.mark.parametrize("derived", [TwiceRescaling(0.5), TwiceBatchNormalization(), TwiceDense(3)])
+def test_optimize_for_inference_refuses_a_derived_layer_that_it_cannot_rebuild(derived):
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, L.Conv2D(2, 3)(derived(L.Conv2D(3, 3)(image))))
+    with pytest.raises(TypeError, match=r"is a Twice.* to_inference_layer"):
+        kcnn.optimize_for_inference(model)
+
+
 @pytest.mark.every
 @pytest.mark.parametrize("name", ["MobileNetV2", "Xception", "DenseNet121", "EfficientNetB0", "NASNetMobile"])
 def test_optimize_for_inference_takes_keras_applications(name):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kcnn.keras_bridge import normalization
-from kcnn.keras_bridge.keras_graph import TRAINING_ONLY, operation, producers
+from kcnn.keras_bridge.keras_graph import TRAINING_ONLY, is_plain, operation, producers
 
 FOLDING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
 
@@ -78,7 +78,7 @@ def find_folds(
     bare: set[int] = set()
     for tensor in order:
         layer = operation(tensor)
-        if isinstance(layer, TRAINING_ONLY):
+        if is_plain(layer, TRAINING_ONLY):
             removed.add(id(tensor))
         consumers = users[id(tensor)]
         if type(layer) is keras.layers.LayerNormalization:
@@ -114,11 +114,11 @@ def _affine_of_layer_norm(layer: Any, shape: Sequence[int]) -> Affine | None:
 def to_affine(layer: Any, shape: Sequence[int]) -> Affine | None:
     """What a norm or a scaling of channels does in inference; None for other layers."""
     channels = shape[-1]
-    if isinstance(layer, keras.layers.Rescaling):
+    if is_plain(layer, keras.layers.Rescaling):
         return Affine(*(np.broadcast_to(np.asarray(v, "float64"), channels) for v in (layer.scale, layer.offset)))
-    if isinstance(layer, normalization.LayerScale):
+    if is_plain(layer, normalization.LayerScale):
         return Affine(to_array(layer.gamma), np.zeros(channels))
-    if not isinstance(layer, keras.layers.BatchNormalization) or layer.axis not in (-1, len(shape) - 1) or layer.renorm:
+    if not is_plain(layer, keras.layers.BatchNormalization) or layer.axis not in (-1, len(shape) - 1) or layer.renorm:
         return None
     scale = (
         1 / np.sqrt(to_array(layer.moving_variance) + layer.epsilon) * (to_array(layer.gamma) if layer.scale else 1.0)
@@ -134,13 +134,13 @@ def to_array(value: Any) -> np.ndarray:
 def ends_linear(layer: Any) -> bool:
     """Whether a layer's kernel and bias are the last thing it does to its channels, the last axis."""
     return (
-        isinstance(layer, FOLDING) and layer.activation in (None, keras.activations.linear) and has_channels_last(layer)
+        is_plain(layer, FOLDING) and layer.activation in (None, keras.activations.linear) and has_channels_last(layer)
     )
 
 
 def _can_absorb(layer: Any, norm: Affine) -> bool:
     """Whether a layer's kernel and bias can do what a norm before it did: padding is zeros after the norm."""
-    if not isinstance(layer, FOLDING) or not has_channels_last(layer):
+    if not is_plain(layer, FOLDING) or not has_channels_last(layer):
         return False
     return (
         isinstance(layer, keras.layers.Dense)

@@ -20,6 +20,7 @@ from kcnn.keras_bridge import layers, normalization
 from kcnn.keras_bridge.keras_graph import (
     SIGNED_ACTIVATIONS,
     find_probability_activation,
+    is_plain,
     means_several_labels,
     operation,
     outputs_of_call,
@@ -52,7 +53,8 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
         The new model; `model` stays as it is.
 
     Raises:
-        TypeError: The model has no graph, or a layer with weights is neither Keras' own nor has `to_inference_layer`.
+        TypeError: The model has no graph; or a layer that is not of Keras' own classes has weights, or functions of a
+            backend, and no method `to_inference_layer`.
         ValueError: A sliding-window layer has an open input size; or `probabilities` of a model that ends in a softmax
             over one output, which is 1 for every image.
     """
@@ -178,9 +180,9 @@ class _Rebuilder:
         """What a layer makes of new tensors, with the norms before and after it folded in."""
         if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
             return self.rebuild(layer.inputs, layer.outputs, keras.tree.flatten(args))
-        if isinstance(layer, FOLDING):
+        if is_plain(layer, FOLDING):
             return self._fold_layer(layer, args[0], before, after)
-        if isinstance(layer, layers.BatchNormalization):
+        if is_plain(layer, layers.BatchNormalization):
             return _call_with_weights(self._copy(keras.layers.BatchNormalization, layer), layer.get_weights(), *args)
         if not isinstance(layer, keras.layers.Layer):  # an op of Keras'
             return layer(*args, **kwargs)
@@ -188,12 +190,18 @@ class _Rebuilder:
             return _call_with_weights(self._copy(type(layer), layer), layer.get_weights(), *args, **kwargs)
         if hasattr(layer, "to_inference_layer"):
             return self._flatten(layer.to_inference_layer(*args), args)
+        hint = (
+            f"layer {layer.name!r} is a {type(layer).__qualname__}, not Keras' own; give the class a method "
+            "to_inference_layer(x) that computes the same with Keras' layers and ops"
+        )
         if layer.weights:
-            raise TypeError(
-                f"layer {layer.name!r} is a {type(layer).__qualname__}, not Keras' own; give the class a method "
-                "to_inference_layer(x) that computes the same with Keras' layers and ops"
-            )
-        return layer.call(*args, **kwargs)
+            raise TypeError(hint)
+        try:
+            return layer.call(*args, **kwargs)
+        except ValueError as error:
+            if "KerasTensor" not in str(error):
+                raise
+            raise TypeError(f"{hint}: its `call` has functions of a backend") from None
 
     def _add_clusters(self, tensor: Any, clusters: Sequence[Cluster], rebuilt: Mapping[int, Any]) -> Any:
         """The sum of merged branches, and of the tensors that are not."""

@@ -85,6 +85,19 @@ def count_calls(layer: Any) -> int:
     return len(layer._inbound_nodes)
 
 
+def is_plain(layer: Any, kinds: type | tuple[type, ...]) -> bool:
+    """Return whether a layer computes what one of these classes does.
+
+    Args:
+        layer: A Keras layer or op.
+        kinds: Classes of Keras or kcnn.
+
+    Returns:
+        False for a class that somebody else derived from them: it may compute something else.
+    """
+    return isinstance(layer, kinds) and type(layer).__module__.partition(".")[0] in ("keras", "kcnn")
+
+
 def find_origin(tensor: Any) -> Any:
     """Return the Keras tensor that first has the values of another.
 
@@ -94,7 +107,7 @@ def find_origin(tensor: Any) -> Any:
         layer = operation(tensor)
         if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
             tensor = layer.outputs[tensor._keras_history.tensor_index]
-        elif isinstance(layer, TRAINING_ONLY) or type(layer).__name__ in _RESHAPING or _is_linear_activation(layer):
+        elif is_plain(layer, TRAINING_ONLY) or type(layer).__name__ in _RESHAPING or _is_linear_activation(layer):
             tensor = producers(tensor)[0]
         else:
             return tensor
@@ -111,7 +124,7 @@ def output_activation(tensor: Any) -> str | None:
     """
     origin = find_origin(tensor)
     layer = operation(origin)
-    if isinstance(layer, keras.layers.Average):
+    if is_plain(layer, keras.layers.Average):
         names = {output_activation(source) for source in producers(origin)}
         return names.pop() if len(names) == 1 else None
     name = _name_activation(layer)
@@ -150,7 +163,7 @@ def find_probability_activation(model: Any) -> str | None:
             )
         if _name_activation(last) in SIGNED_ACTIVATIONS:
             return _name_activation(last)
-    is_linear = isinstance(last, LINEAR) and last.activation in (None, keras.activations.linear)
+    is_linear = is_plain(last, LINEAR) and last.activation in (None, keras.activations.linear)
     if name or is_linear or len(model.inputs) > 1:
         return name
     shape = [size or OPEN_SIDE for size in model.inputs[0].shape[1:]]
