@@ -15,7 +15,6 @@ from kcnn.cli.backend import silence
 from kcnn.cli.console import out, show_status
 from kcnn.cli.options import AsJson, examples
 from kcnn.distribute.machine import list_driver_gpus
-from kcnn.weights.downloads import cache_folder
 
 PACKAGES = (
     *("keras", "tensorflow", "jax", "torch", "keras-tuner", "numpy", "matplotlib", "tensorflow-datasets"),
@@ -43,6 +42,8 @@ def env(as_json: AsJson = False) -> None:
 
 def collect_environment() -> dict[str, str | list[str]]:
     """Return what a bug report needs, by heading; a backend that does not load is reported with its error."""
+    from kcnn.weights import downloads
+
     versions = {name: installed for name in PACKAGES if (installed := _version(name))}
     backend, devices, reason = _inspect_backend()
     plugins = [f"{plugin.distribution} {plugin.version} ({plugin.state})" for plugin in doctor.list_plugins()]
@@ -57,7 +58,7 @@ def collect_environment() -> dict[str, str | list[str]]:
         "devices": devices,
         "GPUs of the driver": list_driver_gpus(),
         "GPU that is not used": reason or "none",
-        "cache folder": str(cache_folder()),
+        "cache folder": str(downloads.cache_folder()),
         "plugins": plugins,
         registry.ALLOW_VARIABLE: "not set" if limit is None else limit,
     }

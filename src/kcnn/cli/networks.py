@@ -40,7 +40,6 @@ from kcnn.cli.options import (
 from kcnn.graph.formatting import format_count, format_number, format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError, unknown
-from kcnn.plots.network import plot_network
 
 
 def add(app: typer.Typer) -> None:
@@ -194,7 +193,7 @@ def plot(
 ) -> None:
     """Plot a network as an SVG figure for a slide or a page."""
     graph = _trace(network, input_size, model_option, override)
-    text = plot_network(graph, color_by=color_by, layers=layers)
+    text = kcnn.plots.plot_network(graph, color_by=color_by, layers=layers)
     if svg == "-":
         print(text, end="")
         return

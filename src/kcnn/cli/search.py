@@ -31,7 +31,7 @@ from kcnn.cli.options import (
 )
 from kcnn.cli.search_values import format_choice, parse_choices, parse_layer_choices, parse_limit, parse_time
 from kcnn.graph.formatting import format_count, format_number, format_values
-from kcnn.search.space import Limits, Space, analyze_feasibility, default_space, stack_space
+from kcnn.search import space as spaces
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid"]
 
@@ -196,7 +196,7 @@ def search(
         options=parse_assignments(model_option, "--model-option"),
         overrides=parse_assignments(override, "--override"),
     )
-    limits = Limits(
+    limits = spaces.Limits(
         max_params=parse_limit(max_params),
         max_macs=parse_limit(max_macs),
         max_activation_bytes=parse_limit(max_activation_bytes),
@@ -232,7 +232,7 @@ def search(
         port=port,
     )
     if dry_run:
-        _print(str(analyze_feasibility(space, seed=seed)))
+        _print(str(spaces.analyze_feasibility(space, seed=seed)))
         for one in space.all_choices:
             _print(f"  {one.name}: {format_choice(one)}")
         return
@@ -320,10 +320,13 @@ def _format_trial(trial: Any, default: Mapping[str, Any], objective: str) -> str
     )
 
 
-def _make_space(spec: kcnn.ModelSpec, choices: dict[str, Any], training: dict[str, Any], limits: Limits) -> Space:
+def _make_space(
+    spec: kcnn.ModelSpec, choices: dict[str, Any], training: dict[str, Any], limits: "spaces.Limits"
+) -> "spaces.Space":
     """The space of some choices; one that is derived from the network without choices of it."""
     if choices or (training and spec.network == "mlp"):
-        return Space(spec, choices, training=training, limits=limits)
+        return spaces.Space(spec, choices, training=training, limits=limits)
     is_plain_stack = spec.network == "stack" and not spec.options and not spec.overrides
-    space = stack_space(spec, limits=limits) if is_plain_stack else default_space(spec, limits=limits)
+    make = spaces.stack_space if is_plain_stack else spaces.default_space
+    space = make(spec, limits=limits)
     return replace(space, training=training) if training else space

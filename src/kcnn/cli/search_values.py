@@ -6,8 +6,7 @@ from typing import Any
 from kcnn.atomic_io import parse_json
 from kcnn.cli.console import UsageError, parse_count
 from kcnn.graph.formatting import format_value
-from kcnn.search.space import Range, per_layer
-from kcnn.search.space.choices import Choice
+from kcnn.search import space
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -31,17 +30,17 @@ def parse_choices(texts: list[str] | None, option: str) -> dict[str, Any]:
 
 def parse_layer_choices(texts: list[str] | None, option: str) -> dict[str, Any]:
     """Return a choice for each layer by address of ["pool*.padding=same,valid"]."""
-    return {address: per_layer(*_parse_list(text)) for address, text in _split(texts, option)}
+    return {address: space.per_layer(*_parse_list(text)) for address, text in _split(texts, option)}
 
 
-def _parse_range(text: str) -> Range | None:
+def _parse_range(text: str) -> "space.Range | None":
     match = re.fullmatch(r"([^,]+)\.\.([^,]+?)(,log)?", text.strip())
     if not match:
         return None
     low, high = (_parse_value(end) for end in match.groups()[:2])
     if not all(isinstance(end, int | float) for end in (low, high)):
         raise UsageError(f"invalid range {text!r}; write 1e-4..1e-2 or 1e-4..1e-2,log")
-    return Range(low, high, log=bool(match[3]))
+    return space.Range(low, high, log=bool(match[3]))
 
 
 def _parse_list(text: str) -> tuple[Any, ...]:
@@ -77,10 +76,10 @@ def parse_time(text: str) -> float:
     return float(match[1]) * UNITS[match[2] or "s"]
 
 
-def format_choice(choice: Choice) -> str:
+def format_choice(choice: "space.Choice") -> str:
     """Return the values of a choice as text, with what it depends on."""
     values = choice.values
-    if isinstance(values, Range):
+    if isinstance(values, space.Range):
         text = f"{values.low:g} to {values.high:g}{', logarithmic' if values.log else ''}"
     else:
         text = ", ".join(map(format_value, values))
