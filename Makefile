@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SHARED := -n 2 --dist loadscope  # two processes, the tests of a file or a class in one of them
 
-.PHONY: demo test quick test-all fuzz lint docs catalogue clean
+.PHONY: demo test quick test-all fuzz lint docs catalogue parity clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,6 +46,10 @@ docs: $(READY)
 # The page of every network, from what each declares and comes to.
 catalogue: $(READY)
 	$(BIN)/python -m kcnn.architectures.catalogue > docs/catalogue.md.new && mv docs/catalogue.md.new docs/catalogue.md
+
+# The page of differences from keras.applications, torchvision and timm, from what `python -m tests.parity.measure` measured.
+parity: $(READY)
+	$(BIN)/python -m tests.parity.page > docs/parity.md.new && mv docs/parity.md.new docs/parity.md
 
 clean:
 	rm -rf .venv build dist site *.egg-info

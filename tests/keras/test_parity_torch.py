@@ -3,25 +3,18 @@
 tests/parity/record.py recorded their outputs. The weights are computed here from their names, so torch is not needed.
 """
 
-import gzip
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import kcnn
 from kcnn.blocks import conv
-from tests.parity.seeded import CLASSES, pixels, seeded_tensor
+from tests.parity.compare import NETWORKS, build_state, compare_record, relative_difference
+from tests.parity.seeded import CLASSES
 
-NETWORKS = {
-    name: record
-    for file in sorted(Path(__file__).parents[1].joinpath("parity").glob("*.json.gz"))
-    for name, record in json.loads(gzip.decompress(file.read_bytes()))["networks"].items()
-}
 ONE_EACH = (
     "alexnet.torchvision",
     "googlenet.torchvision",
@@ -63,31 +56,12 @@ CASES = [  # at an odd size that is not square; one of each family at the nomina
 ]
 
 
-def build_state(name):
-    gain = NETWORKS[name].get("gain", 1.0)
-    return {key: seeded_tensor(key, tuple(shape), gain) for key, shape in NETWORKS[name]["state"].items()}
-
-
-def relative_difference(a, b):
-    """The largest difference, relative to the largest value."""
-    return np.abs(a - np.array(b)).max() / np.abs(b).max()
-
-
 @pytest.mark.parametrize(("name", "number"), CASES)
 def test_load_weights_of_a_state_dict_gives_the_recorded_logits(name, number, tmp_path):
-    record = NETWORKS[name]["outputs"][number]
-    file = tmp_path / "theirs.safetensors"
-    save_file(build_state(name), file)
     network, _, publisher = name.partition("@")
-    model = kcnn.build(network, classes=CLASSES, input_shape=(*record["size"], 3), aux=bool(record["aux"]))
-    report = kcnn.load_weights(model, file)
-    assert len(report.matched) == len(model.weights)
-    assert report.mapping == publisher or not publisher
-    images = pixels(*record["size"])
-    assert relative_difference(model.predict(images, verbose=0), record["logits"]) <= 1e-4
-    for aux, logits in enumerate(record["aux"], 1):
-        head = keras.Model(model.inputs, model.get_layer(f"aux{aux}_logits").output)
-        assert relative_difference(head.predict(images, verbose=0), logits) <= 1e-4
+    difference, mapping = compare_record(network, NETWORKS[name], NETWORKS[name]["outputs"][number], tmp_path)
+    assert mapping == publisher or not publisher
+    assert difference <= 1e-4
 
 
 def test_load_weights_reports_auxiliary_classifiers_as_unused(tmp_path):

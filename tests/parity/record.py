@@ -2,7 +2,8 @@
 
 Needs torch, torchvision and timm. Writes FAMILY.json.gz beside itself, by default for all families: for each network
 the names and shapes of its state dict, and the logits for seeded images of its nominal size and of an odd one that is
-not square. "files" writes small files of torch.save. kcnn takes no part.
+not square. "files" writes small files of torch.save. "one FILE LIBRARY NAME ROWSxCOLUMNS ..." writes the record of a
+single network elsewhere. kcnn takes no part.
 """
 
 import gzip
@@ -172,7 +173,7 @@ def record_network(library, name, *sizes):
             logits = model(x.permute(0, 3, 1, 2))
             aux = [model.get_submodule(head)(map_) for head, map_ in maps.items()]
         outputs.append({"size": size, "logits": logits.tolist(), "aux": [one.tolist() for one in aux]})
-    return {"gain": gain, "state": state, "outputs": outputs}
+    return {"library": library, "model": name, "gain": gain, "state": state, "outputs": outputs}
 
 
 def write_files():
@@ -199,6 +200,11 @@ def write_files():
 def main():
     if sys.argv[1:] == ["files"]:
         write_files()
+        return
+    if sys.argv[1:2] == ["one"]:
+        _, _, file, library, name, *sizes = sys.argv
+        record = record_network(library, name, *(tuple(map(int, size.split("x"))) for size in sizes))
+        Path(file).write_text(json.dumps(record))
         return
     for family in sys.argv[1:] or FAMILIES:
         record = {

@@ -1,0 +1,171 @@
+"""Compare the logits of kcnn's networks with those of keras.applications, torchvision and timm for the same weights."""
+
+import gzip
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from safetensors.numpy import save_file
+
+import kcnn
+from tests.parity.seeded import CLASSES, pixels, seeded_tensor
+
+NETWORKS = {
+    name: record
+    for file in sorted(Path(__file__).parent.glob("*.json.gz"))
+    for name, record in json.loads(gzip.decompress(file.read_bytes()))["networks"].items()
+}
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet
+
+
+@dataclass(frozen=True)
+class Application:
+    """A network of keras.applications and kcnn's, at an odd size that is not square.
+
+    Attributes:
+        network: Its name in kcnn.
+        theirs: Module and class of keras.applications.
+        size: (rows, columns).
+        options: Options of kcnn's.
+        arguments: Arguments of theirs.
+    """
+
+    network: str
+    theirs: str
+    size: tuple[int, int] = (97, 131)
+    options: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return self.network + "".join(map(str, self.options.values()))
+
+
+V2 = ("b0", "b1", "b2", "b3", "s", "m", "l")
+MINIMALISTIC = {"minimalistic": True}
+APPLICATIONS = (
+    Application("vgg16.keras", "vgg16.VGG16", (70, 91)),
+    Application("vgg19.keras", "vgg19.VGG19", (70, 91)),
+    *(Application(f"resnet{n}.keras", f"resnet.ResNet{n}") for n in (50, 101, 152)),
+    *(Application(f"resnet{n}_v2.keras", f"resnet_v2.ResNet{n}V2") for n in (50, 101, 152)),
+    Application("inception_v3.keras", "inception_v3.InceptionV3", (107, 139)),
+    Application("inception_resnet_v2.keras", "inception_resnet_v2.InceptionResNetV2", (107, 139)),
+    Application("xception", "xception.Xception", (107, 139)),
+    Application("nasnet_mobile.keras", "nasnet.NASNetMobile", (107, 139)),
+    Application("nasnet_large.keras", "nasnet.NASNetLarge", (65, 97)),
+    *(Application(f"densenet{n}.keras", f"densenet.DenseNet{n}") for n in (121, 169, 201)),
+    Application("mobilenet_v1.keras", "mobilenet.MobileNet"),
+    Application("mobilenet_v1.keras", "mobilenet.MobileNet", (96, 128), {"width": 0.25}, {"alpha": 0.25}),
+    Application("mobilenet_v2", "mobilenet_v2.MobileNetV2"),
+    Application("mobilenet_v2", "mobilenet_v2.MobileNetV2", (96, 128), {"width": 0.35}, {"alpha": 0.35}),
+    Application("mobilenet_v2", "mobilenet_v2.MobileNetV2", (96, 128), {"width": 1.4}, {"alpha": 1.4}),
+    Application("mobilenet_v3_large", "MobileNetV3Large"),
+    Application("mobilenet_v3_large", "MobileNetV3Large", (96, 128), {"width": 0.75}, {"alpha": 0.75}),
+    Application("mobilenet_v3_small", "MobileNetV3Small"),
+    Application("mobilenet_v3_small", "MobileNetV3Small", (96, 128), {"width": 0.75}, {"alpha": 0.75}),
+    Application("mobilenet_v3_large.minimalistic", "MobileNetV3Large", arguments=MINIMALISTIC),
+    Application("mobilenet_v3_small.minimalistic", "MobileNetV3Small", arguments=MINIMALISTIC),
+    *(Application(f"efficientnet_b{n}", f"efficientnet.EfficientNetB{n}") for n in range(8)),
+    *(Application(f"efficientnet_v2_{size}", f"efficientnet_v2.EfficientNetV2{size.upper()}") for size in V2),
+    *(Application(f"convnext_{size}", f"convnext.ConvNeXt{size.title()}") for size in ("tiny", "small", "base")),
+    Application("convnext_large", "convnext.ConvNeXtLarge", (64, 97)),
+    Application("convnext_xlarge", "convnext.ConvNeXtXLarge", (64, 97)),
+)
+
+
+def relative_difference(a: Any, b: Any) -> float:
+    """Return the largest difference, relative to the largest value of the second."""
+    return float(np.abs(np.asarray(a) - np.asarray(b)).max() / np.abs(b).max())
+
+
+def build_state(name: str) -> dict[str, np.ndarray]:
+    """Return the state dict of a recorded network."""
+    return compute_state(NETWORKS[name])
+
+
+def compute_state(record: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return the state dict of a record."""
+    gain = record.get("gain", 1.0)
+    return {key: seeded_tensor(key, tuple(shape), gain) for key, shape in record["state"].items()}
+
+
+def compare_record(
+    network: str, record: dict[str, Any], output: dict[str, Any], folder: Path, options: Any = None
+) -> tuple[float, str]:
+    """Compare the logits, and those of auxiliary classifiers, with recorded ones.
+
+    Args:
+        network: Its name in kcnn.
+        record: The record of the network.
+        output: One of its outputs.
+        folder: Where a file of weights is written.
+        options: Options of kcnn's network.
+
+    Returns:
+        The largest relative difference, and whose names kcnn recognized in the file.
+    """
+    file = folder / "theirs.safetensors"
+    save_file(compute_state(record), file)
+    shape = (*output["size"], 3)
+    model = kcnn.build(network, classes=CLASSES, input_shape=shape, aux=bool(output["aux"]), **(options or {}))
+    report = kcnn.load_weights(model, file)
+    assert len(report.matched) == len(model.weights)
+    images = pixels(*output["size"])
+    differences = [relative_difference(model.predict(images, verbose=0), output["logits"])]
+    for aux, logits in enumerate(output["aux"], 1):
+        head = keras.Model(model.inputs, model.get_layer(f"aux{aux}_logits").output)
+        differences.append(relative_difference(head.predict(images, verbose=0), logits))
+    return max(differences), report.mapping
+
+
+def randomize(model: Any, seed: int = 0) -> None:
+    """Set random weights and statistics of batch normalization, under which signals neither vanish nor explode."""
+    rng = np.random.default_rng(seed)
+    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)]
+    scaling = {id(variable) for layer in normalizations for variable in layer.weights}
+    for variable in model.weights:
+        if id(variable) in scaling:
+            continue
+        shape = tuple(variable.shape)
+        if variable.name == "kernel":
+            fan_in = np.prod(shape[:-1]) if variable.path.find("depthwise") < 0 else np.prod(shape[:2])
+            value = rng.normal(0, np.sqrt(2 / fan_in), shape)
+        elif variable.name in ("gamma", "moving_variance"):
+            value = rng.uniform(0.6, 1.4, shape)
+        else:
+            value = rng.normal(0, 0.1, shape)
+        variable.assign(value.astype("float32"))
+    for layer in normalizations:
+        if layer.weights:  # otherwise they are constants
+            layer.adapt_mean.assign(MEAN)
+            layer.adapt_variance.assign(DEVIATION**2)
+            layer.finalize_state()
+
+
+def build_application(theirs: str, size: tuple[int, int], **arguments: Any) -> tuple[Any, Any]:
+    """Return a model of keras.applications with logits as outputs, and what prepares pixels for it."""
+    module, _, factory = theirs.rpartition(".")
+    home = getattr(keras.applications, module) if module else keras.applications
+    model = getattr(home, factory)(
+        weights=None, input_shape=(*size, 3), classes=CLASSES, classifier_activation=None, **arguments
+    )
+    return model, getattr(home, "preprocess_input", lambda x: x)
+
+
+def build_both(case: Application, size: tuple[int, int], folder: Path) -> tuple[Any, Any, Any]:
+    """Return kcnn's model and that of keras.applications with the same random weights, and what prepares pixels."""
+    theirs, prepare = build_application(case.theirs, size, **case.arguments)
+    randomize(theirs)
+    file = folder / "theirs.weights.h5"
+    theirs.save_weights(file)
+    ours = kcnn.build(case.network, classes=CLASSES, input_shape=(*size, 3), weights=file, **case.options)
+    return ours, theirs, prepare
+
+
+def compare_logits(ours: Any, theirs: Any, prepare: Any, size: tuple[int, int]) -> float:
+    """Return the largest relative difference of the logits of two models for the same images."""
+    images = pixels(*size)
+    return relative_difference(ours.predict(images, verbose=0), theirs.predict(prepare(images.copy()), verbose=0))
