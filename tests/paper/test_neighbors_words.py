@@ -1,5 +1,7 @@
 """Words that users bring from other libraries are answered with kcnn's own, in Python and on the command line."""
 
+import re
+
 import pytest
 
 import kcnn
@@ -27,6 +29,21 @@ def test_trace_answers_a_keyword_of_another_library_with_its_own(network, keywor
             function(network, **{keyword: value})
 
 
+@pytest.mark.parametrize(
+    ("keyword", "answer"),
+    [
+        ("width", "has no parameter 'width'; write options={'width': VALUE}"),
+        ("alpha", "Did you mean 'width'? Write options={'width': VALUE}"),
+        ("drop_rate", "Did you mean 'dropout'? Write options={'dropout': VALUE}"),
+        ("filters", "write options={'filters': VALUE}"),
+        ("include_top", "Did you mean 'top'?"),
+    ],
+)
+def test_model_spec_answers_an_option_of_the_network_with_where_it_is_written(keyword, answer):
+    with pytest.raises(kcnn.UnknownNameError, match=re.escape(answer)):
+        kcnn.ModelSpec(network="mobilenet_v2", **{keyword: 1})
+
+
 def test_activation_is_the_option_of_a_network_that_has_one_unless_it_is_softmax():
     assert kcnn.trace("mlp", activation="sigmoid").spec.options == {"activation": "sigmoid"}
     assert kcnn.trace("mlp", activation="softmax").spec.activation == "softmax"
@@ -43,6 +60,7 @@ def test_activation_is_the_option_of_a_network_that_has_one_unless_it_is_softmax
         ("train lenet5 --data digits --num-classes 10", "no option --num-classes: the classes are those of the data"),
         ("train lenet5 --data digits --device cuda", "no option --device: the GPUs are used where"),
         ("train lenet5 --data digits --workers 4", "no option --workers: images are read by as many threads"),
+        ("train lenet5 --data digits --val-split 0.2", "no option --val-split: a folder val/ or valid/ beside train/"),
         ("train lenet5 --data digits --batch 8", "no option --batch; write --batch-size"),
         ("train lenet5 --data digits --opt sgd", "write --recipe-option optimizer=NAME"),
         ("train lenet5 --data digits --label-smoothing 0.1", "write --recipe-option label_smoothing=VALUE"),

@@ -28,6 +28,7 @@ from kcnn.graph.windows import InputTooSmallError
 OUTPUT_ACTIVATION = "softmax"  # which no hidden layer has
 ACTIVATIONS, POOLING = (OUTPUT_ACTIVATION, "sigmoid"), tuple(POOLING_MODES)
 VALUES = "a number, text, True, False, None, an op, or a tuple of these"
+COMMON_OPTIONS = ("width", "depth", "units", "repeats", "filters", "dropout", "drop_path")  # of many networks
 PREFIX = re.compile(r"([A-Za-z0-9][\w.-]*)?", re.ASCII)  # what every backend takes in the name of a layer
 
 
@@ -35,7 +36,7 @@ class NoEffectWarning(UserWarning):
     """Warns of an override by address that changed no layer."""
 
 
-@check_keywords
+@check_keywords(within={"options={{{!r}: VALUE}}": COMMON_OPTIONS})
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """Define which network to build: what kcnn.build takes, a saved model carries and a trial proposes.

@@ -48,14 +48,17 @@ SYNONYMS = {  # options of other libraries' scripts: those of kcnn, of which the
     "wd": ("--recipe-option weight_decay=VALUE",),
     "width": ("--model-option width=VALUE",),
 }
+VALIDATION = "a folder val/ or valid/ beside train/ is the validation split; without it one is taken from train"
 FACTS = {  # options for what kcnn decides itself
     "device": "the GPUs are used where TensorFlow sees them; set CUDA_VISIBLE_DEVICES= (empty) to use the CPU",
     "gpu": "the GPUs are used where TensorFlow sees them; set CUDA_VISIBLE_DEVICES to choose some",
     "num-classes": "the classes are those of the data",
     "num-workers": "images are read by as many threads as the machine has cores",
     "resume": "run the same command again to resume",
+    "val-split": VALIDATION,
     "workers": "images are read by as many threads as the machine has cores",
 }
+FACTS |= {"val": VALIDATION, "validation-split": VALIDATION}
 FACTS |= {"classes": FACTS["num-classes"], "gpus": FACTS["gpu"], "nb-classes": FACTS["num-classes"]}
 
 
