@@ -13,7 +13,7 @@ import pytest
 import kcnn
 from kcnn.blocks import apply
 from kcnn.export.formats import FORMATS, export_model
-from kcnn.export.run_export import export_run
+from kcnn.export.run_export import export_for_phones, export_run
 from kcnn.export.runtimes import load_exported
 from kcnn.graph import ops
 from kcnn.training.evaluation import compute_probabilities
@@ -239,6 +239,9 @@ def test_cli_export_runs_each_file_on_the_complete_test_split(run):
     assert keras_row["accuracy"] == metrics["accuracy"]
     assert litert["agreement"] == 1
     assert int8["agreement"] > 0.95
+    assert keras_row["difference"] is None
+    assert litert["difference"]["points"] == 0
+    assert int8["difference"]["points"] == pytest.approx(100 * (int8["accuracy"] - keras_row["accuracy"]))
     assert int8["bytes"] < litert["bytes"] / 2
     assert sorted(one.name for one in (run / "export").iterdir()) == ["litert-int8.tflite", "litert.tflite"]
 
@@ -260,7 +263,7 @@ def test_cli_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, m
         return type(exported)(exported.metadata, lambda pixels: np.roll(exported.run(pixels), 1, axis=-1))
 
     monkeypatch.setattr("kcnn.export.verification.load_exported", load_worse)
-    with pytest.raises(JobStoppedError, match=r"accuracy drop exceeds 2 points; not kept: litert \d"):
+    with pytest.raises(JobStoppedError, match=r"accuracy drop exceeds 2 points; not kept: litert -\d"):
         command.export(Path(run), ["litert"], tmp_path)
     assert not any(tmp_path.iterdir())
     command.export(Path(run), ["litert"], tmp_path, max_accuracy_drop=100.0)
@@ -284,6 +287,40 @@ def test_export_run_keeps_files_by_images_that_are_not_for_testing(run, tmp_path
     result = export_run(run, "keras", tmp_path)
     assert result.path.exists()
     assert result.checks[1].accuracy < 0.1 < result.checks[0].accuracy
+
+
+def spoil_int8(fraction):
+    """A load_exported whose 8-bit file is wrong about the first images of each batch."""
+
+    def load_spoiled(path, trust):
+        exported = load_exported(path, trust=trust)
+
+        def predict(pixels):
+            is_spoiled = np.arange(len(pixels)) < fraction * len(pixels)
+            return np.where(is_spoiled[:, None], np.roll(exported.run(pixels), 1, axis=-1), exported.run(pixels))
+
+        return type(exported)(exported.metadata, predict if "int8" in path.name else exported.run)
+
+    return load_spoiled
+
+
+@pytest.mark.parametrize(("fraction", "name"), [(0, "phone-int8.tflite"), (0.5, "phone.tflite")])
+def test_export_for_phones_recommends_the_smallest_file_that_holds_its_accuracy(
+    run, tmp_path, monkeypatch, fraction, name
+):
+    monkeypatch.setattr("kcnn.export.verification.load_exported", spoil_int8(fraction))
+    data = load_run_data(run).dataset.subset(train=100, validation=100)
+    result = export_for_phones(run, data, tmp_path)
+    assert result.recommended == tmp_path / name
+    assert result.validation_images == 100
+    assert result.recommendation.startswith(f"recommended: {tmp_path / name}, the smallest file that loses at most 2 ")
+    assert f"phone-int8 {result.validation['phone-int8']}" in result.recommendation  # with its interval
+    keras_row, litert, int8 = result.checks
+    assert keras_row.difference is None
+    assert (litert.difference.points, litert.difference.significant) == (0, False)
+    assert int8.difference.points == pytest.approx(100 * (int8.accuracy - keras_row.accuracy))
+    assert int8.difference.low <= int8.difference.points <= int8.difference.high
+    assert f"{int8.difference.points:+.2f} ({int8.difference.low:+.2f} to" in str(result)
 
 
 def test_cli_export_removes_a_file_that_its_runtime_refuses(run, tmp_path, monkeypatch):

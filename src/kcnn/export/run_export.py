@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -14,16 +14,20 @@ import numpy as np
 import kcnn
 from kcnn.export.formats import CALIBRATION_IMAGES, export_model
 from kcnn.export.runtimes import check_formats
-from kcnn.export.verification import ExportCheck, measure_accuracy_drops, verify_exports
+from kcnn.export.verification import ExportCheck, compare_exports, verify_exports
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
 from kcnn.run_folders import MODEL, resolve_run
+from kcnn.statistics import PairedDifference
 from kcnn.training.run_data import load_run_data
 
 MAX_ACCURACY_DROP = 2.0  # percentage points
 DECIDING_IMAGES = (100, 1_000)  # fewest and most images that decide whether a file is kept
-COLUMNS = ("file", "size", "test accuracy", "agreement with Keras", "latency (batch 1)")
+COLUMNS = (
+    *("file", "size", "test accuracy", "difference (95% interval)"),
+    *("agreement with Keras", "latency (batch 1)"),
+)
 INT8 = "litert-int8"
 PHONE_FILES = {"phone": "litert", "phone-int8": INT8}  # formats by the name of the file, which `kcnn transfer` writes
 
@@ -36,10 +40,15 @@ class ExportResult:
     Attributes:
         files: The files by format.
         checks: Size, accuracy and latency of the Keras model, then of each format, also of those that were not kept.
+        validation: By how many percentage points each format is more accurate than the Keras model on images that are
+            not for testing: those by which files are kept and recommended.
+        validation_images: The number of these images.
     """
 
     files: Mapping[str, Path]
     checks: tuple[ExportCheck, ...]
+    validation: Mapping[str, PairedDifference] = field(default_factory=dict)
+    validation_images: int = 0
 
     @property
     def path(self) -> Path:
@@ -53,11 +62,35 @@ class ExportResult:
                 check.name,
                 f"{check.bytes / 1e6:.2f} MB",
                 f"{check.accuracy:.2%}",
+                _format_difference(check.difference),
                 f"{check.agreement:.2%}",
                 f"{check.latency_ms:.2f} ms",
             )
             for check in self.checks
         ]
+
+    @property
+    def recommended(self) -> Path:
+        """Return the smallest file that loses at most 2 points on images that are not for testing; or the first."""
+        accurate = self._accurate()
+        return min(accurate, key=lambda path: path.stat().st_size) if accurate else self.path
+
+    @property
+    def recommendation(self) -> str:
+        """Return which file is recommended, and why, as a sentence; empty where nothing was measured."""
+        if not self.validation:
+            return ""
+        losses = ", ".join(f"{name} {difference}" for name, difference in self.validation.items())
+        limit = (
+            f"loses at most {MAX_ACCURACY_DROP:g} points on {self.validation_images} images that are not for testing"
+        )
+        if not self._accurate():
+            return f"no file {limit}: {losses}"
+        return f"recommended: {self.recommended}, the smallest file that {limit}: {losses}"
+
+    def _accurate(self) -> list[Path]:
+        """The files that lose at most MAX_ACCURACY_DROP on images that are not for testing."""
+        return [path for name, path in self.files.items() if _holds(self.validation.get(name), MAX_ACCURACY_DROP)]
 
     @property
     def summary(self) -> str:
@@ -139,21 +172,22 @@ def export_run(
     deciding = _choose_deciding_images(dataset)
     with step(f"running {len(files)} files on {len(dataset.splits['test'])} test images"):
         try:
-            drops = measure_accuracy_drops(files, model, path, deciding.validation)
+            validation = compare_exports(files, model, path, deciding.validation)
             checks = tuple(verify_exports(files, model, path, dataset.test))
         except ValueError as error:  # of a runtime
             for file in files.values():
                 _remove(file)
             raise ExportRejectedError(f"{error}; the exported files were removed") from None
-    rejected = {name: drop for name, drop in drops.items() if drop > max_accuracy_drop}
+    rejected = {name: one for name, one in validation.items() if not _holds(one, max_accuracy_drop)}
     for name in rejected:
         _remove(files.pop(name))
-    result = ExportResult(files, checks)
+    images_used = len(deciding.splits["validation"])
+    result = ExportResult(files, checks, validation, images_used)
     if rejected:
-        texts = ", ".join(f"{name} {drop:.1f} points" for name, drop in rejected.items())
+        texts = ", ".join(f"{name} {difference}" for name, difference in rejected.items())
         raise ExportRejectedError(
-            f"accuracy drop exceeds {max_accuracy_drop:g} points; not kept: {texts} (on "
-            f"{len(deciding.splits['validation'])} images that are not for testing)",
+            f"accuracy drop exceeds {max_accuracy_drop:g} points; not kept: {texts}, on {images_used} images that are "
+            "not for testing",
             result,
         )
     return result
@@ -168,7 +202,8 @@ def export_for_phones(run: str | PathLike[str], dataset: Any, out: str | PathLik
         out: Folder of the files, phone.tflite and phone-int8.tflite.
 
     Returns:
-        Both files, with the size, accuracy and latency of each; without those where LiteRT is not installed.
+        Both files, with the size, accuracy and latency of each, and the recommended one; without those where LiteRT is
+        not installed.
     """
     path = Path(run) / MODEL
     model, images = kcnn.load_model(path), _take_calibration_images(dataset)
@@ -176,8 +211,21 @@ def export_for_phones(run: str | PathLike[str], dataset: Any, out: str | PathLik
         name: export_model(model, Path(out) / name, format, classes=dataset.classes, calibration_images=images)
         for name, format in PHONE_FILES.items()
     }
-    is_installed = find_spec("ai_edge_litert") is not None
-    return ExportResult(files, tuple(verify_exports(files, model, path, dataset.test)) if is_installed else ())
+    if find_spec("ai_edge_litert") is None:
+        return ExportResult(files, ())
+    deciding = _choose_deciding_images(dataset)
+    validation = compare_exports(files, model, path, deciding.validation)
+    checks = tuple(verify_exports(files, model, path, dataset.test))
+    return ExportResult(files, checks, validation, len(deciding.splits["validation"]))
+
+
+def _holds(difference: PairedDifference | None, max_accuracy_drop: float) -> bool:
+    """Whether a file was measured, and loses no more accuracy than it may."""
+    return difference is not None and -difference.points <= max_accuracy_drop
+
+
+def _format_difference(difference: PairedDifference | None) -> str:
+    return f"{difference.points:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})" if difference else ""
 
 
 def _choose_deciding_images(dataset: Any) -> Any:

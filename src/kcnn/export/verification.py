@@ -14,6 +14,7 @@ from kcnn import classification
 from kcnn.export.runtimes import load_exported
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords, wrong_kind
+from kcnn.statistics import PairedDifference, compare_predictions
 from kcnn.training.evaluation import compute_probabilities
 
 WARMUP, TIMED = 3, 50  # images of the latency measurement
@@ -32,6 +33,7 @@ class ExportCheck:
         accuracy: Fraction of the images whose class, or every label, is correct.
         agreement: Fraction of the images with the prediction of the Keras model.
         latency_ms: Median milliseconds of one image (batch 1).
+        difference: By how many percentage points it is more accurate than the Keras model; None for that model.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ExportCheck:
     accuracy: float
     agreement: float
     latency_ms: float
+    difference: PairedDifference | None = None
 
 
 @check_arguments
@@ -65,6 +68,7 @@ def verify_exports(
     candidates = _list_candidates(files, model, model_path)
     truth, predictions, timed = _predict(candidates, batches, model.metadata)
     reference = predictions[model_path.name]
+    differences = _compare(files, truth, predictions, reference)
     return [
         ExportCheck(
             name=name,
@@ -73,32 +77,40 @@ def verify_exports(
             accuracy=float(np.mean(classification.is_correct(predictions[name], truth))),
             agreement=float(np.mean(classification.is_correct(predictions[name], reference))),
             latency_ms=_measure_latency(run, timed),
+            difference=differences.get(name),
         )
         for name, file, run in candidates
     ]
 
 
 @check_arguments
-def measure_accuracy_drops(
+def compare_exports(
     files: Mapping[str, Path], model: keras.Model, model_path: Path, batches: Iterable[Any]
-) -> dict[str, float]:
-    """Return how much less accurate exported files are than their Keras model, in percentage points.
+) -> dict[str, PairedDifference]:
+    """Return how much more accurate exported files are than the Keras model that they came from, on the same images.
 
     Args:
         files: Exported files by name.
         model: The model of kcnn that they came from.
         model_path: The file that it was loaded from.
-        batches: (pixels, labels), of images that are not for testing where the drops decide anything.
+        batches: (pixels, labels), of images that are not for testing where the differences decide anything.
 
     Returns:
-        The drop of each file; below 0 for one that is more accurate.
+        The difference of each file; below 0 for one that is less accurate.
 
     Raises:
         ValueError: A runtime cannot run a file.
     """
     truth, predictions, _ = _predict(_list_candidates(files, model, model_path), batches, model.metadata)
-    accuracies = {name: np.mean(classification.is_correct(labels, truth)) for name, labels in predictions.items()}
-    return {name: float(100 * (accuracies[model_path.name] - accuracies[name])) for name in files}
+    return _compare(files, truth, predictions, predictions[model_path.name])
+
+
+def _compare(
+    names: Iterable[str], truth: np.ndarray, predictions: Mapping[str, np.ndarray], reference: np.ndarray
+) -> dict[str, PairedDifference]:
+    """The differences of accuracy from a reference, by name."""
+    baseline = classification.is_correct(reference, truth)
+    return {name: compare_predictions(classification.is_correct(predictions[name], truth), baseline) for name in names}
 
 
 def _list_candidates(files: Mapping[str, Path], model: Any, model_path: Path) -> list[tuple[str, Path, Run]]:
