@@ -10,6 +10,7 @@ from kcnn.graph.formatting import format_number, join_names, to_printable
 
 CONFIG, METRICS, MODEL = "config.json", "metrics.json", "model.keras"  # of a run
 TRANSFER = "transfer.json"  # of kcnn.fine_tuning
+SAVED_MODEL = "saved_model.pb"  # of the folder that TensorFlow writes
 SEARCH, FINAL, BEST = "search.json", "final.json", "best"  # of kcnn.search, and the contender that it found
 NAMED = 4  # runs that a message names
 
@@ -105,6 +106,24 @@ def resolve_model(path: str | PathLike[str]) -> tuple[Path, str]:
     return run.path / MODEL, run.note
 
 
+def locate_model(path: str | PathLike[str]) -> tuple[Path, str]:
+    """Return what a model that predicts is read from, and which run it is of.
+
+    Args:
+        path: As for resolve_model, or the folder of a SavedModel.
+
+    Returns:
+        The file, or the folder of the SavedModel, and the note of its run.
+
+    Raises:
+        RunNotFoundError: The folder has no trained model.
+    """
+    folder = Path(path)
+    if (folder / SAVED_MODEL).exists() and not (folder / CONFIG).exists():  # a run is no SavedModel
+        return folder, ""
+    return resolve_model(folder)
+
+
 def _find(folder: Path) -> RunFolder | None:
     if _is_run(folder):
         return RunFolder(folder)
@@ -194,7 +213,7 @@ def _identify(folder: Path) -> str:
         return damage
     if (folder / CONFIG).exists():
         return f"it has no {MODEL}, and this version of kcnn did not write its {CONFIG}; {expected}"
-    if (folder / "saved_model.pb").exists():
+    if (folder / SAVED_MODEL).exists():
         return f"it is a SavedModel; {expected}"
     contents = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     held = f"it contains {join_names(contents, NAMED)}" if contents else "it is empty"

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from kcnn.run_folders import RunNotFoundError, find_run, is_run_folder, resolve_model, resolve_run
+from kcnn.cli.console import JobStoppedError
+from kcnn.run_folders import RunNotFoundError, find_run, is_run_folder, locate_model, resolve_model, resolve_run
 
 REQUEST = {"spec": {}, "config": {}, "data": "digits"}
 
@@ -117,3 +118,62 @@ def test_resolve_model_tells_how_an_unfinished_run_is_resumed(tmp_path):
     with pytest.raises(RunNotFoundError, match=r"holds no finished run: it has no model.keras; .* it: kcnn train mlp"):
         resolve_model(run)
     assert resolve_run(run).path == run
+
+
+def test_locate_model_returns_the_folder_of_a_saved_model_unless_it_is_a_run(tmp_path, transfer):
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    (saved / "saved_model.pb").touch()
+    assert locate_model(saved) == (saved, "")
+    run = make_run(tmp_path / "run")
+    (run / "saved_model.pb").touch()
+    assert locate_model(run) == (run / "model.keras", "")
+    assert locate_model(transfer) == resolve_model(transfer)
+
+
+@pytest.mark.parametrize(
+    ("words", "loaded", "says"),
+    [
+        (("predict", "transfer", "a.png"), "kcnn.export.opened_model.open_model", "{run}/model.keras"),
+        (("predict", "a.tflite", "a.png"), "kcnn.export.opened_model.open_model", "a.tflite"),
+        (("predict", "lenet5", "a.png"), "kcnn.export.opened_model.open_model", "lenet5 with weights imagenet"),
+        (("evaluate", "transfer"), "kcnn.export.opened_model.open_model", "{run}/model.keras"),
+        (("export", "transfer"), "kcnn.cli.export.start_backend", "{run}/model.keras"),
+        (("report", "transfer"), "kcnn.cli.report.start_backend", "transfer"),
+        (("compare", "transfer", "{run}"), "kcnn.cli.report.start_backend", "transfer, {run}"),
+        (("rerun-trial", "search", "0"), "kcnn.cli.search.start_backend", "search"),
+        (("choose", "--data", "digits"), "kcnn.cli.choose.start_backend", "digits"),
+    ],
+)
+def test_commands_print_what_they_load_before_what_loads_it(
+    words, loaded, says, transfer, search, tmp_path, monkeypatch, command
+):
+    def stop(*_, **__):
+        raise JobStoppedError("stopped here")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.tflite").touch()
+    monkeypatch.setattr(loaded, stop)
+    monkeypatch.setattr("kcnn.keras_bridge.saved_models.read_metadata", lambda _: {})
+    run = "transfer/seed-0/fine-tuned"
+    done = command(*(word.format(run=run) for word in words))
+    note = f"transfer is the folder of a transfer: using its best run, {run}"
+    notes = [note] if "transfer" in words and words[0] != "report" else []
+    assert done.stderr.splitlines() == [*notes, f"loading {says.format(run=run)}", "error: stopped here"]
+
+
+@pytest.mark.parametrize("name", ["nowhere.keras", "nowhere/run", "resnet51"])
+def test_commands_load_nothing_that_is_not_there(name, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for words in (("predict", name, "a.png"), ("evaluate", name)):
+        done = command(*words)
+        assert done.returncode == 2
+        assert "loading" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a.tflite", "lenet5"])
+def test_evaluate_misses_data_before_it_opens_a_model(name, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.tflite").touch()  # not a model
+    done = command("evaluate", name)
+    assert done.stderr.splitlines() == [f"error: missing option --data: {name} does not record its dataset"]

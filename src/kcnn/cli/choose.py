@@ -11,7 +11,16 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import show_device, start_backend
-from kcnn.cli.console import UsageError, err, out, parse_assignments, parse_count, resume_hint, show_spinner
+from kcnn.cli.console import (
+    UsageError,
+    err,
+    out,
+    parse_assignments,
+    parse_count,
+    resume_hint,
+    show_loading,
+    show_spinner,
+)
 from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, InputSize, examples, is_digits, parse_input_size
 
 ASSIGNMENT = re.compile(r"(?P<network>[^=,]+)(?P<options>(?:,\w+=(?:\[[^\]]*\]|[^=,]+))*)=(?P<file>.+)")
@@ -72,6 +81,7 @@ def choose(
     """
     specs = [_parse_candidate(text, input_size) for text in weights or ()]
     limits = [parse_count(text) if text else None for text in (max_params, max_macs)]
+    show_loading(data)
     with show_spinner("loading Keras"):
         start_backend()
         from kcnn.data import load

@@ -68,6 +68,11 @@ def show_note(text: str) -> None:
         err.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
+def show_loading(what: object) -> None:
+    """Print on stderr what a command loads: its first line, before the libraries that load it are imported."""
+    err.print(f"loading {what}", soft_wrap=True)
+
+
 @contextmanager
 def show_spinner(text: str) -> Iterator[None]:
     """Show on a terminal what a command waits for."""
@@ -108,11 +113,13 @@ def fail(error: Any, code: int, debug: bool) -> NoReturn:
 COLORS = {1: "grayscale", 3: "color"}  # by the number of channels
 
 
-def print_job(network: str, data: str, folder: Path | None, shape: tuple[int, int, int]) -> None:
+def print_job(
+    network: str, data: str, folder: Path | None, shape: tuple[int, int, int], console: Console = out
+) -> None:
     """Print which network is trained on which data, as which images, and the folder unless it is None."""
     images = f"{COLORS.get(shape[2], '')} images of {format_size(shape)}".lstrip()
     into = f", into {folder}" if folder else ""
-    out.print(Text.assemble((network, "bold"), " on ", (data, "bold"), f", {images}{into}"), soft_wrap=True)
+    console.print(Text.assemble((network, "bold"), " on ", (data, "bold"), f", {images}{into}"), soft_wrap=True)
 
 
 def make_table(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kcnn.cli.backend import silence, start_backend
-from kcnn.cli.console import JobStoppedError, make_table, out, show_note, show_spinner
+from kcnn.cli.console import JobStoppedError, make_table, out, show_loading, show_note, show_spinner
 from kcnn.cli.options import DATA, OUTPUT, AsJson, examples
-from kcnn.run_folders import resolve_model
+from kcnn.run_folders import MODEL, resolve_run
 
 if TYPE_CHECKING:
     from kcnn.export.run_export import ExportResult
@@ -66,7 +66,11 @@ def export(
 
     formats = list(dict.fromkeys(format or ["litert"]))
     check_formats(formats)
-    read_metadata(resolve_model(run)[0])  # refuses a missing or foreign file before Keras is loaded
+    resolved = resolve_run(run).require(MODEL)
+    read_metadata(resolved.path / MODEL)  # refuses a damaged or foreign file before Keras is loaded
+    show_note(resolved.note)
+    run = resolved.path
+    show_loading(run / MODEL)
     with show_spinner("loading Keras"):
         start_backend()
         from kcnn.export.run_export import ExportRejectedError, export_run

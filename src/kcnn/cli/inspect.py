@@ -9,7 +9,7 @@ import typer
 import kcnn
 from kcnn.atomic_io import parse_json
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import UsageError, out, show_note
+from kcnn.cli.console import UsageError, out, show_loading, show_note
 from kcnn.cli.options import MODEL, OUTPUT, examples
 from kcnn.graph.formatting import to_printable
 from kcnn.run_folders import resolve_model
@@ -105,6 +105,7 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
         raise UsageError(f"{path} is not a Keras model, or is damaged: {error}") from None
     if not has_classes(metadata):
         raise UsageError(f"{path} ends in features, not in classes")
+    show_loading(path)
     start_backend()
     from kcnn.explain import model_access
     from kcnn.keras_bridge.saved_models import load_keras_file

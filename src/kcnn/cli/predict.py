@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import kcnn
 from kcnn.cli.backend import show_device, silence, start_backend
-from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table, show_note
+from kcnn.cli.console import UsageError, err, out, parse_assignments, per_class_table, show_loading, show_note
 from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, ModelOptions, examples
 from kcnn.distribute.machine import describe_cpu
 from kcnn.graph.names import unknown
-from kcnn.run_folders import find_run
+from kcnn.run_folders import find_run, locate_model
+from kcnn.weights.hub import is_hub_address
 
 if TYPE_CHECKING:
     from kcnn.export.opened_model import OpenedModel
@@ -61,12 +63,25 @@ def add(app: typer.Typer) -> None:
 def open_quietly(
     name: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None, trust: bool = False
 ) -> "OpenedModel":
-    """Open a classifier as kcnn.export.prediction.open_model does; show the device, and silence the runtimes."""
+    """Open a classifier as kcnn.export.opened_model does; show what is loaded and the device; silence the runtimes."""
+    if Path(name).exists():
+        path, note = locate_model(name)
+        show_note(note)
+        show_loading(path)
+    elif _is_network(name):
+        show_loading(f"{name} with weights {weights}")
     from kcnn.export.opened_model import open_model
 
-    opened = open_model(name, weights, options, trust=trust, starting=_start)
-    show_note(opened.note)
-    return opened
+    return open_model(name, weights, options, trust=trust, starting=_start)
+
+
+def _is_network(name: str) -> bool:
+    return is_hub_address(name) or name.partition(".")[0] in kcnn.list_models()
+
+
+def _records_no_data(model: str) -> bool:
+    """Whether there is such a model, and it is not of a run."""
+    return find_run(locate_model(model)[0]) is None if Path(model).exists() else _is_network(model)
 
 
 @contextmanager
@@ -184,9 +199,9 @@ def evaluate(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    opened = open_quietly(model, weights, parse_assignments(model_option, "--model-option"), trust)
-    if data is None and not (opened.path and find_run(opened.path)):
+    if data is None and _records_no_data(model):
         raise UsageError(f"missing option --data: {model} does not record its dataset")
+    opened = open_quietly(model, weights, parse_assignments(model_option, "--model-option"), trust)
     from kcnn.export.evaluation import evaluate as run
 
     result = run(replace(opened, note=""), data, split, seed=seed, log=show_note)

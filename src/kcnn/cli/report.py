@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import make_table, out, show_note, show_spinner
+from kcnn.cli.console import make_table, out, show_loading, show_note, show_spinner
 from kcnn.cli.options import examples
-from kcnn.run_folders import SEARCH, resolve_run
+from kcnn.graph.formatting import join_names
+from kcnn.run_folders import NAMED, SEARCH, resolve_run
 
 
 def add(app: typer.Typer) -> None:
@@ -28,6 +29,7 @@ def report(
     That of a run has curves, confusion matrix, errors, sample predictions, metrics, ROC curves, data and network;
     that of several runs compares them.
     """
+    show_loading(run)
     if (run / SEARCH).exists():
         from kcnn.reports.search_page import write_search_report
 
@@ -43,13 +45,13 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, transfers or searches, two or more.")],
 ) -> None:
     """Compare runs: metrics side by side, and differences with their intervals and p-values."""
+    for run in runs:
+        show_note(resolve_run(run).note)
+    show_loading(join_names(list(map(str, runs)), NAMED))
     with show_spinner("loading Keras"):
         start_backend()
         from kcnn.reports import compare_runs
         from kcnn.reports.significance import COLUMNS, LEFT
-
-    for run in runs:
-        show_note(resolve_run(run).note)
     comparison = compare_runs(runs)
     out.print(make_table(COLUMNS, comparison.rows(), left=LEFT))
     for line in (*map(str, comparison.differences), *comparison.notes):

@@ -9,7 +9,16 @@ import typer
 
 import kcnn
 from kcnn.cli.backend import show_device, start_backend
-from kcnn.cli.console import UsageError, err, out, parse_assignments, print_job, resume_hint, show_spinner
+from kcnn.cli.console import (
+    UsageError,
+    err,
+    out,
+    parse_assignments,
+    print_job,
+    resume_hint,
+    show_loading,
+    show_spinner,
+)
 from kcnn.cli.options import (
     DATA,
     HARDWARE,
@@ -273,6 +282,7 @@ def rerun_trial(
     ] = None,
 ) -> None:
     """Train one trial of a search again and compare its score with the recorded one."""
+    show_loading(folder)
     with show_spinner("loading Keras"):
         start_backend()
         from kcnn.search import rerun_trial as run

@@ -162,8 +162,7 @@ def transfer(
         )
     spec = _make_spec(network, options, input_size, data, weights)
     graph = spec.trace()
-    if data and not as_json:
-        print_job(str(spec.network), data, folder, spec.nominal_shape)
+    print_job(str(spec.network), data or "the demo", folder, spec.nominal_shape, err if as_json else out)
     from kcnn.training import TrainConfig, TrainingPhase
     from kcnn.training.layer_selection import check_phase
     from kcnn.weights import find_published
@@ -240,6 +239,7 @@ def transfer(
             "differences": [asdict(difference) for difference in comparison.differences],
             "exported": str(exported.path),
             "exports": [asdict(check) for check in exported.checks],
+            "recommended": str(exported.recommended),
             "report": str(page) if page else None,
             "plots": list(map(str, plots)),
         }
@@ -254,6 +254,8 @@ def transfer(
     if exported.checks:
         out.print(make_table(COLUMNS, exported.rows(), left=("file",)))
     out.print(exported.summary, soft_wrap=True)
+    if exported.recommendation:
+        out.print(exported.recommendation, soft_wrap=True)
     if page:
         out.print(f"report: {page}", soft_wrap=True)
 
@@ -262,13 +264,15 @@ def _make_spec(
     network: str | None, options: dict[str, Any], input_size: str | None, data: str | None, weights: str
 ) -> kcnn.ModelSpec:
     """The network at the requested size, that of the demo, or its own; gray for digits."""
-    from kcnn.fine_tuning import demo
     from kcnn.weights.published import resolve_spec
 
-    if data is None and network is None:
-        return replace(demo.NETWORK, options={**demo.NETWORK.options, **options}, weights=weights)
     name = network or "mobilenet_v2"
-    spec = resolve_spec(kcnn.ModelSpec(network=name, options=options, weights=weights))
     if data is None:
+        from kcnn.fine_tuning import demo  # which loads what reads images
+
+        if network is None:
+            return replace(demo.NETWORK, options={**demo.NETWORK.options, **options}, weights=weights)
+        spec = resolve_spec(kcnn.ModelSpec(network=name, options=options, weights=weights))
         return replace(spec, input_shape=demo.SHAPE)
+    spec = resolve_spec(kcnn.ModelSpec(network=name, options=options, weights=weights))
     return replace(spec, input_shape=choose_input_shape(input_size, name, data) or spec.architecture.input_shape)

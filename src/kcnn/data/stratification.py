@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 NAMED = 6  # classes that a message names
 REPAIRS = 20  # moves for each class, at most
@@ -48,6 +47,8 @@ def split_indices(
         in_second = _stratify(labels, size / len(labels), seed)
         _repair_indicators(in_second, labels, seed, classes, keep)
         return np.flatnonzero(~in_second), np.flatnonzero(in_second)
+    from sklearn.model_selection import train_test_split  # takes seconds, and predictions need no splits
+
     size = min(max(size, len(classes)), len(labels) - keep * len(classes))
     _, second = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed)
     in_second = np.zeros(len(labels), bool)

@@ -16,13 +16,12 @@ import kcnn
 from kcnn.data.decoding import decode, to_uint8
 from kcnn.export.runtimes import METADATA, load_exported
 from kcnn.graph.arguments import wrong_kind
-from kcnn.run_folders import CONFIG, is_run_folder, resolve_model
+from kcnn.run_folders import is_run_folder, locate_model, resolve_model
 
 PUBLISHED = "imagenet"
 RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
 SUFFIXES = (".keras", *RUNTIMES)
 KERAS = "Keras"  # the runtime of all other models
-SAVED_MODEL = "saved_model.pb"  # of the folder that TensorFlow writes
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")  # of Pillow
 Starting = Callable[[str], AbstractContextManager[Any]]
 
@@ -104,9 +103,7 @@ def open_model(
         return _open_pretrained(name, weights, options or {}, starting)
     if options or weights != PUBLISHED:
         raise ValueError(f"network options and weights apply to a network by name; {path} has its own")
-    note = ""
-    if path.is_dir() and (not (path / SAVED_MODEL).exists() or (path / CONFIG).exists()):  # a run is no SavedModel
-        path, note = resolve_model(path)
+    path, note = locate_model(path)
     if path.is_dir() or path.suffix in RUNTIMES or is_exported(path):
         with starting(RUNTIMES.get(path.suffix, KERAS)):
             exported = load_exported(path, trust=trust)
