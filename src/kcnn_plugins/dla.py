@@ -25,7 +25,7 @@ def block(x, shortcut, filters: int, *, has_bottleneck: bool, stride: int, norm:
 
 
 def aggregate(*inputs, filters: int, is_residual: bool, norm: Norm, name: str):
-    """Concatenate, then apply a 1x1 convolution, and add the first input where it is residual (section 3.2)."""
+    """Concatenate, then apply a 1x1 convolution, and add the first input where it is residual (section 3.3)."""
     y = apply(Concat(), *inputs, name=f"{name}_concat")
     y = conv(y, filters, 1, norm=norm, activation=None, name=name)
     y = residual_add(inputs[0], y, name=name) if is_residual else y

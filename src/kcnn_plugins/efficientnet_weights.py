@@ -64,7 +64,7 @@ KERAS_V2_MAPPING = {"keras": make_mapping(v2_to_keras)}
 TORCHVISION_MAPPING = {"torchvision": WeightMapping(names=to_torchvision)}
 KERAS: dict[str, tuple[Weights, ...]] = {}
 for size, side, resize, complete, headless, accuracy in (
-    # size, pixels, before a center crop, MD5 with the classifier and without, top-1 accuracy
+    # size, pixels, before a center crop (none from 320 pixels on), MD5 with the classifier and without, top-1 accuracy
     ("b0", 224, 256, "902e53a9f72be733fc0bcb005b3ebbac", "50bc09e76180e00e4465e1a485ddc09d", 77.1),
     ("b1", 240, 272, "1d254153d4ab51201f1646940f018540", "74c4e6b3e1f6a1eea24c589628592432", 79.1),
     ("b2", 260, 292, "b15cce36ff4dcbd00b6dd88e7857a6ad", "111f8e2ac8aa800a7a99e3239f7bfb39", 80.1),
@@ -91,7 +91,7 @@ for size, side, resize, complete, headless, accuracy in (
         APACHE,
         resize=resize,
         crop=side,
-        interpolation="bicubic",
+        interpolation="bilinear" if resize == side else "bicubic",  # as the authors evaluate
         base=GOOGLE,
     )
 TORCHVISION: dict[str, tuple[Weights, ...]] = {

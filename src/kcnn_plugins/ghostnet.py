@@ -36,7 +36,7 @@ TABLE = (  # kernel, expansion, channels, squeeze-and-excite, stride (arXiv:1911
 
 
 def ghost(x, filters: int, *, activation: str | None = "relu", norm: Norm = True, name: str):
-    """Apply a 1x1 to half of the channels, and a depthwise 3x3 to these for the other half (figure 1b)."""
+    """Apply a 1x1 to half of the channels, and a depthwise 3x3 to these for the other half (figure 2b)."""
     x = conv(x, filters // 2, 1, norm=norm, activation=activation, name=name)
     cheap = depthwise(x, 3, padding="half", norm=norm, activation=activation, name=f"{name}_cheap")
     return apply(Concat(), x, cheap, name=f"{name}_concat")

@@ -47,7 +47,7 @@ TIMM = {0.5: "mnasnet_050", 0.75: "mnasnet_075", 1.0: "mnasnet_100"}  # the same
 def make_architecture(width: float, params: int) -> Architecture:
     """Return the network of one width."""
     torchvision: dict[str, Any] = {
-        "options": {"norm": BatchNorm()},
+        "options": {"norm": BatchNorm(momentum=0.9997)},
         "overrides": {"*.padding": "half"},
         "weight_mappings": TORCHVISION_MAPPING | (map_timm_units(TIMM[width]) if width in TIMM else {}),
         "weights": TORCHVISION[width],

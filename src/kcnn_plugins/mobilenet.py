@@ -34,7 +34,8 @@ V2 = (  # expansion, channels, repeats, stride (arXiv:1801.04381, table 2)
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-NORM = BatchNorm(epsilon=1e-3, momentum=0.99)  # as in the authors' code
+# Epsilon as in the authors' code, whose momenta of 0.9997 (v1) and 0.997 (v2) need long training; 0.99 is Keras' in v1.
+NORM = BatchNorm(epsilon=1e-3, momentum=0.99)
 
 
 def v1(x, *, width: float = 1.0, activation: str = "relu6", norm: Norm = NORM):

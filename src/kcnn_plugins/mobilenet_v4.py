@@ -70,7 +70,8 @@ LARGE = (
         *(((5, 0), 2048, 512, 1),) * 3,
     ),
 )
-NORM = BatchNorm(epsilon=1e-3, momentum=0.99)  # as in the authors' code
+NORM = BatchNorm(epsilon=1e-3, momentum=0.997)  # as in the authors' code (tensorflow/models, official/vision)
+SMALL_NORM = BatchNorm(epsilon=1e-6, momentum=0.95)
 
 
 def v4(x, *, table: tuple, stem: int, active_fused: bool = False, norm: Norm = NORM, drop_path: float = 0.0):
@@ -101,7 +102,15 @@ def v4_head(x, classes: int, *, units: int = 1280, norm: Norm = NORM, dropout: f
 
 
 def make_architecture(
-    size: str, table: tuple, stem: int, side: int, dropout: float, params: int, *, active_fused: bool = False
+    size: str,
+    table: tuple,
+    stem: int,
+    side: int,
+    dropout: float,
+    params: int,
+    *,
+    active_fused: bool = False,
+    norm: Norm = NORM,
 ) -> Architecture:
     """Return the network with timm's variant."""
     return Architecture(
@@ -110,7 +119,7 @@ def make_architecture(
         input_shape=(side, side, 3),
         reference="arXiv:2404.10518, appendix, architecture specifications",
         year=2024,
-        options={"table": table, "stem": stem, "active_fused": active_fused},
+        options={"table": table, "stem": stem, "active_fused": active_fused, "norm": norm},
         params=params,
         map_sizes=tuple(side >> times for times in range(1, 6)),
         rescale=STANDARDIZED,
@@ -124,6 +133,8 @@ def make_architecture(
     )
 
 
-mobilenet_v4_conv_small = make_architecture("small", SMALL, 32, 224, 0.3, 3_774_024, active_fused=True)
+mobilenet_v4_conv_small = make_architecture(
+    *("small", SMALL, 32, 224, 0.3, 3_774_024), active_fused=True, norm=SMALL_NORM
+)
 mobilenet_v4_conv_medium = make_architecture("medium", MEDIUM, 32, 256, 0.2, 9_715_512)
 mobilenet_v4_conv_large = make_architecture("large", LARGE, 24, 384, 0.2, 32_590_864)

@@ -2,9 +2,10 @@
 
 from kcnn import Architecture, blocks
 from kcnn.blocks import apply, conv, max_pool
-from kcnn.graph.ops import CENTERED, STANDARDIZED, Concat, GlobalPool
+from kcnn.graph.ops import STANDARDIZED, Concat, GlobalPool, Rescale
 from kcnn_plugins.squeezenet_weights import TORCHVISION, make_torchvision_mapping
 
+SCALING = Rescale(1.0, (-123.0, -117.0, -104.0))  # of the authors' code
 FIRES = (  # squeeze 1x1, expand 1x1, expand 3x3 of fire2 to fire9 (arXiv:1602.07360, table 1)
     (16, 64, 64),
     (16, 64, 64),
@@ -58,7 +59,7 @@ def make_architecture(
         options={"stem": stem, "pools": pools},
         params=params,
         map_sizes=sizes,
-        rescale=CENTERED,
+        rescale=SCALING,
         variants={
             "torchvision": {
                 "rescale": STANDARDIZED,

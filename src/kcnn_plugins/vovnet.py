@@ -17,7 +17,7 @@ def conv3(x, filters: int, *, stride: int = 1, is_depthwise: bool, norm: Norm, n
 
 
 def excite(x, *, name: str):
-    """Multiply each channel by a weight from one 1x1 convolution of the means (arXiv:1911.06667, figure 4c)."""
+    """Multiply each channel by a weight from one 1x1 convolution of the means (arXiv:1911.06667, eSE)."""
     y = apply(GlobalPool(keepdims=True), x, name=f"{name}_pool")
     y = conv(y, x.shape[-1], 1, activation="hard_sigmoid", name=f"{name}_fc")
     return apply(Multiply(), x, y, name=name)
@@ -74,7 +74,7 @@ def make_architecture(name: str, *repeats: int, params: int, **options) -> Archi
     """Return the network."""
     return Architecture(
         backbone=backbone,
-        reference="arXiv:1911.06667, section 3.3, on arXiv:1904.09730, table 1",
+        reference="arXiv:1911.06667, VoVNetV2, on arXiv:1904.09730, table 1",
         year=2019,
         rescale=STANDARDIZED,
         options={"repeats": repeats, **options},

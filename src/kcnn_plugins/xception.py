@@ -43,7 +43,7 @@ def backbone(x, *, norm: Norm = NORM, drop_path: float = 0.0):
 
 xception = Architecture(
     backbone=backbone,
-    head=partial(head, dropout=0.5),  # section 4.4
+    head=partial(head, dropout=0.5),  # section 4.3
     input_shape=(299, 299, 3),
     reference="arXiv:1610.02357, figure 5",
     year=2016,

@@ -18,7 +18,7 @@ from kcnn.weights.downloads import download
 from kcnn.weights.hub import download_hub_weights, find_hub_spec, find_hub_weights, is_hub_address, read_hub_model
 from kcnn.weights.packaged import DEMO, find_packaged
 
-NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|research", re.IGNORECASE)
+NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|research|\bseer\b", re.IGNORECASE)  # SEER's by its name only
 
 
 @check_arguments
