@@ -16,7 +16,6 @@ from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, ModelOptions, examples
 from kcnn.distribute.machine import describe_cpu
 from kcnn.graph.names import unknown
 from kcnn.run_folders import find_run, locate_model
-from kcnn.weights.hub import is_hub_address
 
 if TYPE_CHECKING:
     from kcnn.export.opened_model import OpenedModel
@@ -76,6 +75,8 @@ def open_quietly(
 
 
 def _is_network(name: str) -> bool:
+    from kcnn.weights.hub import is_hub_address
+
     return is_hub_address(name) or name.partition(".")[0] in kcnn.list_models()
 
 
