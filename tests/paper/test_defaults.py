@@ -5,7 +5,7 @@ import pytest
 from kcnn import ModelSpec
 from kcnn.augment import Augmentation
 from kcnn.training.config import TrainConfig
-from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule
+from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule, describe_coarse_features
 from kcnn.training.recipes import RECIPES
 from kcnn.weights.published import has_published
 
@@ -28,6 +28,25 @@ def test_choose_schedule_divides_the_batch_among_replicas_and_stops_late_in_long
     assert choose_schedule(4, replicas=8)["batch_size"] == 8
     assert choose_schedule(1_000, epochs=90)["patience"] == 45
     assert choose_schedule(1_000, epochs=5)["patience"] == 10
+
+
+@pytest.mark.parametrize(
+    ("network", "side", "is_coarse"),
+    [
+        ("mobilenet_v2", 32, True),  # a stride of 32
+        ("mobilenet_v2", 64, False),
+        ("vgg16", 32, True),  # whose head is dense layers
+        ("resnet20", 32, False),
+        ("lenet5", 32, False),  # whose last features are one position at its own size
+        ("stack", 8, False),
+        ("mlp", 8, False),
+    ],
+)
+def test_describe_coarse_features_names_networks_for_large_images_on_small_ones(network, side, is_coarse):
+    note = describe_coarse_features(ModelSpec(network=network, input_shape=(side, side, 3), classes=2).trace())
+    assert bool(note) == is_coarse
+    if note:
+        assert note.startswith(f"{network} reduces images by 32 to one position; from {side}x{side} pixels it learns")
 
 
 def test_choose_regularization_mirrors_photos_only():

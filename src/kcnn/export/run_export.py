@@ -80,7 +80,7 @@ class ExportResult:
         """Return which file is recommended, and why, as a sentence; empty where nothing was measured."""
         if not self.validation:
             return ""
-        losses = ", ".join(f"{name} {difference}" for name, difference in self.validation.items())
+        losses = "; ".join(f"{name} {difference}" for name, difference in self.validation.items())
         limit = (
             f"loses at most {MAX_ACCURACY_DROP:g} points on {self.validation_images} images that are not for testing"
         )

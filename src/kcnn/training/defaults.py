@@ -4,6 +4,9 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+from kcnn.graph.formatting import format_pair, format_size
+from kcnn.graph.graph import Graph
+from kcnn.graph.summaries import summarize
 from kcnn.training.recipes import Recipe
 
 EPOCHS = (15, 100)  # fewest and most
@@ -11,6 +14,7 @@ BATCH_SIZES = ((500, 16), (20_000, 32), (math.inf, 64))  # up to so many trainin
 NORM_MOMENTUM = (0.9, 0.99)
 FEW_STEPS = 100  # in an epoch: as many as a momentum of 0.99 averages over
 SMALL_BATCH = 32
+COARSE_STRIDE = 16  # and more have networks for large images
 EMA_FRACTION = 0.1  # of all steps, which an average of the weights covers at most
 
 
@@ -102,3 +106,21 @@ def adapt_recipe(
 def _choose_norm_momentum(steps: int) -> float:
     """The momentum of averages over a fifth of an epoch of so many steps."""
     return round(min(NORM_MOMENTUM[1], max(NORM_MOMENTUM[0], 1 - 5 / max(5, steps))), 3)
+
+
+def describe_coarse_features(graph: Graph) -> str:
+    """Return that a network for large images gets images of which it keeps a single position, as a sentence.
+
+    Args:
+        graph: The network, at the size of the images.
+
+    Returns:
+        The sentence; empty for any other network.
+    """
+    features, size = summarize(*graph.outputs.values()).features, format_size(graph.input.shape[:2])
+    if min(features.stride) < COARSE_STRIDE or max(features.shape[:2]) > 1:
+        return ""
+    return (
+        f"{graph.name} reduces images by {format_pair(features.stride)} to one position; from {size} pixels it learns "
+        "little: choose a larger input size, or a network for small images, such as resnet20"
+    )

@@ -19,7 +19,7 @@ from kcnn.graph.tracing import topological_order
 from kcnn.run_folders import is_run_folder, resolve_run
 from kcnn.training import devices, hardware, run_directory
 from kcnn.training.config import TrainConfig
-from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule
+from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule, describe_coarse_features
 from kcnn.training.execution import train_in_folder, with_batch_size
 from kcnn.training.job import TrainJob
 from kcnn.training.precision import resolve_policy
@@ -162,6 +162,8 @@ def train(
             f"{graph.name} has pretrained weights, and fine-tuning them needs fewer images than training from scratch: "
             f"kcnn transfer --network {spec.network} --data {data.name}"
         )
+    if (note := describe_coarse_features(graph)) and not config.phase:
+        log(note)
     if spec.activation:
         log(f"training needs logits: activation={spec.activation!r} is left out; predictions and exports have it")
     record = add_pretraining(record_splits(data, progress), spec.weights, data.splits["test"])
