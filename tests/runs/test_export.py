@@ -13,9 +13,10 @@ import pytest
 import kcnn
 from kcnn.blocks import apply
 from kcnn.export.formats import FORMATS, export_model
-from kcnn.export.run_export import export_for_phones, export_run
+from kcnn.export.run_export import ExportResult, export_for_phones, export_run
 from kcnn.export.runtimes import load_exported
 from kcnn.graph import ops
+from kcnn.statistics import compare_predictions
 from kcnn.training.evaluation import compute_probabilities
 from kcnn.training.run_data import load_run_data
 
@@ -290,10 +291,10 @@ def test_export_run_keeps_files_by_images_that_are_not_for_testing(run, tmp_path
 
 
 def spoil_int8(fraction):
-    """A load_exported whose 8-bit file is wrong about the first images of each batch."""
+    """A load_exported whose 8-bit file is wrong about a fraction of each batch, and else predicts as the other one."""
 
     def load_spoiled(path, trust):
-        exported = load_exported(path, trust=trust)
+        exported = load_exported(str(path).replace("-int8", ""), trust=trust)
 
         def predict(pixels):
             is_spoiled = np.arange(len(pixels)) < fraction * len(pixels)
@@ -305,7 +306,7 @@ def spoil_int8(fraction):
 
 
 @pytest.mark.parametrize(("fraction", "name"), [(0, "phone-int8.tflite"), (0.5, "phone.tflite")])
-def test_export_for_phones_recommends_the_smallest_file_that_holds_its_accuracy(
+def test_export_for_phones_recommends_the_smallest_file_that_keeps_its_accuracy(
     run, tmp_path, monkeypatch, fraction, name
 ):
     monkeypatch.setattr("kcnn.export.verification.load_exported", spoil_int8(fraction))
@@ -313,7 +314,7 @@ def test_export_for_phones_recommends_the_smallest_file_that_holds_its_accuracy(
     result = export_for_phones(run, data, tmp_path)
     assert result.recommended == tmp_path / name
     assert result.validation_images == 100
-    assert result.recommendation.startswith(f"recommended: {tmp_path / name}, the smallest file that loses at most 2 ")
+    assert result.recommendation.startswith(f"recommended: {tmp_path / name}, the smallest file whose 95% interval ")
     assert f"phone-int8 {result.validation['phone-int8']}" in result.recommendation  # with its interval
     keras_row, litert, int8 = result.checks
     assert keras_row.difference is None
@@ -321,6 +322,31 @@ def test_export_for_phones_recommends_the_smallest_file_that_holds_its_accuracy(
     assert int8.difference.points == pytest.approx(100 * (int8.accuracy - keras_row.accuracy))
     assert int8.difference.low <= int8.difference.points <= int8.difference.high
     assert f"{int8.difference.points:+.2f} ({int8.difference.low:+.2f} to" in str(result)
+    loss = "phone-int8 is significantly less accurate than model.keras on the test images: -"
+    assert [line.startswith(loss) for line in result.losses] == [True] * bool(fraction)
+
+
+@pytest.mark.parametrize(
+    ("images", "lost", "name"),
+    [
+        (1_000, 0, "int8"),
+        (1_000, 8, "int8"),  # 0.8 points, and at most 1.4
+        (1_000, 15, "litert"),  # 1.5 points, and perhaps 2.3
+        (40, 0, "litert"),  # 0 points, and perhaps 4.7: too few images
+    ],
+)
+def test_export_result_recommends_no_file_that_perhaps_loses_too_much(tmp_path, images, lost, name):
+    files = {one: tmp_path / one for one in ("litert", "int8")}
+    files["litert"].write_bytes(b"larger")
+    files["int8"].write_bytes(b"less")
+    correct = np.ones(images, bool)
+    differences = {
+        "litert": compare_predictions(correct, correct),
+        "int8": compare_predictions(np.arange(images) >= lost, correct),
+    }
+    assert ExportResult(files, (), differences, images).recommended == files[name]
+    assert ExportResult(files, ()).recommended == files["litert"]
+    assert ExportResult(files, ()).recommendation == ""
 
 
 def test_cli_export_removes_a_file_that_its_runtime_refuses(run, tmp_path, monkeypatch):

@@ -99,3 +99,5 @@ def _print_result(result: "ExportResult", as_json: bool) -> None:
 
     out.print(make_table(COLUMNS, result.rows(), left=("file",)))
     out.print(result.summary, soft_wrap=True)
+    for loss in result.losses:
+        out.print(loss, style="yellow", soft_wrap=True)

@@ -254,6 +254,8 @@ def transfer(
     if exported.checks:
         out.print(make_table(COLUMNS, exported.rows(), left=("file",)))
     out.print(exported.summary, soft_wrap=True)
+    for loss in exported.losses:
+        out.print(loss, style="yellow", soft_wrap=True)
     if exported.recommendation:
         out.print(exported.recommendation, soft_wrap=True)
     if page:
