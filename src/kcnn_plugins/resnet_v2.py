@@ -83,7 +83,7 @@ def make_bit(layers: int, width: int, *repeats: int, params: int) -> Architectur
     """
     return Architecture(
         backbone=backbone,
-        reference="arXiv:1912.11370, section 3.2, on figure 4e of arXiv:1603.05027",
+        reference="arXiv:1912.11370, section 2.1, on figure 4e of arXiv:1603.05027",
         year=2019,
         options={
             "repeats": repeats,
