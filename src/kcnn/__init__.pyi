@@ -100,6 +100,9 @@ from .export.prediction import (
 from .export.predictions import (
     Predictions as Predictions,
 )
+from .export.publication import (
+    publish as publish,
+)
 from .export.sliding.sliding_model import (
     sliding_window as sliding_window,
 )

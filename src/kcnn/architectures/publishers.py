@@ -183,6 +183,7 @@ def make_mapping(
     bgr: bool = False,
     normalization: bool = False,
     models: Mapping[str, Mapping[str, Any]] | None = None,
+    pointwise: tuple[str, ...] = (),
 ) -> WeightMapping:
     """Return the mapping of files in which the name of a layer follows from kcnn's name.
 
@@ -191,6 +192,7 @@ def make_mapping(
         bgr: Whether the first kernel expects blue, green, red.
         normalization: Whether the file has Keras' layer that normalizes pixels.
         models: Names that the publisher gives to this very network, with the options that each takes here.
+        pointwise: Dense layers that the files hold as 1x1 convolutions.
 
     Returns:
         The mapping.
@@ -200,6 +202,7 @@ def make_mapping(
         bgr=bgr,
         normalization=normalization,
         models=models or {},
+        pointwise=pointwise,
     )
 
 

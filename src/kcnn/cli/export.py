@@ -1,4 +1,4 @@
-"""The `kcnn export` command: files for phones, servers and Keras from a run. TensorFlow is loaded when it starts."""
+"""`kcnn export` and `kcnn publish`: files for phones, servers and others. TensorFlow is loaded when they start."""
 
 import json
 from collections.abc import Iterator
@@ -21,12 +21,18 @@ MAX_ACCURACY_DROP = 2.0  # percentage points
 
 
 def add(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command(
         epilog=examples(
             "kcnn export runs/demo", "kcnn export runs/demo --format litert-int8 --format onnx --out phone/"
         )
     )(export)
+    app.command(
+        epilog=examples(
+            "kcnn publish runs/demo --to digits/ --license apache-2.0",
+            "kcnn publish runs/demo --to digits/ --push ada/digits",
+        )
+    )(publish)
 
 
 def export(
@@ -83,6 +89,42 @@ def export(
             _print_result(error.result, as_json)
         raise JobStoppedError(str(error)) from None
     _print_result(result, as_json)
+
+
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, a transfer or a search.")],
+    to: Annotated[
+        Path,
+        typer.Option("--to", help="Output folder: new, empty, or of an earlier publication.", rich_help_panel=OUTPUT),
+    ],
+    license: Annotated[
+        str | None,
+        typer.Option(
+            "--license", help="License of the weights, as the Hub spells it: apache-2.0.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="USER/NAME",
+            help="Upload to this repository of the Hugging Face Hub, with the token in HF_TOKEN.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+) -> None:
+    """Write a trained model as others can load it: weights, config and a model card; and upload it to the Hub.
+
+    timm loads the folder too, where it has the network.
+    """
+    from kcnn.keras_bridge.saved_models import read_metadata
+
+    read_metadata(resolve_model(run)[0])  # refuses a missing or foreign file before Keras is loaded
+    with show_spinner("loading Keras"):
+        start_backend()
+        from kcnn.export.publication import publish as publish_run
+    result = publish_run(run, to, license=license, push=push, log=show_note)
+    out.print(str(result), soft_wrap=True, markup=False)
 
 
 @contextmanager

@@ -25,6 +25,12 @@ from .predictions import (
 from .predictions import (
     Predictions as Predictions,
 )
+from .publication import (
+    Publication as Publication,
+)
+from .publication import (
+    publish as publish,
+)
 from .run_export import (
     ExportRejectedError as ExportRejectedError,
 )

@@ -92,7 +92,7 @@ def open_model(
             more than compute.
         UnknownNameError: There is no such network.
     """
-    from kcnn.weights.hub import is_hub_address
+    from kcnn.weights.hub_files import is_hub_address
 
     path = Path(name)
     if is_hub_address(name):
@@ -143,7 +143,7 @@ def _disable_xla(model: Any) -> Any:
 def _open_pretrained(name: str, weights: str, options: Mapping[str, Any], starting: Starting) -> OpenedModel:
     """A network with pretrained weights, or those of a file."""
     from kcnn.weights import find_published
-    from kcnn.weights.hub import is_hub_address
+    from kcnn.weights.hub_files import is_hub_address
     from kcnn.weights.published import resolve_spec
 
     spec = resolve_spec(name, None if is_hub_address(name) else weights, **options)

@@ -7,6 +7,7 @@ from typing import Any
 import kcnn
 from kcnn.architectures.plugins import normalize_name
 from kcnn.architectures.registry import find_entry_point
+from kcnn.architectures.spec import ModelSpec
 from kcnn.architectures.spec_values import to_json_value
 from kcnn.atomic_io import parse_json
 from kcnn.graph.graph import Graph, find_classifier
@@ -64,6 +65,24 @@ def has_classes(metadata: Mapping[str, Any]) -> bool:
     """Return whether a model ends in its classifier, by its metadata."""
     spec = metadata.get("spec", {})
     return bool(spec.get("top", True)) and not spec.get("outputs")
+
+
+def restore_spec(metadata: Mapping[str, Any]) -> ModelSpec | None:
+    """Return the spec in a model's metadata, of the network that its distribution publishes.
+
+    Args:
+        metadata: The metadata.
+
+    Returns:
+        The spec; None where no distribution publishes the network.
+
+    Raises:
+        UnknownNameError: A field of the spec, or an op in it, is unknown.
+    """
+    if not metadata.get("distribution"):
+        return None
+    spec = ModelSpec.from_json(metadata["spec"])
+    return replace(spec, network=f"{metadata['distribution']}:{spec.title.rpartition(':')[2]}")
 
 
 def parse_metadata(fields: Mapping[str, Any], path: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Arrays of a file in the order of axes and channels that a Keras model has."""
+"""Arrays of a file in the order of axes and channels that a Keras model has, and back."""
 
 from typing import Any
 
@@ -24,6 +24,23 @@ def transpose(array: np.ndarray, layer: Any, variable: Any, kind: str) -> np.nda
     if (array.ndim, axes) == (4, 2) and array.shape[:2] == (1, 1):
         return array[0, 0]
     return array[None, None] if (array.ndim, axes) == (2, 4) else array
+
+
+def to_torch_axes(layer: Any, variable: Any, *, pointwise: bool = False) -> np.ndarray:
+    """Return the values of a variable with their axes as PyTorch has them.
+
+    Args:
+        layer: A convolution, a dense layer on a vector that is no flattened map, or a normalization.
+        variable: One of its variables.
+        pointwise: Whether a dense layer is a 1x1 convolution there.
+    """
+    array = keras.ops.convert_to_numpy(variable)
+    if variable.name == "kernel" and array.ndim == 4:
+        is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        array = array.transpose((2, 3, 0, 1) if is_depthwise else (3, 2, 0, 1))
+    elif variable.name == "kernel":
+        array = array.T[:, :, None, None] if pointwise else array.T
+    return np.ascontiguousarray(array)
 
 
 def _reorder_flattened(array: np.ndarray, layer: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,7 @@ def _safetensors(path: Path) -> StoredWeights:
     tensors |= {name: tensors[name].astype("float32") for name, kind in kinds.items() if kind == "BF16"}
     if any("/" in name for name in tensors):
         return StoredWeights("kcnn", _split(tensors, "/"), metadata)
-    return _state_dict(tensors)
+    return replace(_state_dict(tensors), metadata=metadata)
 
 
 def _state_dict(tensors: Arrays) -> StoredWeights:

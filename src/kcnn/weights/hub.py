@@ -1,12 +1,11 @@
 """Networks and weights of the Hugging Face Hub, by address: hf://USER/NAME, or hf://USER/NAME@REVISION.
 
-Read are timm's checkpoints of the networks that kcnn has: config.json says which one, and how its pixels are scaled.
-huggingface_hub downloads and caches the files, with HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE.
+Read are what kcnn publishes, and timm's checkpoints of the networks that kcnn has: config.json says which one, and how
+its pixels are scaled. The address local-dir:FOLDER means a folder with the same files.
 """
 
-import hashlib
+import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +21,16 @@ from kcnn.graph.arguments import check_kind
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import Rescale
+from kcnn.graph.tracing import SymbolicTensor, topological_order
+from kcnn.keras_bridge.metadata import parse_metadata, restore_spec
 from kcnn.weights.downloads import DownloadError
+from kcnn.weights.hub_files import LOCAL, SCHEME, MissingFileError, fetch_hub_file, split_address
 
-SCHEME = "hf://"
-ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 CONFIG = "config.json"
 FILES = ("model.safetensors", "pytorch_model.bin")  # in the order in which they are tried
 PUBLISHER = "timm"  # whose config.json is read
-COMMIT = re.compile(r"[0-9a-f]{40}")
+OWN = "kcnn"  # key of config.json under which kcnn writes the metadata of a model, and the mapping of its weights
+RESCALE = ("rescale.scale", "rescale.offset")  # overrides that change no tensor
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class HubModel:
     """A checkpoint on the Hub.
 
     Attributes:
-        repo: "USER/NAME".
-        commit: The revision, as the Hub resolved it.
+        repo: "USER/NAME", or a folder.
+        address: The address, with the commit that its revision is.
         architecture: The publisher's name of the network.
         classes: Number of classes.
         input_shape: (rows, columns, channels) of its images.
@@ -47,10 +48,11 @@ class HubModel:
         crop: Pixels a side of the center crop.
         interpolation: Of the resizing.
         license: Of the weights, as the repository states it.
+        labels: Names of the classes; none where the repository has no list of them.
     """
 
     repo: str
-    commit: str
+    address: str
     architecture: str
     classes: int
     input_shape: tuple[int, int, int]
@@ -59,38 +61,49 @@ class HubModel:
     crop: int
     interpolation: str
     license: str
-
-    @property
-    def address(self) -> str:
-        """The address with the commit."""
-        return f"{SCHEME}{self.repo}@{self.commit}"
+    labels: tuple[str, ...] = ()
 
 
-def is_hub_address(text: object) -> bool:
-    """Return whether a network or weights are an address of the Hub."""
-    return isinstance(text, str) and text.startswith(SCHEME)
+@dataclass(frozen=True)
+class OwnModel:
+    """A model that kcnn published.
+
+    Attributes:
+        repo: "USER/NAME", or a folder.
+        address: The address, with the commit that its revision is.
+        metadata: Metadata of the model, with its spec.
+        license: Of the weights, as the repository states it.
+    """
+
+    repo: str
+    address: str
+    metadata: Mapping[str, Any]
+    license: str
 
 
-def read_hub_model(address: str) -> HubModel:
+def read_hub_model(address: str) -> HubModel | OwnModel:
     """Read what a repository of the Hub says of its checkpoint; its weights are not downloaded.
 
     Args:
-        address: "hf://USER/NAME" or "hf://USER/NAME@REVISION"; a revision is a branch, tag or commit.
+        address: "hf://USER/NAME", "hf://USER/NAME@REVISION" or "local-dir:FOLDER"; a revision is a branch, tag or
+            commit.
 
     Returns:
-        The checkpoint, with the commit that the revision is.
+        The checkpoint.
 
     Raises:
-        ValueError: It is no such address, or its config.json is not one of timm's.
+        ValueError: It is no such address, or its config.json is neither kcnn's nor timm's.
         DownloadError: The repository cannot be reached, does not exist, or asks for a token.
         ImportError: huggingface_hub is not installed.
     """
     path, commit = fetch_hub_file(address, CONFIG)
     try:
-        return _parse_config(_split_address(address)[0], commit, parse_json(path.read_bytes()))
+        config, repo = parse_json(path.read_bytes()), split_address(address)[0]
+        pinned = f"{SCHEME}{repo}@{commit}" if commit else address
+        return _parse_own(repo, pinned, config) if OWN in config else _parse_config(repo, pinned, config)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{address}: {CONFIG} is not that of a timm checkpoint: {reason}") from None
+        raise ValueError(f"{address}: {CONFIG} is not that of a timm checkpoint, nor kcnn's: {reason}") from None
 
 
 def find_hub_spec(address: str) -> ModelSpec:
@@ -107,6 +120,8 @@ def find_hub_spec(address: str) -> ModelSpec:
         UnknownNameError: kcnn has no network with this architecture; the message suggests the closest.
     """
     model = read_hub_model(address)
+    if isinstance(model, OwnModel):
+        return replace(_restore(model), weights=model.address)
     known = list_published_models(PUBLISHER)
     if model.architecture not in known:
         raise unknown("timm architecture", model.architecture, sorted(known), address)
@@ -140,24 +155,40 @@ def find_hub_weights(graph: Graph | None, address: str) -> Weights:
     model = read_hub_model(address)
     if graph is None or graph.architecture is None:
         raise ValueError(f"{address}: only networks of kcnn and of plugins have weights on the Hub")
+    image = find_rescale(graph)
+    if isinstance(model, OwnModel):
+        spec = _restore(model)
+        shape = (*spec.nominal_shape[:2], graph.input_shape[2])
+        stored = find_rescale(replace(spec, input_shape=shape).trace())
+        if (stored and stored.op) != (image and image.op):
+            raise _refuse_rescale(address, stored and stored.op, graph, image)
+        preprocessing = model.metadata.get("preprocessing") or {}  # what of it is in the file is taken from there
+        classes = model.metadata["classes"]
+        return Weights(
+            name=model.repo if model.address.startswith(SCHEME) else Path(model.repo).name,
+            url=model.address,
+            checksum=None,
+            source=_describe_source(model.repo, address),
+            mapping=OWN,
+            classes=tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes),
+            accuracy=None,
+            citation="",
+            license=model.license,
+            **preprocessing,
+        )
     known = list_published_models(PUBLISHER)
     if PUBLISHER not in graph.architecture.weight_mappings:
         hint = f"; build {known[model.architecture][0]}" if model.architecture in known else ""
         raise ValueError(f"{address} is timm's {model.architecture}, whose layers {graph.name} cannot name{hint}")
-    changed = {name: value for name in ("scale", "offset") if (value := _find_override(graph, name)) is not None}
-    rescale = replace(graph.architecture.rescale, **changed)
-    if not _is_same(rescale, model.rescale):
-        raise ValueError(
-            f"{address} scales pixels by {model.rescale}, {graph.name} by {rescale}; "
-            f"kcnn.build({address!r}) builds the network with the scaling of the checkpoint"
-        )
+    if not image or not _is_same(image.op, model.rescale, image.shape[-1]):
+        raise _refuse_rescale(address, model.rescale, graph, image)
     return Weights(
-        name=model.repo,
+        name=model.repo if model.address.startswith(SCHEME) else Path(model.repo).name,
         url=model.address,
         checksum=None,
-        source=f"huggingface.co, {model.repo}",
+        source=_describe_source(model.repo, address),
         mapping=PUBLISHER,
-        classes="imagenet" if model.classes == 1000 else tuple(str(number) for number in range(model.classes)),
+        classes=model.labels or ("imagenet" if model.classes == 1000 else tuple(map(str, range(model.classes)))),
         resize=model.resize,
         crop=model.crop,
         interpolation=model.interpolation,
@@ -165,6 +196,12 @@ def find_hub_weights(graph: Graph | None, address: str) -> Weights:
         citation="",
         license=model.license,
     )
+
+
+def find_rescale(graph: Graph) -> SymbolicTensor | None:
+    """Return the layer of a network that scales pixels, by a Rescale; None where it has no such layer."""
+    layers = topological_order(*graph.outputs.values())
+    return next((x for x in layers if x.name == "rescale" and isinstance(x.op, Rescale)), None)
 
 
 def download_hub_weights(weights: Weights) -> Path:
@@ -182,51 +219,6 @@ def download_hub_weights(weights: Weights) -> Path:
     raise DownloadError(f"{weights.url} has neither {' nor '.join(FILES)}")
 
 
-class MissingFileError(DownloadError):
-    """Raised where a repository of the Hub exists and has no file of the name."""
-
-
-def fetch_hub_file(address: str, file: str) -> tuple[Path, str]:
-    """Return a file of a repository, from the cache of the Hub or downloaded, and the commit that it is of.
-
-    Args:
-        address: The address of the repository.
-        file: The name of the file.
-
-    Returns:
-        The path in the cache, and the commit.
-
-    Raises:
-        ValueError: It is no address of the Hub.
-        MissingFileError: The repository has no such file.
-        DownloadError: The repository cannot be reached, does not exist, or asks for a token; or the file is damaged.
-        ImportError: huggingface_hub is not installed.
-    """
-    repo, revision = _split_address(address)
-    try:
-        import huggingface_hub
-        from huggingface_hub import errors
-    except ImportError:
-        raise ImportError(f'{address} needs huggingface_hub: pip install "kcnn[hub]"') from None
-    try:
-        endpoint = os.environ.get("HF_ENDPOINT")  # which huggingface_hub reads only when it is imported
-        path = huggingface_hub.hf_hub_download(repo, file, revision=revision, endpoint=endpoint, library_name="kcnn")
-    except errors.LocalEntryNotFoundError as error:
-        raise DownloadError(f"{address}: {file} is not cached, and {_explain_failure(error)}{_list_cached()}") from None
-    except errors.EntryNotFoundError:
-        raise MissingFileError(f"{address} has no file {file}") from None
-    except errors.RevisionNotFoundError:
-        raise DownloadError(f"{address}: {repo} has no revision {revision!r}; see its branches on the Hub") from None
-    except errors.GatedRepoError:
-        raise DownloadError(f"{address}: accept its terms on the Hub, and set HF_TOKEN to your token") from None
-    except errors.RepositoryNotFoundError:
-        raise DownloadError(f"{address}: there is no {repo} on the Hub, or it is private; then set HF_TOKEN") from None
-    except (errors.HfHubHTTPError, OSError) as error:
-        raise DownloadError(f"{address}: {file} cannot be downloaded: {str(error).splitlines()[0]}") from None
-    _verify(Path(path), address)
-    return Path(path), Path(path).parent.name
-
-
 @cache
 def list_published_models(publisher: str) -> dict[str, tuple[str, Mapping[str, Any]]]:
     """Return the networks that a publisher names, by its names: kcnn's network and the options of it."""
@@ -239,14 +231,31 @@ def list_published_models(publisher: str) -> dict[str, tuple[str, Mapping[str, A
     return models
 
 
-def _split_address(address: str) -> tuple[str, str | None]:
-    match = ADDRESS.fullmatch(address)
-    if not match or ".." in address:
-        raise ValueError(f"expected hf://USER/NAME or hf://USER/NAME@REVISION, got {address!r}")
-    return match["repo"], match["revision"]
+def _restore(model: OwnModel) -> ModelSpec:
+    spec = restore_spec(model.metadata)
+    assert spec is not None
+    return spec
 
 
-def _parse_config(repo: str, commit: str, config: Mapping[str, Any]) -> HubModel:
+def _describe_source(repo: str, address: str) -> str:
+    return f"folder {Path(repo).name}" if address.startswith(LOCAL) else f"huggingface.co, {repo}"
+
+
+def _refuse_rescale(address: str, expected: Any, graph: Graph, image: SymbolicTensor | None) -> ValueError:
+    return ValueError(
+        f"{address} scales pixels by {expected}, {graph.name} by {image and image.op}; "
+        f"kcnn.build({address!r}) builds the network with the scaling of the checkpoint"
+    )
+
+
+def _parse_own(repo: str, address: str, config: Mapping[str, Any]) -> OwnModel:
+    metadata = parse_metadata({"metadata": json.dumps(config[OWN])}, address)
+    if not metadata.get("distribution"):
+        raise ValueError("it names no published network")
+    return OwnModel(repo, address, metadata, str(config.get("license") or "not stated"))
+
+
+def _parse_config(repo: str, address: str, config: Mapping[str, Any]) -> HubModel:
     about = config["pretrained_cfg"]
     check_kind("architecture", config["architecture"], str, "a name")
     channels, rows, columns = (int(size) for size in about.get("test_input_size") or about["input_size"])
@@ -255,11 +264,12 @@ def _parse_config(repo: str, commit: str, config: Mapping[str, Any]) -> HubModel
     if not 0 < crop_ratio <= 1 or min(rows, columns, channels) < 1 or min(deviation) <= 0:
         raise ValueError("a size, crop or standard deviation is not positive, or a crop larger than the image")
     interpolation = about.get("interpolation", "bicubic")
+    count = int(config.get("num_classes") or about["num_classes"])
     return HubModel(
         repo=repo,
-        commit=commit,
+        address=address,
         architecture=config["architecture"],
-        classes=int(config.get("num_classes") or about["num_classes"]),
+        classes=count,
         input_shape=(rows, columns, channels),
         rescale=Rescale(
             tuple(1 / (255 * one) for one in deviation),
@@ -269,7 +279,14 @@ def _parse_config(repo: str, commit: str, config: Mapping[str, Any]) -> HubModel
         crop=rows,
         interpolation=interpolation if interpolation in ("bilinear", "bicubic", "lanczos") else "bilinear",
         license=str(about.get("license") or config.get("license") or "not stated"),
+        labels=_read_labels(config.get("label_names") or about.get("label_names"), count),
     )
+
+
+def _read_labels(labels: Any, count: int) -> tuple[str, ...]:
+    """A list of names of the classes; those of ImageNet are WordNet's, for which kcnn has names of its own."""
+    is_list = isinstance(labels, list) and len(labels) == count != 1000 and all(isinstance(one, str) for one in labels)
+    return tuple(labels) if is_list else ()
 
 
 def _numbers(values: float | Sequence[Any], count: int) -> tuple[float, ...]:
@@ -277,49 +294,13 @@ def _numbers(values: float | Sequence[Any], count: int) -> tuple[float, ...]:
     return numbers * count if len(numbers) == 1 else numbers
 
 
-def _find_override(graph: Graph, attribute: str) -> Any:
-    return graph.spec.overrides.get(f"rescale.{attribute}") if graph.spec else None
-
-
-def _is_same(one: Any, other: Rescale) -> bool:
-    """Whether two ops scale red, green and blue alike."""
+def _is_same(one: Any, other: Rescale, channels: int = 3) -> bool:
+    """Whether two ops scale each channel alike."""
     if not isinstance(one, Rescale):
         return False
-    pairs = ((_numbers(a, 3), _numbers(b, 3)) for a, b in ((one.scale, other.scale), (one.offset, other.offset)))
+    one, other = one.per_channel(channels), other.per_channel(channels)
+    pairs = (
+        (_numbers(a, channels), _numbers(b, channels))
+        for a, b in ((one.scale, other.scale), (one.offset, other.offset))
+    )
     return all(math.isclose(x, y, rel_tol=1e-6) for a, b in pairs for x, y in zip(a, b, strict=True))
-
-
-def _verify(path: Path, address: str) -> None:
-    """Compare a file with its checksum, by which the Hub's cache names it; one that differs is removed."""
-    blob = path.resolve()
-    content = blob.read_bytes()
-    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        is_whole = hashlib.sha256(content).hexdigest() == blob.name
-    elif COMMIT.fullmatch(blob.name):  # of small files, as git names them
-        is_whole = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == blob.name
-    else:
-        return  # a cache without links, as on some systems, does not keep checksums
-    if not is_whole:
-        blob.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        raise DownloadError(f"{address}: {path.name} did not match its checksum, and was removed; run this again")
-
-
-def _explain_failure(error: Exception) -> str:
-    from huggingface_hub import constants
-
-    if constants.is_offline_mode():
-        return "HF_HUB_OFFLINE is set"
-    return f"the Hub does not give it ({str(error.__cause__ or error).splitlines()[0]})"
-
-
-def _list_cached() -> str:
-    """The repositories in the cache, for a message."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        cached = sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model")
-    except CacheNotFound:
-        cached = []
-    return f"; cached are {', '.join(cached[:10])}" if cached else "; nothing is cached"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kcnn.architectures.architecture import Weights
 from kcnn.architectures.registry import get_architecture
-from kcnn.architectures.spec import ModelSpec, summary, trace
+from kcnn.architectures.spec import summary, trace
 from kcnn.atomic_io import replace_atomically
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import wrong_kind
@@ -19,7 +19,10 @@ from kcnn.graph.formatting import join_names
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError
 from kcnn.graph.tracing import topological_order
+from kcnn.keras_bridge.metadata import restore_spec
 from kcnn.run_folders import resolve_model
+from kcnn.weights.hub import OWN, RESCALE
+from kcnn.weights.hub_files import LOCAL
 from kcnn.weights.published import download_published, find_published, find_variants
 
 NAMED = 3  # tensors that a message names
@@ -45,11 +48,8 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
         ValueError: The model is not flat.
     """
     import numpy as np
-    from safetensors.numpy import save_file
 
     _check_model(model)
-    if Path(path).is_dir():
-        raise ValueError(f"path must be a file, got the folder {path}")
     metadata = getattr(model, "metadata", {})
     prefix = metadata.get("spec", {}).get("prefix", "")
     tensors = {
@@ -59,17 +59,32 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
     }
     if len(tensors) != len(model.weights):
         raise ValueError(f"{model.name!r} is not flat: some weights have no layer of their own")
+    save_tensors(tensors, metadata, path)
+
+
+def save_tensors(tensors: Mapping[str, Any], metadata: Mapping[str, Any], path: str | PathLike[str]) -> None:
+    """Save arrays by name, and the metadata of their model, to a .safetensors file.
+
+    Args:
+        tensors: The arrays, contiguous in memory.
+        metadata: The metadata; empty for a model that kcnn did not build.
+        path: The file. It is replaced only when it is complete.
+
+    Raises:
+        ValueError: The path is that of a folder.
+    """
+    from safetensors.numpy import save_file
+
+    if Path(path).is_dir():
+        raise ValueError(f"path must be a file, got the folder {path}")
     with replace_atomically(path) as temporary:
-        save_file(tensors, temporary, {"metadata": json.dumps(metadata)})
+        save_file(dict(tensors), temporary, {"metadata": json.dumps(metadata)})
 
 
 def _check_model(model: Any) -> None:
     """Refuse what is no Keras model, without loading Keras."""
     if not hasattr(model, "layers") or not hasattr(model, "weights"):
         raise wrong_kind("model", "a Keras model", model)
-
-
-RESCALE = ("rescale.scale", "rescale.offset")  # overrides that change no tensor
 
 
 @check_arguments
@@ -143,16 +158,15 @@ def trace_metadata(metadata: Mapping[str, Any], **changes: Any) -> Graph | None:
     Returns:
         The graph; None where no plugin publishes the network.
     """
-    if not metadata.get("distribution"):
-        return None
     try:
-        spec = ModelSpec.from_json(metadata["spec"])
+        spec = restore_spec(metadata)
     except UnknownNameError as error:  # such as an op of a plugin
         raise ValueError(f"cannot read the spec of the model: {error}; pass weights= to kcnn.build instead") from None
-    name = f"{metadata['distribution']}:{spec.title.rpartition(':')[2]}"
+    if spec is None:
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an override without effect was reported when the model was built
-        return replace(spec, network=name, **changes).trace()
+        return replace(spec, **changes).trace()
 
 
 @dataclass(frozen=True)
@@ -268,7 +282,8 @@ def _has_classifier(model: Any, report: "LoadReport") -> bool:
 def _describe_source(published: Weights | None, path: Path) -> dict[str, str]:
     if published is None:
         return {"file": path.name}
-    return {name: getattr(published, name) for name in ("name", "source", "url", "license")}
+    facts = {name: getattr(published, name) for name in ("name", "source", "url", "license")}
+    return facts | ({"url": ""} if published.url.startswith(LOCAL) else {})  # nobody else has the folder
 
 
 def _describe_classes(
@@ -277,7 +292,7 @@ def _describe_classes(
     from kcnn.architectures.class_names import load_class_names
 
     facts = {name: file_metadata.get(name) for name in ("preprocessing", "multi_label", "thresholds")}
-    if published:
+    if published and published.mapping != OWN:
         facts["preprocessing"] = {name: getattr(published, name) for name in ("resize", "crop", "interpolation")}
         return {**facts, "classes": load_class_names(published.classes)}
     count = len(metadata["classes"]) if isinstance(metadata["classes"], list) else metadata["classes"]

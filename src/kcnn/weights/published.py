@@ -2,7 +2,7 @@
 
 import re
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
 from kcnn.run_folders import is_run_folder, resolve_model
 from kcnn.weights.downloads import download
-from kcnn.weights.hub import download_hub_weights, find_hub_spec, find_hub_weights, is_hub_address, read_hub_model
+from kcnn.weights.hub import download_hub_weights, find_hub_spec, find_hub_weights, read_hub_model
+from kcnn.weights.hub_files import is_hub_address
 from kcnn.weights.packaged import DEMO, find_packaged
 
 NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|research|\bseer\b", re.IGNORECASE)  # SEER's by its name only
@@ -93,11 +94,10 @@ def resolve_spec(
     """
     if isinstance(network, str) and is_hub_address(network):
         spec = find_hub_spec(network)
-        own = {name: value for name in ("classes", "input_shape") if (value := getattr(spec, name)) is not None}
-        overrides = {**spec.overrides, **(keywords.pop("overrides", None) or {})}
-        spec = to_spec(
-            spec.network, **{**own, **spec.options, "weights": spec.weights, **keywords}, overrides=overrides
-        )
+        both = ("overrides", "options")
+        merged = {name: {**getattr(spec, name), **(keywords.pop(name, None) or {})} for name in both}
+        own = {f.name: getattr(spec, f.name) for f in fields(ModelSpec) if f.name not in ("network", "source", *both)}
+        spec = to_spec(spec.network, **{**own, **merged, **keywords})
     else:
         spec = to_spec(network, **keywords)
     if weights is not None:
