@@ -1,6 +1,8 @@
 """A server that answers as the Hugging Face Hub does: redirects, etags, ranges and its kinds of refusal."""
 
+import base64
 import hashlib
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -34,6 +36,46 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.answer(True)
+
+    def do_POST(self):
+        """Create a repository, or take the files of a commit, which are all sent in its lines of JSON."""
+        server, path = self.server, self.path.partition("?")[0]
+        body = self.read_body()
+        server.requests.append((self.command, self.path, self.headers.get("Authorization")))
+        if path == "/api/repos/create":
+            request = json.loads(body)
+            repository = "/".join(filter(None, (request.get("organization"), request["name"])))
+            if repository in server.refusals:
+                return self.refuse(*server.refusals[repository])
+            return self.send_json({"url": f"{server.url}/{repository}"})
+        if path == "/api/validate-yaml":
+            return self.send_json({"errors": [], "warnings": []})
+        repository, action = "/".join(path.split("/")[3:5]), path.split("/")[5]
+        if action == "preupload":
+            files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
+            return self.send_json({"files": [{**file, "shouldIgnore": False} for file in files]})
+        lines = [json.loads(line) for line in body.splitlines()]
+        values = [line["value"] for line in lines if line["key"] == "file"]
+        server.add(repository, {value["path"]: base64.b64decode(value["content"]) for value in values})
+        return self.send_json({"commitUrl": f"{server.url}/{repository}/commit/{COMMIT}", "commitOid": COMMIT})
+
+    def read_body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def send_json(self, value):
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def answer(self, with_body):
         server = self.server
