@@ -1,4 +1,4 @@
-"""A server that answers as the Hugging Face Hub does: redirects, etags, ranges and its kinds of refusal."""
+"""A server that answers as the Hugging Face Hub does: redirects, etags, ranges, uploads and its kinds of refusal."""
 
 import base64
 import hashlib
@@ -7,6 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LARGE = (".safetensors", ".bin")  # files that are uploaded to another host, then named in a commit
 
 
 class HubServer(ThreadingHTTPServer):
@@ -17,7 +18,7 @@ class HubServer(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.refusals, self.requests, self.damaged = {}, {}, [], set()
+        self.files, self.refusals, self.requests, self.damaged, self.stored = {}, {}, [], set(), {}
 
     @property
     def url(self):
@@ -38,26 +39,58 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(True)
 
     def do_POST(self):
-        """Create a repository, or take the files of a commit, which are all sent in its lines of JSON."""
-        server, path = self.server, self.path.partition("?")[0]
+        """Create a repository, or take a commit: small files in its lines of JSON, large ones stored before."""
+        server, parts = self.server, self.path.partition("?")[0].strip("/").split("/")
         body = self.read_body()
         server.requests.append((self.command, self.path, self.headers.get("Authorization")))
-        if path == "/api/repos/create":
-            request = json.loads(body)
-            repository = "/".join(filter(None, (request.get("organization"), request["name"])))
-            if repository in server.refusals:
-                return self.refuse(*server.refusals[repository])
-            return self.send_json({"url": f"{server.url}/{repository}"})
-        if path == "/api/validate-yaml":
+        if not self.headers.get("Authorization"):
+            return self.refuse(401, "")
+        if parts[:2] == ["api", "validate-yaml"]:
             return self.send_json({"errors": [], "warnings": []})
-        repository, action = "/".join(path.split("/")[3:5]), path.split("/")[5]
+        if parts[:3] == ["api", "repos", "create"]:
+            return self.create_repository(json.loads(body))
+        if parts[0] == "lfs":
+            is_stored = json.loads(body)["oid"] in server.stored
+            return self.send_json({}) if is_stored else self.refuse(404, "")
+        if parts[2:] == ["info", "lfs", "objects", "batch"]:
+            return self.offer_storage(json.loads(body))
+        repository, action = "/".join(parts[2:4]), parts[4]
         if action == "preupload":
-            files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
-            return self.send_json({"files": [{**file, "shouldIgnore": False} for file in files]})
-        lines = [json.loads(line) for line in body.splitlines()]
-        values = [line["value"] for line in lines if line["key"] == "file"]
-        server.add(repository, {value["path"]: base64.b64decode(value["content"]) for value in values})
-        return self.send_json({"commitUrl": f"{server.url}/{repository}/commit/{COMMIT}", "commitOid": COMMIT})
+            paths = [file["path"] for file in json.loads(body)["files"]]
+            modes = [{"path": path, "uploadMode": "lfs" if path.endswith(LARGE) else "regular"} for path in paths]
+            return self.send_json({"files": [{**mode, "shouldIgnore": False} for mode in modes]})
+        return self.commit(repository, [json.loads(line) for line in body.splitlines()])
+
+    def do_PUT(self):
+        """Store a large file, as the host to which the Hub refers does: without a token."""
+        content, digits = self.read_body(), self.path.rpartition("/")[2]
+        self.server.requests.append((self.command, self.path, self.headers.get("Authorization")))
+        if hashlib.sha256(content).hexdigest() != digits:
+            return self.refuse(400, "")
+        self.server.stored[digits] = content
+        return self.send_json({})
+
+    def create_repository(self, request):
+        server, repository = self.server, f"{request['organization']}/{request['name']}"
+        if repository in server.refusals:
+            return self.refuse(*server.refusals[repository])
+        exists = any(name == repository for name, _ in server.files)
+        return self.send_json({"url": f"{server.url}/{repository}"}, 409 if exists else 200)
+
+    def offer_storage(self, request):
+        def offer(one):
+            actions = {"upload": {"href": f"{self.server.url}/lfs/{one['oid']}"}}
+            return {**one, "actions": {**actions, "verify": {"href": f"{self.server.url}/lfs/verify"}}}
+
+        self.send_json({"transfer": "basic", "objects": [offer(one) for one in request["objects"]]})
+
+    def commit(self, repository, lines):
+        server, files = self.server, dict(self.server.files.get((repository, "main"), {}))
+        for value in (line["value"] for line in lines if line["key"] in ("file", "lfsFile")):
+            is_large = "oid" in value
+            files[value["path"]] = server.stored[value["oid"]] if is_large else base64.b64decode(value["content"])
+        server.add(repository, files)
+        self.send_json({"commitUrl": f"{server.url}/{repository}/commit/{COMMIT}", "commitOid": COMMIT})
 
     def read_body(self):
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -69,13 +102,8 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(chunks)
 
-    def send_json(self, value):
-        body = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    def send_json(self, value, status=200):
+        self.send(status, True, json.dumps(value).encode(), "", {"Content-Type": "application/json"})
 
     def answer(self, with_body):
         server = self.server
@@ -126,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
-        if with_body and self.command == "GET":
+        if with_body and self.command != "HEAD":  # a client waits for as many bytes as the header says
             self.wfile.write(body)
 
     def log_message(self, *_):

@@ -27,6 +27,9 @@ TIMM_PARTS = {
     "scale": "",
 }
 
+# In timm's files, a unit's 1x1 layers are convolutions in networks of these sizes, and dense layers in the others.
+CONVOLUTIONAL = ("atto", "femto", "pico", "nano")
+
 
 def split_name(layer):
     """Return the stage, the unit or 0, and the part of "stage2_unit1_depthwise" or "stage2_down"."""
@@ -76,7 +79,8 @@ def to_timm(layer):
 
 def map_timm(model: str) -> WeightMapping:
     """Return the mapping of timm's files, for the network that it calls by this name."""
-    return make_mapping(to_timm, models={model: {}})
+    reshaped = () if model.endswith(CONVOLUTIONAL) else ("*_expand", "*_project")
+    return make_mapping(to_timm, models={model: {}}, reshaped=reshaped)
 
 
 TORCHVISION_MAPPING = make_mapping(to_torchvision)

@@ -21,4 +21,4 @@ def to_timm(layer):
 
 def map_timm(model):
     """Return the mapping of the files of timm's network of a name."""
-    return {"timm": make_mapping(to_timm, models={model: {}})}
+    return {"timm": make_mapping(to_timm, models={model: {}}, reshaped=("logits",))}

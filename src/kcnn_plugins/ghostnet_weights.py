@@ -44,4 +44,4 @@ def to_timm(layer):
 
 def map_timm(model):
     """Return the mapping of timm's files, for its network of this name."""
-    return {"timm": make_mapping(to_timm, models={model: {}})}
+    return {"timm": make_mapping(to_timm, models={model: {}}, reshaped=("fc",))}

@@ -47,7 +47,7 @@ def make_architecture(width: float, params: int) -> Architecture:
         params=params,
         map_sizes=(112, 56, 28, 14, 7),
         rescale=STANDARDIZED,
-        weight_mappings=map_timm_units(f"lcnet_{round(100 * width):03}"),
+        weight_mappings=map_timm_units(f"lcnet_{round(100 * width):03}", reshaped=("fc",)),
     )
 
 

@@ -40,7 +40,7 @@ KERAS_MAPPING = {"keras": make_mapping(to_keras)}
 
 def map_timm(*models):
     """Return the mapping of timm's files, for the networks of these names."""
-    return {"timm": make_mapping(to_timm, models={name: {} for name in models}, pointwise=("logits",))}
+    return {"timm": make_mapping(to_timm, models={name: {} for name in models}, reshaped=("logits",))}
 
 
 KERAS = {  # parameters, weights

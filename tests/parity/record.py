@@ -2,8 +2,9 @@
 
 Needs torch, torchvision and timm. Writes FAMILY.json.gz beside itself, by default for all families: for each network
 the names and shapes of its state dict, and the logits for seeded images of its nominal size and of an odd one that is
-not square. "files" writes small files of torch.save. "one FILE LIBRARY NAME ROWSxCOLUMNS ..." writes the record of a
-single network elsewhere. kcnn takes no part.
+not square. "files" writes small files of torch.save. "layouts" hashes the names and shapes of the tensors of each
+network in timm_layouts.json. "one FILE LIBRARY NAME ROWSxCOLUMNS ..." writes the record of a single network elsewhere.
+kcnn takes no part.
 """
 
 import gzip
@@ -16,7 +17,7 @@ import timm
 import torch
 import torchvision
 
-from tests.parity.seeded import CLASSES, pixels, seeded_tensor
+from tests.parity.seeded import CLASSES, hash_layout, pixels, seeded_tensor
 
 AUXILIARY = {  # auxiliary classifiers, and the blocks that they take
     "googlenet": {"aux1": "inception4a", "aux2": "inception4d"},
@@ -197,9 +198,18 @@ def write_files():
     torch.save(checkpoint, here / "stream.pth", _use_new_zipfile_serialization=False)
 
 
+def write_layouts():
+    file, layouts = Path(__file__).with_name("timm_layouts.json"), {}
+    for name in json.loads(file.read_text()):
+        with torch.device("meta"):
+            tensors = timm.create_model(name).state_dict()
+        layouts[name] = hash_layout({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    file.write_text(json.dumps(layouts, indent=1, sort_keys=True) + "\n")
+
+
 def main():
-    if sys.argv[1:] == ["files"]:
-        write_files()
+    if sys.argv[1:] in (["files"], ["layouts"]):
+        (write_files if sys.argv[1] == "files" else write_layouts)()
         return
     if sys.argv[1:2] == ["one"]:
         _, _, file, library, name, *sizes = sys.argv

@@ -1,6 +1,7 @@
 """Weights and images computed from names and sizes alone, by NumPy's frozen generator."""
 
 import re
+from hashlib import sha256
 from zlib import crc32
 
 import numpy as np
@@ -28,3 +29,9 @@ def seeded_tensor(name, shape, gain=1.0):
 def pixels(rows, columns, count=2):
     """Return images 0..255, (count, rows, columns, 3)."""
     return (np.random.RandomState(rows).random_sample((count, rows, columns, 3)) * 255).astype("float32")
+
+
+def hash_layout(shapes):
+    """Return the first digits of a hash of the names and shapes of a state dict, without counts of batches."""
+    lines = (f"{name} {'x'.join(map(str, shape))}" for name, shape in sorted(shapes.items()) if "num_b" not in name)
+    return sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -28,7 +28,8 @@ class WeightMapping:
             those of the network's `rescale`.
         models: Names that the publisher gives to this very network, each with the options that it takes here, such as
             {"mobilenetv2_140": {"width": 1.4}}. Checkpoints on the Hugging Face Hub are found by them.
-        pointwise: Dense layers that the files hold as 1x1 convolutions.
+        reshaped: Patterns of layers whose kernels have another number of axes in the files: dense layers that are 1x1
+            convolutions there, and 1x1 convolutions that are dense.
     """
 
     names: Callable[[Sequence[str]], Mapping[str, str | tuple[str, ...]]]
@@ -36,7 +37,7 @@ class WeightMapping:
     numbered: bool = False
     normalization: bool = False
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    pointwise: tuple[str, ...] = ()
+    reshaped: tuple[str, ...] = ()
 
 
 @check_arguments

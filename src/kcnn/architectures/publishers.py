@@ -183,7 +183,7 @@ def make_mapping(
     bgr: bool = False,
     normalization: bool = False,
     models: Mapping[str, Mapping[str, Any]] | None = None,
-    pointwise: tuple[str, ...] = (),
+    reshaped: tuple[str, ...] = (),
 ) -> WeightMapping:
     """Return the mapping of files in which the name of a layer follows from kcnn's name.
 
@@ -192,7 +192,7 @@ def make_mapping(
         bgr: Whether the first kernel expects blue, green, red.
         normalization: Whether the file has Keras' layer that normalizes pixels.
         models: Names that the publisher gives to this very network, with the options that each takes here.
-        pointwise: Dense layers that the files hold as 1x1 convolutions.
+        reshaped: As of WeightMapping.
 
     Returns:
         The mapping.
@@ -202,7 +202,7 @@ def make_mapping(
         bgr=bgr,
         normalization=normalization,
         models=models or {},
-        pointwise=pointwise,
+        reshaped=reshaped,
     )
 
 
@@ -318,13 +318,14 @@ def rename_timm_units(layers: Sequence[str]) -> dict[str, str]:
 
 
 @check_arguments
-def map_timm_units(*models: str) -> dict[str, WeightMapping]:
+def map_timm_units(*models: str, reshaped: tuple[str, ...] = ()) -> dict[str, WeightMapping]:
     """Return the mapping of timm's files whose layers have the names of `rename_timm_units`.
 
     Args:
         *models: timm's names of the network.
+        reshaped: As of WeightMapping.
 
     Returns:
         The mapping, by its publisher.
     """
-    return {"timm": WeightMapping(names=rename_timm_units, models={name: {} for name in models})}
+    return {"timm": WeightMapping(names=rename_timm_units, models={name: {} for name in models}, reshaped=reshaped)}

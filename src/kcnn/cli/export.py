@@ -95,20 +95,18 @@ def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a run, a transfer or a search.")],
     to: Annotated[
         Path,
-        typer.Option("--to", help="Output folder: new, empty, or of an earlier publication.", rich_help_panel=OUTPUT),
+        typer.Option("--to", help="Output folder, which is written new.", rich_help_panel=OUTPUT),
     ],
     license: Annotated[
-        str | None,
-        typer.Option(
-            "--license", help="License of the weights, as the Hub spells it: apache-2.0.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+        str,
+        typer.Option(help="License of the weights, as the Hub spells it, such as apache-2.0.", rich_help_panel=OUTPUT),
+    ] = "unknown",
     push: Annotated[
         str | None,
         typer.Option(
             "--push",
             metavar="USER/NAME",
-            help="Upload to this repository of the Hugging Face Hub, with the token in HF_TOKEN.",
+            help="Upload to this repository of the Hugging Face Hub, which all can see, with the token in HF_TOKEN.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -117,12 +115,12 @@ def publish(
 
     timm loads the folder too, where it has the network.
     """
-    from kcnn.keras_bridge.saved_models import read_metadata
+    from kcnn.export.publication import check_publication
+    from kcnn.export.publication import publish as publish_run
 
-    read_metadata(resolve_model(run)[0])  # refuses a missing or foreign file before Keras is loaded
+    check_publication(run, to, license=license, push=push)  # before Keras is loaded
     with show_spinner("loading Keras"):
         start_backend()
-        from kcnn.export.publication import publish as publish_run
     result = publish_run(run, to, license=license, push=push, log=show_note)
     out.print(str(result), soft_wrap=True, markup=False)
 

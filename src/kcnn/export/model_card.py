@@ -8,19 +8,20 @@ from kcnn.classification import format_mean_precision
 from kcnn.graph.formatting import format_count
 from kcnn.statistics import wilson_interval
 from kcnn.training.result import describe_failure
+from kcnn.weights.hub_files import SCHEME
 
 ROWS = 50  # classes that the table lists
 
 
 def write_model_card(
-    metrics: Mapping[str, Any], metadata: Mapping[str, Any], license: str | None, timm_name: str | None, address: str
+    metrics: Mapping[str, Any], metadata: Mapping[str, Any], license: str, timm_name: str | None, address: str
 ) -> str:
     """Return the model card of a run.
 
     Args:
         metrics: metrics.json.
         metadata: Of the model.
-        license: Of the weights; None where it is not stated.
+        license: Of the weights.
         timm_name: timm's name of the network; None where timm does not have it.
         address: What kcnn.build loads the model by.
 
@@ -38,14 +39,14 @@ def write_model_card(
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def _front_matter(metrics: Mapping[str, Any], license: str | None, timm_name: str | None) -> Iterator[str]:
+def _front_matter(metrics: Mapping[str, Any], license: str, timm_name: str | None) -> Iterator[str]:
     """YAML, each value as JSON, which YAML includes."""
     request = metrics["request"]
     measured = list(_make_results(metrics))
     dataset = {"name": request["data"], "type": request["data"], "split": "test"}
     results = {"task": {"type": "image-classification"}, "dataset": dataset, "metrics": measured}
     fields = {
-        **({"license": license} if license else {}),
+        "license": license,
         "library_name": "timm" if timm_name else "kcnn",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "kcnn", "keras", *(["timm"] if timm_name else [])],
@@ -69,7 +70,7 @@ def _make_results(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"type": "accuracy", "name": name, "value": metrics["accuracy"], "args": interval}
 
 
-def _introduce(metrics: Mapping[str, Any], metadata: Mapping[str, Any], license: str | None) -> Iterator[str]:
+def _introduce(metrics: Mapping[str, Any], metadata: Mapping[str, Any], license: str) -> Iterator[str]:
     request = metrics["request"]
     rows, columns, channels = metadata["input_shape"]
     size = f"{rows}x{columns} pixels and {channels} channel{'s' if channels > 1 else ''}"
@@ -82,10 +83,10 @@ def _introduce(metrics: Mapping[str, Any], metadata: Mapping[str, Any], license:
         f"{metrics['epochs']} epochs, the weights of epoch {metrics['best_epoch']})."
     )
     yield ""
-    yield f"License of the weights: {license or 'not stated'}."
+    yield f"License of the weights: {license}."
     if start := metadata.get("weights"):
         facts = [start[name] for name in ("name", "source", "url", "file") if start.get(name)]
-        origin = ", ".join([*facts, f"license: {start.get('license', 'not stated')}"])
+        origin = ", ".join([*facts, f"license: {start.get('license', 'unknown')}"])
         yield f"The training started from pretrained weights: {_escape(origin)}."
 
 
@@ -141,12 +142,14 @@ def _describe_use(metrics: Mapping[str, Any], metadata: Mapping[str, Any]) -> It
 def _explain_loading(metadata: Mapping[str, Any], timm_name: str | None, address: str) -> Iterator[str]:
     yield "## How to load"
     yield ""
-    yield 'With kcnn (`pip install "kcnn[hub]"`):'
+    where = "" if address.startswith(SCHEME) else " from the folder, or from the Hub as `hf://USER/NAME`"
+    pixels = "gray" if metadata["input_shape"][2] == 1 else "RGB"
+    yield f'With kcnn (`pip install "kcnn[hub]"`){where}:'
     yield ""
     yield "```py"
     yield "import kcnn"
     yield ""
-    yield f"model = kcnn.build({address!r})  # RGB pixels 0..255 in, logits out"
+    yield f"model = kcnn.build({address!r})  # {pixels} pixels 0..255 in, logits out"
     yield 'print(kcnn.predict(model, "photo.jpg"))'
     yield "```"
     if metadata["distribution"] != "kcnn":

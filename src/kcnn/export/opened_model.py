@@ -76,8 +76,8 @@ def open_model(
     """Open a classifier.
 
     Args:
-        name: Folder of a run, a transfer or a search; a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel); or
-            a network.
+        name: Folder of a run, a transfer or a search; a file that kcnn wrote (.keras, .tflite, .onnx, a SavedModel); a
+            folder that kcnn.publish wrote; an address of the Hub; or a network.
         weights: Pretrained weights of a network by name, or a file.
         options: The network's own options.
         trust: Whether to open an exported file that was changed since, and a SavedModel with any operation.
@@ -92,11 +92,11 @@ def open_model(
             more than compute.
         UnknownNameError: There is no such network.
     """
-    from kcnn.weights.hub_files import is_hub_address
+    from kcnn.weights.hub_files import find_address
 
     path = Path(name)
-    if is_hub_address(name):
-        return _open_pretrained(name, weights, options or {}, starting)
+    if address := find_address(name) or find_address(path):
+        return _open_pretrained(address, weights, options or {}, starting)
     if not path.exists():
         if len(path.parts) > 1 or (path.suffix in SUFFIXES and name.partition(".")[0] not in kcnn.list_models()):
             raise FileNotFoundError(f"file not found: {path}")
@@ -143,10 +143,10 @@ def _disable_xla(model: Any) -> Any:
 def _open_pretrained(name: str, weights: str, options: Mapping[str, Any], starting: Starting) -> OpenedModel:
     """A network with pretrained weights, or those of a file."""
     from kcnn.weights import find_published
-    from kcnn.weights.hub_files import is_hub_address
+    from kcnn.weights.hub_files import find_address
     from kcnn.weights.published import resolve_spec
 
-    spec = resolve_spec(name, None if is_hub_address(name) else weights, **options)
+    spec = resolve_spec(name, None if find_address(name) else weights, **options)
     graph, weights = spec.trace(), spec.weights or weights
     find_published(graph, weights)  # raises before Keras is loaded
     with starting(KERAS):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -9,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import kcnn
-from kcnn.atomic_io import parse_json, write_text
 from kcnn.export.model_card import write_model_card
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
-from kcnn.keras_bridge.metadata import restore_spec
-from kcnn.run_folders import METRICS, MODEL, resolve_run
+from kcnn.keras_bridge.saved_models import read_metadata
+from kcnn.run_folders import METRICS, MODEL, RunFolder, resolve_run
 from kcnn.training.run_directory import read_metrics
-from kcnn.weights.hub import CONFIG, FILES, OWN
-from kcnn.weights.hub_files import require_hub, upload
-from kcnn.weights.loading import save_tensors, save_weights
+from kcnn.weights.hub import OWN
+from kcnn.weights.hub_files import CONFIG, FILES, LOCAL, SCHEME, require_hub, upload
+from kcnn.weights.loading import collect_tensors, save_tensors, trace_metadata
 from kcnn.weights.timm_form import find_timm_name, make_timm_config, make_timm_tensors
 
-CARD = "README.md"
+CARD, WEIGHTS = "README.md", FILES[0]
+UNKNOWN = "unknown"  # an identifier of the Hub as well
 LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")  # an identifier of the Hub
-REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def publish(
     run: str | PathLike[str],
     to: str | PathLike[str],
     *,
-    license: str | None = None,
+    license: str = UNKNOWN,
     push: str | None = None,
     log: Callable[[str], None] = print,
 ) -> Publication:
@@ -62,9 +63,10 @@ def publish(
 
     Args:
         run: Folder of a finished run, or of a transfer or a search, whose best run is taken.
-        to: The folder: a new or empty one, or one of an earlier publication, whose files are replaced.
+        to: The folder to write, which does not exist yet or is empty.
         license: Of the weights, as the Hub spells it, such as "apache-2.0".
-        push: "USER/NAME" of the repository on the Hub to upload to; it is created where it does not exist.
+        push: "USER/NAME" of the repository on the Hub to upload to; it is created, for all to see, where it does not
+            exist. Nothing is uploaded where it is None.
         log: Called with a sentence that says which run of a transfer or a search is taken.
 
     Returns:
@@ -72,62 +74,96 @@ def publish(
 
     Raises:
         FileNotFoundError: The folder holds no finished run.
-        FileExistsError: `to` is a file, or has other files.
-        ValueError: The network is defined in a file of yours, which nobody else has; or a license or repository is
-            spelled otherwise.
-        DownloadError: The Hub refuses the upload.
+        FileExistsError: `to` is a file, or a folder with files.
+        ValueError: No plugin publishes the network, so nobody else has it; or a license or repository is spelled
+            otherwise.
+        UploadError: The Hub cannot be reached, or refuses the upload; the folder is written.
         ImportError: huggingface_hub is not installed.
     """
     folder = Path(to)
-    if license is not None and not LICENSE.fullmatch(license):
-        raise ValueError(f"license must be an identifier of the Hub, such as apache-2.0 or cc-by-4.0, got {license!r}")
-    if push is not None and not (REPOSITORY.fullmatch(push) and ".." not in push):
-        raise ValueError(f"expected USER/NAME to push to, got {push!r}")
-    if push:
-        require_hub(f"uploading to {push}")
-    _check_folder(folder)
-    resolved = resolve_run(run).require(MODEL, METRICS)
+    resolved, graph = check_publication(run, to, license=license, push=push)
     if resolved.note:
         log(resolved.note)
-    metrics = read_metrics(resolved.path)
-    model = kcnn.load_model(resolved.path / MODEL)
-    graph = _trace(model.metadata, resolved.path)
     timm_name = find_timm_name(graph)
-    weights = folder / FILES[0]
+    metrics, model = read_metrics(resolved.path), kcnn.load_model(resolved.path / MODEL)
+    metadata = _clean_metadata(model.metadata)
     if timm_name:
-        config = make_timm_config(graph, timm_name, model.metadata, license)
-        save_tensors(make_timm_tensors(model, graph), model.metadata, weights)
+        config = make_timm_config(graph, timm_name, metadata, license)
+        tensors = make_timm_tensors(model, graph)
     else:
-        config = {"library_name": "kcnn"}
-        save_weights(model, weights)
-    config |= {**({"license": license} if license else {}), OWN: model.metadata}
-    address = f"hf://{push}" if push else f"local-dir:{folder}"
-    write_text(folder / CARD, write_model_card(metrics, model.metadata, license, timm_name, address))
-    write_text(folder / CONFIG, json.dumps(config, indent=1, ensure_ascii=False))
-    url = upload(folder, push, (weights.name, CONFIG, CARD)) if push else None
+        config, tensors = {"library_name": "kcnn", "license": license}, collect_tensors(model)
+    address = f"{SCHEME}{push}" if push else f"{LOCAL}{folder.name}"
+    files = {
+        CARD: write_model_card(metrics, metadata, license, timm_name, address),
+        CONFIG: json.dumps(config | {OWN: metadata}, indent=1, ensure_ascii=False),
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        written = Path(temporary) / "publication"
+        save_tensors(tensors, metadata, written / WEIGHTS)
+        for name, text in files.items():
+            (written / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        if folder.is_dir():
+            folder.rmdir()  # it is empty
+        written.rename(folder)
+    url = upload(folder, push, (WEIGHTS, *files)) if push else None
     return Publication(folder, timm_name, url)
 
 
-def _trace(metadata: Mapping[str, Any], run: Path) -> Graph:
-    spec = restore_spec(metadata)
-    if spec is None:
-        network = metadata.get("spec", {}).get("network")
+@check_arguments
+def check_publication(
+    run: str | PathLike[str], to: str | PathLike[str], *, license: str = UNKNOWN, push: str | None = None
+) -> tuple[RunFolder, Graph]:
+    """Refuse what cannot be published, without Keras.
+
+    Args:
+        run: As of `publish`.
+        to: As of `publish`.
+        license: As of `publish`.
+        push: As of `publish`.
+
+    Returns:
+        The run that is taken, and the graph of its network.
+
+    Raises:
+        FileNotFoundError, FileExistsError, ValueError, ImportError: As from `publish`.
+    """
+    if not LICENSE.fullmatch(license):
+        raise ValueError(f"license must be an identifier of the Hub, such as apache-2.0 or cc-by-4.0, got {license!r}")
+    if push is not None and not (REPOSITORY.fullmatch(push) and ".." not in push):
+        raise ValueError(f"push must be USER/NAME of a repository on the Hub, got {push!r}")
+    if push:
+        require_hub(f"uploading to {push}")
+    _check_folder(Path(to))
+    resolved = resolve_run(run).require(MODEL, METRICS)
+    read_metrics(resolved.path)
+    metadata = read_metadata(resolved.path / MODEL)
+    graph = trace_metadata(metadata, weights=None)
+    if graph is None:
         raise ValueError(
-            f"cannot publish {run}: its network, {network!r}, is defined in a file, which others do not have; "
-            "put it into a plugin (kcnn new-plugin) and train that network"
+            f"cannot publish {resolved.path}: no plugin publishes its network, {metadata['spec']['network']!r}, so "
+            "others cannot build it; put it into a plugin (kcnn new-plugin) and train that network"
         )
-    return spec.trace()
+    return resolved, graph
+
+
+def _clean_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a model without the weights that its training started from, which may be a file of yours.
+
+    Where they are from is still in the field `weights`.
+    """
+    spec = {name: value for name, value in metadata["spec"].items() if name != "weights"}
+    return {**metadata, "spec": spec}
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder with files of others."""
+    """Refuse a folder in use: its model card may have been edited."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; choose a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    try:
-        is_own = isinstance(parse_json((folder / CONFIG).read_bytes())[OWN], dict)
-    except (OSError, ValueError, TypeError, KeyError):
-        is_own = False
-    if not is_own:
-        raise FileExistsError(f"{folder} has files that kcnn publish did not write; choose a new or empty folder")
+    if (folder / CONFIG).is_file() and (folder / CARD).is_file():
+        raise FileExistsError(
+            f"{folder} is published already; choose another folder, or upload this one: hf upload USER/NAME {folder}"
+        )
+    raise FileExistsError(f"{folder} has files; choose a new or an empty folder")

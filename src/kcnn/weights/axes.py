@@ -26,20 +26,24 @@ def transpose(array: np.ndarray, layer: Any, variable: Any, kind: str) -> np.nda
     return array[None, None] if (array.ndim, axes) == (2, 4) else array
 
 
-def to_torch_axes(layer: Any, variable: Any, *, pointwise: bool = False) -> np.ndarray:
+def to_torch_axes(layer: Any, variable: Any, *, is_reshaped: bool = False) -> np.ndarray:
     """Return the values of a variable with their axes as PyTorch has them.
 
     Args:
-        layer: A convolution, a dense layer on a vector that is no flattened map, or a normalization.
+        layer: A convolution, a dense layer on a vector that is no flattened map, a normalization or a scale.
         variable: One of its variables.
-        pointwise: Whether a dense layer is a 1x1 convolution there.
+        is_reshaped: Whether a dense layer is a 1x1 convolution there, or a 1x1 convolution dense.
+
+    Returns:
+        The array: kernels of convolutions (filters, channels, rows, columns), of dense layers (units, features).
     """
     array = keras.ops.convert_to_numpy(variable)
     if variable.name == "kernel" and array.ndim == 4:
         is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         array = array.transpose((2, 3, 0, 1) if is_depthwise else (3, 2, 0, 1))
+        array = array[:, :, 0, 0] if is_reshaped else array
     elif variable.name == "kernel":
-        array = array.T[:, :, None, None] if pointwise else array.T
+        array = array.T[:, :, None, None] if is_reshaped else array.T
     return np.ascontiguousarray(array)
 
 

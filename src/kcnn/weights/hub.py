@@ -1,12 +1,11 @@
 """Networks and weights of the Hugging Face Hub, by address: hf://USER/NAME, or hf://USER/NAME@REVISION.
 
 Read are what kcnn publishes, and timm's checkpoints of the networks that kcnn has: config.json says which one, and how
-its pixels are scaled. The address local-dir:FOLDER means a folder with the same files.
+its pixels are scaled. The address local-dir:FOLDER, and the path of the folder, mean a folder with the same files.
 """
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,10 +23,8 @@ from kcnn.graph.ops import Rescale
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.keras_bridge.metadata import parse_metadata, restore_spec
 from kcnn.weights.downloads import DownloadError
-from kcnn.weights.hub_files import LOCAL, SCHEME, MissingFileError, fetch_hub_file, split_address
+from kcnn.weights.hub_files import CONFIG, FILES, LOCAL, SCHEME, MissingFileError, fetch_hub_file, split_address
 
-CONFIG = "config.json"
-FILES = ("model.safetensors", "pytorch_model.bin")  # in the order in which they are tried
 PUBLISHER = "timm"  # whose config.json is read
 OWN = "kcnn"  # key of config.json under which kcnn writes the metadata of a model, and the mapping of its weights
 RESCALE = ("rescale.scale", "rescale.offset")  # overrides that change no tensor

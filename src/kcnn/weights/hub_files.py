@@ -1,13 +1,14 @@
 """Files of repositories on the Hugging Face Hub: download, with their checksums verified, and upload.
 
 huggingface_hub downloads and caches them, with HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE. The address
-local-dir:FOLDER means a folder with the files of a repository.
+local-dir:FOLDER, and the path of the folder, mean a folder with the files of a repository.
 """
 
 import hashlib
 import os
 import re
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from kcnn.weights.downloads import DownloadError
@@ -15,11 +16,31 @@ from kcnn.weights.downloads import DownloadError
 SCHEME, LOCAL = "hf://", "local-dir:"  # the latter as in timm
 ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+CONFIG = "config.json"
+FILES = ("model.safetensors", "pytorch_model.bin")  # of weights, in the order in which they are tried
 
 
 def is_hub_address(text: object) -> bool:
     """Return whether a network or weights are an address of the Hub, or of a folder with the files of a repository."""
     return isinstance(text, str) and text.startswith((SCHEME, LOCAL))
+
+
+def find_address(name: object) -> str | None:
+    """Return the address that a network or weights mean.
+
+    Args:
+        name: An address, or the path of a folder with the files of a repository; text is one where it has a slash.
+
+    Returns:
+        The address; None for anything else.
+    """
+    if is_hub_address(name):
+        return str(name)
+    if not isinstance(name, PathLike) and not (isinstance(name, str) and {"/", os.sep} & set(name)):
+        return None
+    folder = Path(name)
+    is_repository = (folder / CONFIG).is_file() and any((folder / file).is_file() for file in FILES)
+    return f"{LOCAL}{folder}" if is_repository else None
 
 
 def split_address(address: str) -> tuple[str, str | None]:
@@ -34,6 +55,10 @@ def split_address(address: str) -> tuple[str, str | None]:
     if not match or ".." in address:
         raise ValueError(f"expected hf://USER/NAME or hf://USER/NAME@REVISION, got {address!r}")
     return match["repo"], match["revision"]
+
+
+class UploadError(OSError):
+    """Raised where the Hub does not take files."""
 
 
 class MissingFileError(DownloadError):
@@ -94,7 +119,7 @@ def upload(folder: Path, repository: str, files: Sequence[str]) -> str:
         The URL of the repository.
 
     Raises:
-        DownloadError: The Hub cannot be reached, or refuses the files.
+        UploadError: The Hub cannot be reached, or refuses the files.
         ImportError: huggingface_hub is not installed.
     """
     require_hub(repository)
@@ -107,12 +132,21 @@ def upload(folder: Path, repository: str, files: Sequence[str]) -> str:
         interface.upload_folder(
             repo_id=repository, folder_path=folder, allow_patterns=list(files), commit_message="Publish with kcnn"
         )
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DownloadError(
-            f"cannot upload {folder} to {repository}: {reason}; set HF_TOKEN to a token that may write there"
+    except (errors.HTTPError, OSError, ValueError, RuntimeError) as error:  # the last, of the storage of large files
+        raise UploadError(
+            f"cannot upload {folder} to {repository}: {_explain_refusal(error)}; the folder is complete, "
+            f"so upload it later: hf upload {repository} {folder}"
         ) from None
     return str(url)
+
+
+def _explain_refusal(error: Exception) -> str:
+    """Why the Hub takes no files, in one line."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return f"it refuses ({status}); set HF_TOKEN to a token that may write there"
+    cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+    return str(cause).strip().partition("\n")[0] or type(cause).__name__
 
 
 def require_hub(address: str) -> None:

@@ -47,11 +47,22 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
     Raises:
         ValueError: The model is not flat.
     """
+    _check_model(model)
+    save_tensors(collect_tensors(model), getattr(model, "metadata", {}), path)
+
+
+def collect_tensors(model: Any) -> dict[str, Any]:
+    """Return the weights of a flat Keras model as arrays, by "layer/variable".
+
+    Args:
+        model: The model.
+
+    Raises:
+        ValueError: The model is not flat.
+    """
     import numpy as np
 
-    _check_model(model)
-    metadata = getattr(model, "metadata", {})
-    prefix = metadata.get("spec", {}).get("prefix", "")
+    prefix = getattr(model, "metadata", {}).get("spec", {}).get("prefix", "")
     tensors = {
         f"{layer.name.removeprefix(prefix)}/{variable.name}": np.ascontiguousarray(variable.numpy())
         for layer in model.layers
@@ -59,7 +70,7 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
     }
     if len(tensors) != len(model.weights):
         raise ValueError(f"{model.name!r} is not flat: some weights have no layer of their own")
-    save_tensors(tensors, metadata, path)
+    return tensors
 
 
 def save_tensors(tensors: Mapping[str, Any], metadata: Mapping[str, Any], path: str | PathLike[str]) -> None:

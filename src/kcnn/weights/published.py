@@ -16,7 +16,7 @@ from kcnn.graph.names import unknown
 from kcnn.run_folders import is_run_folder, resolve_model
 from kcnn.weights.downloads import download
 from kcnn.weights.hub import download_hub_weights, find_hub_spec, find_hub_weights, read_hub_model
-from kcnn.weights.hub_files import is_hub_address
+from kcnn.weights.hub_files import find_address, is_hub_address
 from kcnn.weights.packaged import DEMO, find_packaged
 
 NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|research|\bseer\b", re.IGNORECASE)  # SEER's by its name only
@@ -40,8 +40,8 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
     """
     if not isinstance(weights, str | PathLike):
         raise TypeError(f"weights must be a file or a name, got {weights!r}")
-    if is_hub_address(weights):
-        return find_hub_weights(graph, str(weights))
+    if address := find_address(weights):
+        return find_hub_weights(graph, address)
     if weights == DEMO:
         find_packaged(graph)
         return None
@@ -72,7 +72,9 @@ def download_published(weights: Weights) -> Path:
 
 
 def resolve_spec(
-    network: "str | Architecture | ModelSpec", weights: str | PathLike[str] | None = None, **keywords: Any
+    network: "str | PathLike[str] | Architecture | ModelSpec",
+    weights: str | PathLike[str] | None = None,
+    **keywords: Any,
 ) -> ModelSpec:
     """Return the spec of a network whose weights are settled.
 
@@ -81,7 +83,8 @@ def resolve_spec(
     resnet50.torchvision, of the highest cited accuracy. One line on standard error says so.
 
     Args:
-        network: A name, an address ("hf://timm/resnet50.a1_in1k"), an Architecture, or a ModelSpec.
+        network: A name, an address ("hf://timm/resnet50.a1_in1k"), a folder that kcnn.publish wrote, an Architecture,
+            or a ModelSpec.
         weights: In place of the weights of the spec.
         **keywords: Fields of kcnn.ModelSpec, and the network's own options by keyword.
 
@@ -92,8 +95,8 @@ def resolve_spec(
         UnknownNameError, TypeError, ValueError: As from kcnn.ModelSpec.
         DownloadError: The Hub cannot be reached, or has no such checkpoint.
     """
-    if isinstance(network, str) and is_hub_address(network):
-        spec = find_hub_spec(network)
+    if not isinstance(network, Architecture | ModelSpec) and (address := find_address(network)):
+        spec = find_hub_spec(address)
         both = ("overrides", "options")
         merged = {name: {**getattr(spec, name), **(keywords.pop(name, None) or {})} for name in both}
         own = {f.name: getattr(spec, f.name) for f in fields(ModelSpec) if f.name not in ("network", "source", *both)}
@@ -101,9 +104,9 @@ def resolve_spec(
     else:
         spec = to_spec(network, **keywords)
     if weights is not None:
-        spec = replace(spec, weights=str(weights))
-    if spec.weights is not None and is_hub_address(spec.weights):
-        return replace(spec, weights=read_hub_model(spec.weights).address)
+        spec = replace(spec, weights=find_address(weights) or str(weights))
+    if address := find_address(spec.weights):
+        return replace(spec, weights=read_hub_model(address).address)
     found = _find_variant(spec)
     if found is None:
         return spec

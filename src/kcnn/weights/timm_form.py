@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from kcnn.architectures.registry import is_builtin
 from kcnn.architectures.spec import ModelSpec, summary
 from kcnn.graph.graph import Graph
-from kcnn.graph.ops import BatchNorm, Conv, Dense, Flatten
-from kcnn.graph.tracing import SymbolicTensor, topological_order
+from kcnn.graph.ops import Conv
+from kcnn.graph.tracing import topological_order
 from kcnn.weights.hub import PUBLISHER, RESCALE, find_rescale, list_published_models
 
+RGB = 3  # channels, timm's default
+SCALE = "gamma"  # of a layer scale
 TRAINING_OPTIONS = ("dropout", "drop_path")  # which change no prediction
 
 
@@ -24,7 +27,9 @@ def find_timm_name(graph: Graph) -> str | None:
     if spec is None or architecture is None or not isinstance(spec.network, str) or spec.definition:
         return None
     rest = replace(spec, classes=None, input_shape=None, overrides={}, options={}, weights=None, source=None)
-    if rest != ModelSpec(network=spec.network) or not set(spec.overrides) <= set(RESCALE) or not _is_writable(graph):
+    if rest != ModelSpec(network=spec.network) or not set(spec.overrides) <= set(RESCALE):
+        return None  # it ends otherwise, or a layer differs
+    if not _has_mean_and_deviation(graph):
         return None
     title = spec.title.rpartition(":")[2]
     options = _drop_training_options({**architecture.defaults(), **spec.options})
@@ -35,14 +40,14 @@ def find_timm_name(graph: Graph) -> str | None:
     return None
 
 
-def make_timm_config(graph: Graph, model: str, metadata: Mapping[str, Any], license: str | None) -> dict[str, Any]:
+def make_timm_config(graph: Graph, model: str, metadata: Mapping[str, Any], license: str) -> dict[str, Any]:
     """Return the content of config.json in timm's form.
 
     Args:
         graph: A network that timm has.
         model: Its name in timm.
         metadata: Metadata of the trained model.
-        license: Of the weights; None where it is not stated.
+        license: Of the weights.
 
     Returns:
         JSON values.
@@ -56,7 +61,7 @@ def make_timm_config(graph: Graph, model: str, metadata: Mapping[str, Any], lice
     # Without preprocessing, images were trained on as their largest central box, resized bilinearly.
     preprocessing = metadata.get("preprocessing") or {"resize": 1, "crop": 1, "interpolation": "bilinear"}
     count = classes if isinstance(classes, int) else len(classes)
-    about = {
+    about: dict[str, Any] = {
         "custom_load": False,
         "input_size": [channels, rows, columns],
         "fixed_input_size": False,
@@ -69,10 +74,11 @@ def make_timm_config(graph: Graph, model: str, metadata: Mapping[str, Any], lice
         "pool_size": None,
         "first_conv": names[first],
         "classifier": names[metadata["classifier"]],
-        **({"license": license} if license else {}),
+        "license": license,
     }
     labels = {} if isinstance(classes, int) else {"label_names": classes}
-    return {"architecture": model, "num_classes": count, **labels, "pretrained_cfg": about}
+    options = {} if channels == RGB else {"model_args": {"in_chans": channels}}
+    return {"architecture": model, "num_classes": count, **options, **labels, "pretrained_cfg": about}
 
 
 def make_timm_tensors(model: Any, graph: Graph) -> dict[str, Any]:
@@ -87,14 +93,15 @@ def make_timm_tensors(model: Any, graph: Graph) -> dict[str, Any]:
 
     variables = {**dict(zip(NORMALIZATION, TORCH, strict=True)), **dict(zip(CONVOLUTION, TORCH, strict=False))}
     assert graph.architecture is not None
-    names, pointwise = _name_layers(graph), graph.architecture.weight_mappings[PUBLISHER].pointwise
-    return {
-        f"{names[layer.name]}.{variables[variable.name]}": to_torch_axes(
-            layer, variable, pointwise=layer.name in pointwise
-        )
-        for layer in model.layers
-        for variable in layer.weights
-    }
+    names, patterns = _name_layers(graph), graph.architecture.weight_mappings[PUBLISHER].reshaped
+    tensors = {}
+    for layer in model.layers:
+        is_reshaped = any(fnmatchcase(layer.name, pattern) for pattern in patterns)
+        is_scale = len(layer.weights) == 1 and layer.weights[0].name == SCALE  # timm's has the name of Keras'
+        for variable in layer.weights:
+            name = SCALE if is_scale else variables[variable.name]
+            tensors[f"{names[layer.name]}.{name}"] = to_torch_axes(layer, variable, is_reshaped=is_reshaped)
+    return tensors
 
 
 def _name_layers(graph: Graph) -> dict[str, str]:
@@ -108,20 +115,10 @@ def _list_weighted(graph: Graph) -> list[str]:
     return [row.name for row in summary(graph) if row.params or row.non_trainable_params]
 
 
-def _is_writable(graph: Graph) -> bool:
-    """Whether each tensor has one form in PyTorch, and the scaling of pixels is a mean and a standard deviation."""
-    image, weighted = find_rescale(graph), set(_list_weighted(graph))
-    if image is None or None in graph.input_shape or min(_spread(image.op.scale, image.shape[-1])) <= 0:
-        return False
-    layers = topological_order(*graph.outputs.values())
-    return all(_has_one_form(x) for x in layers if x.name in weighted or isinstance(x.op, Flatten))
-
-
-def _has_one_form(layer: SymbolicTensor) -> bool:
-    """Whether PyTorch's axes of a layer's weights follow from its op; after a Flatten they depend on the map."""
-    if isinstance(layer.op, BatchNorm):
-        return layer.op.scale and layer.op.center
-    return isinstance(layer.op, Conv | Dense)
+def _has_mean_and_deviation(graph: Graph) -> bool:
+    """Whether images have a size, and the scaling of their pixels is a mean and a standard deviation."""
+    image = find_rescale(graph)
+    return image is not None and None not in graph.input_shape and min(_spread(image.op.scale, image.shape[-1])) > 0
 
 
 def _spread(value: float | tuple[float, ...], channels: int) -> tuple[float, ...]:
