@@ -11,6 +11,10 @@ from kcnn.graph.formatting import format_number, join_names, to_printable
 CONFIG, METRICS, MODEL = "config.json", "metrics.json", "model.keras"  # of a run
 TRANSFER = "transfer.json"  # of kcnn.fine_tuning
 SAVED_MODEL = "saved_model.pb"  # of the folder that TensorFlow writes
+HUB_WEIGHTS = (
+    "model.safetensors",
+    "pytorch_model.bin",
+)  # weights of a publication, in the order in which they are tried
 SEARCH, FINAL, BEST = "search.json", "final.json", "best"  # of kcnn.search, and the contender that it found
 NAMED = 4  # runs that a message names
 
@@ -110,10 +114,10 @@ def locate_model(path: str | PathLike[str]) -> tuple[Path, str]:
     """Return what a model that predicts is read from, and which run it is of.
 
     Args:
-        path: As for resolve_model, or the folder of a SavedModel.
+        path: As for resolve_model, or the folder of a SavedModel or of a publication.
 
     Returns:
-        The file, or the folder of the SavedModel, and the note of its run.
+        The file, or the folder of the SavedModel or the publication, and the note of its run.
 
     Raises:
         RunNotFoundError: The folder has no trained model.
@@ -121,7 +125,13 @@ def locate_model(path: str | PathLike[str]) -> tuple[Path, str]:
     folder = Path(path)
     if (folder / SAVED_MODEL).exists() and not (folder / CONFIG).exists():  # a run is no SavedModel
         return folder, ""
-    return resolve_model(folder)
+    return (folder, "") if is_publication(folder) else resolve_model(folder)
+
+
+def is_publication(path: str | PathLike[str]) -> bool:
+    """Return whether a path is a folder that kcnn publish wrote, or one with the files of a repository of the Hub."""
+    folder = Path(path)
+    return (folder / CONFIG).is_file() and any((folder / file).is_file() for file in HUB_WEIGHTS)
 
 
 def _find(folder: Path) -> RunFolder | None:
@@ -209,6 +219,8 @@ def _identify(folder: Path) -> str:
     if runs:
         names = join_names([run.relative_to(folder).as_posix() for run in runs], NAMED)
         return f"it contains {format_number(len(runs), 'run')} ({names}); choose one"
+    if is_publication(folder):
+        return f"it is a publication, which kcnn predict and kcnn.build take; {expected}"
     if damage := find_damage(folder / CONFIG):
         return damage
     if (folder / CONFIG).exists():

@@ -75,7 +75,7 @@ def open_quietly(
 
 
 def _is_network(name: str) -> bool:
-    from kcnn.weights.hub import is_hub_address
+    from kcnn.weights.hub_files import is_hub_address
 
     return is_hub_address(name) or name.partition(".")[0] in kcnn.list_models()
 

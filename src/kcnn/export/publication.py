@@ -14,14 +14,14 @@ from kcnn.export.model_card import write_model_card
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
 from kcnn.keras_bridge.saved_models import read_metadata
-from kcnn.run_folders import METRICS, MODEL, RunFolder, resolve_run
+from kcnn.run_folders import CONFIG, HUB_WEIGHTS, METRICS, MODEL, RunFolder, is_publication, resolve_run
 from kcnn.training.run_directory import read_metrics
 from kcnn.weights.hub import OWN
-from kcnn.weights.hub_files import CONFIG, FILES, LOCAL, SCHEME, require_hub, upload
+from kcnn.weights.hub_files import LOCAL, SCHEME, require_hub, upload
 from kcnn.weights.loading import collect_tensors, save_tensors, trace_metadata
 from kcnn.weights.timm_form import find_timm_name, make_timm_config, make_timm_tensors
 
-CARD, WEIGHTS = "README.md", FILES[0]
+CARD, WEIGHTS = "README.md", HUB_WEIGHTS[0]
 UNKNOWN = "unknown"  # an identifier of the Hub as well
 LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")  # an identifier of the Hub
 REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
@@ -162,7 +162,7 @@ def _check_folder(folder: Path) -> None:
         raise FileExistsError(f"{folder} is a file; choose a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if (folder / CONFIG).is_file() and (folder / CARD).is_file():
+    if is_publication(folder):
         raise FileExistsError(
             f"{folder} is published already; choose another folder, or upload this one: hf upload USER/NAME {folder}"
         )

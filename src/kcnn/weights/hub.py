@@ -22,8 +22,9 @@ from kcnn.graph.names import unknown
 from kcnn.graph.ops import Rescale
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.keras_bridge.metadata import parse_metadata, restore_spec
+from kcnn.run_folders import CONFIG, HUB_WEIGHTS
 from kcnn.weights.downloads import DownloadError
-from kcnn.weights.hub_files import CONFIG, FILES, LOCAL, SCHEME, MissingFileError, fetch_hub_file, split_address
+from kcnn.weights.hub_files import LOCAL, SCHEME, MissingFileError, fetch_hub_file, split_address
 
 PUBLISHER = "timm"  # whose config.json is read
 OWN = "kcnn"  # key of config.json under which kcnn writes the metadata of a model, and the mapping of its weights
@@ -208,12 +209,12 @@ def download_hub_weights(weights: Weights) -> Path:
         DownloadError: It cannot be downloaded, is damaged, or the repository has no file of weights.
         ImportError: huggingface_hub is not installed.
     """
-    for name in FILES:
+    for name in HUB_WEIGHTS:
         try:
             return fetch_hub_file(weights.url, name)[0]
         except MissingFileError:
             continue
-    raise DownloadError(f"{weights.url} has neither {' nor '.join(FILES)}")
+    raise DownloadError(f"{weights.url} has neither {' nor '.join(HUB_WEIGHTS)}")
 
 
 @cache

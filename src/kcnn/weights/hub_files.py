@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
+from kcnn.run_folders import is_publication
 from kcnn.weights.downloads import DownloadError
 
 SCHEME, LOCAL = "hf://", "local-dir:"  # the latter as in timm
 ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-CONFIG = "config.json"
-FILES = ("model.safetensors", "pytorch_model.bin")  # of weights, in the order in which they are tried
 
 
 def is_hub_address(text: object) -> bool:
@@ -38,9 +37,7 @@ def find_address(name: object) -> str | None:
         return str(name)
     if not isinstance(name, PathLike) and not (isinstance(name, str) and {"/", os.sep} & set(name)):
         return None
-    folder = Path(name)
-    is_repository = (folder / CONFIG).is_file() and any((folder / file).is_file() for file in FILES)
-    return f"{LOCAL}{folder}" if is_repository else None
+    return f"{LOCAL}{Path(name)}" if is_publication(name) else None
 
 
 def split_address(address: str) -> tuple[str, str | None]:

@@ -3,7 +3,7 @@
 import re
 import sys
 from dataclasses import fields, replace
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +95,14 @@ def resolve_spec(
         UnknownNameError, TypeError, ValueError: As from kcnn.ModelSpec.
         DownloadError: The Hub cannot be reached, or has no such checkpoint.
     """
-    if not isinstance(network, Architecture | ModelSpec) and (address := find_address(network)):
+    if address := find_address(network):
         spec = find_hub_spec(address)
         both = ("overrides", "options")
         merged = {name: {**getattr(spec, name), **(keywords.pop(name, None) or {})} for name in both}
         own = {f.name: getattr(spec, f.name) for f in fields(ModelSpec) if f.name not in ("network", "source", *both)}
         spec = to_spec(spec.network, **{**own, **merged, **keywords})
     else:
-        spec = to_spec(network, **keywords)
+        spec = to_spec(fspath(network) if isinstance(network, PathLike) else network, **keywords)
     if weights is not None:
         spec = replace(spec, weights=find_address(weights) or str(weights))
     if address := find_address(spec.weights):
