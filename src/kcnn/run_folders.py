@@ -14,7 +14,7 @@ SAVED_MODEL = "saved_model.pb"  # of the folder that TensorFlow writes
 HUB_WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
-)  # weights of a publication, in the order in which they are tried
+)  # of a publication, in the order of trial
 SEARCH, FINAL, BEST = "search.json", "final.json", "best"  # of kcnn.search, and the contender that it found
 NAMED = 4  # runs that a message names
 

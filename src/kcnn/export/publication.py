@@ -12,6 +12,7 @@ from typing import Any
 import kcnn
 from kcnn.export.model_card import write_model_card
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.arguments import check_keywords
 from kcnn.graph.graph import Graph
 from kcnn.keras_bridge.saved_models import read_metadata
 from kcnn.run_folders import CONFIG, HUB_WEIGHTS, METRICS, MODEL, RunFolder, is_publication, resolve_run
@@ -27,6 +28,7 @@ LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")  # an identifier of the Hub
 REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
+@check_keywords
 @dataclass(frozen=True)
 class Publication:
     """Hold what was published.
