@@ -74,6 +74,23 @@ def is_run_folder(path: str | PathLike[str]) -> bool:
     return _is_run(folder) or any((folder / name).is_file() for name in (TRANSFER, SEARCH))
 
 
+def check_output_folder(path: str | PathLike[str], kind: str) -> None:
+    """Refuse a folder for the output of a job that holds one of another kind.
+
+    Args:
+        path: The folder.
+        kind: "run", "transfer" or "search".
+
+    Raises:
+        FileExistsError: The folder holds another kind.
+    """
+    folder = Path(path)
+    held = {"run": _is_run(folder), "transfer": (folder / TRANSFER).is_file(), "search": (folder / SEARCH).is_file()}
+    for other, is_held in held.items():
+        if is_held and other != kind:
+            raise FileExistsError(to_printable(f"{folder} is the folder of a {other}; choose another folder (--out)"))
+
+
 def find_run(path: str | PathLike[str]) -> Path | None:
     """Return the folder of the run that a model belongs to.
 

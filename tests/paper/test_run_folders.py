@@ -5,7 +5,15 @@ import json
 import pytest
 
 from kcnn.cli.console import JobStoppedError
-from kcnn.run_folders import RunNotFoundError, find_run, is_run_folder, locate_model, resolve_model, resolve_run
+from kcnn.run_folders import (
+    RunNotFoundError,
+    check_output_folder,
+    find_run,
+    is_run_folder,
+    locate_model,
+    resolve_model,
+    resolve_run,
+)
 
 REQUEST = {"spec": {}, "config": {}, "data": "digits"}
 
@@ -120,6 +128,42 @@ def test_resolve_model_tells_how_an_unfinished_run_is_resumed(tmp_path):
     assert resolve_run(run).path == run
 
 
+def test_check_output_folder_refuses_that_of_another_kind(transfer, search, tmp_path):
+    folders = {"run": make_run(tmp_path / "run"), "transfer": transfer, "search": search}
+    for kind, folder in folders.items():
+        for other in folders:
+            if other == kind:
+                check_output_folder(folder, other)
+            else:
+                with pytest.raises(FileExistsError, match=f"is the folder of a {kind}; choose another folder"):
+                    check_output_folder(folder, other)
+    check_output_folder(tmp_path / "new", "run")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("train", "stack", "--data", "nowhere"), 'folder not found: nowhere; data is "digits", "tfds:NAME"'),
+        (("train", "stack", "--data", "digits", "--out", "search"), "search is the folder of a search; choose another"),
+        (("search", "stack", "--data", "nowhere"), "folder not found: nowhere;"),
+        (("search", "stack", "--data", "digits", "--out", "transfer"), "transfer is the folder of a transfer; choose"),
+        (("transfer", "--data", "nowhere"), "folder not found: nowhere;"),
+        (("transfer", "--data", "digits", "--out", "search"), "search is the folder of a search; choose another"),
+        (("choose", "--data", "nowhere"), "folder not found: nowhere;"),
+        (("rerun-trial", "transfer", "0"), "transfer holds no search: search.json is missing"),
+    ],
+)
+def test_commands_refuse_folders_before_keras_is_loaded(words, says, transfer, search, tmp_path, monkeypatch, command):
+    def load(*_):
+        raise AssertionError("Keras is loaded")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"kcnn.cli.{words[0].partition('-')[0].replace('rerun', 'search')}.start_backend", load)
+    done = command(*words)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {says}")
+
+
 def test_locate_model_returns_the_folder_of_a_saved_model_unless_it_is_a_run(tmp_path, transfer):
     saved = tmp_path / "saved"
     saved.mkdir()
@@ -141,7 +185,7 @@ def test_locate_model_returns_the_folder_of_a_saved_model_unless_it_is_a_run(tmp
         (("export", "transfer"), "kcnn.cli.export.start_backend", "{run}/model.keras"),
         (("report", "transfer"), "kcnn.cli.report.start_backend", "transfer"),
         (("compare", "transfer", "{run}"), "kcnn.cli.report.start_backend", "transfer, {run}"),
-        (("rerun-trial", "search", "0"), "kcnn.cli.search.start_backend", "search"),
+        (("rerun-trial", "search", "0"), "kcnn.search.result.read_record", "search"),
         (("choose", "--data", "digits"), "kcnn.cli.choose.start_backend", "digits"),
     ],
 )

@@ -82,6 +82,9 @@ def choose(
     specs = [_parse_candidate(text, input_size) for text in weights or ()]
     limits = [parse_count(text) if text else None for text in (max_params, max_macs)]
     show_loading(data)
+    from kcnn.data.sources import check_source
+
+    check_source(data)
     with show_spinner("loading Keras"):
         start_backend()
         from kcnn.data import load

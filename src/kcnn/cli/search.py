@@ -40,6 +40,7 @@ from kcnn.cli.options import (
 )
 from kcnn.cli.search_values import format_choice, parse_choices, parse_layer_choices, parse_limit, parse_time
 from kcnn.graph.formatting import format_count, format_number, format_values
+from kcnn.run_folders import check_output_folder
 from kcnn.search import space as spaces
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid"]
@@ -250,6 +251,10 @@ def search(
     config.check_process()
     folder = to or Path("runs") / f"search-{space.name}"
     print_job(name, data, folder, spec.nominal_shape)
+    check_output_folder(folder, "search")
+    from kcnn.data.sources import check_source
+
+    check_source(data)
     with show_spinner("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler
@@ -283,6 +288,9 @@ def rerun_trial(
 ) -> None:
     """Train one trial of a search again and compare its score with the recorded one."""
     show_loading(folder)
+    from kcnn.search.result import read_record
+
+    read_record(folder)  # refuses a folder that holds no search before Keras is loaded
     with show_spinner("loading Keras"):
         start_backend()
         from kcnn.search import rerun_trial as run

@@ -41,6 +41,7 @@ from kcnn.cli.options import (
     examples,
 )
 from kcnn.graph.formatting import format_count, format_size
+from kcnn.run_folders import check_output_folder
 
 RunColumn = Literal["name", "validation", "test", "params", "seconds"]
 
@@ -149,6 +150,11 @@ def train(
     print_job(name, data, to, spec.nominal_shape)
     if recipe != "auto":  # which depends on the data
         out.print(f"recipe {recipe}: {format_recipe(config.resolved_recipe)}", soft_wrap=True)
+    if to is not None:
+        check_output_folder(to, "run")
+    from kcnn.data.sources import check_source
+
+    check_source(data)
     with show_spinner("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler, RunBar

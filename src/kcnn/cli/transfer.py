@@ -27,6 +27,7 @@ from kcnn.cli.options import (
     is_digits,
 )
 from kcnn.distribute.cluster import START_ONCE, require_one_process
+from kcnn.run_folders import check_output_folder
 
 DEMO = "demo"
 
@@ -180,6 +181,11 @@ def transfer(
     fine = TrainConfig(recipe="quick", batch_size=batch_size, recipe_overrides=recipe_options, phase=phase)
     published = find_published(graph, weights)  # raises before Keras is loaded
     require_one_process("a comparison of protocols", START_ONCE)
+    check_output_folder(folder, "transfer")
+    if data is not None:
+        from kcnn.data.sources import check_source
+
+        check_source(data)
     with show_spinner("loading Keras"):
         start_backend()
         from kcnn.augment import Augmentation

@@ -35,6 +35,22 @@ class _Scan:
     links: list[str] = field(default_factory=list)  # to folders, or to nothing
 
 
+def check_root(root: str) -> None:
+    """Refuse a folder of images that does not exist.
+
+    Args:
+        root: Its path.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+    """
+    if not os.path.isdir(root):
+        raise FileNotFoundError(
+            f'folder not found: {root}; data is "digits", "tfds:NAME", a folder with one folder of images per '
+            "class, or a CSV of labels"
+        )
+
+
 def read_folder(root: str, multi_label: bool = False) -> ImageSource:
     """Read the images of a folder: CLASS/*, or train/CLASS/* with other splits beside it.
 
@@ -51,11 +67,7 @@ def read_folder(root: str, multi_label: bool = False) -> ImageSource:
         FileNotFoundError: The folder does not exist.
         ValueError: It has no class folders, or it is not clear what its folders are.
     """
-    if not os.path.isdir(root):
-        raise FileNotFoundError(
-            f'folder not found: {root}; data is "digits", "tfds:NAME", a folder with one folder of images per '
-            "class, or a CSV of labels"
-        )
+    check_root(root)
     warnings: list[str] = []
     folders = _list_folders(root)
     splits = _find_splits(root, folders, warnings)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.arrays import ARRAYS, number_images, read_arrays
-from kcnn.data.folders import read_folder
+from kcnn.data.folders import check_root, read_folder
 from kcnn.data.label_csv import read_csv
 from kcnn.data.multilabel import check_labels
 from kcnn.data.readers import TfdsRecords, TFRecordFiles
@@ -96,6 +96,19 @@ def locate_source(name: str, location: str | None) -> str:
     if location is None or os.path.abspath(name) == location:
         return name
     return location if os.path.exists(location) or not os.path.exists(name) else name
+
+
+def check_source(source: str) -> None:
+    """Refuse a source whose folder or file does not exist, without reading it.
+
+    Args:
+        source: As for find_source.
+
+    Raises:
+        FileNotFoundError: It does not exist.
+    """
+    if not _is_built_in(source) and not os.path.isfile(source):
+        check_root(source)
 
 
 def _is_built_in(source: str) -> bool:

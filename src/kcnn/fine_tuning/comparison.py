@@ -10,6 +10,7 @@ from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import parse_json, write_text
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
+from kcnn.run_folders import check_output_folder
 from kcnn.statistics import PairedDifference, describe_adjustment
 from kcnn.training import name_run_folder
 from kcnn.training.run_directory import to_csv, write_values
@@ -139,14 +140,16 @@ class Comparison:
 
 
 def check_folder(root: Path) -> None:
-    """Refuse a folder with the result of an older version, which recorded no protocols.
+    """Refuse a folder of a run or a search, or with the result of an older version, which recorded no protocols.
 
     Args:
         root: The folder.
 
     Raises:
-        ValueError: It has one.
+        FileExistsError: It is the folder of a run or a search.
+        ValueError: It has such a result.
     """
+    check_output_folder(root, "transfer")
     path = root / COMPARISON
     if not path.exists():
         return

@@ -128,6 +128,7 @@ def compare_protocols(
         The results and their differences.
 
     Raises:
+        FileExistsError: `out` is the folder of a run or a search.
         ValueError: `out` holds another comparison, or one that an older version of kcnn wrote; or this process is one
             of several workers, which a strategy would join.
         UnknownNameError: A protocol starts from one that is not before it, or trains layers that the network lacks.

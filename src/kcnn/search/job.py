@@ -10,7 +10,7 @@ from typing import Any
 from kcnn.architectures.determinism import hash_unpublished
 from kcnn.data import ImageDataset, load
 from kcnn.data.sources import find_location
-from kcnn.run_folders import SEARCH
+from kcnn.run_folders import SEARCH, check_output_folder
 from kcnn.search.config import SearchConfig
 from kcnn.search.result import read_record, read_request, write_record
 from kcnn.search.space import Range, Space
@@ -68,11 +68,13 @@ def prepare_search(
         The search, ready to start.
 
     Raises:
+        FileExistsError: `out` is the folder of a run or a transfer.
         UnknownNameError: A field of the recipe is unknown.
         ValueError: A value of the recipe is invalid, the data does not fit the request, or this process is one of
             several workers.
     """
     config.check_process()
+    check_output_folder(out, "search")
     recipe = config.train.resolved_recipe
     _check_training(space, config.train, space.spec.nominal_shape[:2])
     strategy = devices.make_strategy(config.train.strategy)

@@ -61,6 +61,7 @@ def search(
         The result; without trials on a machine that joined the search of another.
 
     Raises:
+        FileExistsError: `out` is the folder of a run or a transfer.
         TypeError: The space, the data or the config has another type.
         NoFeasiblePointError: No point of the space can be built within its limits.
         ValueError: The folder holds another search, or the request does not fit the data.

@@ -16,7 +16,7 @@ from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_type
 from kcnn.graph.ops import BatchNorm
 from kcnn.graph.tracing import topological_order
-from kcnn.run_folders import is_run_folder, resolve_run
+from kcnn.run_folders import check_output_folder, is_run_folder, resolve_run
 from kcnn.training import devices, hardware, run_directory
 from kcnn.training.config import TrainConfig
 from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule, describe_coarse_features
@@ -79,6 +79,7 @@ def train(
         worker 0 (the chief) writes and returns metrics.
 
     Raises:
+        FileExistsError: `out` is the folder of a transfer or a search.
         TypeError: The network, the data or the config has another type.
         UnknownNameError, ValueError, FileNotFoundError: As from kcnn.build and kcnn.data.load; or the folder holds
             another run, or one that an older version of kcnn wrote.
@@ -90,6 +91,8 @@ def train(
     config = TrainConfig() if config is None else config
     check_type("config", config, TrainConfig)
     verbose = resolve_verbosity(verbose)
+    if out is not None:
+        check_output_folder(out, "run")
     readers = (one.on_images_read for one in callbacks if hasattr(one, "on_images_read"))
     progress = next(readers, show_reading(verbose))
     is_silent = log is None and not verbose
