@@ -87,5 +87,5 @@ def test_cli_predict_and_evaluate_report_errors_in_one_line(used, arguments, mes
     done = kcnn_command(*arguments, cwd=used)
     assert done.returncode == 2
     assert message in done.stderr
-    (error,) = (line for line in done.stderr.splitlines() if not line.startswith("device: "))
+    (error,) = (line for line in done.stderr.splitlines() if not line.startswith(("loading ", "device: ")))
     assert error.startswith("error: ")
