@@ -68,7 +68,7 @@ def open_quietly(
         show_note(note)
         show_loading(path)
     elif _is_network(name):
-        show_loading(f"{name} with weights {weights}")
+        show_loading(name if "://" in name else f"{name} with weights {weights}")  # one of the Hub has its own
     from kcnn.export.opened_model import open_model
 
     return open_model(name, weights, options, trust=trust, starting=_start)
