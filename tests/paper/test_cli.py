@@ -61,9 +61,32 @@ def test_cli_list_without_a_match_is_an_error(command):
 def test_cli_list_shows_variants_and_cited_weights(command):
     done = command("list", "resnet50*", "--variants", "--weights")
     rows = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
-    assert "imagenet: torchvision, 80.858%; imagenet_v2" in rows["resnet50.torchvision"]
+    assert "imagenet: torchvision, 80.858%, BSD-3-Clause; imagenet_v2" in rows["resnet50.torchvision"]
     assert "keras.applications, 74.9%" in rows["resnet50.keras"]
     assert "imagenet" not in rows["resnet50"]
+
+
+def test_cli_list_keeps_to_weights_of_a_license(command):
+    def list_networks(*words):
+        done = command("list", *words, "--json")
+        assert done.returncode == 0, done.stderr
+        return {row["network"]: (row["weights"], row["licenses"]) for row in json.loads(done.stdout)}
+
+    swag = ["imagenet_swag", "imagenet_swag_linear"]
+    assert list_networks("regnet_y_16gf", "--license", "cc-by-nc-4.0") == {
+        "regnet_y_16gf": (swag, ["CC-BY-NC-4.0, SWAG"] * 2)
+    }
+    commercial = list_networks("regnet*", "--license", "commercial")
+    assert not set(commercial["regnet_y_16gf"][0]) & {*swag}
+    assert {one for _, licenses in commercial.values() for one in licenses} == {"BSD-3-Clause, torchvision's"}
+    assert [*list_networks("vgg16", "--license", "CC-BY-4.0")] == ["vgg16.keras"]
+    assert "resnet20" not in list_networks("resnet*", "--weights", "--license", "commercial")
+
+
+def test_cli_list_refuses_a_license_that_no_weights_have(command):
+    done = command("list", "regnet*", "--license", "apache")
+    assert done.returncode == 2
+    assert "unknown license 'apache'; choose from commercial, bsd-3-clause, cc-by-nc-4.0" in done.stderr
 
 
 def test_cli_list_shows_a_variant_by_name(command):

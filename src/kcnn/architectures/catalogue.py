@@ -283,7 +283,7 @@ def _cells(name: str, entry: CatalogueEntry) -> tuple[str, ...]:
         format_size(architecture.input_shape),
         str(summary.receptive_field[0]),
         str(entry.min_input_size),
-        describe_weights(architecture),
+        "; ".join(describe_weights(architecture).values()),
     )
 
 

@@ -3,14 +3,16 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import kcnn
 from kcnn.architectures import catalogue
 from kcnn.architectures.descriptions import describe_weights
+from kcnn.architectures.licenses import matches_license
 from kcnn.atomic_io import parse_json, write_text
 from kcnn.cache import cache_folder
 from kcnn.graph.argument_kinds import check_arguments
@@ -32,8 +34,9 @@ class CatalogueRow:
         receptive_field: (rows, columns) of the last feature map, in pixels.
         reference: Paper and table.
         variants: Names of its variants.
-        weights: Names of its pretrained weights.
-        weights_text: Its pretrained weights by name, publisher and cited accuracy.
+        weights: Names of its pretrained weights; a name with files of several licenses is there for each.
+        licenses: Their licenses.
+        weights_texts: The same weights in words: name, publisher, cited accuracy, license.
     """
 
     network: str
@@ -45,13 +48,23 @@ class CatalogueRow:
     reference: str
     variants: tuple[str, ...]
     weights: tuple[str, ...]
-    weights_text: str
+    licenses: tuple[str, ...]
+    weights_texts: tuple[str, ...]
+
+    def keep_licensed(self, license: str) -> "CatalogueRow":
+        """Return the row with only the weights that have a license: an SPDX identifier, or "commercial"."""
+        is_kept = [matches_license(one, license) for one in self.licenses]
+        kept = {
+            name: tuple(compress(getattr(self, name), is_kept)) for name in ("weights", "licenses", "weights_texts")
+        }
+        return replace(self, **kept)
 
 
 def make_row(name: str) -> CatalogueRow:
     """Return the row of a network or variant. Raises as `catalogue.make_entry` does."""
     entry = catalogue.make_entry(name)
     architecture = entry.architecture
+    texts = describe_weights(architecture)
     return CatalogueRow(
         network=name,
         params=entry.summary.params,
@@ -61,8 +74,9 @@ def make_row(name: str) -> CatalogueRow:
         receptive_field=entry.summary.receptive_field,
         reference=architecture.reference,
         variants=tuple(architecture.variants),
-        weights=tuple(dict.fromkeys(one.name for one in architecture.weights)),
-        weights_text=describe_weights(architecture),
+        weights=tuple(name for name, _ in texts),
+        licenses=tuple(license for _, license in texts),
+        weights_texts=tuple(texts.values()),
     )
 
 

@@ -29,19 +29,20 @@ def describe_graph(graph: Graph) -> dict[str, str]:
         "rescaling": "in its own Keras code" if architecture.keras else describe_op(architecture.rescale),
         "options": ", ".join(f"{name}={value}" for name, value in options.items()) or "none",
         "variants": ", ".join(f"{graph.name}.{variant}" for variant in architecture.variants) or "none",
-        "weights": describe_weights(architecture) or "none",
+        "weights": "; ".join(describe_weights(architecture).values()) or "none",
         **_describe_addresses(graph),
     }
 
 
-def describe_weights(architecture: Architecture) -> str:
-    """Return the pretrained weights by name, publisher and cited accuracy; of several files of a name, the best.
+def describe_weights(architecture: Architecture) -> dict[tuple[str, str], str]:
+    """Return the pretrained weights by name and license, in words: publisher, accuracy, license.
 
-    An accuracy that another than the publisher states is followed by its source.
+    Of several files of a name the best accuracy is taken. One that another than the publisher states is followed by its
+    source.
     """
-    texts: dict[str, str] = {}
-    for name in dict.fromkeys(weights.name for weights in architecture.weights):
-        files = [weights for weights in architecture.weights if weights.name == name]
+    texts: dict[tuple[str, str], str] = {}
+    for name, license in dict.fromkeys((weights.name, weights.license) for weights in architecture.weights):
+        files = [one for one in architecture.weights if (one.name, one.license) == (name, license)]
         files = [weights for weights in files if weights.top] or files
         best = max(files, key=lambda weights: weights.accuracy or 0)
         accuracy = f"{best.accuracy:g}%" if best.accuracy else "no accuracy cited"
@@ -49,8 +50,8 @@ def describe_weights(architecture: Architecture) -> str:
             accuracy += f" ({best.citation})"
         kinds = len({(tuple(weights.options.items()), weights.crop) for weights in files})
         up_to = f"up to {accuracy}, {kinds} widths and sizes" if kinds > 1 else accuracy
-        texts[name] = f"{name}: {best.source}, {up_to}"
-    return "; ".join(texts.values())
+        texts[name, license] = f"{name}: {best.source}, {up_to}, {license.partition(',')[0]}"
+    return texts
 
 
 def _describe_addresses(graph: Graph) -> dict[str, str]:

@@ -13,6 +13,7 @@ import kcnn
 from kcnn import atomic_io
 from kcnn.architectures import catalogue, determinism, doctor, registry, source_folder
 from kcnn.architectures.catalogue_rows import CatalogueRow, load_rows, make_row, save_rows
+from kcnn.architectures.licenses import COMMERCIAL, identify_license
 from kcnn.architectures.spec_values import to_json_value
 from kcnn.cli.backend import start_backend
 from kcnn.cli.console import (
@@ -49,6 +50,7 @@ def add(app: typer.Typer) -> None:
         epilog=examples(
             "kcnn list",
             "kcnn list 'resnet*' --variants --weights",
+            "kcnn list --license commercial --max-params 5M",
             "kcnn list --max-params 5M --max-macs 1G --json",
         ),
     )(list_networks)
@@ -95,10 +97,20 @@ def list_networks(
         bool,
         typer.Option("--weights", help="Show pretrained weights and their cited accuracy.", rich_help_panel=OUTPUT),
     ] = False,
+    license: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LICENSE",
+            help="Only networks and variants with pretrained weights of this license: an SPDX identifier such as "
+            'apache-2.0, or "commercial" for all that are known to permit commercial use.',
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the installed networks with their size and cost."""
-    variants = variants or "." in pattern
+    variants = variants or "." in pattern or license is not None  # most weights are those of variants
+    weights = weights or license is not None
     unfiltered = pattern == "*" and not (max_params or max_macs or min_input or variants or weights)
     remembered = {name: row for name, row in load_rows().items() if registry.is_builtin(name)}
     names = catalogue.expand_names(pattern, variants, {name: row.variants for name, row in remembered.items()})
@@ -108,6 +120,7 @@ def list_networks(
     rows: list[tuple[str, ...]] = []
     records: list[dict[str, Any]] = []
     made: dict[str, CatalogueRow] = {}
+    licenses: set[str] = set()
     for name in names:
         if unfiltered and not registry.is_builtin(name):  # a plain list runs no code of other distributions
             owners = " and ".join(filter(registry.is_allowed, registry.discover()[name]))
@@ -127,7 +140,12 @@ def list_networks(
                 made[name] = row
         if row.params > params_limit or row.macs > macs_limit or (min_input and row.min_input_size > min_input):
             continue
-        records.append({key: value for key, value in dataclasses.asdict(row).items() if key != "weights_text"})
+        if license is not None:
+            licenses |= {identify_license(one) for one in row.licenses}
+            row = row.keep_licensed(license)
+            if not row.weights:
+                continue
+        records.append({key: value for key, value in dataclasses.asdict(row).items() if key != "weights_texts"})
         variant_cells = () if variants else (" ".join(row.variants),)
         rows.append(
             (
@@ -138,11 +156,13 @@ def list_networks(
                 str(row.min_input_size),
                 str(row.receptive_field[0]),
                 *variant_cells,
-                row.weights_text if weights else row.reference,
+                "; ".join(row.weights_texts) if weights else row.reference,
             )
         )
     if made:
         save_rows({**remembered, **made})
+    if license is not None and licenses and not rows:
+        raise unknown("license", license, [COMMERCIAL, *sorted(licenses)])
     if not rows:
         raise UsageError(f"none of the {len(names)} networks that match {pattern!r} is within these limits")
     if as_json:

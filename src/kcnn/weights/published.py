@@ -1,6 +1,5 @@
 """Pretrained weights by name: which file they are for a network, its options, head and input size."""
 
-import re
 import sys
 from dataclasses import fields, replace
 from os import PathLike, fspath
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.architectures.architecture import Architecture, Weights
+from kcnn.architectures.licenses import forbids_commercial_use
 from kcnn.architectures.registry import get_architecture
 from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.graph.argument_kinds import check_arguments
@@ -18,8 +18,6 @@ from kcnn.weights.downloads import download
 from kcnn.weights.hub import download_hub_weights, find_hub_spec, find_hub_weights, read_hub_model
 from kcnn.weights.hub_files import find_address, is_hub_address
 from kcnn.weights.packaged import DEMO, find_packaged
-
-NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|research|\bseer\b", re.IGNORECASE)  # SEER's by its name only
 
 
 @check_arguments
@@ -66,7 +64,7 @@ def download_published(weights: Weights) -> Path:
     Raises:
         DownloadError: It cannot be downloaded, or is not the file that was published.
     """
-    if NON_COMMERCIAL.search(weights.license):
+    if forbids_commercial_use(weights.license):
         print(f"{weights.url}: license {weights.license}, which forbids commercial use", file=sys.stderr)
     return download_hub_weights(weights) if is_hub_address(weights.url) else download(weights)
 
