@@ -9,7 +9,7 @@ import pytest
 import kcnn
 from kcnn import data
 from kcnn.architectures.architecture import Weights
-from kcnn.cli.choose import _parse_candidate
+from kcnn.cli.choose import parse_candidate
 from kcnn.fine_tuning import feature_store
 from kcnn.fine_tuning.candidates import find_candidates, make_candidate
 from kcnn.fine_tuning.choice import _rank, make_command
@@ -126,11 +126,11 @@ def test_choose_refuses_bad_input_in_one_sentence(digits, tmp_path):
     with pytest.raises(FileNotFoundError, match="weights file not found"):
         kcnn.choose(color, [kcnn.ModelSpec(network="resnet50", weights="gone.h5")], out=tmp_path)
     with pytest.raises(ValueError, match="expects NETWORK=FILE"):
-        _parse_candidate("mobilenet.h5", None)
+        parse_candidate("mobilenet.h5", None)
 
 
 def test_parse_candidate_reads_options_and_files_with_equals_signs():
-    spec = _parse_candidate("mobilenet_v1,width=0.25=a=b.h5", "96")
+    spec = parse_candidate("mobilenet_v1,width=0.25=a=b.h5", "96")
     assert (spec.network, spec.options, spec.weights) == ("mobilenet_v1", {"width": 0.25}, "a=b.h5")
     assert spec.input_shape == (96, 96, 3)
     assert make_command(spec, "my photos") == (

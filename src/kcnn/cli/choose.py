@@ -79,7 +79,7 @@ def choose(
     regression on the features of the frozen network. Nothing is downloaded unless --download is given. The test split
     is not used. Interrupted, the same command resumes from the features that are computed.
     """
-    specs = [_parse_candidate(text, input_size) for text in weights or ()]
+    specs = [parse_candidate(text, input_size) for text in weights or ()]
     limits = [parse_count(text) if text else None for text in (max_params, max_macs)]
     show_loading(data)
     from kcnn.data.sources import check_source
@@ -108,8 +108,16 @@ def choose(
         out.print(str(choice), soft_wrap=True)
 
 
-def _parse_candidate(text: str, input_size: str | None) -> kcnn.ModelSpec:
-    """The network of NETWORK=FILE or NETWORK,OPTION=VALUE=FILE."""
+def parse_candidate(text: str, input_size: str | None) -> kcnn.ModelSpec:
+    """Return the network of a value of --weights.
+
+    Args:
+        text: NETWORK=FILE, or with options of the network NETWORK,OPTION=VALUE=FILE.
+        input_size: The value of --input-size.
+
+    Raises:
+        UsageError: The text is neither.
+    """
     match = ASSIGNMENT.fullmatch(text)
     if not match:
         raise UsageError(f"--weights expects NETWORK=FILE, or with options NETWORK,OPTION=VALUE=FILE, got {text!r}")
