@@ -54,10 +54,12 @@ class CatalogueRow:
     def keep_licensed(self, license: str) -> "CatalogueRow":
         """Return the row with only the weights that have a license: an SPDX identifier, or "commercial"."""
         is_kept = [matches_license(one, license) for one in self.licenses]
-        kept = {
-            name: tuple(compress(getattr(self, name), is_kept)) for name in ("weights", "licenses", "weights_texts")
-        }
-        return replace(self, **kept)
+        return replace(
+            self,
+            weights=tuple(compress(self.weights, is_kept)),
+            licenses=tuple(compress(self.licenses, is_kept)),
+            weights_texts=tuple(compress(self.weights_texts, is_kept)),
+        )
 
 
 def make_row(name: str) -> CatalogueRow:
