@@ -15,5 +15,6 @@ def to_timm(layer):
 
 
 def map_timm(model: str) -> dict[str, WeightMapping]:
-    """Return the mapping of files of a model of timm."""
-    return {"timm": make_mapping(to_timm, models={model: {}})}
+    """Return the mapping of files of a model of timm, and of the third of the paper's table as options of the first."""
+    third = {"convmixer_1024_20_ks9_p14": {"width": 1024, "patch": 14}} if model == "convmixer_1536_20" else {}
+    return {"timm": make_mapping(to_timm, models={model: {}, **third})}

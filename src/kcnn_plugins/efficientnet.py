@@ -82,6 +82,10 @@ V2_NORM = BatchNorm(epsilon=1e-3, momentum=0.9)  # as in the authors' code
 LITE_RESCALE = Rescale(1 / 128, -127 / 128)  # as in the authors' code
 V2_RESCALE = Rescale(1 / 128, -1.0)
 HALF = {"*.padding": "half"}
+LARGER = {  # timm's names of networks beyond B7 (arXiv:1911.09665 and 1911.04252)
+    "tf_efficientnet_b8": {"width": 2.2, "depth": 3.6},
+    "tf_efficientnet_l2": {"width": 4.3, "depth": 5.3},
+}
 
 
 def v1(x, *, width: float = 1.0, depth: float = 1.0, lite: bool = False, norm: Norm = NORM, drop_path: float = 0.2):
@@ -204,7 +208,7 @@ def make_v1(number: int, width: float, depth: float, side: int, dropout: float, 
         params=params,
         map_sizes=halve(side),
         rescale=STANDARDIZED,
-        weight_mappings=KERAS_MAPPING | map_timm_units(f"tf_{name}"),
+        weight_mappings=KERAS_MAPPING | map_timm_units(f"tf_{name}", scaled=LARGER if number == 7 else {}),
         weights=KERAS[name],
         variants=variants,
     )

@@ -39,7 +39,10 @@ def to_torchvision(layer):
 
 
 KERAS_MAPPING = {"keras": WeightMapping(names=to_keras, numbered=True)}
-TORCHVISION_MAPPING = {"torchvision": make_mapping(to_torchvision)}
+TORCHVISION_MAPPING = {  # timm's files have the same names of layers
+    "torchvision": make_mapping(to_torchvision),
+    "timm": make_mapping(to_torchvision, models={"inception_v3": {}}),
+}
 KERAS = tf_slim_weights(
     "inception_v3",
     "9a0d58056eeedaa3f26cb7ebd46da564",

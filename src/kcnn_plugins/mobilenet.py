@@ -8,6 +8,7 @@ from kcnn.graph.ops import STANDARDIZED, BatchNorm
 from kcnn_plugins.mobilenet_weights import (
     V1_KERAS,
     V1_MAPPINGS,
+    V1_TIMM_MAPPING,
     V2_KERAS,
     V2_KERAS_MAPPING,
     V2_TORCHVISION,
@@ -83,7 +84,12 @@ mobilenet_v1 = Architecture(
             "overrides": {"unit{2,4,6,12}_depthwise.padding": ((0, 1), (0, 1))},  # differs from "same" on odd maps
             "weight_mappings": V1_MAPPINGS,
             "weights": V1_KERAS,
-        }
+        },
+        "timm": {
+            "options": {"norm": BatchNorm()},
+            "overrides": {"*.padding": "half"},
+            "weight_mappings": V1_TIMM_MAPPING,
+        },
     },
 )
 mobilenet_v2 = Architecture(

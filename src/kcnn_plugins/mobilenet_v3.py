@@ -5,7 +5,7 @@ from functools import partial
 from kcnn import Architecture, blocks
 from kcnn.blocks import Norm, apply, conv, drop_path_rates, inverted_residual, make_divisible
 from kcnn.graph.ops import STANDARDIZED, Activation, BatchNorm, Dense, GlobalPool
-from kcnn_plugins.mobilenet_v3_weights import KERAS, KERAS_MAPPING, TORCHVISION, TORCHVISION_MAPPING
+from kcnn_plugins.mobilenet_v3_weights import KERAS, KERAS_MAPPING, TORCHVISION, TORCHVISION_MAPPING, map_timm
 
 RE, HS = "relu", "hard_swish"
 LARGE = (  # kernel, expansion, channels, squeeze-and-excite, activation, stride (arXiv:1905.02244, table 1)
@@ -46,6 +46,7 @@ def v3(
     *,
     table: tuple,
     width: float = 1.0,
+    stem_width: float | None = None,
     minimalistic: bool = False,
     scale_table: bool = False,
     norm: Norm = NORM,
@@ -56,9 +57,11 @@ def v3(
     `minimalistic` has 3x3 kernels and ReLU and no squeeze-and-excite, for chips that lack the rest. The
     squeeze-and-excite that table 2 marks on the last 1x1 of the small network is left out, as in the authors' code:
     with it the paper's 2.5 M parameters would be 2.7 M. An expansion is the table's multiple of the input channels, as
-    in that code; `scale_table` scales the table's own numbers by the width, as torchvision does.
+    in that code; `scale_table` scales the table's own numbers by the width, as torchvision does. `stem_width` is the
+    first convolution's, where it differs.
     """
-    x = conv(x, make_divisible(16 * width), 3, stride=2, norm=norm, activation=RE if minimalistic else HS, name="stem")
+    first = make_divisible(16 * (width if stem_width is None else stem_width))
+    x = conv(x, first, 3, stride=2, norm=norm, activation=RE if minimalistic else HS, name="stem")
     rates, before = drop_path_rates(drop_path, len(table)), 16
     for unit, (kernel, expand, filters, has_squeeze, activation, stride) in enumerate(table, 1):
         expanded = make_divisible(expand * width if scale_table else x.shape[-1] * expand / before)
@@ -105,14 +108,20 @@ def make_architecture(size: str, table: tuple, number: int, units: int, params: 
         options={"table": table},
         params=params,
         map_sizes=(112, 56, 28, 14, 7),
-        weight_mappings=KERAS_MAPPING,
+        weight_mappings=KERAS_MAPPING | map_timm(size, is_tensorflow=True),
         weights=KERAS[size],
         variants={
             "minimalistic": {
                 "options": {"minimalistic": True},
                 "params": minimalistic,
-                "weight_mappings": KERAS_MAPPING,
+                "weight_mappings": KERAS_MAPPING | map_timm(size, is_tensorflow=True, minimal=True),
                 "weights": KERAS[f"{size}_minimalistic"],
+            },
+            "timm": {
+                "options": {"norm": BatchNorm()},
+                "overrides": {"*.padding": "half"},
+                "rescale": STANDARDIZED,
+                "weight_mappings": map_timm(size, is_tensorflow=False),
             },
             "torchvision": {
                 "options": {"scale_table": True},

@@ -1,10 +1,11 @@
-"""MobileNet v3: layer names in Keras' and torchvision's files, and the weights that they publish."""
+"""MobileNet v3: layer names in Keras', torchvision's and timm's files, and the weights that they publish."""
 
 from kcnn import WeightMapping, Weights
 from kcnn.architectures.publishers import (
     both_torchvision_weights,
     keras_weights,
     make_mapping,
+    rename_numbered_units,
     rename_parts,
     torchvision_weights,
 )
@@ -46,6 +47,22 @@ def to_torchvision(layers):
     return names
 
 
+def to_timm(layers):
+    """Rename unit4_squeeze_reduce to blocks.2.0.se.conv_reduce; the last 1x1 is a stage of its own."""
+    units = UNITS["unit12_project" in layers]
+    return rename_numbered_units(layers, units, {"last": f"stage{len(units) + 1}_unit1_project"})
+
+
+def map_timm(size, *, is_tensorflow, minimal=False):
+    """Return the mapping of timm's files, of its own trainings or converted from TensorFlow, at all widths."""
+    name = f"tf_mobilenetv3_{size}" if is_tensorflow else f"mobilenetv3_{size}"
+    models = {f"{name}_minimal_100": {}} if minimal else {f"{name}_075": {"width": 0.75}, f"{name}_100": {}}
+    if name == "mobilenetv3_small":
+        models[f"{name}_050"] = {"width": 0.5, "stem_width": 1.0}
+    return {"timm": WeightMapping(names=to_timm, models=models)}
+
+
+UNITS = {True: (1, 2, 3, 4, 2, 3), False: (1, 2, 3, 2, 3)}  # of each stage, of the large network and the small one
 KERAS_MAPPING = {"keras": make_mapping(to_keras)}
 TORCHVISION_MAPPING = {"torchvision": WeightMapping(names=to_torchvision)}
 FILES = (  # size, width, MD5 with the classifier and without, top-1 accuracy

@@ -1,10 +1,19 @@
-"""MobileNet v1 and v2: layer names in Keras' and torchvision's files, and the weights that they publish."""
+"""MobileNet v1 and v2: layer names in Keras', torchvision's and timm's files, and the weights that they publish."""
 
 import re
 
-from kcnn.architectures.publishers import both_torchvision_weights, keras_weights, make_mapping, rename_parts
+from kcnn import WeightMapping
+from kcnn.architectures.publishers import (
+    both_torchvision_weights,
+    keras_weights,
+    make_mapping,
+    map_timm_units,
+    rename_numbered_units,
+    rename_parts,
+)
 
 APACHE = "Apache-2.0, TensorFlow"
+V1_UNITS = (1, 2, 2, 6, 2)  # per resolution
 V2_UNITS = (1, 2, 3, 4, 3, 3, 1)  # per stage
 
 
@@ -13,6 +22,11 @@ def v1_to_keras(layer):
     if layer == "logits":
         return "conv_preds"
     return re.sub(r"unit(\d+)_(d|p)(?:epthwise|ointwise)", r"conv_\2w_\1", layer).replace("stem", "conv1")
+
+
+def v1_to_timm(layers):
+    """Rename unit3_depthwise_bn to blocks.1.1.bn1."""
+    return rename_numbered_units(layers, V1_UNITS)
 
 
 def split_v2_name(layer):
@@ -51,8 +65,17 @@ def v2_to_torchvision(layer):
 
 
 V1_MAPPINGS = {"keras": make_mapping(v1_to_keras)}
+V1_TIMM_MAPPING = {
+    "timm": WeightMapping(names=v1_to_timm, models={"mobilenetv1_100": {}, "mobilenetv1_125": {"width": 1.25}})
+}
 V2_KERAS_MAPPING = {"keras": make_mapping(v2_to_keras)}
-V2_TORCHVISION_MAPPING = {"torchvision": make_mapping(v2_to_torchvision)}
+V2_TORCHVISION_MAPPING = {
+    "torchvision": make_mapping(v2_to_torchvision),
+    **map_timm_units(
+        "mobilenetv2_100",
+        scaled={f"mobilenetv2_{round(100 * width):03}": {"width": width} for width in (0.35, 0.5, 0.75, 1.4)},
+    ),
+}
 SIZES = (224, 192, 160, 128, 96)
 # Keras converted these files from TF-slim's checkpoints. keras.io has other accuracies, of width 1 at 224 pixels only.
 SLIM = "TF-slim, research/slim/nets/mobilenet_v1.md"

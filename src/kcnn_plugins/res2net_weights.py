@@ -19,5 +19,12 @@ def to_timm(layer):
 
 
 def map_timm(model):
-    """Return the mapping of timm's files, for its network of this name."""
-    return {"timm": make_mapping(to_timm, models={model: {}})}
+    """Return the mapping of timm's files, for its network of this name and those that are the same one with options."""
+    others = OTHER_SCALES if model == "res2net50_26w_4s" else {}
+    return {"timm": make_mapping(to_timm, models={model: {}, **others})}
+
+
+OTHER_SCALES = {
+    f"res2net50_{base_width}w_{scale}s": {"base_width": base_width, "scale": scale}
+    for base_width, scale in ((48, 2), (26, 6), (14, 8), (26, 8))
+}

@@ -68,11 +68,26 @@ def map_torchvision(name):
     return {"torchvision": make_mapping(to_torchvision), **map_timm(to_torchvision, name)}
 
 
-def map_timm(rename, *models):
-    """Return the mapping of the files of timm's networks of some names."""
-    return {"timm": make_mapping(rename, models={name: {} for name in models})}
+def map_timm(rename, model):
+    """Return the mapping of the files of timm's network of a name, and of those that are the same one with options."""
+    return {"timm": make_mapping(rename, models={model: {}, **TIMM_OPTIONS.get(model, {})})}
 
 
+SHALLOW = {"repeats": (2, 2, 2, 2)}
+X4D, X8D, SQUEEZED = {"groups": 32, "group_width": 4}, {"groups": 32, "group_width": 8}, {"reduction": 16}
+TIMM_OPTIONS = {  # by network: timm's names of the same one with options
+    "resnet50": {"resnet26": SHALLOW},
+    "resnext101_32x8d": {f"resnext101_32x{n}d": {"group_width": n} for n in (16, 32)},
+    "seresnext101_32x4d": {"seresnext101_32x8d": {"group_width": 8}, "seresnext101_64x4d": {"groups": 64}},
+    "resnet50d": {
+        "resnet26d": SHALLOW,
+        "resnet200d": {"repeats": (3, 24, 36, 3)},
+        "resnext50d_32x4d": X4D,
+        "seresnext26d_32x4d": {**SHALLOW, **X4D, **SQUEEZED},
+    },
+    "resnet101d": {"seresnext101d_32x8d": {**X8D, **SQUEEZED}},
+    "resnet152d": {"seresnet152d": SQUEEZED},
+}
 KERAS_MAPPING = {"keras": make_mapping(to_keras, bgr=True)}
 TORCHVISION = {
     "resnet18": (torchvision_weights("resnet18-f37072fd.pth", 69.758),),

@@ -1,10 +1,14 @@
-"""VGG: layer names in torchvision's and Keras' files, and the weights that they publish."""
+"""VGG: layer names in torchvision's, timm's and Keras' files, and the weights that they publish."""
 
 from kcnn import WeightMapping
 from kcnn.architectures.publishers import make_mapping, tf_slim_weights, torchvision_weights
 
 OXFORD = "CC-BY-4.0, Visual Geometry Group, Oxford"
-TOP = {"fc6": ("classifier.0", "fc1"), "fc7": ("classifier.3", "fc2"), "logits": ("classifier.6", "predictions")}
+TOP = {
+    "fc6": ("classifier.0", "fc1", "pre_logits.fc1"),  # timm's are convolutions of 7x7 and 1x1
+    "fc7": ("classifier.3", "fc2", "pre_logits.fc2"),
+    "logits": ("classifier.6", "predictions", "head.fc"),
+}
 
 
 def to_torchvision(layers):
@@ -25,12 +29,24 @@ def to_torchvision(layers):
     return names
 
 
+def to_timm(layers):
+    """Number as torchvision does; the dense layers have other names."""
+    return to_torchvision(layers) | {layer: TOP[layer][2] for layer in layers if layer in TOP}
+
+
 def to_keras(layer):
     """Rename conv1_2 to block1_conv2."""
     return TOP[layer][1] if layer in TOP else f"block{layer[4]}_conv{layer[6:]}"
 
 
 TORCHVISION_MAPPING = {"torchvision": WeightMapping(names=to_torchvision)}
+
+
+def map_timm(model):
+    """Return the mapping of the files of timm's network of a name."""
+    return {"timm": WeightMapping(names=to_timm, models={model: {}})}
+
+
 KERAS_MAPPING = {"keras": make_mapping(to_keras, bgr=True)}
 TORCHVISION = {
     name: (torchvision_weights(f"{name}-{digits}.pth", accuracy),)

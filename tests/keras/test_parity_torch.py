@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 import kcnn
 from kcnn.blocks import conv
-from tests.parity.compare import NETWORKS, build_state, compare_record, relative_difference
+from tests.parity.compare import NETWORKS, build_state, compare_record, find_network, relative_difference
 from tests.parity.seeded import CLASSES
 
 ONE_EACH = (
@@ -43,6 +43,7 @@ ONE_EACH = (
     "ese_vovnet19b_dw",
     "mobilenet_v2.torchvision",
     "mobilenet_v3_small.torchvision",
+    "timm/mobilenetv3_small_100",
 )
 CASES = [  # at an odd size that is not square; one of each family at the nominal one too, which is dear
     pytest.param(
@@ -58,8 +59,9 @@ CASES = [  # at an odd size that is not square; one of each family at the nomina
 
 @pytest.mark.parametrize(("name", "number"), CASES)
 def test_load_weights_of_a_state_dict_gives_the_recorded_logits(name, number, tmp_path):
-    network, _, publisher = name.partition("@")
-    difference, mapping = compare_record(network, NETWORKS[name], NETWORKS[name]["outputs"][number], tmp_path)
+    (network, options), publisher = find_network(name), name.partition("@")[2]
+    output = NETWORKS[name]["outputs"][number]
+    difference, mapping = compare_record(network, NETWORKS[name], output, tmp_path, options)
     assert mapping == publisher or not publisher
     assert difference <= 1e-4
 

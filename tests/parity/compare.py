@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import kcnn
+from kcnn.weights.hub import list_published_models
 from tests.parity.seeded import CLASSES, pixels, seeded_tensor
 
 NETWORKS = {
@@ -79,6 +81,13 @@ APPLICATIONS = (
 def relative_difference(a: Any, b: Any) -> float:
     """Return the largest difference, relative to the largest value of the second."""
     return float(np.abs(np.asarray(a) - np.asarray(b)).max() / np.abs(b).max())
+
+
+def find_network(name: str) -> tuple[str, Mapping[str, Any]]:
+    """Return kcnn's network and its options by the name of a record: NETWORK, NETWORK@LIBRARY, or timm/MODEL."""
+    if name.startswith("timm/"):
+        return list_published_models("timm")[name.removeprefix("timm/")]
+    return name.partition("@")[0], {}
 
 
 def build_state(name: str) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -23,7 +23,7 @@ import tensorflow
 
 import kcnn
 from kcnn.atomic_io import replace_atomically
-from tests.parity.compare import APPLICATIONS, NETWORKS, build_both, compare_logits, compare_record
+from tests.parity.compare import APPLICATIONS, NETWORKS, build_both, compare_logits, compare_record, find_network
 from tests.parity.page import DIFFERENCES, list_mappings, load_differences
 
 
@@ -52,11 +52,13 @@ def list_comparisons(torch: str | None) -> Iterator[Comparison]:
             yield Comparison(case.network, case.options, "keras", case.theirs.rpartition(".")[2], size, measure)
     recorded = set()
     for name, record in NETWORKS.items():
-        network, publisher, model = name.partition("@")[0], record["library"], record["model"]
-        recorded.add((network, publisher))
+        (network, options), publisher, model = find_network(name), record["library"], record["model"]
+        if not options:
+            recorded.add((network, publisher))
         for output in record["outputs"]:
             size = tuple(output["size"])
-            yield Comparison(network, {}, publisher, model, size, partial(compare_recorded, network, record, output))
+            measure = partial(compare_recorded, network, options, record, output)
+            yield Comparison(network, dict(options), publisher, model, size, measure)
     if torch:
         for network, publisher, mapping in list_mappings():
             models = mapping.models or {network.partition(".")[0]: {}}
@@ -72,8 +74,10 @@ def compare_application(case: Any, size: tuple[int, int], folder: Path) -> float
     return compare_logits(*build_both(case, size, folder), size)
 
 
-def compare_recorded(network: str, record: dict[str, Any], output: dict[str, Any], folder: Path) -> float:
-    return compare_record(network, record, output, folder)[0]
+def compare_recorded(
+    network: str, options: Mapping[str, Any], record: dict[str, Any], output: dict[str, Any], folder: Path
+) -> float:
+    return compare_record(network, record, output, folder, options)[0]
 
 
 def compare_new(

@@ -25,7 +25,8 @@ AUXILIARY = {  # auxiliary classifiers, and the blocks that they take
 }
 GAIN = {"efficientnet_v2_s": 0.8, "tf_efficientnetv2_b0": 0.8}  # of seeded kernels
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
-# Library, its name for the network, kcnn's (@library where another library has the same), nominal size and another one
+# Library, its name for the network, kcnn's (@library where another library has the same; timm/NAME for the network and
+# options that kcnn finds by the name), nominal size and another one
 FAMILIES = {
     "alexnet": (("torchvision", "alexnet", "alexnet.torchvision", (224, 224), (200, 223)),),
     "vgg": tuple(
@@ -142,6 +143,25 @@ FAMILIES = {
     "vovnet": tuple(("timm", name, name, (224, 224), (97, 131)) for name in ("ese_vovnet19b_dw", "ese_vovnet39b")),
     "inception_v4": (("timm", "inception_v4", "inception_v4", (299, 299), (107, 139)),),
     "inception_resnet": (("timm", "inception_resnet_v2", "inception_resnet_v2", (299, 299), (107, 139)),),
+    "timm": tuple(  # networks that kcnn finds by timm's name, many with options
+        ("timm", name, f"timm/{name}", *sizes)
+        for name, *sizes in (
+            ("vgg11", (80, 97)),
+            ("inception_v3", (107, 139)),
+            ("mobilenetv1_100", (224, 224), (97, 131)),
+            ("mobilenetv2_050", (97, 131)),
+            ("mobilenetv3_small_100", (224, 224), (97, 131)),
+            ("mobilenetv3_small_050", (97, 131)),
+            ("mobilenetv3_large_100", (97, 131)),
+            ("tf_mobilenetv3_small_075", (97, 131)),
+            ("tf_mobilenetv3_large_minimal_100", (97, 131)),
+            ("resnet26", (97, 131)),
+            ("resnext50d_32x4d", (97, 131)),
+            ("seresnext26d_32x4d", (97, 131)),
+            ("res2net50_14w_8s", (97, 131)),
+            ("convmixer_1024_20_ks9_p14", (97, 131)),
+        )
+    ),
 }
 
 
@@ -164,7 +184,7 @@ def record_network(library, name, *sizes):
         loaded[key] = torch.from_numpy(seeded_tensor(key, shape, gain))
     model.load_state_dict(loaded)
     maps = {}
-    for head, block in AUXILIARY.get(name, {}).items():
+    for head, block in (AUXILIARY.get(name, {}) if library == "torchvision" else {}).items():
         module = model.get_submodule(block)
         module.register_forward_hook(lambda _, __, output, head=head: maps.__setitem__(head, output))
     outputs = []

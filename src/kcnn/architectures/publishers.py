@@ -318,14 +318,44 @@ def rename_timm_units(layers: Sequence[str]) -> dict[str, str]:
 
 
 @check_arguments
-def map_timm_units(*models: str, reshaped: tuple[str, ...] = ()) -> dict[str, WeightMapping]:
+def rename_numbered_units(
+    layers: Sequence[str], units: Sequence[int], named: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return timm's names, as `rename_timm_units`, where units are numbered through: unit4 is stage3_unit1.
+
+    Args:
+        layers: Layers with weights, in topological order.
+        units: Number of units of each stage.
+        named: Names as in `rename_timm_units` of other layers than units.
+
+    Returns:
+        The name of each.
+    """
+    places = [(stage, unit) for stage, count in enumerate(units, 1) for unit in range(1, count + 1)]
+    staged = {}
+    for layer in layers:
+        unit, _, part = layer.removeprefix("unit").partition("_")
+        bare = layer.removesuffix("_bn")
+        staged[layer] = (named or {}).get(bare, bare) + layer[len(bare) :]
+        if unit.isdecimal():
+            staged[layer] = "stage{}_unit{}_{}".format(*places[int(unit) - 1], part)
+    names = rename_timm_units(list(staged.values()))
+    return {layer: names[name] for layer, name in staged.items()}
+
+
+@check_arguments
+def map_timm_units(
+    *models: str, scaled: Mapping[str, Mapping[str, Any]] | None = None, reshaped: tuple[str, ...] = ()
+) -> dict[str, WeightMapping]:
     """Return the mapping of timm's files whose layers have the names of `rename_timm_units`.
 
     Args:
         *models: timm's names of the network.
+        scaled: Its names of the network with options, and these options.
         reshaped: As of WeightMapping.
 
     Returns:
         The mapping, by its publisher.
     """
-    return {"timm": WeightMapping(names=rename_timm_units, models={name: {} for name in models}, reshaped=reshaped)}
+    named = {**{name: {} for name in models}, **(scaled or {})}
+    return {"timm": WeightMapping(names=rename_timm_units, models=named, reshaped=reshaped)}

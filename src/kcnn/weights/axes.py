@@ -21,8 +21,8 @@ def transpose(array: np.ndarray, layer: Any, variable: Any, kind: str) -> np.nda
     if kind == "keras" and isinstance(layer, keras.layers.DepthwiseConv2D) and array.shape[2:3] == (1,):
         array = array.transpose(0, 1, 3, 2)  # a convolution with a group for each channel
     axes = len(variable.shape)  # a dense layer and a 1x1 convolution have the same weights
-    if (array.ndim, axes) == (4, 2) and array.shape[:2] == (1, 1):
-        return array[0, 0]
+    if (array.ndim, axes) == (4, 2) and array.shape[:3] in ((1, 1, array.shape[2]), _find_flattened_map(layer)):
+        return array.reshape(-1, array.shape[3])  # or one of a flattened map, and a convolution as large as the map
     return array[None, None] if (array.ndim, axes) == (2, 4) else array
 
 
