@@ -1,6 +1,7 @@
 """ResNet: layer names in torchvision's and Keras' files, and the weights that they publish."""
 
 import re
+from typing import Any
 
 from kcnn.architectures.publishers import (
     both_torchvision_weights,
@@ -75,7 +76,7 @@ def map_timm(rename, model):
 
 SHALLOW = {"repeats": (2, 2, 2, 2)}
 X4D, X8D, SQUEEZED = {"groups": 32, "group_width": 4}, {"groups": 32, "group_width": 8}, {"reduction": 16}
-TIMM_OPTIONS = {  # by network: timm's names of the same one with options
+TIMM_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {  # by network: timm's names of the same one with options
     "resnet50": {"resnet26": SHALLOW},
     "resnext101_32x8d": {f"resnext101_32x{n}d": {"group_width": n} for n in (16, 32)},
     "seresnext101_32x4d": {"seresnext101_32x8d": {"group_width": 8}, "seresnext101_64x4d": {"groups": 64}},
