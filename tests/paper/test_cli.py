@@ -485,6 +485,7 @@ TASKS = {"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JO
         ("search", "stack", "--data", "digits", "--input-size", "8x8x1"),
         ("search", "stack", "--data", "digits", "--input-size", "8x8x1", "--strategy", "single"),
         ("transfer",),
+        ("choose", "--data", "digits"),
     ],
 )
 def test_commands_of_one_process_refuse_to_run_as_one_of_several_workers(
@@ -639,6 +640,25 @@ def test_cli_transfer_refuses_layers_that_the_network_lacks_before_keras_is_load
 ):
     monkeypatch.setattr("kcnn.cli.transfer.start_backend", lambda *_: pytest.fail("the layers are checked first"))
     done = command("transfer", *words, "--out", str(tmp_path / "out"))
+    assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
+    assert says in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["--weights", "mobilenet.h5"],
+            "--weights expects NETWORK=FILE, with options NETWORK,OPTION=VALUE=FILE, or",
+        ),
+        (["--weights", "hf://timm"], "expected hf://USER/NAME or hf://USER/NAME@REVISION, got 'hf://timm'"),
+        (["--max-params", "many"], "invalid number 'many'; write 5000000, 5M or 1.5G"),
+        (["--weights", "mobilenet_v1=a.h5", "--input-size", "0"], "invalid --input-size '0'"),
+    ],
+)
+def test_cli_choose_refuses_what_it_cannot_read_before_keras_is_loaded(words, says, command, monkeypatch, tmp_path):
+    monkeypatch.setattr("kcnn.cli.choose.start_backend", lambda *_: pytest.fail("the options are read first"))
+    done = command("choose", "--data", "digits", *words, "--out", str(tmp_path / "out"))
     assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
     assert says in " ".join(done.stderr.split())
 

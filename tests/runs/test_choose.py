@@ -1,10 +1,12 @@
 """kcnn choose: pretrained networks ranked for a dataset by a linear probe on frozen features."""
 
+import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import kcnn
 from kcnn import data
@@ -15,7 +17,11 @@ from kcnn.fine_tuning.candidates import find_candidates, make_candidate
 from kcnn.fine_tuning.choice import _rank, make_command
 from kcnn.fine_tuning.linear_probe import ProbePredictions, probe_folds, probe_split
 from kcnn.weights.downloads import _locate
+from kcnn.weights.hub_files import fetch_hub_file
 from kcnn.weights.packaged import FOLDER
+from tests.hub import COMMIT, serve
+from tests.keras.test_parity_torch import build_state
+from tests.parity.seeded import CLASSES
 
 DEMO = FOLDER / "convnet.safetensors"
 FILE = "mobilenet_2_5_224_tf_no_top.h5"
@@ -156,3 +162,99 @@ def test_probe_learns_what_is_linear_and_nothing_from_noise():
     assert probe_split(clear[:120], labels[:120], clear[120:], labels[120:], 0).is_correct.mean() > 0.9
     assert probe_folds(clear, labels, 0).is_correct.mean() > 0.9
     assert probe_folds(noise, labels, 0).is_correct.mean() < 0.45
+
+
+def test_choose_takes_what_train_takes(tmp_path, monkeypatch):
+    """The source itself, loaded with the color channels that it has."""
+    loaded = []
+    monkeypatch.setattr("kcnn.fine_tuning.choice.load", lambda source, input_shape: loaded.append(input_shape))
+    gray, color = np.zeros((4, 9, 9)), np.zeros((4, 9, 9, 3))
+    for source in ("digits:0-2", (gray, [0, 1, 0, 1]), {"train": (gray[..., None], [0, 1, 0, 1])}):
+        with pytest.raises(AttributeError):
+            kcnn.choose(source, out=tmp_path)
+    for source in ("photos/", tmp_path, "tfds:beans", (color, [0, 1, 0, 1])):
+        with pytest.raises(AttributeError):
+            kcnn.choose(source, out=tmp_path)
+    assert loaded == [(32, 32, 1)] * 3 + [(32, 32, 3)] * 4
+
+
+def test_choose_refuses_data_that_load_refuses(tmp_path):
+    with pytest.raises(FileNotFoundError, match="folder not found"):
+        kcnn.choose(tmp_path / "nowhere", out=tmp_path)
+    with pytest.raises(TypeError, match="data is"):
+        kcnn.choose(3, out=tmp_path)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A server with a checkpoint of timm, and an empty cache of the Hub."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    server = serve()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    config = {
+        "architecture": "mobilenetv3_small_050",
+        "num_classes": CLASSES,
+        "pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "license": "apache-2.0"},
+    }
+    weights = safetensors.numpy.save(build_state("timm/mobilenetv3_small_050"))
+    server.add(
+        ADDRESS.removeprefix("hf://"), {"config.json": json.dumps(config).encode(), "model.safetensors": weights}
+    )
+    yield server
+    server.shutdown()
+
+
+ADDRESS = "hf://timm/mobilenetv3_small_050.lamb_in1k"
+
+
+def test_find_candidates_takes_what_the_hub_has_cached_and_asks_no_server(hub, tmp_path, monkeypatch):
+    assert list(find_candidates(3, 3)) == []
+    kcnn.build(ADDRESS)  # which downloads it
+    hub.add("someone/else", {"config.json": b'{"architectures": ["Bert"]}', "model.safetensors": b""})
+    for name in ("config.json", "model.safetensors"):
+        fetch_hub_file("hf://someone/else", name)
+    hub.requests.clear()
+    (candidate,) = find_candidates(3, 3)
+    assert hub.requests == []
+    assert candidate.title == "mobilenet_v3_small.timm width=0.5 stem_width=1.0"
+    assert candidate.spec.classes == 3
+    assert candidate.spec.input_shape == (64, 64, 3)
+    assert candidate.license == "apache-2.0"
+    assert candidate.fetch() == candidate.file
+    assert candidate.published.url == f"{ADDRESS}@{COMMIT}"
+
+
+def test_choose_ranks_a_checkpoint_of_the_hub_downloaded_only_if_asked_to(hub, digits, tmp_path):
+    color = replace(digits, input_shape=(32, 32, 3)).subset(train=24, validation=8)
+    with pytest.raises(ValueError, match="not in the cache; add --download"):
+        kcnn.choose(color, [ADDRESS], out=tmp_path)
+    assert not any(path.startswith("/cdn/") for _, path, _ in hub.requests)
+    candidate = make_candidate(ADDRESS, 3, 3)
+    candidate.fetch()
+    choice = kcnn.choose(color, [ADDRESS], out=tmp_path, log=lambda _: None)
+    assert len(choice.results) == 1  # given and in the cache, but one
+    assert choice.command == f"kcnn transfer --data digits:0-2 --network {ADDRESS}@{COMMIT} --input-size 64x64x3"
+    assert "timm/mobilenetv3_small_050.lamb_in1k  " in str(choice)
+
+
+def test_choose_downloads_published_weights_where_it_is_asked_to(digits, tmp_path, monkeypatch):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    spec = kcnn.ModelSpec(network="mobilenet_v1", options={"width": 0.25}, input_shape=(32, 32, 3))
+    kcnn.weights.save_weights(kcnn.build(spec, seed=0), mirror / "mobilenet.safetensors")
+    facts = {"checksum": None, "source": "x", "mapping": "keras", "accuracy": None, "citation": "x", "license": "x"}
+    listed = Weights(url="https://example.org/mobilenet.safetensors", options={"width": 0.25}, crop=32, **facts)
+    architecture = replace(kcnn.get_architecture("mobilenet_v1"), weights=(listed,), input_shape=(32, 32, 3))
+    monkeypatch.setattr("kcnn.fine_tuning.candidates.expand_names", lambda: ["mobilenet_v1"])
+    for module in ("fine_tuning.candidates.load_architecture", "fine_tuning.candidates.get_architecture"):
+        monkeypatch.setattr(f"kcnn.{module}", lambda _: architecture)
+    monkeypatch.setattr("kcnn.fine_tuning.candidates.find_published", lambda *_: listed)
+    monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", str(mirror))
+    color = replace(digits, input_shape=(32, 32, 3)).subset(train=24, validation=8)
+    with pytest.raises(ValueError, match="no pretrained weights are in the cache"):
+        kcnn.choose(color, out=tmp_path)
+    first = kcnn.choose(color, download=True, out=tmp_path, log=lambda _: None)
+    assert [one.title for one in first.results] == ["mobilenet_v1 width=0.25"]
+    again = kcnn.choose(color, out=tmp_path, log=lambda _: None)  # now it is in the cache
+    assert again.results == first.results

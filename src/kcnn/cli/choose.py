@@ -22,10 +22,10 @@ from kcnn.cli.console import (
     show_spinner,
 )
 from kcnn.cli.options import DATA, MODEL, OUTPUT, AsJson, InputSize, examples, is_digits, parse_input_size
+from kcnn.distribute.cluster import START_ONCE, require_one_process
 
 ASSIGNMENT = re.compile(r"(?P<network>[^=,]+)(?P<options>(?:,\w+=(?:\[[^\]]*\]|[^=,]+))*)=(?P<file>.+)")
 OPTION = re.compile(r",(\w+=(?:\[[^\]]*\]|[^=,]+))")
-SIDE = 32  # pixels of the images that are decoded to find broken files; each network decodes its own
 
 
 def add(app: typer.Typer) -> None:
@@ -52,7 +52,8 @@ def choose(
             "-w",
             metavar="NETWORK=FILE",
             help="Weights of a network: a file, the folder of a run, or a name such as imagenet; with options of the "
-            "network: mobilenet_v1,width=0.25=FILE; may be repeated. Weights in the cache are ranked without it.",
+            "network: mobilenet_v1,width=0.25=FILE; or an address such as hf://timm/resnet18.a1_in1k; may be repeated. "
+            "Weights in the cache are ranked without it.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -75,12 +76,14 @@ def choose(
 ) -> None:
     """Rank pretrained networks for your images, and print the command that fine-tunes the best.
 
-    Networks whose published weights are in the cache, or given with --weights, are ranked by a linear probe: logistic
-    regression on the features of the frozen network. Nothing is downloaded unless --download is given. The test split
-    is not used. Interrupted, the same command resumes from the features that are computed.
+    Networks whose published weights are in the cache of kcnn or of the Hugging Face Hub, or given with --weights, are
+    ranked by a linear probe: logistic regression on the features of the frozen network. Nothing is downloaded unless
+    --download is given. The test split is not used. Interrupted, the same command resumes from the features that are
+    computed.
     """
     specs = [parse_candidate(text, input_size) for text in weights or ()]
     limits = [parse_count(text) if text else None for text in (max_params, max_macs)]
+    require_one_process("a choice of networks", START_ONCE)
     show_loading(data)
     from kcnn.data.sources import check_source
 
@@ -89,6 +92,7 @@ def choose(
         start_backend()
         from kcnn.data import load
         from kcnn.fine_tuning import choose as rank_networks
+        from kcnn.fine_tuning.choice import SIDE
         from kcnn.training.progress import describe_data
     show_device()
 
@@ -112,15 +116,26 @@ def parse_candidate(text: str, input_size: str | None) -> kcnn.ModelSpec:
     """Return the network of a value of --weights.
 
     Args:
-        text: NETWORK=FILE, or with options of the network NETWORK,OPTION=VALUE=FILE.
+        text: NETWORK=FILE, or with options of the network NETWORK,OPTION=VALUE=FILE; or an address on the Hub.
         input_size: The value of --input-size.
 
     Raises:
-        UsageError: The text is neither.
+        UsageError: The text is none of them.
+        DownloadError: The Hub cannot be reached, or has no such checkpoint.
     """
+    from kcnn.weights.hub_files import is_hub_address
+    from kcnn.weights.published import resolve_spec
+
+    if is_hub_address(text):
+        spec = resolve_spec(text)
+        shape = parse_input_size(input_size, str(spec.network))
+        return replace(spec, input_shape=shape) if shape else spec
     match = ASSIGNMENT.fullmatch(text)
     if not match:
-        raise UsageError(f"--weights expects NETWORK=FILE, or with options NETWORK,OPTION=VALUE=FILE, got {text!r}")
+        raise UsageError(
+            "--weights expects NETWORK=FILE, with options NETWORK,OPTION=VALUE=FILE, or an address such as "
+            f"hf://timm/resnet18.a1_in1k, got {text!r}"
+        )
     options: Sequence[str] = OPTION.findall(match["options"])
     spec = kcnn.ModelSpec(
         network=match["network"], options=parse_assignments(options, "--weights"), weights=match["file"]

@@ -59,7 +59,7 @@ def transfer(
         typer.Option(
             "--network",
             "-n",
-            help="Network by name; mobilenet_v2 by default.",
+            help="Network by name, or a checkpoint such as hf://timm/resnet18.a1_in1k; mobilenet_v2 by default.",
             autocompletion=complete_network,
             rich_help_panel=MODEL,
         ),
@@ -155,13 +155,17 @@ def transfer(
     demo = data is None
     if demo and (input_size or multi_label):
         raise UsageError("--input-size and --multi-label require --data; the demo has images of 32x32x1 with one label")
-    weights = weights or (DEMO if demo else "imagenet")
+    from kcnn.weights.hub_files import is_hub_address
+
+    if weights is None and not is_hub_address(network):
+        weights = DEMO if demo else "imagenet"
     if weights == DEMO and data and not is_digits(data):
         raise UsageError(
             f'"demo" weights are pretrained on 8x8 digits and do not suit {data}; use --weights imagenet, which is '
             "downloaded, or a file"
         )
     spec = _make_spec(network, options, input_size, data, weights)
+    weights = weights or str(spec.weights)  # of the checkpoint on the Hub that the network is
     graph = spec.trace()
     print_job(str(spec.network), data or "the demo", folder, spec.nominal_shape, err if as_json else out)
     from kcnn.training import TrainConfig, TrainingPhase
@@ -269,18 +273,23 @@ def transfer(
 
 
 def _make_spec(
-    network: str | None, options: dict[str, Any], input_size: str | None, data: str | None, weights: str
+    network: str | None, options: dict[str, Any], input_size: str | None, data: str | None, weights: str | None
 ) -> kcnn.ModelSpec:
     """The network at the requested size, that of the demo, or its own; gray for digits."""
+    from kcnn.weights.hub_files import is_hub_address
     from kcnn.weights.published import resolve_spec
 
-    name = network or "mobilenet_v2"
     if data is None:
         from kcnn.fine_tuning import demo  # which loads what reads images
 
         if network is None:
             return replace(demo.NETWORK, options={**demo.NETWORK.options, **options}, weights=weights)
+    name = network or "mobilenet_v2"
+    if is_hub_address(name):
+        spec = replace(resolve_spec(name, weights, **options), classes=None)
+        name = str(spec.network)
+    else:
         spec = resolve_spec(kcnn.ModelSpec(network=name, options=options, weights=weights))
+    if data is None:
         return replace(spec, input_shape=demo.SHAPE)
-    spec = resolve_spec(kcnn.ModelSpec(network=name, options=options, weights=weights))
-    return replace(spec, input_shape=choose_input_shape(input_size, name, data) or spec.architecture.input_shape)
+    return replace(spec, input_shape=choose_input_shape(input_size, name, data) or spec.nominal_shape)

@@ -11,8 +11,15 @@ from kcnn.architectures.spec import ModelSpec, summary
 from kcnn.run_folders import resolve_model
 from kcnn.weights.downloads import find_cached
 from kcnn.weights.formats import read_weights
+from kcnn.weights.hub_files import list_cached_addresses
 from kcnn.weights.packaged import DEMO, FOLDER, find_packaged, packaged_metadata
-from kcnn.weights.published import download_published, find_published, list_other_variants, resolve_spec
+from kcnn.weights.published import (
+    download_published,
+    find_cached_published,
+    find_published,
+    list_other_variants,
+    resolve_spec,
+)
 
 NOT_STATED = "not stated"
 
@@ -87,16 +94,21 @@ def find_candidates(classes: int, channels: int, *, uncached: bool = False) -> I
                 is_meant = False
             weights = one.name if is_meant or file is None else str(file)
             yield _make(replace(spec, weights=weights), classes, channels, file, one)
+    for address in list_cached_addresses():
+        try:
+            yield make_candidate(address, classes, channels)
+        except (ValueError, LookupError, OSError):  # of another kind of model, or of a network that kcnn has not
+            continue
 
 
-def make_candidate(spec: ModelSpec, classes: int, channels: int) -> Candidate:
+def make_candidate(spec: ModelSpec | str, classes: int, channels: int) -> Candidate:
     """Make a candidate of a network and its weights, a name or a file.
 
     What the file tells is taken from it where the spec leaves it open: of a published file, known by its name, the
     options; of one that kcnn wrote for this network, the options and the image size.
 
     Args:
-        spec: The network, with weights.
+        spec: The network, with weights; or the address of a checkpoint on the Hub.
         classes: Number of classes of the data.
         channels: Color channels of the data.
 
@@ -114,7 +126,7 @@ def make_candidate(spec: ModelSpec, classes: int, channels: int) -> Candidate:
     weights = spec.weights
     published = find_published(spec.trace(), weights)
     if published is not None:
-        return _make(spec, classes, channels, find_cached(published), published)
+        return _make(spec, classes, channels, find_cached_published(published), published)
     file = find_packaged(spec.trace()) if weights == DEMO else resolve_model(weights)[0]
     listed = _find_listed(spec, file)
     if listed is not None:

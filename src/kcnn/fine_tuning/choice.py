@@ -1,7 +1,7 @@
 """Choose the pretrained network to fine-tune: rank networks for a dataset by a linear probe on frozen features."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 
 from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import write_text
-from kcnn.data import ImageDataset
+from kcnn.data import ImageDataset, load
 from kcnn.data.source_splits import TRAIN, VALIDATION
 from kcnn.data.splits import Split, join_splits
 from kcnn.fine_tuning.candidates import Candidate, find_candidates, make_candidate
@@ -28,7 +28,9 @@ from kcnn.statistics import (
     wilson_interval,
 )
 from kcnn.training.run_directory import to_csv, write_values
+from kcnn.weights.hub_files import is_hub_address, split_address
 
+SIDE = 32  # pixels of the images that are decoded to find broken files; each network decodes its own
 MOST_IMAGES = 5000  # of a split, stratified: a ranking needs no more, and memory stays flat
 FEW_IMAGES = 300  # in the validation split: below, all images are predicted by folds
 CHOICE, TABLE, FEATURES = "choice.json", "choice.csv", "features"
@@ -140,7 +142,7 @@ class Choice:
         for result in self.results:
             yield (
                 result.title,
-                Path(str(result.spec.weights)).name,
+                _name_weights(result.spec),
                 f"{result.accuracy:.2%}",
                 f"{result.low:.2%} to {result.high:.2%}",
                 _describe_difference(result),
@@ -174,6 +176,12 @@ def _describe_difference(result: ProbeResult) -> str:
     return f"{difference.points:+.2f} points, {'' if result.is_worse else 'not '}significant (p = {difference.p:.2g})"
 
 
+def _name_weights(spec: ModelSpec) -> str:
+    """The file, the name, or the repository on the Hub."""
+    text = str(spec.weights)
+    return split_address(text)[0] if is_hub_address(text) else Path(text).name
+
+
 def make_command(spec: ModelSpec, data: str) -> str:
     """Return the command line that fine-tunes a network.
 
@@ -181,6 +189,9 @@ def make_command(spec: ModelSpec, data: str) -> str:
         spec: The network, with its weights.
         data: Name of the data.
     """
+    if is_hub_address(spec.weights):  # a network of its own, with the options and the scaling of its config.json
+        words = ["kcnn", "transfer", "--data", data, "--network", str(spec.weights)]
+        return shlex.join([*words, "--input-size", format_size(spec.nominal_shape)])
     words = ["kcnn", "transfer", "--data", data, "--network", str(spec.network)]
     for name, value in spec.options.items():
         words += ["--model-option", f"{name}={list(value) if isinstance(value, tuple) else value}"]
@@ -191,8 +202,8 @@ def make_command(spec: ModelSpec, data: str) -> str:
 
 @check_arguments
 def choose(
-    data: ImageDataset,
-    candidates: Sequence[ModelSpec] | None = None,
+    data: Any,
+    candidates: Sequence[ModelSpec | str] | None = None,
     *,
     max_params: float | None = None,
     max_macs: float | None = None,
@@ -208,8 +219,10 @@ def choose(
     most 5,000 images of each: the test split is for the network that is chosen.
 
     Args:
-        data: The dataset, with one label per image. Its input shape says how many color channels networks get.
-        candidates: Networks with weights, files or names; added to those whose published weights are in the cache.
+        data: What kcnn.data.load takes, or an ImageDataset; with one label per image. Networks get the color channels
+            of its input shape; of digits and of gray arrays one, else three.
+        candidates: Networks with weights, files or names, and addresses on the Hub; added to those whose published
+            weights are in kcnn's cache or that of the Hub.
         max_params: Maximum number of trainable parameters with a head for the classes of the data.
         max_macs: Maximum number of multiply-accumulates for one image.
         download: Whether published weights that are not in the cache are downloaded; otherwise nothing is.
@@ -220,18 +233,20 @@ def choose(
         The networks in order, with intervals, differences to the best, costs and licenses.
 
     Raises:
+        TypeError: The data or a candidate has another type.
         ValueError: There is no candidate, or the weights of one are not cached, damaged or of another network; or the
             data has several labels per image, or too few images.
-        FileNotFoundError: A file of weights does not exist.
+        FileNotFoundError: A file of weights, or the folder of the data, does not exist.
         UnknownNameError: There is no such network or option.
         DownloadError: Weights cannot be downloaded.
     """
-    check_type("data", data, ImageDataset)
+    data = data if isinstance(data, ImageDataset) else load(data, input_shape=(SIDE, SIDE, _find_channels(data)))
     if data.multi_label:
         raise ValueError(f"{data.name} has several labels per image; choose expects one")
     specs = list(candidates or ())
     for spec in specs:
-        check_type("candidates", spec, ModelSpec)
+        if not is_hub_address(spec):
+            check_type("candidates", spec, ModelSpec)
     classes, channels = len(data.classes), data.input_shape[2]
     listed = _collect(specs, classes, channels, max_params, max_macs, download)
     train, validation, notes = _select_images(data)
@@ -257,8 +272,17 @@ def choose(
     return choice
 
 
+def _find_channels(source: Any) -> int:
+    """The color channels of data that is not loaded: one for digits and gray arrays, else three."""
+    if isinstance(source, str):
+        return 1 if source.partition(":")[0] == "digits" else 3
+    arrays = source.get(TRAIN) if isinstance(source, Mapping) else source
+    shape = np.shape(arrays[0]) if isinstance(arrays, Sequence) and len(arrays) == 2 else ()
+    return 1 if len(shape) == 3 or shape[3:] == (1,) else 3
+
+
 def _collect(
-    specs: Sequence[ModelSpec],
+    specs: Sequence[ModelSpec | str],
     classes: int,
     channels: int,
     max_params: float | None,

@@ -186,6 +186,7 @@ def find_hub_weights(graph: Graph | None, address: str) -> Weights:
         checksum=None,
         source=_describe_source(model.repo, address),
         mapping=PUBLISHER,
+        options=known[model.architecture][1] if model.architecture in known else {},
         classes=model.labels or ("imagenet" if model.classes == 1000 else tuple(map(str, range(model.classes)))),
         resize=model.resize,
         crop=model.crop,

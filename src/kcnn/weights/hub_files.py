@@ -7,11 +7,12 @@ local-dir:FOLDER, and the path of the folder, mean a folder with the files of a 
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-from kcnn.run_folders import is_publication
+from kcnn.run_folders import CONFIG, HUB_WEIGHTS, is_publication
 from kcnn.weights.downloads import DownloadError
 
 SCHEME, LOCAL = "hf://", "local-dir:"  # the latter as in timm
@@ -104,6 +105,40 @@ def fetch_hub_file(address: str, file: str) -> tuple[Path, str]:
     return Path(path), Path(path).parent.name
 
 
+def find_cached_file(address: str, files: Sequence[str]) -> Path | None:
+    """Return the first of some files of a repository that is in the cache of the Hub, or in its folder.
+
+    Args:
+        address: The address of the repository.
+        files: Names of files.
+
+    Returns:
+        The path; None where none is there. No server is asked.
+
+    Raises:
+        ValueError: It is no address of the Hub.
+    """
+    repo, revision = split_address(address)
+    if address.startswith(LOCAL):
+        return next((Path(repo) / file for file in files if (Path(repo) / file).is_file()), None)
+    try:
+        import huggingface_hub
+    except ImportError:
+        return None
+    paths = (huggingface_hub.try_to_load_from_cache(repo, file, revision=revision) for file in files)
+    return next((Path(path) for path in paths if isinstance(path, str)), None)
+
+
+def list_cached_addresses() -> Iterator[str]:
+    """Yield the addresses, with commits, of the models in the cache of the Hub that have a config and weights."""
+    for repo in _scan_cache():
+        for revision in sorted(repo.revisions, key=lambda one: one.last_modified, reverse=True):
+            names = {file.file_name for file in revision.files}
+            if CONFIG in names and names & {*HUB_WEIGHTS}:
+                yield f"{SCHEME}{repo.repo_id}@{revision.commit_hash}"
+                break  # the latest that is complete
+
+
 def upload(folder: Path, repository: str, files: Sequence[str]) -> str:
     """Upload files to a repository of the Hub, in one commit; it is created where it does not exist.
 
@@ -190,13 +225,20 @@ def _explain_failure(error: Exception) -> str:
     return f"the Hub does not give it ({str(error.__cause__ or error).splitlines()[0]})"
 
 
+def _scan_cache() -> list[Any]:
+    """The repositories of models in the cache of the Hub, by name; none without huggingface_hub."""
+    try:
+        from huggingface_hub import scan_cache_dir
+        from huggingface_hub.errors import CacheNotFound
+    except ImportError:
+        return []
+    try:
+        return sorted((repo for repo in scan_cache_dir().repos if repo.repo_type == "model"), key=lambda x: x.repo_id)
+    except CacheNotFound:
+        return []
+
+
 def _list_cached() -> str:
     """The repositories in the cache, for a message."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        cached = sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model")
-    except CacheNotFound:
-        cached = []
+    cached = [repo.repo_id for repo in _scan_cache()]
     return f"; cached are {', '.join(cached[:10])}" if cached else "; nothing is cached"

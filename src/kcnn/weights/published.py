@@ -13,10 +13,10 @@ from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
-from kcnn.run_folders import is_run_folder, resolve_model
-from kcnn.weights.downloads import download
+from kcnn.run_folders import HUB_WEIGHTS, is_run_folder, resolve_model
+from kcnn.weights.downloads import download, find_cached
 from kcnn.weights.hub import download_hub_weights, find_hub_spec, find_hub_weights, read_hub_model
-from kcnn.weights.hub_files import find_address, is_hub_address
+from kcnn.weights.hub_files import find_address, find_cached_file, is_hub_address
 from kcnn.weights.packaged import DEMO, find_packaged
 
 
@@ -67,6 +67,13 @@ def download_published(weights: Weights) -> Path:
     if forbids_commercial_use(weights.license):
         print(f"{weights.url}: license {weights.license}, which forbids commercial use", file=sys.stderr)
     return download_hub_weights(weights) if is_hub_address(weights.url) else download(weights)
+
+
+def find_cached_published(weights: Weights) -> Path | None:
+    """Return the file of published weights from the cache, that of the Hub for its own; None where it is not there."""
+    if is_hub_address(weights.url):
+        return find_cached_file(weights.url, HUB_WEIGHTS)
+    return find_cached(weights)
 
 
 def resolve_spec(
