@@ -1,6 +1,7 @@
 """kcnn choose: pretrained networks ranked for a dataset by a linear probe on frozen features."""
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 
@@ -236,6 +237,18 @@ def test_choose_ranks_a_checkpoint_of_the_hub_downloaded_only_if_asked_to(hub, d
     assert len(choice.results) == 1  # given and in the cache, but one
     assert choice.command == f"kcnn transfer --data digits:0-2 --network {ADDRESS}@{COMMIT} --input-size 64x64x3"
     assert "timm/mobilenetv3_small_050.lamb_in1k  " in str(choice)
+
+
+@pytest.mark.every
+def test_cli_transfer_runs_the_command_that_choose_prints_for_a_checkpoint_of_the_hub(hub, command, tmp_path):
+    make_candidate(ADDRESS, 3, 3).fetch()
+    spec = replace(make_candidate(ADDRESS, 3, 3).spec, input_shape=(32, 32, 3))
+    words = shlex.split(make_command(spec, "digits:0-2"))[1:]
+    done = command(*words, "--head-epochs", "1", "--epochs", "1", "--out", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    spec = json.loads((tmp_path / "run" / "transfer.json").read_text())["network"]
+    assert (spec["network"], spec["options"]) == ("mobilenet_v3_small.timm", {"stem_width": 1.0, "width": 0.5})
+    assert "rescale.scale" in spec["overrides"]  # that of the checkpoint
 
 
 def test_choose_downloads_published_weights_where_it_is_asked_to(digits, tmp_path, monkeypatch):
