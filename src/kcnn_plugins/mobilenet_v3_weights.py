@@ -56,10 +56,10 @@ def to_timm(layers):
 def map_timm(size, *, is_tensorflow, minimal=False):
     """Return the mapping of timm's files, of its own trainings or converted from TensorFlow, at all widths."""
     name = f"tf_mobilenetv3_{size}" if is_tensorflow else f"mobilenetv3_{size}"
-    models = {f"{name}_minimal_100": {}} if minimal else {f"{name}_075": {"width": 0.75}, f"{name}_100": {}}
+    models = {f"{name}_minimal_100": {}} if minimal else {f"{name}_100": {}, f"{name}_075": {"width": 0.75}}
     if name == "mobilenetv3_small":
         models[f"{name}_050"] = {"width": 0.5, "stem_width": 1.0}
-    return {"timm": WeightMapping(names=to_timm, models=models)}
+    return {"timm": WeightMapping(names=to_timm, models=models, reshaped=("fc",))}
 
 
 UNITS = {True: (1, 2, 3, 4, 2, 3), False: (1, 2, 3, 2, 3)}  # of each stage, of the large network and the small one

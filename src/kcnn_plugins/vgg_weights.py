@@ -44,7 +44,7 @@ TORCHVISION_MAPPING = {"torchvision": WeightMapping(names=to_torchvision)}
 
 def map_timm(model):
     """Return the mapping of the files of timm's network of a name."""
-    return {"timm": WeightMapping(names=to_timm, models={model: {}})}
+    return {"timm": WeightMapping(names=to_timm, models={model: {}}, reshaped=("fc6", "fc7"))}
 
 
 KERAS_MAPPING = {"keras": make_mapping(to_keras, bgr=True)}

@@ -30,9 +30,9 @@ def to_torch_axes(layer: Any, variable: Any, *, is_reshaped: bool = False) -> np
     """Return the values of a variable with their axes as PyTorch has them.
 
     Args:
-        layer: A convolution, a dense layer on a vector that is no flattened map, a normalization or a scale.
+        layer: A convolution, a dense layer, on a flattened map only if it is reshaped, a normalization or a scale.
         variable: One of its variables.
-        is_reshaped: Whether a dense layer is a 1x1 convolution there, or a 1x1 convolution dense.
+        is_reshaped: Whether a dense layer is a convolution as large as its map there, or a 1x1 convolution dense.
 
     Returns:
         The array: kernels of convolutions (filters, channels, rows, columns), of dense layers (units, features).
@@ -43,7 +43,8 @@ def to_torch_axes(layer: Any, variable: Any, *, is_reshaped: bool = False) -> np
         array = array.transpose((2, 3, 0, 1) if is_depthwise else (3, 2, 0, 1))
         array = array[:, :, 0, 0] if is_reshaped else array
     elif variable.name == "kernel":
-        array = array.T[:, :, None, None] if is_reshaped else array.T
+        rows, columns, channels = _find_flattened_map(layer) or (1, 1, len(array))
+        array = array.reshape(rows, columns, channels, -1).transpose(3, 2, 0, 1) if is_reshaped else array.T
     return np.ascontiguousarray(array)
 
 
