@@ -40,8 +40,11 @@ def list_shapes(op, channels):
     return {"weight": kernel, **({"bias": kernel[:1]} if bias else {})}
 
 
-def reshape(shape):
-    """A dense kernel as a 1x1 convolution's, or the reverse."""
+def reshape(shape, source):
+    """A dense kernel as that of a convolution as large as the map that is flattened, or the reverse."""
+    if len(shape) == 2 and isinstance(source.op, ops.Flatten):
+        rows, columns, channels = source.inputs[0].shape
+        return shape[0], channels, rows, columns
     return {2: (*shape, 1, 1), 4: shape[:2]}.get(len(shape), shape)
 
 
@@ -56,7 +59,7 @@ def hash_written(graph):
         is_reshaped = any(fnmatchcase(x.name, pattern) for pattern in mapping.reshaped)
         for variable, shape in list_shapes(x.op, rows[x.inputs[0].name].shape[-1]).items():
             name = names[x.name] if isinstance(names[x.name], str) else names[x.name][0]
-            shapes[f"{name}.{variable}"] = reshape(shape) if is_reshaped else shape
+            shapes[f"{name}.{variable}"] = reshape(shape, x.inputs[0]) if is_reshaped else shape
     return hash_layout(shapes)
 
 
