@@ -208,7 +208,7 @@ def make_v1(number: int, width: float, depth: float, side: int, dropout: float, 
         params=params,
         map_sizes=halve(side),
         rescale=STANDARDIZED,
-        weight_mappings=KERAS_MAPPING | map_timm_units(f"tf_{name}", scaled=LARGER if number == 7 else {}),
+        weight_mappings=KERAS_MAPPING | map_timm_units(f"tf_{name}", with_options=LARGER if number == 7 else {}),
         weights=KERAS[name],
         variants=variants,
     )

@@ -73,7 +73,7 @@ V2_TORCHVISION_MAPPING = {
     "torchvision": make_mapping(v2_to_torchvision),
     **map_timm_units(
         "mobilenetv2_100",
-        scaled={f"mobilenetv2_{round(100 * width):03}": {"width": width} for width in (0.35, 0.5, 0.75, 1.4)},
+        with_options={f"mobilenetv2_{round(100 * width):03}": {"width": width} for width in (0.35, 0.5, 0.75, 1.4)},
     ),
 }
 SIZES = (224, 192, 160, 128, 96)

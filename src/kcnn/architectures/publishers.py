@@ -357,5 +357,5 @@ def map_timm_units(
     Returns:
         The mapping, by its publisher.
     """
-    named = {**{name: {} for name in models}, **(scaled or {})}
+    named = {**{name: {} for name in models}, **(with_options or {})}
     return {"timm": WeightMapping(names=rename_timm_units, models=named, reshaped=reshaped)}
