@@ -345,13 +345,13 @@ def rename_numbered_units(
 
 @check_arguments
 def map_timm_units(
-    *models: str, scaled: Mapping[str, Mapping[str, Any]] | None = None, reshaped: tuple[str, ...] = ()
+    *models: str, with_options: Mapping[str, Mapping[str, Any]] | None = None, reshaped: tuple[str, ...] = ()
 ) -> dict[str, WeightMapping]:
     """Return the mapping of timm's files whose layers have the names of `rename_timm_units`.
 
     Args:
         *models: timm's names of the network.
-        scaled: Its names of the network with options, and these options.
+        with_options: Its names of the network with options, and these options.
         reshaped: As of WeightMapping.
 
     Returns:
