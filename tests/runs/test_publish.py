@@ -100,7 +100,7 @@ def test_published_folder_gives_the_same_logits_in_timm(resnet_run, tmp_path):
 
 
 def test_model_card_states_what_the_run_knows(run, tmp_path):
-    card = (kcnn.publish(run, tmp_path / "to", license="cc-by-4.0").folder / "README.md").read_text()
+    card = (kcnn.load_run(run).publish(tmp_path / "to", license="cc-by-4.0").folder / "README.md").read_text()
     _, front, text = card.split("---\n", 2)
     fields = {name: json.loads(value) for name, value in (line.split(": ", 1) for line in front.splitlines())}
     assert json.loads((tmp_path / "to" / "config.json").read_text())["license"] == "cc-by-4.0"
@@ -110,6 +110,8 @@ def test_model_card_states_what_the_run_knows(run, tmp_path):
     assert result["value"] == metrics["accuracy"]
     assert result["args"]["interval_95"] == list(kcnn.statistics.wilson_interval(metrics["correct"], 20))
     assert "10 classes; images: 64 train" in text
+    assert "kcnn.build('local-dir:to')  # gray pixels" in text
+    assert str(tmp_path) not in card  # a path of this machine
     for heading in ("Metrics", "Training data", "Intended use and limits", "How to load"):
         assert f"## {heading}\n" in text
 

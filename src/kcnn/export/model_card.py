@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kcnn.classification import format_mean_precision
-from kcnn.graph.formatting import format_count
+from kcnn.graph.formatting import format_count, format_number
 from kcnn.statistics import wilson_interval
 from kcnn.training.result import describe_failure
 from kcnn.weights.hub_files import SCHEME
@@ -80,7 +80,7 @@ def _introduce(metrics: Mapping[str, Any], metadata: Mapping[str, Any], license:
         f"An image classifier with {metrics['params']:,} parameters and {format_count(metrics['macs'])} multiply-"
         f"accumulates per image of {size}, trained with kcnn {metadata['kcnn']} "
         f"(recipe {request['config']['recipe_name']}, seed {request['config']['seed']}, "
-        f"{metrics['epochs']} epochs, the weights of epoch {metrics['best_epoch']})."
+        f"{format_number(metrics['epochs'], 'epoch')}, the weights of epoch {metrics['best_epoch']})."
     )
     yield ""
     yield f"License of the weights: {license}."

@@ -21,12 +21,14 @@ from kcnn.training.run_directory import read_results
 if TYPE_CHECKING:
     from kcnn.export.evaluation import Evaluation
     from kcnn.export.predictions import Predictions
+    from kcnn.export.publication import Publication
     from kcnn.export.run_export import ExportResult
 
 # By name, because these rooms read runs.
 RENDER_CURVES = "kcnn.reports.charts:render_curves"
 PREDICT, EVALUATE = "kcnn.export.prediction:predict", "kcnn.export.evaluation:evaluate"
 EXPORT, REPORT = "kcnn.export.run_export:export_run", "kcnn.reports:write_report"
+PUBLISH = "kcnn.export.publication:publish"
 
 
 @check_keywords
@@ -112,6 +114,23 @@ class TrainResult:
             UnknownNameError, ImportError, ValueError: As from kcnn.export.export_run.
         """
         return resolve_name(EXPORT)(self.folder, format, out, data=data, max_accuracy_drop=max_accuracy_drop, log=log)
+
+    @check_keywords
+    def publish(self, to: str | PathLike[str], *, license: str = "unknown", push: str | None = None) -> "Publication":
+        """Write the model as others can load it: weights, config and a model card; and upload it to the Hub.
+
+        Args:
+            to: The folder to write, which does not exist yet or is empty.
+            license: Of the weights, as the Hugging Face Hub spells it, such as "apache-2.0".
+            push: "USER/NAME" of the repository on the Hub to upload to; nothing is uploaded where it is None.
+
+        Returns:
+            The publication: the folder, timm's name of the network, and the URL.
+
+        Raises:
+            FileExistsError, ValueError, UploadError, ImportError: As from kcnn.publish.
+        """
+        return resolve_name(PUBLISH)(self.folder, to, license=license, push=push)
 
     @check_keywords
     def report(self, to: str | PathLike[str] | None = None) -> Path:
