@@ -57,9 +57,9 @@ def build(
     """Build the Keras model of a network.
 
     Args:
-        network: A name ("googlenet.bn"), the address of a checkpoint of timm or kcnn on the Hugging Face Hub
-            ("hf://timm/resnet50.a1_in1k"), a folder that kcnn.publish wrote ("local-dir:digits", or a path with a
-            slash), an Architecture, a ModelSpec, or a graph from kcnn.trace.
+        network: A name ("googlenet.bn"), the address of a checkpoint of timm or kcnn or a preset of KerasHub on the
+            Hugging Face Hub ("hf://timm/resnet50.a1_in1k"), a folder that kcnn.publish or KerasHub wrote
+            ("local-dir:digits", or a path with a slash), an Architecture, a ModelSpec, or a graph from kcnn.trace.
         weights: Pretrained weights by name ("imagenet"), an address on the Hugging Face Hub
             ("hf://timm/resnet50.a1_in1k"), a file, or the folder of a run: see kcnn.load_weights. Where
             only variants of the network have weights of that name, the one of the highest cited accuracy is built.

@@ -15,6 +15,7 @@ HUB_WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )  # of a publication, in the order of trial
+PRESET_WEIGHTS = ("model.weights.h5", "task.weights.h5")  # of a KerasHub preset: its backbone, and its classifier
 SEARCH, FINAL, BEST = "search.json", "final.json", "best"  # of kcnn.search, and the contender that it found
 NAMED = 4  # runs that a message names
 
@@ -146,9 +147,9 @@ def locate_model(path: str | PathLike[str]) -> tuple[Path, str]:
 
 
 def is_publication(path: str | PathLike[str]) -> bool:
-    """Return whether a path is a folder that kcnn publish wrote, or one with the files of a repository of the Hub."""
+    """Return whether a path is a folder that kcnn publish wrote, or has the files of a repository of the Hub."""
     folder = Path(path)
-    return (folder / CONFIG).is_file() and any((folder / file).is_file() for file in HUB_WEIGHTS)
+    return (folder / CONFIG).is_file() and any((folder / file).is_file() for file in (*HUB_WEIGHTS, PRESET_WEIGHTS[0]))
 
 
 def _find(folder: Path) -> RunFolder | None:

@@ -3,7 +3,7 @@
 from kcnn import Architecture, blocks
 from kcnn.blocks import Norm, apply, average_pool, conv, max_pool, norm_act
 from kcnn.graph.ops import STANDARDIZED, BatchNorm, Concat
-from kcnn_plugins.densenet_weights import KERAS, KERAS_MAPPING, TORCHVISION, map_pytorch
+from kcnn_plugins.densenet_weights import KERAS, KERAS_MAPPING, TORCHVISION, map_keras_hub, map_pytorch
 
 TABLE = {  # units of the four blocks, growth, parameters, version of the paper (arXiv:1608.06993, table 1)
     "densenet121": ((6, 12, 24, 16), 32, 7_978_856, ""),
@@ -47,12 +47,17 @@ def head(x, classes: int):
 
 
 def make_architecture(name: str) -> Architecture:
-    """Return the network, which is torchvision's and timm's as well, and Keras' variant."""
+    """Return the network, which is torchvision's and timm's as well, and the variants of Keras and KerasHub."""
     repeats, growth, params, version = TABLE[name]
     like_keras = {
         "options": {"norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)},
         "weight_mappings": KERAS_MAPPING,
         "weights": KERAS.get(name, ()),
+    }
+    like_keras_hub = {  # whose weights come from PyTorch
+        "options": {"norm": BatchNorm(epsilon=1.001e-5, momentum=0.99)},
+        "overrides": {"stem.padding": "same", "stem_pool.padding": "same"},
+        "weight_mappings": map_keras_hub(name),
     }
     return Architecture(
         backbone=backbone,
@@ -65,7 +70,7 @@ def make_architecture(name: str) -> Architecture:
         rescale=STANDARDIZED,
         weight_mappings=map_pytorch(name),
         weights=TORCHVISION[name],
-        variants={"keras": like_keras} if name in KERAS else {},
+        variants={"keras": like_keras, "keras_hub": like_keras_hub} if name in KERAS else {},
     )
 
 

@@ -1,7 +1,13 @@
 """DenseNet: layer names in Keras', torchvision's and timm's files, and the weights that they publish."""
 
 from kcnn import WeightMapping
-from kcnn.architectures.publishers import make_mapping, rename_parts, tf_slim_weights, torchvision_weights
+from kcnn.architectures.publishers import (
+    add_group_names,
+    make_mapping,
+    rename_parts,
+    tf_slim_weights,
+    torchvision_weights,
+)
 
 
 def to_keras(layer):
@@ -28,6 +34,28 @@ def to_pytorch(layer):
     unit = f"features.denseblock{block}.denselayer{number}.{'norm' if norm else 'conv'}"
     index = {"in_bn": 1, "a": 1, "a_bn": 2, "b": 2}[position + norm]
     return f"{unit}{index}", f"{unit}.{index}"
+
+
+def to_keras_hub(layer):
+    """Rename block1_unit2_a to stack1_block2_1_conv, transition1_in_bn to transition1_bn."""
+    fixed = {"stem": "conv1_conv", "stem_bn": "conv1_bn", "last_bn": "bn", "logits": "predictions"}
+    if layer in fixed:
+        return fixed[layer]
+    if layer.startswith("transition"):
+        number, norm = rename_parts(r"transition(\d+)(_in_bn)?", layer)
+        return f"transition{number}_{'bn' if norm else 'conv'}"
+    block, number, position, norm = rename_parts(r"block(\d+)_unit(\d+)_(in|a|b)(_bn)?", layer)
+    index = {"in_bn": 1, "a": 1, "a_bn": 2, "b": 2}[position + norm]
+    return f"stack{block}_block{number}_{index}_{'bn' if norm else 'conv'}"
+
+
+def map_keras_hub(name: str) -> dict[str, WeightMapping]:
+    """Return the mapping of KerasHub's presets."""
+
+    def rename(layers):
+        return add_group_names({layer: to_keras_hub(layer) for layer in layers})
+
+    return {"keras_hub": WeightMapping(names=rename, models={f"densenet_{name[8:]}": {}})}
 
 
 KERAS_MAPPING = {"keras": make_mapping(to_keras)}

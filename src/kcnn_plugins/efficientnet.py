@@ -23,6 +23,7 @@ from kcnn_plugins.efficientnet_weights import (
     KERAS_V2_MAPPING,
     TORCHVISION,
     TORCHVISION_MAPPING,
+    map_keras_hub,
 )
 
 V1 = (  # expansion, kernel, channels, layers, stride (arXiv:1905.11946, table 1)
@@ -186,7 +187,7 @@ def make_timm(model: str) -> dict[str, Any]:
         "options": {"norm": BatchNorm()},
         "overrides": HALF,
         "rescale": STANDARDIZED,
-        "weight_mappings": map_timm_units(model),
+        "weight_mappings": map_timm_units(model) | map_keras_hub(model),
     }
 
 
@@ -194,8 +195,8 @@ def make_v1(number: int, width: float, depth: float, side: int, dropout: float, 
     """Return EfficientNet B0 to B7."""
     name = f"efficientnet_b{number}"
     variants = {"torchvision": make_torchvision(name, BatchNorm() if number < 5 else NORM)}
-    if number < 5:  # the same network in timm
-        variants["torchvision"]["weight_mappings"] = TORCHVISION_MAPPING | map_timm_units(name)
+    if number < 5:  # the same network in timm and KerasHub
+        variants["torchvision"]["weight_mappings"] = TORCHVISION_MAPPING | map_timm_units(name) | map_keras_hub(name)
     elif number == 5:
         variants["timm"] = make_timm(name)
     return Architecture(

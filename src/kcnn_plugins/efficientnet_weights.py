@@ -3,6 +3,7 @@
 from kcnn import WeightMapping, Weights
 from kcnn.architectures.publishers import (
     GOOGLE,
+    add_group_names,
     keras_weights,
     make_mapping,
     rename_parts,
@@ -36,6 +37,17 @@ def to_keras(layer, parts=KERAS_PARTS):
 def v2_to_keras(layer):
     """Rename as `to_keras` does, but stage4_unit1_depthwise to block4a_dwconv2."""
     return to_keras(layer, {**KERAS_PARTS, "depthwise": "dwconv2"})
+
+
+def to_keras_hub(layers):
+    """Rename as Keras does, but stage2_unit1_depthwise_bn to block2a_dwconv_bn, ..._project to block2a_project."""
+    parts = {**KERAS_PARTS, "depthwise_bn": "dwconv_bn", "project": "project"}
+    return add_group_names({layer: to_keras(layer, parts) for layer in layers})
+
+
+def map_keras_hub(model):
+    """Return the mapping of KerasHub's presets, which come from timm."""
+    return {"keras_hub": WeightMapping(names=to_keras_hub, models={model: {}})}
 
 
 def to_torchvision(layers):

@@ -5,7 +5,14 @@ from functools import partial
 from kcnn import Architecture, blocks
 from kcnn.blocks import Norm, apply, conv, drop_path_rates, inverted_residual, make_divisible
 from kcnn.graph.ops import STANDARDIZED, Activation, BatchNorm, Dense, GlobalPool
-from kcnn_plugins.mobilenet_v3_weights import KERAS, KERAS_MAPPING, TORCHVISION, TORCHVISION_MAPPING, map_timm
+from kcnn_plugins.mobilenet_v3_weights import (
+    KERAS,
+    KERAS_MAPPING,
+    TORCHVISION,
+    TORCHVISION_MAPPING,
+    map_keras_hub,
+    map_timm,
+)
 
 RE, HS = "relu", "hard_swish"
 LARGE = (  # kernel, expansion, channels, squeeze-and-excite, activation, stride (arXiv:1905.02244, table 1)
@@ -121,7 +128,7 @@ def make_architecture(size: str, table: tuple, number: int, units: int, params: 
                 "options": {"norm": BatchNorm()},
                 "overrides": {"*.padding": "half"},
                 "rescale": STANDARDIZED,
-                "weight_mappings": map_timm(size, is_tensorflow=False),
+                "weight_mappings": map_timm(size, is_tensorflow=False) | map_keras_hub(f"mobilenet_v3_{size}_100"),
             },
             "torchvision": {
                 "options": {"scale_table": True},

@@ -63,6 +63,47 @@ def map_timm(size, *, is_tensorflow, minimal=False):
 
 
 UNITS = {True: (1, 2, 3, 4, 2, 3), False: (1, 2, 3, 2, 3)}  # of each stage, of the large network and the small one
+
+
+def to_keras_hub(layers):
+    """Rename unit4_depthwise to block_2_0_conv2: units are counted by stages, and convolutions in them.
+
+    The second name is that of its group in files that name no layers.
+    """
+    stages = UNITS["unit12_project" in layers]
+    places = [f"block_{stage}_{unit}" for stage, count in enumerate(stages) for unit in range(count)]
+    last = f"block_{len(stages)}_0"
+    names = {
+        "stem": ("input_conv", "#conv2d"),
+        "stem_bn": ("input_batch_norm", "#batch_normalization"),
+        "last": (f"{last}_conv", "#conv_bn_act_block/conv"),
+        "last_bn": (f"{last}_bn", "#conv_bn_act_block/batch_normalization"),
+        "fc": ("classifier_conv", "#task/conv2d"),
+        "logits": ("predictions", "#task/dense"),
+    }
+    for layer in layers:
+        if layer in names:
+            continue
+        unit, part, norm = rename_parts(r"unit(\d+)_(\w+?)(_bn)?", layer)
+        is_first, place = unit == "1", places[int(unit) - 1]
+        group = "#depthwise_conv_block" if is_first else f"#inverted_residual_block_{int(unit) - 2}".removesuffix("_0")
+        steps = ("expand", "depthwise", "project")[is_first:]
+        if part in steps:
+            index = steps.index(part) + 1
+            within = f"batch_normalization{index}" if norm else f"conv{index}"
+            names[layer] = (f"{place}_{'bn' if norm else 'conv'}{index}", f"{group}/{within}")
+        else:
+            step = part.replace("squeeze", "conv")
+            name = f"{place}_{'squeeze_excite' if is_first else 'se'}_{step}"
+            names[layer] = (name, f"{group}/{'se_layer' if is_first else 'squeeze_excite'}/{step}")
+    return names
+
+
+def map_keras_hub(model):
+    """Return the mapping of KerasHub's presets, which come from timm."""
+    return {"keras_hub": WeightMapping(names=to_keras_hub, models={model: {}})}
+
+
 KERAS_MAPPING = {"keras": make_mapping(to_keras)}
 TORCHVISION_MAPPING = {"torchvision": WeightMapping(names=to_torchvision)}
 FILES = (  # size, width, MD5 with the classifier and without, top-1 accuracy

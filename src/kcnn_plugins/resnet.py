@@ -13,6 +13,7 @@ from kcnn_plugins.resnet_weights import (
     KERAS_MAPPING,
     TIMM,
     TORCHVISION,
+    map_keras_hub,
     map_timm,
     map_torchvision,
     to_senet,
@@ -187,6 +188,7 @@ def se_resnet(name: str, *repeats: int, params: int, backbone=deep, groups: int 
 def resnet_d(name: str, *repeats: int, params: int, backbone=deep) -> Architecture:
     """Return a ResNet-D (arXiv:1812.01187, figure 2): a deep stem, and no projection that skips pixels."""
     moved = {"stride_on": "3x3"} if backbone is deep else {}
+    keras_hub = map_keras_hub(f"resnet_vd_{name[6:-1]}") if backbone is deep else {}  # its 18 and 34 project at once
     return Architecture(
         backbone=backbone,
         reference="arXiv:1812.01187, figure 2, on table 1 of arXiv:1512.03385",
@@ -195,7 +197,7 @@ def resnet_d(name: str, *repeats: int, params: int, backbone=deep) -> Architectu
         options={"repeats": repeats, "deep_stem": True, "pool_shortcut": True, **moved},
         params=params,
         map_sizes=(112, 56, 28, 14, 7),
-        weight_mappings=map_timm(to_timm_deep_stem, name),
+        weight_mappings=map_timm(to_timm_deep_stem, name) | keras_hub,
     )
 
 

@@ -3,7 +3,7 @@
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, conv, drop_path_rates, max_pool, norm_act, preactivation
 from kcnn.graph.ops import BatchNorm, GroupNorm, Pad
-from kcnn_plugins.resnet_v2_weights import KERAS, KERAS_MAPPING, map_timm
+from kcnn_plugins.resnet_v2_weights import KERAS, KERAS_MAPPING, map_pytorch, map_timm
 
 
 def backbone(
@@ -71,7 +71,7 @@ def make_architecture(name: str, *repeats: int, params: int) -> Architecture:
                 "weight_mappings": KERAS_MAPPING,
                 "weights": weights,
             },
-            "timm": {"options": bare_stem, "weight_mappings": map_timm(f"resnetv2_{name[6:-3]}")},
+            "timm": {"options": bare_stem, "weight_mappings": map_pytorch(name[6:-3])},
         },
     )
 

@@ -1,6 +1,9 @@
 """ResNet v2: layer names in Keras' and timm's files, and the weights that Keras publishes."""
 
-from kcnn.architectures.publishers import make_mapping, rename_parts, tf_slim_weights
+from functools import partial
+
+from kcnn import WeightMapping
+from kcnn.architectures.publishers import make_mapping, rename_keras_hub_units, rename_parts, tf_slim_weights
 
 POSITIONS = ("skip", "a", "b", "c")
 
@@ -41,6 +44,13 @@ KERAS_MAPPING = {"keras": make_mapping(to_keras)}
 def map_timm(*models):
     """Return the mapping of timm's files, for the networks of these names."""
     return {"timm": make_mapping(to_timm, models={name: {} for name in models}, reshaped=("logits",))}
+
+
+def map_pytorch(layers):
+    """Return the mappings of timm's files and of KerasHub's presets, which come from there."""
+    names = partial(rename_keras_hub_units, split=split_name)
+    keras_hub = {"keras_hub": WeightMapping(names=names, models={f"resnet_v2_{layers}": {}})}
+    return map_timm(f"resnetv2_{layers}") | keras_hub
 
 
 KERAS = {  # parameters, weights

@@ -1,11 +1,14 @@
 """ResNet: layer names in torchvision's and Keras' files, and the weights that they publish."""
 
 import re
+from functools import partial
 from typing import Any
 
+from kcnn import WeightMapping
 from kcnn.architectures.publishers import (
     both_torchvision_weights,
     make_mapping,
+    rename_keras_hub_units,
     rename_parts,
     tf_slim_weights,
     torchvision_weights,
@@ -65,8 +68,9 @@ def to_keras(layer):
 
 
 def map_torchvision(name):
-    """Return the mappings of torchvision's files and of timm's, which have the same names of layers."""
-    return {"torchvision": make_mapping(to_torchvision), **map_timm(to_torchvision, name)}
+    """Return the mappings of torchvision's files and of timm's, which have the same names of layers; and KerasHub's."""
+    keras_hub = map_keras_hub(f"resnet_{name[6:]}") if re.fullmatch(r"resnet\d+", name) else {}
+    return {"torchvision": make_mapping(to_torchvision), **map_timm(to_torchvision, name), **keras_hub}
 
 
 def map_timm(rename, model):
@@ -89,6 +93,14 @@ TIMM_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {  # by network: timm's nam
     "resnet101d": {"seresnext101d_32x8d": {**X8D, **SQUEEZED}},
     "resnet152d": {"seresnet152d": SQUEEZED},
 }
+
+
+def map_keras_hub(model):
+    """Return the mapping of KerasHub's presets of the network that it calls by this name."""
+    names = partial(rename_keras_hub_units, split=split_name)
+    return {"keras_hub": WeightMapping(names=names, models={model: {}})}
+
+
 KERAS_MAPPING = {"keras": make_mapping(to_keras, bgr=True)}
 TORCHVISION = {
     "resnet18": (torchvision_weights("resnet18-f37072fd.pth", 69.758),),

@@ -5,7 +5,15 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import Norm, conv, max_pool, wide_head
 from kcnn.graph.ops import CENTERED, STANDARDIZED, Rescale
-from kcnn_plugins.vgg_weights import FEATURES, KERAS, KERAS_MAPPING, TORCHVISION, TORCHVISION_MAPPING, map_timm
+from kcnn_plugins.vgg_weights import (
+    FEATURES,
+    KERAS,
+    KERAS_MAPPING,
+    TORCHVISION,
+    TORCHVISION_MAPPING,
+    map_keras_hub,
+    map_timm,
+)
 
 
 def backbone(x, *, repeats: tuple[int, ...], widths: tuple[int, ...] = (64, 128, 256, 512, 512), norm: Norm = False):
@@ -23,7 +31,7 @@ def make_architecture(name: str, *repeats: int, params: int) -> Architecture:
     torchvision = {
         "rescale": STANDARDIZED,
         "head": partial(wide_head, pool=7),
-        "weight_mappings": TORCHVISION_MAPPING | map_timm(name),
+        "weight_mappings": TORCHVISION_MAPPING | map_timm(name) | map_keras_hub(name),
         "weights": TORCHVISION[name],
     }
     variants = {"torchvision": torchvision}

@@ -1,7 +1,7 @@
 """VGG: layer names in torchvision's, timm's and Keras' files, and the weights that they publish."""
 
 from kcnn import WeightMapping
-from kcnn.architectures.publishers import make_mapping, tf_slim_weights, torchvision_weights
+from kcnn.architectures.publishers import add_group_names, make_mapping, tf_slim_weights, torchvision_weights
 
 OXFORD = "CC-BY-4.0, Visual Geometry Group, Oxford"
 TOP = {
@@ -37,6 +37,21 @@ def to_timm(layers):
 def to_keras(layer):
     """Rename conv1_2 to block1_conv2."""
     return TOP[layer][1] if layer in TOP else f"block{layer[4]}_conv{layer[6:]}"
+
+
+def to_keras_hub(layers):
+    """Rename as Keras does; where files name no layers, those of the classifier are in a group of their own."""
+    names = add_group_names({layer: to_keras(layer) for layer in layers if layer not in TOP})
+    ends = {"fc6": ("conv2d", "dense"), "fc7": ("conv2d_1", "dense_1"), "logits": ("dense_2", "dense")}
+    for layer in (layer for layer in layers if layer in TOP):
+        names[layer] = (TOP[layer][1], *(f"#task/sequential/{end}" for end in ends[layer]))
+    return names
+
+
+def map_keras_hub(name):
+    """Return the mapping of KerasHub's presets, of networks without batch normalization."""
+    mapping = WeightMapping(names=to_keras_hub, models={f"vgg_{name[3:]}": {}})
+    return {} if name.endswith("_bn") else {"keras_hub": mapping}
 
 
 TORCHVISION_MAPPING = {"torchvision": WeightMapping(names=to_torchvision)}

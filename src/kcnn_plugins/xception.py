@@ -5,7 +5,7 @@ from functools import partial
 from kcnn import Architecture
 from kcnn.blocks import Norm, apply, conv, depthwise_separable, drop_path_rates, head, max_pool, residual_add
 from kcnn.graph.ops import Activation, BatchNorm
-from kcnn_plugins.xception_weights import KERAS, KERAS_MAPPING, TIMM_MAPPING
+from kcnn_plugins.xception_weights import KERAS, KERAS_MAPPINGS, TIMM_MAPPING
 
 BLOCKS = (  # filters of the separable convolutions, stride (arXiv:1610.02357, figure 5)
     ((128, 128), 2),
@@ -49,7 +49,7 @@ xception = Architecture(
     year=2016,
     params=22_855_952,
     map_sizes=(149, 147, 74, 37, 19, 10),
-    weight_mappings=KERAS_MAPPING,
+    weight_mappings=KERAS_MAPPINGS,
     weights=KERAS,
     variants={
         "timm": {

@@ -1,7 +1,7 @@
 """Xception: layer names in Keras' and timm's files, and the weights that Keras publishes."""
 
 from kcnn import WeightMapping
-from kcnn.architectures.publishers import make_mapping, rename_parts, tf_slim_weights
+from kcnn.architectures.publishers import add_group_names, make_mapping, rename_parts, tf_slim_weights
 
 PATTERN = r"(stem|last|block)(\d+)(?:_(sep\d|skip))?(_depthwise|_pointwise)?(_bn)?"
 SKIPS = ("1", "2", "3", "12")  # blocks with a projection, whose layers Keras numbers
@@ -34,8 +34,25 @@ def to_timm(layer):
     return f"{'bn' if norm else 'conv'}{int(number) + 2 * (kind == 'last')}{within}"
 
 
-KERAS_MAPPING = {
-    "keras": WeightMapping(names=lambda layers: {layer: to_keras(layer) for layer in layers}, numbered=True)
+def to_keras_hub(layers):
+    """Rename as Keras does, but block1_skip to block2_residual_conv; a projection comes last of its block."""
+
+    def rename(layer):
+        if "_skip" not in layer:
+            return to_keras(layer)
+        number, norm = rename_parts(r"block(\d+)_skip(_bn)?", layer)
+        return f"block{int(number) + 1}_residual_{'bn' if norm else 'conv'}"
+
+    def place(layer):
+        kind, number, position, *_ = rename_parts(PATTERN, layer) if layer != "logits" else ("logits", 0, "")
+        return ("stem", "block", "last", "logits").index(kind), int(number), position == "skip"
+
+    return add_group_names({layer: rename(layer) for layer in sorted(layers, key=place)})
+
+
+KERAS_MAPPINGS = {
+    "keras": WeightMapping(names=lambda layers: {layer: to_keras(layer) for layer in layers}, numbered=True),
+    "keras_hub": WeightMapping(names=to_keras_hub, models={"xception_41": {}}),
 }
 TIMM_MAPPING = {"timm": make_mapping(to_timm, models={"legacy_xception": {}})}
 KERAS = tf_slim_weights(

@@ -1,4 +1,4 @@
-"""Compare the logits of kcnn's networks with those of keras.applications, torchvision and timm for the same weights."""
+"""Compare the logits of kcnn's networks with those of the publishers of weights, for the same weights."""
 
 import gzip
 import json
@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 import kcnn
 from kcnn.weights.hub import list_published_models
+from tests.parity.presets import write_preset
 from tests.parity.seeded import CLASSES, pixels, seeded_tensor
 
 NETWORKS = {
@@ -101,6 +102,23 @@ def compute_state(record: dict[str, Any]) -> dict[str, np.ndarray]:
     return {key: seeded_tensor(key, tuple(shape), gain) for key, shape in record["state"].items()}
 
 
+def find_scaling(network: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the overrides by which a network scales pixels as the publisher of a record does, if any are needed."""
+    if "mean" not in record:
+        return {}
+    pairs = list(zip(record["mean"], record["std"], strict=True))
+    scale, offset = tuple(1 / (255 * one) for _, one in pairs), tuple(-mean / one for mean, one in pairs)
+    own = kcnn.get_architecture(network).rescale.per_channel(3)
+    is_same = np.allclose(own.scale, scale, rtol=1e-6) and np.allclose(own.offset, offset, rtol=1e-6)
+    return {} if is_same else {"rescale.scale": scale, "rescale.offset": offset}
+
+
+def compare_preset(record: dict[str, Any], output: dict[str, Any], folder: Path) -> float:
+    """Compare the logits with recorded ones of a preset of KerasHub; return the largest relative difference."""
+    model = kcnn.build(write_preset(record, folder / "preset"), input_shape=(*output["size"], 3))
+    return relative_difference(model.predict(pixels(*output["size"]), verbose=0), output["logits"])
+
+
 def compare_record(
     network: str, record: dict[str, Any], output: dict[str, Any], folder: Path, options: Any = None
 ) -> tuple[float, str]:
@@ -119,7 +137,10 @@ def compare_record(
     file = folder / "theirs.safetensors"
     save_file(compute_state(record), file)
     shape = (*output["size"], 3)
-    model = kcnn.build(network, classes=CLASSES, input_shape=shape, aux=bool(output["aux"]), **(options or {}))
+    overrides = find_scaling(network, record)
+    model = kcnn.build(
+        network, classes=CLASSES, input_shape=shape, aux=bool(output["aux"]), overrides=overrides, **(options or {})
+    )
     report = kcnn.load_weights(model, file)
     assert len(report.matched) == len(model.weights)
     images = pixels(*output["size"])

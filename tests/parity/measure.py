@@ -23,8 +23,18 @@ import tensorflow
 
 import kcnn
 from kcnn.atomic_io import replace_atomically
-from tests.parity.compare import APPLICATIONS, NETWORKS, build_both, compare_logits, compare_record, find_network
+from kcnn.weights.hub import list_published_models
+from tests.parity.compare import (
+    APPLICATIONS,
+    NETWORKS,
+    build_both,
+    compare_logits,
+    compare_preset,
+    compare_record,
+    find_network,
+)
 from tests.parity.page import DIFFERENCES, list_mappings, load_differences
+from tests.parity.presets import PRESETS, load_preset
 
 
 @dataclass(frozen=True)
@@ -59,10 +69,16 @@ def list_comparisons(torch: str | None) -> Iterator[Comparison]:
             size = tuple(output["size"])
             measure = partial(compare_recorded, network, options, record, output)
             yield Comparison(network, dict(options), publisher, model, size, measure)
+    for name in PRESETS:
+        network, options = list_published_models("keras_hub")[name]
+        record = load_preset(name)
+        for output in record["outputs"]:
+            measure = partial(compare_preset, record, output)
+            yield Comparison(network, dict(options), "keras_hub", name, tuple(output["size"]), measure)
     if torch:
         for network, publisher, mapping in list_mappings():
             models = mapping.models or {network.partition(".")[0]: {}}
-            if publisher == "keras" or (network, publisher) in recorded:
+            if publisher in ("keras", "keras_hub") or (network, publisher) in recorded:
                 continue
             for model, options in list(models.items())[:1]:
                 for size in ((97, 131), kcnn.get_architecture(network).input_shape[:2]):

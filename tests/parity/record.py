@@ -23,7 +23,8 @@ AUXILIARY = {  # auxiliary classifiers, and the blocks that they take
     "googlenet": {"aux1": "inception4a", "aux2": "inception4d"},
     "inception_v3": {"AuxLogits": "Mixed_6e"},
 }
-GAIN = {"efficientnet_v2_s": 0.8, "tf_efficientnetv2_b0": 0.8}  # of seeded kernels
+# Of seeded kernels, by a part of the name: with 1, gates amplify rounding in deep networks.
+GAIN = {"efficientnet_v2": 0.8, "efficientnetv2": 0.8, "efficientnet_b": 0.8, "regnet": 0.8}
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
 # Library, its name for the network, kcnn's (@library where another library has the same; timm/NAME for the network and
 # options that kcnn finds by the name), nominal size and another one
@@ -179,7 +180,7 @@ def record_network(library, name, *sizes):
     model, mean, deviation = create_model(library, name)
     model.eval()
     state = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if tensor.dtype == torch.float32}
-    gain, loaded = GAIN.get(name, 1.0), model.state_dict()
+    gain, loaded = next((gain for part, gain in GAIN.items() if part in name), 1.0), model.state_dict()
     for key, shape in state.items():
         loaded[key] = torch.from_numpy(seeded_tensor(key, shape, gain))
     model.load_state_dict(loaded)
@@ -194,7 +195,8 @@ def record_network(library, name, *sizes):
             logits = model(x.permute(0, 3, 1, 2))
             aux = [model.get_submodule(head)(map_) for head, map_ in maps.items()]
         outputs.append({"size": size, "logits": logits.tolist(), "aux": [one.tolist() for one in aux]})
-    return {"library": library, "model": name, "gain": gain, "state": state, "outputs": outputs}
+    pixel = {"mean": mean, "std": deviation}
+    return {"library": library, "model": name, **pixel, "gain": gain, "state": state, "outputs": outputs}
 
 
 def write_files():

@@ -35,3 +35,18 @@ def hash_layout(shapes):
     """Return the first digits of a hash of the names and shapes of a state dict, without counts of batches."""
     lines = (f"{name} {'x'.join(map(str, shape))}" for name, shape in sorted(shapes.items()) if "num_b" not in name)
     return sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def seeded_variables(name, shapes):
+    """Return the variables of a layer of Keras: kernel and bias, or those of a normalization."""
+    arrays = []
+    for number, shape in enumerate(shapes):
+        random = np.random.RandomState(crc32(f"{name}/{number}".encode()))
+        even = random.random_sample(shape).astype("float32")
+        if len(shape) == 1:
+            is_scale = len(shapes) == 4 and number in (0, 3)
+            arrays.append(even * np.float32(0.8) + np.float32(0.6) if is_scale else (even - 0.5) * np.float32(0.4))
+            continue
+        inputs = np.prod(shape[:2] if shape[-1] == 1 else shape[:-1])
+        arrays.append((even * 2 - 1) * np.float32(np.sqrt(6 / inputs)))
+    return [array.astype("float32") for array in arrays]

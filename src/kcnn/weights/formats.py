@@ -17,6 +17,7 @@ import numpy as np
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
 from kcnn.keras_bridge.saved_config import remove_hint
 from kcnn.keras_bridge.untrusted_files import WEIGHTS, check_archive, check_hdf5, read_keras_config
+from kcnn.run_folders import PRESET_WEIGHTS
 from kcnn.weights.torch_files import read_torch_file
 
 Arrays = dict[str, np.ndarray]
@@ -63,7 +64,7 @@ def read_weights(path: Path) -> StoredWeights:
     """Read a weights file of any supported format. Nothing in the file runs, and no other file is read.
 
     Args:
-        path: The file.
+        path: The file, or the folder of a KerasHub preset.
 
     Returns:
         Its arrays by layer, and metadata.
@@ -73,10 +74,10 @@ def read_weights(path: Path) -> StoredWeights:
         ValueError: The file is damaged, of an unknown format, or written by an older version of kcnn; or it has links
             to other files, or claims more bytes than it has.
     """
-    if not path.is_file():
+    if not path.is_file() and not (path / PRESET_WEIGHTS[0]).is_file():
         raise FileNotFoundError(f"weights file not found: {path}")
     try:
-        stored = _read(path)
+        stored = _preset(path) if path.is_dir() else _read(path)
         for _, name, array in stored.list_tensors():
             if not isinstance(array, np.ndarray | np.generic):  # a dataset of HDF5 may have a type alone
                 raise ValueError(f"{name!r} has no shape; expected numbers")
@@ -116,13 +117,29 @@ def _zip(path: Path) -> StoredWeights:
     return _hdf5(io.BytesIO(content), len(content), config, parse_metadata(config["config"], path))
 
 
-def _hdf5(file: Any, size: int, config: Any = None, metadata: dict[str, Any] | None = None) -> StoredWeights:
+def _preset(folder: Path) -> StoredWeights:
+    """The backbone and, where it is there, the classifier of a KerasHub preset."""
+    layers: dict[str, Arrays] = {}
+    for file, prefix in zip(PRESET_WEIGHTS, ("#", "#task/"), strict=True):
+        path = folder / file
+        if path.is_file():
+            added = _hdf5(path, path.stat().st_size, group_prefix=prefix).layers
+            if twice := layers.keys() & added:
+                raise ValueError(f"both {' and '.join(PRESET_WEIGHTS)} have the layer {min(twice)!r}")
+            layers |= added
+    return StoredWeights("keras", layers, {})
+
+
+def _hdf5(
+    file: Any, size: int, config: Any = None, metadata: dict[str, Any] | None = None, group_prefix: str = ""
+) -> StoredWeights:
     import h5py
 
     with h5py.File(file, "r") as opened:
         check_hdf5(opened, size)
         root = opened.get("model_weights", opened)
-        pairs = _read_by_layer(root) if "layer_names" in root.attrs else _read_groups(root, _group_names(config))
+        is_by_layer = "layer_names" in root.attrs
+        pairs = _read_by_layer(root) if is_by_layer else _read_groups(root, _group_names(config), group_prefix)
         layers: dict[str, Arrays] = {}
         for name, arrays in pairs:
             if name in layers:
@@ -151,8 +168,11 @@ def _read_by_layer(root: Any) -> Iterator[tuple[str, Arrays]]:
             yield owner.rpartition("/")[2] if len(owners) > 1 else layer, arrays
 
 
-def _read_groups(root: Any, group_names: dict[str, str]) -> Iterator[tuple[str, Arrays]]:
-    """Keras 3's groups by kind and number; a layer's own name is an attribute, or in the model's config."""
+def _read_groups(root: Any, group_names: dict[str, str], prefix: str) -> Iterator[tuple[str, Arrays]]:
+    """Keras 3's groups by kind and number; a layer's own name is an attribute, or in the model's config.
+
+    Presets have neither where Keras was older than 3.10; then layers have the name of their group, after the prefix.
+    """
     groups: list[tuple[str, Any]] = []
     root.visititems(lambda path, group: groups.append((path, group)) if path.endswith("/vars") and len(group) else None)
     for path, group in groups:
@@ -160,6 +180,8 @@ def _read_groups(root: Any, group_names: dict[str, str]) -> Iterator[tuple[str, 
         if where[0] in ("optimizer", "metrics") or any("seed_generator" in part for part in where):
             continue
         name = group.attrs.get("name") or group_names.get("/".join(where))
+        if name is None and prefix:
+            name = f"{prefix}{'/'.join(where)}"
         if name is None:
             raise ValueError("its layers have no names; save the model again, as .keras, with Keras 3.10 or newer")
         kind = re.sub(r"_\d+$", "", where[-1])

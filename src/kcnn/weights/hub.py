@@ -1,7 +1,8 @@
 """Networks and weights of the Hugging Face Hub, by address: hf://USER/NAME, or hf://USER/NAME@REVISION.
 
-Read are what kcnn publishes, and timm's checkpoints of the networks that kcnn has: config.json says which one, and how
-its pixels are scaled. The address local-dir:FOLDER, and the path of the folder, mean a folder with the same files.
+Read are what kcnn publishes, and timm's checkpoints and KerasHub's presets of the networks that kcnn has: config.json
+says which one, and how its pixels are scaled. The address local-dir:FOLDER, and the path of the folder, mean a folder
+with the same files.
 """
 
 import json
@@ -18,11 +19,12 @@ from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import parse_json
 from kcnn.graph.arguments import check_kind
 from kcnn.graph.graph import Graph
-from kcnn.graph.names import unknown
+from kcnn.graph.names import UnknownNameError, unknown
 from kcnn.graph.ops import Rescale
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.keras_bridge.metadata import parse_metadata, restore_spec
-from kcnn.run_folders import CONFIG, HUB_WEIGHTS
+from kcnn.run_folders import CONFIG, HUB_WEIGHTS, PRESET_WEIGHTS
+from kcnn.weights import presets
 from kcnn.weights.downloads import DownloadError
 from kcnn.weights.hub_files import LOCAL, SCHEME, MissingFileError, fetch_hub_file, split_address
 
@@ -47,6 +49,8 @@ class HubModel:
         interpolation: Of the resizing.
         license: Of the weights, as the repository states it.
         labels: Names of the classes; none where the repository has no list of them.
+        publisher: Whose names of networks and layers it has.
+        top: Whether it has a classifier.
     """
 
     repo: str
@@ -60,6 +64,8 @@ class HubModel:
     interpolation: str
     license: str
     labels: tuple[str, ...] = ()
+    publisher: str = PUBLISHER
+    top: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ def read_hub_model(address: str) -> HubModel | OwnModel:
         The checkpoint.
 
     Raises:
-        ValueError: It is no such address, or its config.json is neither kcnn's nor timm's.
+        ValueError: It is no such address, or its config.json is neither kcnn's nor timm's, nor a preset's.
+        UnknownNameError: kcnn has no network with the backbone of a preset.
         DownloadError: The repository cannot be reached, does not exist, or asks for a token.
         ImportError: huggingface_hub is not installed.
     """
@@ -98,10 +105,15 @@ def read_hub_model(address: str) -> HubModel | OwnModel:
     try:
         config, repo = parse_json(path.read_bytes()), split_address(address)[0]
         pinned = f"{SCHEME}{repo}@{commit}" if commit else address
+        if presets.is_preset(config):
+            return _read_preset(repo, pinned, config)
         return _parse_own(repo, pinned, config) if OWN in config else _parse_config(repo, pinned, config)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{address} is {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{address}: {CONFIG} is not that of a timm checkpoint, nor kcnn's: {reason}") from None
+        kinds = "a timm checkpoint or a KerasHub preset, nor kcnn's"
+        raise ValueError(f"{address}: {CONFIG} is not that of {kinds}: {reason}") from None
 
 
 def find_hub_spec(address: str) -> ModelSpec:
@@ -120,9 +132,9 @@ def find_hub_spec(address: str) -> ModelSpec:
     model = read_hub_model(address)
     if isinstance(model, OwnModel):
         return replace(_restore(model), weights=model.address)
-    known = list_published_models(PUBLISHER)
+    known = list_published_models(model.publisher)
     if model.architecture not in known:
-        raise unknown("timm architecture", model.architecture, sorted(known), address)
+        raise unknown(f"{model.publisher} architecture", model.architecture, sorted(known), address)
     network, options = known[model.architecture]
     own = get_architecture(network)
     scaling = {"rescale.scale": model.rescale.scale, "rescale.offset": model.rescale.offset}
@@ -174,10 +186,11 @@ def find_hub_weights(graph: Graph | None, address: str) -> Weights:
             license=model.license,
             **preprocessing,
         )
-    known = list_published_models(PUBLISHER)
-    if PUBLISHER not in graph.architecture.weight_mappings:
+    known = list_published_models(model.publisher)
+    if model.publisher not in graph.architecture.weight_mappings:
         hint = f"; build {known[model.architecture][0]}" if model.architecture in known else ""
-        raise ValueError(f"{address} is timm's {model.architecture}, whose layers {graph.name} cannot name{hint}")
+        owner = {PUBLISHER: "timm", presets.PUBLISHER: "KerasHub"}[model.publisher]
+        raise ValueError(f"{address} is {owner}'s {model.architecture}, whose layers {graph.name} cannot name{hint}")
     if not image or not _is_same(image.op, model.rescale, image.shape[-1]):
         raise _refuse_rescale(address, model.rescale, graph, image)
     return Weights(
@@ -185,7 +198,8 @@ def find_hub_weights(graph: Graph | None, address: str) -> Weights:
         url=model.address,
         checksum=None,
         source=_describe_source(model.repo, address),
-        mapping=PUBLISHER,
+        mapping=model.publisher,
+        top=model.top,
         options=known[model.architecture][1] if model.architecture in known else {},
         classes=model.labels or ("imagenet" if model.classes == 1000 else tuple(map(str, range(model.classes)))),
         resize=model.resize,
@@ -206,10 +220,15 @@ def find_rescale(graph: Graph) -> SymbolicTensor | None:
 def download_hub_weights(weights: Weights) -> Path:
     """Return the weights file of a checkpoint, from the cache of the Hub or downloaded, with its checksum verified.
 
+    Those of a KerasHub preset are two files in a folder, which is returned.
+
     Raises:
         DownloadError: It cannot be downloaded, is damaged, or the repository has no file of weights.
         ImportError: huggingface_hub is not installed.
     """
+    if weights.mapping == presets.PUBLISHER:
+        files = [fetch_hub_file(weights.url, name)[0] for name in PRESET_WEIGHTS[: 2 if weights.top else 1]]
+        return files[0].parent
     for name in HUB_WEIGHTS:
         try:
             return fetch_hub_file(weights.url, name)[0]
@@ -254,6 +273,41 @@ def _parse_own(repo: str, address: str, config: Mapping[str, Any]) -> OwnModel:
     return OwnModel(repo, address, metadata, str(config.get("license") or "not stated"))
 
 
+def _read_preset(repo: str, address: str, config: Mapping[str, Any]) -> HubModel:
+    """Read the other files of a KerasHub preset."""
+    task = _fetch_json(address, presets.TASK)
+    image = _fetch_json(address, presets.PREPROCESSOR) or _fetch_json(address, presets.CONVERTER)
+    preset = presets.parse_preset(config, task, image)
+    own = get_architecture(list_published_models(presets.PUBLISHER)[preset.architecture][0])
+    rows, columns = preset.size or own.input_shape[:2]
+    return HubModel(
+        repo=repo,
+        address=address,
+        architecture=preset.architecture,
+        classes=preset.classes or own.classes,
+        input_shape=(rows, columns, 3),
+        rescale=preset.rescale,
+        resize=rows,
+        crop=rows,
+        interpolation=_choose_interpolation(preset.interpolation),
+        license="not stated",
+        publisher=presets.PUBLISHER,
+        top=preset.classes is not None,
+    )
+
+
+def _fetch_json(address: str, file: str) -> Any:
+    """Return the content of a file; None where the repository has none of the name."""
+    try:
+        return parse_json(fetch_hub_file(address, file)[0].read_bytes())
+    except MissingFileError:
+        return None
+
+
+def _choose_interpolation(name: str) -> str:
+    return name if name in ("bilinear", "bicubic", "lanczos") else "bilinear"
+
+
 def _parse_config(repo: str, address: str, config: Mapping[str, Any]) -> HubModel:
     about = config["pretrained_cfg"]
     check_kind("architecture", config["architecture"], str, "a name")
@@ -262,7 +316,6 @@ def _parse_config(repo: str, address: str, config: Mapping[str, Any]) -> HubMode
     crop_ratio = float(about.get("test_crop_pct") or about.get("crop_pct") or 0.875)
     if not 0 < crop_ratio <= 1 or min(rows, columns, channels) < 1 or min(deviation) <= 0:
         raise ValueError("a size, crop or standard deviation is not positive, or a crop larger than the image")
-    interpolation = about.get("interpolation", "bicubic")
     count = int(config.get("num_classes") or about["num_classes"])
     return HubModel(
         repo=repo,
@@ -276,7 +329,7 @@ def _parse_config(repo: str, address: str, config: Mapping[str, Any]) -> HubMode
         ),
         resize=int(rows / crop_ratio),
         crop=rows,
-        interpolation=interpolation if interpolation in ("bilinear", "bicubic", "lanczos") else "bilinear",
+        interpolation=_choose_interpolation(about.get("interpolation", "bicubic")),
         license=str(about.get("license") or config.get("license") or "not stated"),
         labels=_read_labels(config.get("label_names") or about.get("label_names"), count),
     )
