@@ -18,6 +18,15 @@ from rich.table import Table
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does, here for both sides
+PEERS = {  # the same network in keras.applications
+    "resnet50.keras": "ResNet50",
+    "mobilenet_v2": "MobileNetV2",
+    "vgg16": "VGG16",
+    "inception_v3": "InceptionV3",
+    "efficientnet_b0": "EfficientNetB0",
+    "convnext_tiny": "ConvNeXtTiny",
+    "densenet121": "DenseNet121",
+}
 
 
 def seconds(function):
@@ -64,7 +73,7 @@ def build():
     import kcnn
 
     rows = []
-    for name, theirs in (("resnet50.keras", "ResNet50"), ("mobilenet_v2", "MobileNetV2"), ("vgg16", "VGG16")):
+    for name, theirs in PEERS.items():
         a, b, ratio = alternating(
             lambda name=name: kcnn.build(name),
             lambda theirs=theirs: getattr(keras.applications, theirs)(weights=None),
