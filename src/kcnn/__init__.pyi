@@ -130,6 +130,9 @@ from .keras_bridge.from_keras import (
 from .keras_bridge.saved_models import (
     load_model as load_model,
 )
+from .search.hypermodel import (
+    HyperModel as HyperModel,
+)
 from .training.config import (
     TrainConfig as TrainConfig,
 )

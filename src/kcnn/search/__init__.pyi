@@ -1,8 +1,14 @@
 from . import (
     space as space,
 )
+from . import (
+    tuners as tuners,
+)
 from .config import (
     SearchConfig as SearchConfig,
+)
+from .hypermodel import (
+    HyperModel as HyperModel,
 )
 from .journal import (
     Trial as Trial,

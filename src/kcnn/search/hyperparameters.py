@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from kcnn.search.keras_tuner_api import keras_tuner
+from kcnn.atomic_io import parse_json
+from kcnn.graph.overrides import to_builtin
+from kcnn.search.keras_tuner_api import Fixed, keras_tuner
 from kcnn.search.space import Choice, Range, Space
+from kcnn.search.space.choices import Values
 from kcnn.search.space.points import is_active
 
 IDENTITY = "kcnn/search"  # a fixed hyperparameter, by which a worker recognizes its search
@@ -22,10 +25,43 @@ def to_hyperparameters(space: Space, identity: str, default: Mapping[str, Any]) 
     """
     hp = keras_tuner.HyperParameters()
     hp.Fixed(IDENTITY, identity)
-    by_name = {choice.name: choice for choice in space.all_choices}
-    for choice in space.all_choices:
-        _add_conditionally(hp, choice, by_name, partial(_add, hp, choice, default.get(choice.name)))
+    register(hp, space, default)
     return hp
+
+
+def register(hp: Any, space: Space, default: Mapping[str, Any]) -> None:
+    """Register the choices of a space that are not registered yet.
+
+    Args:
+        hp: A keras_tuner.HyperParameters.
+        space: The space.
+        default: Default values.
+    """
+    by_name = {choice.name: choice for choice in space.all_choices}
+    registered = {one.name for one in hp.space}
+    for choice in space.all_choices:
+        if choice.name not in registered:
+            _add_conditionally(hp, choice, by_name, partial(_add, hp, choice, default.get(choice.name)))
+
+
+def find_overrides(hp: Any, space: Space, *, tunes_others: bool = True) -> dict[str, Values]:
+    """Return the values that a caller has registered for choices of a space, where they are others than the space's.
+
+    Args:
+        hp: A keras_tuner.HyperParameters.
+        space: The space.
+        tunes_others: Whether choices that are not registered keep their values, or have their default only.
+    """
+    registered = {one.name: one for one in hp.space}
+    overrides: dict[str, Values] = {}
+    for choice in space.all_choices:
+        if choice.name in registered:
+            values = _read_values(choice, registered[choice.name])
+            if values != choice.values:
+                overrides[choice.name] = values
+        elif not tunes_others:
+            overrides[choice.name] = (space.default.get(choice.name, choice.first),)
+    return overrides
 
 
 def encode_values(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,4 +122,23 @@ def _encode(choice: Choice, value: Any) -> Any:
 def _decode(choice: Choice, value: Any) -> Any:
     if isinstance(choice.values, Range):
         return int(value) if choice.values.is_integer else float(value)
-    return next(known for known in choice.values if _encode(choice, known) == value)
+    for known in choice.values:
+        if _encode(choice, known) == value:
+            return known
+    if (parsed := _parse_value(choice, value)) in choice:
+        return parsed
+    raise ValueError(f"{choice.name} {value!r} is not in the space")
+
+
+def _read_values(choice: Choice, registered: Any) -> Values:
+    """The values of a hyperparameter; text where the choice has other kinds of values is JSON, as `_encode` writes."""
+    if isinstance(registered, Fixed):
+        return (_parse_value(choice, registered.value),)
+    if hasattr(registered, "min_value") and registered.step is None:
+        return Range(registered.min_value, registered.max_value, log=registered.sampling == "log")
+    return tuple(_parse_value(choice, value) for value in registered.values)
+
+
+def _parse_value(choice: Choice, value: Any) -> Any:
+    has_text = not isinstance(choice.values, Range) and all(isinstance(known, str) for known in choice.values)
+    return to_builtin(parse_json(value)) if isinstance(value, str) and not has_text else value

@@ -283,39 +283,55 @@ class Bayesian(FeasibleOracle, keras_tuner.oracles.BayesianOptimizationOracle):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # few trials leave length scales at their bounds
             self.gpr.fit(x, y)
-        mean, deviation = self.gpr.predict(np.array([self._vector(values) for values in pool]), return_std=True)
+        mean, deviation = self.gpr.predict(np.array([to_vector(self, values) for values in pool]), return_std=True)
         gain = np.min(y) - mean  # scores that are maximized have their sign changed
         deviation = np.maximum(deviation, 1e-9)
         expected = gain * stats.norm.cdf(gain / deviation) + deviation * stats.norm.pdf(gain / deviation)
         return {"status": TrialStatus.RUNNING, "values": pool[int(np.argmax(expected))]}
 
-    def _vector(self, values: Mapping[str, Any]) -> list[float]:
-        return [hp.value_to_prob(values.get(hp.name, hp.default)) for hp in self._nonfixed_space()]
+
+def to_vector(oracle: Any, values: Mapping[str, Any]) -> list[float]:
+    """Return encoded values as keras-tuner's Gaussian process takes them, from 0 to 1; inactive ones are the default.
+
+    Args:
+        oracle: A BayesianOptimizationOracle of keras-tuner.
+        values: Encoded values, by name.
+    """
+    return [hp.value_to_prob(values.get(hp.name, hp.default)) for hp in oracle._nonfixed_space()]
 
 
 class Hyperband(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
     """Hyperband (arXiv:1603.06560); a promoted trial resumes with its weights and its optimizer's state."""
 
 
-class Grid(FeasibleOracle, keras_tuner.oracles.GridSearchOracle):
-    """Grid search: every feasible combination in order, each network once."""
+class NewPointsGrid:
+    """In front of keras-tuner's grid search: points that are not new are left out."""
+
+    def is_new(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a point is feasible, and no trial had its network."""
+        raise NotImplementedError
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Return the values of the next trial."""
-        proposal = super().populate_space(trial_id)
-        if proposal["status"] == TrialStatus.RUNNING and not self._is_new(proposal["values"]):
+        proposal = super().populate_space(trial_id)  # type: ignore[misc]
+        if proposal["status"] == TrialStatus.RUNNING and not self.is_new(proposal["values"]):
             # the first point, which keras-tuner proposes unchecked
             values = self._get_next_combination(proposal["values"])
             return {"status": TrialStatus.RUNNING if values else TrialStatus.STOPPED, "values": values}
         return proposal
 
     def _get_next_combination(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        following = super()._get_next_combination(values)
-        while following is not None and not self._is_new(following):
-            following = super()._get_next_combination(following)
+        following = super()._get_next_combination(values)  # type: ignore[misc]
+        while following is not None and not self.is_new(following):
+            following = super()._get_next_combination(following)  # type: ignore[misc]
         return following
 
-    def _is_new(self, values: Mapping[str, Any]) -> bool:
+
+class Grid(FeasibleOracle, NewPointsGrid, keras_tuner.oracles.GridSearchOracle):
+    """Grid search: every feasible combination in order, each network once."""
+
+    def is_new(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a point is feasible, and no trial had its network."""
         identity = self.state.space.identity(hyperparameters.decode_values(self.state.space, values))
         return identity is not None and identity not in self.state.identities
 

@@ -34,6 +34,9 @@ from .feasibility import (
 from .limits import (
     Limits as Limits,
 )
+from .nearest import (
+    find_nearest as find_nearest,
+)
 from .search_space import (
     Space as Space,
 )

@@ -81,6 +81,11 @@ class Choice:
     values: Values
     conditions: tuple[Condition, ...] = ()
 
+    @property
+    def first(self) -> Any:
+        """The first value; of a Range the midpoint."""
+        return self.values.midpoint if isinstance(self.values, Range) else self.values[0]
+
     def sample(self, random: Random) -> Any:
         """Return a random value."""
         return self.values.sample(random) if isinstance(self.values, Range) else random.choice(self.values)

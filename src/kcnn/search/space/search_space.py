@@ -16,7 +16,9 @@ from kcnn.graph.overrides import Override, to_builtin, unmatched_override
 from kcnn.search.space.candidate import Candidate, Feasibility, NoFeasiblePointError
 from kcnn.search.space.choices import (
     Choice,
+    ChoiceRequest,
     Range,
+    Values,
     choice_from_json,
     choice_to_json,
     join_conditions,
@@ -120,8 +122,7 @@ class Space:
         for choice in self.all_choices:
             if is_active(choice, values):
                 value = own.get(choice.name)
-                first = choice.values.midpoint if isinstance(choice.values, Range) else choice.values[0]
-                values[choice.name] = value if value in choice else first
+                values[choice.name] = value if value in choice else choice.first
         return values
 
     @cached_property
@@ -249,6 +250,20 @@ class Space:
     def combinations(self) -> int:
         """The number of points, without those that a condition rules out; a range counts once."""
         return count_points(self.network_choices, {})
+
+    def with_values(self, values: Mapping[str, Values]) -> "Space":
+        """Return the space with other values of some choices.
+
+        Args:
+            values: A tuple of values, or a Range, by the name of a choice.
+        """
+        requests = {
+            choice.name: ChoiceRequest(values.get(choice.name, choice.values), conditions=choice.conditions)
+            for choice in self.all_choices
+        }
+        training = {name: request for name, request in requests.items() if name in self.training}
+        choices = {name: request for name, request in requests.items() if name not in self.training}
+        return replace(self, choices=choices, training=training)
 
     def model_spec(self, values: Mapping[str, Any]) -> ModelSpec:
         """Return the spec of the network of a point, feasible or not.
