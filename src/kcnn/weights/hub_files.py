@@ -228,12 +228,13 @@ def _explain_failure(error: Exception) -> str:
 def _scan_cache() -> list[Any]:
     """The repositories of models in the cache of the Hub, by name; none without huggingface_hub."""
     try:
-        from huggingface_hub import scan_cache_dir
+        from huggingface_hub import constants, scan_cache_dir
         from huggingface_hub.errors import CacheNotFound
     except ImportError:
         return []
     try:
-        return sorted((repo for repo in scan_cache_dir().repos if repo.repo_type == "model"), key=lambda x: x.repo_id)
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos  # its default is that of when it was imported
+        return sorted((repo for repo in repos if repo.repo_type == "model"), key=lambda repo: repo.repo_id)
     except CacheNotFound:
         return []
 
