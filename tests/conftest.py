@@ -4,10 +4,14 @@ import os
 import sys
 from types import SimpleNamespace
 
+import hypothesis
 import pytest
 
 from kcnn.architectures import registry
 from kcnn.cli import main
+
+hypothesis.settings.register_profile("kcnn", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("kcnn")
 
 
 @pytest.fixture

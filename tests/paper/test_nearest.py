@@ -44,7 +44,7 @@ def list_neighbors(point):
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_find_nearest_changes_nothing_or_one_choice_where_that_is_enough(seed):
     point = NARROW.sample_point(Random(seed))
     nearest = find_nearest(NARROW, point)
@@ -68,7 +68,7 @@ def test_find_nearest_takes_the_closest_value_that_fits():
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_find_nearest_keeps_what_can_be_kept(seed):
     point = NARROW.sample_point(Random(seed))
     nearest = find_nearest(NARROW, point)

@@ -298,7 +298,7 @@ def networks(draw):
     return Graph(name="any", input=image, outputs=ends, input_shape=image.shape)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks(), st.booleans())
 def test_plot_network_of_any_graph_has_every_line(drawing, fold):
     made, placed = figure(drawing, fold)
@@ -307,7 +307,7 @@ def test_plot_network_of_any_graph_has_every_line(drawing, fold):
     ElementTree.fromstring(plot_network(drawing, layers=not fold))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks())
 def test_find_regions_separates_unconnected_branches(drawing):
     made = build_boxes(drawing)

@@ -223,7 +223,7 @@ def test_repair_reaches_feasible_points_that_sampling_misses():
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_sample_respects_the_limits_and_is_determined_by_its_seed(seed):
     found = TINY.sample(seed)
     assert kcnn.summary(found.graph).macs <= 600e6

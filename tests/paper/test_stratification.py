@@ -12,7 +12,7 @@ from kcnn.data.stratification import sample_indices, split_indices
 NAMES = [f"c{number}" for number in range(40)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.one_of(st.integers(2, 4), st.integers(2, 60)), min_size=2, max_size=12),
     share=st.floats(0.01, 0.9),
@@ -31,7 +31,7 @@ def test_split_indices_gives_both_parts_every_class(counts, share, seed, keep):
     assert (split_indices(labels, size, seed, NAMES[: len(counts)], keep)[1] == second).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images=st.integers(20, 120), classes=st.integers(2, 12), mean=st.integers(3, 9), seed=st.integers(0, 999))
 def test_split_indices_of_several_labels_gives_both_parts_every_class_or_names_it(images, classes, mean, seed):
     labels = (np.random.default_rng(seed).random((images, classes)) < mean / images).astype("int64")

@@ -221,7 +221,7 @@ def test_erase_puts_one_rectangle_of_noise_into_a_fraction_of_images(probability
         assert 0.01 < one.mean() < 0.45
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1)),
     alpha=st.sampled_from([0.01, 0.2, 1.0, 5.0]),

@@ -23,6 +23,7 @@ from kcnn.architectures.spec import summary
 from kcnn.search import hyperparameters
 from kcnn.search.config import SearchConfig
 from kcnn.search.environment import is_worker
+from kcnn.search.grid import NewPointsGrid
 from kcnn.search.journal import ERROR, OK, OUT_OF_MEMORY, PRUNED, STATUSES, Journal, Trial
 from kcnn.search.keras_tuner_api import Proposal, TrialStatus, keras_tuner
 from kcnn.search.space import NoFeasiblePointError, Space
@@ -302,29 +303,6 @@ def to_vector(oracle: Any, values: Mapping[str, Any]) -> list[float]:
 
 class Hyperband(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
     """Hyperband (arXiv:1603.06560); a promoted trial resumes with its weights and its optimizer's state."""
-
-
-class NewPointsGrid:
-    """In front of keras-tuner's grid search: points that are not new are left out."""
-
-    def is_new(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a point is feasible, and no trial had its network."""
-        raise NotImplementedError
-
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Return the values of the next trial."""
-        proposal = super().populate_space(trial_id)  # type: ignore[misc]
-        if proposal["status"] == TrialStatus.RUNNING and not self.is_new(proposal["values"]):
-            # the first point, which keras-tuner proposes unchecked
-            values = self._get_next_combination(proposal["values"])
-            return {"status": TrialStatus.RUNNING if values else TrialStatus.STOPPED, "values": values}
-        return proposal
-
-    def _get_next_combination(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        following = super()._get_next_combination(values)  # type: ignore[misc]
-        while following is not None and not self.is_new(following):
-            following = super()._get_next_combination(following)  # type: ignore[misc]
-        return following
 
 
 class Grid(FeasibleOracle, NewPointsGrid, keras_tuner.oracles.GridSearchOracle):

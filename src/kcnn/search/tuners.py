@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from kcnn.search import hyperparameters
+from kcnn.search.grid import NewPointsGrid
 from kcnn.search.hypermodel import HyperModel
 from kcnn.search.keras_tuner_api import Fixed, TrialStatus, keras_tuner
-from kcnn.search.oracles import POOL, NewPointsGrid, to_vector
+from kcnn.search.oracles import POOL, to_vector
 from kcnn.search.space import NoFeasiblePointError, Space
 
 
