@@ -23,7 +23,11 @@ from kcnn.search.space import (
     stack_space,
 )
 from kcnn.search.space.choices import choice_from_json, choice_to_json
+from kcnn.search.space.globs import find_globs
 from kcnn.search.successive_halving import SuccessiveHalving
+from tests.catalogue import NETWORKS
+
+LEAST_CHEAPER = 0.05  # of the feasible points of a default space
 
 TINY = Space(
     kcnn.ModelSpec(network="googlenet", classes=10, input_shape=(64, 64, 1)),
@@ -280,11 +284,59 @@ def test_candidate_rejects_values_outside_the_space():
 
 def test_default_space_has_kernels_strides_and_padding_of_the_networks_own_layers():
     space = default_space("lenet5")
-    assert {choice.name.rpartition(".")[2] for choice in space.all_choices} == {"kernel", "stride", "padding"}
-    assert {choice.name.partition(".")[0] for choice in space.all_choices} <= {
+    assert {choice.name.rpartition(".")[2] for choice in space.network_choices} == {"kernel", "stride", "padding"}
+    assert {choice.name.partition(".")[0] for choice in space.network_choices} <= {
         row.name for row in kcnn.summary("lenet5")
     }
     assert analyze_feasibility(space).feasible_fraction >= 0.2
+
+
+SAMPLED = ["convnet", "lenet5", "vgg11", "googlenet", "resnet18", "resnet50", "mobilenet_v2", "inception_v3"]
+
+
+@pytest.mark.parametrize(
+    "network", [pytest.param(name, marks=() if name in SAMPLED else pytest.mark.every) for name in NETWORKS]
+)
+def test_default_space_has_cheaper_and_dearer_networks_and_no_useless_choice(network):
+    space, random = default_space(network), Random(0)
+    assert "learning_rate" in space.training
+    if not space.choices:
+        return
+    assert space.has_default
+    own = space.check(space.default)
+    for choice in space.network_choices:
+        assert len(choice.name) <= 50, "an address is read by a person"
+        alone = [space.check({**space.default, choice.name: value}).identity for value in choice.values]
+        assert len(set(alone)) == len(alone) >= 2, f"{choice.name} has a value that changes nothing"
+    checks = [space.check(space.sample_point(random)) for _ in range(60)]
+    feasible = [check for check in checks if check.identity is not None]
+    macs = sorted(check.costs.macs / own.costs.macs for check in feasible)
+    assert len(feasible) >= 0.3 * len(checks)
+    assert len({check.identity for check in feasible}) >= min(6, space.combinations // 2)
+    assert sum(ratio < 1 for ratio in macs) >= LEAST_CHEAPER * len(macs)
+    assert macs[-1] > 1
+    assert macs[len(macs) // 2] <= 2.5
+    assert max(check.costs.params for check in feasible) <= max(1e6, 3 * own.costs.params)
+
+
+@pytest.mark.parametrize(
+    ("group", "glob"),
+    [
+        (["stage2_unit1_a", "stage2_unit1_b", "stage2_unit2_a"], "stage2_unit*"),
+        (["unit9_depthwise", "unit10_depthwise", "unit11_depthwise"], "unit{9,10,11}_depthwise"),
+        (["stage3_unit1_skip_pool", "stage3_unit1_a"], "stage3_unit1_{skip_pool,a}"),
+    ],
+)
+def test_find_globs_tells_a_group_from_all_other_layers(group, glob):
+    others = ["stage3_unit1_b", "unit8_depthwise", "unit12_depthwise"]
+    assert find_globs(group, [*others, *group]) == {glob: group}
+
+
+def test_find_globs_splits_a_group_without_a_short_glob():
+    group = [f"block{number}_sep{k}_depthwise" for number in range(4, 13) for k in (1, 2)]
+    globs = find_globs(group, [*group, "block13_sep1_depthwise"])
+    assert [name for members in globs.values() for name in members] == group
+    assert max(map(len, globs)) <= 40
 
 
 def test_default_space_of_a_network_without_windows_is_its_learning_rate():

@@ -1,6 +1,7 @@
 """Searches: proposals, budgets, resumption and refusals, with trials that do not train."""
 
 import json
+from random import Random
 from xml.etree import ElementTree
 
 import numpy as np
@@ -258,11 +259,13 @@ def test_compute_importances_ranks_the_choices_that_make_the_scores(digits, pret
 def check_default_space(network):
     space = default_space(network)
     assert space.has_default
-    most = {"kernel": 0, "stride": 0, "padding": 0}
-    for choice in space.all_choices:
-        feasible = [v for v in choice.values if space.check({**space.default, choice.name: v}).identity is not None]
+    random = Random(0)
+    points = [space.sample_point(random) for _ in range(200)]
+    most = {"kernel": 0, "stride": 0}  # padding is left out where all that fits computes the same
+    for choice in space.network_choices:
+        feasible = {point[choice.name] for point in points if space.check(point).identity is not None}
         kind = choice.name.rpartition(".")[2]
-        most[kind] = max(most[kind], len(feasible))
+        most[kind] = max(most.get(kind, 0), len(feasible))
     assert min(most.values()) >= 2, most
     assert analyze_feasibility(space, samples=200).feasible_fraction >= 0.2
 
@@ -272,13 +275,13 @@ FAMILIES = ["alexnet", "googlenet", "inception_v3", "mobilenet_v2", "resnet18", 
 
 
 @pytest.mark.parametrize("network", FAMILIES)
-def test_default_space_has_kernels_strides_and_padding_and_is_feasible_to_a_fifth(network):
+def test_default_space_has_kernels_and_strides_and_is_feasible_to_a_fifth(network):
     check_default_space(network)
 
 
 @pytest.mark.every
 @pytest.mark.parametrize("network", [name for name in WINDOWED if name not in FAMILIES])
-def test_default_space_of_every_family_has_kernels_strides_and_padding_and_is_feasible_to_a_fifth(network):
+def test_default_space_of_every_family_has_kernels_and_strides_and_is_feasible_to_a_fifth(network):
     check_default_space(network)
 
 

@@ -1,6 +1,6 @@
 """Commands that search networks. TensorFlow is loaded when trials begin."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -216,7 +216,9 @@ def search(
         **parse_choices(choice, "--choice"),
         **parse_layer_choices(choice_per_layer, "--choice-per-layer"),
     }
-    space = _make_space(spec, choices, parse_choices(recipe_choice, "--recipe-choice"), limits)
+    recipe_overrides = parse_assignments(recipe_option, "--recipe-option")
+    fixed = {*recipe_overrides, *(() if learning_rate is None else ("learning_rate",))}
+    space = _make_space(spec, choices, parse_choices(recipe_choice, "--recipe-choice"), limits, fixed)
     config = SearchConfig(
         tuner=tuner,
         trials=trials,
@@ -230,7 +232,7 @@ def search(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
-            recipe_overrides=parse_assignments(recipe_option, "--recipe-option"),
+            recipe_overrides=recipe_overrides,
             seed=seed,
             multi_label=multi_label,
             precision=precision,
@@ -339,12 +341,17 @@ def _format_trial(trial: Any, default: Mapping[str, Any], objective: str) -> str
 
 
 def _make_space(
-    spec: kcnn.ModelSpec, choices: dict[str, Any], training: dict[str, Any], limits: "spaces.Limits"
+    spec: kcnn.ModelSpec,
+    choices: dict[str, Any],
+    training: dict[str, Any],
+    limits: "spaces.Limits",
+    fixed: Collection[str],
 ) -> "spaces.Space":
-    """The space of some choices; one that is derived from the network without choices of it."""
+    """The space of some choices; one that is derived from the network, except what is fixed, without choices of it."""
     if choices or (training and spec.network == "mlp"):
         return spaces.Space(spec, choices, training=training, limits=limits)
     is_plain_stack = spec.network == "stack" and not spec.options and not spec.overrides
     make = spaces.stack_space if is_plain_stack else spaces.default_space
     space = make(spec, limits=limits)
-    return replace(space, training=training) if training else space
+    derived = {name: values for name, values in space.training.items() if name not in fixed}
+    return replace(space, training={**derived, **training}) if space.choices or training else space

@@ -1,8 +1,7 @@
-"""Search spaces derived from a network: kernels, strides and padding of its first layers and its stages."""
+"""Search spaces derived from a network: its widths, and kernels, strides and padding of its first layers and stages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from random import Random
 from typing import Any
 
@@ -10,31 +9,38 @@ from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec, summary, to_spec
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
-from kcnn.graph.overrides import compile_glob
+from kcnn.graph.ops import Conv
 from kcnn.graph.summaries import LayerSummary
 from kcnn.graph.windows import InputTooSmallError, to_pair
 from kcnn.search.space.choices import Range, per_layer
+from kcnn.search.space.globs import find_globs
 from kcnn.search.space.limits import Limits
 from kcnn.search.space.search_space import Space
 
 KERNELS = (3, 5, 7)
 WINDOW = ("kernel", "stride", "padding")
-MAX_COST = 8  # times the network's own MACs
+WIDTHS = ("width", "widths", "filters", "channels", "growth")  # options that scale the channels of a network
+FACTORS = (0.5, 0.75, 1.25)  # of a width
+MAX_COST = 3  # times the network's own MACs, and parameters
+SMALL_MACS, SMALL_PARAMS = 3_000_000, 1_000_000  # the least limits: any machine trains that much
 SAMPLES, MIN_FEASIBLE = 100, 0.3  # points, and the fraction of them that has to be feasible
+LEARNING_RATE = Range(1e-4, 1e-2, log=True)
 
 
 @check_arguments
 def default_space(network: str | Architecture | ModelSpec, *, limits: Limits | None = None) -> Space:
     """Derive a search space from a network's own layers.
 
-    Its choices are kernel, stride and padding of the first layers with a window, the kernels that are equal within each
-    stage, and the strides between stages. Values that do not fit alone are left out, and then those that rarely fit
+    Its choices are the width, where the network has such an option; kernel, stride and padding of the first layers
+    with a window; the kernels that are equal within each stage; the strides between stages; and the learning rate.
+    Values that do not fit alone, or that compute what another value does, are left out, and then those that rarely fit
     together, until about a third of the space is feasible. A network without windows, or of Keras code, is searched in
-    its learning rate.
+    its learning rate alone.
 
     Args:
         network: A name, an Architecture, or a ModelSpec.
-        limits: Limits of every candidate; MACs are limited to eight times the network's own unless `max_macs` is set.
+        limits: Limits of every candidate; MACs and parameters are limited to three times the network's own, at least 3
+            million and 1 million, unless `max_macs` and `max_params` are set.
 
     Returns:
         The space.
@@ -45,25 +51,21 @@ def default_space(network: str | Architecture | ModelSpec, *, limits: Limits | N
     """
     spec, limits = to_spec(network), limits or Limits()
     graph = _trace_fitting(spec)
-    rows = [row for row in summary(graph) if row.op is not None]
+    costs = summary(graph)
     if limits.max_macs is None:
-        limits = replace(limits, max_macs=MAX_COST * sum(row.macs for row in rows))
+        limits = replace(limits, max_macs=max(SMALL_MACS, MAX_COST * costs.macs))
+    if limits.max_params is None:
+        limits = replace(limits, max_params=max(SMALL_PARAMS, MAX_COST * costs.params))
     is_keras_code = graph.architecture is not None and graph.architecture.keras is not None  # it has no addresses
-    proposed = {} if is_keras_code else {name: values for name, values in _propose(rows).items() if len(values) > 1}
-    if not proposed:
-        return Space(spec, {}, training={"learning_rate": Range(1e-4, 1e-2, log=True)}, limits=limits)
-    space = Space(spec, proposed, limits=limits)
-    fits = space.check(space.default).identity is not None
-    fitting = {
-        name: tuple(
-            value
-            for value in values
-            if not fits or value == space.default[name] or space.check({**space.default, name: value}).identity
-        )
-        for name, values in proposed.items()
-    }
-    kept = {name: values for name, values in fitting.items() if len(values) > 1} or proposed
-    return _prune(replace(space, choices=kept), first=next(iter(proposed)).rpartition(".")[0])
+    windows = {} if is_keras_code else _propose([row for row in costs if row.op is not None])
+    training = {"learning_rate": LEARNING_RATE}
+    if not windows:
+        return Space(spec, {}, training=training, limits=limits)
+    proposed = {**_propose_widths(spec, graph.input.shape), **windows}
+    space = Space(spec, proposed, training=training, limits=limits)
+    if space.has_default:
+        space = replace(space, choices=_drop_useless(space) or proposed)
+    return _prune(space, first=next(iter(windows)).rpartition(".")[0])
 
 
 def _trace_fitting(spec: ModelSpec) -> Graph:
@@ -77,6 +79,48 @@ def _trace_fitting(spec: ModelSpec) -> Graph:
         return replace(spec, input_shape=(side, side, spec.nominal_shape[2])).trace_candidate()
 
 
+def _propose_widths(spec: ModelSpec, input_shape: tuple[int, ...]) -> dict[str, tuple[Any, ...]]:
+    """Values of the options that scale the channels, the network's own first; only those that can be built."""
+    options = {**spec.architecture.defaults(), **spec.options}
+    widths = {}
+    for option in WIDTHS:
+        values = []
+        for value in _scale_width(options.get(option)):
+            try:
+                replace(spec.with_overrides({option: value}), input_shape=input_shape).trace_candidate()
+            except ValueError:  # such as groups that do not divide the channels
+                continue
+            values.append(value)
+        if len(values) > 1:
+            widths[option] = tuple(values)
+    return widths
+
+
+def _scale_width(own: Any) -> Iterator[Any]:
+    """A width and its multiples; channels in eights, factors of channels in hundredths."""
+    values = own if isinstance(own, tuple) else (own,)
+    if not values or not all(type(value) in (int, float) for value in values):
+        return
+    yield own
+    for factor in FACTORS:
+        scaled = tuple(
+            round(value * factor, 4) if type(value) is float else 8 * round(value * factor / 8) for value in values
+        )
+        if all(scaled) and scaled != values:
+            yield scaled if isinstance(own, tuple) else scaled[0]
+
+
+def _drop_useless(space: Space) -> dict[str, tuple[Any, ...]]:
+    """The choices without the values that do not fit alone, or that compute what the network or another value does."""
+    useful = {}
+    for name, values in space.choices.items():
+        networks = {space.check({**space.default, name: value}).identity: value for value in reversed(values)}
+        networks.pop(None, None)
+        if len(networks) > 1:
+            useful[name] = tuple(value for value in values if value in networks.values())
+    return useful
+
+
 def _propose(rows: Sequence[LayerSummary]) -> dict[str, tuple[Any, ...]]:
     """Values by address, the network's own first, whether they fit or not."""
     sliding = [row for row in rows if all(hasattr(row.op, name) for name in WINDOW)]
@@ -86,61 +130,50 @@ def _propose(rows: Sequence[LayerSummary]) -> dict[str, tuple[Any, ...]]:
     names = [row.name for row in sliding]
     choices: dict[str, tuple[Any, ...]] = {}
     for row in [stem] if stem is first else [first, stem]:
-        choices[f"{row.name}.kernel"] = _kernels(row.op.kernel)
-        choices[f"{row.name}.stride"] = _strides(row.op.stride)
+        choices[f"{row.name}.kernel"] = tuple(dict.fromkeys((row.op.kernel, *KERNELS)))
+        choices[f"{row.name}.stride"] = _propose_strides(row.op.stride, larger=True)
         choices[f"{row.name}.padding"] = tuple(dict.fromkeys((row.op.padding, "same", "valid")))
-    equal: dict[tuple[Any, ...], list[str]] = {}
-    for row in sliding:
-        kernel = to_pair(row.op.kernel)
-        if row.name not in (stem.name, first.name) and kernel[0] == kernel[1] >= 3 and not _is_pool(row.op):
-            equal.setdefault((row.stage, type(row.op), row.op.kernel), []).append(row.name)
-    for (_, _, kernel), group in equal.items():
-        choices[f"{_make_glob(group, names)}.kernel"] = _kernels(kernel)[:2]
+    equal: dict[tuple[Any, ...], list[LayerSummary]] = {}
     strided: dict[Any, list[str]] = {}
     for row in sliding:
-        stride = to_pair(row.op.stride)
-        if max(stride) > 1 and row.name not in (stem.name, first.name):
+        if row.name in (stem.name, first.name):
+            continue
+        kernel, stride = to_pair(row.op.kernel), to_pair(row.op.stride)
+        if kernel[0] == kernel[1] >= 3 and not _is_pool(row.op):
+            equal.setdefault((row.stage, type(row.op), row.op.kernel), []).append(row)
+        if max(stride) > 1:
             strided.setdefault((row.stride, stride), []).append(row.name)
-    for (_, stride), group in strided.items():
-        choices[f"{_make_glob(group, names)}.stride"] = _strides(stride[0] if stride[0] == stride[1] else stride)
+    for (_, _, kernel), group in equal.items():
+        for glob, members in find_globs([row.name for row in group], names).items():
+            layers = [row for row in group if row.name in members]
+            choices[f"{glob}.kernel"] = _propose_kernels(kernel, layers)
+    for (_, stride), members in strided.items():
+        for glob in find_globs(members, names):
+            choices[f"{glob}.stride"] = _propose_strides(stride[0] if stride[0] == stride[1] else stride)
     pools = [row for row in sliding if _is_pool(row.op) and max(to_pair(row.op.stride)) > 1 and row.name != stem.name]
     for row in pools:
         choices[f"{row.name}.padding"] = tuple(dict.fromkeys((row.op.padding, "same", "valid")))
-    return choices
+    return {name: values for name, values in choices.items() if len(values) > 1}
+
+
+def _propose_kernels(own: Any, layers: Sequence[LayerSummary]) -> tuple[Any, ...]:
+    """A kernel and its neighbors; of 1 only where every channel and pixel still takes part."""
+    size = to_pair(own)[0]
+    is_dense = all(type(row.op) is Conv and row.op.groups == 1 and row.op.stride in (1, (1, 1)) for row in layers)
+    smaller = size - 2 if size > 3 or is_dense else None
+    return tuple(value for value in (own, smaller, size + 2 if size < max(KERNELS) else None) if value is not None)
+
+
+def _propose_strides(own: Any, larger: bool = False) -> tuple[Any, ...]:
+    """A stride and its half; also the double of the first layer's, the cheapest change of a whole network."""
+    rows, columns = to_pair(own)
+    if rows != columns:
+        return (own,)
+    return tuple(dict.fromkeys((own, max(1, rows // 2), *((2 * rows,) if larger else ()))))
 
 
 def _is_pool(op: Any) -> bool:
     return not any(hasattr(op, name) for name in ("filters", "bias"))
-
-
-def _kernels(own: Any) -> tuple[Any, ...]:
-    return tuple(dict.fromkeys((own, *KERNELS)))
-
-
-def _strides(own: Any) -> tuple[Any, ...]:
-    rows, columns = to_pair(own)
-    other: Any = 2 if (rows, columns) == (1, 1) else max(1, rows // 2)
-    return (own, other) if rows == columns else (own,)
-
-
-def _make_glob(group: Sequence[str], names: Sequence[str]) -> str:
-    """The shortest glob that matches only these of the layers with windows, or their names in braces."""
-    columns = list(zip(*(name.split("_") for name in group), strict=False))
-    if len({len(name.split("_")) for name in group}) == 1:
-        for most in (1, 2, len(group)):  # of different parts of a name in braces; more become a star
-            glob = "_".join(_merge(parts, most) for parts in columns)
-            matches = compile_glob(glob)
-            if [name for name in names if matches(name)] == list(group):
-                return glob
-    return "{" + ",".join(group) + "}"
-
-
-def _merge(parts: Sequence[str], most: int) -> str:
-    unique = list(dict.fromkeys(parts))
-    if len(unique) == 1:
-        return unique[0]
-    common = takewhile(lambda letters: len(set(letters)) == 1, zip(*unique, strict=False))
-    return "".join(letters[0] for letters in common) + "*" if len(unique) > most else "{" + ",".join(unique) + "}"
 
 
 def _prune(space: Space, first: str) -> Space:
