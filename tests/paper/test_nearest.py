@@ -74,7 +74,8 @@ def test_find_nearest_keeps_what_can_be_kept(seed):
     nearest = find_nearest(NARROW, point)
     for name, value, neighbor in list_neighbors(nearest):
         if value == point.get(name) != nearest[name]:
-            assert not is_feasible({**neighbor, **{k: v for k, v in nearest.items() if k in neighbor and k != name}})
+            others = {other: nearest.get(other, point.get(other, neighbor[other])) for other in neighbor}
+            assert not is_feasible({**others, name: value})
 
 
 def test_find_nearest_of_a_space_without_a_feasible_point_says_so():
