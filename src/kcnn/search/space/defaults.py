@@ -97,14 +97,15 @@ def _propose_widths(spec: ModelSpec, input_shape: tuple[int, ...]) -> dict[str, 
 
 
 def _scale_width(own: Any) -> Iterator[Any]:
-    """A width and its multiples; channels in eights, factors of channels in hundredths."""
+    """A width and its multiples; channels in eights. Numbers below eight are factors of channels."""
     values = own if isinstance(own, tuple) else (own,)
     if not values or not all(type(value) in (int, float) for value in values):
         return
     yield own
     for factor in FACTORS:
         scaled = tuple(
-            round(value * factor, 4) if type(value) is float else 8 * round(value * factor / 8) for value in values
+            round(value * factor, 4) if type(value) is float or value < 8 else 8 * round(value * factor / 8)
+            for value in values
         )
         if all(scaled) and scaled != values:
             yield scaled if isinstance(own, tuple) else scaled[0]
