@@ -16,9 +16,9 @@ learning rate of the best trial, on the images of the search, and tests them on 
 
 Measured on 2 logical devices of 2 CPU cores, beside other work, in 7 min 37 s (2 min 31 s of processor time): of 36
 points 26 are feasible. The best of 12 trials of LeNet-5 (416 digits, 8 epochs, scored on 200 others) has padding "same"
-and all else as in the paper: 95.0% in validation. Trained again on 616 digits with its learning rate of 0.00035 and five
-seeds, it reaches 93.80% of the other 1,181 digits (93.08 to 94.52) with 1,467,720 MACs, the network of the paper 91.06%
-(89.08 to 93.03) with 326,520: +2.74 points (+0.78 to +4.71), paired by seed, for 4.5 times the MACs.
+and all else as in the paper: 95.0% in validation. Trained again on 616 digits with its learning rate of 0.00035 and
+five seeds, it reaches 93.80% of the other 1,181 digits (93.08 to 94.52) with 1,467,720 MACs, the network of the paper
+91.06% (89.08 to 93.03) with 326,520: +2.74 points (+0.78 to +4.71), paired by seed, for 4.5 times the MACs.
 """
 
 import os
