@@ -49,7 +49,8 @@ Load the same weights in kcnn and in the library that publishes the network, and
 rounding of float32. The table has the largest difference of a logit, relative to the largest logit, for random weights
 with random normalization statistics and two images of random pixels, at each image size (rows x columns); auxiliary
 classifiers included. Pixels are scaled as the publisher scales them, as kcnn does for weights from the Hub. Tests hold
-it below 1e-4. Sizes that are odd and not square show paddings that differ.
+it below 1e-4, and see to it that the logits of the two images differ by more than five times as much. Sizes that
+are odd and not square show paddings that differ.
 
 {measured} of {mappings} combinations of a network and a publisher whose files kcnn reads are measured; the others are
 listed below the table. Measured with {versions}.

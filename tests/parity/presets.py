@@ -21,6 +21,7 @@ def write_preset(record, folder, has_names=True):
     import h5py
 
     folder.mkdir(exist_ok=True)
+    gain = record.get("gain", 1.0)
     for file, config in record["configs"].items():
         (folder / file).write_text(json.dumps(config))
     for file, groups in record["weights"].items():
@@ -29,6 +30,6 @@ def write_preset(record, folder, has_names=True):
                 group = opened.create_group(f"{path}/vars")
                 if has_names:
                     group.attrs["name"] = name
-                for number, array in enumerate(seeded_variables(name, [tuple(shape) for shape in shapes])):
+                for number, array in enumerate(seeded_variables(name, [tuple(shape) for shape in shapes], gain)):
                     group.create_dataset(str(number), data=array)
     return folder

@@ -37,8 +37,8 @@ def hash_layout(shapes):
     return sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def seeded_variables(name, shapes):
-    """Return the variables of a layer of Keras: kernel and bias, or those of a normalization."""
+def seeded_variables(name, shapes, gain=1.0):
+    """Return the variables of a layer of Keras: kernel and bias, or those of a normalization; `gain` scales kernels."""
     arrays = []
     for number, shape in enumerate(shapes):
         random = np.random.RandomState(crc32(f"{name}/{number}".encode()))
@@ -48,5 +48,5 @@ def seeded_variables(name, shapes):
             arrays.append(even * np.float32(0.8) + np.float32(0.6) if is_scale else (even - 0.5) * np.float32(0.4))
             continue
         inputs = np.prod(shape[:2] if shape[-1] == 1 else shape[:-1])
-        arrays.append((even * 2 - 1) * np.float32(np.sqrt(6 / inputs)))
+        arrays.append((even * 2 - 1) * np.float32(gain * np.sqrt(6 / inputs)))
     return [array.astype("float32") for array in arrays]
