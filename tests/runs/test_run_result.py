@@ -81,7 +81,7 @@ def test_a_run_exports_verified_files_and_removes_those_that_lose_accuracy(run, 
     assert result.path == tmp_path / "keras.keras"
     assert "keras.keras; 359 test images" in repr(result)
     assert result.checks[1].agreement == 1
-    with pytest.raises(ExportRejectedError, match=r"accuracy drop exceeds -1 points; not kept: keras 0\.0 points"):
+    with pytest.raises(ExportRejectedError, match=r"accuracy drop exceeds -1 points; not kept: keras \+0\.00 points"):
         run.export("keras", tmp_path, max_accuracy_drop=-1)
     assert not result.path.exists()
     with pytest.raises(kcnn.UnknownNameError, match="unknown export format 'kers'"):
