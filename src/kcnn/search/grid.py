@@ -1,17 +1,18 @@
 """keras-tuner's grid search without the points that are infeasible, or whose network a trial had."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 from kcnn.search.keras_tuner_api import TrialStatus
 
 
-class NewPointsGrid:
+class NewPointsGrid(ABC):
     """In front of keras-tuner's grid search: points that are not new are left out."""
 
+    @abstractmethod
     def is_new(self, values: Mapping[str, Any]) -> bool:
         """Return whether a point is feasible, and no trial had its network."""
-        raise NotImplementedError
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Return the values of the next trial."""

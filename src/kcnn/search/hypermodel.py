@@ -82,11 +82,11 @@ class HyperModel(keras_tuner.HyperModel):
             The compiled model, whose `spec` tells which network it is.
         """
         self.declare_hyperparameters(hp)
-        candidate = self.candidate(hp)
-        repairs = self.find_repairs(hp)
+        proposed, candidate = self._decode(hp), self.candidate(hp)
+        repairs = _list_repairs(proposed, candidate.values)
         if repairs:
             text = format_values({name: new for name, (_, new) in repairs.items()})
-            explanation = self.override_space(hp).check(self._decode(hp)).explanation
+            explanation = self.override_space(hp).check(proposed).explanation
             self.log(f"{self.space.name}: {explanation}; the nearest network has {text}")
         model = build(candidate.graph, seed=self.seed)
         self.compile(hp, model)
@@ -112,9 +112,7 @@ class HyperModel(keras_tuner.HyperModel):
         Args:
             hp: keras-tuner's hyperparameters.
         """
-        proposed, nearest = self._decode(hp), self.candidate(hp).values
-        names = [name for name in {**proposed, **nearest} if proposed.get(name) != nearest.get(name)]
-        return {name: (proposed.get(name), nearest.get(name)) for name in names}
+        return _list_repairs(self._decode(hp), self.candidate(hp).values)
 
     def override_space(self, hp: Any, *, tunes_others: bool = True) -> Space:
         """Return the space with the values that were registered for its choices, where they are others.
@@ -135,6 +133,11 @@ class HyperModel(keras_tuner.HyperModel):
         complete = hp.copy()
         self.declare_hyperparameters(complete)
         return hyperparameters.decode_values(self.override_space(hp), complete.values)
+
+
+def _list_repairs(proposed: Mapping[str, Any], nearest: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = [name for name in {**proposed, **nearest} if proposed.get(name) != nearest.get(name)]
+    return {name: (proposed.get(name), nearest.get(name)) for name in names}
 
 
 def _compile(hp: Any, model: Any) -> None:
