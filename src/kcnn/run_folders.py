@@ -16,6 +16,7 @@ HUB_WEIGHTS = (
     "pytorch_model.bin",
 )  # of a publication, in the order of trial
 PRESET_WEIGHTS = ("model.weights.h5", "task.weights.h5")  # of a KerasHub preset: its backbone, and its classifier
+EXPERIMENT = "experiment.json"  # of a script of recipes/
 SEARCH, FINAL, BEST = "search.json", "final.json", "best"  # of kcnn.search, and the contender that it found
 NAMED = 4  # runs that a message names
 
@@ -90,6 +91,21 @@ def check_output_folder(path: str | PathLike[str], kind: str) -> None:
     for other, is_held in held.items():
         if is_held and other != kind:
             raise FileExistsError(to_printable(f"{folder} is the folder of a {other}; choose another folder (--out)"))
+
+
+def check_reportable(path: str | PathLike[str]) -> None:
+    """Refuse a folder that has nothing to report.
+
+    Args:
+        path: Folder of a run, a transfer, a search or an experiment, or of several.
+
+    Raises:
+        RunNotFoundError: Neither it nor a folder in it is any of them.
+    """
+    folder = Path(path)
+    is_known = any((folder / name).is_file() for name in (TRANSFER, SEARCH, EXPERIMENT))
+    if not is_known and next(folder.rglob(METRICS), None) is None:
+        raise RunNotFoundError(to_printable(_describe(folder)))
 
 
 def find_run(path: str | PathLike[str]) -> Path | None:

@@ -5,7 +5,9 @@ import time
 
 import pytest
 
-from kcnn.run_folders import resolve_run
+import kcnn
+from kcnn.run_folders import RunNotFoundError, check_reportable, resolve_run
+from kcnn.training import TrainConfig
 from kcnn.training import run_directory as runs
 from kcnn.training.run_summaries import list_runs
 
@@ -212,3 +214,38 @@ def test_list_runs_lists_a_run_whose_config_is_no_json(tmp_path):
     a, b = list_runs(tmp_path)
     assert "a/config.json is damaged" in a.problem
     assert (b.name, b.problem) == ("b", None)
+
+
+@pytest.mark.parametrize(
+    ("network", "config", "says"),
+    [
+        ("mlp", {}, None),
+        ("mlp", {"epochs": 2, "batch_size": 32}, None),
+        ("lenet5", {}, "spec.network 'mlp', not 'lenet5'"),
+        ("mlp", {"seed": 4}, "config.seed 0, not 4"),
+        ("mlp", {"epochs": 3}, "config.recipe.epochs 2, not 3"),
+        ("mlp", {"recipe": "strong"}, "config.recipe_name 'quick', not 'strong'"),
+    ],
+)
+def test_check_settings_refuses_the_folder_of_another_run_before_its_data_is_read(network, config, says, tmp_path):
+    folder = write(tmp_path / "run")
+    spec = kcnn.ModelSpec(network=network, input_shape=(8, 8, 1))
+    train = TrainConfig(**{"recipe": "quick", **config})
+    runs.check_settings(folder, spec, train)  # no epoch was completed: it is replaced
+    (folder / runs.HISTORY).write_text("epoch\n1\n")
+    if says is None:
+        runs.check_settings(folder, spec, train)
+        return
+    with pytest.raises(ValueError, match=rf"run holds another run \({says}\); choose another folder"):
+        runs.check_settings(folder, spec, train)
+
+
+def test_check_reportable_refuses_a_folder_without_results(tmp_path):
+    write(tmp_path / "run")
+    with pytest.raises(RunNotFoundError, match=r"holds no finished run: it contains 1 run \(run\); choose one"):
+        check_reportable(tmp_path)
+    (tmp_path / "run" / "metrics.json").write_text("{}")
+    check_reportable(tmp_path)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "experiment.json").write_text("{}")
+    check_reportable(tmp_path / "experiment")

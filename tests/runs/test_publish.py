@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import kcnn
+from kcnn.training.request import identify_weights
 from kcnn.weights.hub import list_published_models
 from kcnn.weights.timm_form import make_timm_tensors
 from tests.hub import serve
@@ -225,6 +226,17 @@ def test_a_published_folder_is_read_by_its_path(run, tmp_path):
         assert kcnn.predict(model, image).classes == expected.classes
     other = kcnn.build("mlp", input_shape=(8, 8, 1), classes=10, weights=folder)
     np.testing.assert_array_equal(other.get_weights()[0], trained.get_weights()[0])
+
+
+def test_cli_train_starts_from_the_address_of_a_checkpoint(run, tmp_path, command):
+    folder = kcnn.publish(run, tmp_path / "to").folder
+    out = tmp_path / "out"
+    words = ("--data", "digits:0-2", "--input-size", "8x8x1", "--epochs", "1", "--out", str(out))
+    assert command("train", f"local-dir:{folder}", *words).returncode == 0
+    request = json.loads((out / "config.json").read_text())["request"]
+    assert request["spec"]["network"] == "kcnn:mlp"
+    assert request["spec"]["weights"] == identify_weights(run)
+    assert kcnn.load_model(out / "model.keras").output_shape == (None, 3)
 
 
 def test_cli_publish_writes_the_folder(run, tmp_path, command):

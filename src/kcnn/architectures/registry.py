@@ -203,6 +203,11 @@ def get_architecture(name: str) -> Architecture:
         ImportError: Its plugin does not load, or KCNN_PLUGINS does not allow it.
         TypeError: The plugin publishes something other than an Architecture.
     """
+    if "://" in name:
+        raise UnknownNameError(
+            f"{name!r} is an address, and a network by name is expected here; kcnn.build, kcnn train and kcnn transfer "
+            "take addresses of checkpoints, and kcnn list shows the names"
+        )
     if source := find_unpublished(name):
         return sources.load_source(source)
     point, variant = find_entry_point(name)

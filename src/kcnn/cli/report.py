@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from kcnn.cli.backend import start_backend
-from kcnn.cli.console import make_table, out, show_loading, show_note, show_spinner
+from kcnn.cli.console import UsageError, make_table, out, show_loading, show_note, show_spinner
 from kcnn.cli.options import examples
 from kcnn.graph.formatting import join_names
-from kcnn.run_folders import NAMED, SEARCH, resolve_run
+from kcnn.run_folders import NAMED, SEARCH, check_reportable, resolve_run
 
 
 def add(app: typer.Typer) -> None:
@@ -29,6 +29,7 @@ def report(
     That of a run has curves, confusion matrix, errors, sample predictions, metrics, ROC curves, data and network;
     that of several runs compares them.
     """
+    check_reportable(run)
     show_loading(run)
     if (run / SEARCH).exists():
         from kcnn.reports.search_page import write_search_report
@@ -45,6 +46,8 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, transfers or searches, two or more.")],
 ) -> None:
     """Compare runs: metrics side by side, and differences with their intervals and p-values."""
+    if len(runs) < 2:
+        raise UsageError(f"a comparison needs at least 2 runs, got {len(runs)}; name their folders")
     for run in runs:
         show_note(resolve_run(run).note)
     show_loading(join_names(list(map(str, runs)), NAMED))

@@ -1,6 +1,7 @@
 """Commands that train, and list runs. TensorFlow is loaded when a training starts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,6 +56,7 @@ def add(app: typer.Typer) -> None:
             "kcnn train mobilenet_v2 --data labels.csv --multi-label",
             "kcnn train resnet20 --data cifar/ --recipe paper --recipe-option label_smoothing=0.1",
             "kcnn train convnet --data tfds:fashion_mnist --epochs 2 --learning-rate 2e-3",
+            "kcnn train hf://timm/resnet18.a1_in1k --data photos/",
         )
     )(train)
     app.command(
@@ -124,15 +126,16 @@ def train(
     """
     from kcnn.training.config import TrainConfig
     from kcnn.training.recipes import format_recipe
+    from kcnn.training.run_directory import check_settings
+    from kcnn.weights.hub_files import find_address
+    from kcnn.weights.published import resolve_spec
 
-    spec = kcnn.ModelSpec(
-        network=name,
-        input_shape=choose_input_shape(input_size, name, data),
-        options=parse_assignments(model_option, "--model-option"),
-        overrides=parse_assignments(override, "--override"),
-        aux=aux_heads,
-        weights=weights,
-    )
+    options, overrides = parse_assignments(model_option, "--model-option"), parse_assignments(override, "--override")
+    spec = resolve_spec(name, weights, options=options, overrides=overrides, aux=aux_heads)
+    if find_address(name):
+        spec = replace(spec, classes=None)  # those of the data
+    name = str(spec.network)
+    spec = replace(spec, input_shape=choose_input_shape(input_size, name, data) or spec.input_shape)
     spec.check()  # mistakes are reported before anything is loaded
     config = TrainConfig(
         recipe=recipe,
@@ -152,6 +155,7 @@ def train(
         out.print(f"recipe {recipe}: {format_recipe(config.resolved_recipe)}", soft_wrap=True)
     if to is not None:
         check_output_folder(to, "run")
+        check_settings(to, spec, config)
     from kcnn.data.sources import check_source
 
     check_source(data)

@@ -16,10 +16,10 @@ from kcnn.graph.formatting import to_printable
 from kcnn.reports import run_charts
 from kcnn.reports.significance import MAX_RUNS, RunRow, compare_with_best, read_run
 from kcnn.reports.templates import embed_image_bytes, render
+from kcnn.run_folders import EXPERIMENT
 from kcnn.training import run_directory
 from kcnn.training.run_summaries import read_runs
 
-EXPERIMENT = "experiment.json"
 ROWS = 100  # of a table, at most
 MAX_NUMBERS = 10  # of a cell
 

@@ -19,7 +19,7 @@ from kcnn.reports import charts, experiments, run_images
 from kcnn.reports.score_curves import ClassCurves, compute_curves, render_curves
 from kcnn.reports.search_page import write_search_report
 from kcnn.reports.templates import render
-from kcnn.run_folders import SEARCH, TRANSFER
+from kcnn.run_folders import EXPERIMENT, SEARCH, TRANSFER
 from kcnn.statistics import describe_adjustment, wilson_interval
 from kcnn.training import evidence, run_directory, run_schema
 from kcnn.training.evidence import TestEvidence
@@ -53,7 +53,7 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
         raise ValueError(f"{target} is a folder; the page is a file, such as {target / PAGE}")
     if (root / TRANSFER).exists():
         page = _render_comparison(root)
-    elif (root / run_directory.METRICS).exists() and not (root / experiments.EXPERIMENT).exists():
+    elif (root / run_directory.METRICS).exists() and not (root / EXPERIMENT).exists():
         page = _render_run(root)
     else:
         page = experiments.write_page(root)

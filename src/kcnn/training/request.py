@@ -11,13 +11,14 @@ from kcnn.architectures.determinism import hash_unpublished
 from kcnn.architectures.spec import ModelSpec
 from kcnn.data import ImageDataset
 from kcnn.data.sources import find_location
-from kcnn.run_folders import is_run_folder, resolve_model
+from kcnn.run_folders import HUB_WEIGHTS, PRESET_WEIGHTS, is_run_folder, resolve_model
 from kcnn.training import run_directory, split_record
 from kcnn.training.checkpoints import compute_checksum
 from kcnn.training.config import TrainConfig
 from kcnn.training.recipes import Recipe
 from kcnn.training.split_record import SplitRecord
 from kcnn.weights.formats import read_weights
+from kcnn.weights.hub_files import LOCAL
 
 
 def check_request(data: ImageDataset, multi_label: bool, aux: bool, recipe: Recipe) -> None:
@@ -76,12 +77,16 @@ def identify_weights(weights: str | Path) -> str:
     The hash covers names, types, shapes and values of the tensors, and not the bytes of the file, which has dates.
 
     Args:
-        weights: A file, the folder of a run, or a name.
+        weights: A file, the folder of a run, a name, or the address of a checkpoint: "hf://USER/NAME@COMMIT" names what
+            never differs, and of "local-dir:FOLDER" the file counts.
 
     Raises:
         ValueError: The file is damaged, or no weights file.
     """
     path = resolve_model(weights)[0] if is_run_folder(weights) else Path(weights)
+    if str(weights).startswith(LOCAL):
+        folder = Path(str(weights).removeprefix(LOCAL))
+        path = next((folder / name for name in (*HUB_WEIGHTS, *PRESET_WEIGHTS) if (folder / name).is_file()), folder)
     if not path.is_file():
         return str(weights)
     layers = read_weights(path).count_from_zero()

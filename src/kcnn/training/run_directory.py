@@ -8,8 +8,9 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import kcnn
+from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import parse_json, write_text
 from kcnn.run_folders import CONFIG as CONFIG
 from kcnn.run_folders import METRICS as METRICS
 from kcnn.run_folders import find_damage
 from kcnn.training import run_schema
+from kcnn.training.config import TrainConfig
 
 HISTORY, CHECKPOINTS, LOCK = "history.csv", "checkpoints", ".lock"
 CHECKSUM = "checksum"  # of the rest of config.json, or of metrics.json
@@ -214,6 +217,43 @@ def diff_requests(first: Mapping[str, Any], second: Mapping[str, Any], prefix: s
         elif a != b:
             differences.append((prefix + name, a, b))
     return differences
+
+
+def check_settings(folder: Path, spec: ModelSpec, config: TrainConfig) -> None:
+    """Refuse the folder of another run as far as that can be told before the data is read.
+
+    Args:
+        folder: It may be missing, or hold a run that has completed no epoch, which is replaced.
+        spec: The network.
+        config: How it is trained.
+
+    Raises:
+        ValueError: The folder holds a run of another network, or with other settings; or its files are damaged.
+    """
+    is_begun = any((folder / name).exists() for name in (HISTORY, METRICS))
+    if not is_begun or (held := read_config(folder)) is None:
+        return
+    spec_held, config_held = held["request"]["spec"], held["request"]["config"]
+    own = _flatten(config.resolved_recipe.to_json(), config.own_options)  # the others may follow from the data
+    names = ("seed", "recipe_name")
+    request = {
+        "spec": {**replace(spec, input_shape=None, classes=None, weights=None).to_json(), "weights": None},
+        "config": {**{name: getattr(config, name) for name in names}, "recipe": own},
+    }
+    known = {
+        "spec": {**spec_held, "weights": None},  # files are compared later
+        "config": {**{name: config_held[name] for name in names}, "recipe": _flatten(config_held["recipe"], own)},
+    }
+    if known != (request := json.loads(json.dumps(request))):
+        raise ValueError(
+            f"{folder} holds another run ({explain_difference(known, request)}); choose another folder, or remove it"
+        )
+
+
+def _flatten(recipe: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    """Some options of a recipe, with those of its augmentation beside them."""
+    options = {**recipe, **recipe.get("augmentation", {})}
+    return {name: value for name, value in options.items() if name in names}
 
 
 def explain_difference(held: Mapping[str, Any], request: Mapping[str, Any]) -> str:
