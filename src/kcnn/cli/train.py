@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-import kcnn
 from kcnn.cli.backend import show_device, start_backend
 from kcnn.cli.console import (
     err,
