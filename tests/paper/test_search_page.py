@@ -87,18 +87,18 @@ def test_read_record_refuses_a_search_that_was_edited(folder, address, value):
             write_search_report(folder)
 
 
-CONTENDER = {"name": "best", "accuracies": [0.5], "accuracy": 0.5, "params": 1, "macs": 2, "folders": ["final/a"]}
+CONTENDER = {"name": "best", "scores": [0.5], "score": 0.5, "params": 1, "macs": 2, "folders": ["final/a"]}
 
 
 @pytest.mark.parametrize(
     ("address", "value"),
     [
         ("trial", "x"),
-        ("contenders.0.accuracies", ["a"]),
-        ("contenders.0.accuracy", "x"),
+        ("contenders.0.scores", ["a"]),
+        ("contenders.0.score", "x"),
         ("contenders.0.params", None),
         ("problems", [1]),
-        ("contenders.0.accuracy", 0.75),
+        ("contenders.0.score", 0.75),
     ],
 )
 def test_read_final_refuses_an_evaluation_that_was_edited(folder, address, value):

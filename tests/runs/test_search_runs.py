@@ -53,9 +53,9 @@ def test_final_evaluation_trains_on_train_and_validation_and_tests_once(real, di
     metrics = json.loads((folder / best.folders[0] / "metrics.json").read_text())
     images = len(digits.splits["train"]) + len(digits.splits["validation"])
     assert metrics["images"] == {"train": images, "test": len(digits.splits["test"])}
-    assert metrics["accuracy"] == best.accuracies[0]
+    assert metrics["accuracy"] == best.scores[0]
     assert metrics["validation_accuracy"] is None
-    assert len(best.accuracies) == 2
+    assert len(best.scores) == 2
     assert len(list(folder.rglob("metrics.json"))) == 2 * len(found.final.contenders), "no trial was tested"
 
 

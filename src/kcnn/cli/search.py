@@ -44,6 +44,7 @@ from kcnn.run_folders import check_output_folder
 from kcnn.search import space as spaces
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid"]
+ObjectiveName = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "average_precision", "loss"]
 
 SEARCH = "Search"  # group of options in --help
 
@@ -111,6 +112,14 @@ def search(
     tuner: Annotated[
         TunerName, typer.Option(help="keras-tuner's algorithm that proposes trials.", rich_help_panel=SEARCH)
     ] = "random",
+    objective: Annotated[
+        ObjectiveName,
+        typer.Option(
+            help="Measure of trials in validation; auto: average precision for several labels, balanced accuracy for "
+            "imbalanced classes, else accuracy.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "auto",
     trials: Annotated[
         int | None,
         typer.Option("--trials", "-t", min=1, help="Budget of trials; 20 by default.", rich_help_panel=SEARCH),
@@ -198,7 +207,8 @@ def search(
     tried. Interrupted or killed, the same command resumes; a larger budget continues a finished search.
     """
     from kcnn.search import SearchConfig
-    from kcnn.search.result import name_objective
+    from kcnn.search.objectives import read_objective
+    from kcnn.search.result import read_request
 
     spec = kcnn.ModelSpec(
         network=name,
@@ -221,6 +231,7 @@ def search(
     space = _make_space(spec, choices, parse_choices(recipe_choice, "--recipe-choice"), limits, fixed)
     config = SearchConfig(
         tuner=tuner,
+        objective=objective,
         trials=trials,
         time_budget=None if time_budget is None else parse_time(time_budget),
         total_epochs=total_epochs,
@@ -270,7 +281,7 @@ def search(
             config,
             out=folder,
             callbacks=[interruptible],
-            on_trial_end=lambda trial: _print(_format_trial(trial, default, name_objective(multi_label=multi_label))),
+            on_trial_end=lambda trial: _print(_format_trial(trial, default, read_objective(read_request(folder)))),
             on_survey=lambda report: _print(str(report)),
             log=lambda text: out.print(text, style="yellow", soft_wrap=True),
         )
@@ -300,7 +311,8 @@ def rerun_trial(
     result = run(folder, trial, data)
     verdict = "the same" if result.same else "NOT the same"
     out.print(
-        f"trial {trial}: {result.objective} {result.score:.4%} now, {result.recorded:.4%} in the journal: {verdict}",
+        f"trial {trial}: {result.objective} {result.objective.format_score(result.score, 4)} now, "
+        f"{result.objective.format_score(result.recorded, 4)} in the journal: {verdict}",
         soft_wrap=True,
     )
     if not result.same:
@@ -314,7 +326,8 @@ def _print_result(result: Any) -> None:
         out.print("all trials failed; trials/*/traceback.txt has the reasons")
     else:
         best = result.best
-        _print(f"best: trial {best.number}, {result.objective} {best.score:.2%}: {format_values(best.values)}")
+        score = result.objective.format_score(best.score)
+        _print(f"best: trial {best.number}, {result.objective} {score}: {format_values(best.values)}")
     if result.final is not None:
         out.print(str(result.final), style="bold", soft_wrap=True)
     _print(f"trials.csv, trials.jsonl, trials/{', final/' if result.final else ''} in {result.folder}")
@@ -329,9 +342,9 @@ def _print(text: str) -> None:
     out.print(text, soft_wrap=True)
 
 
-def _format_trial(trial: Any, default: Mapping[str, Any], objective: str) -> str:
+def _format_trial(trial: Any, default: Mapping[str, Any], objective: Any) -> str:
     changed = {name: value for name, value in trial.values.items() if default.get(name) != value}
-    score = f"{trial.score:.2%}" if trial.score is not None else "-"
+    score = objective.format_score(trial.score) if trial.score is not None else "-"
     return (
         f"trial {trial.number:>3} {trial.status:<13} {objective} {score:>7} after "
         f"{format_number(trial.epochs, 'epoch')}, {trial.seconds:.0f} s, "

@@ -1,6 +1,6 @@
 """Charts of a search as SVG in the colors of the page, with the values of a trial as tooltips."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -15,6 +15,7 @@ from kcnn.plots.figures import draw_interval
 from kcnn.reports.charts import BLUE, CHART_STYLE, INK, ORANGE, add_tooltips, to_svg
 from kcnn.search.importance import Importance
 from kcnn.search.journal import STATUSES, Trial
+from kcnn.search.objectives import Objective
 from kcnn.search.space import Choice, Range
 
 COLORS = dict(zip(STATUSES, (BLUE, "#8a929c", "#d0493f", ORANGE, "#a0685c"), strict=True))  # legible on white and black
@@ -23,7 +24,7 @@ MAX_AXES = 8  # of parallel coordinates
 TOP, BOTTOM, GAP = 96, 330, 106  # of parallel coordinates, in pixels
 
 
-def render_scores(trials: Sequence[Trial], objective: str) -> str:
+def render_scores(trials: Sequence[Trial], objective: Objective) -> str:
     """Return the score of each trial, and the best so far, as an SVG.
 
     Args:
@@ -34,18 +35,21 @@ def render_scores(trials: Sequence[Trial], objective: str) -> str:
     with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
-        _plot_trials(axes, scored, [trial.number for trial in scored], COLORS)
-        best = np.maximum.accumulate([_to_percent(trial) for trial in scored] or [0.0])
-        axes.step([trial.number for trial in scored], best[: len(scored)], where="post", color=INK, linewidth=1)
-        axes.set(xlabel="trial", ylabel=f"{objective} of the last epoch, %")
+        _plot_trials(axes, scored, objective)
+        best = np.maximum.accumulate([trial.score or 0.0 for trial in scored] or [0.0])[: len(scored)]
+        heights = [_to_height(score, objective) for score in best]
+        axes.step([trial.number for trial in scored], heights, where="post", color=INK, linewidth=1)
+        axes.set(xlabel="trial", ylabel=_label(f"{objective} of the last epoch", objective))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _add_legend(axes, scored)
         return _add_tooltips(
-            to_svg(figure, f"{objective.capitalize()} of {len(scored)} trials; the line is the best so far"), scored
+            to_svg(figure, f"{_capitalize(objective)} of {len(scored)} trials; the line is the best so far"),
+            scored,
+            objective,
         )
 
 
-def render_learning_curves(trials: Sequence[Trial], objective: str) -> str:
+def render_learning_curves(trials: Sequence[Trial], objective: Objective) -> str:
     """Return the score of each trial over the epochs as an SVG.
 
     Args:
@@ -60,7 +64,7 @@ def render_learning_curves(trials: Sequence[Trial], objective: str) -> str:
             first = trial.epochs - len(trial.scores) + 1
             (line,) = axes.plot(
                 range(first, trial.epochs + 1),
-                np.multiply(trial.scores, 100),
+                [_to_height(score, objective) for score in trial.scores],
                 color=COLORS[trial.status],
                 marker="o",
                 markersize=3,
@@ -68,10 +72,11 @@ def render_learning_curves(trials: Sequence[Trial], objective: str) -> str:
                 alpha=0.7,
             )
             line.set_gid(f"tooltip-{trial.number}")
-        axes.set(xlabel="epoch", ylabel=f"{objective}, %")
+        axes.set(xlabel="epoch", ylabel=_label(str(objective), objective))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _add_legend(axes, trained)
-        return _add_tooltips(to_svg(figure, f"{objective.capitalize()} by epoch of {len(trained)} trials"), trained)
+        text = f"{_capitalize(objective)} by epoch of {len(trained)} trials"
+        return _add_tooltips(to_svg(figure, text), trained, objective)
 
 
 def render_importances(importances: Sequence[Importance]) -> str:
@@ -93,7 +98,7 @@ def render_importances(importances: Sequence[Importance]) -> str:
         return to_svg(figure, escape(f"Importance of choices with 95% intervals: {text}"))
 
 
-def render_pareto_front(trials: Sequence[Trial], cost: str, label: str, objective: str) -> str:
+def render_pareto_front(trials: Sequence[Trial], cost: str, label: str, objective: Objective) -> str:
     """Return the score against a cost and the Pareto front, of the trials with the most epochs, as an SVG.
 
     Args:
@@ -110,22 +115,30 @@ def render_pareto_front(trials: Sequence[Trial], cost: str, label: str, objectiv
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
         costs = [getattr(trial, cost) for trial in front]
-        axes.plot(costs, [_to_percent(trial) for trial in front], color=ORANGE, linewidth=1, label="Pareto front")
+        axes.plot(
+            costs,
+            [_to_height(trial.score or 0.0, objective) for trial in front],
+            color=ORANGE,
+            linewidth=1,
+            label="Pareto front",
+        )
         on_front = {trial.number for trial in front}
         for trial in complete:
             color = ORANGE if trial.number in on_front else BLUE
-            (point,) = axes.plot(getattr(trial, cost), _to_percent(trial), "o", color=color, markersize=5)
+            (point,) = axes.plot(
+                getattr(trial, cost), _to_height(trial.score or 0.0, objective), "o", color=color, markersize=5
+            )
             point.set_gid(f"tooltip-{trial.number}")
-        axes.set(xlabel=label, ylabel=f"{objective} after {epochs} epochs, %", xscale="log")
+        axes.set(xlabel=label, ylabel=_label(f"{objective} after {epochs} epochs", objective), xscale="log")
         axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
         axes.xaxis.set_minor_formatter(
             NullFormatter() if costs and max(costs) > 4 * min(costs) else axes.xaxis.get_major_formatter()
         )
         axes.legend(frameon=False)
         text = (
-            f"{objective.capitalize()} against {label} of {len(complete)} trials; {len(front)} are on the Pareto front"
+            f"{_capitalize(objective)} against {label} of {len(complete)} trials; {len(front)} are on the Pareto front"
         )
-        return _add_tooltips(to_svg(figure, text), complete)
+        return _add_tooltips(to_svg(figure, text), complete, objective)
 
 
 def find_pareto_front(trials: Sequence[Trial], cost: str) -> list[Trial]:
@@ -157,7 +170,7 @@ def select_axes(trials: Sequence[Trial], choices: Sequence[Choice]) -> tuple[lis
     return selected, [choice.name for choice in choices if choice not in selected]
 
 
-def render_parallel_coordinates(trials: Sequence[Trial], selected: Sequence[Choice], objective: str) -> str:
+def render_parallel_coordinates(trials: Sequence[Trial], selected: Sequence[Choice], objective: Objective) -> str:
     """Return parallel coordinates as an SVG: each trial is a line through its values to its score.
 
     Args:
@@ -170,15 +183,16 @@ def render_parallel_coordinates(trials: Sequence[Trial], selected: Sequence[Choi
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     rank = {trial.number: (trial.score or 0.0) - low for trial in scored}
     axes = [_scale_choice(choice) for choice in selected]
-    axes.append((lambda trial: rank[trial.number] / (high - low or 1), {0.0: f"{low:.2%}", 1.0: f"{high:.2%}"}))
-    names = [*(choice.name for choice in selected), objective]
+    ticks = {0.0: objective.format_score(low), 1.0: objective.format_score(high)}
+    axes.append((lambda trial: rank[trial.number] / (high - low or 1), ticks))
+    names = [*(choice.name for choice in selected), str(objective)]
     lines = []
     for trial in scored:
         heights = [position(trial) for position, _ in axes]
         points = " ".join(f"{_to_x(n)},{_to_y(height):.1f}" for n, height in enumerate(heights))
         color = matplotlib.colors.to_hex(SCALE(rank[trial.number] / (high - low or 1)))
         data = " ".join(f"{height:.4f}" for height in heights)
-        title = escape(_describe(trial))
+        title = escape(_describe(trial, objective))
         lines.append(
             f'<polyline points="{points}" stroke="{color}" data-heights="{data}"><title>{title}</title></polyline>'
         )
@@ -232,10 +246,11 @@ def _scale_choice(choice: Choice) -> tuple[Any, dict[float, str]]:
     return position_of_value, {height: text for text, height in heights.items()}
 
 
-def _plot_trials(axes: Any, trials: Sequence[Trial], x: Sequence[float], colors: Mapping[str, str]) -> None:
+def _plot_trials(axes: Any, trials: Sequence[Trial], objective: Objective) -> None:
     """Plot a point for each trial, with an id by which it gets its tooltip."""
-    for trial, value in zip(trials, x, strict=True):
-        (point,) = axes.plot(value, _to_percent(trial), "o", color=colors[trial.status], markersize=5)
+    for trial in trials:
+        height = _to_height(trial.score or 0.0, objective)
+        (point,) = axes.plot(trial.number, height, "o", color=COLORS[trial.status], markersize=5)
         point.set_gid(f"tooltip-{trial.number}")
 
 
@@ -248,14 +263,24 @@ def _add_legend(axes: Any, trials: Sequence[Trial]) -> None:
         axes.legend(frameon=False)
 
 
-def _add_tooltips(svg: str, trials: Sequence[Trial]) -> str:
-    return add_tooltips(svg, {trial.number: _describe(trial) for trial in trials})
+def _add_tooltips(svg: str, trials: Sequence[Trial], objective: Objective) -> str:
+    return add_tooltips(svg, {trial.number: _describe(trial, objective) for trial in trials})
 
 
-def _describe(trial: Trial) -> str:
+def _describe(trial: Trial, objective: Objective) -> str:
     values = [f"{name} {format_value(value)}" for name, value in trial.values.items()]
-    return "\n".join([f"trial {trial.number}: {trial.score or 0:.2%}, {trial.status}", *values])
+    return "\n".join([f"trial {trial.number}: {objective.format_score(trial.score or 0.0)}, {trial.status}", *values])
 
 
-def _to_percent(trial: Trial) -> float:
-    return 100 * (trial.score or 0.0)
+def _to_height(score: float, objective: Objective) -> float:
+    """A score as it is on an axis: in percent, or in the objective's own unit."""
+    return objective.to_value(score) * (100 if objective.is_fraction else 1)
+
+
+def _label(text: str, objective: Objective) -> str:
+    return f"{text}, %" if objective.is_fraction else text
+
+
+def _capitalize(objective: Objective) -> str:
+    text = str(objective)
+    return text[:1].upper() + text[1:]

@@ -14,7 +14,8 @@ from kcnn.reports.templates import render
 from kcnn.reports.train_command import format_train_command
 from kcnn.search.importance import MIN_TRIALS, compute_importances
 from kcnn.search.journal import STATUSES, Journal, Trial
-from kcnn.search.result import MAX_ROWS, find_best_trial, name_objective, rank_trials, read_final, read_record
+from kcnn.search.objectives import Objective, read_objective
+from kcnn.search.result import MAX_ROWS, find_best_trial, rank_trials, read_final, read_record
 from kcnn.search.space import Choice, Space, analyze_feasibility
 
 ATTRIBUTES = (
@@ -52,7 +53,9 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
     space = Space.from_json(request["space"])
     best = find_best_trial(trials)
     importances = compute_importances(space, trials)
-    objective = name_objective(multi_label=request["config"]["train"]["multi_label"])
+    objective = read_objective(request)
+    title, final = str(objective), read_final(root)
+    heading = title[:1].upper() + title[1:]
     axes, omitted = search_charts.select_axes(trials, _rank_choices(space, importances))
     page = render(
         "search.html",
@@ -60,13 +63,17 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
         request=request,
         command=record["command"],
         versions=record["versions"],
-        objective=objective,
+        objective=title,
         counts={status: sum(t.status == status for t in trials) for status in STATUSES},
         trials=trials,
         names=[choice.name for choice in space.all_choices],
-        leaderboard=[(trial, _format_values(trial, space.all_choices)) for trial in rank_trials(trials)[:MAX_ROWS]],
+        leaderboard=[
+            (trial, objective.format_score(trial.score or 0.0), _format_values(trial, space.all_choices))
+            for trial in rank_trials(trials)[:MAX_ROWS]
+        ],
         best=best,
-        final=read_final(root),
+        final=final,
+        measured=Objective(final.objective) if final else objective,
         feasibility=str(analyze_feasibility(space, seed=request["config"]["train"]["seed"])),
         importances=importances,
         min_trials=MIN_TRIALS,
@@ -74,12 +81,12 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
         parallel=search_charts.render_parallel_coordinates(trials, axes, objective),
         omitted=omitted,
         charts={
-            f"{objective.capitalize()} of each trial": search_charts.render_scores(trials, objective),
-            f"{objective.capitalize()} by epoch": search_charts.render_learning_curves(trials, objective),
-            f"Pareto front: {objective} and MACs": search_charts.render_pareto_front(
+            f"{heading} of each trial": search_charts.render_scores(trials, objective),
+            f"{heading} by epoch": search_charts.render_learning_curves(trials, objective),
+            f"Pareto front: {title} and MACs": search_charts.render_pareto_front(
                 trials, "macs", "MACs of one image", objective
             ),
-            f"Pareto front: {objective} and parameters": search_charts.render_pareto_front(
+            f"Pareto front: {title} and parameters": search_charts.render_pareto_front(
                 trials, "params", "parameters", objective
             ),
         },

@@ -13,6 +13,9 @@ from .hypermodel import (
 from .journal import (
     Trial as Trial,
 )
+from .objectives import (
+    Objective as Objective,
+)
 from .rerun import (
     RerunResult as RerunResult,
 )

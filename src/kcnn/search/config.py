@@ -1,8 +1,8 @@
 """How a search is run: the record that a search, its workers and the command line hold and pass. No Keras here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kcnn.distribute.cluster import START_ONCE, require_one_process
 from kcnn.graph.argument_kinds import check_arguments
@@ -10,7 +10,11 @@ from kcnn.graph.arguments import MAX_SEED, check_integer, check_type
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.search.environment import is_worker
+from kcnn.search.objectives import OBJECTIVES, name_objective
 from kcnn.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TUNERS = ("random", "bayesian", "hyperband", "grid")
 MAX_WORKERS = 1_000
@@ -28,6 +32,11 @@ class SearchConfig:
 
     Args:
         tuner: "random", "bayesian", "hyperband" or "grid".
+        objective: What the score of a trial measures on the validation split: "accuracy", "balanced_accuracy",
+            "macro_f1", "average_precision" (several labels per image), "loss" (the cross-entropy), or a function of
+            (labels, probabilities) whose value is the higher the better. "auto" is the average precision for several
+            labels, the balanced accuracy where one class has more than twice as many training images as another, and
+            else the accuracy.
         trials: Budget of trials; 20 where there is no budget at all.
         time_budget: Budget of wall-clock time, in seconds in which the search runs: added up over restarts, and counted
             once where trials run in parallel.
@@ -45,11 +54,12 @@ class SearchConfig:
 
     Raises:
         TypeError: `train` is no TrainConfig.
-        UnknownNameError: The tuner is unknown.
+        UnknownNameError: The tuner or the objective is unknown.
         ValueError: A value is out of range, or has no meaning in a search.
     """
 
     tuner: str = "random"
+    objective: "str | Callable[[np.ndarray, np.ndarray], float]" = "auto"
     trials: int | None = None
     time_budget: float | None = None
     total_epochs: int | None = None
@@ -70,6 +80,8 @@ class SearchConfig:
             object.__setattr__(self, "train", replace(self.train, recipe="quick"))
         if self.tuner not in TUNERS:
             raise unknown("tuner", self.tuner, TUNERS)
+        if isinstance(self.objective, str) and self.objective not in OBJECTIVES:
+            raise unknown("objective", self.objective, OBJECTIVES)
         for name, least in (
             ("trials", 1),
             ("time_budget", 0),
@@ -93,6 +105,12 @@ class SearchConfig:
         host, _, number = (self.chief or "HOST:0").rpartition(":")
         if not host or not number.isdigit():
             raise ValueError(f"chief must be HOST:PORT, got {self.chief!r}")
+        if not isinstance(self.objective, str) and self.uses_processes:
+            raise ValueError(
+                f"the objective {name_objective(self.objective)} is a function of this process, and trials run in "
+                f"others; choose from {', '.join(OBJECTIVES)}, or run trials in this process, without workers, "
+                "process_per_trial, chief and port"
+            )
         for name in UNUSED:
             if getattr(self.train, name) != getattr(TrainConfig(), name):
                 raise ValueError(f"{name} has no meaning in a search; remove it from the TrainConfig")
@@ -125,7 +143,12 @@ class SearchConfig:
 
     def describe(self) -> dict[str, Any]:
         """Return what tells one search from another, as JSON values; budgets and workers may differ."""
-        return {"tuner": self.tuner, "reduction_factor": self.reduction_factor, "train": self.train.describe()}
+        return {
+            "tuner": self.tuner,
+            "objective": name_objective(self.objective),
+            "reduction_factor": self.reduction_factor,
+            "train": self.train.describe(),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values; fields with their default values are left out."""

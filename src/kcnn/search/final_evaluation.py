@@ -10,6 +10,7 @@ import numpy as np
 
 from kcnn.run_folders import BEST, FINAL
 from kcnn.search.journal import Trial
+from kcnn.search.objectives import Objective, measure_test
 from kcnn.search.result import (
     DEFAULT,
     NETWORK,
@@ -66,20 +67,30 @@ def run_final_evaluation(space: Space, settings: TrialSettings, best: Trial, see
         (TRAINING, BEST if unchanged else DEFAULT, UNTUNED),
     )
     comparisons = [
-        _compare(subject, contenders[first], contenders[second])
+        _compare(subject, contenders[first], contenders[second], settings.objective)
         for subject, first, second in pairs
         if first in contenders and second in contenders
     ]
-    result = FinalEvaluation(best.number, tuple(contenders.values()), _adjust(comparisons), unchanged, problems)
+    result = FinalEvaluation(
+        best.number, tuple(contenders.values()), _adjust(comparisons), unchanged, problems, settings.objective.name
+    )
     write_values(settings.out / FINAL, asdict(result))
     return result
 
 
-def _compare(subject: str, first: Contender, second: Contender) -> FinalComparison:
-    if len(first.accuracies) > 1:
-        paired = compare_paired(first.accuracies, second.accuracies)
-        return FinalComparison(subject, first.name, second.name, paired.points, paired)
-    return FinalComparison(subject, first.name, second.name, 100 * (first.accuracy - second.accuracy))
+def _compare(subject: str, first: Contender, second: Contender, objective: Objective) -> FinalComparison:
+    """The difference in percentage points, or in the unit of an objective that is no fraction."""
+    unit = 1 if objective.is_fraction else 100
+    shared: dict[str, Any] = {
+        "subject": subject,
+        "first": first.name,
+        "second": second.name,
+        "objective": objective.name,
+    }
+    if len(first.scores) > 1:
+        paired = compare_paired(*(tuple(value / unit for value in one.scores) for one in (first, second)))
+        return FinalComparison(points=paired.points, paired=paired, **shared)
+    return FinalComparison(points=100 * (first.score - second.score) / unit, **shared)
 
 
 def _adjust(comparisons: Sequence[FinalComparison]) -> tuple[FinalComparison, ...]:
@@ -106,7 +117,8 @@ def _train(name: str, folder: str, candidate: Candidate, settings: TrialSettings
     recipe = get_recipe(settings.train.resolved_recipe, candidate.training)
     spec = candidate.graph.spec
     assert spec is not None
-    metrics: list[Mapping[str, Any]] = []
+    scores: list[float] = []
+    metrics: Mapping[str, Any] = {}
     folders: list[str] = []
     for seed in range(settings.train.seed, settings.train.seed + seeds):
         path = Path("final") / folder / f"seed-{seed}"  # a larger budget may find another best trial
@@ -120,8 +132,8 @@ def _train(name: str, folder: str, candidate: Candidate, settings: TrialSettings
             verbose=0,
             log=settings.log,
         )
-        metrics.append(run.metrics)
+        metrics = run.metrics
+        scores.append(measure_test(settings.objective, run))
         folders.append(str(path))
-    accuracies = tuple(one.get("mean_average_precision", one["accuracy"]) for one in metrics)
-    mean = float(np.mean(accuracies))
-    return Contender(name, accuracies, mean, metrics[0]["params"], metrics[0]["macs"], tuple(folders))
+    mean = float(np.mean(scores))
+    return Contender(name, tuple(scores), mean, metrics["params"], metrics["macs"], tuple(folders))

@@ -12,6 +12,7 @@ from kcnn.data import ImageDataset, load
 from kcnn.data.sources import find_location
 from kcnn.run_folders import SEARCH, check_output_folder
 from kcnn.search.config import SearchConfig
+from kcnn.search.objectives import hash_function, resolve_objective
 from kcnn.search.result import read_record, read_request, write_record
 from kcnn.search.space import Range, Space
 from kcnn.search.trial import TrialSettings
@@ -84,10 +85,13 @@ def prepare_search(
     space = dataclasses.replace(space, network=spec)
     request.check_request(data, train.multi_label, False, recipe)
     devices.check_divisible(strategy, data)
+    objective = resolve_objective(config.objective, data)
     description = dataclasses.replace(config, train=dataclasses.replace(train, multi_label=data.multi_label)).describe()
+    description["objective"] = objective.name
     record = record_splits(data)
     values = {
         **(hash_unpublished(space.spec) if space.has_default else {}),
+        **hash_function(objective),
         "space": space.to_json(),
         "config": description,
         "data": data.name,
@@ -104,6 +108,7 @@ def prepare_search(
         train=train,
         strategy=strategy,
         identity=run_directory.hash_request(values),
+        objective=objective,
         callbacks=callbacks,
         log=log,
     )

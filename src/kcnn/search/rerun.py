@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kcnn.data import ImageDataset
 from kcnn.data.arrays import ARRAYS
@@ -17,13 +17,16 @@ from kcnn.search import trial as trials
 from kcnn.search.config import SearchConfig
 from kcnn.search.job import prepare_search
 from kcnn.search.journal import ERROR, OK, PRUNED, Journal
-from kcnn.search.result import name_objective
+from kcnn.search.objectives import OBJECTIVES, Objective
 from kcnn.search.result import read_record as read_search
 from kcnn.search.space import Space
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
 from kcnn.training.run_directory import DATA_PATH
 from kcnn.training.split_record import DataChanges, read_record, restore_splits
 from kcnn.training.trainer import CROP_RESIZE_FACTOR
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @check_keywords
@@ -39,7 +42,7 @@ class RerunResult:
 
     score: float
     recorded: float
-    objective: str
+    objective: Objective
 
     @property
     def same(self) -> bool:
@@ -49,7 +52,12 @@ class RerunResult:
 
 @check_arguments
 def rerun_trial(
-    folder: str | Path, number: int, data: Any = None, *, log: Callable[[str], None] = print
+    folder: str | Path,
+    number: int,
+    data: Any = None,
+    *,
+    objective: "Callable[[np.ndarray, np.ndarray], float] | None" = None,
+    log: Callable[[str], None] = print,
 ) -> RerunResult:
     """Train a trial of a search again.
 
@@ -58,6 +66,7 @@ def rerun_trial(
         number: Number of the trial.
         data: The data of the search where it has moved, or was passed from Python: as for kcnn.data.load, or an
             ImageDataset; each image goes to the split that the search had it in.
+        objective: The function that the search scored trials with; None where it scored them with a measure of kcnn.
         log: Called with each message for a person.
 
     Returns:
@@ -84,7 +93,7 @@ def rerun_trial(
             f"kcnn.search.rerun_trial({str(root)!r}, {number}, (images, labels))"
         )
     with tempfile.TemporaryDirectory() as out:
-        space, config = Space.from_json(request["space"]), SearchConfig.from_json(request["config"])
+        space, config = Space.from_json(request["space"]), _restore_config(request, objective)
         dataset, changes = _restore_data(root, request, space, config, source)
         job = prepare_search(space, dataset, config, out=out, log=log)
         if job.record.fingerprint != request["fingerprint"]:
@@ -106,7 +115,18 @@ def rerun_trial(
             path = trial_folder(Path(out), number) / TRACEBACK
             text = path.read_text() if path.exists() else ERROR
             raise RuntimeError(f"trial {number} failed this time ({outcome.status}): {text.strip().splitlines()[-1]}")
-    return RerunResult(scores[-1], trial.score, name_objective(multi_label=job.settings.data.multi_label))
+    return RerunResult(scores[-1], trial.score, job.settings.objective)
+
+
+def _restore_config(request: Mapping[str, Any], objective: Any) -> SearchConfig:
+    """The config of a search, with the function that it scored trials with."""
+    values = dict(request["config"])
+    name = values.get("objective", OBJECTIVES[0])
+    if name not in OBJECTIVES:
+        if objective is None:
+            raise ValueError(f"the search scored trials with {name}; pass it: rerun_trial(..., objective=...)")
+        values["objective"] = objective
+    return SearchConfig.from_json(values)
 
 
 def _restore_data(

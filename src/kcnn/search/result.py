@@ -11,6 +11,7 @@ from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_number, format_value, format_values
 from kcnn.run_folders import FINAL, SEARCH
 from kcnn.search.journal import Trial
+from kcnn.search.objectives import ACCURACY, Objective
 from kcnn.training import run_directory, run_schema
 
 if TYPE_CHECKING:
@@ -21,31 +22,22 @@ NETWORK, TRAINING = "network", "training"  # what two contenders differ in
 MAX_ROWS = 20  # of a leaderboard
 
 
-def name_objective(*, multi_label: bool) -> str:
-    """Return what the score of a trial measures.
-
-    Args:
-        multi_label: Whether images have any number of labels.
-    """
-    return "validation average precision" if multi_label else "validation accuracy"
-
-
 @dataclass(frozen=True)
 class Contender:
     """Test results of one network of the final evaluation.
 
     Attributes:
         name: BEST, DEFAULT or UNTUNED.
-        accuracies: Test accuracy of each seed; mean average precision of multi-label data.
-        accuracy: Their mean.
+        scores: Value of the objective on the test split, of each seed; a loss is not negated.
+        score: Their mean.
         params: Trainable parameters.
         macs: Multiply-accumulates of one image.
         folders: Folders of the runs, relative to that of the search.
     """
 
     name: str
-    accuracies: tuple[float, ...]
-    accuracy: float
+    scores: tuple[float, ...]
+    score: float
     params: int
     macs: int
     folders: tuple[str, ...]
@@ -60,9 +52,10 @@ class FinalComparison:
         subject: What differs: NETWORK, with the same training values, or TRAINING, on the default network.
         first: Name of the contender with what the search chose.
         second: Name of the contender with the default.
-        points: Mean difference in percentage points.
+        points: Mean difference in percentage points; in its own unit where the objective is no fraction.
         paired: The difference over seeds with its interval, and p adjusted for the number of comparisons; None with
             one seed.
+        objective: Name of the objective.
     """
 
     subject: str
@@ -70,14 +63,16 @@ class FinalComparison:
     second: str
     points: float
     paired: "PairedDifference | None" = None
+    objective: str = ACCURACY
 
     def __str__(self) -> str:
-        if self.paired is None:
-            difference = f"{self.points:+.2f} points"
-        else:
+        objective = Objective(self.objective)
+        show = objective.format_difference
+        difference = f"{show(self.points)} {'points' if objective.is_fraction else objective.title}"
+        if self.paired is not None:
             verdict = "significant" if self.paired.significant else "not significant"
-            interval = f"({self.paired.low:+.2f} to {self.paired.high:+.2f})"
-            difference = f"{self.points:+.2f} points {interval}, {verdict} (p = {self.paired.p:.2g})"
+            interval = f"({show(self.paired.low)} to {show(self.paired.high)})"
+            difference = f"{difference} {interval}, {verdict} (p = {self.paired.p:.2g})"
         if self.subject == NETWORK:
             return f"best against default network, trained alike: {difference}"
         return f"tuned against default training values, on the default network: {difference}"
@@ -95,6 +90,7 @@ class FinalEvaluation:
         comparisons: Of pairs of contenders that differ in one thing.
         unchanged: Whether the best network is the default one.
         problems: Contenders whose training failed, and why, by name.
+        objective: Name of the objective of the search, which the test measures too.
     """
 
     trial: int
@@ -102,10 +98,12 @@ class FinalEvaluation:
     comparisons: tuple[FinalComparison, ...] = ()
     unchanged: bool = False
     problems: Mapping[str, str] = field(default_factory=dict)
+    objective: str = ACCURACY
 
     def __str__(self) -> str:
+        objective = Objective(self.objective)
         lines = [
-            f"{one.name}: test {one.accuracy:.2%}{_list_seeds(one.accuracies)}, "
+            f"{one.name}: test {objective.title} {objective.format_value(one.score)}{_list_seeds(one, objective)}, "
             f"{one.params:,} parameters, {one.macs:,} MACs"
             for one in self.contenders
         ]
@@ -115,9 +113,10 @@ class FinalEvaluation:
         return "\n".join([*lines, *map(str, self.comparisons)])
 
 
-def _list_seeds(accuracies: Sequence[float]) -> str:
-    """The accuracy of each seed in brackets; nothing for one seed."""
-    return f" ({', '.join(f'{value:.2%}' for value in accuracies)})" if len(accuracies) > 1 else ""
+def _list_seeds(contender: Contender, objective: Objective) -> str:
+    """The value of each seed in brackets; nothing for one seed."""
+    values = contender.scores
+    return f" ({', '.join(map(objective.format_value, values))})" if len(values) > 1 else ""
 
 
 @check_keywords
@@ -137,7 +136,7 @@ class SearchResult:
     trials: Sequence[Trial]
     best: Trial | None
     final: FinalEvaluation | None
-    objective: str = name_objective(multi_label=False)
+    objective: Objective = field(default_factory=Objective)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -149,15 +148,18 @@ class SearchResult:
         """The trials with a score, the best first: more epochs come before a higher score."""
         return rank_trials(self.trials)
 
+    def _format_score(self, trial: Trial) -> str:
+        return self.objective.format_score(trial.score or 0.0)
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(self.counts.items())) or "no trials"
-        best = f"; best trial {self.best.number}: {self.objective} {self.best.score:.2%}" if self.best else ""
+        best = f"; best trial {self.best.number}: {self.objective} {self._format_score(self.best)}" if self.best else ""
         return f"<SearchResult {self.folder}: {counts}{best}>"
 
     def __str__(self) -> str:
         lines = [repr(self)]
         lines += [
-            f"{t.number:>4} {t.status:<7} {t.score or 0:>8.2%} {format_number(t.epochs, 'epoch'):>9}  "
+            f"{t.number:>4} {t.status:<7} {self._format_score(t):>8} {format_number(t.epochs, 'epoch'):>9}  "
             f"{format_values(t.values)}"
             for t in self.leaderboard[:MAX_ROWS]
         ]
@@ -165,11 +167,11 @@ class SearchResult:
 
     def _repr_html_(self) -> str:
         names = list(dict.fromkeys(name for trial in self.trials for name in trial.values))
-        heads = ("trial", "status", self.objective, "epochs", "params", "MACs", *names)
+        heads = ("trial", "status", str(self.objective), "epochs", "params", "MACs", *names)
         rows = []
         for t in self.leaderboard[:MAX_ROWS]:
             values = [format_value(t.values[name]) if name in t.values else "" for name in names]
-            rows.append([t.number, t.status, f"{t.score:.2%}", t.epochs, f"{t.params:,}", f"{t.macs:,}", *values])
+            rows.append([t.number, t.status, self._format_score(t), t.epochs, f"{t.params:,}", f"{t.macs:,}", *values])
         head = "".join(f"<th>{escape(name)}</th>" for name in heads)
         body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
         final = "".join(f"<br>{escape(line)}" for line in str(self.final).splitlines()) if self.final else ""
@@ -213,7 +215,7 @@ def read_final(folder: Path) -> FinalEvaluation | None:
     record = run_directory.check_values(path, record, "remove it and run the search again, which trains nothing twice")
     try:
         contenders = tuple(
-            Contender(**{**one, "accuracies": tuple(one["accuracies"]), "folders": tuple(one["folders"])})
+            Contender(**{**one, "scores": tuple(one["scores"]), "folders": tuple(one["folders"])})
             for one in record["contenders"]
         )
         comparisons = tuple(

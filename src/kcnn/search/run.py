@@ -17,7 +17,7 @@ from kcnn.search.final_evaluation import run_final_evaluation
 from kcnn.search.job import SearchJob, claim_folder, prepare_search
 from kcnn.search.journal import Journal, Trial
 from kcnn.search.oracles import open_oracle
-from kcnn.search.result import SearchResult, find_best_trial, name_objective
+from kcnn.search.result import SearchResult, find_best_trial
 from kcnn.search.space import FeasibilityReport, Space, analyze_feasibility
 from kcnn.search.tuner import Tuner
 from kcnn.training import TrainConfig, devices, hardware, run_directory
@@ -79,6 +79,8 @@ def search(
     report = analyze_feasibility(job.space, seed=config.train.seed)
     claim_folder(job)
     on_survey(report)
+    objective = job.settings.objective
+    log(f"objective: {objective}" + (f" ({objective.reason})" if objective.reason else ""))
     earlier = [] if config.chief or is_worker() else Journal(job.folder).trials
     if earlier:
         log(f"resuming after trial {max(trial.number for trial in earlier)}")
@@ -103,5 +105,4 @@ def _finish(job: SearchJob) -> SearchResult:
     final = None
     if best is not None and job.config.final_seeds:
         final = run_final_evaluation(job.space, job.settings, best, job.config.final_seeds)
-    objective = name_objective(multi_label=job.settings.data.multi_label)
-    return SearchResult(job.folder, trials, best, final, objective)
+    return SearchResult(job.folder, trials, best, final, job.settings.objective)

@@ -3,22 +3,32 @@
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from kcnn.atomic_io import write_text
+from kcnn.classification import to_probabilities
 from kcnn.data import ImageDataset
 from kcnn.search.journal import DIVERGED, ERROR, OK, OUT_OF_MEMORY, PRUNED
+from kcnn.search.objectives import Objective, call_function
 from kcnn.search.space import Candidate
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
-from kcnn.training import TrainConfig, checkpoints, devices, get_recipe, run_directory
+from kcnn.training import TrainConfig, checkpoints, devices, evidence, get_recipe, run_directory
 from kcnn.training.callbacks import Checkpointer
 from kcnn.training.execution import is_out_of_memory, make_reproducible, restore_newest
-from kcnn.training.job import TrainJob, build_training_model, fit_epochs
+from kcnn.training.job import (
+    TrainJob,
+    averaged_weights,
+    build_training_model,
+    copy_weights,
+    fit_epochs,
+    initialize_model,
+)
+from kcnn.training.losses import METRICS
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class TrialSettings:
         train: How each trial is trained, with the precision of this machine.
         strategy: The tf.distribute strategy; None for one device.
         identity: Hash of the request.
+        objective: What the score of a trial measures.
         callbacks: Keras callbacks of the caller.
         log: Called with each message for a person.
     """
@@ -40,6 +51,7 @@ class TrialSettings:
     train: TrainConfig
     strategy: Any
     identity: str
+    objective: Objective = field(default_factory=Objective)
     callbacks: Sequence[Any] = ()
     log: Callable[[str], None] = print
 
@@ -55,15 +67,6 @@ class Outcome:
 
     status: str
     seconds: float
-
-
-def read_score(row: Mapping[str, float]) -> float:
-    """Return the score of an epoch: validation accuracy, or average precision of multi-label data.
-
-    Args:
-        row: A row of the history.
-    """
-    return row["val_average_precision"] if "val_average_precision" in row else row["val_accuracy"]
 
 
 def run_trial(
@@ -124,15 +127,17 @@ def _train(
         states = trial_folder(settings.out, resume_from) / run_directory.CHECKPOINTS
         checkpoint, _ = checkpoints.restore_latest(states, model, job.request_hash)
     rows = checkpoint.history if checkpoint else []
+    objective = settings.objective
     for row in rows:
-        if not should_continue(int(row["epoch"]), read_score(row)) and len(rows) < epochs:
+        if not should_continue(int(row["epoch"]), objective.read_score(row)) and len(rows) < epochs:
             return PRUNED
     if len(rows) >= epochs:
         return OK
     checkpointer = job.make_checkpointer(rows)
-    callbacks = [*job.callbacks, _StopPruned(checkpointer, should_continue)]
+    callbacks = [*job.callbacks, _StopPruned(checkpointer, objective, should_continue)]
+    measuring = [_Measurement(objective, job)] if objective.function else []
     devices.check_replicas(job.strategy, model, job.data)
-    fit_epochs(model, dataclasses.replace(job, callbacks=callbacks), len(rows), epochs, checkpointer)
+    fit_epochs(model, dataclasses.replace(job, callbacks=callbacks), len(rows), epochs, checkpointer, measuring)
     return PRUNED if len(rows) < epochs else OK
 
 
@@ -164,6 +169,7 @@ def make_job(settings: TrialSettings, folder: Path, candidate: Candidate) -> Tra
         strategy=settings.strategy,
         callbacks=settings.callbacks,
         log=settings.log,
+        metrics=[name] if (name := settings.objective.column.removeprefix("val_")) in METRICS else [],
     )
 
 
@@ -172,13 +178,31 @@ def _record_failure(folder: Path, status: str, text: str) -> str:
     return status
 
 
+class _Measurement(keras.callbacks.Callback):
+    """Measure a function of the caller on the validation split after an epoch, with a pass over it of its own.
+
+    The pass is that of a model in float32 on one device: each replica of the one that trains would predict all images.
+    """
+
+    def __init__(self, objective: Objective, job: TrainJob):
+        super().__init__()
+        self.objective, self.data, self.single = objective, job.data, initialize_model(job)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        with averaged_weights(self.model):
+            copy_weights(self.model, self.single)
+        logits, labels = evidence.compute_scores(self.single, self.data.validation)
+        probabilities = to_probabilities(logits, {"multi_label": self.data.multi_label})
+        logs[self.objective.column] = call_function(self.objective, labels, probabilities)
+
+
 class _StopPruned(keras.callbacks.Callback):
     """Stop a trial after an epoch, once its checkpoint is written, unless it should continue."""
 
-    def __init__(self, checkpointer: Checkpointer, should_continue: Callable[[int, float], bool]):
+    def __init__(self, checkpointer: Checkpointer, objective: Objective, should_continue: Callable[[int, float], bool]):
         super().__init__()
-        self.checkpointer, self.should_continue = checkpointer, should_continue
+        self.checkpointer, self.objective, self.should_continue = checkpointer, objective, should_continue
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not self.should_continue(epoch + 1, read_score(self.checkpointer.rows[-1])):
+        if not self.should_continue(epoch + 1, self.objective.read_score(self.checkpointer.rows[-1])):
             self.model.stop_training = True

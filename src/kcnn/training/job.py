@@ -39,6 +39,7 @@ class TrainJob:
         log: Called with each message for a person.
         verbose: Progress that Keras' fit shows: 0, 1 or 2.
         cached_layer: The layer whose outputs the data has in place of images; None for images.
+        metrics: Names of further metrics of each epoch, of `kcnn.training.losses.make_metrics`.
     """
 
     out: Path
@@ -53,6 +54,7 @@ class TrainJob:
     log: Callable[[str], None]
     verbose: int = 0
     cached_layer: str | None = None
+    metrics: Sequence[str] = ()
 
     @property
     def recipe(self) -> Recipe:
@@ -211,13 +213,20 @@ def compile_model(model: Any, job: TrainJob, lr_multipliers: Mapping[str, float]
     model.compile(
         optimizer,
         losses.make_loss(data.multi_label, recipe.label_smoothing, weights),
-        weighted_metrics=losses.make_metrics(data.multi_label, len(data.classes)),
+        weighted_metrics=losses.make_metrics(data.multi_label, len(data.classes), job.metrics),
         # XLA is slower on CPUs, fails on replicas, and was not tried on one GPU
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
 
 
-def fit_epochs(model: Any, job: TrainJob, first: int, last: int, checkpointer: keras.callbacks.Callback) -> None:
+def fit_epochs(
+    model: Any,
+    job: TrainJob,
+    first: int,
+    last: int,
+    checkpointer: keras.callbacks.Callback,
+    measuring: Sequence[keras.callbacks.Callback] = (),
+) -> None:
     """Train complete epochs with Keras' fit; validation uses averaged weights where the recipe has them.
 
     Args:
@@ -226,6 +235,7 @@ def fit_epochs(model: Any, job: TrainJob, first: int, last: int, checkpointer: k
         first: The epoch to start with, counted from 0.
         last: The epoch to end before.
         checkpointer: From TrainJob.make_checkpointer.
+        measuring: Callbacks that add values to the logs of an epoch, before they are written.
 
     Raises:
         NonFiniteLossError: The loss is not finite.
@@ -238,7 +248,7 @@ def fit_epochs(model: Any, job: TrainJob, first: int, last: int, checkpointer: k
         initial_epoch=first,
         epochs=last,
         **devices.distribute_validation(job.strategy, data),
-        callbacks=[StopOnNonFinite(), *averaging, checkpointer, *job.callbacks],
+        callbacks=[StopOnNonFinite(), *averaging, *measuring, checkpointer, *job.callbacks],
         shuffle=False,  # the data is shuffled already
         verbose=job.verbose,
     )

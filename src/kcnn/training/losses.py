@@ -14,6 +14,7 @@ from kcnn.graph.arguments import check_integer, check_keywords, wrong_kind, wron
 from kcnn.keras_bridge.layers import registered
 
 MAX_CLASSES = 10_000_000
+METRICS = ("balanced_accuracy", "macro_f1", "cross_entropy")  # beside those that every training has
 
 
 @check_keywords
@@ -106,14 +107,90 @@ class MeanAveragePrecision(keras.metrics.AUC):
         return super().result() * (self.num_labels / count)
 
 
-def make_metrics(multi_label: bool, classes: int) -> list[Any]:
-    """Return the metrics of training: accuracy, and for multi-label data the mean average precision."""
+@registered
+class ClassAverage(keras.metrics.Metric):
+    """Compute the mean recall or F1 over the classes with images: balanced accuracy or macro F1.
+
+    Args:
+        measure: "balanced_accuracy" or "macro_f1".
+        classes: Number of classes.
+        multi_label: Whether labels are 0 or 1 per class; a class is then predicted where its logit is above 0.
+        name: Of the metric.
+        dtype: As of keras.metrics.Metric.
+    """
+
+    def __init__(
+        self, measure: str, classes: int, multi_label: bool = False, name: str | None = None, dtype: Any = None
+    ):
+        super().__init__(name=name or measure, dtype=dtype)
+        self.measure, self.classes, self.multi_label = measure, classes, multi_label
+        self.hits, self.labels, self.predictions = (
+            self.add_variable((classes,), initializer="zeros", name=name) for name in ("hits", "labels", "predictions")
+        )
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Count the images of each class, and those that are predicted as it."""
+        if self.multi_label:
+            labels = ops.greater(ops.cast(y_true, "float32"), 0.5)
+            predictions = ops.greater(y_pred, 0.0)
+        else:
+            labels = ops.one_hot(ops.argmax(_to_probabilities(y_true, y_pred), axis=-1), self.classes)
+            predictions = ops.one_hot(ops.argmax(y_pred, axis=-1), self.classes)
+        labels, predictions = ops.cast(labels, self.dtype), ops.cast(predictions, self.dtype)
+        weights = 1.0 if sample_weight is None else ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
+        for counts, images in (
+            (self.hits, labels * predictions),
+            (self.labels, labels),
+            (self.predictions, predictions),
+        ):
+            counts.assign_add(ops.sum(images * weights, axis=0))
+
+    def result(self) -> Any:
+        """Return the mean."""
+        has_images = ops.cast(self.labels > 0, self.dtype)
+        total = self.labels if self.measure == "balanced_accuracy" else (self.labels + self.predictions) / 2
+        values = self.hits / ops.maximum(total, keras.config.epsilon())
+        return ops.sum(values * has_images) / ops.maximum(ops.sum(has_images), 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, as Keras saves them."""
+        own = {"measure": self.measure, "classes": self.classes, "multi_label": self.multi_label}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("kcnn")
+def cross_entropy(y_true: Any, y_pred: Any) -> Any:
+    """Return the cross-entropy of each image, without label smoothing and class weights."""
+    return make_loss(False).call(y_true, y_pred)
+
+
+@keras.saving.register_keras_serializable("kcnn")
+def binary_cross_entropy(y_true: Any, y_pred: Any) -> Any:
+    """Return the binary cross-entropy of each image, its mean over the classes, without label smoothing."""
+    return make_loss(True).call(y_true, y_pred)
+
+
+def make_metrics(multi_label: bool, classes: int, others: Sequence[str] = ()) -> list[Any]:
+    """Return the metrics of training: accuracy, for multi-label data the mean average precision, and others.
+
+    Args:
+        multi_label: Whether labels are 0 or 1 per class.
+        classes: Number of classes.
+        others: Names of METRICS.
+    """
+    further = [_make_metric(name, multi_label, classes) for name in others]
     if not multi_label:
-        return [make_accuracy()]
+        return [make_accuracy(), *further]
     area = MeanAveragePrecision(
         curve="PR", multi_label=True, num_labels=classes, from_logits=True, name="average_precision"
     )
-    return [make_accuracy(multi_label), area]
+    return [make_accuracy(multi_label), area, *further]
+
+
+def _make_metric(name: str, multi_label: bool, classes: int) -> Any:
+    if name == "cross_entropy":
+        return keras.metrics.MeanMetricWrapper(binary_cross_entropy if multi_label else cross_entropy, name=name)
+    return ClassAverage(name, classes, multi_label)
 
 
 def make_loss(

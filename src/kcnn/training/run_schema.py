@@ -7,6 +7,7 @@ from types import MappingProxyType, NoneType
 from typing import Any
 
 NUMBER = int | float  # at least 0, and finite
+SIGNED = object()  # a number of either sign
 ANY_NAME = "*"  # of classes, splits or libraries
 
 
@@ -40,7 +41,10 @@ SEARCH = Fields(
         "request": Fields(
             {
                 "space": Fields({"spec": Fields({"network": str})}),
-                "config": Fields({"tuner": str, "train": Fields({"recipe": RECIPE, "recipe_name": str, "seed": int})}),
+                "config": Fields(
+                    {"tuner": str, "train": Fields({"recipe": RECIPE, "recipe_name": str, "seed": int})},
+                    {"objective": str},
+                ),
                 "data": str,
             },
             {"images": Fields({ANY_NAME: int}), "fingerprint": str, "data_seed": int},
@@ -54,13 +58,11 @@ FINAL = Fields(
     {
         "trial": int,
         "contenders": [
-            Fields(
-                {"name": str, "accuracies": [NUMBER], "accuracy": NUMBER, "params": int, "macs": int, "folders": [str]}
-            )
+            Fields({"name": str, "scores": [SIGNED], "score": SIGNED, "params": int, "macs": int, "folders": [str]})
         ],
         "comparisons": [Fields(dict.fromkeys(("subject", "first", "second"), str))],
     },
-    {"unchanged": bool, "problems": Fields({ANY_NAME: str})},
+    {"unchanged": bool, "problems": Fields({ANY_NAME: str}), "objective": str},
 )
 PROTOCOL = Fields(
     {"protocol": str, "accuracies": [NUMBER], **dict.fromkeys(("validation", "accuracy", "low", "high"), NUMBER)}
@@ -115,6 +117,8 @@ def find_mismatches(value: Any, expected: Any, name: str = "") -> Iterator[str]:
 
 
 def _is_valid(value: Any, expected: Any) -> bool:
+    if expected is SIGNED:
+        return type(value) in (int, float) and math.isfinite(value)
     if isinstance(value, bool | str | NoneType):  # True is an int as well
         return type(value) in getattr(expected, "__args__", (expected,))
     return isinstance(value, expected) and math.isfinite(value) and value >= 0
