@@ -190,13 +190,6 @@ def test_cli_verify_finds_what_the_test_kit_finds_in_the_graph(command, install)
         assert row.count("output 'logits'") <= 1
 
 
-def test_render_catalogue_returns_the_page_of_the_documentation():
-    from kcnn.architectures import catalogue
-
-    page = Path(__file__).parents[2] / "docs" / "catalogue.md"
-    assert page.read_text() == catalogue.render_catalogue(), "run `make catalogue` and commit docs/catalogue.md"
-
-
 def test_cli_summary_prints_layers_totals_and_addresses(command):
     done = command("summary", "googlenet", "--input-size", "96x96x1")
     assert done.returncode == 0
