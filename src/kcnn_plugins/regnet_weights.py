@@ -51,8 +51,8 @@ def map_timm(model):
 
 
 TIMM_SIZES = {
-    **{"400mf": "004", "800mf": "008", "1_6gf": "016", "3_2gf": "032"},
-    **{"8gf": "080", "16gf": "160", "32gf": "320"},
+    **{"200mf": "002", "400mf": "004", "600mf": "006", "800mf": "008", "1_6gf": "016", "3_2gf": "032"},
+    **{"4gf": "040", "6_4gf": "064", "8gf": "080", "12gf": "120", "16gf": "160", "32gf": "320", "128gf": "1280"},
 }
 TORCHVISION = {
     name: both_torchvision_weights(
@@ -78,8 +78,10 @@ TORCHVISION = {
 for size, tuned, linear in (  # fine-tuned at 384 pixels; a linear classifier on frozen features at 224
     ("y_16gf", ("43afe44d", 86.012), ("f3ec0043", 83.976)),
     ("y_32gf", ("04fdfa75", 86.838), ("e1583746", 84.622)),
+    ("y_128gf", ("c8ce3e52", 88.228), ("cbe8ce12", 86.068)),
 ):
-    TORCHVISION[size] += (
+    TORCHVISION[size] = (
+        *TORCHVISION.get(size, ()),
         swag_weights(f"regnet_{size}_swag-{tuned[0]}.pth", tuned[1], 384, "imagenet_swag"),
         swag_weights(f"regnet_{size}_lc_swag-{linear[0]}.pth", linear[1], 224, "imagenet_swag_linear"),
     )

@@ -264,20 +264,31 @@ def test_resnet_d_has_three_convolutions_for_the_first_of_resnet(layers):
 @pytest.mark.parametrize(
     ("name", "blocks", "first", "slope", "step", "group"),  # arXiv:2003.13678, figures 15 and 16: d, w0, wa, wm, g
     [
+        ("regnet_x_200mf", 13, 24, 36.44, 2.49, 8),
         ("regnet_x_400mf", 22, 24, 24.48, 2.54, 16),
+        ("regnet_x_600mf", 16, 48, 36.97, 2.24, 24),
         ("regnet_x_800mf", 16, 56, 35.73, 2.28, 16),
         ("regnet_x_1_6gf", 18, 80, 34.01, 2.25, 24),
         ("regnet_x_3_2gf", 25, 88, 26.31, 2.25, 48),
+        ("regnet_x_4gf", 23, 96, 38.65, 2.43, 40),
+        ("regnet_x_6_4gf", 17, 184, 60.83, 2.07, 56),
         ("regnet_x_8gf", 23, 80, 49.56, 2.88, 120),
+        ("regnet_x_12gf", 19, 168, 73.36, 2.37, 112),
         ("regnet_x_16gf", 22, 216, 55.59, 2.1, 128),
         ("regnet_x_32gf", 23, 320, 69.86, 2.0, 168),
+        ("regnet_y_200mf", 13, 24, 36.44, 2.49, 8),
         ("regnet_y_400mf", 16, 48, 27.89, 2.09, 8),
+        ("regnet_y_600mf", 15, 48, 32.54, 2.32, 16),
         ("regnet_y_800mf", 14, 56, 38.84, 2.4, 16),
         ("regnet_y_1_6gf", 27, 48, 20.71, 2.65, 24),
         ("regnet_y_3_2gf", 21, 80, 42.63, 2.66, 24),
+        ("regnet_y_4gf", 22, 96, 31.41, 2.24, 64),
+        ("regnet_y_6_4gf", 25, 112, 33.22, 2.27, 72),
         ("regnet_y_8gf", 17, 192, 76.82, 2.19, 56),
+        ("regnet_y_12gf", 19, 168, 73.36, 2.37, 112),
         ("regnet_y_16gf", 18, 200, 106.23, 2.48, 112),
         ("regnet_y_32gf", 20, 232, 115.89, 2.53, 232),
+        ("regnet_y_128gf", 27, 456, 160.83, 2.52, 264),
     ],
 )
 def test_regnet_has_the_widths_of_a_quantized_linear_function(name, blocks, first, slope, step, group):
