@@ -39,6 +39,12 @@ def test_network_has_its_declared_parameters(name):
     assert summarize(name).params == plan.params
 
 
+def test_readme_counts_the_networks_and_their_variants():
+    bare = {name.partition(".")[0] for name in NETWORKS}
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert f"kcnn has {len(bare)} networks and {len(NETWORKS) - len(bare)} variants" in readme
+
+
 @pytest.mark.parametrize("row", COUNTS, ids=lambda row: row["name"] + row["aux"])
 def test_network_has_the_published_counts(row):
     found = kcnn.summary(kcnn.trace(row["name"], aux=True)) if row["aux"] else summarize(row["name"])
