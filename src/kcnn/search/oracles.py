@@ -7,8 +7,10 @@ their private attributes.
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from math import log
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
 from kcnn.architectures.spec import summary
-from kcnn.search import hyperparameters
+from kcnn.search import grid_order, hyperparameters
 from kcnn.search.config import SearchConfig
 from kcnn.search.environment import is_worker
-from kcnn.search.grid import NewPointsGrid
 from kcnn.search.journal import ERROR, OK, OUT_OF_MEMORY, PRUNED, STATUSES, Journal, Trial
 from kcnn.search.keras_tuner_api import Proposal, TrialStatus, keras_tuner
 from kcnn.search.space import NoFeasiblePointError, Space
@@ -305,13 +306,25 @@ class Hyperband(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
     """Hyperband (arXiv:1603.06560); a promoted trial resumes with its weights and its optimizer's state."""
 
 
-class Grid(FeasibleOracle, NewPointsGrid, keras_tuner.oracles.GridSearchOracle):
-    """Grid search: every feasible combination in order, each network once."""
+class Grid(FeasibleOracle, keras_tuner.oracles.GridSearchOracle):
+    """Grid search: the unchanged network, then every feasible point, each network once, spread over the space."""
 
-    def is_new(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a point is feasible, and no trial had its network."""
-        identity = self.state.space.identity(hyperparameters.decode_values(self.state.space, values))
-        return identity is not None and identity not in self.state.identities
+    @cached_property
+    def points(self) -> Iterator[dict[str, Any]]:
+        """The points to visit; after a restart from the first on, of which those of the journal are not new."""
+        space = self.state.space
+        return chain([self.state.default] if space.has_default else [], grid_order.Grid(space))
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Return the values of the next trial."""
+        space, state = self.state.space, self.state
+        if state.replaying:
+            return {"status": TrialStatus.RUNNING, "values": dict(state.replaying["values"])}
+        for values in self.points:
+            identity = space.identity(values)
+            if identity is not None and identity not in state.identities:
+                return {"status": TrialStatus.RUNNING, "values": hyperparameters.encode_values(space, values)}
+        return {"status": TrialStatus.STOPPED, "values": None}
 
 
 def make_oracle(state: SearchState, identity: str) -> Any:

@@ -14,6 +14,7 @@ from kcnn.search import workers
 from kcnn.search.config import SearchConfig
 from kcnn.search.environment import is_worker
 from kcnn.search.final_evaluation import run_final_evaluation
+from kcnn.search.grid_order import describe_budget
 from kcnn.search.job import SearchJob, claim_folder, prepare_search
 from kcnn.search.journal import Journal, Trial
 from kcnn.search.oracles import open_oracle
@@ -81,6 +82,8 @@ def search(
     on_survey(report)
     objective = job.settings.objective
     log(f"objective: {objective}" + (f" ({objective.reason})" if objective.reason else ""))
+    if config.tuner == "grid" and (note := describe_budget(job.space, config.max_trials)):
+        log(note)
     earlier = [] if config.chief or is_worker() else Journal(job.folder).trials
     if earlier:
         log(f"resuming after trial {max(trial.number for trial in earlier)}")
