@@ -1,9 +1,7 @@
 """Build the Keras model of a network: the bridge to Keras and pretrained weights meet here."""
 
 import gc
-import json
 import random
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +19,6 @@ from kcnn.graph.ops import AdaptivePool, Flatten
 from kcnn.graph.summaries import Summary
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.backends import check_backend
-from kcnn.keras_bridge.metadata import make_metadata
 from kcnn.weights import find_published, load_into_graph
 from kcnn.weights.published import resolve_spec
 
@@ -103,17 +100,10 @@ def build(
         find_published(graph, weights)  # unknown weights are refused before Keras is imported
 
     check_backend()
-    from kcnn.keras_bridge.keras_code import rebuild_tensors
-    from kcnn.keras_bridge.model import Network
-    from kcnn.keras_bridge.to_keras import build_tensors
+    from kcnn.keras_bridge.networks import make_network
 
     with _seed_initializers(seed), _pause_garbage_collection():
-        image, tensors = (rebuild_tensors if _is_keras_code(graph) else build_tensors)(graph)
-        aux = tuple(tensors)[1:] if graph.spec.aux else ()
-        outputs = list(tensors.values()) if len(tensors) > 1 else next(iter(tensors.values()))
-        name = _to_model_name(graph.spec.prefix + graph.name.rpartition(":")[2])
-        model = Network(image, outputs, name=name, aux=aux, metadata=json.dumps(make_metadata(graph)))
-    model.update_metadata(modules=_modules(model))
+        model = make_network(graph)
     if weights is not None:
         load_into_graph(model, graph, weights)
     return model
@@ -146,11 +136,6 @@ def find_build_discrepancies(network: str, summary: Summary, is_keras_code: bool
             )
 
 
-def _to_model_name(name: str) -> str:
-    """A name that TensorFlow takes for that of a scope: of ASCII letters, digits and _, as "lambda" of "<lambda>"."""
-    return re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "network"
-
-
 @contextmanager
 def _seed_initializers(seed: int | None) -> Iterator[None]:
     """Seed Python's random numbers meanwhile: Keras draws the seed of each initializer from them."""
@@ -174,17 +159,6 @@ def _pause_garbage_collection() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-
-def _is_keras_code(graph: Graph) -> bool:
-    """Whether a network exists only as Keras code."""
-    return graph.architecture is not None and graph.architecture.keras is not None
-
-
-def _modules(model: Any) -> list[str]:
-    """Modules of the layers that are neither Keras' nor kcnn's."""
-    modules = {type(layer).__module__ for layer in model.layers}
-    return sorted(module for module in modules if module.partition(".")[0] not in ("keras", "kcnn"))
 
 
 def _check_open_size(graph: Graph) -> None:

@@ -262,11 +262,16 @@ def test_load_weights_refuses_missing_and_unexpected_tensors_and_sets_nothing(fi
     assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
 
 
-def test_load_weights_into_a_network_with_overrides_loads_fitting_weights_and_warns(file, convnet):
-    with pytest.warns(
-        PartialWeightsWarning, match=r"missing conv2/kernel \(\(3, 3, 16, 32\) in the file, \(5, 5, 16, 32\)"
-    ):
-        model = kcnn.build("convnet", overrides={"conv2.kernel": 5, "conv2.padding": 1}, weights=file)
+def test_load_weights_into_a_network_with_overrides_morphs_them(file, convnet):
+    """A larger kernel with as much more padding computes what it did; with less, other positions, and a warning."""
+    images = np.random.default_rng(0).uniform(0, 255, (2, *convnet.input_shape[1:])).astype("float32")
+    model = kcnn.build("convnet", overrides={"conv2.kernel": 5, "conv2.padding": 1})
+    report = kcnn.load_weights(model, file)
+    assert report.morphing.preserved
+    assert report.morphing.morphed == {"conv2/kernel": "(3, 3, 16, 32) in the file, (5, 5, 16, 32) here"}
+    np.testing.assert_allclose(model(images), convnet(images), rtol=1e-4, atol=1e-5)
+    with pytest.warns(PartialWeightsWarning, match=r"1 adapted, .*another function \(conv2: kernel 5, was 3"):
+        model = kcnn.build("convnet", overrides={"conv2.kernel": 5}, weights=file)
     assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
 
 

@@ -11,6 +11,9 @@ from .loading import (
     load_weights as load_weights,
 )
 from .loading import (
+    morph_weights as morph_weights,
+)
+from .loading import (
     save_weights as save_weights,
 )
 from .matching import (
@@ -18,6 +21,9 @@ from .matching import (
 )
 from .matching import (
     TensorMatch as TensorMatch,
+)
+from .morphing import (
+    MorphReport as MorphReport,
 )
 from .published import (
     find_published as find_published,

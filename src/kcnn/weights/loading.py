@@ -3,33 +3,33 @@
 import json
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcnn.architectures.architecture import Weights
-from kcnn.architectures.registry import get_architecture
-from kcnn.architectures.spec import summary, trace
 from kcnn.atomic_io import replace_atomically
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import wrong_kind
-from kcnn.graph.formatting import join_names
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError
-from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.metadata import restore_spec
-from kcnn.run_folders import resolve_model
 from kcnn.weights.hub import OWN, RESCALE
 from kcnn.weights.hub_files import LOCAL
-from kcnn.weights.published import download_published, find_published, find_variants
-
-NAMED = 3  # tensors that a message names
+from kcnn.weights.weight_files import (
+    WeightsFile,
+    check_model,
+    collect_tensors,
+    describe_misfits,
+    find_layers,
+    find_listed,
+    match_file,
+    resolve_file,
+)
 
 if TYPE_CHECKING:
-    from kcnn.weights.formats import StoredWeights
-    from kcnn.weights.matching import LoadReport, NetworkLayers
+    from kcnn.weights.matching import LoadReport
+    from kcnn.weights.morphing import MorphReport
 
 
 class PartialWeightsWarning(UserWarning):
@@ -47,30 +47,8 @@ def save_weights(model: Any, path: str | PathLike[str]) -> None:
     Raises:
         ValueError: The model is not flat.
     """
-    _check_model(model)
+    check_model(model)
     save_tensors(collect_tensors(model), getattr(model, "metadata", {}), path)
-
-
-def collect_tensors(model: Any) -> dict[str, Any]:
-    """Return the weights of a flat Keras model as arrays, by "layer/variable".
-
-    Args:
-        model: The model.
-
-    Raises:
-        ValueError: The model is not flat.
-    """
-    import numpy as np
-
-    prefix = getattr(model, "metadata", {}).get("spec", {}).get("prefix", "")
-    tensors = {
-        f"{layer.name.removeprefix(prefix)}/{variable.name}": np.ascontiguousarray(variable.numpy())
-        for layer in model.layers
-        for variable in layer.weights
-    }
-    if len(tensors) != len(model.weights):
-        raise ValueError(f"{model.name!r} is not flat: some weights have no layer of their own")
-    return tensors
 
 
 def save_tensors(tensors: Mapping[str, Any], metadata: Mapping[str, Any], path: str | PathLike[str]) -> None:
@@ -92,12 +70,6 @@ def save_tensors(tensors: Mapping[str, Any], metadata: Mapping[str, Any], path: 
         save_file(dict(tensors), temporary, {"metadata": json.dumps(metadata)})
 
 
-def _check_model(model: Any) -> None:
-    """Refuse what is no Keras model, without loading Keras."""
-    if not hasattr(model, "layers") or not hasattr(model, "weights"):
-        raise wrong_kind("model", "a Keras model", model)
-
-
 @check_arguments
 def load_weights(
     model: Any, weights: str | PathLike[str] = "imagenet", *, strict: bool | None = None, head: bool = True
@@ -112,7 +84,8 @@ def load_weights(
         model: A flat Keras model.
         weights: The file; the folder of a run, a transfer or a search; or a name such as "imagenet", or "demo".
         strict: Whether anything that does not fit is an error, which sets nothing; otherwise what fits is set and a
-            warning names the rest. The default is strict unless the network was built with overrides.
+            warning names the rest. By default it is an error, and weights are morphed for a network that was built with
+            overrides: see `morph_weights`.
         head: Whether the classifier is loaded.
 
     Returns:
@@ -149,14 +122,64 @@ def load_into_graph(
     Raises:
         FileNotFoundError, ValueError, DownloadError: As from `load_weights`.
     """
-    _check_model(model)
-    file = _resolve(graph, weights)
-    report, assignments = _match(model, graph, file, with_head)
+    check_model(model)
+    file = resolve_file(graph, weights)
+    report, assignments = match_file(model, graph, file, with_head)
+    if strict is None and graph and _has_overrides(model) and (report.missing or report.unexpected):
+        return _load_morphed(model, graph, file, with_head)
     _check(model, graph, file, report, strict)
     for variable, array in assignments:
         variable.assign(array)
     _record(model, graph, file, report)
     return report
+
+
+@check_arguments
+def morph_weights(model: Any, weights: str | PathLike[str] = "imagenet", *, head: bool = True) -> "MorphReport":
+    """Load weights of another version of a network: of other overrides or options, such as its width or depth.
+
+    Layers are matched by name. Where mathematics allows, the model computes what the network of the file did, up to
+    rounding (Net2Net, arXiv:1511.05641; network morphism, arXiv:1603.01670): larger kernels have zeros around the
+    old one, channels of a wider layer share the weights of those that they copy, a new layer or residual branch
+    computes nothing at first, and a stride is traded for dilation. The report says whether the model computes what the
+    file did, and where it does not: after a smaller kernel, a narrower layer, another stride, padding or activation.
+
+    Args:
+        model: A model that kcnn built.
+        weights: As of `load_weights`.
+        head: Whether the classifier is loaded.
+
+    Returns:
+        What became of each tensor: kept, morphed, adapted, new.
+
+    Raises:
+        FileNotFoundError, ValueError, DownloadError: As from `load_weights`.
+    """
+    check_model(model)
+    graph = trace_metadata(getattr(model, "metadata", {}))
+    if graph is None:
+        raise ValueError(f"{model.name!r} was not built by kcnn; its versions cannot be compared; use load_weights")
+    report = _load_morphed(model, graph, resolve_file(graph, weights), head).morphing
+    assert report is not None
+    return report
+
+
+def _load_morphed(model: Any, graph: Graph, file: WeightsFile, with_head: bool) -> "LoadReport":
+    from kcnn.weights.versions import load_version, to_load_report
+
+    report = to_load_report(load_version(model, graph, file, with_head))
+    assert report.morphing is not None
+    head = find_layers(graph, with_head=with_head).head
+    rest = [name for name in report.morphing.new if name.rpartition("/")[0] not in head]
+    if rest or report.morphing.adapted:
+        warnings.warn(f"{file.path}: {report.morphing.line}", PartialWeightsWarning, stacklevel=5)
+    _record(model, graph, file, report)
+    return report
+
+
+def _has_overrides(model: Any) -> bool:
+    """Whether a network was built with overrides, except of the scaling of pixels."""
+    return any(one not in RESCALE for one in getattr(model, "metadata", {}).get("spec", {}).get("overrides", ()))
 
 
 def trace_metadata(metadata: Mapping[str, Any], **changes: Any) -> Graph | None:
@@ -180,103 +203,26 @@ def trace_metadata(metadata: Mapping[str, Any], **changes: Any) -> Graph | None:
         return replace(spec, **changes).trace()
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file of weights: where it is, what it holds, and whose it is where it is published."""
-
-    path: Path
-    stored: "StoredWeights"
-    published: Weights | None
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        return self.stored.metadata
-
-
-def _resolve(graph: Graph | None, weights: str | PathLike[str]) -> _File:
-    """Find, download and read the file of some weights; ValueError where its numbers are not finite."""
-    import numpy as np
-
-    from kcnn.weights.formats import read_weights
-    from kcnn.weights.packaged import DEMO, find_packaged
-
-    published = find_published(graph, weights)
-    if published:
-        path = download_published(published)
-    elif weights == DEMO:
-        path = find_packaged(graph)
-    else:
-        path, _ = resolve_model(weights)
-    listed = published or _find_listed(graph, path)
-    stored = read_weights(path)
-    if graph and listed and not listed.top:
-        stored = _remove_head(stored, graph)
-    largest = np.finfo("float32").max  # of a weight: a larger number of float64 would become infinity
-    broken = [name for _, name, array in stored.list_tensors() if not (np.abs(array) <= largest).all()]
-    if broken:
-        raise ValueError(
-            f"{path} has numbers that are not finite (NaN or infinity) as float32 in {join_names(broken, NAMED)}; "
-            "use a file whose training did not diverge"
-        )
-    return _File(path, stored, published)
-
-
-def _find_listed(graph: Graph | None, path: Path) -> Weights | None:
-    """The published weights whose file has the name of a file."""
-    listed = graph.architecture.weights if graph and graph.architecture else ()
-    return next((weights for weights in listed if weights.url.rpartition("/")[2] == path.name), None)
-
-
-def _remove_head(stored: "StoredWeights", graph: Graph) -> "StoredWeights":
-    """The weights of a file that was published for its backbone, whatever its classifier holds."""
-    from kcnn.weights.naming import recognize_naming
-
-    assert graph.architecture is not None
-    network = _find_layers(graph, with_head=True)
-    try:
-        naming = recognize_naming(stored, graph.architecture.weight_mappings, network.names, "")
-    except ValueError:  # of another network, which is reported where its tensors are matched
-        return stored
-    head = {naming.names.get(layer, layer) for layer in network.head}
-    return replace(stored, layers={layer: arrays for layer, arrays in stored.layers.items() if layer not in head})
-
-
-def _match(model: Any, graph: Graph | None, file: _File, with_head: bool) -> tuple["LoadReport", list[tuple[Any, Any]]]:
-    """Match the tensors of a file; ValueError where none of them fits."""
-    from kcnn.weights.matching import match_weights
-
-    mappings = graph.architecture.weight_mappings if graph and graph.architecture else {}
-    try:
-        report, assignments = match_weights(model, file.stored, mappings, _find_layers(graph, with_head))
-        problem = "" if assignments else _describe_misfits(report)
-    except ValueError as error:
-        problem = str(error)
-    if problem:
-        raise ValueError(f"{file.path} belongs to another network: {problem}{_suggest_variants(graph, file)}") from None
-    return report, assignments
-
-
-def _check(model: Any, graph: Graph | None, file: _File, report: "LoadReport", strict: bool | None) -> None:
+def _check(model: Any, graph: Graph | None, file: WeightsFile, report: "LoadReport", strict: bool | None) -> None:
     """Raise or warn where a file does not fit, or was trained otherwise."""
     metadata = getattr(model, "metadata", {})
     concerns = [*_compare_metadata(file.metadata, metadata), *_compare_options(file.published, graph)]
     has_misfits = bool(report.missing or report.unexpected)
     if has_misfits:
-        concerns.insert(0, _describe_misfits(report))
+        concerns.insert(0, describe_misfits(report))
     is_rescaled_alike = file.metadata.get("rescale", metadata.get("rescale")) == metadata.get("rescale")
-    overrides = (address for address in metadata.get("spec", {}).get("overrides", ()) if address not in RESCALE)
-    is_strict = not any(overrides) if strict is None else strict
+    is_strict = not _has_overrides(model) if strict is None else strict
     if is_strict and (has_misfits or not is_rescaled_alike):
         raise ValueError(f"{file.path}: {'; '.join(concerns)}{_suggest_new_head(graph, report)}")
     if concerns:
         warnings.warn(f"{file.path}: {'; '.join(concerns)}", PartialWeightsWarning, stacklevel=4)
 
 
-def _record(model: Any, graph: Graph | None, file: _File, report: "LoadReport") -> None:
+def _record(model: Any, graph: Graph | None, file: WeightsFile, report: "LoadReport") -> None:
     """Write into a model's metadata whose weights it has and, with their head, their classes and preprocessing."""
     if not getattr(model, "metadata", {}):
         return
-    published = file.published or _find_listed(graph, file.path)
+    published = file.published or find_listed(graph, file.path)
     facts: dict[str, Any] = {"weights": _describe_source(published, file.path)}
     if _has_classifier(model, report):
         facts |= _describe_classes(published, file.metadata, model.metadata)
@@ -287,7 +233,8 @@ def _has_classifier(model: Any, report: "LoadReport") -> bool:
     """Whether the weights of the layer that gives the logits come from the file."""
     metadata = model.metadata
     classifier = (metadata.get("classifier") or "logits").removeprefix(metadata["spec"].get("prefix", ""))
-    return f"{classifier}/kernel" in report.matched
+    kernel = f"{classifier}/kernel"
+    return kernel in report.matched or (report.morphing is not None and kernel in report.morphing.morphed)
 
 
 def _describe_source(published: Weights | None, path: Path) -> dict[str, str]:
@@ -308,51 +255,6 @@ def _describe_classes(
         return {**facts, "classes": load_class_names(published.classes)}
     count = len(metadata["classes"]) if isinstance(metadata["classes"], list) else metadata["classes"]
     return {**facts, "classes": file_metadata.get("classes", count)}
-
-
-def _find_layers(graph: Graph | None, with_head: bool) -> "NetworkLayers":
-    """The layers with weights of the complete network."""
-    from kcnn.weights.matching import NetworkLayers
-
-    if graph is None:
-        return NetworkLayers(is_head_new=not with_head, keeps_classifier=not with_head)
-    complete = _trace_complete(graph)
-    names = _weighted_layers(complete)
-    backbone = {x.name for x in topological_order(complete.features)}
-    main = {x.name for x in topological_order(next(iter(complete.outputs.values())))}
-    has_other_classes = bool(
-        graph.architecture and graph.spec and graph.spec.classes not in (None, graph.architecture.classes)
-    )
-    return NetworkLayers(
-        names=names,
-        head=tuple(layer for layer in names if layer not in backbone),
-        main_head=tuple(layer for layer in names if layer in main - backbone),
-        is_head_new=not with_head or has_other_classes,
-        keeps_classifier=not with_head,
-    )
-
-
-def _trace_complete(graph: Graph) -> Graph:
-    """The network with its head and, where a map has room, its auxiliary classifiers: all that a file may have.
-
-    A smaller input than the nominal one may have no room for them. Names do not depend on the size.
-    """
-    assert graph.spec is not None
-    assert graph.architecture is not None
-    own, nominal = graph.input.shape, (*graph.architecture.input_shape[:2], graph.input.shape[2])
-    spec = replace(graph.spec, top=True, outputs=(), prefix="")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for aux in (True, False) if graph.architecture.aux else (False,):
-            for shape in (own, nominal):
-                with suppress(ValueError):  # the map is too small
-                    return replace(spec, aux=aux, input_shape=shape).trace()
-    return graph
-
-
-def _weighted_layers(graph: Graph) -> tuple[str, ...]:
-    """The layers that have weights, in order."""
-    return tuple(layer.name for layer in summary(graph) if layer.params or layer.non_trainable_params)
 
 
 def _compare_metadata(file: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
@@ -377,31 +279,8 @@ def _compare_options(published: Weights | None, graph: Graph | None) -> Iterator
             yield f"it was trained with {option}={defaults[option]!r}, this model has {value!r}"
 
 
-def _describe_misfits(report: "LoadReport") -> str:
-    """What does not fit: the first few of each kind."""
-    texts = [f"{len(report.matched)} tensors match"]
-    if report.missing:
-        texts.append(f"missing {join_names([f'{name} ({reason})' for name, reason in report.missing.items()], NAMED)}")
-    if report.unexpected:
-        texts.append(f"unexpected {join_names(report.unexpected, NAMED)}")
-    return "; ".join(texts)
-
-
 def _suggest_new_head(graph: Graph | None, report: "LoadReport") -> str:
     """Where only the head is missing, how to build a model with a new one."""
-    head = _find_layers(graph, with_head=True).head
+    head = find_layers(graph, with_head=True).head
     is_only_head = report.missing and all(name.rpartition("/")[0] in head for name in report.missing)
     return "; for a new head, build with top=False or with another number of classes" if is_only_head else ""
-
-
-def _suggest_variants(graph: Graph | None, file: _File) -> str:
-    """The variants of the network whose mappings know most of a file's layers."""
-    from kcnn.weights.naming import recognize_naming
-
-    names = []
-    for name in find_variants(graph) if graph else []:
-        mappings, layers = get_architecture(name).weight_mappings, _weighted_layers(trace(name))
-        with suppress(ValueError):
-            if mappings and recognize_naming(file.stored, mappings, layers, "").hits > len(layers) / 2:
-                names.append(name)
-    return f"; it may belong to {' or '.join(names)}" if names else ""

@@ -14,6 +14,7 @@ from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import operation, producers
 from kcnn.weights.axes import adapt_channels, transpose
 from kcnn.weights.formats import CONVOLUTION, NORMALIZATION, TORCH, StoredWeights
+from kcnn.weights.morphing import MorphReport
 from kcnn.weights.naming import LayerNaming, drop_normalization, recognize_naming
 
 
@@ -45,12 +46,14 @@ class LoadReport:
         tensors: A record for each variable of the model.
         unexpected: Tensors of the file that belong to no layer of the network.
         unused: Tensors of the file of layers that the model was built without.
+        morphing: What became of the tensors of another version of the network; None where the file is of this one.
     """
 
     mapping: str
     tensors: tuple[TensorMatch, ...] = ()
     unexpected: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    morphing: MorphReport | None = None
 
     @property
     def matched(self) -> tuple[str, ...]:
@@ -68,6 +71,8 @@ class LoadReport:
         return {match.target: match.reason for match in self.tensors if match.status == "missing"}
 
     def __str__(self) -> str:
+        if self.morphing:
+            return str(self.morphing)
         lines = [f"{len(self.matched)} tensors match (names as in {self.mapping})"]
         for status in ("adapted", "missing"):
             lines += [f"{status} {name}: {reason}" for name, reason in getattr(self, status).items()]
