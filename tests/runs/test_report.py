@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 import kcnn
 from kcnn import data
 from kcnn.plots import figures
-from kcnn.reports import charts, compare_runs, write_experiment_report, write_report
+from kcnn.reports import charts, compare_runs, run_images, write_experiment_report, write_report
+from kcnn.reports.pages import needs_keras
 from kcnn.statistics import wilson_interval
 from kcnn.training import evidence, run_directory
 from tests.paper.test_words import phrases_in_page
@@ -84,6 +87,38 @@ def test_write_report_shows_the_metrics_of_the_run(run, page):
     assert f"best: {metrics['best_epoch']}" in text
     for name, row in metrics["per_class"].items():
         assert re.search(rf'<th scope="row">{name}</th>.*{100 * row["recall"]:.2f}%', text, re.DOTALL)
+
+
+def test_write_report_keeps_grad_cam_and_needs_no_keras_again(run, page, tmp_path):
+    assert not needs_keras(run)
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    code = f"""
+import sys
+from kcnn.reports import write_report
+print(write_report({str(folder)!r}, {str(tmp_path / "again.html")!r}))
+assert not {{"keras", "tensorflow"}} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "again.html").read_text() == page.read_text()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "of another model"])
+def test_write_report_computes_grad_cam_again_unless_it_is_of_this_model(run, page, damage, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    maps, model = folder / run_images.GRAD_CAM, folder / "model.keras"
+    if damage == "missing":
+        maps.unlink()
+    elif damage == "truncated":
+        maps.write_bytes(maps.read_bytes()[:-40])
+    else:
+        other = kcnn.load_model(model)
+        other.set_weights([-array for array in other.get_weights()])
+        other.save(model)
+    assert needs_keras(folder)
+    assert (write_report(folder).read_text() == page.read_text()) == (damage != "of another model")
+    assert not needs_keras(folder)
 
 
 def test_render_calibration_computes_the_expected_calibration_error(run):

@@ -9,7 +9,7 @@ from kcnn.cli.backend import start_backend
 from kcnn.cli.console import UsageError, make_table, out, show_loading, show_note, show_spinner
 from kcnn.cli.options import examples
 from kcnn.graph.formatting import join_names
-from kcnn.run_folders import NAMED, SEARCH, check_reportable, resolve_run
+from kcnn.run_folders import NAMED, check_reportable, resolve_run
 
 
 def add(app: typer.Typer) -> None:
@@ -31,14 +31,12 @@ def report(
     """
     check_reportable(run)
     show_loading(run)
-    if (run / SEARCH).exists():
-        from kcnn.reports.search_page import write_search_report
+    from kcnn.reports.pages import needs_keras
+    from kcnn.reports.pages import write_report as write
 
-        out.print(f"{write_search_report(run, to)}", soft_wrap=True)
-        return
-    with show_spinner("loading Keras"):
-        start_backend()
-        from kcnn.reports import write_report as write
+    if needs_keras(run):
+        with show_spinner("loading Keras"):
+            start_backend()
     out.print(f"{write(run, to)}", soft_wrap=True)
 
 
@@ -51,10 +49,8 @@ def compare(
     for run in runs:
         show_note(resolve_run(run).note)
     show_loading(join_names(list(map(str, runs)), NAMED))
-    with show_spinner("loading Keras"):
-        start_backend()
-        from kcnn.reports import compare_runs
-        from kcnn.reports.significance import COLUMNS, LEFT
+    from kcnn.reports.significance import COLUMNS, LEFT, compare_runs
+
     comparison = compare_runs(runs)
     out.print(make_table(COLUMNS, comparison.rows(), left=LEFT))
     for line in (*map(str, comparison.differences), *comparison.notes):

@@ -13,8 +13,6 @@ from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import find_origin, operation, output_activation, producers, replay
 
-NO_EVIDENCE = "no positive evidence"
-
 
 @check_arguments
 def grad_cam(
@@ -61,15 +59,6 @@ def grad_cam(
     highest = ops.max(heatmap, axis=(1, 2), keepdims=True)
     heatmap = heatmap / ops.where(highest > 0, highest, ops.ones_like(highest))
     return ops.convert_to_numpy(ops.image.resize(heatmap, x.shape[1:3], data_format="channels_last"))[..., 0]
-
-
-def note_evidence(heatmap: np.ndarray) -> str:
-    """Return "no positive evidence" for a heatmap of Grad-CAM that is 0 everywhere, else nothing.
-
-    Args:
-        heatmap: (rows, columns), from `grad_cam`.
-    """
-    return "" if heatmap.any() else NO_EVIDENCE
 
 
 def _find_last_maps(model: Any) -> Any:

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kcnn.explain import layer_activations, model_access
-from kcnn.explain.class_activation import grad_cam, note_evidence
+from kcnn.explain.class_activation import grad_cam
 from kcnn.explain.occlusion_maps import occlusion
 from kcnn.graph.formatting import format_size
-from kcnn.plots.figures import STYLE, overlay_heatmap, plot_grid, save_figure
+from kcnn.plots.figures import STYLE, note_evidence, overlay_heatmap, plot_grid, save_figure
 
 MAX_FILTERS, MAX_MAPS, MAX_LAYERS = 64, 8, 6  # filters of a layer, maps of a layer, layers
 

@@ -8,8 +8,7 @@ import numpy as np
 from kcnn import classification
 from kcnn.data import ImageDataset
 from kcnn.explain import grad_cam
-from kcnn.explain.class_activation import note_evidence
-from kcnn.plots.figures import overlay_heatmap, plot_grid, save_figure, save_image
+from kcnn.plots.figures import note_evidence, overlay_heatmap, plot_grid, save_figure, save_image
 from kcnn.training.evidence import compute_scores
 
 MAX_ERRORS, MAX_HEATMAPS = 12, 6

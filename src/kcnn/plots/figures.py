@@ -146,6 +146,15 @@ def overlay_heatmap(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return 0.5 * np.broadcast_to(pixels, (*pixels.shape[:2], 3)) + 0.5 * colors
 
 
+def note_evidence(heat: np.ndarray) -> str:
+    """Return "no positive evidence" for a heatmap of Grad-CAM that is 0 everywhere, else nothing.
+
+    Args:
+        heat: (rows, columns).
+    """
+    return "" if heat.any() else "no positive evidence"
+
+
 def plot_grid(panels: Sequence[tuple[np.ndarray, str]], title: str, columns: int = 6) -> Figure:
     """Plot images in a grid.
 

@@ -19,7 +19,7 @@ from kcnn.reports import charts, experiments, run_images
 from kcnn.reports.score_curves import ClassCurves, compute_curves, render_curves
 from kcnn.reports.search_page import write_search_report
 from kcnn.reports.templates import render
-from kcnn.run_folders import EXPERIMENT, SEARCH, TRANSFER
+from kcnn.run_folders import EXPERIMENT, SEARCH, TRANSFER, RunNotFoundError, resolve_run
 from kcnn.statistics import describe_adjustment, wilson_interval
 from kcnn.training import evidence, run_directory, run_schema
 from kcnn.training.evidence import TestEvidence
@@ -59,6 +59,27 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
         page = experiments.write_page(root)
     write_text(target, page)
     return target
+
+
+def needs_keras(folder: str | Path) -> bool:
+    """Return whether the report of a folder needs Keras: for Grad-CAM that no earlier report has left.
+
+    Args:
+        folder: As of `write_report`.
+    """
+    try:
+        run = resolve_run(folder).path
+        tested = evidence.read_evidence(run) if _is_page_of_a_run(Path(folder)) else None
+    except (RunNotFoundError, ValueError):  # which the report explains
+        return False
+    return tested is not None and len(tested.mistakes) > 0 and run_images.read_heatmaps(run, tested.mistakes) is None
+
+
+def _is_page_of_a_run(root: Path) -> bool:
+    """Whether the report of a folder is that of one run: of a run, or of the best one of a transfer."""
+    if (root / SEARCH).exists() or (root / EXPERIMENT).exists():
+        return False
+    return (root / TRANSFER).exists() or (root / run_directory.METRICS).exists()
 
 
 @check_arguments

@@ -1,8 +1,11 @@
 """The images on the page of a run: test images with their predictions, training images, and counts of both."""
 
+import hashlib
 import io
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,14 +14,18 @@ import numpy as np
 
 import kcnn
 from kcnn import classification
+from kcnn.atomic_io import replace_atomically
 from kcnn.data.source_splits import TEST, TRAIN
 from kcnn.graph.formatting import to_printable
-from kcnn.plots.figures import overlay_heatmap
+from kcnn.keras_bridge.untrusted_files import check_archive
+from kcnn.plots.figures import note_evidence, overlay_heatmap
 from kcnn.reports.templates import embed_image_bytes
+from kcnn.run_folders import MODEL
 from kcnn.training import evidence
 from kcnn.training.evidence import ImageSample, TestEvidence
 from kcnn.training.split_record import SplitRecord, read_record
 
+GRAD_CAM = "grad_cam.npz"  # in the folder of a run
 MAX_CONFUSIONS = 20  # pairs of classes in the list that replaces a large confusion matrix
 
 
@@ -153,17 +160,12 @@ class RunImages:
 
 def render_grad_cam(root: Path, tested: TestEvidence) -> Sequence[dict[str, str]]:
     """Return Grad-CAM of the most confident errors, over the images, each with a note where it is empty."""
-    if not len(tested.mistakes):
-        return []
     import cv2
     from PIL import Image
 
-    from kcnn.explain import grad_cam
-    from kcnn.explain.class_activation import note_evidence
-
-    model = kcnn.load_model(root / "model.keras")
     maps = []
-    for pixels, heat in zip(tested.mistakes, grad_cam(model, tested.mistakes.astype("float32")), strict=True):
+    for pixels, stored in zip(tested.mistakes, _compute_heatmaps(root, tested.mistakes), strict=True):
+        heat = stored / 255
         base = pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1, keepdims=True)
         overlay = overlay_heatmap(base, heat).clip(0, 255).astype("uint8")
         scale = evidence.THUMBNAIL_SIZE / max(overlay.shape[:2])
@@ -172,4 +174,49 @@ def render_grad_cam(root: Path, tested: TestEvidence) -> Sequence[dict[str, str]
         jpeg = io.BytesIO()
         Image.fromarray(cv2.resize(overlay, size, interpolation=kind)).save(jpeg, "JPEG", quality=evidence.QUALITY)
         maps.append({"source": embed_image_bytes(jpeg.getvalue(), "jpeg"), "note": note_evidence(heat)})
+    return maps
+
+
+def read_heatmaps(root: Path, mistakes: np.ndarray) -> np.ndarray | None:
+    """Return the Grad-CAM that an earlier page of a run has left, from 0 to 255.
+
+    Args:
+        root: Folder of the run.
+        mistakes: The images (n, rows, columns, channels).
+
+    Returns:
+        uint8 (n, rows, columns); None without a file of this model and these images.
+    """
+    path = root / GRAD_CAM
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_archive(archive, path.stat().st_size)
+        with np.load(path, allow_pickle=False) as arrays:
+            maps, key = arrays["maps"], str(arrays["key"])
+    except Exception:  # zipfile, zlib and NumPy each have their own for a file that is garbled, which is made again
+        return None
+    is_same = key == _identify(root, mistakes) and (maps.shape, maps.dtype) == (mistakes.shape[:3], np.uint8)
+    return maps if is_same else None
+
+
+def _identify(root: Path, mistakes: np.ndarray) -> str:
+    digest = hashlib.blake2b(mistakes.tobytes(), digest_size=16)
+    digest.update((root / MODEL).read_bytes())
+    return digest.hexdigest()
+
+
+def _compute_heatmaps(root: Path, mistakes: np.ndarray) -> np.ndarray:
+    """Grad-CAM from 0 to 255, which is kept for the next page, since computing it takes seconds to load Keras."""
+    if not len(mistakes):
+        return np.zeros((0, 1, 1), "uint8")
+    if (maps := read_heatmaps(root, mistakes)) is not None:
+        return maps
+    from kcnn.explain import grad_cam
+
+    heat = grad_cam(kcnn.load_model(root / MODEL), mistakes.astype("float32"))
+    maps = (255 * heat).round().astype("uint8")
+    with suppress(OSError), replace_atomically(root / GRAD_CAM) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, maps=maps, key=_identify(root, mistakes))  # a folder to read from costs time alone
     return maps

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import keras
 import numpy as np
 from PIL import Image
 
@@ -98,6 +97,8 @@ def compute_scores(model: Any, batches: Any) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Logits and labels, in the order of the batches.
     """
+    import keras
+
     logits, truth = [], []
     for images, labels in batches:
         logits.append(
