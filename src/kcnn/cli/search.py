@@ -132,6 +132,15 @@ def search(
         int | None, typer.Option(min=1, help="Budget of epochs over all trials.", rich_help_panel=SEARCH)
     ] = None,
     recipe: RecipeName = "quick",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            help="Start every trial from pretrained weights, morphed to its network: a name, or a file.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", "-e", min=1, help="Epochs of a complete trial.", rich_help_panel=TRAINING),
@@ -249,6 +258,7 @@ def search(
             precision=precision,
             strategy=strategy,
         ),
+        weights=weights,
         workers=workers,
         process_per_trial=process_per_trial,
         chief=chief,

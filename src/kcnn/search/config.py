@@ -22,6 +22,7 @@ TRIALS = 20  # where there is no budget
 IN_PARALLEL = (
     "run trials in parallel with workers (--workers), on several machines with port and chief (--port, --chief)"
 )
+SHORTER = 3  # epochs of a recipe by those from weights
 UNUSED = ("auto_batch_size", "tensorboard", "load_head", "phase", "cache_features")  # fields of `train`
 
 
@@ -47,6 +48,9 @@ class SearchConfig:
         final_seeds: Seeds of the final training of the best and the default network; 0 skips it.
         train: How each trial is trained, by the recipe "quick" where it says "auto"; its seed is also that of the
             proposals.
+        weights: Pretrained weights of the network, by name or in a file, from which every trial starts: morphed as by
+            `kcnn.weights.morph_weights`. A recipe given by name then has no warm-up, and a third of its epochs unless
+            `train` sets them.
         workers: Processes that run trials in parallel, each with a GPU or a share of the CPU cores.
         process_per_trial: Whether each trial runs in a new process.
         chief: "HOST:PORT" of a search on another machine that this one joins.
@@ -67,6 +71,7 @@ class SearchConfig:
     keep_checkpoints: int = 3
     final_seeds: int = 3
     train: TrainConfig = field(default_factory=TrainConfig)
+    weights: str | None = None
     workers: int = 1
     process_per_trial: bool = False
     chief: str | None = None
@@ -78,6 +83,9 @@ class SearchConfig:
         check_type("train", self.train, TrainConfig)
         if self.train.recipe == "auto":  # trials are many, and short
             object.__setattr__(self, "train", replace(self.train, recipe="quick"))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", str(self.weights))
+            object.__setattr__(self, "train", _shorten(self.train))
         if self.tuner not in TUNERS:
             raise unknown("tuner", self.tuner, TUNERS)
         if isinstance(self.objective, str) and self.objective not in OBJECTIVES:
@@ -179,3 +187,13 @@ class SearchConfig:
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name != "train")
         own = [(name, here, there) for name, here, there in pairs if here != there]
         return own + [(f"train.{name}", here, there) for name, here, there in self.train.diff(other.train)]
+
+
+def _shorten(train: TrainConfig) -> TrainConfig:
+    """A training that starts from weights: without warm-up and with a third of the epochs, unless these are set."""
+    if not isinstance(train.recipe, str):
+        return train
+    overrides = {"warmup": 0.0, **train.recipe_overrides}
+    if train.epochs is None and "epochs" not in overrides:
+        overrides["epochs"] = max(1, train.resolved_recipe.epochs // SHORTER)
+    return replace(train, recipe_overrides=overrides)

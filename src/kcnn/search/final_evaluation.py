@@ -1,4 +1,4 @@
-"""The final evaluation: the best and the default network, trained from scratch alike and tested on unused images."""
+"""The final evaluation: the best and the default network, trained alike and tested on unused images."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.building import build
 from kcnn.run_folders import BEST, FINAL
 from kcnn.search.journal import Trial
 from kcnn.search.objectives import Objective, measure_test
@@ -26,6 +27,8 @@ from kcnn.search.trial import TrialSettings
 from kcnn.statistics import adjust_differences, compare_paired
 from kcnn.training import NonFiniteLossError, OutOfMemoryError, TrainConfig, get_recipe, train
 from kcnn.training.run_directory import write_values
+from kcnn.weights import save_weights
+from kcnn.weights.versions import set_morphed
 
 
 def run_final_evaluation(space: Space, settings: TrialSettings, best: Trial, seeds: int) -> FinalEvaluation:
@@ -122,9 +125,16 @@ def _train(name: str, folder: str, candidate: Candidate, settings: TrialSettings
     folders: list[str] = []
     for seed in range(settings.train.seed, settings.train.seed + seeds):
         path = Path("final") / folder / f"seed-{seed}"  # a larger budget may find another best trial
-        settings.log(f"{name}: training from scratch on the train and validation splits, seed {seed}")
+        start = None if settings.start is None else settings.out / path.with_name(f"start-{seed}.safetensors")
+        if start is not None and settings.start is not None:
+            start.parent.mkdir(parents=True, exist_ok=True)
+            model = build(candidate.graph, seed=seed)
+            set_morphed(model, candidate.graph, settings.start)
+            save_weights(model, start)
+        origin = "scratch" if start is None else "morphed weights"
+        settings.log(f"{name}: training from {origin} on the train and validation splits, seed {seed}")
         run = train(
-            dataclasses.replace(spec, classes=None, input_shape=None),
+            dataclasses.replace(spec, classes=None, input_shape=None, weights=None if start is None else str(start)),
             dataclasses.replace(settings.data.train_and_validation, batch_size=recipe.batch_size, seed=seed),
             TrainConfig(recipe=recipe, seed=seed, precision=settings.train.precision, strategy=settings.train.strategy),
             out=settings.out / path,

@@ -13,13 +13,16 @@ from kcnn.data.sources import find_location
 from kcnn.run_folders import SEARCH, check_output_folder
 from kcnn.search.config import SearchConfig
 from kcnn.search.objectives import hash_function, resolve_objective
-from kcnn.search.result import read_record, read_request, write_record
+from kcnn.search.result import WEIGHTS, read_record, read_request, write_record
 from kcnn.search.space import Range, Space
 from kcnn.search.trial import TrialSettings
 from kcnn.training import TrainConfig, devices, get_recipe, request, run_directory, split_record
 from kcnn.training import precision as precisions
+from kcnn.training.run_data import add_pretraining
 from kcnn.training.split_record import SplitRecord, record_splits
 from kcnn.training.trainer import CROP_RESIZE_FACTOR
+from kcnn.weights.versions import read_version
+from kcnn.weights.weight_files import resolve_file
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,11 @@ def prepare_search(
     objective = resolve_objective(config.objective, data)
     description = dataclasses.replace(config, train=dataclasses.replace(train, multi_label=data.multi_label)).describe()
     description["objective"] = objective.name
-    record = record_splits(data)
+    record = add_pretraining(record_splits(data), config.weights, data.splits["test"])
+    start = None
+    if config.weights is not None:
+        graph = space.spec.trace_candidate()
+        start = read_version(graph, resolve_file(graph, config.weights))
     values = {
         **(hash_unpublished(space.spec) if space.has_default else {}),
         **hash_function(objective),
@@ -97,6 +104,7 @@ def prepare_search(
         "data": data.name,
         "images": {name: len(split) for name, split in data.splits.items()},
         "fingerprint": record.fingerprint,
+        **({"weights": request.identify_weights(config.weights)} if config.weights is not None else {}),
         **({"data_seed": data.seed} if data.seed != train.seed else {}),
     }
     values = json.loads(json.dumps(values))
@@ -109,6 +117,7 @@ def prepare_search(
         strategy=strategy,
         identity=run_directory.hash_request(values),
         objective=objective,
+        start=start,
         callbacks=callbacks,
         log=log,
     )
@@ -156,6 +165,8 @@ def claim_folder(job: SearchJob) -> None:
     """
     path, location = job.folder / SEARCH, find_location(job.settings.data.name)
     where = {run_directory.DATA_PATH: location} if location else {}
+    if (weights := job.config.weights) is not None:
+        where[WEIGHTS] = str(Path(weights).resolve()) if Path(weights).exists() else weights
     if path.exists():
         held = read_record(job.folder)
         existing = held["request"]

@@ -18,6 +18,7 @@ from kcnn.search.config import SearchConfig
 from kcnn.search.job import prepare_search
 from kcnn.search.journal import ERROR, OK, PRUNED, Journal
 from kcnn.search.objectives import OBJECTIVES, Objective
+from kcnn.search.result import WEIGHTS
 from kcnn.search.result import read_record as read_search
 from kcnn.search.space import Space
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
@@ -94,10 +95,13 @@ def rerun_trial(
         )
     with tempfile.TemporaryDirectory() as out:
         space, config = Space.from_json(request["space"]), _restore_config(request, objective)
+        config = dataclasses.replace(config, weights=held.get(WEIGHTS))
         dataset, changes = _restore_data(root, request, space, config, source)
         job = prepare_search(space, dataset, config, out=out, log=log)
         if job.record.fingerprint != request["fingerprint"]:
             raise ValueError(f"{dataset.name} differs from the data of the search, {request['data']}: {changes}")
+        if job.request.get("weights") != request.get("weights"):
+            raise ValueError(f"{config.weights} differs from the weights from which the trials of {root} start")
         scores: list[float] = []
 
         def should_continue(epoch: int, score: float) -> bool:

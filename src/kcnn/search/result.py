@@ -17,6 +17,7 @@ from kcnn.training import run_directory, run_schema
 if TYPE_CHECKING:
     from kcnn.statistics import PairedDifference
 
+WEIGHTS = "weights_path"  # field of the record: where the weights are from which the trials start
 DEFAULT, UNTUNED = "default network", "default network and training"  # contenders, beside BEST
 NETWORK, TRAINING = "network", "training"  # what two contenders differ in
 MAX_ROWS = 20  # of a leaderboard
@@ -81,7 +82,7 @@ class FinalComparison:
 @check_keywords
 @dataclass(frozen=True)
 class FinalEvaluation:
-    """Test results of the best network and the default one, trained from scratch with the same seeds.
+    """Test results of the best network and the default one, trained alike with the same seeds.
 
     Attributes:
         trial: Number of the best trial.

@@ -45,7 +45,7 @@ def search(
 
     A folder with an interrupted search of the same request is resumed: completed trials are kept, and the others resume
     from their last completed epoch. With a larger budget, a finished search continues. At the end the best network and
-    the default one are trained from scratch on the train and validation splits with several seeds, and tested once on
+    the default one are trained alike on the train and validation splits with several seeds, and tested once on
     the test split, which no trial uses.
 
     Args:

@@ -29,6 +29,7 @@ from kcnn.training.job import (
     initialize_model,
 )
 from kcnn.training.losses import METRICS
+from kcnn.weights.versions import Version, set_morphed
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class TrialSettings:
         strategy: The tf.distribute strategy; None for one device.
         identity: Hash of the request.
         objective: What the score of a trial measures.
+        start: Weights from which every trial starts, morphed; None for initial weights.
         callbacks: Keras callbacks of the caller.
         log: Called with each message for a person.
     """
@@ -52,6 +54,7 @@ class TrialSettings:
     strategy: Any
     identity: str
     objective: Objective = field(default_factory=Objective)
+    start: Version | None = None
     callbacks: Sequence[Any] = ()
     log: Callable[[str], None] = print
 
@@ -122,6 +125,8 @@ def _train(
     job = make_job(settings, folder, candidate)
     make_reproducible(settings.train.seed)
     model = build_training_model(job)
+    if settings.start is not None:
+        settings.log(f"{folder.name}: {set_morphed(model, candidate.graph, settings.start).line}")
     checkpoint = restore_newest(job, model)
     if checkpoint is None and resume_from is not None:
         states = trial_folder(settings.out, resume_from) / run_directory.CHECKPOINTS

@@ -1,6 +1,6 @@
 """The weights of one layer from those of the layer of the same name in another version of the network, op by op."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import prod
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from kcnn.graph import ops
 from kcnn.graph.tracing import SymbolicTensor
 from kcnn.weights.alignment import Axis, align, center_taps, make_slide
+from kcnn.weights.carried import HERE, Carried, carries
 from kcnn.weights.channel_maps import (
     Arrays,
     Channels,
@@ -22,33 +23,7 @@ from kcnn.weights.channel_maps import (
     take_groups,
 )
 
-HERE = (Axis(), Axis())  # rows and columns in their places
 IDENTITY = {"gamma": 1.0, "beta": 0.0, "bias": 0.0}  # values with which a variable computes nothing
-
-
-@dataclass(frozen=True)
-class Carried:
-    """What a tensor of the new network has of the old one's values.
-
-    Attributes:
-        tensor: The tensor of the old network; None for new values alone.
-        channels: The old channel of each channel; -1 for none.
-        axes: Where rows and columns have the old positions.
-        holds: Whether the values are those of the old network; otherwise the layers correspond, and compute another
-            function.
-        edits: Weights of new layers with which this is so, by layer and variable.
-    """
-
-    tensor: SymbolicTensor | None
-    channels: Channels
-    axes: tuple[Axis, Axis] = HERE
-    holds: bool = False
-    edits: Mapping[str, Arrays] = field(default_factory=dict)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether rows and columns have the old positions in their places."""
-        return self.axes == HERE
 
 
 @dataclass(frozen=True)
@@ -77,6 +52,11 @@ class LayerPair:
     def holds(self) -> bool:
         """Whether all inputs have the old network's values."""
         return all(one.holds for one in self.inputs)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the first input has the old positions in their places, and no others."""
+        return self.inputs[0].is_here and self.old_shape[:-1] == self.new.inputs[0].shape[:-1]
 
     @property
     def old_shape(self) -> tuple[int, ...]:
@@ -242,12 +222,12 @@ def _layer_norm(pair: LayerPair) -> LayerMorph:
 
 def _group_norm(pair: LayerPair) -> LayerMorph:
     x, groups = pair.inputs[0], (pair.old.op.groups, pair.new.op.groups)
-    return _norm(pair, ("gamma", "beta"), x.is_here and take_groups(x.channels, pair.old.shape[-1], groups))
+    return _norm(pair, ("gamma", "beta"), pair.is_here and take_groups(x.channels, pair.old.shape[-1], groups))
 
 
 def _response_norm(pair: LayerPair) -> LayerMorph:
     x = pair.inputs[0]
-    return _norm(pair, ("gamma", "beta"), x.is_here and is_even(x.channels, pair.old.shape[-1]))
+    return _norm(pair, ("gamma", "beta"), pair.is_here and is_even(x.channels, pair.old.shape[-1]))
 
 
 def _layer_scale(pair: LayerPair) -> LayerMorph:
@@ -273,15 +253,14 @@ def _pad(pair: LayerPair) -> LayerMorph:
     channels = np.concatenate([before, own, behind])
     if pair.old.shape[:-1] == pair.old.inputs[0].shape[:-1] and pair.new.shape[:-1] == pair.new.inputs[0].shape[:-1]:
         return LayerMorph(channels, x.axes)
-    is_same = x.is_here and not pair.differs("padding", "padding_mode")
+    is_same = pair.is_here and not pair.differs("padding", "padding_mode")
     return LayerMorph(channels, HERE, "" if is_same else pair.differs() or "other positions")
 
 
 def _whole(pair: LayerPair) -> LayerMorph:
     """A layer that sees all positions, or keeps their order: pools of the whole map, crops."""
     x = pair.inputs[0]
-    is_same = x.is_here and pair.old_shape[:-1] == pair.new.inputs[0].shape[:-1]
-    return LayerMorph(x.channels, HERE, pair.differs() or ("" if is_same else "a map of another size"))
+    return LayerMorph(x.channels, HERE, pair.differs() or ("" if pair.is_here else "a map of another size"))
 
 
 def _flatten(pair: LayerPair) -> LayerMorph:
@@ -359,23 +338,6 @@ def _renew(pair: LayerPair) -> LayerMorph:
     """A layer that keeps its initial weights."""
     channels = np.full(pair.new.shape[-1], -1)
     return LayerMorph(channels, HERE, pair.differs("filters", "units") or "new")
-
-
-def carries(one: SymbolicTensor, other: SymbolicTensor) -> bool:
-    """Return whether two tensors of a network have the same values in inference."""
-    return skip_dropout(one) is skip_dropout(other)
-
-
-def skip_dropout(x: SymbolicTensor) -> SymbolicTensor:
-    """Return the tensor before dropout, stochastic depth and linear activations, which change nothing in inference."""
-    while is_passing(x.op):
-        x = x.inputs[0]
-    return x
-
-
-def is_passing(op: Any) -> bool:
-    """Return whether an op returns its input in inference."""
-    return isinstance(op, ops.Dropout | ops.DropPath) or op == ops.Activation("linear")
 
 
 RULES: dict[type, Rule] = {

@@ -20,8 +20,9 @@ from kcnn.graph.graph import Graph, find_classifier
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.graph.windows import to_pair
 from kcnn.weights.alignment import align, identity_slide, make_slide
+from kcnn.weights.carried import HERE, Carried, carries, is_passing
 from kcnn.weights.channel_maps import Arrays, is_identity, stretch
-from kcnn.weights.layer_morphs import HERE, Carried, LayerPair, carries, is_passing, morph_layer
+from kcnn.weights.layer_morphs import LayerPair, morph_layer
 
 NAMED = 4  # differences in a line
 IDEMPOTENT = ("relu", "relu6")
