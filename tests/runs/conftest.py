@@ -55,5 +55,5 @@ def pretended(monkeypatch):
                 return trial.Outcome("pruned" if epoch < epochs else "ok", 1.0)
         return trial.Outcome("ok", 1.0)
 
-    monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", pretend)
+    monkeypatch.setattr("kcnn.search.trial.run_trial", pretend)
     return log

@@ -4,13 +4,15 @@ import json
 from random import Random
 from xml.etree import ElementTree
 
+import keras_tuner
 import numpy as np
 import pytest
 
 import kcnn
 from kcnn.search import SearchConfig, hyperparameters, job
+from kcnn.search.config import TUNERS
 from kcnn.search.journal import Journal
-from kcnn.search.oracles import open_oracle
+from kcnn.search.open_scheduler import open_scheduler
 from kcnn.search.space import (
     Limits,
     NoFeasiblePointError,
@@ -25,7 +27,7 @@ from tests.paper.test_space import BITS, OPTIONAL
 from tests.runs.searches import SPACE, STACK, make_config, read_rows, run_at_once, search_with
 
 
-@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband", "grid"])
+@pytest.mark.parametrize("tuner", TUNERS)
 def test_search_proposes_feasible_networks_only_and_none_twice(tuner, digits, pretended, tmp_path):
     found = search_with(SPACE, digits, tmp_path, tuner=tuner, trials=25, epochs=9)
     assert len(found.trials) == 25
@@ -47,7 +49,7 @@ def test_search_with_bayesian_tuner_improves_on_its_first_random_points(digits, 
     assert np.median(scores[15:]) > np.median(scores[:10]) + 0.02
 
 
-@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband", "grid"])
+@pytest.mark.parametrize("tuner", TUNERS)
 def test_search_killed_after_any_event_resumes_to_the_same_result(tuner, digits, pretended, tmp_path):
     values = {"epochs": 3, "tuner": tuner, "trials": 12}
     search_with(SPACE, digits, tmp_path / "complete", **values)
@@ -133,7 +135,7 @@ class Clock:
 
     def __init__(self, monkeypatch, seconds):
         self.now, self.seconds, add = 1000.0, seconds, Journal.add
-        monkeypatch.setattr("kcnn.search.oracles.time", self)
+        monkeypatch.setattr("kcnn.search.scheduler.time", self)
         monkeypatch.setattr(Journal, "add", lambda journal, event: (self.tick(), add(journal, event)))
 
     def tick(self):
@@ -157,18 +159,18 @@ def test_search_counts_the_time_of_parallel_trials_once_and_remembers_it_after_a
     clock = Clock(monkeypatch, 0.0)
     config = make_config(time_budget=100, reduction_factor=0)
     prepared = job.prepare_search(SPACE, digits, config, out=tmp_path)
-    oracle = open_oracle(prepared.space, config, "identity", tmp_path)
-    first, second = (oracle.create_trial(worker) for worker in ("a", "b"))
+    scheduler = open_scheduler(prepared.space, config, tmp_path)
+    proposals = [scheduler.ask(worker) for worker in ("a", "b")]
     clock.now += 60
-    for trial in (first, second):
-        assert oracle.update_trial(trial.trial_id, {"score": 0.5}, step=1).status == "RUNNING", "60 s, not 120 s"
+    for proposal in proposals:
+        assert scheduler.tell(proposal.number, 1, 0.5), "60 s, not 120 s"
     clock.now += 1000  # killed, and started again later
-    again = open_oracle(prepared.space, config, "identity", tmp_path)
-    again.create_trial("a")
+    again = open_scheduler(prepared.space, config, tmp_path)
+    again.ask("a")
     clock.now += 30
-    assert not again.state.is_spent(2)
+    assert not again.is_spent(2)
     clock.now += 20
-    assert again.state.is_spent(2)
+    assert again.is_spent(2)
 
 
 def test_search_ends_when_its_budget_of_trials_or_epochs_is_spent(digits, pretended, tmp_path, monkeypatch):
@@ -176,7 +178,7 @@ def test_search_ends_when_its_budget_of_trials_or_epochs_is_spent(digits, preten
     assert sum(t.epochs for t in found.trials) == 7
     assert found.trials[-1].status == "pruned", "it was stopped early"
     small = Space(STACK, {"conv1.kernel": (3, 5)})
-    monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", run_at_once)
+    monkeypatch.setattr("kcnn.search.trial.run_trial", run_at_once)
     assert len(search_with(small, digits, tmp_path / "all", trials=10).trials) == 2, "there are no more"
 
 
@@ -286,14 +288,15 @@ def test_default_space_of_every_family_has_kernels_and_strides_and_is_feasible_t
 
 
 def test_stack_space_is_searched_in_its_depth(digits, pretended, tmp_path, monkeypatch):
-    monkeypatch.setattr("kcnn.search.tuner.trial.run_trial", run_at_once)
+    monkeypatch.setattr("kcnn.search.trial.run_trial", run_at_once)
     found = search_with(stack_space(STACK, depth=(1, 2)), digits, tmp_path, trials=10)
     assert {t.values["depth"] for t in found.trials} == {1, 2}
 
 
 def test_hyperparameters_keep_choices_that_need_several_options():
     space = Space(OPTIONAL, {**BITS, "both.kernel": (1, 3)})
-    hp = hyperparameters.to_hyperparameters(space, "identity", space.default)
+    hp = keras_tuner.HyperParameters()
+    hyperparameters.register(hp, space, space.default)
     assert {one.name for one in hp.space} >= {"a", "b", "both.kernel"}
     for a, b in ((0, 1), (1, 0), (1, 1)):
         values = {"a": a, "b": b, "both.kernel": 3}

@@ -43,7 +43,7 @@ from kcnn.graph.formatting import format_count, format_number, format_values
 from kcnn.run_folders import check_output_folder
 from kcnn.search import space as spaces
 
-TunerName = Literal["random", "bayesian", "hyperband", "grid"]
+TunerName = Literal["random", "bayesian", "hyperband", "grid", "optuna:tpe", "optuna:nsga2", "optuna:random"]
 ObjectiveName = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "average_precision", "loss"]
 
 SEARCH = "Search"  # group of options in --help
@@ -110,7 +110,7 @@ def search(
         ),
     ] = None,
     tuner: Annotated[
-        TunerName, typer.Option(help="keras-tuner's algorithm that proposes trials.", rich_help_panel=SEARCH)
+        TunerName, typer.Option(help="The algorithm that proposes trials.", rich_help_panel=SEARCH)
     ] = "random",
     objective: Annotated[
         ObjectiveName,

@@ -4,6 +4,9 @@ from . import (
 from . import (
     tuners as tuners,
 )
+from .chief import (
+    SearchMismatchError as SearchMismatchError,
+)
 from .config import (
     SearchConfig as SearchConfig,
 )
@@ -30,9 +33,6 @@ from .result import (
 )
 from .run import (
     search as search,
-)
-from .tuner import (
-    SearchMismatchError as SearchMismatchError,
 )
 from .workers import (
     WorkerFailedError as WorkerFailedError,

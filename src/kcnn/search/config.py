@@ -16,7 +16,8 @@ from kcnn.training.config import TrainConfig
 if TYPE_CHECKING:
     import numpy as np
 
-TUNERS = ("random", "bayesian", "hyperband", "grid")
+OPTUNA_TUNERS = ("optuna:tpe", "optuna:nsga2", "optuna:random")
+TUNERS = ("random", "bayesian", "hyperband", "grid", *OPTUNA_TUNERS)
 MAX_WORKERS = 1_000
 TRIALS = 20  # where there is no budget
 IN_PARALLEL = (
@@ -32,7 +33,8 @@ class SearchConfig:
     """Define how a search is run: tuner, budget, pruning, final evaluation, training, workers.
 
     Args:
-        tuner: "random", "bayesian", "hyperband" or "grid".
+        tuner: "random", "bayesian", "hyperband" or "grid"; or a sampler of Optuna: "optuna:tpe", "optuna:nsga2" or
+            "optuna:random".
         objective: What the score of a trial measures on the validation split: "accuracy", "balanced_accuracy",
             "macro_f1", "average_precision" (several labels per image), "loss" (the cross-entropy), or a function of
             (labels, probabilities) whose value is the higher the better. "auto" is the average precision for several

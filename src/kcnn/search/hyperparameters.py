@@ -7,27 +7,10 @@ from typing import Any
 
 from kcnn.atomic_io import parse_json
 from kcnn.graph.overrides import to_builtin
-from kcnn.search.keras_tuner_api import Fixed, keras_tuner
+from kcnn.search.keras_tuner_api import Fixed
 from kcnn.search.space import Choice, Range, Space
 from kcnn.search.space.choices import Values
 from kcnn.search.space.points import is_active
-
-IDENTITY = "kcnn/search"  # a fixed hyperparameter, by which a worker recognizes its search
-
-
-def to_hyperparameters(space: Space, identity: str, default: Mapping[str, Any]) -> Any:
-    """Return a space as keras_tuner.HyperParameters.
-
-    Args:
-        space: The space.
-        identity: Hash of the request.
-        default: Default values, those of the first trial.
-    """
-    hp = keras_tuner.HyperParameters()
-    hp.Fixed(IDENTITY, identity)
-    register(hp, space, default)
-    return hp
-
 
 def register(hp: Any, space: Space, default: Mapping[str, Any]) -> None:
     """Register the choices of a space that are not registered yet.

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from kcnn.search.journal import Trial
+from kcnn.search.learning_curves import extrapolate, join_curves
 from kcnn.search.space import Choice, Range, Space
 from kcnn.statistics import adjust_p_values
 
@@ -68,10 +68,10 @@ def compute_importances(space: Space, trials: Sequence[Trial], *, seed: int = 0)
     Returns:
         Importances, the highest first. Choices that fewer than eight trials have, or that did not vary, are left out.
     """
-    curves = _join_curves(trials)
+    curves = join_curves(trials)
     if len(curves) < MIN_TRIALS:
         return ()
-    scores = _extrapolate(curves)
+    scores = extrapolate([scores for _, scores in curves])
     if np.ptp(scores) == 0:
         return ()
     columns = {}
@@ -101,29 +101,6 @@ def compute_importances(space: Space, trials: Sequence[Trial], *, seed: int = 0)
     adjusted = adjust_p_values([record[-1] for record in records])
     results = [Importance(*record[:-1], p_value) for record, p_value in zip(records, adjusted, strict=True)]
     return tuple(sorted(results, key=lambda result: -result.importance))
-
-
-def _join_curves(trials: Sequence[Trial]) -> list[tuple[Mapping[str, Any], list[float]]]:
-    """The values, and the scores from epoch 1 on, of each trial together with those that it continues."""
-    curves: dict[int | None, tuple[Mapping[str, Any], list[float]]] = {}
-    for trial in sorted(trials, key=lambda trial: trial.number):
-        if trial.score is None:
-            continue
-        earlier = curves[trial.promoted_from][1] if trial.promoted_from in curves else []
-        scores = [*earlier[: trial.epochs - len(trial.scores)], *trial.scores]
-        if scores and len(scores) == trial.epochs:
-            curves.pop(trial.promoted_from, None)
-            curves[trial.number] = trial.values, scores
-    return list(curves.values())
-
-
-def _extrapolate(curves: Sequence[tuple[Mapping[str, Any], list[float]]]) -> np.ndarray:
-    """The score of each trial at the last epoch: its last score and the mean gains of the trials that continued."""
-    final = np.array([scores[-1] for _, scores in curves])
-    lengths = np.array([len(scores) for _, scores in curves])
-    for shorter, longer in pairwise(np.unique(lengths)):
-        final[lengths <= shorter] += np.mean([s[longer - 1] - s[shorter - 1] for _, s in curves if len(s) >= longer])
-    return final
 
 
 def _encode(choice: Choice, values: Sequence[Any]) -> np.ndarray:

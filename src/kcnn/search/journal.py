@@ -62,6 +62,11 @@ class Trial:
     starts: int = 1
 
     @property
+    def scores_by_epoch(self) -> dict[int, float]:
+        """The scores of this trial, by epoch from 1."""
+        return dict(enumerate(self.scores, self.epochs - len(self.scores) + 1))
+
+    @property
     def row(self) -> dict[str, Any]:
         """The trial as a row of a table, with a column for each value."""
         values = {
@@ -159,7 +164,12 @@ class Journal:
     def trials(self) -> list[Trial]:
         """The trials that have ended, by number."""
         ended = {event["trial"]: event for event in self.events if event["event"] == "end"}
-        return [_read_trial(ended[number]) for number in sorted(ended)]
+        return [read_trial(ended[number]) for number in sorted(ended)]
+
+    def find_worker(self, number: int) -> str:
+        """Return the name of the process that started a trial last."""
+        starts = (event for event in reversed(self.events) if event["event"] == "start" and event["trial"] == number)
+        return str(next(starts)["worker"])
 
     def count_starts(self, number: int) -> int:
         """Return how many times a trial was started."""
@@ -190,7 +200,12 @@ def _read_event(line: bytes, previous: str) -> dict[str, Any] | None:
         return None
 
 
-def _read_trial(event: Mapping[str, Any]) -> Trial:
+def read_trial(event: Mapping[str, Any]) -> Trial:
+    """Return the trial of an event "end".
+
+    Args:
+        event: The event.
+    """
     fields = {name: value for name, value in event.items() if name not in ("event", "trial", "values", "elapsed")}
     values = {name: to_builtin(value) for name, value in event["values"].items()}  # JSON has lists for tuples
     return Trial(number=event["trial"], values=values, **fields)

@@ -12,15 +12,15 @@ from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_type
 from kcnn.search import workers
 from kcnn.search.config import SearchConfig
-from kcnn.search.environment import is_worker
+from kcnn.search.environment import is_chief, is_worker, name_worker
 from kcnn.search.final_evaluation import run_final_evaluation
 from kcnn.search.grid_order import describe_budget
 from kcnn.search.job import SearchJob, claim_folder, prepare_search
 from kcnn.search.journal import Journal, Trial
-from kcnn.search.oracles import open_oracle
+from kcnn.search.open_scheduler import open_scheduler
 from kcnn.search.result import SearchResult, find_best_trial
 from kcnn.search.space import FeasibilityReport, Space, analyze_feasibility
-from kcnn.search.tuner import Tuner
+from kcnn.search.trial_loop import run_trials
 from kcnn.training import TrainConfig, devices, hardware, run_directory
 
 
@@ -96,9 +96,19 @@ def search(
     joins = is_worker()  # of a chief elsewhere, by keras-tuner's own variables
     lock = contextlib.nullcontext() if joins else run_directory.lock_folder(job.folder)
     with lock, devices.join_workers(job.settings.strategy):
-        oracle = open_oracle(job.space, config, job.settings.identity, job.folder, on_trial_end)
-        Tuner(oracle, job.space, job.settings).search()
-        return SearchResult(job.folder, (), None, None) if joins else _finish(job)
+        if joins:
+            from kcnn.search.chief import RemoteScheduler
+
+            run_trials(RemoteScheduler(job.settings.identity), name_worker(), job.space, job.settings)
+            return SearchResult(job.folder, (), None, None)
+        scheduler = open_scheduler(job.space, config, job.folder, on_trial_end)
+        if is_chief():
+            from kcnn.search.chief import serve
+
+            serve(scheduler, job.settings.identity)
+        else:
+            run_trials(scheduler, name_worker(), job.space, job.settings)
+        return _finish(job)
 
 
 def _finish(job: SearchJob) -> SearchResult:

@@ -10,8 +10,9 @@ from kcnn.search import hyperparameters
 from kcnn.search.grid import NewPointsGrid
 from kcnn.search.hypermodel import HyperModel
 from kcnn.search.keras_tuner_api import Fixed, TrialStatus, keras_tuner
-from kcnn.search.oracles import POOL, to_vector
 from kcnn.search.space import NoFeasiblePointError, Space
+
+POOL = 300  # feasible candidates among which the Gaussian process chooses
 
 
 class FeasibleSampling:
@@ -76,7 +77,9 @@ class BayesianOptimizationOracle(FeasibleSampling, keras_tuner.oracles.BayesianO
         if not pool:
             return {"status": TrialStatus.STOPPED, "values": None}
         self.gpr.fit(*map(np.nan_to_num, self._vectorize_trials()))
-        mean, deviation = self.gpr.predict(np.array([to_vector(self, values) for values in pool]), return_std=True)
+        entries = self._nonfixed_space()
+        vectors = [[hp.value_to_prob(values.get(hp.name, hp.default)) for hp in entries] for values in pool]
+        mean, deviation = self.gpr.predict(np.array(vectors), return_std=True)
         return {"status": TrialStatus.RUNNING, "values": pool[int(np.argmin(mean - self.beta * deviation))]}
 
 

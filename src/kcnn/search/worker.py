@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.atomic_io import parse_json
+from kcnn.search.chief import RemoteScheduler, serve
 from kcnn.search.config import SearchConfig
-from kcnn.search.environment import CHIEF, ID
+from kcnn.search.environment import CHIEF, ID, name_worker
 from kcnn.search.job import check_images, prepare_search
 from kcnn.search.keras_tuner_api import grpc
-from kcnn.search.oracles import open_oracle
+from kcnn.search.open_scheduler import open_scheduler
 from kcnn.search.result import read_request
 from kcnn.search.space import Space
-from kcnn.search.tuner import Chief, TrialCompletedError, Tuner
+from kcnn.search.trial_loop import run_trials
 from kcnn.search.workers import CHIEF_LOST, ORDERS, RESTART
 from kcnn.training import run_directory
 
@@ -54,7 +55,7 @@ def _run_chief(out: Path, config: SearchConfig) -> int:
     request = read_request(out)
     with run_directory.lock_folder(out):
         space, identity = Space.from_json(request["space"]), run_directory.hash_request(request)
-        Chief(open_oracle(space, config, identity, out), out).search()
+        serve(open_scheduler(space, config, out), identity)
     return 0
 
 
@@ -62,14 +63,14 @@ def _run_worker(out: Path, config: SearchConfig, orders: Mapping[str, Any]) -> i
     space = Space.from_json(read_request(out)["space"])
     job = prepare_search(space, orders["data"], config, out=out)
     check_images(job)
-    oracle = open_oracle(job.space, config, job.settings.identity, out)
+    scheduler = RemoteScheduler(job.settings.identity)
     try:
-        Tuner(oracle, job.space, job.settings, single_trial=config.process_per_trial).search()
-    except TrialCompletedError:
-        return RESTART
+        has_ended = run_trials(
+            scheduler, name_worker(), job.space, job.settings, single_trial=config.process_per_trial
+        )
     except (ConnectionError, grpc.RpcError):
         return CHIEF_LOST
-    return 0
+    return 0 if has_ended else RESTART
 
 
 if __name__ == "__main__":

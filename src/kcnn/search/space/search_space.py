@@ -140,6 +140,19 @@ class Space:
                 values[choice.name] = choice.sample(random)
         return values
 
+    def complete(self, values: Mapping[str, Any], random: Random) -> dict[str, Any]:
+        """Return the values of the choices that are active after one of them was changed, and of no others.
+
+        Args:
+            values: Values of choices, by name.
+            random: The source of those that are missing.
+        """
+        complete: dict[str, Any] = {}
+        for choice in self.all_choices:
+            if is_active(choice, complete):
+                complete[choice.name] = values[choice.name] if choice.name in values else choice.sample(random)
+        return complete
+
     def check(self, values: Mapping[str, Any]) -> Feasibility:
         """Return whether a point is feasible; cached, since many points differ in their training only.
 
@@ -234,7 +247,7 @@ class Space:
                 if choice.name not in point or isinstance(choice.values, Range):
                     continue
                 for value in choice.values:
-                    neighbor = self._complete({**point, choice.name: value}, random)
+                    neighbor = self.complete({**point, choice.name: value}, random)
                     new_excess = self.check(neighbor).excess
                     if new_excess < excess:
                         point, excess = neighbor, new_excess
@@ -312,14 +325,6 @@ class Space:
             training={name: choice_from_json(record) for name, record in values["training"].items()},
             limits=Limits(**values["limits"]),
         )
-
-    def _complete(self, values: Mapping[str, Any], random: Random) -> dict[str, Any]:
-        """Values of the choices that are active after one of them was changed, and of no others."""
-        complete: dict[str, Any] = {}
-        for choice in self.all_choices:
-            if is_active(choice, complete):
-                complete[choice.name] = values[choice.name] if choice.name in values else choice.sample(random)
-        return complete
 
     @cached_property
     def _own_values(self) -> dict[str, Any]:

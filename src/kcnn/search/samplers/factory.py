@@ -1,0 +1,38 @@
+"""The sampler of a tuner, by its name; a library is imported where it is used."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kcnn.search.config import SearchConfig
+from kcnn.search.samplers.random_sampler import RandomSampler
+from kcnn.search.samplers.sampler import Sampler
+from kcnn.search.space import Space
+
+
+def make_sampler(space: Space, config: SearchConfig, default: Mapping[str, Any]) -> Sampler:
+    """Return the sampler of a search.
+
+    Args:
+        space: The space.
+        config: Its tuner, seed and epochs.
+        default: Values of the unchanged network and its recipe.
+
+    Raises:
+        ImportError: The library of the tuner is not installed.
+    """
+    tuner, seed, epochs = config.tuner, config.train.seed, config.train.resolved_recipe.epochs
+    if tuner.startswith("optuna:"):
+        from kcnn.search.samplers.optuna_samplers import OptunaSampler
+
+        return OptunaSampler(tuner, space, default, seed, lambda trial: [trial.score or 0.0])
+    if tuner == "bayesian":
+        from kcnn.search.samplers.gaussian_process import BayesianSampler
+
+        return BayesianSampler(space, default, seed)
+    if tuner in ("hyperband", "grid"):
+        from kcnn.search.samplers import keras_tuner_samplers
+
+        if tuner == "hyperband":
+            return keras_tuner_samplers.make_hyperband(space, default, seed, epochs)
+        return keras_tuner_samplers.make_grid(space, default, seed)
+    return RandomSampler(space, default, seed)

@@ -1,0 +1,135 @@
+"""Optuna's samplers by ask and tell; only this file touches Optuna.
+
+The study is in memory. The journal of the search is its storage: a sampler is seeded anew for each trial, and the same
+calls in the same order give the same study after a restart.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from kcnn.search.journal import PRUNED, Trial
+from kcnn.search.samplers.sampler import NoProposal, Proposal
+from kcnn.search.space import Choice, NoFeasiblePointError, Range, Space, find_nearest
+from kcnn.search.space.points import is_active
+
+try:
+    import optuna
+    from optuna.trial import TrialState
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f'an Optuna tuner needs {error.name}, which is not installed: pip install "kcnn[optuna]"'
+    ) from None
+
+ASKS = 30  # of Optuna for one trial, before what it proposes is repaired
+POPULATION = 10  # of NSGA-II: Optuna's 50 are more than the trials of most searches
+SAMPLERS: Mapping[str, Callable[[int], Any]] = {
+    "optuna:tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, multivariate=False),
+    "optuna:nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION),
+    "optuna:random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
+
+
+class OptunaSampler:
+    """Propose what a sampler of Optuna proposes.
+
+    An infeasible proposal is told to Optuna as failed, and the next is asked for; the last of them is replaced by the
+    nearest feasible point.
+
+    Args:
+        tuner: A key of SAMPLERS.
+        space: The space.
+        default: Values of the unchanged network and its recipe, those of the first trial.
+        seed: The seed.
+        measure: Returns the objectives of a trial, each the higher the better.
+        objectives: Their number.
+    """
+
+    def __init__(
+        self,
+        tuner: str,
+        space: Space,
+        default: Mapping[str, Any],
+        seed: int,
+        measure: Callable[[Trial], list[float]],
+        objectives: int = 1,
+    ):
+        self.make, self.space, self.default, self.seed, self.measure = SAMPLERS[tuner], space, default, seed, measure
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.study = optuna.create_study(directions=["maximize"] * objectives)
+        self.asked: dict[int, Any] = {}
+
+    def propose(self, number: int, identities: Collection[str]) -> Proposal | NoProposal:
+        """Return the next trial."""
+        if number == 0 and self.space.has_default:
+            return self._propose(number, self._ask(self.default))
+        for _ in range(ASKS):
+            trial, values = self._ask()
+            identity = self.space.identity(values)
+            if identity is not None and identity not in identities:
+                return self._propose(number, (trial, values))
+            self.study.tell(trial, state=TrialState.FAIL)
+        try:
+            nearest = find_nearest(self.space, values)
+            if self.space.identity(nearest) in identities:
+                nearest = dict(self.space.sample(f"{self.seed}/{number}", exclude=identities).values)
+        except NoFeasiblePointError:
+            return NoProposal.STOP
+        return self._propose(number, self._ask(nearest))
+
+    def restore(self, proposal: Proposal, identities: Collection[str]) -> bool:
+        """Take over a trial: propose it again."""
+        return self.propose(proposal.number, identities) == proposal
+
+    def tell(self, trial: Trial) -> None:
+        """Learn how a trial ended."""
+        asked = self.asked.pop(trial.number)
+        if trial.score is None:
+            self.study.tell(asked, state=TrialState.FAIL)
+        elif trial.status == PRUNED:
+            if len(self.study.directions) == 1:
+                for epoch, score in trial.scores_by_epoch.items():
+                    asked.report(score, epoch)
+            self.study.tell(asked, state=TrialState.PRUNED)
+        else:
+            self.study.tell(asked, self.measure(trial))
+
+    def _propose(self, number: int, asked: tuple[Any, dict[str, Any]]) -> Proposal:
+        self.asked[number], values = asked
+        return Proposal(number, values)
+
+    def _ask(self, values: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Return a trial of Optuna and its values: those that are given, or those that its sampler suggests."""
+        count = len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = self.make((self.seed * 1_000_003 + count) % 2**32)
+        if values is not None:
+            by_name = {choice.name: choice for choice in self.space.all_choices}
+            self.study.enqueue_trial({name: _encode(by_name[name], value) for name, value in values.items()})
+        trial = self.study.ask()
+        suggested: dict[str, Any] = {}
+        for choice in self.space.all_choices:
+            if is_active(choice, suggested):
+                suggested[choice.name] = _suggest(trial, choice)
+        return trial, suggested
+
+
+def _suggest(trial: Any, choice: Choice) -> Any:
+    """The value of a choice that Optuna suggests: numbers by their order, others by name."""
+    values = choice.values
+    if isinstance(values, Range):
+        suggest = trial.suggest_int if values.is_integer else trial.suggest_float
+        return suggest(choice.name, values.low, values.high, log=values.log)
+    if _is_ordered(choice):
+        return sorted(values)[trial.suggest_int(choice.name, 0, len(values) - 1)]
+    by_name = {json.dumps(value): value for value in values}
+    return by_name[trial.suggest_categorical(choice.name, list(by_name))]
+
+
+def _encode(choice: Choice, value: Any) -> Any:
+    if isinstance(choice.values, Range):
+        return value
+    return sorted(choice.values).index(value) if _is_ordered(choice) else json.dumps(value)
+
+
+def _is_ordered(choice: Choice) -> bool:
+    return all(type(value) in (int, float) for value in choice.values)
