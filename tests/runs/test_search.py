@@ -1,6 +1,9 @@
 """Searches: proposals, budgets, resumption and refusals, with trials that do not train."""
 
+import errno
 import json
+import os
+import sys
 from random import Random
 from xml.etree import ElementTree
 
@@ -13,6 +16,7 @@ from kcnn.search import SearchConfig, hyperparameters, job
 from kcnn.search.config import TUNERS
 from kcnn.search.journal import Journal
 from kcnn.search.open_scheduler import open_scheduler
+from kcnn.search.samplers.sampler import NoProposal
 from kcnn.search.space import (
     Limits,
     NoFeasiblePointError,
@@ -85,6 +89,74 @@ def test_journal_takes_a_missing_or_repeated_line_for_damaged(change, digits, pr
         search_with(SPACE, digits, folder, trials=5)
     assert read_rows(folder) == read_rows(tmp_path / "complete")
     assert (folder / "journal-damaged.jsonl").read_bytes() == b"".join(changed)
+
+
+@pytest.mark.parametrize("tuner", ["hyperband", "optuna:tpe", "optuna:nsga2"])
+def test_search_replays_a_tuner_up_to_a_damaged_line(tuner, digits, pretended, tmp_path):
+    values = {"tuner": tuner, "trials": 12, "epochs": 3}
+    search_with(SPACE, digits, tmp_path / "complete", **values)
+    lines = (tmp_path / "complete" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    (folder / "search.json").write_bytes((tmp_path / "complete" / "search.json").read_bytes())
+    (folder / "journal.jsonl").write_bytes(b"".join([*lines[:15], lines[15][:9] + b"x" + lines[15][10:], *lines[16:]]))
+    with pytest.warns(UserWarning, match="line 16 of 24 is damaged; the search resumes after the events"):
+        search_with(SPACE, digits, folder, **values)
+    assert read_rows(folder) == read_rows(tmp_path / "complete")
+
+
+@pytest.mark.parametrize("tuner", ["random", "optuna:tpe"])
+def test_scheduler_on_a_full_disk_loses_no_event_before_it(tuner, digits, pretended, tmp_path, monkeypatch):
+    values = {"tuner": tuner, "trials": 8}
+    search_with(SPACE, digits, tmp_path / "complete", **values)
+    fsync, calls = os.fsync, iter(range(1000))
+
+    def fill(descriptor):
+        if next(calls) == 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kcnn.search.journal.os.fsync", fill)
+        with pytest.raises(OSError, match="No space left"):
+            search_with(SPACE, digits, tmp_path / "full", **values)
+    assert len(Journal(tmp_path / "full", read_only=True).events) == 9
+    search_with(SPACE, digits, tmp_path / "full", **values)
+    assert read_rows(tmp_path / "full") == read_rows(tmp_path / "complete")
+
+
+def test_scheduler_gives_a_trial_again_to_the_worker_that_was_killed_and_then_to_none(digits, tmp_path):
+    config = make_config(tuner="optuna:tpe", trials=3)
+    prepared = job.prepare_search(SPACE, digits, config, out=tmp_path)
+    scheduler = open_scheduler(prepared.space, config, tmp_path)
+    first, other = scheduler.ask("a"), scheduler.ask("b")
+    assert scheduler.ask("a") == first
+    again = scheduler.ask("a")  # it kills its process each time
+    assert again.number == 2
+    assert scheduler.journal.trials[0].status == "out_of_memory"
+    assert scheduler.tell(other.number, 1, 0.5)
+    scheduler.end(other.number, "ok", 1.0)
+    scheduler.end(other.number, "ok", 1.0)  # reported twice
+    assert scheduler.ask("b") is NoProposal.STOP
+    assert [t.number for t in scheduler.journal.trials] == [0, 1]
+
+
+def test_scheduler_takes_the_end_of_a_trial_whose_worker_outlived_the_chief(digits, tmp_path):
+    config = make_config(tuner="optuna:tpe", trials=2)
+    prepared = job.prepare_search(SPACE, digits, config, out=tmp_path)
+    first = open_scheduler(prepared.space, config, tmp_path).ask("a")
+    again = open_scheduler(prepared.space, config, tmp_path)
+    again.tell(first.number, 1, 0.5)
+    again.end(first.number, "ok", 1.0)
+    assert again.ask("a").number == 1
+    assert again.journal.trials[0].worker == "a"
+
+
+def test_make_sampler_names_the_extra_of_optuna(digits, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "kcnn.search.samplers.optuna_samplers", raising=False)
+    with pytest.raises(ImportError, match=r'optuna tuner needs optuna.*pip install "kcnn\[optuna\]"'):
+        search_with(SPACE, digits, tmp_path, tuner="optuna:tpe", trials=1)
 
 
 def test_search_continues_with_a_larger_budget_and_rejects_another_space_with_the_difference(

@@ -285,6 +285,46 @@ def test_search_killed_in_a_trial_resumes_to_the_same_result(undisturbed, tmp_pa
     assert starts[2:] == [1, 1]
 
 
+@pytest.fixture(scope="module")
+def undisturbed_tpe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed_tpe")
+    process = start(folder, tuner="optuna:tpe", trials=7)
+    assert process.wait() == 0, process.stderr.read()
+    return read_rows(folder)
+
+
+@pytest.mark.every
+def test_search_with_optuna_killed_in_a_trial_resumes_to_the_same_result(undisturbed_tpe, tmp_path):
+    for moment in (
+        "trials/0001/checkpoints/epoch-00001.safetensors",
+        "trials/0006/checkpoints/epoch-00002.safetensors",  # the first that TPE proposes is 5
+    ):
+        process = start(tmp_path, tuner="optuna:tpe", trials=7)
+        wait_until((tmp_path / moment).exists, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    process = start(tmp_path, tuner="optuna:tpe", trials=7)
+    assert process.wait() == 0, process.stderr.read()
+    assert read_rows(tmp_path) == undisturbed_tpe
+
+
+@pytest.mark.every
+def test_search_with_optuna_and_two_workers_resumes_after_chief_and_worker_are_killed(tmp_path):
+    process = start(tmp_path, tuner="optuna:tpe", trials=7, workers=2)
+    journal = tmp_path / "journal.jsonl"
+    for name, starts in (("KERASTUNER_TUNER_ID=worker-0", 2), ("KERASTUNER_TUNER_ID=chief", 4)):
+        wait_until(lambda least=starts: journal.exists() and journal.read_text().count('"start"') >= least, process)
+        for one in list_processes(tmp_path):
+            with open(f"/proc/{one}/environ") as file:
+                if name in file.read():
+                    os.kill(int(one), signal.SIGKILL)
+    assert process.wait() == 0, process.stderr.read()
+    found = Journal(tmp_path).trials
+    assert [t.number for t in found] == list(range(7))
+    assert {t.status for t in found} == {"ok"}
+    assert not list_processes(tmp_path), "chief and workers are gone"
+
+
 @pytest.mark.every
 def test_search_with_two_workers_of_which_one_is_killed_restarts_one_trial_at_most(undisturbed, tmp_path):
     process = start(tmp_path, workers=2)

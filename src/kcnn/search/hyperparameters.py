@@ -12,6 +12,7 @@ from kcnn.search.space import Choice, Range, Space
 from kcnn.search.space.choices import Values
 from kcnn.search.space.points import is_active
 
+
 def register(hp: Any, space: Space, default: Mapping[str, Any]) -> None:
     """Register the choices of a space that are not registered yet.
 

@@ -1,6 +1,6 @@
 """The importance of each choice of a search, out of sample and with a significance test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 

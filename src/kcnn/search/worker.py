@@ -65,9 +65,7 @@ def _run_worker(out: Path, config: SearchConfig, orders: Mapping[str, Any]) -> i
     check_images(job)
     scheduler = RemoteScheduler(job.settings.identity)
     try:
-        has_ended = run_trials(
-            scheduler, name_worker(), job.space, job.settings, single_trial=config.process_per_trial
-        )
+        has_ended = run_trials(scheduler, name_worker(), job.space, job.settings, single_trial=config.process_per_trial)
     except (ConnectionError, grpc.RpcError):
         return CHIEF_LOST
     return 0 if has_ended else RESTART

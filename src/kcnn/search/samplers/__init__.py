@@ -1,1 +1,1 @@
-"""What proposes the trials of a search: kcnn's own samplers, and those of keras-tuner and Optuna behind an adapter each."""
+"""What proposes the trials of a search: kcnn's own samplers, and adapters of keras-tuner and Optuna."""

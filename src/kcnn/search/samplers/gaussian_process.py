@@ -53,9 +53,11 @@ class BayesianSampler:
         random = Random(f"points {self.seed}/{number}")
         points = [self.space.sample_point(random) for _ in range(POINTS)]
         for values in tried:
-            for choice in self.space.all_choices:
-                if choice.name in values:
-                    points.append(self.space.complete({**values, choice.name: choice.sample(random)}, random))
+            points.extend(
+                self.space.complete({**values, choice.name: choice.sample(random)}, random)
+                for choice in self.space.all_choices
+                if choice.name in values
+            )
         return points
 
     def restore(self, proposal: Proposal, identities: Collection[str]) -> bool:

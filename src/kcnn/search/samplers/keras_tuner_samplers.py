@@ -1,7 +1,7 @@
 """Hyperband and grid search of keras-tuner as samplers; its private attributes are used here only.
 
-keras-tuner's oracles propose what cannot be built, and keep their state in files that a kill can truncate: these propose
-feasible candidates, and are brought back to where they were by the journal.
+keras-tuner's oracles propose what cannot be built, and keep their state in files that a kill can truncate: these
+propose feasible candidates, and are brought back to where they were by the journal.
 """
 
 from collections.abc import Collection, Mapping

@@ -18,10 +18,10 @@ try:
     from optuna.trial import TrialState
 except ModuleNotFoundError as error:
     raise ImportError(
-        f'an Optuna tuner needs {error.name}, which is not installed: pip install "kcnn[optuna]"'
+        f'an optuna tuner needs {error.name}, which is not installed: pip install "kcnn[optuna]"'
     ) from None
 
-ASKS = 30  # of Optuna for one trial, before what it proposes is repaired
+ASKS = 10  # of Optuna for one trial, before what it proposes is repaired
 POPULATION = 10  # of NSGA-II: Optuna's 50 are more than the trials of most searches
 SAMPLERS: Mapping[str, Callable[[int], Any]] = {
     "optuna:tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, multivariate=False),
@@ -114,22 +114,14 @@ class OptunaSampler:
 
 
 def _suggest(trial: Any, choice: Choice) -> Any:
-    """The value of a choice that Optuna suggests: numbers by their order, others by name."""
+    """The value of a choice that Optuna suggests; it takes no tuples, so that all but ranges are text."""
     values = choice.values
     if isinstance(values, Range):
         suggest = trial.suggest_int if values.is_integer else trial.suggest_float
         return suggest(choice.name, values.low, values.high, log=values.log)
-    if _is_ordered(choice):
-        return sorted(values)[trial.suggest_int(choice.name, 0, len(values) - 1)]
     by_name = {json.dumps(value): value for value in values}
     return by_name[trial.suggest_categorical(choice.name, list(by_name))]
 
 
 def _encode(choice: Choice, value: Any) -> Any:
-    if isinstance(choice.values, Range):
-        return value
-    return sorted(choice.values).index(value) if _is_ordered(choice) else json.dumps(value)
-
-
-def _is_ordered(choice: Choice) -> bool:
-    return all(type(value) in (int, float) for value in choice.values)
+    return value if isinstance(choice.values, Range) else json.dumps(value)
