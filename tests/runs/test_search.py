@@ -154,7 +154,7 @@ def test_scheduler_takes_the_end_of_a_trial_whose_worker_outlived_the_chief(digi
 
 def test_make_sampler_names_the_extra_of_optuna(digits, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "kcnn.search.samplers.optuna_samplers", raising=False)
+    monkeypatch.delitem(sys.modules, "kcnn.search.samplers.optuna_sampler", raising=False)
     with pytest.raises(ImportError, match=r'optuna tuner needs optuna.*pip install "kcnn\[optuna\]"'):
         search_with(SPACE, digits, tmp_path, tuner="optuna:tpe", trials=1)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kcnn.search.config import SearchConfig
+from kcnn.search.samplers.grid_sampler import GridSampler
 from kcnn.search.samplers.random_sampler import RandomSampler
 from kcnn.search.samplers.sampler import Sampler
 from kcnn.search.space import Space
@@ -22,17 +23,17 @@ def make_sampler(space: Space, config: SearchConfig, default: Mapping[str, Any])
     """
     tuner, seed, epochs = config.tuner, config.train.seed, config.train.resolved_recipe.epochs
     if tuner.startswith("optuna:"):
-        from kcnn.search.samplers.optuna_samplers import OptunaSampler
+        from kcnn.search.samplers.optuna_sampler import OptunaSampler
 
         return OptunaSampler(tuner, space, default, seed, lambda trial: [trial.score or 0.0])
     if tuner == "bayesian":
         from kcnn.search.samplers.gaussian_process import BayesianSampler
 
         return BayesianSampler(space, default, seed)
-    if tuner in ("hyperband", "grid"):
-        from kcnn.search.samplers import keras_tuner_samplers
+    if tuner == "hyperband":
+        from kcnn.search.samplers.keras_tuner_sampler import make_hyperband
 
-        if tuner == "hyperband":
-            return keras_tuner_samplers.make_hyperband(space, default, seed, epochs)
-        return keras_tuner_samplers.make_grid(space, default, seed)
+        return make_hyperband(space, default, seed, epochs)
+    if tuner == "grid":
+        return GridSampler(space, default)
     return RandomSampler(space, default, seed)

@@ -1,4 +1,4 @@
-"""Hyperband and grid search of keras-tuner as samplers; its private attributes are used here only.
+"""Hyperband of keras-tuner as a sampler; its private attributes are used here only.
 
 keras-tuner's oracles propose what cannot be built, and keep their state in files that a kill can truncate: these
 propose feasible candidates, and are brought back to where they were by the journal.
@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from kcnn.search import hyperparameters
-from kcnn.search.grid import NewPointsGrid
 from kcnn.search.journal import Trial
 from kcnn.search.keras_tuner_api import TrialStatus, keras_tuner
 from kcnn.search.samplers.random_sampler import sample_values
@@ -22,7 +21,7 @@ class KerasTunerSampler:
     """Propose what an oracle of keras-tuner proposes.
 
     Args:
-        oracle: A Hyperband or a Grid.
+        oracle: A Hyperband.
     """
 
     def __init__(self, oracle: Any):
@@ -83,15 +82,6 @@ class Hyperband(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
     """Hyperband (arXiv:1603.06560); a promoted trial resumes with its weights and its optimizer's state."""
 
 
-class Grid(FeasibleOracle, NewPointsGrid, keras_tuner.oracles.GridSearchOracle):
-    """Grid search: every feasible combination in order, each network once."""
-
-    def is_new(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a point is feasible, and no trial had its network."""
-        identity = self.kcnn_space.identity(hyperparameters.decode_values(self.kcnn_space, values))
-        return identity is not None and identity not in self.identities
-
-
 def make_hyperband(space: Space, default: Mapping[str, Any], seed: int, epochs: int) -> KerasTunerSampler:
     """Return the sampler of Hyperband.
 
@@ -101,34 +91,18 @@ def make_hyperband(space: Space, default: Mapping[str, Any], seed: int, epochs: 
         seed: The seed.
         epochs: Epochs of a complete trial.
     """
-    oracle = Hyperband(max_epochs=epochs, factor=BANDS, hyperband_iterations=None, **_share(space, default, seed))
-    return _prepare(oracle, space, default)
-
-
-def make_grid(space: Space, default: Mapping[str, Any], seed: int) -> KerasTunerSampler:
-    """Return the sampler of a grid search, with ten values of a Range.
-
-    Args:
-        space: The space.
-        default: Values of the unchanged network and its recipe, those of the first trial.
-        seed: The seed.
-    """
-    return _prepare(Grid(**_share(space, default, seed)), space, default)
-
-
-def _share(space: Space, default: Mapping[str, Any], seed: int) -> dict[str, Any]:
     hp = keras_tuner.HyperParameters()
     hyperparameters.register(hp, space, default)
-    return {
-        "objective": keras_tuner.Objective("val_score", "max"),
-        "hyperparameters": hp,
-        "tune_new_entries": False,
-        "allow_new_entries": False,
-        "seed": seed + 1,  # keras-tuner takes 0 for no seed
-        "max_consecutive_failed_trials": None,  # only the budget ends a search
-    }
-
-
-def _prepare(oracle: Any, space: Space, default: Mapping[str, Any]) -> KerasTunerSampler:
+    oracle = Hyperband(
+        max_epochs=epochs,
+        factor=BANDS,
+        hyperband_iterations=None,
+        objective=keras_tuner.Objective("val_score", "max"),
+        hyperparameters=hp,
+        tune_new_entries=False,
+        allow_new_entries=False,
+        seed=seed + 1,  # keras-tuner takes 0 for no seed
+        max_consecutive_failed_trials=None,  # only the budget ends a search
+    )
     oracle.kcnn_space, oracle.default, oracle.verbose = space, default, 0
     return KerasTunerSampler(oracle)
