@@ -238,7 +238,7 @@ from tests.runs.searches import SPACE, search_with
 
 if __name__ == "__main__":
     values = {"trials": 4, "epochs": 3, "batch_size": 64, "reduction_factor": 0}
-    search_with(SPACE, "digits", sys.argv[1], **values, **json.loads(sys.argv[2]))
+    search_with(SPACE, "digits", sys.argv[1], **{**values, **json.loads(sys.argv[2])})
 """
 
 
