@@ -3,7 +3,7 @@
 from functools import partial
 
 from kcnn import Architecture
-from kcnn.blocks import Norm, apply, conv, depthwise_separable, drop_path_rates, head, norm_act
+from kcnn.blocks import Norm, apply, conv, decide_by_shapes, depthwise_separable, drop_path_rates, head, norm_act
 from kcnn.graph.ops import Activation, Add, BatchNorm, Concat, Crop, DropPath, Pad, Pool
 from kcnn_plugins.nasnet_weights import KERAS, KERAS_MAPPING, TIMM_MAPPING
 
@@ -38,7 +38,7 @@ def fit(previous, current, filters: int, norm: Norm, name: str):
     """
     if previous is current:
         return previous
-    if previous.shape[-3:-1] == current.shape[-3:-1]:
+    if decide_by_shapes(lambda a, b: a[-3:-1] == b[-3:-1], previous, current):
         return activated_conv(previous, filters, norm, name) if previous.shape[-1] != filters else previous
     x = apply(Activation("relu"), previous, name=f"{name}_relu")
     shifted = apply(Pad(((0, 1), (0, 1))), x, name=f"{name}_pad")
@@ -88,8 +88,8 @@ def cell(
 
 def pad_as_keras(x, name: str):
     """Pad with zeros what a window of 3 pixels and stride 2 sees beyond the borders."""
-    sides = (((size or 0) % 2, 1) for size in x.shape[-3:-1])
-    return apply(Pad(tuple(sides)), x, name=name)  # type: ignore[arg-type]
+    sides = decide_by_shapes(lambda shape: tuple(((size or 0) % 2, 1) for size in shape[-3:-1]), x)
+    return apply(Pad(sides), x, name=name)
 
 
 def backbone(

@@ -21,7 +21,7 @@ from tests.paper.test_words import definitions
 # They take a network's own options by keyword, and check them.
 WITH_OPTIONS = {"build", "trace", "summary"}
 # Constructed for each layer of each candidate of a search, by `apply` alone.
-INTERNAL = {"SymbolicTensor", "apply"}
+INTERNAL = {"SymbolicTensor", "apply", "decide_by_shapes"}
 PACKAGES = ("kcnn/data", "kcnn/blocks", "kcnn/search/space")  # they export from __init__.py
 MODULES = ("kcnn.graph.ops", "kcnn.classification", "kcnn.statistics", "kcnn.architectures.publishers")
 

@@ -10,6 +10,7 @@ from kcnn.graph import ops
 from kcnn.graph.arguments import check_kind, explain_keyword, wrong_kind, wrong_value
 from kcnn.graph.graph import Graph, find_features
 from kcnn.graph.names import unknown, unknown_layer
+from kcnn.graph.recording import Recorder
 from kcnn.graph.summaries import stage_outputs
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
 
@@ -55,16 +56,18 @@ class Tracer:
             refused = "overrides by address" if spec.overrides else "prefix"
             raise ValueError(f"{spec.title} exists only as Keras code and takes no {refused}; its options: {options}")
 
-    def at_own_size(self) -> Graph:
-        """Trace at the size that the spec asks for, or the network's own."""
-        return self.at(*self.shape[:2])
+    def at_own_size(self, recorder: Recorder | None = None) -> Graph:
+        """Trace at the size that the spec asks for, or the network's own, and record it where there is a recorder."""
+        return self.at(*self.shape[:2], recorder)
 
-    def at(self, rows: int, columns: int) -> Graph:
+    def at(self, rows: int, columns: int, recorder: Recorder | None = None) -> Graph:
         """Trace at another size."""
         spec, architecture, classes = self.spec, self.spec.architecture, self.classes
         if architecture.backbone is not None:
-            context = TraceContext([*architecture.overrides.items(), *spec.overrides.items()], spec.prefix, INPUT)
-            image = SymbolicTensor((rows, columns, self.shape[2]), spec.prefix + INPUT, context=context)
+            overrides = [*architecture.overrides.items(), *spec.overrides.items()]
+            context = TraceContext(overrides, spec.prefix, INPUT, recorder)
+            create = recorder.create_tensor if recorder else SymbolicTensor
+            image = create((rows, columns, self.shape[2]), spec.prefix + INPUT, None, (), context)
             features = self._call(architecture.backbone, _rescale(architecture.rescale, image))
             outputs = self._finish(features, lambda: self._call(architecture.head, features, classes))
         else:

@@ -37,7 +37,7 @@ from kcnn.blocks.residual_units import (
     residual,
     residual_add,
 )
-from kcnn.graph.tracing import apply
+from kcnn.graph.tracing import apply, decide_by_shapes
 
 __all__ = [
     "Branches",
@@ -48,6 +48,7 @@ __all__ = [
     "bottleneck",
     "branches",
     "conv",
+    "decide_by_shapes",
     "depthwise",
     "depthwise_separable",
     "drop_path_rates",

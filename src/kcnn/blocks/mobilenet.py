@@ -2,9 +2,9 @@
 
 from kcnn.blocks.attention import squeeze_excite
 from kcnn.blocks.basic import Norm, conv, depthwise
-from kcnn.blocks.residual_units import projection_strides, residual_add
+from kcnn.blocks.residual_units import compare_sizes, residual_add
 from kcnn.graph.ops import Depthwise, Size
-from kcnn.graph.tracing import apply
+from kcnn.graph.tracing import apply, decide_by_shapes
 
 
 def make_divisible(filters: float, divisor: int = 8) -> int:
@@ -186,6 +186,6 @@ def universal_inverted_bottleneck(
 
 def _add_where_shapes_allow(x, y, stride: int, drop_path: float, name: str):
     """The output `y` of a block's convolutions, added to the input where they keep its shape."""
-    if projection_strides(x, y, stride) == (1, 1) and x.shape == y.shape:
+    if decide_by_shapes(lambda a, b: a == b and compare_sizes(a, b, stride) == (1, 1), x, y):
         return residual_add(x, y, drop_path=drop_path, name=name)
     return y

@@ -4,13 +4,13 @@
 arXiv:1603.09382). The shortcut is the identity, or a 1x1 projection where shapes differ.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kcnn.blocks.attention import squeeze_excite
 from kcnn.blocks.basic import Norm, average_pool, conv, norm_act
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import Activation, Add, DropPath, Pad, Pool, Size
-from kcnn.graph.tracing import apply
+from kcnn.graph.tracing import apply, decide_by_shapes
 
 SHORTCUTS = ("projection", "padding", "none")
 
@@ -57,6 +57,12 @@ def _step(before: int | None, after: int | None, stride: int) -> int:
     return next((s for s in range(1, before + 1) if (before - 1) // s + 1 == after), stride)
 
 
+def compare_sizes(before: Sequence[int | None], after: Sequence[int | None], stride: int) -> tuple[int, int]:
+    """Return the strides on rows and columns of a 1x1 between two shapes; `stride` where those do."""
+    rows, columns = (_step(n, m, stride) for n, m in zip(before[-3:-1], after[-3:-1], strict=True))
+    return rows, columns
+
+
 def projection_strides(x, y, stride: int) -> tuple[int, int]:
     """Return the strides of a 1x1 from `x` to `y`, from their shapes: overrides may have changed the block's stride.
 
@@ -68,8 +74,7 @@ def projection_strides(x, y, stride: int) -> tuple[int, int]:
     Returns:
         Strides on rows and columns.
     """
-    rows, columns = (_step(n, m, stride) for n, m in zip(x.shape[-3:-1], y.shape[-3:-1], strict=True))
-    return rows, columns
+    return decide_by_shapes(lambda before, after: compare_sizes(before, after, stride), x, y)
 
 
 def _size(pair: tuple[int, int]) -> Size:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kcnn.graph import shape_inference
 from kcnn.graph.formatting import describe_op
@@ -14,6 +14,9 @@ from kcnn.graph.ops import check_fields
 from kcnn.graph.overrides import OverrideSet
 from kcnn.graph.shape_inference import Shape
 from kcnn.graph.windows import InputTooSmallError
+
+if TYPE_CHECKING:
+    from kcnn.graph.recording import Recorder
 
 LAYER_NAME = re.compile(r"[\w.-]+", re.ASCII)  # others are no scopes of TensorFlow
 MAKE_LAYER = "kcnn.keras_bridge.to_keras:make_layer"  # by name: the graph imports no Keras
@@ -35,6 +38,10 @@ class SymbolicTensor:
         return f"<SymbolicTensor {self.name!r}: {self.shape}{op}>"
 
 
+get_shape = vars(SymbolicTensor)["shape"].__get__  # past what a recorded tensor reports
+get_context = vars(SymbolicTensor)["context"].__get__
+
+
 class TraceContext:
     """What the tensors of one trace share: the overrides and the layers so far.
 
@@ -42,15 +49,23 @@ class TraceContext:
         overrides: New values by address.
         prefix: Of the names of layers.
         input_name: Name of the input, which no layer has; "" for a model that was read, with names of its own.
+        recorder: Of this trace, a kcnn.graph.recording.Recorder, or None.
     """
 
-    __slots__ = ("input_name", "layers", "overrides", "prefix")
+    __slots__ = ("input_name", "layers", "overrides", "prefix", "recorder")
 
-    def __init__(self, overrides: Iterable[tuple[str, Any]] = (), prefix: str = "", input_name: str = ""):
+    def __init__(
+        self,
+        overrides: Iterable[tuple[str, Any]] = (),
+        prefix: str = "",
+        input_name: str = "",
+        recorder: "Recorder | None" = None,
+    ):
         pairs = list(overrides)
         self.overrides = OverrideSet(pairs) if pairs else None
         self.prefix = prefix
         self.input_name = input_name
+        self.recorder = recorder
         self.layers: dict[str, SymbolicTensor] = {}  # by name without the prefix
 
     @property
@@ -87,22 +102,64 @@ def apply(op: Any, *inputs: Any, name: str) -> Any:
     """
     if not isinstance(inputs[0], SymbolicTensor):
         return resolve_name(MAKE_LAYER)(op, name)(*inputs)
-    context = inputs[0].context
+    context = get_context(inputs[0])
     if not isinstance(name, str) or (context.input_name and not LAYER_NAME.fullmatch(name)):
         raise ValueError(f"a layer name must be of letters, digits, _, - and dots, got {name!r}")
-    given, op = op, context.overrides.override(op, name) if context.overrides else op
     if name in context.layers or name == context.input_name:
         raise ValueError(f"layer name {name!r} is used twice; names are addresses and must be unique")
+    given, recorder = op, context.recorder
+    if recorder:
+        recorder.add_layer(name, op, inputs)
+    if context.overrides:
+        op = context.overrides.override(op, name)
+    shape = infer_shape(op, list(map(get_shape, inputs)), name, op is not given)
+    create = recorder.create_tensor if recorder else SymbolicTensor
+    x = context.layers[name] = create(shape, context.prefix + name, op, inputs, context)
+    return x
+
+
+def infer_shape(op: Any, shapes: Sequence[Shape], name: str, overridden: bool) -> Shape:
+    """Return the output shape of a layer.
+
+    Args:
+        op: The layer's geometry.
+        shapes: The shapes of its inputs.
+        name: The layer's name, for messages.
+        overridden: Whether an override changed the op, which may have given it any value.
+
+    Returns:
+        The shape, without the batch.
+
+    Raises:
+        ValueError, InputTooSmallError: As from `apply`.
+    """
     try:
-        if op is not given:
+        if overridden:
             shape_inference.call_cached(check_fields, op)
-        shape = shape_inference.output_shape(op, *[x.shape for x in inputs])
+        return shape_inference.output_shape(op, *shapes)
     except (InputTooSmallError, UnknownNameError) as error:
         raise type(error)(f"layer {name!r}: {error}") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"layer {name!r}: {error}") from None
-    x = context.layers[name] = SymbolicTensor(shape, context.prefix + name, op, inputs, context)
-    return x
+
+
+def decide_by_shapes(function: Callable[..., Any], *tensors: Any) -> Any:
+    """Return what a function computes from shapes alone.
+
+    Where a network decides by sizes, as with the stride of a projection, this says what it depends on: a trace with
+    other sizes and the same result has the same layers. A search space judges such points without tracing them again.
+
+    Args:
+        function: Function of as many shapes as there are tensors; its result has a hash.
+        *tensors: Tensors of one kind.
+
+    Returns:
+        What it returns.
+    """
+    if isinstance(tensors[0], SymbolicTensor):
+        recorder = get_context(tensors[0]).recorder
+        return recorder.observe(function, tensors) if recorder else function(*map(get_shape, tensors))
+    return function(*(x.shape for x in tensors))
 
 
 def topological_order(*outputs: Any, sources: Callable[[Any], Sequence[Any]] = attrgetter("inputs")) -> list[Any]:

@@ -25,13 +25,14 @@ from kcnn.search.space.choices import (
     parse_values,
     sort_choices,
 )
-from kcnn.search.space.costs import estimate_costs
 from kcnn.search.space.limits import Limits
 from kcnn.search.space.optional_layers import find_ops, find_optional_layers
 from kcnn.search.space.points import count_points, is_active, iterate_points
+from kcnn.search.space.replay import Replay
 
 SAMPLES = 2_000  # random points, before infeasible ones are repaired
 REPAIRS = 20
+MAX_CACHED = 65_536  # points whose feasibility is kept
 
 
 @check_keywords
@@ -162,6 +163,8 @@ class Space:
         chosen = {c.name: values[c.name] for c in self.network_choices if c.name in values}
         key = json.dumps(chosen)
         if key not in self._cache:
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.pop(next(iter(self._cache)))  # the oldest
             self._cache[key] = self._check(chosen)
         return self._cache[key]
 
@@ -345,14 +348,17 @@ class Space:
                     values[choice.name] = own.pop()
         return values
 
+    @cached_property
+    def _replay(self) -> Replay:
+        return Replay(self.spec, [choice.name for choice in self.network_choices if "." in choice.name])
+
     def _check(self, chosen: Mapping[str, Any]) -> Feasibility:
         try:
-            graph = self.trace(chosen)
+            identity, costs = self._replay.estimate_costs(chosen)
         except ValueError as error:
             return Feasibility(excess=inf, reason=str(error).partition(":")[0], explanation=str(error))
         except (TypeError, AttributeError) as error:  # an option with a value that the backbone cannot use
             return Feasibility(excess=inf, reason="the backbone", explanation=f"the backbone failed: {error}")
-        identity, costs = estimate_costs(graph)
         limits = self.limits
         excesses = [
             (value / limit - 1 if limit else inf, name, f"{value:,} {unit} exceed {name} {limit:,.0f}")
@@ -364,7 +370,7 @@ class Space:
             if limit is not None and value > limit
         ]
         if limits.min_receptive_field:
-            least, pixels = limits.min_receptive_field, min(summary(graph).receptive_field)
+            least, pixels = limits.min_receptive_field, min(summary(self.trace(chosen)).receptive_field)
             if pixels < least:
                 text = f"a receptive field of {pixels} is below min_receptive_field {least:,.0f}"
                 excesses.append((least / pixels - 1, "min_receptive_field", text))
