@@ -10,9 +10,10 @@ import kcnn
 from kcnn.reports import search_charts
 from kcnn.reports.search_page import write_search_report
 from kcnn.search import SearchConfig
-from kcnn.search.journal import Journal
+from kcnn.search.journal import Journal, Trial
+from kcnn.search.objectives import Objective
 from kcnn.search.result import SearchResult, find_best_trial, read_record, write_record
-from kcnn.search.space import Space
+from kcnn.search.space import Choice, Space
 from kcnn.training.run_directory import write_values
 from tests.paper.test_words import phrases_in
 
@@ -153,6 +154,18 @@ def test_select_axes_names_the_choices_without_an_axis(folder, monkeypatch):
     names = [choice.name for choice in SPACE.all_choices]
     assert ([choice.name for choice in selected], omitted) == (names[:2], names[2:])
     assert f"Without an axis: {', '.join(names[2:])}." in write_search_report(folder).read_text()
+
+
+def test_render_parallel_coordinates_sorts_numbers_as_numbers():
+    """Not as text, and not in the order in which they were given."""
+    choice = Choice("filters", (128, 16, 9))
+    costs = {"seed": 0, "params": 1, "macs": 1, "receptive_field": 1, "seconds": 1.0, "worker": "0"}
+    trials = [
+        Trial(number=value, status="ok", values={"filters": value}, score=0.5, scores=[0.5], epochs=1, **costs)
+        for value in (9, 16, 128)
+    ]
+    svg = search_charts.render_parallel_coordinates(trials, [choice], Objective())
+    assert re.findall(r'data-heights="(\S+) ', svg) == ["0.0000", "0.5000", "1.0000"]
 
 
 def test_search_result_shows_the_objective_in_percent(folder):

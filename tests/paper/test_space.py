@@ -263,11 +263,22 @@ def test_space_is_equal_after_a_round_trip_through_json():
             {"stem.stride": (1, 2), "stem.kernel": conditional("stem.stride", 3, (3, 5))},
             "which is not among its values",
         ),
+        ({"stem.padding": ("same", "full")}, 'stem.padding cannot have the value .full.: padding must be "same"'),
+        ({"stem.padding": ("same", "ceil")}, "stem.padding cannot have the value 'ceil'"),
+        ({"stem.kernel": (3, 0)}, "stem.kernel cannot have the value 0: kernel must be a positive integer"),
+        ({"inception_*_5x5.kernel": Range(-1, 5)}, r"inception_\*_5x5.kernel cannot have the value -1"),
+        ({"pool1.mode": ("max", "median")}, "pool1.mode cannot have the value 'median'"),
     ],
 )
 def test_space_rejects_invalid_choices(choices, message):
     with pytest.raises(ValueError, match=message):
         Space("googlenet", choices)
+
+
+def test_space_accepts_values_that_other_values_or_inputs_rule_out():
+    """They are infeasible points: groups that do not divide, a kernel that is too large, padding of a larger one."""
+    choices = {"stem.kernel": (3, 999), "stem.groups": (1, 5), "stem.padding": (0, 40), "pool1.padding": ("valid", 2)}
+    assert len(Space("googlenet", choices).all_choices) == 4
 
 
 def test_space_rejects_specs_that_no_search_trains():

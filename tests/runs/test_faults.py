@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -217,8 +218,12 @@ def test_train_refuses_the_folder_of_a_run_on_other_images_of_the_same_number(tm
 def test_lock_folder_keeps_other_processes_out(tmp_path):
     from kcnn.training.run_directory import lock_folder
 
-    with lock_folder(tmp_path / "out"), pytest.raises(ValueError, match="another process trains into"):
+    expected = (
+        rf"another process trains into .*out \(process {os.getpid()} on {re.escape(socket.gethostname())}, since 2"
+    )
+    with lock_folder(tmp_path / "out"), pytest.raises(ValueError, match=expected):
         train("mlp", "digits", out=tmp_path / "out", input_shape=(8, 8, 1), epochs=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_claim_folder_replaces_a_request_that_completed_no_epoch(tmp_path):

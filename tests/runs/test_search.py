@@ -7,12 +7,13 @@ import sys
 from random import Random
 from xml.etree import ElementTree
 
+import keras
 import keras_tuner
 import numpy as np
 import pytest
 
 import kcnn
-from kcnn.search import SearchConfig, hyperparameters, job
+from kcnn.search import SearchConfig, hyperparameters, job, search
 from kcnn.search.config import TUNERS
 from kcnn.search.journal import Journal
 from kcnn.search.open_scheduler import open_scheduler
@@ -26,6 +27,7 @@ from kcnn.search.space import (
     per_layer,
     stack_space,
 )
+from kcnn.training.run_directory import lock_folder
 from tests.catalogue import ONE_PER_FAMILY
 from tests.paper.test_space import BITS, OPTIONAL
 from tests.runs.searches import SPACE, STACK, make_config, read_rows, run_at_once, search_with
@@ -252,6 +254,23 @@ def test_search_ends_when_its_budget_of_trials_or_epochs_is_spent(digits, preten
     small = Space(STACK, {"conv1.kernel": (3, 5)})
     monkeypatch.setattr("kcnn.search.trial.run_trial", run_at_once)
     assert len(search_with(small, digits, tmp_path / "all", trials=10).trials) == 2, "there are no more"
+
+
+def test_search_in_several_processes_refuses_callbacks_that_would_see_no_trial(tmp_path):
+    callbacks = [keras.callbacks.EarlyStopping()]
+    with pytest.raises(
+        ValueError, match="EarlyStopping would see no trial; remove them, or run trials in this process"
+    ):
+        search(SPACE, "digits", make_config(process_per_trial=True), out=tmp_path / "out", callbacks=callbacks)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_search_says_who_searches_into_its_folder(digits, tmp_path, workers):
+    expected = rf"another process trains into .* \(process {os.getpid()} on .*, since "
+    with lock_folder(tmp_path), pytest.raises(ValueError, match=expected):
+        search_with(SPACE, digits if workers == 1 else "digits", tmp_path, workers=workers)
+    assert not (tmp_path / "workers.json").exists()
 
 
 def test_analyze_feasibility_estimates_a_large_space_with_an_interval_that_contains_the_fraction():

@@ -98,6 +98,7 @@ class InterruptHandler(keras.callbacks.Callback):
     """
 
     async_safe = True
+    is_local = True  # the processes of a search end with this one
 
     def __init__(self) -> None:
         super().__init__()

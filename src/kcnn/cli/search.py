@@ -218,6 +218,7 @@ def search(
     from kcnn.search import SearchConfig
     from kcnn.search.objectives import read_objective
     from kcnn.search.result import read_request
+    from kcnn.search.training_choices import check_training
 
     spec = kcnn.ModelSpec(
         network=name,
@@ -264,6 +265,7 @@ def search(
         chief=chief,
         port=port,
     )
+    check_training(space, config.train, spec.nominal_shape[:2])
     if dry_run:
         _print(str(spaces.analyze_feasibility(space, seed=seed)))
         for one in space.all_choices:

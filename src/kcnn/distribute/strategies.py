@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from kcnn.distribute.cluster import detect_cluster
+from kcnn.distribute.waiting import report_missing_workers
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer
 from kcnn.graph.names import unknown
@@ -99,7 +100,8 @@ def _multiworker(config: str) -> Any:
     from kcnn.distribute.multiworker import make_multiworker_strategy
 
     os.environ["TF_CONFIG"] = config  # tf.distribute reads it, also for Slurm
-    return make_multiworker_strategy()
+    with report_missing_workers(config):
+        return make_multiworker_strategy()
 
 
 @check_arguments

@@ -238,6 +238,8 @@ def _scale_choice(choice: Choice) -> tuple[Any, dict[float, str]]:
             return -0.08 if value is None else float((scale(value) - low) / (high - low))  # below the axis: inactive
 
         return position, ticks
+    if all(isinstance(value, int | float) for value in values):  # as numbers, in whatever order they were given
+        values = tuple(sorted(values))
     heights = {format_value(value): n / max(1, len(values) - 1) for n, value in enumerate(values)}
 
     def position_of_value(trial: Trial) -> float:

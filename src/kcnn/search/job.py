@@ -14,9 +14,10 @@ from kcnn.run_folders import SEARCH, check_output_folder
 from kcnn.search.config import SearchConfig
 from kcnn.search.objectives import hash_function, resolve_objective
 from kcnn.search.result import WEIGHTS, read_record, read_request, write_record
-from kcnn.search.space import Range, Space
+from kcnn.search.space import Space
+from kcnn.search.training_choices import check_training
 from kcnn.search.trial import TrialSettings
-from kcnn.training import TrainConfig, devices, get_recipe, request, run_directory, split_record
+from kcnn.training import TrainConfig, devices, request, run_directory, split_record
 from kcnn.training import precision as precisions
 from kcnn.training.run_data import add_pretraining
 from kcnn.training.split_record import SplitRecord, record_splits
@@ -80,7 +81,7 @@ def prepare_search(
     config.check_process()
     check_output_folder(out, "search")
     recipe = config.train.resolved_recipe
-    _check_training(space, config.train, space.spec.nominal_shape[:2])
+    check_training(space, config.train, space.spec.nominal_shape[:2])
     strategy = devices.make_strategy(config.train.strategy)
     train = dataclasses.replace(config.train, precision=precisions.resolve_policy(config.train.precision))
     data = _load(space, data, train)
@@ -122,17 +123,6 @@ def prepare_search(
         log=log,
     )
     return SearchJob(space, config, settings, values, record)
-
-
-def _check_training(space: Space, train: TrainConfig, size: Sequence[int]) -> None:
-    """Check the values of the choices of the training like those of a recipe."""
-    if {"epochs", "patience"} & {*space.training}:
-        raise ValueError("epochs and patience cannot be searched: trials of different epochs do not compare")
-    for choice in space.all_choices:
-        if choice.name in space.training:
-            values = choice.values
-            for value in (values.low, values.high) if isinstance(values, Range) else values:
-                get_recipe(train.resolved_recipe, {choice.name: value}).augmentation.check_size(size)
 
 
 def _load(space: Space, data: Any, train: TrainConfig) -> ImageDataset:

@@ -53,7 +53,8 @@ def search(
         data: What kcnn.data.load takes, or an ImageDataset; a folder or a name where trials run in several processes.
         config: How the search is run; SearchConfig() where it is None.
         out: Folder of the search.
-        callbacks: Keras callbacks of your own, for trials in this process and the final training.
+        callbacks: Keras callbacks of your own, for the trials and the final training. Where trials run in several
+            processes, only those with a true attribute `is_local` are accepted, which are for the final training.
         on_trial_end: Called with each trial that has ended.
         on_survey: Called with the feasibility of the space before the first trial.
         log: Called with each message for a person.
@@ -65,7 +66,8 @@ def search(
         FileExistsError: `out` is the folder of a run or a transfer.
         TypeError: The space, the data or the config has another type.
         NoFeasiblePointError: No point of the space can be built within its limits.
-        ValueError: The folder holds another search, or the request does not fit the data.
+        ValueError: The folder holds another search, or another process searches into it; or the request does not fit
+            the data.
         WorkerFailedError: A process of the search failed.
     """
     config = SearchConfig() if config is None else config
@@ -75,10 +77,15 @@ def search(
     check_type("space", space, Space)
     if config.uses_processes:
         workers.check_data(data)
+        workers.check_callbacks(callbacks)
     job = prepare_search(space, data, config, out=out, callbacks=callbacks, log=log)
     hardware.introduce_device(log, job.settings.strategy, config.workers)
     report = analyze_feasibility(job.space, seed=config.train.seed)
-    claim_folder(job)
+    if config.uses_processes and not config.chief:
+        with run_directory.lock_folder(job.folder):  # the process of the chief locks it later
+            claim_folder(job)
+    else:
+        claim_folder(job)
     on_survey(report)
     objective = job.settings.objective
     log(f"objective: {objective}" + (f" ({objective.reason})" if objective.reason else ""))

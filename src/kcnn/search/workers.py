@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,23 @@ def check_data(data: Any) -> None:
     """
     if isinstance(data, ImageDataset) or not isinstance(data, str | os.PathLike):
         raise ValueError("workers load the data themselves: give a folder or a name, not arrays or an ImageDataset")
+
+
+def check_callbacks(callbacks: Sequence[Any]) -> None:
+    """Refuse callbacks that would see no trial, since trials run in other processes.
+
+    Args:
+        callbacks: Keras callbacks. Those with a true attribute `is_local` are for this process only.
+
+    Raises:
+        ValueError: One has no such attribute.
+    """
+    lost = [type(one).__name__ for one in callbacks if not getattr(one, "is_local", False)]
+    if lost:
+        raise ValueError(
+            f"callbacks run in this process, and trials in others: {', '.join(lost)} would see no trial; remove them, "
+            "or run trials in this process, without workers, process_per_trial, chief and port"
+        )
 
 
 def run_workers(job: SearchJob, data: str | os.PathLike[str], on_trial_end: Callable[[Trial], None]) -> None:

@@ -9,6 +9,8 @@ import keras
 
 from kcnn.data import ImageDataset
 
+DIGITS = 15  # of a hash in hexadecimal, which fit into 64 bits
+
 
 def make_strategy(name: str) -> Any:
     """Return the tf.distribute strategy of a name (see kcnn.distribute.make_strategy).
@@ -64,6 +66,31 @@ def all_gather(strategy: Any, number: int) -> list[int]:
     replicas = strategy.num_replicas_in_sync // workers
     values = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([number], tf.int64))
     return strategy.gather(values, axis=0).numpy()[::replicas].tolist()
+
+
+def check_same_data(strategy: Any, fingerprint: str, images: int) -> None:
+    """Refuse to train on several workers whose images or labels differ; each worker raises the same error.
+
+    Args:
+        strategy: The strategy.
+        fingerprint: Hash of the images, labels and splits, in hexadecimal digits.
+        images: Number of images.
+
+    Raises:
+        ValueError: The message names the workers that differ from worker 0.
+    """
+    hashes = all_gather(strategy, int(fingerprint[:DIGITS], 16))
+    counts = all_gather(strategy, images)
+    differing = [n for n, one in enumerate(zip(hashes, counts, strict=True)) if one != (hashes[0], counts[0])]
+    if differing:
+        texts = [
+            f"worker {n} has {counts[n]:,} images" + (", of which some are others" if counts[n] == counts[0] else "")
+            for n in differing
+        ]
+        raise ValueError(
+            "the workers have different images, labels or splits: worker 0 has "
+            f"{counts[0]:,} images, {', '.join(texts)}; copy the data of one worker to all"
+        )
 
 
 def count_replicas(strategy: Any) -> int:

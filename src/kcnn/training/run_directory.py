@@ -4,8 +4,10 @@ import csv
 import hashlib
 import io
 import json
+import os
 import platform
 import shlex
+import socket
 import sys
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -26,7 +28,7 @@ from kcnn.run_folders import find_damage
 from kcnn.training import run_schema
 from kcnn.training.config import TrainConfig
 
-HISTORY, CHECKPOINTS, LOCK = "history.csv", "checkpoints", ".lock"
+HISTORY, CHECKPOINTS, LOCK, HOLDER = "history.csv", "checkpoints", ".lock", ".lock.json"
 CHECKSUM = "checksum"  # of the rest of config.json, or of metrics.json
 DATA_PATH = "data_path"  # where the data is, in config.json and search.json; its name may be relative
 AUDIT = "audit.csv"  # of every weight in a training phase
@@ -79,14 +81,35 @@ def lock_folder(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"another process trains into {folder}; wait for it, or choose another folder") from None
+        holder = _describe_holder(folder)
+        raise ValueError(
+            f"another process trains into {folder}{holder}; wait for it, or choose another folder"
+        ) from None
     try:
+        _write_holder(folder)
         yield
     finally:
+        (folder / HOLDER).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):
             folder.rmdir()  # empty after a refusal
+
+
+def _write_holder(folder: Path) -> None:
+    """Write which process trains into a folder, for the message to another one."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    with suppress(OSError):  # a full disk has its own message, where something is lost
+        write_text(folder / HOLDER, json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since}))
+
+
+def _describe_holder(folder: Path) -> str:
+    """Which process trains into a folder, in brackets; nothing where it has not written that yet."""
+    try:
+        holder = parse_json((folder / HOLDER).read_text())
+        return f" (process {holder['process']} on {holder['host']}, since {holder['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:

@@ -169,7 +169,10 @@ def train(
         log(note)
     if spec.activation:
         log(f"training needs logits: activation={spec.activation!r} is left out; predictions and exports have it")
-    record = add_pretraining(record_splits(data, progress), spec.weights, data.splits["test"])
+    record = record_splits(data, progress)
+    with devices.join_workers(strategy):
+        devices.check_same_data(strategy, record.fingerprint, sum(map(len, data.splits.values())))
+    record = add_pretraining(record, spec.weights, data.splits["test"])
     if spec.weights is not None and is_run_folder(spec.weights) and (note := resolve_run(spec.weights).note):
         log(note)
     config_of_request = dataclasses.replace(config, precision=policy, strategy=devices.name_strategy(strategy))

@@ -25,6 +25,7 @@ from kcnn.search.space.choices import (
     parse_values,
     sort_choices,
 )
+from kcnn.search.space.impossible_values import check_values
 from kcnn.search.space.limits import Limits
 from kcnn.search.space.optional_layers import find_ops, find_optional_layers
 from kcnn.search.space.points import count_points, is_active, iterate_points
@@ -101,6 +102,7 @@ class Space:
                 choices[name] = Choice(name, request.values, request.conditions)
                 continue
             for address, layers in _list_addresses(name, request.per_layer, optional.ops).items():
+                check_values(address, request.values, [optional.ops[layer] for layer in layers])
                 conditions = join_conditions(request.conditions, optional.find_conditions(layers))
                 choices[address] = Choice(address, request.values, conditions)
         for name, values in self.training.items():
