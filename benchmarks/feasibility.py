@@ -3,10 +3,10 @@
     python benchmarks/feasibility.py
     python benchmarks/feasibility.py nasnet_large resnet50 --points 2000
 
-On one core, with other work on the machine, 500 points a space: 363 points/s of dpn107, 482 of efficientnet_v2_xl and
-513 of nasnet_large, the slowest of the 174 networks; 1,130 of seresnet152, 1,240 of densenet121, 3,449 of inception_v3,
-6,224 of resnet50; the median is 3,660. When each point was traced, these were 42 to 71 for the slowest, and 54 of
-inception_v3.
+On one core, with other work on the machine, 500 points a space, 185 networks: 341 points/s of dpn107, 377 of
+efficientnet_v2_xl, 471 of nasnet_large and 524 of densenet169, the slowest; 775 of densenet121, 1,270 of seresnet152,
+1,671 of inception_v3, 2,220 of resnet50; the median is 3,356. When each point was traced, these were 42 to 71 for the
+slowest, and 54 of inception_v3.
 """
 
 import time
