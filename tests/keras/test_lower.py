@@ -1,5 +1,10 @@
 """Ops and the Keras layers made from them compute the same."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from kcnn.blocks import apply
 from kcnn.graph import costs as op_costs
 from kcnn.graph import ops
 from kcnn.graph.windows import padding_amounts
+from kcnn.keras_bridge.normalization import standardize
 
 PADDINGS = ["same", "valid", "half", 2, (1, 0), ((1, 0), (2, 1))]
 
@@ -105,6 +111,59 @@ def test_adaptive_pool_lets_a_flat_head_take_any_size():
     model = kcnn.build("alexnet.torchvision", input_shape=(None, None, 3), classes=2)
     for side in (63, 100):
         assert model.predict(np.zeros((1, side, side + 7, 3), "float32"), verbose=0).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("op", "channels", "layer"),
+    [
+        (ops.Conv(5, 1, 2), 3, "SubsampledConv2D"),
+        (ops.Conv(5, 1, (1, 3), 1), 15, "SubsampledConv2D"),
+        (ops.Conv(5, 1, 2, standardized=True), 3, "StandardizedConv2D"),
+        (ops.Conv(5, 1, 2), 16, "Conv2D"),
+        (ops.Conv(6, 1, 2, groups=3), 3, "Conv2D"),
+        (ops.Conv(5, 1), 3, "Conv2D"),
+        (ops.Conv(5, 3, 2), 3, "Conv2D"),
+    ],
+)
+def test_conv_of_one_pixel_with_strides_subsamples_few_channels_in_training_inference_and_files(
+    op, channels, layer, tmp_path
+):
+    model = one_layer(op, (9, 10, channels))
+    assert type(model.get_layer("op")).__name__ == layer
+    assert next(row.op for row in kcnn.summary(kcnn.from_keras(model)) if row.name == "op").stride == op.stride
+    x = np.random.default_rng(1).normal(size=(2, 9, 10, channels)).astype("float32")
+    kernel, bias = model.get_layer("op").get_weights()
+    kernel = keras.ops.convert_to_numpy(standardize(kernel)) if op.standardized else kernel
+    padded = np.pad(x, ((0, 0), *numpy_sides(op, x.shape[1:]), (0, 0)))
+    expected = keras.ops.conv(padded, kernel, op.stride, "valid", data_format="channels_last") + bias
+    model.save(tmp_path / "model.keras")
+    inference = kcnn.optimize_for_inference(model)
+    assert "Subsampled" not in str([type(one) for one in inference.layers])
+    for one in (model, keras.models.load_model(tmp_path / "model.keras"), inference):
+        np.testing.assert_allclose(one.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.every
+def test_conv_of_one_pixel_with_strides_keeps_its_gradient_inside_its_memory():
+    """TensorFlow's own convolution ended in "corrupted size vs. prev_size", sooner where glibc checks each free."""
+    code = """
+import keras
+import numpy as np
+from kcnn.blocks import apply
+from kcnn.graph import ops
+image = keras.Input((64, 64, 3))
+model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(apply(ops.Conv(8, 1, 2), image, name="conv")))
+model.compile("sgd", "mse")
+images = np.random.rand(16, 64, 64, 3)
+for step in range(40):
+    model.train_on_batch(images, np.zeros((16, 8)))
+    small = [np.random.rand(1000 * size + 7) for size in range(1, 40)]
+print("finished")
+"""
+    debug = Path("/lib/x86_64-linux-gnu/libc_malloc_debug.so.0")
+    checked = {"LD_PRELOAD": str(debug), "GLIBC_TUNABLES": "glibc.malloc.check=3"} if debug.exists() else {}
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **checked}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "finished"), done.stderr[-500:]
 
 
 def test_conv_passes_groups_and_dilation_to_keras():

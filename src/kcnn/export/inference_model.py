@@ -226,8 +226,10 @@ class _Rebuilder:
         if isinstance(layer, keras.layers.SeparableConv2D):
             return self._fold_separable(layer, x, before, after)
         kernel, layer_class = layer.kernel, type(layer)
+        if isinstance(layer, layers.SubsampledConv2D):
+            layer_class = keras.layers.Conv2D  # no gradient is needed
         if isinstance(layer, normalization.StandardizedConv2D):
-            kernel, layer_class = normalization.standardize(kernel), keras.layers.Conv2D
+            kernel = normalization.standardize(kernel)
         arrays = fold_norms(layer, kernel, layer.bias if layer.use_bias else None, before, after)
         initializer = (
             "depthwise_initializer" if isinstance(layer, keras.layers.DepthwiseConv2D) else "kernel_initializer"

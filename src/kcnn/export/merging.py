@@ -15,9 +15,10 @@ import numpy as np
 
 from kcnn.export.folding import ends_linear, find_users, to_affine, to_array
 from kcnn.graph.windows import Pair, dilated_size, padding_amounts
+from kcnn.keras_bridge import layers
 from kcnn.keras_bridge.keras_graph import call_arguments, operation, producers
 
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+_CONVOLUTIONS = (keras.layers.Conv2D, layers.SubsampledConv2D, keras.layers.DepthwiseConv2D)
 
 
 @dataclass(frozen=True)

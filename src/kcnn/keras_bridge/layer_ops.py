@@ -169,6 +169,7 @@ def _dropout(layer: Any, x: Shape) -> Any:
 
 _CONVERTERS: dict[type, Callable[[Any, Shape], Any]] = {
     keras.layers.Conv2D: _conv,
+    layers.SubsampledConv2D: _conv,
     normalization.StandardizedConv2D: _standardized_conv,
     keras.layers.DepthwiseConv2D: _depthwise,
     keras.layers.SeparableConv2D: _separable,

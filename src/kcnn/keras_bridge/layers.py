@@ -144,6 +144,34 @@ class Pad2D(keras.layers.Layer):
 
 
 @registered
+class SubsampledConv2D(keras.layers.Conv2D):
+    """Convolve as keras.layers.Conv2D does; a 1x1 kernel with strides on few channels takes every n-th pixel first.
+
+    For such a kernel on fewer than 16 channels, the gradient that TensorFlow 2.21 computes by oneDNN writes past its
+    buffer, which ends in a crash or in wrong values at some later time. The arguments are those of keras.layers.Conv2D.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Convolve, after subsampling where strides would do harm."""
+        if not needs_subsampling(self.kernel_size, self.strides, self.groups, inputs.shape[-1]):
+            return super().convolution_op(inputs, kernel)
+        rows, columns = self.strides
+        return ops.conv(inputs[:, ::rows, ::columns], kernel, 1, "valid", data_format="channels_last")
+
+
+def needs_subsampling(kernel: tuple[int, int], stride: tuple[int, int], groups: int, channels: int) -> bool:
+    """Return whether a convolution has to be a SubsampledConv2D.
+
+    Args:
+        kernel: Rows and columns of the kernel.
+        stride: The strides.
+        groups: Of channels.
+        channels: Of the input.
+    """
+    return kernel == (1, 1) != stride and groups == 1 and channels < 16
+
+
+@registered
 class AveragePooling2D(keras.layers.Layer):
     """Average windows, with explicit padding that does not count: (batch, rows, columns, channels) in and out.
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kcnn.keras_bridge.layers import registered
+from kcnn.keras_bridge.layers import SubsampledConv2D, registered
 
 SMALLEST_SQUARE = 1e-24  # of a norm: at 0 the root has no gradient
 STANDARDIZATION_EPSILON = 1e-10  # as in the authors' code of BiT (arXiv:1912.11370)
@@ -86,7 +86,7 @@ class LayerScale(keras.layers.Layer):
 
 
 @registered
-class StandardizedConv2D(keras.layers.Conv2D):
+class StandardizedConv2D(SubsampledConv2D):
     """Convolve with kernels of mean 0 and variance 1 for each filter (arXiv:1903.10520).
 
     The arguments are those of keras.layers.Conv2D.

@@ -23,13 +23,14 @@ CLASSES = {
         "ChannelSlice",
         "LocalResponseNormalization",
         "Pad2D",
+        "SubsampledConv2D",
     ),
     "kcnn.keras_bridge.normalization": ("GlobalResponseNormalization", "LayerScale", "StandardizedConv2D"),
     "kcnn.export.sliding.layers": ("PositionwiseModel", "Windows"),
-    "kcnn.training.losses": ("CrossEntropy", "MeanAveragePrecision"),
+    "kcnn.training.losses": ("ClassAverage", "CrossEntropy", "MeanAveragePrecision"),
     "kcnn.training.optimizers": ("Adam", "LinearWarmup", "LossScaleOptimizer", "SGD"),
 }
-FUNCTIONS = {"kcnn.training.losses": ("is_hit", "subset_accuracy")}
+FUNCTIONS = {"kcnn.training.losses": ("binary_cross_entropy", "cross_entropy", "is_hit", "subset_accuracy")}
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,11 @@ def _convolution(op: ops.Conv | ops.Depthwise, x: Any, common: dict[str, Any], p
     window = {"strides": to_pair(op.stride), "padding": padding, "dilation_rate": to_pair(op.dilation), **CHANNELS_LAST}
     kernel = to_pair(op.kernel)
     if isinstance(op, ops.Conv):
-        make = normalization.StandardizedConv2D if op.standardized else keras.layers.Conv2D
+        make = keras.layers.Conv2D
+        if op.standardized:
+            make = normalization.StandardizedConv2D
+        elif layers.needs_subsampling(kernel, to_pair(op.stride), op.groups, x.shape[-1]):
+            make = layers.SubsampledConv2D
         return make(
             op.filters,
             kernel,

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,9 @@ from kcnn.search.journal import Trial
 from kcnn.search.learning_curves import extrapolate, join_curves
 from kcnn.search.samplers.random_sampler import sample_values
 from kcnn.search.samplers.sampler import NoProposal, Proposal
-from kcnn.search.space import Choice, Range, Space
+from kcnn.search.space import Choice, NoFeasiblePointError, Range, Space
 
-STARTS = 4  # random trials, with the unchanged network, before the process is fitted
-POINTS = 2_000  # random ones, of which the process chooses the best that is feasible
-CHECKS = 300  # of their feasibility, which takes most of the time
+POOL = 300  # feasible candidates among which the process chooses
 
 
 class BayesianSampler:
@@ -37,27 +34,25 @@ class BayesianSampler:
 
     def propose(self, number: int, identities: Collection[str]) -> Proposal | NoProposal:
         """Return the next trial: random at first."""
-        curves = join_curves(self.ended)
-        if len(curves) >= STARTS:
-            points = self._draw_points(number, [values for values, _ in curves])
-            gains = expect_improvements(self.space.all_choices, curves, points, self.seed)
-            for place in np.argsort(-gains, kind="stable")[:CHECKS]:
-                identity = self.space.identity(points[place])
-                if identity is not None and identity not in identities:
-                    return Proposal(number, points[place])
-        values = sample_values(self.space, self.default, self.seed, number, identities)
-        return NoProposal.STOP if values is None else Proposal(number, values)
+        curves, choices = join_curves(self.ended), self.space.all_choices
+        if len(curves) < max(3, min(10, 2 * len(choices))):
+            values = sample_values(self.space, self.default, self.seed, number, identities)
+            return NoProposal.STOP if values is None else Proposal(number, values)
+        points = self._draw_points(number, identities)
+        if not points:
+            return NoProposal.STOP
+        return Proposal(number, points[int(np.argmax(expect_improvements(choices, curves, points, self.seed)))])
 
-    def _draw_points(self, number: int, tried: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Random points, feasible or not, and neighbors of the trials, which differ in one choice."""
-        random = Random(f"points {self.seed}/{number}")
-        points = [self.space.sample_point(random) for _ in range(POINTS)]
-        for values in tried:
-            points.extend(
-                self.space.complete({**values, choice.name: choice.sample(random)}, random)
-                for choice in self.space.all_choices
-                if choice.name in values
-            )
+    def _draw_points(self, number: int, identities: Collection[str]) -> list[Mapping[str, Any]]:
+        """Random feasible points of networks that were not tried."""
+        seen, points = set(identities), []
+        for draw in range(POOL):
+            try:
+                candidate = self.space.sample(f"{self.seed}/{number}/{draw}", exclude=seen)
+            except NoFeasiblePointError:
+                break
+            seen.add(str(self.space.identity(candidate.values)))
+            points.append(candidate.values)
         return points
 
     def restore(self, proposal: Proposal, identities: Collection[str]) -> bool:
@@ -85,7 +80,7 @@ def expect_improvements(
     """
     x = np.array([to_vector(choices, values) for values, _ in curves])
     y = extrapolate([scores for _, scores in curves])
-    kernel = Matern(0.5, (0.1, 100.0), nu=2.5) + WhiteKernel(0.01, (1e-5, 1.0))
+    kernel = Matern(np.full(x.shape[1], 0.5), (0.1, 100.0), nu=2.5) + WhiteKernel(0.01, (1e-5, 1.0))
     process = GaussianProcessRegressor(kernel, n_restarts_optimizer=3, normalize_y=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # few trials leave length scales at their bounds
