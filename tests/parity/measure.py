@@ -1,8 +1,8 @@
 """Measure how far logits of kcnn differ from those of the publishers: python -m tests.parity.measure [PATTERN ...]
 
-Adds to differences.json beside itself what it lacks, or with --again all, cheapest first, one line for each network,
-publisher and image size. Networks that record.py did not record are skipped, unless --torch names a Python that has
-torch, torchvision and timm. `make parity` writes docs/parity.md from the file.
+Adds to differences.json beside itself what it lacks, or with --again all, one line for each network, publisher and
+image size: first the pairs that have none, the cheapest first. Networks that record.py did not record are skipped,
+unless --torch names a Python that has torch, torchvision and timm. `make parity` writes docs/parity.md from the file.
 """
 
 import argparse
@@ -133,13 +133,14 @@ def main() -> None:
     parser.add_argument("--most", type=float, default=float("inf"), help="billions of multiply-accumulates")
     arguments = parser.parse_args()
     known = set() if arguments.again else {row.key for row in load_differences()}
+    pairs = {(network, publisher) for network, _, publisher, _ in known}
     comparisons = [
-        (cost, one)
+        ((one.network, one.publisher) in pairs, cost, one)
         for one in list_comparisons(arguments.torch)
         if one.key not in known and any(fnmatchcase(one.network, pattern) for pattern in arguments.patterns)
         if (cost := estimate_cost(one)) < arguments.most * 1e9
     ]
-    for number, (_, one) in enumerate(sorted(comparisons, key=lambda pair: pair[0]), 1):
+    for number, (*_, one) in enumerate(sorted(comparisons, key=lambda comparison: comparison[:2]), 1):
         keras.utils.clear_session()
         gc.collect()
         title = f"{number}/{len(comparisons)} {one.network} {one.options or ''} {one.publisher} {one.size}"
