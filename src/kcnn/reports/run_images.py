@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,6 @@ from kcnn import classification
 from kcnn.atomic_io import replace_atomically
 from kcnn.data.source_splits import TEST, TRAIN
 from kcnn.graph.formatting import to_printable
-from kcnn.keras_bridge.untrusted_files import check_archive
 from kcnn.plots.figures import note_evidence, overlay_heatmap
 from kcnn.reports.templates import embed_image_bytes
 from kcnn.run_folders import MODEL
@@ -191,9 +189,7 @@ def read_heatmaps(root: Path, mistakes: np.ndarray) -> np.ndarray | None:
     if not path.exists():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
-            check_archive(archive, path.stat().st_size)
-        with np.load(path, allow_pickle=False) as arrays:
+        with evidence.open_arrays(path) as arrays:
             maps, key = arrays["maps"], str(arrays["key"])
     except Exception:  # zipfile, zlib and NumPy each have their own for a file that is garbled, which is made again
         return None

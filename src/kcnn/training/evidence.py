@@ -3,7 +3,8 @@
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,19 @@ def _pack_images(jpegs: Sequence[bytes], prefix: str) -> dict[str, np.ndarray]:
     }
 
 
+@contextmanager
+def open_arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Open a file of arrays without running anything in it, once its size is known to be as it says.
+
+    Raises:
+        Exception: The file is damaged; zipfile, zlib and NumPy each have their own.
+    """
+    with zipfile.ZipFile(path) as archive:
+        check_archive(archive, path.stat().st_size)
+    with np.load(path, allow_pickle=False) as arrays:
+        yield arrays
+
+
 def read_evidence(folder: Path) -> TestEvidence | None:
     """Read what save_evidence wrote.
 
@@ -254,9 +268,7 @@ def read_evidence(folder: Path) -> TestEvidence | None:
     if not path.exists():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
-            check_archive(archive, path.stat().st_size)
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             evidence = _read_arrays(arrays)
         if problem := _find_problem(evidence):
             raise ValueError(problem)
