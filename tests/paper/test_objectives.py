@@ -9,7 +9,7 @@ import pytest
 from kcnn.reports.search_page import write_search_report
 from kcnn.search import SearchConfig, SearchResult
 from kcnn.search.journal import Journal
-from kcnn.search.objectives import Objective, read_objective, resolve_objective
+from kcnn.search.objectives import Objective, read_objectives, resolve_objective
 from kcnn.search.result import Contender, FinalComparison, FinalEvaluation, find_best_trial
 from tests.paper.test_search_page import SPACE
 
@@ -103,7 +103,7 @@ def test_write_search_report_shows_the_loss_of_each_trial(folder):
     assert ", %" not in page
     assert "-0.25" not in page
     trials = Journal(folder, read_only=True).trials
-    objective = read_objective(json.loads((folder / "search.json").read_text())["request"])
+    (objective,) = read_objectives(json.loads((folder / "search.json").read_text())["request"])
     result = SearchResult(folder, trials, find_best_trial(trials), None, objective)
     assert "best trial 0: validation loss 0.2500" in repr(result)
     assert "<td>1.500</td>" in result._repr_html_()

@@ -1,6 +1,6 @@
 """Commands that search networks. TensorFlow is loaded when trials begin."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,7 +44,7 @@ from kcnn.run_folders import check_output_folder
 from kcnn.search import space as spaces
 
 TunerName = Literal["random", "bayesian", "hyperband", "grid", "optuna:tpe", "optuna:nsga2", "optuna:random"]
-ObjectiveName = Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "average_precision", "loss"]
+OBJECTIVE_NAMES = "auto|accuracy|balanced_accuracy|macro_f1|average_precision|loss|-macs|-params|-latency"
 
 SEARCH = "Search"  # group of options in --help
 
@@ -56,6 +56,7 @@ def add(app: typer.Typer) -> None:
             "kcnn search stack --data digits --input-size 8x8x1 --trials 20",
             "kcnn search googlenet --data photos/ --choice stem.kernel=3,5,7 --choice 'inception_*_5x5.kernel=3,5,3x5'",
             "kcnn search resnet20 --data cifar/ --recipe-choice learning_rate=1e-4..1e-1,log --tuner bayesian",
+            "kcnn search resnet20 --data cifar/ --objective accuracy --objective -macs --tuner optuna:nsga2",
             "kcnn search googlenet --input-size 64x64x1 --dry-run",
         )
     )(search)
@@ -113,13 +114,15 @@ def search(
         TunerName, typer.Option(help="The algorithm that proposes trials.", rich_help_panel=SEARCH)
     ] = "random",
     objective: Annotated[
-        ObjectiveName,
+        list[str] | None,
         typer.Option(
-            help="Measure of trials in validation; auto: average precision for several labels, balanced accuracy for "
-            "imbalanced classes, else accuracy.",
+            metavar=OBJECTIVE_NAMES,
+            help="Measure of trials in validation; auto, the default: average precision for several labels, balanced "
+            "accuracy for imbalanced classes, else accuracy. Repeat it for a Pareto search: costs with a minus are "
+            "minimized.",
             rich_help_panel=SEARCH,
         ),
-    ] = "auto",
+    ] = None,
     trials: Annotated[
         int | None,
         typer.Option("--trials", "-t", min=1, help="Budget of trials; 20 by default.", rich_help_panel=SEARCH),
@@ -216,7 +219,7 @@ def search(
     tried. Interrupted or killed, the same command resumes; a larger budget continues a finished search.
     """
     from kcnn.search import SearchConfig
-    from kcnn.search.objectives import read_objective
+    from kcnn.search.objectives import read_objectives
     from kcnn.search.result import read_request
     from kcnn.search.training_choices import check_training
 
@@ -241,7 +244,7 @@ def search(
     space = _make_space(spec, choices, parse_choices(recipe_choice, "--recipe-choice"), limits, fixed)
     config = SearchConfig(
         tuner=tuner,
-        objective=objective,
+        objective=objective or "auto",
         trials=trials,
         time_budget=None if time_budget is None else parse_time(time_budget),
         total_epochs=total_epochs,
@@ -293,7 +296,7 @@ def search(
             config,
             out=folder,
             callbacks=[interruptible],
-            on_trial_end=lambda trial: _print(_format_trial(trial, default, read_objective(read_request(folder)))),
+            on_trial_end=lambda trial: _print(_format_trial(trial, default, read_objectives(read_request(folder)))),
             on_survey=lambda report: _print(str(report)),
             log=lambda text: out.print(text, style="yellow", soft_wrap=True),
         )
@@ -332,6 +335,8 @@ def rerun_trial(
 
 
 def _print_result(result: Any) -> None:
+    from kcnn.search.result import format_front
+
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     out.print(f"\n{len(result.trials)} trials: {counts}")
     if result.best is None:
@@ -339,7 +344,11 @@ def _print_result(result: Any) -> None:
     else:
         best = result.best
         score = result.objective.format_score(best.score)
-        _print(f"best: trial {best.number}, {result.objective} {score}: {format_values(best.values)}")
+        chosen = ""
+        if result.others and result.pareto:
+            _print(format_front(result.pareto, result.objectives))
+            chosen = f" of the front, by {result.objective}"
+        _print(f"best{chosen}: trial {best.number}, {result.objective} {score}: {format_values(best.values)}")
     if result.final is not None:
         out.print(str(result.final), style="bold", soft_wrap=True)
     _print(f"trials.csv, trials.jsonl, trials/{', final/' if result.final else ''} in {result.folder}")
@@ -354,13 +363,19 @@ def _print(text: str) -> None:
     out.print(text, soft_wrap=True)
 
 
-def _format_trial(trial: Any, default: Mapping[str, Any], objective: Any) -> str:
+def _format_trial(trial: Any, default: Mapping[str, Any], objectives: Sequence[Any]) -> str:
+    objective, *others = objectives
     changed = {name: value for name, value in trial.values.items() if default.get(name) != value}
     score = objective.format_score(trial.score) if trial.score is not None else "-"
+    measured = "".join(
+        f", {one} {one.format_value(trial.objectives[one.key])}"
+        for one in others
+        if one.key in trial.objectives and one.key not in vars(trial)
+    )
     return (
         f"trial {trial.number:>3} {trial.status:<13} {objective} {score:>7} after "
         f"{format_number(trial.epochs, 'epoch')}, {trial.seconds:.0f} s, "
-        f"{format_count(trial.params)} parameters, {format_count(trial.macs)} MACs: "
+        f"{format_count(trial.params)} parameters, {format_count(trial.macs)} MACs{measured}: "
         f"{format_values(changed) or 'the unchanged network'}"
     )
 

@@ -76,7 +76,7 @@ def verify_exports(
             images=len(truth),
             accuracy=float(np.mean(classification.is_correct(predictions[name], truth))),
             agreement=float(np.mean(classification.is_correct(predictions[name], reference))),
-            latency_ms=_measure_latency(run, timed),
+            latency_ms=measure_latency(run, timed),
             difference=differences.get(name),
         )
         for name, file, run in candidates
@@ -149,8 +149,13 @@ def _count_bytes(path: Path) -> int:
     return sum(one.stat().st_size for one in files)
 
 
-def _measure_latency(run: Run, images: np.ndarray) -> float:
-    """The median milliseconds of one image, after the first few have warmed the runtime up."""
+def measure_latency(run: Run, images: np.ndarray) -> float:
+    """Return the median milliseconds of one image, after the first few have warmed the runtime up.
+
+    Args:
+        run: Takes uint8 pixels (n, rows, columns, channels).
+        images: Pixels of WARMUP + TIMED images.
+    """
     times = []
     for image in images:
         start = time.perf_counter()

@@ -15,11 +15,13 @@ from kcnn.plots.figures import draw_interval
 from kcnn.reports.charts import BLUE, CHART_STYLE, INK, ORANGE, add_tooltips, to_svg
 from kcnn.search.importance import Importance
 from kcnn.search.journal import STATUSES, Trial
-from kcnn.search.objectives import Objective
+from kcnn.search.objectives import LATENCY, MACS, PARAMS, Objective
+from kcnn.search.pareto import find_front, find_value
 from kcnn.search.space import Choice, Range
 
 COLORS = dict(zip(STATUSES, (BLUE, "#8a929c", "#d0493f", ORANGE, "#a0685c"), strict=True))  # legible on white and black
 SCALE = LinearSegmentedColormap.from_list("scores", (BLUE, "#8a929c", ORANGE))  # from the lowest to the highest score
+COST_LABELS = {MACS: "MACs of one image", PARAMS: "parameters"}  # of axes, where it is not the name
 MAX_AXES = 8  # of parallel coordinates
 TOP, BOTTOM, GAP = 96, 330, 106  # of parallel coordinates, in pixels
 
@@ -98,63 +100,53 @@ def render_importances(importances: Sequence[Importance]) -> str:
         return to_svg(figure, escape(f"Importance of choices with 95% intervals: {text}"))
 
 
-def render_pareto_front(trials: Sequence[Trial], cost: str, label: str, objective: Objective) -> str:
-    """Return the score against a cost and the Pareto front, of the trials with the most epochs, as an SVG.
+def render_pareto_front(
+    trials: Sequence[Trial], objective: Objective, cost: Objective, front: Sequence[Trial] | None = None
+) -> str:
+    """Return the score against a cost and the Pareto front of both, of the trials with the most epochs, as an SVG.
 
     Args:
         trials: The trials.
-        cost: The attribute of a trial, "macs" or "params".
-        label: The label of its axis.
         objective: What a score measures.
+        cost: The cost, or another measure.
+        front: The front of a search with these and further objectives, whose trials are in color; None for that of
+            these two.
     """
     scored = [trial for trial in trials if trial.score is not None]  # others may have failed after more epochs
     epochs = max((trial.epochs for trial in scored), default=0)
     complete = [trial for trial in scored if trial.epochs == epochs]
-    front = find_pareto_front(complete, cost)
+    line = sorted(find_front(complete, (objective, cost)), key=lambda trial: find_value(trial, cost))
+    on_front = {trial.number for trial in (line if front is None else front)}
+    text = f"{_capitalize(objective)} against {cost.title} of {len(complete)} trials; {len(on_front)} are on the "
     with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
-        costs = [getattr(trial, cost) for trial in front]
-        axes.plot(
-            costs,
-            [_to_height(trial.score or 0.0, objective) for trial in front],
-            color=ORANGE,
-            linewidth=1,
-            label="Pareto front",
-        )
-        on_front = {trial.number for trial in front}
+        costs = [_to_axis(find_value(trial, cost), cost) for trial in line]
+        heights = [_to_height(trial.score or 0.0, objective) for trial in line]
+        of_these = "" if {trial.number for trial in line} == on_front else " of these two"
+        axes.plot(costs, heights, color=ORANGE, linewidth=1, label=f"Pareto front{of_these}")
         for trial in complete:
             color = ORANGE if trial.number in on_front else BLUE
-            (point,) = axes.plot(
-                getattr(trial, cost), _to_height(trial.score or 0.0, objective), "o", color=color, markersize=5
-            )
+            x, y = _to_axis(find_value(trial, cost), cost), _to_height(trial.score or 0.0, objective)
+            (point,) = axes.plot(x, y, "o", color=color, markersize=5)
             point.set_gid(f"tooltip-{trial.number}")
-        axes.set(xlabel=label, ylabel=_label(f"{objective} after {epochs} epochs", objective), xscale="log")
-        axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
-        axes.xaxis.set_minor_formatter(
-            NullFormatter() if costs and max(costs) > 4 * min(costs) else axes.xaxis.get_major_formatter()
+        axes.set(
+            xlabel=_label(COST_LABELS.get(cost.name, str(cost)), cost),
+            ylabel=_label(f"{objective} after {epochs} epochs", objective),
         )
+        if cost.is_cost:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: _format_tick(value))
+            axes.xaxis.set_minor_formatter(
+                NullFormatter() if costs and max(costs) > 4 * min(costs) else axes.xaxis.get_major_formatter()
+            )
         axes.legend(frameon=False)
-        text = (
-            f"{_capitalize(objective)} against {label} of {len(complete)} trials; {len(front)} are on the Pareto front"
-        )
-        return _add_tooltips(to_svg(figure, text), complete, objective)
+        return _add_tooltips(to_svg(figure, f"{text}Pareto front"), complete, objective)
 
 
-def find_pareto_front(trials: Sequence[Trial], cost: str) -> list[Trial]:
-    """Return the trials with a higher score than all cheaper ones, the cheapest first.
-
-    Args:
-        trials: Trials with a score.
-        cost: The attribute of a trial, "macs" or "params".
-    """
-    front: list[Trial] = []
-    for trial in sorted(trials, key=lambda t: getattr(t, cost)):
-        if not front or (trial.score or 0) > (front[-1].score or 0):
-            if front and getattr(front[-1], cost) == getattr(trial, cost):
-                front.pop()
-            front.append(trial)
-    return front
+def _format_tick(value: float) -> str:
+    """A number of parameters or MACs, or of milliseconds."""
+    return format_count(value) if value >= 100 else f"{value:.2g}"
 
 
 def select_axes(trials: Sequence[Trial], choices: Sequence[Choice]) -> tuple[list[Choice], list[str]]:
@@ -276,11 +268,16 @@ def _describe(trial: Trial, objective: Objective) -> str:
 
 def _to_height(score: float, objective: Objective) -> float:
     """A score as it is on an axis: in percent, or in the objective's own unit."""
-    return objective.to_value(score) * (100 if objective.is_fraction else 1)
+    return _to_axis(objective.to_value(score), objective)
+
+
+def _to_axis(value: float, objective: Objective) -> float:
+    return value * (100 if objective.is_fraction else 1)
 
 
 def _label(text: str, objective: Objective) -> str:
-    return f"{text}, %" if objective.is_fraction else text
+    unit = "ms" if objective.name == LATENCY else "%" if objective.is_fraction else ""
+    return f"{text}, {unit}" if unit else text
 
 
 def _capitalize(objective: Objective) -> str:

@@ -14,7 +14,8 @@ from kcnn.reports.templates import render
 from kcnn.reports.train_command import format_train_command
 from kcnn.search.importance import MIN_TRIALS, compute_importances
 from kcnn.search.journal import STATUSES, Journal, Trial
-from kcnn.search.objectives import Objective, read_objective
+from kcnn.search.objectives import MACS, PARAMS, Objective, read_objectives
+from kcnn.search.pareto import find_complete, find_front, find_value
 from kcnn.search.result import MAX_ROWS, find_best_trial, rank_trials, read_final, read_record
 from kcnn.search.space import Choice, Space, analyze_feasibility
 
@@ -51,9 +52,11 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
     if not trials:
         raise ValueError(f"no trial of the search in {root} has ended yet")
     space = Space.from_json(request["space"])
-    best = find_best_trial(trials)
+    choices = space.all_choices
+    objective, *others = objectives = read_objectives(request)
+    best = find_best_trial(trials, objectives)
+    front = find_front(find_complete(trials), objectives) if others else []
     importances = compute_importances(space, trials)
-    objective = read_objective(request)
     title, final = str(objective), read_final(root)
     heading = title[:1].upper() + title[1:]
     axes, omitted = search_charts.select_axes(trials, _rank_choices(space, importances))
@@ -66,11 +69,17 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
         objective=title,
         counts={status: sum(t.status == status for t in trials) for status in STATUSES},
         trials=trials,
-        names=[choice.name for choice in space.all_choices],
+        names=[choice.name for choice in choices],
         leaderboard=[
-            (trial, objective.format_score(trial.score or 0.0), _format_values(trial, space.all_choices))
-            for trial in rank_trials(trials)[:MAX_ROWS]
+            (trial, objective.format_score(trial.score or 0.0), _format_values(trial, choices))
+            for trial in rank_trials(trials, objectives)[:MAX_ROWS]
         ],
+        objectives=objectives,
+        front=[
+            (trial, [one.format_value(find_value(trial, one)) for one in objectives], _format_values(trial, choices))
+            for trial in front
+        ],
+        front_charts=[search_charts.render_pareto_front(trials, objective, one, front) for one in others],
         best=best,
         final=final,
         measured=Objective(final.objective) if final else objective,
@@ -83,12 +92,11 @@ def write_search_report(folder: str | Path, to: str | Path | None = None) -> Pat
         charts={
             f"{heading} of each trial": search_charts.render_scores(trials, objective),
             f"{heading} by epoch": search_charts.render_learning_curves(trials, objective),
-            f"Pareto front: {title} and MACs": search_charts.render_pareto_front(
-                trials, "macs", "MACs of one image", objective
-            ),
-            f"Pareto front: {title} and parameters": search_charts.render_pareto_front(
-                trials, "params", "parameters", objective
-            ),
+            **{
+                f"Pareto front: {title} and {cost.title}": search_charts.render_pareto_front(trials, objective, cost)
+                for cost in map(Objective, (MACS, PARAMS))
+                if cost.name not in [one.name for one in others]
+            },
         },
         comparison=_compare(space, best) if best else None,
         best_command=format_train_command(request, space.candidate(best.values)) if best else None,

@@ -65,7 +65,8 @@ class ServedScheduler:
         """Pass on the score of an epoch, or the end of a trial; the status of the answer tells whether it goes on."""
         number = int(trial_id)
         if OUTCOME in metrics:
-            self.scheduler.end(number, STATUSES[int(metrics[OUTCOME])], metrics[SECONDS])
+            measured = {name: value for name, value in metrics.items() if name not in (OUTCOME, SECONDS)}
+            self.scheduler.end(number, STATUSES[int(metrics[OUTCOME])], metrics[SECONDS], measured)
             return _make_message({}, trial_id, TrialStatus.COMPLETED)
         continues = self.scheduler.tell(number, int(step), metrics[SCORE])
         return _make_message({}, trial_id, TrialStatus.RUNNING if continues else TrialStatus.STOPPED)
@@ -120,15 +121,17 @@ class RemoteScheduler:
             raise ConnectionError(f"the chief of this search is gone: {error}") from None
         return answer.status != TrialStatus.STOPPED
 
-    def end(self, number: int, status: str, seconds: float) -> None:
+    def end(self, number: int, status: str, seconds: float, measured: Mapping[str, float]) -> None:
         """Report how a trial ended.
 
         Args:
             number: Number of the trial.
             status: One of kcnn.search.journal.STATUSES.
             seconds: Seconds of work.
+            measured: Values of the objectives beside the score that this worker has measured, by key.
         """
-        self.client.update_trial(str(number), {OUTCOME: float(STATUSES.index(status)), SECONDS: seconds})
+        outcome = {OUTCOME: float(STATUSES.index(status)), SECONDS: seconds}
+        self.client.update_trial(str(number), {**measured, **outcome})
 
 
 def _make_message(values: Mapping[str, str], trial_id: str, status: str) -> Any:

@@ -1,6 +1,6 @@
 """How a search is run: the record that a search, its workers and the command line hold and pass. No Keras here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,18 @@ from kcnn.graph.arguments import MAX_SEED, check_integer, check_type
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.search.environment import is_worker
-from kcnn.search.objectives import OBJECTIVES, name_objective
+from kcnn.search.objectives import LATENCY, OBJECTIVES, check_objectives, name_objective
 from kcnn.training.config import TrainConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
+    Measure = Callable[[np.ndarray, np.ndarray], float]
+
 OPTUNA_TUNERS = ("optuna:tpe", "optuna:nsga2", "optuna:random")
 TUNERS = ("random", "bayesian", "hyperband", "grid", *OPTUNA_TUNERS)
+PARETO_TUNERS = ("random", "grid", *OPTUNA_TUNERS)  # for several objectives
+HALVING = 3  # the reduction factor where there is one objective
 MAX_WORKERS = 1_000
 TRIALS = 20  # where there is no budget
 IN_PARALLEL = (
@@ -39,13 +43,15 @@ class SearchConfig:
             "macro_f1", "average_precision" (several labels per image), "loss" (the cross-entropy), or a function of
             (labels, probabilities) whose value is the higher the better. "auto" is the average precision for several
             labels, the balanced accuracy where one class has more than twice as many training images as another, and
-            else the accuracy.
+            else the accuracy. A sequence makes it a Pareto search: the first is such a measure, and others may also be
+            costs of the network, "-macs", "-params", or "-latency", the milliseconds of one image in LiteRT on this
+            machine. No trial is then stopped early, and the tuner is random, grid or one of Optuna's.
         trials: Budget of trials; 20 where there is no budget at all.
         time_budget: Budget of wall-clock time, in seconds in which the search runs: added up over restarts, and counted
             once where trials run in parallel.
         total_epochs: Budget of epochs over all trials.
         reduction_factor: Successive halving: after epochs 1, f, f * f, ... a trial continues only if it is among the
-            best 1/f so far; 0 for none. Hyperband has its own.
+            best 1/f so far; 0 for none, and with several objectives. Hyperband has its own.
         keep_checkpoints: Number of best trials whose checkpoints are kept.
         final_seeds: Seeds of the final training of the best and the default network; 0 skips it.
         train: How each trial is trained, by the recipe "quick" where it says "auto"; its seed is also that of the
@@ -65,11 +71,11 @@ class SearchConfig:
     """
 
     tuner: str = "random"
-    objective: "str | Callable[[np.ndarray, np.ndarray], float]" = "auto"
+    objective: "str | Measure | Sequence[str | Measure]" = "auto"
     trials: int | None = None
     time_budget: float | None = None
     total_epochs: int | None = None
-    reduction_factor: int = 3
+    reduction_factor: int = HALVING
     keep_checkpoints: int = 3
     final_seeds: int = 3
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -90,8 +96,9 @@ class SearchConfig:
             object.__setattr__(self, "train", _shorten(self.train))
         if self.tuner not in TUNERS:
             raise unknown("tuner", self.tuner, TUNERS)
-        if isinstance(self.objective, str) and self.objective not in OBJECTIVES:
-            raise unknown("objective", self.objective, OBJECTIVES)
+        object.__setattr__(self, "objective", check_objectives(self.objective))
+        if len(self.objectives) > 1:
+            self._check_several()
         for name, least in (
             ("trials", 1),
             ("time_budget", 0),
@@ -115,9 +122,9 @@ class SearchConfig:
         host, _, number = (self.chief or "HOST:0").rpartition(":")
         if not host or not number.isdigit():
             raise ValueError(f"chief must be HOST:PORT, got {self.chief!r}")
-        if not isinstance(self.objective, str) and self.uses_processes:
+        if (own := next((one for one in self.objectives if not isinstance(one, str)), None)) and self.uses_processes:
             raise ValueError(
-                f"the objective {name_objective(self.objective)} is a function of this process, and trials run in "
+                f"the objective {name_objective(own)} is a function of this process, and trials run in "
                 f"others; choose from {', '.join(OBJECTIVES)}, or run trials in this process, without workers, "
                 "process_per_trial, chief and port"
             )
@@ -128,6 +135,30 @@ class SearchConfig:
             raise ValueError(f'strategy "multiworker" has no meaning in a search; {IN_PARALLEL}')
         if self.train.resolved_recipe.patience:
             raise ValueError("a search stops trials by successive halving, not by early stopping; set patience to 0")
+
+    def _check_several(self) -> None:
+        """Refuse what compares trials by one number, and turn successive halving off."""
+        if self.tuner not in PARETO_TUNERS:
+            raise ValueError(
+                f"the tuner {self.tuner} takes one objective, got {', '.join(map(name_objective, self.objectives))}; "
+                f"for several choose from {', '.join(PARETO_TUNERS)}"
+            )
+        if self.reduction_factor not in (0, HALVING):
+            raise ValueError(
+                f"successive halving compares one objective, and a cheap network that it stops may be on the Pareto "
+                f"front: remove reduction_factor {self.reduction_factor}, or name one objective"
+            )
+        object.__setattr__(self, "reduction_factor", 0)
+        if LATENCY in self.objectives and (self.workers > 1 or self.chief or self.port is not None):
+            raise ValueError(
+                f"{LATENCY} is measured on this machine while no other trial runs; remove workers, chief and port, or "
+                f"choose -macs"
+            )
+
+    @property
+    def objectives(self) -> "tuple[str | Measure, ...]":
+        """The objectives, the first of which ranks trials; one alone is a tuple of one."""
+        return self.objective if isinstance(self.objective, tuple) else (self.objective,)
 
     def check_process(self) -> None:
         """Refuse to start where this process is a worker of a training: each would start the search.
@@ -153,9 +184,10 @@ class SearchConfig:
 
     def describe(self) -> dict[str, Any]:
         """Return what tells one search from another, as JSON values; budgets and workers may differ."""
+        names = list(map(name_objective, self.objectives))
         return {
             "tuner": self.tuner,
-            "objective": name_objective(self.objective),
+            "objective": names[0] if len(names) == 1 else names,
             "reduction_factor": self.reduction_factor,
             "train": self.train.describe(),
         }

@@ -12,7 +12,8 @@ from kcnn.data import ImageDataset, load
 from kcnn.data.sources import find_location
 from kcnn.run_folders import SEARCH, check_output_folder
 from kcnn.search.config import SearchConfig
-from kcnn.search.objectives import hash_function, resolve_objective
+from kcnn.search.latency import check_runtime
+from kcnn.search.objectives import LATENCY, hash_function, resolve_objectives
 from kcnn.search.result import WEIGHTS, read_record, read_request, write_record
 from kcnn.search.space import Space
 from kcnn.search.training_choices import check_training
@@ -80,6 +81,8 @@ def prepare_search(
     """
     config.check_process()
     check_output_folder(out, "search")
+    if LATENCY in config.objectives:
+        check_runtime()
     recipe = config.train.resolved_recipe
     check_training(space, config.train, space.spec.nominal_shape[:2])
     strategy = devices.make_strategy(config.train.strategy)
@@ -89,9 +92,9 @@ def prepare_search(
     space = dataclasses.replace(space, network=spec)
     request.check_request(data, train.multi_label, False, recipe)
     devices.check_divisible(strategy, data)
-    objective = resolve_objective(config.objective, data)
+    objective, *others = objectives = resolve_objectives(config.objectives, data)
     description = dataclasses.replace(config, train=dataclasses.replace(train, multi_label=data.multi_label)).describe()
-    description["objective"] = objective.name
+    description["objective"] = [one.name for one in objectives] if others else objective.name
     record = add_pretraining(record_splits(data), config.weights, data.splits["test"])
     start = None
     if config.weights is not None:
@@ -99,7 +102,7 @@ def prepare_search(
         start = read_version(graph, resolve_file(graph, config.weights))
     values = {
         **(hash_unpublished(space.spec) if space.has_default else {}),
-        **hash_function(objective),
+        **hash_function(objectives),
         "space": space.to_json(),
         "config": description,
         "data": data.name,
@@ -118,6 +121,7 @@ def prepare_search(
         strategy=strategy,
         identity=run_directory.hash_request(values),
         objective=objective,
+        others=others,
         start=start,
         callbacks=callbacks,
         log=log,

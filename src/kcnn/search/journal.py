@@ -44,6 +44,8 @@ class Trial:
         worker: Name of the process.
         promoted_from: Number of the trial whose training it continues (Hyperband).
         starts: How many times it was started.
+        objectives: Value of each objective by key, such as "accuracy", "macs" or "latency_ms", where the search has
+            several; a loss or cost is not negated. Empty where the trial failed.
     """
 
     number: int
@@ -60,6 +62,7 @@ class Trial:
     worker: str
     promoted_from: int | None = None
     starts: int = 1
+    objectives: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def scores_by_epoch(self) -> dict[int, float]:
@@ -73,11 +76,11 @@ class Trial:
             name: value if isinstance(value, int | float | str) else json.dumps(value)
             for name, value in self.values.items()
         }
-        fields = {name: value for name, value in vars(self).items() if name not in ("values", "scores")}
+        fields = {name: value for name, value in vars(self).items() if name not in ("values", "scores", "objectives")}
         fields["trial"] = fields.pop("number")
         by_epoch = " ".join(f"{score:.6g}" for score in self.scores)
         first = ("trial", "status", "score")
-        return {**{name: fields[name] for name in first}, **values, **fields, "scores": by_epoch}
+        return {**{name: fields[name] for name in first}, **values, **self.objectives, **fields, "scores": by_epoch}
 
 
 @dataclass

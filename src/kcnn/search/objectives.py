@@ -1,13 +1,14 @@
-"""What a search maximizes or minimizes: the measure of validation, its name, and its text. No Keras here."""
+"""What a search maximizes or minimizes: measures of validation and costs, their names and text. No Keras here."""
 
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kcnn.graph.arguments import check_keywords
+from kcnn.graph.arguments import check_keywords, wrong_kind
+from kcnn.graph.names import unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,15 @@ ACCURACY, BALANCED, MACRO_F1, PRECISION, LOSS = (
     "loss",
 )
 OBJECTIVES = (AUTO, ACCURACY, BALANCED, MACRO_F1, PRECISION, LOSS)
-TITLES = {MACRO_F1: "macro F1"}  # where it is not the name with spaces
+MACS, PARAMS, LATENCY = "-macs", "-params", "-latency"  # the minus: the lower the better
+COSTS = (MACS, PARAMS, LATENCY)
+KEYS = {LATENCY: "latency_ms"}  # in the journal, where it is not the name without the minus
+TITLES = {  # where it is not the name with spaces
+    MACRO_F1: "macro F1",
+    MACS: "MACs",
+    PARAMS: "parameters",
+    LATENCY: "latency (batch 1)",
+}
 MAX_RATIO = 2  # of the training images of two classes; above, classes are imbalanced
 COLUMNS = {LOSS: "val_cross_entropy"}  # of the history; without the label smoothing and class weights of the recipe
 OWN_COLUMN = "val_objective"  # of a function
@@ -35,10 +44,10 @@ OWN_COLUMN = "val_objective"  # of a function
 @check_keywords
 @dataclass(frozen=True)
 class Objective:
-    """Say what the score of a trial measures. A score is the higher the better: that of a loss is its negative.
+    """Say what the score of a trial measures. A score is the higher the better: that of a loss or cost is its negative.
 
     Args:
-        name: One of OBJECTIVES but "auto"; a function's module and name, joined by a dot.
+        name: One of OBJECTIVES but "auto", or of COSTS; a function's module and name, joined by a dot.
         function: Of (labels, probabilities); None for a measure of kcnn, and where a search is read from its folder.
         reason: Why it was chosen; "" where the caller chose it.
     """
@@ -53,8 +62,13 @@ class Objective:
         return TITLES.get(self.name, self.name.rpartition(".")[2].replace("_", " "))
 
     @property
+    def key(self) -> str:
+        """The name of its value in the journal and tables, such as "accuracy", "macs" or "latency_ms"."""
+        return KEYS.get(self.name, self.name.removeprefix("-"))
+
+    @property
     def column(self) -> str:
-        """The column of the history."""
+        """The column of the history; a cost has none."""
         return COLUMNS.get(self.name, f"val_{self.name}" if self.name in OBJECTIVES else OWN_COLUMN)
 
     @property
@@ -63,12 +77,17 @@ class Objective:
         return self.name in OBJECTIVES and self.name != LOSS
 
     @property
-    def is_loss(self) -> bool:
+    def is_cost(self) -> bool:
+        """Whether it is a cost of the network, which no image decides."""
+        return self.name in COSTS
+
+    @property
+    def is_minimized(self) -> bool:
         """Whether the lower is the better."""
-        return self.name == LOSS
+        return self.name == LOSS or self.is_cost
 
     def __str__(self) -> str:
-        return f"validation {self.title}"
+        return self.title if self.is_cost else f"validation {self.title}"
 
     def read_score(self, row: Mapping[str, float]) -> float:
         """Return the score of an epoch.
@@ -79,8 +98,8 @@ class Objective:
         return self.to_value(row[self.column])
 
     def to_value(self, score: float) -> float:
-        """Return the measured value of a score, or the score of a value: the same, or for a loss its negative."""
-        return 0.0 - score if self.is_loss else score
+        """Return the measured value of a score, or the score of a value: the same, or its negative if minimized."""
+        return 0.0 - score if self.is_minimized else score
 
     def format_score(self, score: float, digits: int = 2) -> str:
         """Return a score as text, such as "93.10%" or where it is no fraction, "0.4213".
@@ -95,9 +114,13 @@ class Objective:
         """Return a measured value as text.
 
         Args:
-            value: The value; that of a loss is not negative.
+            value: The value; that of a loss or cost is not negative.
             digits: After the decimal point, of percentages.
         """
+        if self.name in (MACS, PARAMS):
+            return f"{value:,.0f}"
+        if self.name == LATENCY:
+            return f"{value:.3g} ms"
         return f"{value:.{digits}%}" if self.is_fraction else f"{value:#.{digits + 2}g}"
 
     def format_difference(self, value: float) -> str:
@@ -109,6 +132,60 @@ class Objective:
         return f"{value:+.2f}" if self.is_fraction else f"{value:+#.3g}"
 
 
+def check_objectives(
+    objective: "str | Measure | Sequence[str | Measure]",
+) -> "str | Measure | tuple[str | Measure, ...]":
+    """Return what a caller gave as objectives: one alone, or several as a tuple.
+
+    Args:
+        objective: One of OBJECTIVES or a function; or a sequence of these and of COSTS.
+
+    Raises:
+        UnknownNameError: There is no such objective.
+        ValueError: The first is a cost, one comes twice, or several are functions.
+    """
+    several = tuple(objective) if isinstance(objective, list | tuple) else (objective,)
+    if not several:
+        raise ValueError(f"objective must name at least one measure, got none; choose from {', '.join(OBJECTIVES)}")
+    for number, one in enumerate(several):
+        if callable(one):
+            continue
+        if not isinstance(one, str):
+            raise wrong_kind("objective", "text, a function, or a sequence of these", one)
+        if f"-{one}" in COSTS:
+            raise ValueError(f"{one} is a cost, and the lower the better: write -{one}")
+        known = (*OBJECTIVES, *COSTS) if number == 0 else (*OBJECTIVES[1:], *COSTS)
+        if one not in known:
+            raise unknown("objective", one, known)
+    if isinstance(several[0], str) and several[0] in COSTS:
+        raise ValueError(
+            f"the first objective must be a measure of validation, by which trials are ranked, got {several[0]}; put "
+            f"one of {', '.join(OBJECTIVES)} before it"
+        )
+    if sum(map(callable, several)) > 1:
+        raise ValueError("one objective can be a function, got several")
+    names = [name_objective(one) for one in several]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each objective may be given once, got {', '.join(names)}")
+    return several if len(several) > 1 else several[0]
+
+
+def resolve_objectives(objectives: "Sequence[str | Measure]", data: "ImageDataset") -> tuple[Objective, ...]:
+    """Return the objectives of a search on some data, the first of which may be "auto"; as `resolve_objective`.
+
+    Args:
+        objectives: The objectives.
+        data: The data.
+
+    Raises:
+        ValueError: The data has no such measure, a function does not return a number, or "auto" is another of them.
+    """
+    resolved = tuple(resolve_objective(one, data) for one in objectives)
+    if resolved[0].name in [one.name for one in resolved[1:]]:
+        raise ValueError(f"the first objective is {resolved[0].name} here ({resolved[0].reason}): remove the second")
+    return resolved
+
+
 def resolve_objective(objective: "str | Measure", data: "ImageDataset") -> Objective:
     """Return the objective of a search on some data.
 
@@ -116,7 +193,7 @@ def resolve_objective(objective: "str | Measure", data: "ImageDataset") -> Objec
     more than twice as many training images as the smallest, and else the accuracy.
 
     Args:
-        objective: One of OBJECTIVES, or a function.
+        objective: One of OBJECTIVES or COSTS, or a function.
         data: The data.
 
     Raises:
@@ -150,7 +227,7 @@ def name_objective(objective: "str | Measure") -> str:
     """Return the name of an objective in a request: for a function its module and name.
 
     Args:
-        objective: One of OBJECTIVES, or a function.
+        objective: One of OBJECTIVES or COSTS, or a function.
     """
     if isinstance(objective, str):
         return objective
@@ -158,32 +235,33 @@ def name_objective(objective: "str | Measure") -> str:
     return f"{named.__module__}.{named.__qualname__}".replace("<locals>.", "")
 
 
-def hash_function(objective: Objective) -> dict[str, str]:
-    """Return {"objective_hash": a hash of the source} of a function for a request; nothing for a measure of kcnn.
+def hash_function(objectives: Sequence[Objective]) -> dict[str, str]:
+    """Return {"objective_hash": a hash of the source} of a function for a request; nothing for measures of kcnn.
 
     Args:
-        objective: The objective.
+        objectives: The objectives, one of which may be a function.
     """
-    if objective.function is None:
+    function = next((one.function for one in objectives if one.function is not None), None)
+    if function is None:
         return {}
     try:
-        source = inspect.getsource(objective.function)
+        source = inspect.getsource(function)
     except (OSError, TypeError):  # typed at a prompt, or compiled: its name alone counts
         return {}
     return {"objective_hash": hashlib.blake2b(source.encode(), digest_size=8).hexdigest()}
 
 
-def read_objective(request: Mapping[str, Any]) -> Objective:
-    """Return the objective of a search from its folder.
+def read_objectives(request: Mapping[str, Any]) -> tuple[Objective, ...]:
+    """Return the objectives of a search from its folder.
 
     Args:
         request: The request of the search.
     """
     config = request["config"]
-    name = config.get("objective", AUTO)
-    if name != AUTO:
-        return Objective(name)
-    return Objective(PRECISION if config["train"].get("multi_label") else ACCURACY)
+    held = config.get("objective", AUTO)
+    if held == AUTO:
+        return (Objective(PRECISION if config["train"].get("multi_label") else ACCURACY),)
+    return tuple(map(Objective, [held] if isinstance(held, str) else held))
 
 
 def call_function(objective: Objective, labels: "np.ndarray", probabilities: "np.ndarray") -> float:

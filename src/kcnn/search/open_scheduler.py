@@ -1,12 +1,13 @@
 """A scheduler at the end of the journal of its search."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import log
 from pathlib import Path
 from typing import Any
 
 from kcnn.search.config import SearchConfig
 from kcnn.search.journal import Journal, Trial
+from kcnn.search.objectives import Objective
 from kcnn.search.samplers.factory import make_sampler
 from kcnn.search.scheduler import Scheduler
 from kcnn.search.space import Space
@@ -21,6 +22,7 @@ def open_scheduler(
     config: SearchConfig,
     out: Path,
     on_trial_end: Callable[[Trial], None] = lambda trial: None,
+    objectives: Sequence[Objective] = (Objective(),),
 ) -> Scheduler:
     """Return the scheduler of a search at the end of its journal, to which it appends from now on.
 
@@ -29,6 +31,7 @@ def open_scheduler(
         config: Tuner and budget.
         out: Folder of the search.
         on_trial_end: Called with each trial that has ended.
+        objectives: What trials are judged by.
 
     Raises:
         ImportError: The library of the tuner is not installed.
@@ -45,8 +48,8 @@ def open_scheduler(
         on_trial_end(trial)
 
     halving = SuccessiveHalving(0 if is_hyperband else config.reduction_factor, epochs)
-    sampler = make_sampler(space, config, _find_default(space, config))
-    return Scheduler(space, config, journal, sampler, halving, record_end)
+    sampler = make_sampler(space, config, _find_default(space, config), objectives)
+    return Scheduler(space, config, journal, sampler, halving, record_end, objectives)
 
 
 def _find_default(space: Space, config: SearchConfig) -> dict[str, Any]:

@@ -124,8 +124,9 @@ def rerun_trial(
 
 def _restore_config(request: Mapping[str, Any], objective: Any) -> SearchConfig:
     """The config of a search, with the function that it scored trials with."""
-    values = dict(request["config"])
-    name = values.get("objective", OBJECTIVES[0])
+    held = request["config"].get("objective", OBJECTIVES[0])
+    name = held if isinstance(held, str) else held[0]  # the score alone is compared
+    values = {**request["config"], "objective": name}
     if name not in OBJECTIVES:
         if objective is None:
             raise ValueError(f"the search scored trials with {name}; pass it: rerun_trial(..., objective=...)")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from kcnn.atomic_io import parse_json
 from kcnn.graph.arguments import check_keywords
-from kcnn.graph.formatting import format_number, format_value, format_values
+from kcnn.graph.formatting import format_number, format_table, format_value, format_values
 from kcnn.run_folders import FINAL, SEARCH
 from kcnn.search.journal import Trial
-from kcnn.search.objectives import ACCURACY, Objective
+from kcnn.search.objectives import ACCURACY, MACS, PARAMS, Objective
+from kcnn.search.pareto import find_complete, find_front, find_value, list_scores
 from kcnn.training import run_directory, run_schema
 
 if TYPE_CHECKING:
@@ -128,9 +129,11 @@ class SearchResult:
     Attributes:
         folder: Folder of the search.
         trials: The trials that have ended, by number.
-        best: The best trial; None where all failed.
-        final: The final evaluation; None where it was skipped.
+        best: The best trial; None where all failed. Of several objectives the first decides, and the next between
+            equal ones.
+        final: The final evaluation of the best trial; None where it was skipped.
         objective: What the score of a trial measures.
+        others: The other objectives of a Pareto search.
     """
 
     folder: Path
@@ -138,6 +141,20 @@ class SearchResult:
     best: Trial | None
     final: FinalEvaluation | None
     objective: Objective = field(default_factory=Objective)
+    others: Sequence[Objective] = ()
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All objectives, the first of which ranks trials."""
+        return (self.objective, *self.others)
+
+    @property
+    def pareto(self) -> list[Trial]:
+        """The Pareto front on the validation split: the complete trials that no other beats in all objectives.
+
+        None is as good in every objective and better in one. They are sorted by the first objective, the best first.
+        """
+        return find_front(find_complete(self.trials), self.objectives)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -147,7 +164,7 @@ class SearchResult:
     @property
     def leaderboard(self) -> list[Trial]:
         """The trials with a score, the best first: more epochs come before a higher score."""
-        return rank_trials(self.trials)
+        return rank_trials(self.trials, self.objectives)
 
     def _format_score(self, trial: Trial) -> str:
         return self.objective.format_score(trial.score or 0.0)
@@ -164,15 +181,21 @@ class SearchResult:
             f"{format_values(t.values)}"
             for t in self.leaderboard[:MAX_ROWS]
         ]
-        return "\n".join([*lines, *([str(self.final)] if self.final else [])])
+        front = [format_front(self.pareto, self.objectives)] if self.others and self.pareto else []
+        return "\n".join([*lines, *front, *([str(self.final)] if self.final else [])])
 
     def _repr_html_(self) -> str:
         names = list(dict.fromkeys(name for trial in self.trials for name in trial.values))
-        heads = ("trial", "status", str(self.objective), "epochs", "params", "MACs", *names)
+        shown = [one for one in self.others if one.name not in (MACS, PARAMS)]
+        front = {trial.number for trial in self.pareto} if self.others else set()
+        heads = ("trial", "status", str(self.objective), *map(str, shown), "epochs", "params", "MACs", *names)
         rows = []
         for t in self.leaderboard[:MAX_ROWS]:
             values = [format_value(t.values[name]) if name in t.values else "" for name in names]
-            rows.append([t.number, t.status, self._format_score(t), t.epochs, f"{t.params:,}", f"{t.macs:,}", *values])
+            status = f"{t.status}, on the Pareto front" if t.number in front else t.status
+            others = [one.format_value(find_value(t, one)) for one in shown]
+            costs = [f"{t.params:,}", f"{t.macs:,}"]
+            rows.append([t.number, status, self._format_score(t), *others, t.epochs, *costs, *values])
         head = "".join(f"<th>{escape(name)}</th>" for name in heads)
         body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
         final = "".join(f"<br>{escape(line)}" for line in str(self.final).splitlines()) if self.final else ""
@@ -180,15 +203,41 @@ class SearchResult:
         return f"<p>{escape(repr(self))}{final}</p>{table}"
 
 
-def rank_trials(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials with a score, the best first: more epochs come before a higher score."""
+def format_front(front: Sequence[Trial], objectives: Sequence[Objective]) -> str:
+    """Return a Pareto front as lines of text.
+
+    Args:
+        front: Its trials, from `find_front`.
+        objectives: The objectives.
+    """
+    rows = [
+        [str(t.number), *(one.format_value(find_value(t, one)) for one in objectives), format_values(t.values)]
+        for t in front[:MAX_ROWS]
+    ]
+    table = format_table(["trial", *map(str, objectives), "values"], rows, left=["values"])
+    more = [f"and {len(front) - MAX_ROWS} more"] if len(front) > MAX_ROWS else []
+    return "\n".join([f"Pareto front, on the validation split: {format_number(len(front), 'trial')}", table, *more])
+
+
+def rank_trials(trials: Sequence[Trial], objectives: Sequence[Objective] = (Objective(),)) -> list[Trial]:
+    """Return the trials with a score, the best first: more epochs come before a higher score.
+
+    Args:
+        trials: The trials.
+        objectives: The first decides, and the next between equal trials, so that the best one is on the Pareto front.
+    """
     scored = [trial for trial in trials if trial.score is not None]
-    return sorted(scored, key=lambda t: (-t.epochs, -(t.score or 0), t.number))
+    return sorted(scored, key=lambda t: (-t.epochs, [-score for score in list_scores(t, objectives)], t.number))
 
 
-def find_best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """Return the trial with the highest score among those with the most epochs; None where all failed."""
-    return next(iter(rank_trials(trials)), None)
+def find_best_trial(trials: Sequence[Trial], objectives: Sequence[Objective] = (Objective(),)) -> Trial | None:
+    """Return the trial with the highest score among those with the most epochs; None where all failed.
+
+    Args:
+        trials: The trials.
+        objectives: The first decides, and the next between equal trials.
+    """
+    return next(iter(rank_trials(trials, objectives)), None)
 
 
 def read_final(folder: Path) -> FinalEvaluation | None:

@@ -87,8 +87,7 @@ def search(
     else:
         claim_folder(job)
     on_survey(report)
-    objective = job.settings.objective
-    log(f"objective: {objective}" + (f" ({objective.reason})" if objective.reason else ""))
+    _log_objectives(job, log)
     if config.tuner == "grid" and (note := describe_budget(job.space, config.max_trials)):
         log(note)
     earlier = [] if config.chief or is_worker() else Journal(job.folder).trials
@@ -108,7 +107,7 @@ def search(
 
             run_trials(RemoteScheduler(job.settings.identity), name_worker(), job.space, job.settings)
             return SearchResult(job.folder, (), None, None)
-        scheduler = open_scheduler(job.space, config, job.folder, on_trial_end)
+        scheduler = open_scheduler(job.space, config, job.folder, on_trial_end, job.settings.objectives)
         if is_chief():
             from kcnn.search.chief import serve
 
@@ -118,11 +117,21 @@ def search(
         return _finish(job)
 
 
+def _log_objectives(job: SearchJob, log: Callable[[str], None]) -> None:
+    """Log what the search maximizes or minimizes, and why."""
+    objective, others = job.settings.objective, job.settings.others
+    reason = f" ({objective.reason})" if objective.reason else ""
+    if not others:
+        log(f"objective: {objective}{reason}")
+        return
+    log(f"objectives: {', '.join([f'{objective}{reason}', *map(str, others)])}; no trial is stopped early")
+
+
 def _finish(job: SearchJob) -> SearchResult:
     """The result of a search whose trials have ended, after the final evaluation."""
-    trials = Journal(job.folder).trials
-    best = find_best_trial(trials)
+    trials, objectives = Journal(job.folder).trials, job.settings.objectives
+    best = find_best_trial(trials, objectives)
     final = None
     if best is not None and job.config.final_seeds:
         final = run_final_evaluation(job.space, job.settings, best, job.config.final_seeds)
-    return SearchResult(job.folder, trials, best, final, job.settings.objective)
+    return SearchResult(job.folder, trials, best, final, objectives[0], objectives[1:])

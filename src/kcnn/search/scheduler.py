@@ -6,13 +6,16 @@ library for tuning here: keras-tuner and Optuna stand behind the samplers.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from kcnn.architectures.spec import summary
 from kcnn.graph.overrides import to_builtin
 from kcnn.search.config import SearchConfig
 from kcnn.search.journal import ERROR, OK, OUT_OF_MEMORY, PRUNED, Journal, Trial, read_trial
+from kcnn.search.objectives import Objective
+from kcnn.search.pareto import collect_values
 from kcnn.search.samplers.sampler import NoProposal, Proposal, Sampler
 from kcnn.search.space import Space
 from kcnn.search.successive_halving import SuccessiveHalving
@@ -30,6 +33,7 @@ class Scheduler:
         sampler: What proposes trials.
         halving: The rule by which trials are stopped.
         on_trial_end: Called with each trial that has ended.
+        objectives: What trials are judged by.
 
     Attributes:
         proposals: The trials that were proposed, by number.
@@ -50,9 +54,10 @@ class Scheduler:
         sampler: Sampler,
         halving: SuccessiveHalving,
         on_trial_end: Callable[[Trial], None] = lambda trial: None,
+        objectives: Sequence[Objective] = (Objective(),),
     ):
         self.space, self.config, self.journal, self.sampler, self.halving = space, config, journal, sampler, halving
-        self.on_trial_end = on_trial_end
+        self.on_trial_end, self.objectives = on_trial_end, objectives
         self.proposals: dict[int, Proposal] = {}
         self.running: dict[str, int] = {}
         self.waiting: list[int] = []
@@ -118,13 +123,16 @@ class Scheduler:
             continues = continues and not self.is_spent(0)
         return continues
 
-    def end(self, number: int, status: str, seconds: float) -> None:
+    def end(
+        self, number: int, status: str, seconds: float, measured: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
         """Record how a trial ended.
 
         Args:
             number: Number of the trial.
             status: One of kcnn.search.journal.STATUSES.
             seconds: Seconds of work.
+            measured: Values of the objectives beside the score that the worker has measured, by key.
         """
         owner = next((name for name, other in self.running.items() if other == number), None)
         if owner is not None:
@@ -137,6 +145,7 @@ class Scheduler:
         network = summary(self.space.candidate(proposal.values).graph)
         scores = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         is_scored = status in (OK, PRUNED) and bool(scores)
+        several = is_scored and len(self.objectives) > 1
         self._record(
             "end",
             trial=number,
@@ -153,6 +162,7 @@ class Scheduler:
             worker=self.journal.find_worker(number),
             promoted_from=proposal.promoted_from,
             starts=self.journal.count_starts(number),
+            **({"objectives": collect_values(self.objectives, scores[-1], network, measured)} if several else {}),
         )
         trial = read_trial(self.journal.events[-1])
         self.sampler.tell(trial)

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from kcnn.atomic_io import write_text
 from kcnn.classification import to_probabilities
 from kcnn.data import ImageDataset
 from kcnn.search.journal import DIVERGED, ERROR, OK, OUT_OF_MEMORY, PRUNED
-from kcnn.search.objectives import Objective, call_function
+from kcnn.search.latency import measure_network
+from kcnn.search.objectives import LATENCY, Objective, call_function
 from kcnn.search.space import Candidate
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
 from kcnn.training import TrainConfig, checkpoints, devices, evidence, get_recipe, run_directory
@@ -43,6 +44,7 @@ class TrialSettings:
         strategy: The tf.distribute strategy; None for one device.
         identity: Hash of the request.
         objective: What the score of a trial measures.
+        others: The other objectives of a Pareto search.
         start: Weights from which every trial starts, morphed; None for initial weights.
         callbacks: Keras callbacks of the caller.
         log: Called with each message for a person.
@@ -54,9 +56,15 @@ class TrialSettings:
     strategy: Any
     identity: str
     objective: Objective = field(default_factory=Objective)
+    others: Sequence[Objective] = ()
     start: Version | None = None
     callbacks: Sequence[Any] = ()
     log: Callable[[str], None] = print
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All objectives, the first of which ranks trials."""
+        return (self.objective, *self.others)
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,12 @@ class Outcome:
     Attributes:
         status: One of kcnn.search.journal.STATUSES.
         seconds: Seconds of work, with those before it was killed.
+        measured: Values of the other objectives that are measured, by key.
     """
 
     status: str
     seconds: float
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_trial(
@@ -99,10 +109,12 @@ def run_trial(
     """
     start = time.perf_counter()
     folder = trial_folder(settings.out, number)
+    measured: Mapping[str, float] = {}
     before = sum(row["seconds"] for row in run_directory.read_history(folder))  # in epochs before it was killed
     try:
         with devices.release_functions():
             status = _train(settings, folder, candidate, epochs, should_continue, resume_from)
+            measured = _measure_others(settings, folder, candidate)
     except FloatingPointError as error:
         status = _record_failure(folder, DIVERGED, str(error))
     except OSError:
@@ -111,7 +123,18 @@ def run_trial(
         status = _record_failure(folder, OUT_OF_MEMORY if is_out_of_memory(error) else ERROR, traceback.format_exc())
     finally:
         keras.backend.clear_session()  # collects garbage too
-    return Outcome(status, before + time.perf_counter() - start)
+    return Outcome(status, before + time.perf_counter() - start, measured)
+
+
+def _measure_others(settings: TrialSettings, folder: Path, candidate: Candidate) -> dict[str, float]:
+    """The values of the other objectives after the last epoch, by key; those that are arithmetic are left out."""
+    measured = {}
+    for one in settings.others:
+        if one.name == LATENCY:  # of the network with its initial weights, which decide nothing
+            measured[one.key] = measure_network(initialize_model(make_job(settings, folder, candidate)))
+        elif not one.is_cost:
+            measured[one.key] = run_directory.read_history(folder)[-1][one.column]
+    return measured
 
 
 def _train(
@@ -140,7 +163,7 @@ def _train(
         return OK
     checkpointer = job.make_checkpointer(rows)
     callbacks = [*job.callbacks, _StopPruned(checkpointer, objective, should_continue)]
-    measuring = [_Measurement(objective, job)] if objective.function else []
+    measuring = [_Measurement(one, job) for one in settings.objectives if one.function]
     devices.check_replicas(job.strategy, model, job.data)
     fit_epochs(model, dataclasses.replace(job, callbacks=callbacks), len(rows), epochs, checkpointer, measuring)
     return PRUNED if len(rows) < epochs else OK
@@ -174,7 +197,7 @@ def make_job(settings: TrialSettings, folder: Path, candidate: Candidate) -> Tra
         strategy=settings.strategy,
         callbacks=settings.callbacks,
         log=settings.log,
-        metrics=[name] if (name := settings.objective.column.removeprefix("val_")) in METRICS else [],
+        metrics=[name for one in settings.objectives if (name := one.column.removeprefix("val_")) in METRICS],
     )
 
 

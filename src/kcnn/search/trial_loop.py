@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from kcnn.search import trial
@@ -23,7 +24,7 @@ class Schedule(Protocol):
         """Record the score of an epoch, and return whether the trial goes on."""
         ...
 
-    def end(self, number: int, status: str, seconds: float) -> None:
+    def end(self, number: int, status: str, seconds: float, measured: Mapping[str, float]) -> None:
         """Record how a trial ended."""
         ...
 
@@ -58,7 +59,7 @@ def run_trials(
             should_continue=lambda epoch, score, number=number: scheduler.tell(number, epoch, score),  # type: ignore[misc]
             resume_from=proposal.promoted_from,
         )
-        scheduler.end(number, outcome.status, outcome.seconds)
+        scheduler.end(number, outcome.status, outcome.seconds, outcome.measured)
         if single_trial:
             return False
     return True

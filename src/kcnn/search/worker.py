@@ -15,6 +15,7 @@ from kcnn.search.config import SearchConfig
 from kcnn.search.environment import CHIEF, ID, name_worker
 from kcnn.search.job import check_images, prepare_search
 from kcnn.search.keras_tuner_api import grpc
+from kcnn.search.objectives import read_objectives
 from kcnn.search.open_scheduler import open_scheduler
 from kcnn.search.result import read_request
 from kcnn.search.space import Space
@@ -55,7 +56,7 @@ def _run_chief(out: Path, config: SearchConfig) -> int:
     request = read_request(out)
     with run_directory.lock_folder(out):
         space, identity = Space.from_json(request["space"]), run_directory.hash_request(request)
-        serve(open_scheduler(space, config, out), identity)
+        serve(open_scheduler(space, config, out, objectives=read_objectives(request)), identity)
     return 0
 
 

@@ -16,7 +16,7 @@ class Fields:
     """Describe an object of JSON.
 
     Attributes:
-        required: Type, [type] or Fields of each value by name, or of all values by ANY_NAME.
+        required: Type, [type] or Fields of each value by name, or of all values by ANY_NAME; a tuple of alternatives.
         optional: The same of values that may be missing.
     """
 
@@ -43,7 +43,7 @@ SEARCH = Fields(
                 "space": Fields({"spec": Fields({"network": str})}),
                 "config": Fields(
                     {"tuner": str, "train": Fields({"recipe": RECIPE, "recipe_name": str, "seed": int})},
-                    {"objective": str},
+                    {"objective": (str, [str])},
                 ),
                 "data": str,
             },
@@ -90,7 +90,7 @@ def find_mismatches(value: Any, expected: Any, name: str = "") -> Iterator[str]:
 
     Args:
         value: The value.
-        expected: Its type, [type] or Fields. Numbers are finite and at least 0.
+        expected: Its type, [type] or Fields, or a tuple of alternatives. Numbers are finite and at least 0.
         name: Address of the value.
     """
     if isinstance(expected, Fields):
@@ -106,6 +106,9 @@ def find_mismatches(value: Any, expected: Any, name: str = "") -> Iterator[str]:
                 yield from find_mismatches(value[key], kind, address)
             elif key not in expected.optional:
                 yield f"{address} is missing"
+    elif isinstance(expected, tuple):
+        if all(any(find_mismatches(value, one, name)) for one in expected):
+            yield _describe(name, value)
     elif isinstance(expected, list):
         if not isinstance(value, list):
             yield _describe(name, value)

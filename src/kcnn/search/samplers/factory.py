@@ -1,22 +1,27 @@
 """The sampler of a tuner, by its name; a library is imported where it is used."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kcnn.search.config import SearchConfig
+from kcnn.search.objectives import Objective
+from kcnn.search.pareto import list_scores
 from kcnn.search.samplers.grid_sampler import GridSampler
 from kcnn.search.samplers.random_sampler import RandomSampler
 from kcnn.search.samplers.sampler import Sampler
 from kcnn.search.space import Space
 
 
-def make_sampler(space: Space, config: SearchConfig, default: Mapping[str, Any]) -> Sampler:
+def make_sampler(
+    space: Space, config: SearchConfig, default: Mapping[str, Any], objectives: Sequence[Objective]
+) -> Sampler:
     """Return the sampler of a search.
 
     Args:
         space: The space.
         config: Its tuner, seed and epochs.
         default: Values of the unchanged network and its recipe.
+        objectives: What trials are judged by.
 
     Raises:
         ImportError: The library of the tuner is not installed.
@@ -25,7 +30,7 @@ def make_sampler(space: Space, config: SearchConfig, default: Mapping[str, Any])
     if tuner.startswith("optuna:"):
         from kcnn.search.samplers.optuna_sampler import OptunaSampler
 
-        return OptunaSampler(tuner, space, default, seed, lambda trial: [trial.score or 0.0])
+        return OptunaSampler(tuner, space, default, seed, lambda trial: list_scores(trial, objectives), len(objectives))
     if tuner == "bayesian":
         from kcnn.search.samplers.gaussian_process import BayesianSampler
 
