@@ -268,5 +268,8 @@ def _identify(folder: Path) -> str:
 
 def _describe_resume(folder: Path) -> str:
     config = _read(folder / CONFIG)
+    request = config.get("request") if isinstance(config, dict) else None
+    if isinstance(request, dict) and "fold" in request:
+        return to_printable(f": it is a fold of a cross-validation, which keeps no model; use {folder.parents[1]}")
     command = config.get("command") if isinstance(config, dict) else None
     return f"; its command resumes it: {to_printable(command)}" if isinstance(command, str) and command else ""

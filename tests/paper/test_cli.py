@@ -484,6 +484,7 @@ TASKS = {"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JO
     [
         ("search", "stack", "--data", "digits", "--input-size", "8x8x1"),
         ("search", "stack", "--data", "digits", "--input-size", "8x8x1", "--strategy", "single"),
+        ("train", "stack", "--data", "digits", "--input-size", "8x8x1", "--folds", "5"),
         ("transfer",),
         ("choose", "--data", "digits"),
     ],
@@ -661,6 +662,24 @@ def test_cli_choose_refuses_what_it_cannot_read_before_keras_is_loaded(words, sa
     done = command("choose", "--data", "digits", *words, "--out", str(tmp_path / "out"))
     assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
     assert says in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--folds", "1"], "be greater than or equal to 2"),
+        (["--folds", "150"], "150 folds need at least 150 images of every class outside the test split, and class '0'"),
+        (["--folds", "5", "--strategy", "multiworker"], 'folds cannot be combined with strategy "multiworker"'),
+        (["--folds", "5", "--recipe-option", "patience=3"], "folds cannot be combined with early stopping"),
+        (["--folds", "5", "--auto-batch-size"], "folds cannot be combined with auto_batch_size"),
+    ],
+)
+def test_cli_train_refuses_folds_that_cannot_work_before_keras_is_loaded(words, says, command, monkeypatch, tmp_path):
+    monkeypatch.setattr("kcnn.cli.train.start_backend", lambda *_: pytest.fail("the folds are checked first"))
+    shared = ("--data", "digits:0-1", "--input-size", "8x8x1", "--out", str(tmp_path / "out"))
+    done = command("train", "stack", *shared, *words)
+    assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
+    assert says in " ".join(done.stderr.replace("│", "").split())
 
 
 def test_cache_and_mirror_take_a_tilde_for_the_home_folder(tmp_path, monkeypatch):

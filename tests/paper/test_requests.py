@@ -25,6 +25,7 @@ CONFIGS = (
     TrainConfig(recipe=Recipe(learning_rate=np.float32(0.25), epochs=np.int64(4), nesterov=np.bool_(False))),
     TrainConfig(seed=np.int64(3), epochs=np.int32(2), learning_rate=np.float32(0.5), tensorboard=np.bool_(True)),
     TrainConfig(precision="mixed_float16", strategy="mirrored", auto_batch_size=True, load_head=False),
+    TrainConfig(folds=np.int64(5), strategy="mirrored"),
     TrainConfig(phase=TrainingPhase(3, ["stage4_*", "head"], lr_multipliers={"stage4_*": np.float32(0.5)})),
     TrainConfig(
         phase=TrainingPhase(2, 1, 1e-4, batch_norm="adapt"),
@@ -144,3 +145,25 @@ def test_from_json_refuses_an_unknown_key_with_the_closest(record, values, messa
     with pytest.raises(UnknownNameError) as error:
         record.from_json(values)
     assert str(error.value) == message
+
+
+def test_train_config_has_folds_in_its_description_only_where_there_are_some():
+    """A run without folds keeps the hash that it had before there were folds."""
+    assert "folds" not in TrainConfig().describe()
+    assert TrainConfig(folds=3).describe() == {**TrainConfig().describe(), "folds": 3}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"folds": 1}, "folds must be an integer of at least 2, got 1"),
+        ({"folds": 0}, "folds must be an integer of at least 2, got 0"),
+        ({"folds": 3, "recipe_overrides": {"patience": 4}}, "folds cannot be combined with early stopping"),
+        ({"folds": 3, "recipe": Recipe(patience=4)}, "folds cannot be combined with early stopping"),
+        ({"folds": 3, "auto_batch_size": True}, "folds cannot be combined with auto_batch_size"),
+        ({"folds": 3, "strategy": "multiworker"}, 'folds cannot be combined with strategy "multiworker"'),
+    ],
+)
+def test_train_config_refuses_folds_that_cannot_work(fields, says):
+    with pytest.raises(ValueError, match=says):
+        TrainConfig(**fields)

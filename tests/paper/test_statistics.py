@@ -12,6 +12,7 @@ from kcnn.statistics import (
     compare_paired,
     compare_predictions,
     difference_interval,
+    estimate_fold_mean,
     estimate_mean,
     excludes_zero,
     paired_difference_interval,
@@ -229,3 +230,25 @@ def test_adjust_differences_leaves_significant_what_stays_below_the_level():
     assert statistics.adjust_differences([close]) == [close]
     assert statistics.describe_adjustment(1) == ""
     assert "3 comparisons by Holm's method" in statistics.describe_adjustment(3)
+
+
+def test_estimate_fold_mean_widens_the_interval_for_shared_training_images():
+    estimate = estimate_fold_mean([0.90, 0.92, 0.94])  # standard deviation 0.02; 1/3 and 1/2 as many test as training
+    assert estimate.mean == pytest.approx(0.92)
+    assert estimate.high - estimate.mean == pytest.approx(T_95[2] * 0.02 * sqrt(1 / 3 + 1 / 2), abs=1e-8)
+    assert estimate.mean - estimate.low == pytest.approx(estimate.high - estimate.mean)
+    assert estimate_fold_mean([0.5, 0.5]) == MeanEstimate(0.5, 0.5, 0.5)
+    assert estimate_fold_mean([0.1, 0.9]) == MeanEstimate(0.5, 0.0, 1.0)
+
+
+def test_estimate_fold_mean_has_its_confidence_where_student_has_not():
+    """Scores of folds as their covariance has it in the derivation: a correlation of 1/n with n folds."""
+    folds, draws = 5, 4000
+    shared, own = np.random.default_rng(0).normal(size=(2, draws, folds))
+    scores = 0.5 + 0.02 * (np.sqrt(1 / folds) * shared[:, :1] + np.sqrt(1 - 1 / folds) * own)
+    covered = {
+        estimate.__name__: np.mean([(one := estimate(row)).low <= 0.5 <= one.high for row in scores])
+        for estimate in (estimate_fold_mean, estimate_mean)
+    }
+    assert covered["estimate_fold_mean"] == pytest.approx(0.95, abs=0.01)
+    assert covered["estimate_mean"] < 0.9

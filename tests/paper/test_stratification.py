@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcnn.data.stratification import sample_indices, split_indices
+from kcnn.data.stratification import check_folds, fold_indices, sample_indices, split_indices
 
 NAMES = [f"c{number}" for number in range(40)]
 
@@ -77,3 +77,49 @@ def test_sample_indices_has_each_class_that_has_images():
     assert len(chosen) == 10
     assert (np.bincount(labels[chosen], minlength=4) > 0).tolist() == [True, True, False, True]
     assert sample_indices(np.array([0, 1]), 1, 0, NAMES[:3]).tolist() == [0, 1]
+
+
+def test_fold_indices_divides_each_class_evenly():
+    labels = np.array([0, 1, 0, 0, 1, 0, 2, 0, 2, 0, 1, 2])  # six, three and three: two, one and one in each fold
+    folds = fold_indices(labels, 3, seed=0)
+    assert sorted(np.concatenate(folds).tolist()) == list(range(12))
+    assert [np.bincount(labels[fold]).tolist() for fold in folds] == [[2, 1, 1]] * 3
+    assert all((np.diff(fold) > 0).all() for fold in folds)
+    others = fold_indices(labels, 3, seed=1)
+    assert [fold.tolist() for fold in others] != [fold.tolist() for fold in folds]
+
+
+@settings(max_examples=60)
+@given(
+    counts=st.lists(st.integers(2, 40), min_size=2, max_size=8), folds=st.integers(2, 9), seed=st.integers(0, 2**32 - 1)
+)
+def test_fold_indices_has_each_image_once_and_each_share_of_a_class_within_one_image(counts, folds, seed):
+    counts = [max(count, folds) for count in counts]
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    parts = fold_indices(labels, folds, seed)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
+    for number, count in enumerate(counts):
+        shares = [int((labels[part] == number).sum()) for part in parts]
+        assert {*shares} <= {count // folds, -(-count // folds)}
+    assert all((a == b).all() for a, b in zip(parts, fold_indices(labels, folds, seed), strict=True))
+
+
+def test_fold_indices_of_several_labels_spreads_the_rarest_class():
+    labels = np.zeros((30, 3), "int64")
+    labels[:, 0] = 1
+    labels[:10, 1] = 1
+    labels[:5, 2] = 1  # one for each fold
+    parts = fold_indices(labels, 5, seed=0)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(30))
+    assert [labels[part].sum(axis=0).tolist() for part in parts] == [[6, 2, 1]] * 5
+
+
+def test_check_folds_names_the_rarest_class_and_how_many_folds_it_allows():
+    labels = np.repeat([0, 1, 2], [5, 3, 4])
+    check_folds(labels, 3, NAMES[:3])
+    with pytest.raises(
+        ValueError, match=r"^4 folds need at least 4 images .* class 'c1' has 3; use at most 3 folds, add"
+    ):
+        check_folds(labels, 4, NAMES[:3])
+    with pytest.raises(ValueError, match="class 'c2' has 1; add images of it"):
+        check_folds(np.repeat([0, 1, 2], [5, 3, 1]), 2, NAMES[:3])

@@ -21,13 +21,14 @@ class RunBar(keras.callbacks.Callback):
 
     Args:
         bars: The progress display.
+        scope: The training whose time left is printed, after "all epochs": " of this fold" for one of several.
     """
 
     async_safe = True
 
-    def __init__(self, bars: Progress):
+    def __init__(self, bars: Progress, scope: str = ""):
         super().__init__()
-        self.bars = bars
+        self.bars, self.scope = bars, scope
         self.reading = bars.add_task("reading images", total=None)
         self.task: TaskID | None = None
         self.first_step: tuple[float, int] | None = None  # when it ended, which compiles, and its number
@@ -65,7 +66,7 @@ class RunBar(keras.callbacks.Callback):
         left = (self.params["epochs"] * self.steps - completed) * (now - start) / (completed - first)
         if left > ESTIMATE_AFTER:
             self.bars.console.print(
-                f"about {format_duration(left)} left for all epochs, without validation", soft_wrap=True
+                f"about {format_duration(left)} left for all epochs{self.scope}, without validation", soft_wrap=True
             )
 
     def _show(self, completed: int, text: str) -> None:
@@ -76,6 +77,7 @@ class RunBar(keras.callbacks.Callback):
         """Remove the bar."""
         if self.task is not None:
             self.bars.remove_task(self.task)
+        self.task = self.first_step = None  # the next fold starts anew
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Print the line."""

@@ -55,6 +55,7 @@ def add(app: typer.Typer) -> None:
             "kcnn train mobilenet_v2 --data labels.csv --multi-label",
             "kcnn train resnet20 --data cifar/ --recipe paper --recipe-option label_smoothing=0.1",
             "kcnn train convnet --data tfds:fashion_mnist --epochs 2 --learning-rate 2e-3",
+            "kcnn train stack --data digits --input-size 8x8x1 --folds 5",
             "kcnn train hf://timm/resnet18.a1_in1k --data photos/",
         )
     )(train)
@@ -90,6 +91,15 @@ def train(
     recipe: RecipeName = "auto",
     epochs: Annotated[
         int | None, typer.Option("--epochs", "-e", min=1, help="Number of epochs.", rich_help_panel=TRAINING)
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            min=2,
+            help="Cross-validate with this number of folds, then train on all images but those for testing.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
@@ -148,7 +158,9 @@ def train(
         strategy=strategy,
         auto_batch_size=auto_batch_size,
         tensorboard=tensorboard,
+        folds=folds,
     )
+    config.check_process()
     print_job(name, data, to, spec.nominal_shape)
     if recipe != "auto":  # which depends on the data
         out.print(f"recipe {recipe}: {format_recipe(config.resolved_recipe)}", soft_wrap=True)
@@ -158,6 +170,10 @@ def train(
     from kcnn.data.sources import check_source
 
     check_source(data)
+    if folds:
+        from kcnn.data.loading import check_source_folds
+
+        check_source_folds(data, folds, seed=seed, multi_label=multi_label)
     with show_spinner("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler, RunBar
@@ -178,7 +194,7 @@ def train(
             data,
             config,
             out=to,
-            callbacks=[RunBar(bars), interrupt],
+            callbacks=[RunBar(bars, " of this fold" if folds else ""), interrupt],
             verbose=0,
             log=show_message,
         )
@@ -215,12 +231,16 @@ def _print_result(result: Any) -> None:
     measure = "mean average precision" if is_multi_label else "accuracy"
     test = format_mean_precision(metrics) if is_multi_label else f"{metrics['accuracy']:.2%}"
     best = metrics["best_epoch"]
-    validation = result.history[best - 1]["val_average_precision" if is_multi_label else "val_accuracy"]
+    if folds := result.cross_validation:
+        validation, chosen_by = f"cross-validation {folds}", "the folds"
+    else:
+        score = result.history[best - 1]["val_average_precision" if is_multi_label else "val_accuracy"]
+        validation, chosen_by = f"validation {score:.2%}", "validation"
     subset = " with the exact set of labels" if is_multi_label else ""
     out.print(f"\ntest {measure} {test}", style="bold", end=" ")
     out.print(
         f"({metrics['correct']} of {metrics['test_images']} images{subset}), "
-        f"validation {validation:.2%}; {format_count(metrics['params'])} parameters, "
+        f"{validation}; {format_count(metrics['params'])} parameters, "
         f"{format_count(metrics['macs'])} MACs per image of {format_size(metrics['request']['input_shape'])}; "
         f"trained in {metrics['training_seconds']:.0f} s, {metrics['images_per_second']:.0f} images/s in the last "
         f"epoch, peak memory {metrics['peak_memory_mb'] / 1e3:.2g} GB",
@@ -232,7 +252,7 @@ def _print_result(result: Any) -> None:
         if metrics[name]:
             out.print(f"{metrics[name]} {text}: see {result.folder / name}.csv", style="yellow", soft_wrap=True)
     out.print(
-        f"model.keras (epoch {best} of {metrics['epochs']}, chosen by validation), history.csv, metrics.json, "
+        f"model.keras (epoch {best} of {metrics['epochs']}, chosen by {chosen_by}), history.csv, metrics.json, "
         f"curves.png, {'average_precision' if is_multi_label else 'confusion'}.png in {result.folder}",
         soft_wrap=True,
     )

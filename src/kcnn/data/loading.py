@@ -1,6 +1,6 @@
 """Find, check and split image data. No TensorFlow here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,14 @@ from kcnn.data.readers import estimate_bytes, is_in_memory
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION, ImageSource
 from kcnn.data.sources import find_source
 from kcnn.data.splits import Split, resize_split
-from kcnn.data.stratification import count_classes, split_indices
+from kcnn.data.stratification import check_folds, count_classes, split_indices
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_seed
 from kcnn.graph.formatting import join_names
 
 MEMORY_SHARE = 0.25  # of the free memory, for decoded images or else for encoded ones
 MAX_RESIZE_FACTOR = 16
+SHARES = {TEST: 0.2, VALIDATION: 0.1}  # of the train split, for those that the data lacks, in the order they are taken
 AHEAD = 5_000  # images at most that are decoded before training starts, so that broken files are named at once
 
 
@@ -31,8 +32,8 @@ def load(
     input_shape: tuple[int, int, int],
     batch_size: int = 32,
     seed: int = 0,
-    validation_split: float = 0.1,
-    test_split: float = 0.2,
+    validation_split: float = SHARES[VALIDATION],
+    test_split: float = SHARES[TEST],
     classes: Sequence[str] | None = None,
     multi_label: bool = False,
     resize_factor: float = 1.0,
@@ -110,14 +111,11 @@ def load(
         splits[TEST] = splits.pop(VALIDATION)
     for name in (name for name in (VALIDATION, TEST) if name in splits):
         warnings += _describe_missing(data, name, splits[name])
-    images = len(splits[TRAIN])
     shares = {TEST: test_split, VALIDATION: validation_split}
-    missing = [name for name in shares if name not in splits]
-    for number, name in enumerate(missing):
-        size, later = round(shares[name] * images), len(missing) - number  # splits that need an image of each class
-        stay, go = split_indices(splits[TRAIN].labels, size, seed, data.classes, keep=later)
-        splits[name] = resize_split(splits[TRAIN].take(go), shape)
-        splits[TRAIN] = splits[TRAIN].take(stay)
+    missing = {name: share for name, share in shares.items() if name not in splits}
+    images = splits[TRAIN]
+    for name, chosen in _divide(images.labels, missing, seed, data.classes).items():
+        splits[name] = images.take(chosen) if name == TRAIN else resize_split(images.take(chosen), shape)
     _log_warnings(warnings)
     return ImageDataset(
         name=data.name,
@@ -170,6 +168,42 @@ def load_as_is(
         skipped=skipped,
         warnings=data.warnings,
     )
+
+
+def check_source_folds(source: str, folds: int, *, seed: int, multi_label: bool = False) -> None:
+    """Refuse more folds than the rarest class has images, as far as that can be told without decoding images.
+
+    Args:
+        source: As for `load`. Of TensorFlow Datasets nothing is told, whose labels take TensorFlow to read.
+        folds: Number of folds.
+        seed: Draws the test split where the data has none.
+        multi_label: As for `load`.
+
+    Raises:
+        FileNotFoundError, ValueError: As for `load`, or a class has fewer images than there are folds.
+    """
+    if source.startswith("tfds:"):
+        return
+    data = find_source(source, None, multi_label)
+    labels = data.splits[TRAIN].labels
+    if VALIDATION in data.splits and TEST in data.splits:
+        labels = np.concatenate([labels, data.splits[VALIDATION].labels])
+    elif VALIDATION not in data.splits and TEST not in data.splits:
+        parts = _divide(labels, SHARES, seed, data.classes)
+        labels = np.concatenate([labels[parts[TRAIN]], labels[parts[VALIDATION]]])
+    check_folds(labels, folds, data.classes)
+
+
+def _divide(
+    labels: np.ndarray, missing: Mapping[str, float], seed: int, classes: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Indices of the train images for each split that is taken from them, by its share, and of those that are left."""
+    left, parts = np.arange(len(labels)), dict[str, np.ndarray]()
+    for number, (name, share) in enumerate(missing.items()):
+        later = len(missing) - number  # splits that need an image of each class
+        stay, go = split_indices(labels[left], round(share * len(labels)), seed, classes, keep=later)
+        parts[name], left = left[go], left[stay]
+    return {**parts, TRAIN: left}
 
 
 def _choose_memory(data: ImageSource, shape: tuple[int, int, int]) -> Keep:

@@ -1,5 +1,6 @@
 """Images divided so that each part has every class. No TensorFlow here."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,7 +45,7 @@ def split_indices(
     counts = count_classes(labels, len(classes))
     _check_counts(counts, keep, classes)
     if labels.ndim == 2:
-        in_second = _stratify(labels, size / len(labels), seed)
+        in_second = _draw_second(labels, size / len(labels), seed)
         _repair_indicators(in_second, labels, seed, classes, keep)
         return np.flatnonzero(~in_second), np.flatnonzero(in_second)
     from sklearn.model_selection import train_test_split  # takes seconds, and predictions need no splits
@@ -55,6 +56,51 @@ def split_indices(
     in_second[second] = True
     _repair(in_second, labels, counts, seed, keep)
     return np.flatnonzero(~in_second), np.flatnonzero(in_second)
+
+
+def fold_indices(labels: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    """Divide images into folds of nearly equal size, stratified by class: each image is in exactly one.
+
+    Args:
+        labels: Class numbers (images,), or 0 and 1 (images, classes).
+        folds: Number of folds, at least 2. A class with fewer images is in some folds only.
+        seed: Draws the images.
+
+    Returns:
+        Indices of each fold, in order.
+    """
+    if labels.ndim == 2:
+        part = _stratify(labels, np.full((folds, 1), 1 / folds), seed)
+        return [np.flatnonzero(part == fold) for fold in range(folds)]
+    from sklearn.model_selection import StratifiedKFold  # takes seconds, and predictions need no folds
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a class that some folds lack
+        return [
+            fold
+            for _, fold in StratifiedKFold(folds, shuffle=True, random_state=seed % (1 << 32)).split(labels, labels)
+        ]
+
+
+def check_folds(labels: np.ndarray, folds: int, classes: Sequence[str]) -> None:
+    """Refuse more folds than the rarest class has images.
+
+    Args:
+        labels: Class numbers (images,), or 0 and 1 (images, classes), of all images but those of the test split.
+        folds: Number of folds.
+        classes: Class names, for the message.
+
+    Raises:
+        ValueError: A class has fewer images than there are folds.
+    """
+    counts = count_classes(labels, len(classes))
+    rarest = int(counts.argmin())
+    if (count := int(counts[rarest])) < folds:
+        fewer = f"use at most {count} folds, " if count > 1 else ""
+        raise ValueError(
+            f"{folds} folds need at least {folds} images of every class outside the test split, and class "
+            f"{classes[rarest]!r} has {count}; {fewer}add images of it, or leave the class out"
+        )
 
 
 def sample_indices(labels: np.ndarray, size: int, seed: int, classes: Sequence[str]) -> np.ndarray:
@@ -73,7 +119,7 @@ def sample_indices(labels: np.ndarray, size: int, seed: int, classes: Sequence[s
     if counts.min() > 1:
         return split_indices(labels, size, seed, classes)[1]
     if labels.ndim == 2:
-        return np.flatnonzero(_stratify(labels, size / len(labels), seed))
+        return np.flatnonzero(_draw_second(labels, size / len(labels), seed))
     single = counts[labels] == 1
     others = np.flatnonzero(~single)
     if not len(others):
@@ -150,16 +196,29 @@ def _draw_order(count: int, seed: int) -> np.ndarray:
     return np.argsort(np.random.PCG64(seed % (1 << 64)).random_raw(count), kind="stable")
 
 
-def _stratify(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which images with several labels go to the second part, by iterative stratification.
+def _draw_second(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which images with several labels go to the second of two parts, to which each class gives at least one."""
+    counts = labels.sum(axis=0)
+    target = np.clip(share * counts, 1, counts - 1)
+    wanted = np.stack([counts - target, target])
+    return _stratify(labels, np.array([[1 - share], [share]]), seed, wanted) == 1
+
+
+def _stratify(labels: np.ndarray, shares: np.ndarray, seed: int, wanted: np.ndarray | None = None) -> np.ndarray:
+    """The part to which each image with several labels goes, by iterative stratification.
 
     The class with the fewest images left is served first: each goes to the part that lacks more of them (Sechidis,
     Tsoumakas and Vlahavas 2011, doi:10.1007/978-3-642-23808-6_10).
+
+    Args:
+        labels: 0 and 1 (images, classes).
+        shares: Share of the images that each part gets (parts, 1).
+        seed: Draws the images.
+        wanted: Images of each class in each part (parts, classes); the shares of them where it is None.
     """
     counts = labels.sum(axis=0)
-    target = np.clip(share * counts, 1, counts - 1)
-    lacking = np.stack([counts - target, target])  # images of each class, in the first part and in the second
-    size = np.array([1 - share, share]) * len(labels)
+    lacking = shares * counts if wanted is None else wanted
+    size = shares[:, 0] * len(labels)
     order = _draw_order(len(labels), seed)
     part = np.full(len(labels), -1)
     left = counts.copy()
@@ -167,11 +226,11 @@ def _stratify(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
         rarest = int(np.where(left > 0, left, len(labels) + 1).argmin())
         for i in order[(part[order] < 0) & (labels[order, rarest] == 1)]:
             lack = lacking[:, rarest]
-            part[i] = int(size.argmax() if lack[0] == lack[1] else lack.argmax())
+            part[i] = int(np.where(lack == lack.max(), size, -np.inf).argmax())
             lacking[part[i]] -= labels[i]
             size[part[i]] -= 1
             left -= labels[i]
     for i in order[part[order] < 0]:  # without a label
         part[i] = int(size.argmax())
         size[part[i]] -= 1
-    return part == 1
+    return part

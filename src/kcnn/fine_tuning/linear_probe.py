@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
+
+from kcnn.data.stratification import fold_indices
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of LogisticRegression: the smaller, the stronger the regularization
 INNER_FOLDS, OUTER_FOLDS = 3, 5
@@ -85,9 +86,8 @@ def _fit_best(features: np.ndarray, labels: np.ndarray, seed: int) -> Pipeline:
 
 def _split(labels: np.ndarray, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     count = min(folds, max(2, int(np.unique(labels, return_counts=True)[1].min())))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a class with one image, which some folds lack
-        yield from StratifiedKFold(count, shuffle=True, random_state=seed % (1 << 32)).split(labels, labels)
+    for outside in fold_indices(labels, count, seed):
+        yield np.setdiff1d(np.arange(len(labels)), outside), outside
 
 
 def _fit(features: np.ndarray, labels: np.ndarray, strength: float) -> Pipeline:

@@ -129,8 +129,8 @@ def compare_protocols(
 
     Raises:
         FileExistsError: `out` is the folder of a run or a search.
-        ValueError: `out` holds another comparison, or one that an older version of kcnn wrote; or this process is one
-            of several workers, which a strategy would join.
+        ValueError: `out` holds another comparison, or one that an older version of kcnn wrote; a protocol has folds; or
+            this process is one of several workers, which a strategy would join.
         UnknownNameError: A protocol starts from one that is not before it, or trains layers that the network lacks.
     """
     spec, root = resolve_spec(network), Path(out)
@@ -140,6 +140,9 @@ def compare_protocols(
         spec = resolve_spec(spec, protocol.weights)
     if any(protocol.config.strategy in ("auto", "multiworker") for protocol in protocols):
         require_one_process("a comparison of protocols", START_ONCE)
+    for protocol in protocols:
+        if protocol.config.folds:
+            raise ValueError(f"folds have no meaning in a comparison of protocols; remove them from {protocol.name!r}")
     _check_order(protocols)
     check_folder(root)
     spec = replace(spec, weights=None)

@@ -23,6 +23,7 @@ from kcnn.run_folders import EXPERIMENT, SEARCH, TRANSFER, RunNotFoundError, res
 from kcnn.statistics import describe_adjustment, wilson_interval
 from kcnn.training import evidence, run_directory, run_schema
 from kcnn.training.evidence import TestEvidence
+from kcnn.training.fold_scores import CrossValidation
 
 PAGE = "report.html"
 MAX_CLASSES = 40  # of a confusion matrix on the page
@@ -122,6 +123,7 @@ def _render_run(root: Path, **values: Any) -> str:
         "title": f"{request['spec']['network']} on {request['data']}",
         "metrics": metrics,
         "request": request,
+        "cross_validation": CrossValidation(**folds) if (folds := metrics.get("cross_validation")) else None,
         "accuracy": _estimate_share(metrics["correct"], metrics["test_images"]),
         "classes": [to_printable(name) for name in classes],
         "has_long_names": max(map(len, classes)) > LONG_NAME,

@@ -25,6 +25,9 @@ from .experiments import (
 from .experiments import (
     name_run_folder as name_run_folder,
 )
+from .fold_scores import (
+    CrossValidation as CrossValidation,
+)
 from .freezing import (
     freeze as freeze,
 )

@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from kcnn.augment import Augmentation
-from kcnn.graph.arguments import check_keywords, check_kind, check_mapping, check_seed
+from kcnn.distribute.cluster import START_ONCE, require_one_process
+from kcnn.graph.arguments import check_integer, check_keywords, check_kind, check_mapping, check_seed
 from kcnn.graph.names import unknown
 from kcnn.graph.overrides import to_builtin
 from kcnn.training.phases import TrainingPhase
@@ -38,11 +39,14 @@ class TrainConfig:
         load_head: Whether pretrained weights include the classifier.
         phase: Which layers train; None for all. A phase has its own epochs and learning rate.
         cache_features: Whether to compute the outputs of frozen layers once, where images are not augmented.
+        folds: Cross-validation: number of folds of the train and validation images, each of which validates a training
+            on the others; None for none. The test split is left out of them.
 
     Raises:
         TypeError: A value is no record of the type it must have.
         UnknownNameError: A recipe, one of its options, a precision or a strategy is unknown.
-        ValueError: A value is out of range, or a phase is combined with epochs or a learning rate.
+        ValueError: A value is out of range; a phase is combined with epochs or a learning rate, or folds with early
+            stopping, auto_batch_size or several workers.
     """
 
     recipe: str | Recipe = "auto"
@@ -59,6 +63,7 @@ class TrainConfig:
     load_head: bool = True
     phase: TrainingPhase | None = None
     cache_features: bool = True
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -79,6 +84,33 @@ class TrainConfig:
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         _ = self.resolved_recipe  # refuses unknown names and values out of range
+        if self.folds is not None:
+            check_integer("folds", self.folds, 2, "an integer of at least 2")
+            self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Refuse what cannot be combined with folds."""
+        if self.resolved_recipe.patience:
+            raise ValueError(
+                "folds cannot be combined with early stopping: the mean over folds chooses the epoch, and all train "
+                "to the end; set patience to 0"
+            )
+        if self.auto_batch_size:
+            raise ValueError(
+                "folds cannot be combined with auto_batch_size, which may change the batch size between folds; set a "
+                "batch_size that fits"
+            )
+        if self.strategy == "multiworker":
+            raise ValueError('folds cannot be combined with strategy "multiworker"; use "single" or "mirrored"')
+
+    def check_process(self) -> None:
+        """Refuse folds where this process is one of several workers.
+
+        Raises:
+            ValueError: TF_CONFIG or Slurm makes this process one of several workers.
+        """
+        if self.folds and self.strategy == "auto":
+            require_one_process("a cross-validation", START_ONCE)
 
     @cached_property
     def resolved_recipe(self) -> Recipe:
@@ -116,7 +148,8 @@ class TrainConfig:
         """Return all that distinguishes two trainings, as JSON values: the recipe in full, its name, seed, ..."""
         recipe = {"recipe": self.resolved_recipe.to_json(), "recipe_name": self.recipe_name}
         phase = {"phase": self.phase.to_json()} if self.phase else {}
-        return {**recipe, **{name: getattr(self, name) for name in IDENTIFYING}, **phase}
+        folds = {"folds": self.folds} if self.folds else {}
+        return {**recipe, **{name: getattr(self, name) for name in IDENTIFYING}, **phase, **folds}
 
     def to_json(self) -> dict[str, Any]:
         """Return the config as JSON values; fields with their default values are left out."""

@@ -72,13 +72,15 @@ def compute_metrics(
     correct = classification.is_correct(predicted, truth)
     loss = losses.make_loss(data.multi_label).call(keras.ops.convert_to_tensor(truth), logits)
     summary = summarize(*job.graph.outputs.values(), title=job.graph.name)
-    best = find_best_epoch(rows, job.validation_images)
+    best, folds = find_best_epoch(rows, job.validation_images), job.cross_validation
+    validation = rows[best - 1].get("val_accuracy")  # None without a validation split
     return {
         "accuracy": float(np.mean(correct)),
         "correct": int(np.sum(correct)),
         "test_images": len(truth),
         "loss": float(np.mean(keras.ops.convert_to_numpy(loss))),
-        "validation_accuracy": rows[best - 1].get("val_accuracy"),  # None without a validation split
+        "validation_accuracy": folds.mean if folds and folds.metric == "accuracy" else validation,
+        **({"cross_validation": asdict(folds)} if folds else {}),
         "best_epoch": best,
         "epochs": len(rows),
         "training_seconds": round(sum(row["seconds"] for row in rows), 1),

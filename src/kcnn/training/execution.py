@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gc
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -34,12 +35,15 @@ class OutOfMemoryError(MemoryError):
     """Raised where a training step does not fit in memory."""
 
 
-def train_in_folder(job: TrainJob, record: SplitRecord) -> TrainResult:
+def train_in_folder(
+    job: TrainJob, record: SplitRecord, prepare: Callable[[TrainJob], TrainJob] = lambda job: job
+) -> TrainResult:
     """Train in a folder that no other process uses meanwhile; halve a batch size that does not fit in memory.
 
     Args:
         job: The run.
         record: Which image is in which split.
+        prepare: Called with an unfinished run, once its folder is claimed; returns the run to train.
 
     Returns:
         The result.
@@ -52,8 +56,8 @@ def train_in_folder(job: TrainJob, record: SplitRecord) -> TrainResult:
         if is_finished:
             metrics, rows = run_directory.read_results(out) if job.is_chief else ({}, [])
             return TrainResult(out, metrics, rows, len(rows))
+        job = prepare(dataclasses.replace(job, data=with_batch_size(job.data, batch_size)))
         make_reproducible(job.config.seed)
-        job = dataclasses.replace(job, data=with_batch_size(job.data, batch_size))
         while True:
             try:
                 return _run(job)
@@ -75,7 +79,7 @@ def train_in_folder(job: TrainJob, record: SplitRecord) -> TrainResult:
 
 def _run(job: TrainJob) -> TrainResult:
     """Train to the end from the newest checkpoint, test, and write the results."""
-    image_job, recipe, out, phase = job, job.recipe, job.out, job.config.phase
+    image_job, last, out, phase = job, job.last_epoch, job.out, job.config.phase
     final = initialize_model(job)  # float32, on one device: the model that is saved and tested
     final.jit_compile = False
     before, trainable = (audit.hash_weights(final), audit.list_trainable(final)) if phase else ({}, set())
@@ -89,7 +93,7 @@ def _run(job: TrainJob) -> TrainResult:
     rows = checkpoint.history if checkpoint else []
     completed = len(rows)
     if checkpoint:
-        job.log(f"resuming from epoch {completed} of {recipe.epochs}")
+        job.log(f"resuming from epoch {completed} of {last}")
     final.update_metadata(classes=list(data.classes), multi_label=data.multi_label, thresholds=None)
 
     def save_best(epoch: int) -> None:
@@ -99,12 +103,12 @@ def _run(job: TrainJob) -> TrainResult:
             checkpoints.save_best(job.out / run_directory.CHECKPOINTS, final, epoch)
 
     checkpointer = job.make_checkpointer(rows, save_best=save_best)
-    if completed < recipe.epochs and not is_out_of_patience(rows, recipe.patience):
+    if completed < last and not is_out_of_patience(rows, job.recipe.patience):
         devices.check_replicas(job.strategy, model, data)
         try:
-            fit_epochs(model, job, completed, recipe.epochs, checkpointer)
+            fit_epochs(model, job, completed, last, checkpointer)
         except NonFiniteLossError as error:
-            raise _explain(error, job, model) from None
+            raise explain_non_finite(error, job, model) from None
     if not job.is_chief:
         devices.all_gather(job.strategy, 0)  # the checkpoint is needed until the chief has written everything
         _remove_checkpoints(job)
@@ -144,10 +148,10 @@ def _cache_features(job: TrainJob, model: Any) -> TrainJob:
         job.log(f"the outputs of {layer} do not fit in a quarter of the free memory and are computed in each epoch")
         return job
     cached = feature_cache.cache_features(model, layer, job.data)
-    saved = cached.seconds * (job.recipe.epochs - 1) - cached.startup_seconds
+    saved = cached.seconds * (job.last_epoch - 1) - cached.startup_seconds
     job.log(
         f"computed the outputs of {layer} for {cached.images} images once, in {cached.seconds:.1f} s, instead of in "
-        f"each of {format_number(job.recipe.epochs, 'epoch')}" + (f": saves about {saved:.0f} s" if saved >= 1 else "")
+        f"each of {format_number(job.last_epoch, 'epoch')}" + (f": saves about {saved:.0f} s" if saved >= 1 else "")
     )
     return dataclasses.replace(job, data=cached.data, cached_layer=layer)
 
@@ -209,8 +213,14 @@ def restore_newest(job: TrainJob, model: Any) -> checkpoints.Checkpoint | None:
     return checkpoint
 
 
-def _explain(error: NonFiniteLossError, job: TrainJob, model: Any) -> NonFiniteLossError:
-    """Return the error with the layer that failed: the epoch is replayed up to the step."""
+def explain_non_finite(error: NonFiniteLossError, job: TrainJob, model: Any) -> NonFiniteLossError:
+    """Return the error with the layer that failed: the epoch is replayed up to the step.
+
+    Args:
+        error: The error.
+        job: The run.
+        model: Its compiled model.
+    """
     data = job.data
     if error.step is None:
         with averaged_weights(model):

@@ -16,6 +16,7 @@ from kcnn.keras_bridge.keras_graph import flatten_layers, output_activation
 from kcnn.training import devices, feature_cache, losses, optimizers, run_directory
 from kcnn.training.callbacks import Checkpointer, StopOnNonFinite
 from kcnn.training.config import TrainConfig
+from kcnn.training.fold_scores import CrossValidation
 from kcnn.training.freezing import freeze, resolve_lr_multipliers
 from kcnn.training.precision import apply_policy
 from kcnn.training.recipes import Recipe
@@ -40,6 +41,7 @@ class TrainJob:
         verbose: Progress that Keras' fit shows: 0, 1 or 2.
         cached_layer: The layer whose outputs the data has in place of images; None for images.
         metrics: Names of further metrics of each epoch, of `kcnn.training.losses.make_metrics`.
+        cross_validation: The scores of the folds of the run, which choose its last epoch; None for a run without folds.
     """
 
     out: Path
@@ -55,11 +57,17 @@ class TrainJob:
     verbose: int = 0
     cached_layer: str | None = None
     metrics: Sequence[str] = ()
+    cross_validation: CrossValidation | None = None
 
     @property
     def recipe(self) -> Recipe:
         """The recipe with all overrides applied."""
         return self.config.resolved_recipe
+
+    @property
+    def last_epoch(self) -> int:
+        """The number of epochs to train: the recipe's, or fewer where folds have chosen the epoch."""
+        return self.cross_validation.epoch if self.cross_validation else self.recipe.epochs
 
     @property
     def is_chief(self) -> bool:
@@ -242,13 +250,16 @@ def fit_epochs(
     """
     data, recipe = job.data, job.recipe
     averaging = [keras.callbacks.SwapEMAWeights()] if recipe.ema_momentum else []
+    boards = []
+    if job.config.tensorboard and job.is_chief:
+        boards.append(keras.callbacks.TensorBoard(job.out / "tensorboard", write_graph=False))
     model.fit(
         devices.distribute_training(job.strategy, data, first, last, recipe.augmentation),
         steps_per_epoch=data.steps,
         initial_epoch=first,
         epochs=last,
         **devices.distribute_validation(job.strategy, data),
-        callbacks=[StopOnNonFinite(), *averaging, *measuring, checkpointer, *job.callbacks],
+        callbacks=[StopOnNonFinite(), *averaging, *measuring, checkpointer, *job.callbacks, *boards],
         shuffle=False,  # the data is shuffled already
         verbose=job.verbose,
     )

@@ -39,9 +39,10 @@ def describe_data(data: ImageDataset) -> list[str]:
     Returns:
         Lines of text.
     """
-    train, validation, test = (len(data.splits[name]) if name in data.splits else 0 for name in SPLITS)
+    titles = dict(zip(SPLITS, ("training", "validation", "test"), strict=True))
+    *others, test = (f"{len(data.splits[name]):,} {titles[name]}" for name in SPLITS if name in data.splits)
     return [
-        f"{train:,} training, {validation:,} validation and {test:,} test images in {len(data.classes)} classes; "
+        f"{', '.join(others)} and {test} images in {len(data.classes)} classes; "
         f"input {format_size(data.input_shape)}; {data.steps:,} steps of {data.batch_size} images per epoch",
         *describe_duplicates(data.duplicates),
     ]

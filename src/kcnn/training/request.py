@@ -1,6 +1,7 @@
 """What distinguishes one training from another, as JSON values, its claim on a folder, and impossible requests."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
@@ -133,7 +134,7 @@ def holds_another(folder: Path, config: Mapping[str, Any], request: Mapping[str,
     """Return whether a folder holds another run than that of a request, which has completed an epoch."""
     if _is_same(config, request):
         return False
-    return any((folder / name).exists() for name in (run_directory.HISTORY, run_directory.METRICS))
+    return run_directory.has_begun(folder)
 
 
 def _is_same(config: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
@@ -168,6 +169,7 @@ def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord, 
         raise ValueError(f"{folder} holds another run ({text}){changes}; choose another folder, or remove it")
     if config and run_directory.hash_request(config["request"]) != run_directory.hash_request(request):
         config = None  # it has completed no epoch
+        shutil.rmtree(folder / run_directory.FOLDS, ignore_errors=True)
     split_record.keep_record(folder, record)
     claimed = config or {
         "request": request,

@@ -16,6 +16,7 @@ from kcnn.graph.formatting import format_count, format_table
 from kcnn.keras_bridge.saved_models import load_model
 from kcnn.run_folders import METRICS, MODEL, resolve_run
 from kcnn.statistics import wilson_interval
+from kcnn.training.fold_scores import CrossValidation
 from kcnn.training.run_directory import read_results
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class TrainResult:
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
     resumed_epochs: int
+
+    @property
+    def cross_validation(self) -> CrossValidation | None:
+        """The scores of the folds; None for a run without folds."""
+        values = self.metrics.get("cross_validation")
+        return CrossValidation(**values) if values else None
 
     @cached_property
     def model(self) -> Any:
@@ -176,6 +183,7 @@ class TrainResult:
                 f"{metrics['accuracy']:.2%} ({metrics['correct']} of {metrics['test_images']} images, "
                 f"95% interval {low:.2%} to {high:.2%})",
             ),
+            *([("cross-validation", str(folds))] if (folds := self.cross_validation) else []),
             *([("warning", warning)] if (warning := describe_failure(metrics)) else []),
             ("test loss", f"{metrics['loss']:.4g}"),
             ("epochs", f"{metrics['epochs']}, best {metrics['best_epoch']}"),

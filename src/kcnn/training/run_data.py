@@ -243,6 +243,33 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     return config
 
 
+def check_unseen(weights: str | Path | None, images: Split) -> None:
+    """Refuse folds of images on which the weights that a run starts from were trained.
+
+    Args:
+        weights: Its pretrained weights; those in the folder of a run count, others have no record.
+        images: The images of the folds.
+
+    Raises:
+        ValueError: The weights were trained on some of them.
+    """
+    if (source := _find_pretraining(weights)) is None:
+        return
+    owners, _ = _find_owners(source, images)
+    if seen := sum(owner in split_record.TRAINED for owner in owners):
+        raise ValueError(
+            f"{seen} of the {len(images)} images of the folds were in the train or validation split of {source}, whose "
+            "weights this run starts from: the scores of the folds would be too high; train without folds, or from "
+            "other weights"
+        )
+
+
+def _find_pretraining(weights: str | Path | None) -> Path | None:
+    """The run that weights are of; None for weights without a record."""
+    source = find_run(weights) if weights is not None and Path(weights).exists() else None
+    return source if source is not None and (source / split_record.FILE).exists() else None
+
+
 def add_pretraining(record: SplitRecord, weights: str | Path | None, test: Split) -> SplitRecord:
     """Return a record with the images on which the weights that a run starts from were trained.
 
@@ -257,8 +284,8 @@ def add_pretraining(record: SplitRecord, weights: str | Path | None, test: Split
     Raises:
         ValueError: The weights were trained on test images of the run.
     """
-    source = find_run(weights) if weights is not None and Path(weights).exists() else None
-    if source is None or not (source / split_record.FILE).exists():
+    source = _find_pretraining(weights)
+    if source is None:
         return record
     trained = {content for content, split in read_run_record(source).map_hashes_to_splits().items() if split != TEST}
     own = record.map_hashes_to_splits()

@@ -31,6 +31,7 @@ from kcnn.training.config import TrainConfig
 HISTORY, CHECKPOINTS, LOCK, HOLDER = "history.csv", "checkpoints", ".lock", ".lock.json"
 CHECKSUM = "checksum"  # of the rest of config.json, or of metrics.json
 DATA_PATH = "data_path"  # where the data is, in config.json and search.json; its name may be relative
+FOLDS = "folds"  # folder of the folds of a cross-validation, each in a folder of its number
 AUDIT = "audit.csv"  # of every weight in a training phase
 ZIP_YEARS = (1980, 2107)
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
@@ -242,6 +243,15 @@ def diff_requests(first: Mapping[str, Any], second: Mapping[str, Any], prefix: s
     return differences
 
 
+def has_begun(folder: Path) -> bool:
+    """Return whether the run in a folder, or a fold of it, has completed an epoch.
+
+    Args:
+        folder: It may be missing.
+    """
+    return any((folder / name).exists() for name in (HISTORY, METRICS)) or any(folder.glob(f"{FOLDS}/*/{HISTORY}"))
+
+
 def check_settings(folder: Path, spec: ModelSpec, config: TrainConfig) -> None:
     """Refuse the folder of another run as far as that can be told before the data is read.
 
@@ -253,19 +263,18 @@ def check_settings(folder: Path, spec: ModelSpec, config: TrainConfig) -> None:
     Raises:
         ValueError: The folder holds a run of another network, or with other settings; or its files are damaged.
     """
-    is_begun = any((folder / name).exists() for name in (HISTORY, METRICS))
-    if not is_begun or (held := read_config(folder)) is None:
+    if not has_begun(folder) or (held := read_config(folder)) is None:
         return
     spec_held, config_held = held["request"]["spec"], held["request"]["config"]
     own = _flatten(config.resolved_recipe.to_json(), config.own_options)  # the others may follow from the data
-    names = ("seed", "recipe_name")
+    names = ("seed", "recipe_name", "folds")
     request = {
         "spec": {**replace(spec, input_shape=None, classes=None, weights=None).to_json(), "weights": None},
         "config": {**{name: getattr(config, name) for name in names}, "recipe": own},
     }
     known = {
         "spec": {**spec_held, "weights": None},  # files are compared later
-        "config": {**{name: config_held[name] for name in names}, "recipe": _flatten(config_held["recipe"], own)},
+        "config": {**{name: config_held.get(name) for name in names}, "recipe": _flatten(config_held["recipe"], own)},
     }
     if known != (request := json.loads(json.dumps(request))):
         raise ValueError(

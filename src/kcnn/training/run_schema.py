@@ -72,6 +72,15 @@ CLASS = Fields(
     {"images": int},
     dict.fromkeys(("precision", "recall", "f1", "average_precision", "threshold"), NUMBER | None),
 )
+CROSS_VALIDATION = Fields(
+    {
+        "epoch": int,
+        "measure": str,
+        "scores": [NUMBER],
+        "images": [int],
+        **dict.fromkeys(("mean", "low", "high"), NUMBER),
+    }
+)
 METRICS = Fields(
     {
         **ORIGIN,
@@ -81,7 +90,12 @@ METRICS = Fields(
         "per_class": Fields({ANY_NAME: CLASS}),
         "warnings": [str],
     },
-    {"checksum": str, "confusion": [[int]], "mean_average_precision": NUMBER | None},
+    {
+        "checksum": str,
+        "confusion": [[int]],
+        "mean_average_precision": NUMBER | None,
+        "cross_validation": CROSS_VALIDATION,
+    },
 )
 
 

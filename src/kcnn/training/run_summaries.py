@@ -94,7 +94,9 @@ def read_runs(
     for path in sorted(root.rglob(file)):
         folder = path.parent
         try:
-            if config := read_config(folder):
+            if (config := read_config(folder)) and _is_fold(folder, config["request"], root):
+                continue
+            if config:
                 yield folder, read(folder, config["request"]), None
             elif any((folder / name).exists() for name in (METRICS, HISTORY, CHECKPOINTS)):
                 yield folder, None, f"{folder / CONFIG} is damaged, or of another version of kcnn"
@@ -102,6 +104,16 @@ def read_runs(
             yield folder, None, str(error)
         except (KeyError, TypeError) as error:  # a value of another type in a file that is valid JSON
             yield folder, None, f"the files of {folder} are damaged ({type(error).__name__}: {error})"
+
+
+def _find_validation(results: Mapping[str, Any], score: float | None) -> float | None:
+    """The validation score of the best epoch; of a run with folds their mean."""
+    return results["cross_validation"]["mean"] if "cross_validation" in results else score
+
+
+def _is_fold(folder: Path, request: Mapping[str, Any], root: Path) -> bool:
+    """Whether a folder is that of a fold, which counts as a part of its run unless the folds themselves are read."""
+    return "fold" in request and root not in (folder, folder.parent)
 
 
 def _summarize(folder: Path, name: str, request: Mapping[str, Any]) -> RunSummary:
@@ -119,7 +131,7 @@ def _summarize(folder: Path, name: str, request: Mapping[str, Any]) -> RunSummar
         epochs=request["config"]["recipe"]["epochs"],
         completed=len(rows),
         finished=finished,
-        validation=rows[best - 1].get(measure) if best else None,
+        validation=_find_validation(results, rows[best - 1].get(measure)) if best else None,
         test=results.get("mean_average_precision", results.get("accuracy")),
         params=results.get("params"),
         seconds=sum(row["seconds"] for row in rows),

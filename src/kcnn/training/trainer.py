@@ -12,6 +12,7 @@ from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec
 from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
+from kcnn.data.folds import join_for_folds, split_folds
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_type
 from kcnn.graph.ops import BatchNorm
@@ -19,6 +20,7 @@ from kcnn.graph.tracing import topological_order
 from kcnn.run_folders import check_output_folder, is_run_folder, resolve_run
 from kcnn.training import devices, hardware, run_directory
 from kcnn.training.config import TrainConfig
+from kcnn.training.cross_validation import cross_validate, describe_folds
 from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule, describe_coarse_features
 from kcnn.training.execution import train_in_folder, with_batch_size
 from kcnn.training.job import TrainJob
@@ -27,7 +29,7 @@ from kcnn.training.progress import describe_data, resolve_verbosity, show_readin
 from kcnn.training.recipes import RECIPES, format_options, format_recipe, list_options
 from kcnn.training.request import check_request, choose_folder, keep_data_name, make_request
 from kcnn.training.result import TrainResult
-from kcnn.training.run_data import add_pretraining
+from kcnn.training.run_data import add_pretraining, check_unseen
 from kcnn.training.split_record import record_splits
 from kcnn.weights.published import has_published, resolve_spec
 
@@ -50,6 +52,7 @@ def train(
     *,
     out: str | Path | None = None,
     epochs: int | None = None,
+    folds: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: "int | Literal['auto']" = "auto",
     log: Callable[[str], None] | None = None,
@@ -61,6 +64,10 @@ def train(
     seed fixes the history to its last digit. Weights that a training phase freezes are verified not to have changed by
     one bit.
 
+    With folds, the train and validation images are divided into folds, and each validates a training on the others, in
+    folds/NUMBER. The mean of their accuracies, with its interval, is the score of these settings. It chooses the epoch
+    up to which the network is then trained on all these images: that model is the result, and is tested once.
+
     Args:
         network: A name, an Architecture, or a ModelSpec (options, overrides, input_shape, aux, pretrained weights).
         data: What kcnn.data.load takes, or an ImageDataset.
@@ -68,6 +75,7 @@ def train(
         out: Folder of the run. Where it is None, runs/NAME by the network's name; if another run is there, runs/NAME-2,
             and so on. The same call finds its folder again.
         epochs: Number of epochs, in place of the config's.
+        folds: Number of folds of a cross-validation, in place of the config's.
         callbacks: Keras callbacks of your own. One with a method `on_images_read` is called while images are read, with
             (images before, total, completed), as kcnn.data.load calls its `progress`.
         verbose: Progress as Keras' fit shows it: 0 for none, 1 for a bar and 2 for a line for each epoch; "auto" is 1
@@ -99,6 +107,9 @@ def train(
     log = log or (print if verbose else logger.info)
     if epochs is not None:
         config = dataclasses.replace(config, epochs=epochs)
+    if folds is not None:
+        config = dataclasses.replace(config, folds=folds)
+    config.check_process()
     spec = resolve_spec(network)
     strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
     policy = resolve_policy(config.precision)
@@ -109,7 +120,7 @@ def train(
     recipe = config.resolved_recipe
     if recipe.augmentation != Augmentation():
         _require_tensorflow("data augmentation")
-    number, workers = devices.worker_position(strategy)
+    _, workers = devices.worker_position(strategy)
     if config.tensorboard:
         _check_tensorboard()
     if config.auto_batch_size and workers > 1:
@@ -128,12 +139,15 @@ def train(
         )
     elif spec.input_shape and tuple(spec.input_shape) != tuple(data.input_shape):
         raise ValueError(f"the data was loaded with input_shape {data.input_shape}, not {tuple(spec.input_shape)}")
+    parts = split_folds(data, config.folds) if config.folds else ()
+    if parts:
+        data = join_for_folds(data)
     # weights are loaded by initialize_model: strictly, and without a head where the config has it so
     graph = dataclasses.replace(
         spec, input_shape=data.input_shape, classes=len(data.classes), weights=None, activation=None
     ).trace()
-    images, replicas = len(data.splits["train"]), devices.count_replicas(strategy)
-    has_validation = "validation" in data.splits
+    images = min(len(one.splits["train"]) for one in parts or (data,))
+    replicas, has_validation = devices.count_replicas(strategy), "validation" in data.splits
     if is_auto:
         schedule = choose_schedule(
             images,
@@ -153,12 +167,15 @@ def train(
     data = with_batch_size(data, recipe.batch_size)
     for line in () if is_loaded else describe_data(data):  # who loaded it knows it
         log(line)
+    for line in describe_folds(data, parts, config.seed) if parts else ():
+        log(line)
     if is_auto:
         log(f"recipe auto for {images:,} training images: {format_recipe(recipe)}")
     if changes:
         log(f"recipe {config.recipe_name} adapted to {images:,} training images: {format_options(changes)}")
     check_request(data, config.multi_label, spec.aux, recipe)
-    devices.check_divisible(strategy, data)
+    for one in (data, *(with_batch_size(part, recipe.batch_size) for part in parts)):
+        devices.check_divisible(strategy, one)
     is_photo = data.input_shape[2] == 3
     if is_auto and spec.weights is None and images < FEW_IMAGES and is_photo and has_published(graph):
         log(
@@ -173,6 +190,8 @@ def train(
     with devices.join_workers(strategy):
         devices.check_same_data(strategy, record.fingerprint, sum(map(len, data.splits.values())))
     record = add_pretraining(record, spec.weights, data.splits["test"])
+    if parts:
+        check_unseen(spec.weights, data.splits["train"])
     if spec.weights is not None and is_run_folder(spec.weights) and (note := resolve_run(spec.weights).note):
         log(note)
     config_of_request = dataclasses.replace(config, precision=policy, strategy=devices.name_strategy(strategy))
@@ -181,8 +200,6 @@ def train(
     request = keep_data_name(request, (run_directory.read_config(folder) or {}).get("request"))
     if out is None:
         log(f"the folder of this run is {folder}")
-    if config.tensorboard and not number:
-        callbacks = [*callbacks, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)]
     job = TrainJob(
         out=folder,
         request=request,
@@ -198,7 +215,7 @@ def train(
     )
     hardware.introduce_device(log, strategy, warn=logger.warning if is_silent else None)
     with devices.join_workers(strategy), devices.release_functions():
-        return train_in_folder(job, record)
+        return train_in_folder(job, record, lambda job: cross_validate(job, parts) if parts else job)
 
 
 def _require_tensorflow(feature: str) -> None:
