@@ -1,7 +1,6 @@
 """Load weights from files: strictly, adapted only on purpose, and reported by name."""
 
 import json
-from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -9,35 +8,16 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import kcnn
-from kcnn import Architecture, WeightMapping, Weights, blocks, weights
-from kcnn.graph.ops import CENTERED, STANDARDIZED, BatchNorm, Depthwise, Rescale
-from kcnn.weights import PartialWeightsWarning, TensorMatch, find_published, published
-
-
-@pytest.fixture(scope="module")
-def convnet():
-    return kcnn.build("convnet", seed=1)
+from kcnn import Architecture, WeightMapping, blocks, weights
+from kcnn.graph.ops import STANDARDIZED, BatchNorm, Depthwise, Rescale
+from kcnn.weights import PartialWeightsWarning, TensorMatch
+from tests.keras.weight_files import same, write
 
 
 @pytest.fixture
 def file(convnet, tmp_path):
     weights.save_weights(convnet, tmp_path / "convnet.safetensors")
     return tmp_path / "convnet.safetensors"
-
-
-def write(model, path):
-    """Write the model to a file of the format of the path's suffix."""
-    if path.suffix == ".safetensors":
-        weights.save_weights(model, path)
-    elif path.name.endswith(".weights.h5"):
-        model.save_weights(path)
-    else:
-        model.save(path)
-    return path
-
-
-def same(a, b):
-    return all((x == y).all() for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5", "h5"])
@@ -99,122 +79,6 @@ def test_load_weights_keeps_the_head_of_another_number_of_classes(file, convnet)
     }
     assert all((a == b).all() for a, b in zip(model.get_layer("logits").get_weights(), before, strict=True))
     assert (model.get_layer("conv2").kernel.numpy() == convnet.get_layer("conv2").kernel.numpy()).all()
-
-
-@pytest.mark.parametrize(("had", "have"), [(1, 3), (1, 7), (3, 1), (3, 2), (3, 7), (7, 3), (2, 3)])
-def test_load_weights_adapts_the_first_kernel_so_that_gray_images_give_the_same_logits(had, have, tmp_path):
-    model = kcnn.build("convnet", input_shape=(28, 28, had), seed=1)
-    weights.save_weights(model, tmp_path / "w.safetensors")
-    other = kcnn.build("convnet", input_shape=(28, 28, have))
-    report = kcnn.load_weights(other, tmp_path / "w.safetensors")
-    how = "spread over" if have > had else "summed to"
-    assert report.adapted == {"conv1/kernel": f"{had} channels {how} {have}"}
-    gray = np.random.default_rng(0).uniform(0, 255, (2, 28, 28, 1)).astype("float32")
-    a, b = (m.predict(np.repeat(gray, n, -1), verbose=0) for m, n in ((model, had), (other, have)))
-    np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("rescale", [STANDARDIZED, CENTERED])
-@pytest.mark.parametrize(("had", "have"), [(3, 1), (1, 3), (3, 2), (2, 3), (3, 4), (4, 3), (3, 7), (4, 2), (1, 2)])
-def test_load_weights_keeps_the_logits_of_gray_images_where_channels_are_scaled_differently(
-    rescale, had, have, tmp_path
-):
-    def backbone(x):
-        return blocks.conv(blocks.conv(x, 8, 5, stride=2, bias=False, norm=True, name="one"), 6, 3, name="two")
-
-    net = Architecture(backbone=backbone, reference="none", input_shape=(9, 9, 3), classes=3, rescale=rescale)
-    model = kcnn.build(net, input_shape=(9, 9, had), seed=1)
-    weights.save_weights(model, tmp_path / "w.safetensors")
-    other = kcnn.build(net, input_shape=(9, 9, have), seed=2)
-    report = kcnn.load_weights(other, tmp_path / "w.safetensors")
-    color = {1: 3}.get(had, had), {1: 3}.get(have, have)  # a gray image is scaled as one of three equal channels
-    assert ("one/kernel" in report.adapted) == (color[0] != color[1])
-    assert ("by their scaling" in str(report)) == (2 in color and color[0] != color[1])
-    gray = np.random.default_rng(0).uniform(0, 255, (4, 9, 9, 1)).astype("float32")
-    expected, logits = (m.predict(np.repeat(gray, n, -1), verbose=0) for m, n in ((model, had), (other, have)))
-    assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
-
-
-def test_load_weights_of_a_gray_kernel_keeps_its_logits_where_channels_are_scaled_differently(tmp_path):
-    def backbone(x):
-        return blocks.conv(x, 8, 5, stride=2, name="one")
-
-    fields = {"backbone": backbone, "reference": "none", "input_shape": (9, 9, 1), "classes": 3}
-    mean = Rescale(float(np.mean(STANDARDIZED.scale)), float(np.mean(STANDARDIZED.offset)))
-    model = kcnn.build(Architecture(**fields, rescale=mean), seed=1)
-    model.save_weights(tmp_path / "w.weights.h5")
-    other = kcnn.build(Architecture(**fields, rescale=STANDARDIZED), seed=2)
-    report = kcnn.load_weights(other, tmp_path / "w.weights.h5")
-    assert report.adapted == {"one/kernel": "1 channels spread over 3"}
-    gray = np.random.default_rng(0).uniform(0, 255, (4, 9, 9, 1)).astype("float32")
-    expected, logits = (m.predict(gray, verbose=0) for m in (model, other))
-    assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
-
-
-def fine_tune(base, kind):
-    """Keras' own recipe of transfer learning: a base and a new head, nested or flat."""
-    if kind == "sequential":
-        return keras.Sequential([base, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4)])
-    image = keras.Input((96, 96, 3)) if kind != "flat" else base.input
-    x = image
-    if kind == "nested":
-        x = keras.Sequential([keras.layers.RandomFlip(), keras.layers.RandomRotation(0.1)])(x)
-        x = keras.layers.Rescaling(1 / 127.5, -1)(x)
-    x = keras.layers.GlobalAveragePooling2D()(base.output if kind == "flat" else base(x, training=False))
-    x = keras.layers.Dropout(0.2)(x)
-    if kind == "two layers":
-        x = keras.layers.Dense(7)(x)
-    return keras.Model(image, keras.layers.Dense(4)(x))
-
-
-@pytest.fixture(scope="module")
-def base():
-    return keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3), alpha=0.35)
-
-
-@pytest.mark.parametrize("ending", ["keras", "weights.h5", "h5"])
-@pytest.mark.parametrize("kind", ["nested", "sequential", "flat", "two layers"])
-@pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")
-def test_load_weights_reads_a_fine_tuned_keras_model(kind, ending, base, tmp_path):
-    theirs = fine_tune(base, kind)
-    path = write(theirs, tmp_path / f"tuned.{ending}")
-    options = {"width": 0.35, "input_shape": (96, 96, 3), "seed": 1}
-    model = kcnn.build("mobilenet_v2", classes=4, **options)
-    fresh = model.get_layer("logits").kernel.numpy()
-    report = kcnn.load_weights(model, path)
-    stem, last = model.get_layer("stem").kernel, model.get_layer("last_bn").moving_variance
-    assert (stem.numpy() == base.get_layer("Conv1").kernel.numpy()).all()
-    assert (last.numpy() == base.get_layer("Conv_1_bn").moving_variance.numpy()).all()
-    logits = fresh if kind == "two layers" else theirs.layers[-1].kernel.numpy()
-    assert (model.get_layer("logits").kernel.numpy() == logits).all()
-    assert not report.unexpected
-    assert len(report.unused) == (4 if kind == "two layers" else 0)
-    assert len(kcnn.load_weights(kcnn.build("mobilenet_v2", top=False, **options), path).unused) in (2, 4)
-    with pytest.raises(ValueError, match="for a new head, build with") if kind == "two layers" else nullcontext():
-        kcnn.build("mobilenet_v2", weights=path, **options)
-
-
-def test_load_weights_of_two_nested_models_with_one_name_is_an_error(base, tmp_path):
-    other = keras.applications.MobileNetV2(
-        weights=None, include_top=False, input_shape=(96, 96, 3), alpha=0.35, name="other"
-    )
-    image = keras.Input((96, 96, 3))
-    theirs = keras.Model(image, [base(image), other(image)])
-    theirs.save_weights(tmp_path / "two.weights.h5")
-    with pytest.raises(ValueError, match=r"it has two layers '.*', as of two nested models"):
-        kcnn.build("mobilenet_v2", width=0.35, top=False, weights=tmp_path / "two.weights.h5")
-
-
-def test_load_weights_without_a_head_sets_the_backbone_of_a_network_of_other_classes(tmp_path):
-    theirs = keras.applications.MobileNetV3Small(weights=None, include_top=False, input_shape=(96, 96, 3))
-    theirs.save_weights(tmp_path / "theirs.weights.h5")
-    model = kcnn.build("mobilenet_v3_small", classes=5, seed=1)
-    report = kcnn.load_weights(model, tmp_path / "theirs.weights.h5")
-    assert report.adapted == dict.fromkeys(
-        ("fc/kernel", "fc/bias", "logits/kernel", "logits/bias"), "a new head: the file has none"
-    )
-    with pytest.raises(ValueError, match=r"missing fc/kernel .*build with top=False or with another number"):
-        kcnn.build("mobilenet_v3_small", weights=tmp_path / "theirs.weights.h5")
 
 
 def test_build_takes_numbers_of_numpy():
@@ -310,87 +174,6 @@ def test_load_weights_refuses_a_nested_model(file):
         kcnn.load_weights(nested, file)
 
 
-@pytest.mark.parametrize(
-    ("network", "options", "name", "message"),
-    [
-        (
-            "resnet50",
-            {},
-            "coco",
-            "resnet50 has no published weights of its own; resnet50.torchvision and resnet50.keras",
-        ),
-        ("convnet", {}, "imagenet", "convnet has no published weights of its own"),
-        ("resnet18.torchvision", {}, "coco", "unknown weights 'coco'; choose from imagenet"),
-        ("mobilenet_v2", {"width": 0.4}, "imagenet", "published for width=1.0; width=1.4"),
-    ],
-)
-def test_find_published_lists_the_weights_that_exist(network, options, name, message):
-    with pytest.raises(ValueError, match=message):
-        kcnn.build(network, weights=name, **options)
-
-
-def test_find_published_chooses_by_width_size_and_top():
-    def choose(network, **options):
-        return find_published(kcnn.trace(network, **options), "imagenet").url.rpartition("/")[2]
-
-    assert choose("mobilenet_v2", width=0.35, input_shape=(96, 96, 3)).endswith("kernels_0.35_96.h5")
-    assert choose("mobilenet_v2", width=0.35, top=False).endswith("kernels_0.35_224_no_top.h5")
-    assert choose("mobilenet_v2", width=0.35, input_shape=(None, None, 3)).endswith("0.35_224.h5")
-    assert choose("mobilenet_v3_small.minimalistic").endswith("small_minimalistic_224_1.0_float.h5")
-    assert choose("resnet18.torchvision", classes=2) == "resnet18-f37072fd.pth"
-
-
-def test_find_published_ignores_a_folder_of_the_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "imagenet").mkdir()
-    with pytest.raises(ValueError, match="convnet has no published weights of its own"):
-        kcnn.build("convnet", weights="imagenet")
-
-
-def test_build_takes_the_variant_that_has_the_weights_and_says_so(tmp_path, monkeypatch, capsys):
-    source = kcnn.build("resnet18.torchvision", seed=1)
-    path = tmp_path / "torchvision" / "resnet18-f37072fd.safetensors"
-    path.parent.mkdir()
-    kcnn.weights.save_weights(source, path)
-    monkeypatch.setattr(published, "download", lambda weights: path)
-    model = kcnn.build("resnet18", weights="imagenet")
-    assert model.metadata["spec"]["network"] == "resnet18.torchvision"
-    assert capsys.readouterr().err == (
-        "resnet18 has no 'imagenet' weights of its own; resnet18.torchvision has "
-        "(torchvision, top-1 69.758% as cited) and is taken\n"
-    )
-    np.testing.assert_array_equal(model.get_weights()[0], source.get_weights()[0])
-
-
-def test_download_published_names_a_license_that_forbids_commercial_use(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(published, "download", lambda weights: tmp_path)
-    for one in kcnn.get_architecture("regnet_y_16gf").weights:
-        assert published.download_published(one) == tmp_path
-        assert ("which forbids commercial use" in capsys.readouterr().err) == ("SWAG" in one.license)
-
-
-@pytest.mark.parametrize(
-    ("network", "options", "variant"),
-    [
-        ("resnet50", {}, "resnet50.torchvision"),
-        ("kcnn:resnet50", {}, "kcnn:resnet50.torchvision"),
-        ("resnet50.keras", {}, "resnet50.keras"),
-        ("mobilenet_v2", {"width": 0.4}, "mobilenet_v2"),
-        ("convnet", {}, "convnet"),
-    ],
-)
-def test_resolve_spec_takes_the_variant_of_the_highest_cited_accuracy(network, options, variant):
-    spec = kcnn.ModelSpec(network=network, options=options)
-    assert published.resolve_spec(spec, "imagenet").network == variant
-    for other in (None, "a/file.h5", "no_such_name"):
-        assert published.resolve_spec(spec, other).network == network
-
-
-def test_find_published_refuses_a_number():
-    with pytest.raises(TypeError, match="weights must be a name or a file, got 3"):
-        kcnn.build("convnet", weights=3)
-
-
 @pytest.mark.parametrize("ending", ["safetensors", "keras", "weights.h5"])
 def test_load_weights_reads_the_file_of_a_model_with_a_prefix(ending, tmp_path):
     model = kcnn.build("convnet", prefix="left_", seed=1)
@@ -424,29 +207,6 @@ def test_load_weights_finds_auxiliary_classifiers_of_the_file_at_a_size_without_
     assert not report.unexpected
     assert all(name.startswith("aux") for name in report.unused)
     assert report.unused
-
-
-def test_load_weights_of_a_published_backbone_never_fill_the_head(tmp_path):
-    def backbone(x):
-        return blocks.conv(x, 4, 3, name="one")
-
-    facts = {"source": "me", "checksum": None, "mapping": "x", "accuracy": None, "citation": "none", "license": "CC0"}
-    path = tmp_path / "backbone.safetensors"
-    published = Weights(url=path.as_uri(), top=False, **facts)
-    net = Architecture(backbone=backbone, reference="none", input_shape=(9, 9, 1), classes=2, weights=(published,))
-    full = kcnn.build(net, seed=1)
-    for value in (np.nan, 7.0):  # as in the file of vgg16.features, or whatever it holds
-        full.get_layer("logits").kernel.assign(np.full((4, 2), value))
-        save_file({v.path: v.numpy() for v in full.weights}, path)
-        with pytest.raises(ValueError, match=r"missing logits/kernel .*; for a new head, build with top=False or"):
-            kcnn.build(net, weights=path)
-        model, fresh = (kcnn.build(net, classes=3, seed=2, weights=file) for file in (path, None))
-        assert (model.get_layer("logits").kernel.numpy() == fresh.get_layer("logits").kernel.numpy()).all()
-        assert (model.get_layer("one").kernel.numpy() == full.get_layer("one").kernel.numpy()).all()
-        assert same(kcnn.build(net, top=False, weights=path), kcnn.build(net, top=False, seed=1))
-    save_file({v.path: v.numpy() for v in full.weights} | {"one/bias": np.full(4, np.nan, "float32")}, path)
-    with pytest.raises(ValueError, match=r"not finite .* in one/bias;"):
-        kcnn.build(net, top=False, weights=path)
 
 
 def test_load_weights_reads_batch_normalization_without_an_offset(tmp_path):
@@ -490,56 +250,6 @@ def test_load_weights_records_the_source(file):
     assert model.metadata["weights"] == {"file": "convnet.safetensors"}
     assert model.metadata["classes"] == 10
     assert model.metadata["preprocessing"] is None
-
-
-def test_load_weights_of_a_plugin_by_name_brings_its_class_names(tmp_path, monkeypatch):
-    def backbone(x, *, width: int = 4):
-        return blocks.conv(x, width, 3, name="one")
-
-    theirs = keras.Sequential([keras.Input((9, 9, 1)), keras.layers.Conv2D(4, 3, name="eins")])
-    theirs.add(keras.layers.GlobalAveragePooling2D())
-    theirs.add(keras.layers.Dense(2, name="zwei"))
-    theirs.save_weights(tmp_path / "mine.weights.h5")
-    mine = Architecture(
-        backbone=backbone,
-        reference="none",
-        input_shape=(9, 9, 1),
-        classes=2,
-        weight_mappings={"german": WeightMapping(names=lambda layers: {"one": "eins", "logits": "zwei"})},
-        weights=(
-            Weights(
-                url=(tmp_path / "mine.weights.h5").as_uri(),
-                checksum=None,
-                source="me",
-                mapping="german",
-                options={"width": 4},
-                classes=("yes", "no"),
-                accuracy=None,
-                citation="none",
-                license="CC0",
-            ),
-        ),
-    )
-    from importlib.metadata import EntryPoint
-    from types import SimpleNamespace
-
-    from kcnn.architectures import registry
-
-    point = SimpleNamespace(
-        name="mine",
-        value="mine:net",
-        module="mine",
-        pattern=EntryPoint.pattern,
-        load=lambda: mine,
-        dist=type("Dist", (), {"name": "my-plugin", "version": "1", "requires": None})(),
-    )
-    monkeypatch.setattr(registry, "discover", lambda: {"mine": {"my-plugin": point}})
-    monkeypatch.setenv("KCNN_CACHE", str(tmp_path / "cache"))
-    model = kcnn.build("mine", weights="imagenet")
-    assert (model.get_layer("one").kernel.numpy() == theirs.get_layer("eins").kernel.numpy()).all()
-    assert model.metadata["classes"] == ["yes", "no"]
-    assert model.metadata["weights"]["license"] == "CC0"
-    json.dumps(model.metadata)
 
 
 def test_load_weights_refuses_an_op_of_a_plugin_in_the_metadata(file):

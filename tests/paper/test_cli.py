@@ -4,21 +4,18 @@ import io
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 import typer
 from rich.console import Console
 
 import kcnn
-from kcnn import ops
 from kcnn.cli import app, console
 from kcnn.cli.options import choose_input_shape
-from kcnn.graph.formatting import describe_op, format_number
+from kcnn.graph.formatting import format_number
 from kcnn.keras_bridge import backends
 from kcnn.weights.downloads import DownloadError, download
 
@@ -30,67 +27,6 @@ def test_show_spinner_draws_before_stderr_is_redirected(monkeypatch):
     with console.show_spinner("loading Keras"):
         drawn = shown.getvalue()
     assert "loading Keras" in drawn
-
-
-def test_cli_verify_says_what_it_waits_for(command):
-    done = command("verify", "lenet5")
-    assert done.stderr.splitlines()[:1] == ["verifying 2 networks"]
-    assert "verifying 2 networks" not in done.stdout
-
-
-def test_cli_list_shows_every_network_and_its_cost(command):
-    done = command("list")
-    assert done.returncode == 0
-    assert "6,998,552" in done.stdout
-    assert "resnet152" in done.stdout
-
-
-def test_cli_list_keeps_to_a_pattern_and_limits(command):
-    done = command("list", "*net_v?", "--max-params", "5M", "--max-macs", "400M", "--min-input", "20")
-    assert done.returncode == 0
-    names = [line.split()[0] for line in done.stdout.splitlines()[1:] if line[:1].isalpha()]
-    assert names == ["mobilenet_v2"]
-
-
-def test_cli_list_without_a_match_is_an_error(command):
-    done = command("list", "--max-params", "3")
-    assert done.returncode == 2
-    assert "none of the" in done.stderr
-
-
-def test_cli_list_shows_variants_and_cited_weights(command):
-    done = command("list", "resnet50*", "--variants", "--weights")
-    rows = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
-    assert "imagenet: torchvision, 80.858%, BSD-3-Clause; imagenet_v2" in rows["resnet50.torchvision"]
-    assert "keras.applications, 74.9%" in rows["resnet50.keras"]
-    assert "imagenet" not in rows["resnet50"]
-
-
-def test_cli_list_keeps_to_weights_of_a_license(command):
-    def list_networks(*words):
-        done = command("list", *words, "--json")
-        assert done.returncode == 0, done.stderr
-        return {row["network"]: (row["weights"], row["licenses"]) for row in json.loads(done.stdout)}
-
-    swag = ["imagenet_swag", "imagenet_swag_linear"]
-    assert list_networks("regnet_y_16gf", "--license", "cc-by-nc-4.0") == {
-        "regnet_y_16gf": (swag, ["CC-BY-NC-4.0, SWAG"] * 2)
-    }
-    commercial = list_networks("regnet*", "--license", "commercial")
-    assert not set(commercial["regnet_y_16gf"][0]) & {*swag}
-    assert {one for _, licenses in commercial.values() for one in licenses} == {"BSD-3-Clause, torchvision's"}
-    assert [*list_networks("vgg16", "--license", "CC-BY-4.0")] == ["vgg16.keras"]
-    assert "resnet20" not in list_networks("resnet*", "--weights", "--license", "commercial")
-
-
-def test_cli_list_refuses_a_license_that_no_weights_have(command):
-    done = command("list", "regnet*", "--license", "apache")
-    assert done.returncode == 2
-    assert "unknown license 'apache'; choose from commercial, bsd-3-clause, cc-by-nc-4.0" in done.stderr
-
-
-def test_cli_list_shows_a_variant_by_name(command):
-    assert command("list", "googlenet.bn").stdout.splitlines()[1].startswith("googlenet.bn")
 
 
 @pytest.mark.parametrize(
@@ -106,135 +42,6 @@ def test_cli_list_shows_a_variant_by_name(command):
 def test_cli_model_option_takes_python_or_json(command, word, value):
     found = json.loads(command("summary", "resnet50", "--model-option", word, "--json").stdout)
     assert found["options"][word.partition("=")[0]] == value
-
-
-@pytest.mark.parametrize("pattern", ["mobilenet*", pytest.param("*", marks=pytest.mark.every)])
-def test_cli_verify_accepts_what_is_installed(command, pattern):
-    done = command("verify", pattern)
-    assert done.returncode == 0
-    rows = done.stdout.splitlines()
-    assert rows[-1] == f"{len(rows) - 3} of {len(rows) - 3} are as declared"
-
-
-LIAR = """
-from kcnn import Architecture, WeightMapping, Weights
-from kcnn.blocks import conv
-facts = {"source": "me", "accuracy": None, "citation": "none", "license": "none"}
-net = Architecture(
-    backbone=lambda x: conv(x, 4, name="one"),
-    reference="none",
-    params=7,
-    macs=1e6,
-    receptive_field=9,
-    min_input_size=2,
-    weight_mappings={"theirs": WeightMapping(names=lambda layers: {"one": "a", "logits": "a"})},
-    weights=(Weights(url="ftp://x/y", checksum=None, mapping="others", classes=("a",), crop=300, **facts),),
-)
-"""
-
-
-def test_cli_verify_reports_every_wrong_declaration(command, install):
-    install("kcnn-wrong", "wrong_plugin", LIAR, liar="net")
-    install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
-    done = command("verify", "liar")
-    assert done.returncode == 1
-    said = " ".join(done.stdout.split())
-    for fault in (
-        "params are 5,112, declared 7",
-        "MACs are 5,423,008, declared 1,000,000.0",
-        "the receptive field is 3x3, declared 9",
-        "the minimum input size is 1, declared 2",
-        "weight mapping theirs names two layers a",
-        "'ftp://x/y' is not an https, http or file URL",
-        "unknown weight mapping 'others'. Did you mean 'theirs'?",
-        "1 class names for 1000 classes",
-        "crop 300 exceeds resize 256",
-        "0 of 1 are as declared",
-    ):
-        assert fault in said
-    broken = command("verify", "shattered")
-    assert broken.returncode == 1
-    assert "RuntimeError: boom" in broken.stdout
-
-
-NO_LOGITS = """
-from kcnn import Architecture, ops
-from kcnn.blocks import apply, conv
-def dense(x, classes):
-    return apply(ops.Dense(classes), apply(ops.GlobalPool(), x, name="pool"), name="logits")
-def shuffle(x):
-    for name in {"one", "two", "three", "four"}:
-        x = conv(x, 3, name=name)
-    return x
-facts = {"reference": "none", "input_shape": (8, 8, 3), "params": 3 * 28 + 4 * 1000, "map_sizes": (8,)}
-facts |= {"backbone": lambda x: conv(x, 3, name="one")}
-soft = Architecture(head=lambda x, classes: apply(ops.Activation("softmax"), dense(x, classes), name="end"), **facts)
-fixed = Architecture(head=lambda x, classes: dense(x, 1000), **facts)
-unsteady = Architecture(head=dense, **{**facts, "backbone": shuffle, "params": 4 * 3 * 28 + 4 * 1000})
-"""
-
-
-def test_cli_verify_finds_what_the_test_kit_finds_in_the_graph(command, install):
-    faults = {
-        "soft": "output 'logits' ends in a softmax; a head must return logits",
-        "fixed": "output 'logits' has the shape (1000,) for 3 classes",
-        "unsteady": "its layers differ from process to process",
-    }
-    install("kcnn-nologits", "nologits_plugin", NO_LOGITS, **{name: name for name in faults})
-    done = command("verify", "kcnn_nologits:*")  # by its distribution, whose name may be spelled otherwise
-    assert done.returncode == 1
-    rows = " ".join(done.stdout.split()).split("kcnn-nologits:")[1:]
-    assert [row.split()[0] for row in rows] == sorted(faults)
-    for row in rows:
-        assert faults[row.split()[0]] in row
-        assert row.count("output 'logits'") <= 1
-
-
-def test_cli_summary_prints_layers_totals_and_addresses(command):
-    done = command("summary", "googlenet", "--input-size", "96x96x1")
-    assert done.returncode == 0
-    for word in ("inception_4a_5x5_reduce", "arXiv:1409.4842", "96x96x1", "googlenet.torchvision", "stem.{"):
-        assert word in done.stdout
-
-
-def test_cli_summary_as_json_has_every_layer(command):
-    done = command("summary", "mobilenet_v2", "--model-option", "width=0.5", "--json")
-    found = json.loads(done.stdout)
-    assert found["params"] == 1_968_680
-    assert found["layers"][1] | {"offset": None} == {
-        "name": "rescale",
-        "shape": [224, 224, 3],
-        "params": 0,
-        "non_trainable_params": 0,
-        "macs": 0,
-        "receptive_field": [1, 1],
-        "stride": [1, 1],
-        "offset": None,
-        "op": {"op": "Rescale", "scale": pytest.approx(1 / 127.5), "offset": -1.0},
-    }
-
-
-def test_cli_summary_applies_overrides(command):
-    done = command("summary", "resnet18", "--override", "stage3_unit1_{a,skip}.stride=1", "--json")
-    assert json.loads(done.stdout)["stride"] == [16, 16]
-
-
-def test_cli_summary_notes_an_override_without_effect(command):
-    done = command("summary", "vgg11", "--override", "conv1_1.kernel=3")
-    assert done.returncode == 0
-    assert done.stderr.strip() == (
-        "note: vgg11: override has no effect: the layers already have these values (conv1_1.kernel)"
-    )
-
-
-def test_cli_diff_prints_changes_and_costs(command):
-    done = command("diff", "googlenet", "googlenet.torchvision")
-    assert "~ inception_*_5x5: kernel 3 instead of 5 in 9 layers, minus 380,928 weights" in done.stdout
-    assert "receptive field 715 -> 379" in done.stdout
-    assert (
-        "~ inception_4a_5x5: kernel 5 -> 3" in command("diff", "googlenet", "googlenet.torchvision", "--layers").stdout
-    )
-    assert command("diff", "vgg11", "vgg11").stdout.strip() == "the same, layer by layer"
 
 
 @pytest.mark.parametrize(
@@ -328,37 +135,6 @@ def test_parse_choices_reads_values_ranges_and_pairs():
     assert read["rate"] == Range(1e-4, 1e-2, log=True)
     assert read["n"] == Range(1, 5)
     assert read["b.kernel"] == (3, [1, 7])
-
-
-@pytest.mark.parametrize("network", ["resnet50", "lenet5", "mlp", "mobilenet_v2.torchvision"])
-def test_cli_summary_prints_the_summary_of_kcnn_summary(command, network):
-    done = command("summary", network)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{kcnn.summary(network)}\n"
-
-
-def test_summary_is_a_table_with_totals():
-    summary = kcnn.summary("resnet50")
-    lines = str(summary).splitlines()
-    headings = ["layer", "op", "output shape", "params", "MACs", "receptive field", "stride"]
-    assert re.split(r"\s{2,}", lines[0]) == headings
-    assert re.split(r"\s{2,}", lines[3]) == [
-        *("stem", "Conv 64, kernel 7, stride 2, padding half, bias False", "112x112x64", "9,408", "118 M", "7", "2")
-    ]
-    assert lines[len(summary) + 1] == ""
-    totals = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in lines[len(summary) + 2 :] if line[:1].strip())
-    assert totals["params"] == "25,557,032 trainable, 53,120 non-trainable"
-    assert totals["MACs"] == "3,857,973,248 for an image of 224x224x3"
-    assert totals["features"] == "7x7x2048, receptive field 483, stride 32"
-    assert "resnet50.torchvision" in totals["variants"]
-
-
-def test_summary_repr_is_one_line_and_html_a_table():
-    summary = kcnn.summary("resnet50")
-    assert repr(summary) == "<Summary resnet50: 175 layers, 25.6 M params, 3.86 G MACs>"
-    page = ElementTree.fromstring(f"<page>{summary._repr_html_()}</page>")
-    assert len(page.findall("./table/tbody/tr")) == len(summary)
-    assert [cell.text for cell in page.findall("./table/thead/tr/th")][:3] == ["layer", "op", "output shape"]
 
 
 @pytest.mark.parametrize(
@@ -472,6 +248,8 @@ def test_check_backend_reads_the_settings_of_keras(monkeypatch, tmp_path):
 
 
 TWO_WORKERS = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 1}}
+
+
 TASKS = {"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7", "SLURM_PROCID": "1"}
 
 
@@ -508,120 +286,13 @@ def test_search_refuses_the_strategy_of_several_workers(command, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_cli_list_as_json_has_costs_variants_and_weights(command):
-    rows = {row["network"]: row for row in json.loads(command("list", "resnet50*", "--json").stdout)}
-    assert rows["resnet50"]["params"] == 25_557_032
-    assert rows["resnet50"]["receptive_field"] == [483, 483]
-    assert "torchvision" in rows["resnet50"]["variants"]
-
-
 def test_cli_help_has_no_line_break_of_a_docstring():
     for name, info in typer.main.get_command(app).commands.items():
         assert "\n" not in info.help.replace("\n\n", ""), name
 
 
-@pytest.mark.parametrize(
-    ("op", "text"),
-    [
-        (ops.Conv(192), "Conv 192, kernel 3, stride 1"),
-        (ops.Conv(64, (1, 7), 2, "half"), "Conv 64, kernel 1x7, stride 2, padding half"),
-        (ops.Pool(3), "Pool max, kernel 3, stride 2"),
-        (ops.GlobalPool(), "GlobalPool average"),
-        (ops.Rescale(), "Rescale scale 0.007843, offset -1"),
-        (ops.CENTERED, "Rescale scale 1, offset (-123.7, -116.8, -103.9)"),
-        (ops.BatchNorm(), "BatchNorm"),
-        (None, "input"),
-    ],
-)
-def test_describe_op_shows_geometry_also_where_it_is_the_default(op, text):
-    assert describe_op(op) == text
-
-
-def test_summary_counts_the_layers_of_the_graph():
-    assert repr(kcnn.summary("lenet5")).startswith("<Summary lenet5: 17 layers")
-    assert repr(kcnn.trace("lenet5")).startswith("<Graph lenet5: 17 layers")
-
-
 def test_format_number_counts_one_in_the_singular():
     assert [format_number(number, "epoch") for number in (0, 1, 1500)] == ["0 epochs", "1 epoch", "1,500 epochs"]
-
-
-INTERRUPTED_WHILE_IT_LOADS = """
-import signal, sys
-class Press:
-    def find_spec(self, name, path=None, target=None):
-        if name == "kcnn.cli.console":
-            signal.raise_signal(signal.SIGINT)
-sys.meta_path.insert(0, Press())
-"""
-INTERRUPTED_TWICE = """
-import signal, sys, kcnn.cli
-def press():
-    signal.raise_signal(signal.SIGINT)
-kcnn.cli.fail = lambda *arguments: press()
-for command in kcnn.cli.app.registered_commands:
-    command.callback = press
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("code", [INTERRUPTED_WHILE_IT_LOADS, INTERRUPTED_TWICE])
-def test_program_ends_on_ctrl_c_without_a_traceback(code):
-    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # also in the background
-    code = f"{heed}{code}sys.argv[1:] = ['list']\nfrom kcnn.__main__ import main\nmain()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
-
-
-INTERRUPTED_IN_A_LIBRARY = """
-import signal, sys, kcnn.cli
-def press():
-    try:
-        signal.raise_signal(signal.SIGINT)
-    except KeyboardInterrupt:
-        raise ImportError("initialization failed")
-for command in kcnn.cli.app.registered_commands:
-    command.callback = press
-"""
-INTERRUPTED_AS_THE_BACKEND_LOADS = """
-import signal, sys, kcnn.cli
-from kcnn.cli import backend
-def press():
-    class Press:
-        def find_spec(self, name, path=None, target=None):
-            signal.raise_signal(signal.SIGINT)
-    sys.meta_path.insert(0, Press())
-    sys.modules.pop("keras", None)
-    backend.check_backend = lambda: None
-    backend.start_backend()
-for command in kcnn.cli.app.registered_commands:
-    command.callback = press
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize(
-    ("code", "end"),
-    [
-        (INTERRUPTED_IN_A_LIBRARY, (1, "error: interrupted\n")),
-        (INTERRUPTED_AS_THE_BACKEND_LOADS, (-signal.SIGINT, "")),
-    ],
-)
-def test_program_ends_on_ctrl_c_that_an_import_would_lose(code, end):
-    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # also in the background
-    code = f"{heed}{code}sys.argv[1:] = ['list']\nfrom kcnn.__main__ import main\nmain()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == end
-
-
-def test_command_line_says_that_it_was_interrupted(command, monkeypatch):
-    def press():
-        raise KeyboardInterrupt
-
-    (plugins,) = (one for one in app.registered_commands if one.callback.__name__ == "plugins")
-    monkeypatch.setattr(plugins, "callback", press)
-    done = command("plugins")
-    assert (done.returncode, done.stderr) == (1, "error: interrupted\n")
 
 
 @pytest.mark.parametrize(

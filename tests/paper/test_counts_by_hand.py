@@ -5,15 +5,7 @@ import math
 import pytest
 
 import kcnn
-
-
-def normed(pixels, before, after):
-    """A convolution of a kernel of so many pixels without bias, and the scale and offset behind it."""
-    return pixels * before * after + 2 * after
-
-
-def dense(before, after):
-    return (before + 1) * after
+from tests.paper.layer_counts import dense, normed, separable_twice
 
 
 def test_inception_v2_has_the_parameters_and_macs_of_its_paper():
@@ -49,30 +41,6 @@ def test_inception_v2_has_the_parameters_and_macs_of_its_paper():
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "params", "macs"),
-    [
-        ("shufflenet_v2_x0_5", (48, 96, 192, 1024), 1_366_792, 40_476_448),
-        ("shufflenet_v2_x1_5", (176, 352, 704, 1024), 3_503_624, 295_759_392),
-    ],
-)
-def test_shufflenet_v2_has_the_parameters_and_macs_of_its_paper(name, channels, params, macs):
-    total, cost = normed(9, 3, 24) + dense(1024, 1000), 112**2 * 27 * 24 + 1024 * 1000
-    before, size = 24, 28
-    for out, repeats in zip(channels[:3], (4, 8, 4), strict=True):  # arXiv:1807.11164, table 5
-        half = out // 2
-        total += normed(9, 1, before) + normed(1, before, half)  # beside the branch (figure 3d)
-        total += normed(1, before, half) + normed(9, 1, half) + normed(1, half, half)
-        cost += size**2 * (9 * before + before * half + 4 * before * half + 9 * half + half * half)
-        total += (repeats - 1) * (2 * normed(1, half, half) + normed(9, 1, half))  # figure 3c
-        cost += (repeats - 1) * size**2 * (2 * half * half + 9 * half)
-        before, size = out, size // 2
-    total += normed(1, before, channels[3])
-    cost += 7 * 7 * before * channels[3]
-    assert (total, cost) == (params, macs)
-    assert (kcnn.summary(name).params, kcnn.summary(name).macs) == (params, macs)
-
-
-@pytest.mark.parametrize(
     ("name", "stem", "wide", "narrow", "groups", "repeats", "growth", "params"),
     [  # arXiv:1707.01629, table 1
         ("dpn92", (49, 64), 256, 96, 32, (3, 4, 20, 3), (16, 32, 24, 128), 37_668_392),
@@ -99,24 +67,6 @@ def test_dpn_has_the_parameters_and_macs_of_its_paper(name, stem, wide, narrow, 
     assert macs + before * 1000 == kcnn.summary(name).macs
 
 
-def test_shufflenet_v2_shuffles_halves_of_which_one_was_left_alone():
-    rows = kcnn.summary("shufflenet_v2_x1_0")
-    assert rows["stage2_unit2_first"].shape == rows["stage2_unit2_second"].shape == (28, 28, 58)
-    assert [rows[f"stage{stage}_unit1"].shape for stage in (2, 3, 4)] == [(28, 28, 116), (14, 14, 232), (7, 7, 464)]
-    changed = kcnn.trace("shufflenet_v2_x1_0", overrides={"stage2_unit1_c.filters": 60})
-    assert kcnn.summary(changed)["stage2_unit2_second"].shape == (28, 28, 59)  # the halves follow the width
-    wider = kcnn.trace("shufflenet_v2_x1_0", overrides={"stage2_unit1_b.stride": 1})
-    assert kcnn.summary(wider)["stage2_unit1"].shape == (56, 56, 116)
-    with pytest.raises(
-        ValueError, match="layer 'stage2_unit2_second': cannot take channels 58:200 of the 116 channels"
-    ):
-        kcnn.trace("shufflenet_v2_x1_0", overrides={"stage2_unit2_second.stop": 200})
-    with pytest.raises(
-        ValueError, match="layer 'stage1_unit1_y_residual': cannot take channels 0:64 of the 40 channels"
-    ):
-        kcnn.trace("dpn68", overrides={"stage1_unit1_c.filters": 40})
-
-
 @pytest.mark.parametrize(
     ("name", "repeats", "growth", "params"),
     [
@@ -141,11 +91,6 @@ def test_densenet_has_the_parameters_and_macs_of_its_paper(name, repeats, growth
     assert total + 2 * before + dense(before, 1000) == params
     assert kcnn.summary(name).params == params
     assert kcnn.summary(name).macs == macs + before * 1000
-
-
-def separable_twice(kernel, before, after):
-    """The parameters of two separable convolutions, each with a normalization."""
-    return sum(kernel**2 * channels + normed(1, channels, after) for channels in (before, after))
 
 
 @pytest.mark.parametrize(
@@ -316,60 +261,6 @@ def test_regnet_has_the_widths_of_a_quantized_linear_function(name, blocks, firs
     assert kcnn.summary(name).macs == macs + 112**2 * 27 * 32 + before * 1000
 
 
-LARGE = (  # kernel, expansion, channels, squeeze (a quarter of the expansion, to a multiple of 8) or 0
-    (3, 16, 16, 0),
-    (3, 64, 24, 0),
-    (3, 72, 24, 0),
-    (5, 72, 40, 24),
-    (5, 120, 40, 32),
-    (5, 120, 40, 32),
-    (3, 240, 80, 0),
-    (3, 200, 80, 0),
-    (3, 184, 80, 0),
-    (3, 184, 80, 0),
-    (3, 480, 112, 120),
-    (3, 672, 112, 168),
-    (5, 672, 160, 168),
-    (5, 960, 160, 240),
-    (5, 960, 160, 240),
-)
-SMALL = (
-    (3, 16, 16, 8),
-    (3, 72, 24, 0),
-    (3, 88, 24, 0),
-    (5, 96, 40, 24),
-    (5, 240, 40, 64),
-    (5, 240, 40, 64),
-    (5, 120, 48, 32),
-    (5, 144, 48, 40),
-    (5, 288, 96, 72),
-    (5, 576, 96, 144),
-    (5, 576, 96, 144),
-)
-
-
-@pytest.mark.parametrize(
-    ("name", "table", "last", "units", "minimalistic", "params"),
-    [
-        ("mobilenet_v3_large", LARGE, 960, 1280, False, 5_483_032),
-        ("mobilenet_v3_small", SMALL, 576, 1024, False, 2_542_856),
-        ("mobilenet_v3_large.minimalistic", LARGE, 960, 1280, True, 3_924_288),
-        ("mobilenet_v3_small.minimalistic", SMALL, 576, 1024, True, 2_044_736),
-    ],
-)
-def test_mobilenet_v3_has_the_parameters_of_its_paper(name, table, last, units, minimalistic, params):
-    total, before = normed(9, 3, 16), 16
-    for kernel, expand, filters, squeeze in table:
-        pixels = 9 if minimalistic else kernel**2
-        total += (normed(1, before, expand) if expand != before else 0) + pixels * expand + 2 * expand
-        total += dense(expand, squeeze) + dense(squeeze, expand) if squeeze and not minimalistic else 0
-        total += normed(1, expand, filters)
-        before = filters
-    total += normed(1, before, last) + dense(last, units) + dense(units, 1000)
-    assert total == params
-    assert kcnn.summary(name).params == total
-
-
 @pytest.mark.parametrize(
     ("name", "repeats", "filters", "version", "params"),
     [
@@ -435,137 +326,6 @@ def test_plain20_is_resnet20_without_its_shortcuts():
     assert kcnn.summary("plain20").params == kcnn.summary("resnet20").params
     differing = [str(layer) for layer in kcnn.diff("resnet20", "plain20").layers]
     assert all("_add" in one or "_skip" in one or "inputs" in one for one in differing)
-
-
-@pytest.mark.parametrize("name", ["vgg16", "googlenet", "resnet50", "mobilenet_v2", "inception_v3", "lenet5", "mlp"])
-def test_head_takes_a_dropout_rate(name):
-    rows = kcnn.summary(kcnn.trace(name, dropout=0.3))
-    rates = [row.op.rate for row in rows if type(row.op).__name__ == "Dropout"]
-    assert rates
-    assert set(rates) == {0.3}
-
-
-@pytest.mark.parametrize(
-    "name", ["resnet50", "resnet18", "resnet50_v2", "resnet20", "mobilenet_v2", "mobilenet_v3_small"]
-)
-def test_drop_path_rates_grow_linearly_with_depth(name):
-    found = kcnn.summary(kcnn.trace(name, drop_path=0.2))
-    rates = [row.op.rate for row in found if type(row.op).__name__ == "DropPath"]
-    units = {row.name.rpartition("_")[0] for row in found if row.name.endswith(("_add", "_project"))}
-    assert len(rates) > 5
-    assert rates == sorted(rates)
-    whole = [0.2 * unit / len(units) for unit in range(1, len(units) + 1)]
-    assert all(any(rate == pytest.approx(one) for one in whole) for rate in rates)
-    assert found.params == kcnn.get_architecture(name).params
-
-
-def test_drop_path_is_an_option_of_every_residual_family():
-    for name in kcnn.list_models():
-        if any(row.name.endswith("_add") for row in kcnn.summary(name)):
-            assert "drop_path" in kcnn.get_architecture(name).defaults(), name
-
-
-def inverted(before, expand, after, kernels=(3,), squeeze=0):
-    """An inverted residual: depthwise kernels on the expanded channels, squeeze-and-excite to so many."""
-    total = normed(1, before, expand) if expand != before else 0
-    total += sum(kernel**2 * expand + 2 * expand for kernel in kernels)
-    total += dense(expand, squeeze) + dense(squeeze, expand) if squeeze else 0
-    return total + normed(1, expand, after)
-
-
-def scaled(channels, width):
-    """The nearest multiple of 8, not below 90%."""
-    rounded = max(8, round(channels * width / 8 + 1e-9) * 8)
-    return rounded + 8 if rounded < 0.9 * channels * width else rounded
-
-
-def test_efficientnet_b5_has_the_parameters_of_its_paper():
-    table = ((1, 3, 16, 1), (6, 3, 24, 2), (6, 5, 40, 2), (6, 3, 80, 3), (6, 5, 112, 3), (6, 5, 192, 4), (6, 3, 320, 1))
-    before = scaled(32, 1.6)
-    total = normed(9, 3, before)
-    for expand, kernel, channels, layers in table:
-        for _ in range(-int(-2.2 * layers // 1)):  # rounded up
-            after = scaled(channels, 1.6)
-            total += inverted(before, expand * before, after, (kernel,), before // 4)
-            before = after
-    total += normed(1, before, scaled(1280, 1.6)) + dense(scaled(1280, 1.6), 1000)
-    assert total == 30_389_784  # as torchvision has it
-    assert kcnn.summary("efficientnet_b5").params == total
-
-
-def test_efficientnet_v2_m_has_the_parameters_of_the_authors_code():
-    total, before = normed(9, 3, 24), 24
-    for is_fused, expand, after, layers in (
-        (True, 1, 24, 3),
-        (True, 4, 48, 5),
-        (True, 4, 80, 5),
-        (False, 4, 160, 7),
-        (False, 6, 176, 14),
-        (False, 6, 304, 18),
-        (False, 6, 512, 5),
-    ):
-        for _ in range(layers):
-            if not is_fused:
-                total += inverted(before, expand * before, after, squeeze=before // 4)
-            elif expand == 1:
-                total += normed(9, before, after)
-            else:
-                total += normed(9, before, expand * before) + normed(1, expand * before, after)
-            before = after
-    total += normed(1, 512, 1280) + dense(1280, 1000)
-    assert total == 54_139_356  # as torchvision has it
-    assert kcnn.summary("efficientnet_v2_m").params == total
-
-
-def test_mnasnet0_75_has_the_parameters_of_the_authors_code():
-    before = scaled(32, 0.75)
-    total = normed(9, 3, before)
-    for expand, kernel, channels, layers in (
-        (1, 3, 16, 1),
-        (3, 3, 24, 3),
-        (3, 5, 40, 3),
-        (6, 5, 80, 3),
-        (6, 3, 96, 2),
-        (6, 5, 192, 4),
-        (6, 3, 320, 1),
-    ):
-        for _ in range(layers):
-            after = scaled(channels, 0.75)
-            total += inverted(before, expand * before, after, (kernel,))
-            before = after
-    total += normed(1, before, 1280) + dense(1280, 1000)
-    assert total == 3_170_208  # as torchvision has it
-    assert kcnn.summary("mnasnet0_75").params == total
-
-
-def test_mobilenet_v4_conv_medium_has_the_parameters_of_its_paper():
-    total, before = normed(9, 3, 32) + normed(9, 32, 128) + normed(1, 128, 48), 48
-    for start, middle, expand, after in (
-        (3, 5, 192, 80),
-        (3, 3, 160, 80),
-        (3, 5, 480, 160),
-        *((3, 3, 640, 160),) * 2,
-        (3, 5, 640, 160),
-        (3, 3, 640, 160),
-        (3, 0, 640, 160),
-        (0, 0, 320, 160),
-        (3, 0, 640, 160),
-        (5, 5, 960, 256),
-        (5, 5, 1024, 256),
-        *((3, 5, 1024, 256),) * 2,
-        (0, 0, 1024, 256),
-        (3, 0, 1024, 256),
-        (3, 5, 512, 256),
-        (5, 5, 1024, 256),
-        *((0, 0, 1024, 256),) * 2,
-        (5, 0, 512, 256),
-    ):
-        total += start**2 * before + 2 * before if start else 0
-        total += inverted(before, expand, after, (middle,) if middle else ())
-        before = after
-    total += normed(1, 256, 960) + normed(1, 960, 1280) + dense(1280, 1000)
-    assert total == 9_715_512
-    assert kcnn.summary("mobilenet_v4_conv_medium").params == total
 
 
 @pytest.mark.parametrize(

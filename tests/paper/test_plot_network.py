@@ -14,18 +14,12 @@ from kcnn.graph.ops import Activation, Add, Concat, Conv
 from kcnn.graph.tracing import SymbolicTensor, apply, topological_order
 from kcnn.plots.network import plot_network
 from kcnn.plots.network.boxes import build_boxes
-from kcnn.plots.network.folding import fold_blocks
 from kcnn.plots.network.labels import describe_layer
 from kcnn.plots.network.layout import lay_out
 from kcnn.plots.network.regions import Parallel, Tangle, expand_layers, find_regions, group_blocks, list_boxes
 from kcnn.plots.network.render import measure_box
 from tests.catalogue import EACH
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def layers(drawing):
-    return topological_order(*drawing.outputs.values())
+from tests.paper.figures import SVG, drawn, layers
 
 
 def figure(drawing, fold=True):
@@ -35,10 +29,6 @@ def figure(drawing, fold=True):
     if not fold:
         parts, made = expand_layers(parts, made)
     return made, lay_out(parts, made, [measure_box(box, not fold) for box in made.boxes])
-
-
-def drawn(root, kind):
-    return [one for one in root.iter() if kind in one.get("class", "").split()]
 
 
 def box(root, layer):
@@ -360,44 +350,6 @@ def test_cli_plot_reports_an_invalid_request_in_one_line(command, words, says):
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize("name", EACH)
-def test_fold_blocks_has_every_layer_once_and_stays_small(name):
-    drawing = kcnn.trace(name)
-    parts = fold_blocks(drawing).parts
-    open_ones = [ElementTree.fromstring(part.expanded or part.collapsed) for part in parts]
-    shown = [
-        group.get("data-layers").split()
-        for root in open_ones
-        for group in root.iter(f"{SVG}g")
-        if group.get("data-layers")
-    ]
-    assert sorted(layer for layers in shown for layer in layers) == sorted(x.name for x in layers(drawing))
-    for part in parts:
-        root = ElementTree.fromstring(part.collapsed)
-        boxes = [group for group in root.iter(f"{SVG}g") if group.get("data-layers")]
-        assert not part.expanded or len(boxes) == 1, "a closed block is one box"
-    largest = max(500_000, 550 * len(layers(drawing)))  # the latter of networks of more than 900 layers
-    assert sum(len(part.collapsed) + len(part.expanded) for part in parts) < largest
-
-
-def test_fold_blocks_connects_parts_in_the_middle():
-    for part in fold_blocks(kcnn.trace("googlenet")).parts[1:]:
-        for text in filter(None, (part.collapsed, part.expanded)):
-            root = ElementTree.fromstring(text)
-            left, _, width, height = map(float, root.get("viewBox").split())
-            paths = " ".join(one.get("d") for one in drawn(root, "line"))
-            assert f"M{left + width / 2:g} 0V" in paths
-            assert not part.expanded or text == part.collapsed or f"V{height:g}" in paths, "and out of a frame again"
-
-
-def test_fold_blocks_names_collapsed_blocks():
-    parts = fold_blocks(kcnn.trace("googlenet", aux=True)).parts
-    said = [ElementTree.fromstring(part.collapsed).get("aria-label") for part in parts]
-    assert "inception_4b, inception_4c, inception_4d, inception_4e, inception_5a, inception_5b" in said[-1]
-    assert "aux1" in said[-1]
-    assert "aux2" in said[-1]
 
 
 def test_graph_repr_svg_is_its_figure():
