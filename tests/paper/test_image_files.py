@@ -250,3 +250,16 @@ def test_decode_resizes_an_ordinary_image_exactly_as_published_weights_are_evalu
     expected = np.asarray(whole.crop((left, top, left + 35, top + 35)))
     pixels = decode(file(image, "PNG"), (35, 35, 3), resize_shorter_to=40, interpolation=interpolation)
     assert (pixels == expected).all()
+
+
+@pytest.mark.parametrize("rows_and_columns", [(35, 35), (20, 30)])
+@pytest.mark.parametrize("size", [(500, 375), (60, 300), (240, 240)])
+def test_decode_squashes_an_image_exactly_as_timm_does(size, rows_and_columns):
+    rows, columns = rows_and_columns
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), "uint8"))
+    for shorter in (rows, 2 * rows):  # crop_pct=1, where nothing is cropped, and 0.5
+        whole = image.resize((columns * shorter // rows, shorter), Image.Resampling.BICUBIC)
+        left, top = (whole.width - columns) // 2, (whole.height - rows) // 2
+        expected = np.asarray(whole.crop((left, top, left + columns, top + rows)))
+        options = {"resize_shorter_to": shorter, "interpolation": "bicubic", "squash": True}
+        assert (decode(file(image, "PNG"), (rows, columns, 3), **options) == expected).all()

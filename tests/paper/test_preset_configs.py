@@ -75,6 +75,16 @@ def test_parse_preset_reads_the_mean_and_variance_of_older_converters():
     assert (preset.size, preset.classes) == ((64, 96), None)
 
 
+@pytest.mark.parametrize(
+    ("crops", "pads", "mode"), [(True, False, "center"), (False, False, "squash"), (False, True, "center")]
+)
+def test_parse_preset_reads_whether_images_are_squashed(crops, pads, mode):
+    record = deepcopy(RECORD)
+    values = record["configs"]["preprocessor.json"]["config"]["image_converter"]["config"]
+    values.update(crop_to_aspect_ratio=crops, pad_to_aspect_ratio=pads)
+    assert parse(record).crop_mode == mode
+
+
 def test_parse_preset_without_a_preprocessor_takes_pixels_as_they_are():
     assert parse_preset(RECORD["configs"]["config.json"], None, None).rescale == Rescale(1.0, 0.0)
 

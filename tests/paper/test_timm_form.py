@@ -94,6 +94,15 @@ def test_make_timm_config_folds_gray_images_and_another_scaling():
     np.testing.assert_allclose((about["mean"], about["std"]), ([0, 0.5, 0], [1, 0.2, 1]), atol=1e-12)
 
 
+def test_make_timm_config_states_that_images_are_squashed():
+    graph, metadata = kcnn.trace("resnet18.torchvision"), {"classes": 2, "classifier": "logits"}
+    preprocessing = {"resize": 235, "crop": 224, "interpolation": "bicubic"}
+    for mode in ("center", "squash"):
+        given = preprocessing if mode == "center" else {**preprocessing, "crop_mode": mode}
+        config = make_timm_config(graph, "resnet18", {**metadata, "preprocessing": given}, "mit")
+        assert config["pretrained_cfg"]["crop_mode"] == mode
+
+
 def test_make_timm_config_states_another_number_of_channels():
     graph = kcnn.trace("resnet50x1_bit", input_shape=(64, 64, 1), classes=2)  # 0..255 to -1..1, in all channels
     config = make_timm_config(graph, "resnetv2_50x1_bit", {"classes": ["a", "b"], "classifier": "logits"}, "mit")

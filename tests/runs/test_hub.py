@@ -104,6 +104,19 @@ def test_build_by_address_folds_another_mean_and_deviation(hub, weights):
         kcnn.build("resnet18.torchvision", classes=CLASSES, weights="hf://someone/other")
 
 
+def test_predict_by_address_squashes_images_where_timm_does(hub, weights):
+    config = change(RESNET, crop_mode="squash", crop_pct=1.0)
+    hub.add("someone/squashed", {"config.json": encode(config), "model.safetensors": weights})
+    model = kcnn.build("hf://someone/squashed")
+    expected = {"resize": 97, "crop": 97, "interpolation": "bicubic", "crop_mode": "squash"}
+    assert model.metadata["preprocessing"] == expected
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 100, 3), "uint8"))
+    squashed = np.asarray(image.resize((131, 97), Image.Resampling.BICUBIC))
+    (logits,) = model.predict(squashed[None].astype("float32"), verbose=0)
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    np.testing.assert_allclose(kcnn.predict(model, image).probabilities[0], expected, rtol=1e-4, atol=1e-30)
+
+
 @pytest.mark.every
 def test_build_by_address_reads_pytorch_files_where_there_is_no_safetensors(hub):
     path = os.path.join(os.path.dirname(__file__), "..", "parity", "archive.pth")

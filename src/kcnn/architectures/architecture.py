@@ -12,6 +12,8 @@ from kcnn.graph.arguments import check_integer, check_keywords
 from kcnn.graph.names import unknown
 from kcnn.graph.ops import Rescale
 
+CROP_MODES = ("center", "squash")  # of images for which weights are evaluated
+
 
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ class Weights:
         resize: Pixels of the shorter side of an image after resizing, as when `accuracy` was measured.
         crop: Pixels a side of the center crop.
         interpolation: Of the resizing.
+        crop_mode: "center", or "squash" where both sides are resized to `resize`, whatever those of the image.
         accuracy: Top-1 on the ImageNet validation set, in percent; None if none is cited.
         citation: Source of the accuracy.
         license: Of the file.
@@ -73,6 +76,7 @@ class Weights:
     resize: int = 256
     crop: int = 224
     interpolation: str = "bilinear"
+    crop_mode: str = "center"
     accuracy: float | None
     citation: str
     license: str
@@ -80,10 +84,18 @@ class Weights:
     def __post_init__(self):
         for name in ("resize", "crop"):
             check_integer(name, getattr(self, name), 1, "a positive integer")
+        if self.crop_mode not in CROP_MODES:
+            raise ValueError(f"crop_mode must be one of {', '.join(CROP_MODES)}, got {self.crop_mode!r}")
         kind, _, digits = (self.checksum or "md5:" + "0" * 32).partition(":")
         length = {"md5": len(digits) == 32, "sha256": 8 <= len(digits) <= 64}
         if not length.get(kind) or not set(digits) <= set("0123456789abcdef"):
             raise ValueError(f'checksum must be "md5:" or "sha256:" and hexadecimal digits, got {self.checksum!r}')
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How images are resized and cropped, as in the metadata of a model."""
+        mode = {} if self.crop_mode == "center" else {"crop_mode": self.crop_mode}
+        return {"resize": self.resize, "crop": self.crop, "interpolation": self.interpolation, **mode}
 
 
 @check_keywords

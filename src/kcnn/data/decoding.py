@@ -114,6 +114,7 @@ def decode(
     *,
     resize_shorter_to: int | None = None,
     interpolation: str = "bilinear",
+    squash: bool = False,
 ) -> np.ndarray:
     """Return an image file as pixels: upright by its EXIF tag, cropped centrally, resized.
 
@@ -126,6 +127,8 @@ def decode(
         resize_shorter_to: Resize the shorter side to this number of pixels and crop the middle, as published weights
             are evaluated; by default the largest box with the proportions of `shape` is resized.
         interpolation: Filter of Pillow for `resize_shorter_to`.
+        squash: Resize the rows to `resize_shorter_to` and the columns to the proportions of `shape`, whatever those of
+            the image.
 
     Returns:
         uint8 of that shape.
@@ -142,7 +145,9 @@ def decode(
         if not resize_shorter_to:
             pixels = _read_largest_box(file, shape)
         else:
-            source_image, horizontal, vertical = _read_middle(file, shape, resize_shorter_to, SUPPORT[resampling])
+            source_image, horizontal, vertical = _read_middle(
+                file, shape, resize_shorter_to, SUPPORT[resampling], squash=squash
+            )
     if not resize_shorter_to:
         return _resize_box(pixels, shape)
     box = (horizontal.low, vertical.low, horizontal.high, vertical.high)
@@ -262,15 +267,18 @@ class _Side:
 
 
 def _read_middle(
-    file: ImageFile, shape: tuple[int, int, int], shorter: int, support: int
+    file: ImageFile, shape: tuple[int, int, int], shorter: int, support: int, *, squash: bool
 ) -> tuple[Image.Image, _Side, _Side]:
     """What becomes the middle of the resized image, and how its width and height are resized."""
     rows, columns, channels = shape
     with _open(file) as image:
         image.draft("RGB", _swap(file, (2 * columns, 2 * rows)))  # published weights were measured with all pixels
         width, height = _swap(file, image.size)
-        scale = max(shorter / min(width, height), rows / height, columns / width)
-        new_width, new_height = round(width * scale), round(height * scale)
+        if squash:
+            new_width, new_height = max(columns, round(shorter * columns / rows)), max(rows, shorter)
+        else:
+            scale = max(shorter / min(width, height), rows / height, columns / width)
+            new_width, new_height = round(width * scale), round(height * scale)
         if new_width * new_height <= MARGIN * rows * columns:
             horizontal = _Side(0, width, 0, width, new_width, (new_width - columns) // 2)
             vertical = _Side(0, height, 0, height, new_height, (new_height - rows) // 2)

@@ -233,6 +233,7 @@ def prepare_image(image: Any, opened: OpenedModel) -> np.ndarray:
         options = {
             "resize_shorter_to": round(preprocessing["resize"] * shape[0] / preprocessing["crop"]),
             "interpolation": preprocessing["interpolation"],
+            "squash": preprocessing.get("crop_mode") == "squash",
         }
     return decode(image if isinstance(image, str | PathLike) else encode_png(image), shape, **options)
 

@@ -47,6 +47,7 @@ class HubModel:
         resize: Pixels of the shorter side of an image after resizing.
         crop: Pixels a side of the center crop.
         interpolation: Of the resizing.
+        crop_mode: As of Weights.
         license: Of the weights, as the repository states it.
         labels: Names of the classes; none where the repository has no list of them.
         publisher: Whose names of networks and layers it has.
@@ -62,6 +63,7 @@ class HubModel:
     resize: int
     crop: int
     interpolation: str
+    crop_mode: str
     license: str
     labels: tuple[str, ...] = ()
     publisher: str = PUBLISHER
@@ -205,6 +207,7 @@ def find_hub_weights(graph: Graph | None, address: str) -> Weights:
         resize=model.resize,
         crop=model.crop,
         interpolation=model.interpolation,
+        crop_mode=model.crop_mode,
         accuracy=None,
         citation="",
         license=model.license,
@@ -290,6 +293,7 @@ def _read_preset(repo: str, address: str, config: Mapping[str, Any]) -> HubModel
         resize=rows,
         crop=rows,
         interpolation=_choose_interpolation(preset.interpolation),
+        crop_mode=preset.crop_mode,
         license="not stated",
         publisher=presets.PUBLISHER,
         top=preset.classes is not None,
@@ -330,6 +334,7 @@ def _parse_config(repo: str, address: str, config: Mapping[str, Any]) -> HubMode
         resize=int(rows / crop_ratio),
         crop=rows,
         interpolation=_choose_interpolation(about.get("interpolation", "bicubic")),
+        crop_mode="squash" if about.get("crop_mode") == "squash" else "center",
         license=str(about.get("license") or config.get("license") or "not stated"),
         labels=_read_labels(config.get("label_names") or about.get("label_names"), count),
     )

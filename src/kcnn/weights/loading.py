@@ -251,7 +251,7 @@ def _describe_classes(
 
     facts = {name: file_metadata.get(name) for name in ("preprocessing", "multi_label", "thresholds")}
     if published and published.mapping != OWN:
-        facts["preprocessing"] = {name: getattr(published, name) for name in ("resize", "crop", "interpolation")}
+        facts["preprocessing"] = published.preprocessing
         return {**facts, "classes": load_class_names(published.classes)}
     count = len(metadata["classes"]) if isinstance(metadata["classes"], list) else metadata["classes"]
     return {**facts, "classes": file_metadata.get("classes", count)}

@@ -31,6 +31,7 @@ class Preset:
         size: (rows, columns) of its images; None where it resizes none.
         rescale: How it scales pixels 0..255.
         interpolation: Of the resizing.
+        crop_mode: "center", or "squash" where both sides are resized, whatever the proportions of the image.
     """
 
     architecture: str
@@ -38,6 +39,7 @@ class Preset:
     size: tuple[int, int] | None
     rescale: Rescale
     interpolation: str
+    crop_mode: str
 
 
 def is_preset(config: Any) -> bool:
@@ -75,6 +77,7 @@ def parse_preset(
         size=(rows, columns) if size else None,
         rescale=_read_rescale(values),
         interpolation=str(values.get("interpolation", "bilinear")).removesuffix("3"),
+        crop_mode="squash" if _is_squashed(values) else "center",
     )
 
 
@@ -95,6 +98,11 @@ def _name_backbone(config: Mapping[str, Any]) -> str:
         field = differing[best][0]
         reason = f"whose {field} is {fields.get(field)} (that of {best} is {alike[best].get(field)})"
     raise UnknownNameError(f"KerasHub's {kind}, {reason}; presets of these load: {', '.join(BACKBONES)}")
+
+
+def _is_squashed(values: Mapping[str, Any]) -> bool:
+    """Whether an image converter resizes both sides, whatever the proportions; by default it crops."""
+    return not values.get("crop_to_aspect_ratio", True) and not values.get("pad_to_aspect_ratio", False)
 
 
 def _read_rescale(values: Mapping[str, Any]) -> Rescale:

@@ -67,7 +67,7 @@ def make_timm_config(graph: Graph, model: str, metadata: Mapping[str, Any], lice
         "fixed_input_size": False,
         "interpolation": preprocessing["interpolation"],
         "crop_pct": preprocessing["crop"] / preprocessing["resize"],
-        "crop_mode": "center",
+        "crop_mode": preprocessing.get("crop_mode", "center"),
         "mean": [-offset / (255 * scale) for scale, offset in zip(scales, offsets, strict=True)],
         "std": [1 / (255 * scale) for scale in scales],
         "num_classes": count,
