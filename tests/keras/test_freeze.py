@@ -178,6 +178,16 @@ def test_replace_head_takes_keras_applications_and_leaves_them_unchanged(options
     assert (mine.layers[2].get_weights()[0] == theirs.layers[2].get_weights()[0]).all()
 
 
+def test_replace_head_of_features_keeps_the_backbone():
+    for options in ({}, {"pooling": "avg"}, {"outputs": ["conv2"], "top": True}):
+        features = kcnn.build("convnet", **{"top": False, "seed": 1, **options})
+        model = replace_head(features, classes=3)
+        assert model.output_shape == (None, 3)
+        pairs = [(weight, model.get_layer(layer.name)) for layer in features.layers for weight in layer.get_weights()]
+        assert pairs
+        assert all(any(np.array_equal(weight, one) for one in layer.get_weights()) for weight, layer in pairs)
+
+
 def test_replace_head_refuses_nested_models_and_weights_for_a_built_model():
     theirs = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25, include_top=False)
     nested = keras.Sequential([keras.Input((32, 32, 3)), theirs, L.GlobalAveragePooling2D(), L.Dense(2)])

@@ -93,6 +93,16 @@ def test_load_weights_without_a_top_reports_the_head_as_unused(file, convnet):
     assert not report.unexpected
 
 
+@pytest.mark.parametrize("pooling", [None, "avg"])
+def test_load_weights_of_a_complete_network_reads_its_backbone_with_and_without_pooling(pooling, file, convnet):
+    model = kcnn.build("convnet", top=False, pooling=pooling)
+    report = kcnn.load_weights(model, file)
+    assert set(report.unused) == {"logits/kernel", "logits/bias"}
+    assert not report.unexpected
+    backbone = {weight.path: weight for weight in convnet.weights}
+    assert all((weight.numpy() == backbone[weight.path].numpy()).all() for weight in model.weights)
+
+
 def test_load_weights_finds_the_layers_of_a_part_of_a_numbered_network(tmp_path):
     theirs = keras.applications.InceptionV3(weights=None, input_shape=(75, 75, 3), classes=4)
     theirs.save_weights(tmp_path / "theirs.weights.h5")

@@ -90,6 +90,20 @@ def test_build_with_weights_by_address(hub):
     assert "weights" not in model.metadata["spec"]
 
 
+def test_build_by_address_of_a_checkpoint_without_a_classifier_gives_its_features(hub):
+    state = build_state("resnet18.torchvision")
+    backbone = {name: array for name, array in state.items() if not name.startswith("fc.")}
+    config = change({**RESNET, "num_classes": 0}, num_classes=0)
+    hub.add("someone/backbone", {"config.json": encode(config), "model.safetensors": save(backbone)})
+    model = kcnn.build("hf://someone/backbone", top=False, pooling="avg")
+    np.testing.assert_array_equal(
+        predict(model), predict(kcnn.build("hf://timm/resnet18.a1_in1k", top=False, pooling="avg"))
+    )
+    assert kcnn.build("hf://someone/backbone", classes=3).output_shape == (None, 3)
+    with pytest.raises(ValueError, match=r"missing logits/kernel .*; for a new head, build with top=False or"):
+        kcnn.build("hf://someone/backbone")
+
+
 def test_build_by_address_folds_another_mean_and_deviation(hub, weights):
     config = change(RESNET, mean=[0.5, 0.4, 0.3], std=[0.1, 0.2, 0.3])
     hub.add("someone/other", {"config.json": encode(config), "model.safetensors": weights})

@@ -85,7 +85,7 @@ def _freeze(model: Any, frozen: str | int | Sequence[str] | None, batch_norm: st
 
 def _rebuild_network(network: Any, classes: int, seed: int | None) -> Any:
     """A network of kcnn built for other classes, with every weight of the old one but those of classifiers."""
-    graph = trace_metadata(network.metadata, classes=classes, top=True, aux=False, outputs=())
+    graph = trace_metadata(network.metadata, classes=classes, top=True, pooling=None, aux=False, outputs=())
     if graph is None:
         raise ValueError(
             f"{network.name!r} was built from an architecture that no plugin publishes; build that for the new "

@@ -320,12 +320,14 @@ def _parse_config(repo: str, address: str, config: Mapping[str, Any]) -> HubMode
     crop_ratio = float(about.get("test_crop_pct") or about.get("crop_pct") or 0.875)
     if not 0 < crop_ratio <= 1 or min(rows, columns, channels) < 1 or min(deviation) <= 0:
         raise ValueError("a size, crop or standard deviation is not positive, or a crop larger than the image")
-    count = int(config.get("num_classes") or about["num_classes"])
+    count = config.get("num_classes")
+    count = int(about["num_classes"] if count is None else count)  # 0 where it has no classifier
+    own = list_published_models(PUBLISHER).get(config["architecture"])
     return HubModel(
         repo=repo,
         address=address,
         architecture=config["architecture"],
-        classes=count,
+        classes=count or (get_architecture(own[0]).classes if own else 1),
         input_shape=(rows, columns, channels),
         rescale=Rescale(
             tuple(1 / (255 * one) for one in deviation),
@@ -337,6 +339,7 @@ def _parse_config(repo: str, address: str, config: Mapping[str, Any]) -> HubMode
         crop_mode="squash" if about.get("crop_mode") == "squash" else "center",
         license=str(about.get("license") or config.get("license") or "not stated"),
         labels=_read_labels(config.get("label_names") or about.get("label_names"), count),
+        top=count > 0,
     )
 
 

@@ -162,7 +162,7 @@ def _trace_complete(graph: Graph) -> Graph:
     assert graph.spec is not None
     assert graph.architecture is not None
     own, nominal = graph.input.shape, (*graph.architecture.input_shape[:2], graph.input.shape[2])
-    spec = replace(graph.spec, top=True, outputs=(), prefix="")
+    spec = replace(graph.spec, top=True, pooling=None, outputs=(), prefix="")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for aux in (True, False) if graph.architecture.aux else (False,):
