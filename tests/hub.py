@@ -123,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         if parts[4] not in files:
             return self.refuse(404, "EntryNotFound")
         content = files[parts[4]]
-        if parts[4].endswith(".json"):
+        if parts[4].endswith((".json", ".md")):
             etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             return self.send(200, with_body, content, parts[4], {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
         digits = hashlib.sha256(content).hexdigest()

@@ -15,6 +15,7 @@ HUB_WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )  # of a publication, in the order of trial
+CARD = "README.md"  # the model card of a publication
 PRESET_WEIGHTS = ("model.weights.h5", "task.weights.h5")  # of a KerasHub preset: its backbone, and its classifier
 EXPERIMENT = "experiment.json"  # of a script of recipes/
 SEARCH, FINAL, BEST = "search.json", "final.json", "best"  # of kcnn.search, and the contender that it found

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.numpy import save
 
 import kcnn
+from kcnn.weights.hub_files import fetch_hub_file
 from tests.hub import COMMIT, serve
 from tests.keras.test_parity_torch import NETWORKS, build_state, relative_difference
 from tests.parity.seeded import CLASSES, pixels
@@ -147,6 +148,24 @@ def test_build_by_address_names_a_license_that_forbids_commercial_use(hub, weigh
     assert capsys.readouterr().err.count("license cc-by-nc-4.0, which forbids commercial use") == 1
 
 
+def test_build_by_address_takes_the_license_of_the_model_card_where_the_config_has_none(hub, weights, capsys):
+    about = {name: value for name, value in RESNET["pretrained_cfg"].items() if name != "license"}
+    files = {"config.json": encode({**RESNET, "pretrained_cfg": about}), "model.safetensors": weights}
+    cards = {
+        "cc-by-nc-4.0": {"README.md": b"---\nlicense: cc-by-nc-4.0\n---\n# A model\n"},
+        "not stated": {"README.md": b"# A model\n"},
+        "not stated ": {},
+    }
+    for number, (license, card) in enumerate(cards.items()):
+        hub.add(f"someone/model{number}", {**files, **card})
+        model = kcnn.build(f"hf://someone/model{number}")
+        assert model.metadata["weights"]["license"] == license.strip()
+        assert ("which forbids commercial use" in capsys.readouterr().err) == ("nc" in license)
+    model = kcnn.build("hf://timm/resnet18.a1_in1k")
+    assert model.metadata["weights"]["license"] == "apache-2.0"
+    assert not [path for _, path, _ in hub.requests if "resnet18" in path and "README" in path]
+
+
 def test_download_of_a_damaged_file_is_refused_and_tried_again(hub):
     hub.damaged.add("model.safetensors")
     for _ in range(2):
@@ -156,13 +175,20 @@ def test_download_of_a_damaged_file_is_refused_and_tried_again(hub):
     kcnn.build("hf://timm/resnet18.a1_in1k")
 
 
-def test_build_by_address_needs_no_network_for_what_is_cached(hub, monkeypatch):
+def test_build_by_address_needs_no_network_for_what_is_cached(hub, weights, monkeypatch):
     kcnn.build("hf://timm/resnet18.a1_in1k")
+    about = {name: value for name, value in RESNET["pretrained_cfg"].items() if name != "license"}
+    plain = {"config.json": encode({**RESNET, "pretrained_cfg": about}), "model.safetensors": weights}
+    hub.add("someone/plain", {**plain, "README.md": b"---\nlicense: mit\n---\n"})
+    for file in ("config.json", "model.safetensors"):
+        fetch_hub_file("hf://someone/plain", file)
     hub.shutdown()
     hub.server_close()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     kcnn.build("hf://timm/resnet18.a1_in1k")
-    with pytest.raises(OSError, match=r"HF_HUB_OFFLINE is set; cached are timm/resnet18\.a1_in1k"):
+    plain = kcnn.build("hf://someone/plain")
+    assert plain.metadata["weights"]["license"] == "unknown, as README.md cannot be read"
+    with pytest.raises(OSError, match=r"HF_HUB_OFFLINE is set; cached are someone/plain, timm/resnet18\.a1_in1k"):
         kcnn.build("hf://timm/resnet50.a1_in1k")
 
 

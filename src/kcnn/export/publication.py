@@ -15,14 +15,14 @@ from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.graph import Graph
 from kcnn.keras_bridge.saved_models import read_metadata
-from kcnn.run_folders import CONFIG, HUB_WEIGHTS, METRICS, MODEL, RunFolder, is_publication, resolve_run
+from kcnn.run_folders import CARD, CONFIG, HUB_WEIGHTS, METRICS, MODEL, RunFolder, is_publication, resolve_run
 from kcnn.training.run_directory import read_metrics
 from kcnn.weights.hub import OWN
 from kcnn.weights.hub_files import LOCAL, SCHEME, require_hub, upload
 from kcnn.weights.loading import collect_tensors, save_tensors, trace_metadata
 from kcnn.weights.timm_form import find_timm_name, make_timm_config, make_timm_tensors
 
-CARD, WEIGHTS = "README.md", HUB_WEIGHTS[0]
+WEIGHTS = HUB_WEIGHTS[0]
 UNKNOWN = "unknown"  # an identifier of the Hub as well
 LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")  # an identifier of the Hub
 REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kcnn.architectures.architecture import Weights
 from kcnn.architectures.catalogue import expand_names, load_architecture
+from kcnn.architectures.licenses import NOT_STATED
 from kcnn.architectures.registry import get_architecture
 from kcnn.architectures.spec import ModelSpec, summary
 from kcnn.run_folders import resolve_model
@@ -20,8 +21,6 @@ from kcnn.weights.published import (
     list_other_variants,
     resolve_spec,
 )
-
-NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.architectures.architecture import Weights
+from kcnn.architectures.licenses import NOT_STATED, read_card_license
 from kcnn.architectures.registry import get_architecture, is_builtin, list_models
 from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import parse_json
@@ -23,7 +24,7 @@ from kcnn.graph.names import UnknownNameError, unknown
 from kcnn.graph.ops import Rescale
 from kcnn.graph.tracing import SymbolicTensor, topological_order
 from kcnn.keras_bridge.metadata import parse_metadata, restore_spec
-from kcnn.run_folders import CONFIG, HUB_WEIGHTS, PRESET_WEIGHTS
+from kcnn.run_folders import CARD, CONFIG, HUB_WEIGHTS, PRESET_WEIGHTS
 from kcnn.weights import presets
 from kcnn.weights.downloads import DownloadError
 from kcnn.weights.hub_files import LOCAL, SCHEME, MissingFileError, fetch_hub_file, split_address
@@ -273,7 +274,7 @@ def _parse_own(repo: str, address: str, config: Mapping[str, Any]) -> OwnModel:
     metadata = parse_metadata({"metadata": json.dumps(config[OWN])}, address)
     if not metadata.get("distribution"):
         raise ValueError("it names no published network")
-    return OwnModel(repo, address, metadata, str(config.get("license") or "not stated"))
+    return OwnModel(repo, address, metadata, _find_license(address, config))
 
 
 def _read_preset(repo: str, address: str, config: Mapping[str, Any]) -> HubModel:
@@ -294,7 +295,7 @@ def _read_preset(repo: str, address: str, config: Mapping[str, Any]) -> HubModel
         crop=rows,
         interpolation=_choose_interpolation(preset.interpolation),
         crop_mode=preset.crop_mode,
-        license="not stated",
+        license=_find_license(address),
         publisher=presets.PUBLISHER,
         top=preset.classes is not None,
     )
@@ -306,6 +307,19 @@ def _fetch_json(address: str, file: str) -> Any:
         return parse_json(fetch_hub_file(address, file)[0].read_bytes())
     except MissingFileError:
         return None
+
+
+def _find_license(address: str, *configs: Mapping[str, Any]) -> str:
+    """The license that a config states, or else the model card of the repository, as on its page."""
+    stated = next((one["license"] for one in configs if one.get("license")), None)
+    if stated:
+        return str(stated)
+    try:
+        return read_card_license(fetch_hub_file(address, CARD)[0].read_text(encoding="utf-8", errors="replace"))
+    except MissingFileError:
+        return NOT_STATED
+    except DownloadError:  # what is cached loads without the Hub
+        return f"unknown, as {CARD} cannot be read"
 
 
 def _choose_interpolation(name: str) -> str:
@@ -337,7 +351,7 @@ def _parse_config(repo: str, address: str, config: Mapping[str, Any]) -> HubMode
         crop=rows,
         interpolation=_choose_interpolation(about.get("interpolation", "bicubic")),
         crop_mode="squash" if about.get("crop_mode") == "squash" else "center",
-        license=str(about.get("license") or config.get("license") or "not stated"),
+        license=_find_license(address, about, config),
         labels=_read_labels(config.get("label_names") or about.get("label_names"), count),
         top=count > 0,
     )
