@@ -1,33 +1,41 @@
-"""Benchmark searches: overhead of a trial, best network after the same time as keras-tuner.
+"""Benchmark searches: overhead of a trial, best network after the same processor time as keras-tuner and Optuna.
 
     python benchmarks/search.py overhead
-    python benchmarks/search.py compare --seconds 60 --seeds 5
+    python benchmarks/search.py compare --data fashion/ --seconds 45 --seeds 5
 
-On 2 CPU cores: a trial of ResNet-20 of 16 to 30 s has 0.8 to 1.3 s outside fit, 4.7 to 6.8%. On 44,928 points of
-which 11% are feasible, in 60 s, with seeds 0 to 4: kcnn 85.77, 84.73, 84.87, 84.17 and 84.50% of 3,000 validation
-images of Fashion-MNIST in 16 to 25 trials, keras-tuner's RandomSearch 84.50, 84.70, 85.43, 84.17 and 84.23% in 7 to
-10 trials and 46 to 101 that failed (the machine did other work as well). Medians 84.73 and 84.50%: 0.23 points
-better, in three of five, equal in one; five seeds are too few for a conclusion.
+On 2 CPU cores: a trial of ResNet-20 of 16 to 30 s has 0.8 to 1.3 s outside fit, 4.7 to 6.8%.
 """
 
 import contextlib
 import dataclasses
 import itertools
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from kcnn import ModelSpec, TrainConfig
 from kcnn.cli.backend import start_backend
-from kcnn.search.space import Limits, Space, analyze_feasibility, per_layer
+from kcnn.graph.formatting import format_table
+from kcnn.search.space import Limits, Range, Space, analyze_feasibility, per_layer
+from kcnn.statistics import compare_paired
 
 app = typer.Typer(add_completion=False)
 KERNELS, STRIDES, PADDINGS, DEPTHS, FILTERS = (3, 5, 7), (1, 2), ("same", "valid"), (3, 4), (16, 32)
 MAX_PARAMS = 120_000
-EPOCHS, BATCH, SHAPE = 6, 32, (28, 28, 1)
+EPOCHS, BATCH, SHAPE, RATES = 6, 32, (28, 28, 1), (1e-4, 1e-2)
+KCNN = "kcnn, random"
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 @app.command()
@@ -62,19 +70,107 @@ def overhead(epochs: int = 2, pixels: int = 32, trials: int = 4) -> None:
         print(f"a trial of {total:.1f} s: {total - own:.2f} s outside fit, {(total - own) / own:.1%}")
 
 
+@dataclass
+class Clock:
+    """Processor time of this process, without that in which it is paused."""
+
+    left_out: float = 0.0
+
+    def read(self) -> float:
+        return time.process_time() - self.left_out
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        start = time.process_time()
+        try:
+            yield
+        finally:
+            self.left_out += time.process_time() - start
+
+
+@dataclass
+class Outcome:
+    """The best network of a search by validation, and how many trials ended in time.
+
+    Attributes:
+        validation: Its accuracy on the validation images after the last epoch of its trial.
+        test: Its accuracy on the test images, which no search sees.
+        trials: Trials that ended in time, stopped ones included.
+        failed: Points whose network could not be built, or was too large.
+    """
+
+    validation: float = 0.0
+    test: float = 0.0
+    trials: int = 0
+    failed: int = 0
+
+
+class TimeIsOverError(Exception):
+    """The time is over."""
+
+
 @app.command()
 def compare(
-    seconds: Annotated[float, typer.Option(help="Seconds of each search.")] = 60,
+    data: Annotated[str, typer.Option(help="Fashion-MNIST: a folder, or a name of TensorFlow Datasets.")] = (
+        "tfds:fashion_mnist"
+    ),
+    seconds: Annotated[float, typer.Option(help="Seconds of processor time of each search.")] = 45,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 5,
+    images: Annotated[int, typer.Option(help="Training images, and as many for validation.")] = 1500,
 ) -> None:
-    """Compare the best validation accuracy after the same time, in a space of which nine tenths are infeasible.
+    """Compare the best networks after the same processor time on one thread, in a space of many infeasible points."""
+    print(str(analyze_feasibility(make_space())).partition("\n")[0], flush=True)
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in SEARCHES}
+    for seed in range(seeds):
+        for name, found in outcomes.items():
+            command = [sys.executable, __file__, "one", name, str(seed), data, str(seconds), str(images)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
+            found.append(Outcome(**json.loads(done.stdout.splitlines()[-1])))
+            print(f"seed {seed}, {name}: {found[-1]}", flush=True)
+    first = [one.test for one in outcomes[KCNN]]
+    rows: list[Sequence[str]] = []
+    for name, found in outcomes.items():
+        validation, test = ([getattr(one, field) for one in found] for field in ("validation", "test"))
+        difference = "" if name == KCNN or seeds < 2 else str(compare_paired(test, first))
+        counts = (
+            f"{statistics.mean(one.trials for one in found):.1f}",
+            f"{statistics.mean(one.failed for one in found):.1f}",
+        )
+        cells = (
+            f"{statistics.median(validation):.2%}",
+            f"{statistics.median(test):.2%}",
+            f"{min(test):.2%} to {max(test):.2%}",
+        )
+        rows.append((name, *counts, *cells, difference))
+    heads = (
+        "search",
+        "trials",
+        "failed",
+        "validation, median",
+        "test, median",
+        "test, range",
+        f"test, mean against {KCNN}",
+    )
+    print(format_table(heads, rows, left=heads[:1]))
 
-    The data is Fashion-MNIST from TensorFlow Datasets, 3,000 training and 3,000 validation images.
-    """
+
+@app.command(hidden=True)
+def one(name: str, seed: int, source: str, seconds: float, images: int) -> None:
+    """Run one search on one thread and print its outcome as JSON."""
     start_backend()
     from kcnn.data import load
 
-    space = Space(
+    dataset = dataclasses.replace(load(source, input_shape=SHAPE, batch_size=BATCH), seed=seed)
+    data = dataset.subset(train=images, validation=images)
+    outcome = Outcome()
+    with contextlib.suppress(TimeIsOverError):
+        SEARCHES[name](data, seed, outcome, make_watch(outcome, data, seconds))
+    print(json.dumps(dataclasses.asdict(outcome)))
+
+
+def make_space() -> Space:
+    """Return the space of kcnn's searches; `build_model` is the same in Keras."""
+    return Space(
         ModelSpec(network="stack", classes=10, input_shape=SHAPE),
         {
             "depth": DEPTHS,
@@ -83,100 +179,183 @@ def compare(
             "conv?.stride": per_layer(*STRIDES),
             "conv?.padding": per_layer(*PADDINGS),
         },
+        training={"learning_rate": Range(*RATES, log=True)},
         limits=Limits(max_params=MAX_PARAMS),
     )
-    print(str(analyze_feasibility(space)).partition("\n")[0])
-    pairs = []
-    dataset = load("tfds:fashion_mnist", input_shape=SHAPE, batch_size=BATCH)
-    for seed in range(seeds):
-        data = dataclasses.replace(dataset, seed=seed).subset(train=3000, validation=3000)
-        ours, tried = _search_kcnn(space, data, seconds, seed)
-        theirs, built, failed = _search_keras_tuner(data, seconds, seed)
-        pairs.append((ours, theirs))
-        print(
-            f"seed {seed}: kcnn {ours:.2%} in {tried} trials, keras-tuner {theirs:.2%} in {built} trials "
-            f"and {failed} that failed",
-            flush=True,
-        )
-    medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
-    better = sum(ours > theirs for ours, theirs in pairs)
-    print(f"median: kcnn {medians[0]:.2%}, keras-tuner {medians[1]:.2%}; kcnn is better in {better} of {seeds}")
 
 
-def _search_kcnn(space: Space, data: Any, seconds: float, seed: int) -> tuple[float, int]:
+def make_watch(outcome: Outcome, data: Any, seconds: float) -> Any:
+    """Return a Keras callback that keeps the outcome of the trials that end in time, and tests the best of them."""
+    import keras
+
+    clock, test = Clock(), data.test
+    start = clock.read()
+
+    class Watch(keras.callbacks.Callback):
+        accuracy = 0.0
+
+        def __deepcopy__(self, memo: object) -> "Watch":
+            return self  # keras-tuner copies callbacks for each trial
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.accuracy = logs["val_accuracy"]
+
+        def is_over(self) -> bool:
+            return clock.read() - start > seconds
+
+        def keep(self, model: Any) -> None:
+            """Count a trial that has ended; the loops of the libraries catch what a callback raises."""
+            if self.is_over():
+                return
+            outcome.trials += 1
+            if self.accuracy > outcome.validation:
+                outcome.validation = float(self.accuracy)
+                with clock.paused():
+                    outcome.test = measure_accuracy(model, test)
+
+        def on_train_end(self, logs: Any = None) -> None:
+            self.keep(self.model)
+
+    return Watch()
+
+
+def measure_accuracy(model: Any, batches: Any) -> float:
+    """Return the accuracy of a model in training on batches of images and labels."""
+    hits = [np.argmax(model(images, training=False), -1) == np.ravel(labels) for images, labels, *_ in batches]
+    return float(np.mean(np.concatenate(hits)))
+
+
+def search_kcnn(tuner: str, data: Any, seed: int, outcome: Outcome, watch: Any) -> None:
     from kcnn.search import SearchConfig, search
 
-    train = TrainConfig(epochs=EPOCHS, batch_size=BATCH, seed=seed)
+    def stop(trial: Any) -> None:
+        if watch.is_over():
+            raise TimeIsOverError
+
+    train = TrainConfig(recipe="quick", epochs=EPOCHS, batch_size=BATCH, seed=seed)
+    config = SearchConfig(tuner=tuner, trials=100_000, final_seeds=0, train=train)
     with tempfile.TemporaryDirectory() as out:
-        start = time.perf_counter()
-        ended: list = []
-        search(
-            space,
-            data,
-            SearchConfig(time_budget=seconds, final_seeds=0, train=train),
-            out=out,
-            on_trial_end=lambda t: ended.append((time.perf_counter() - start, t)),
-        )
-    in_time = [t for at, t in ended if at <= seconds]
-    return max((t.score for t in in_time if t.score is not None), default=0.0), len(in_time)
+        search(make_space(), data, config, out=out, callbacks=[watch], on_trial_end=stop, log=lambda line: None)
 
 
-def _search_keras_tuner(data: Any, seconds: float, seed: int) -> tuple[float, int, int]:
-    """keras_tuner.RandomSearch on the same networks in Keras, as in its guide; those that are too large raise."""
+def build_model(choose: Callable[[str, Sequence[Any]], Any], rate: float, steps: int) -> Any:
+    """Return a compiled network of the space, written in plain Keras as in the libraries' guides.
+
+    Args:
+        choose: Returns the value of a choice, by name and values.
+        rate: The peak learning rate.
+        steps: Steps of training.
+
+    Raises:
+        ValueError: Keras cannot build it, or it is too large.
+    """
     import keras
+
+    x = image = keras.Input(SHAPE)
+    x = keras.layers.Rescaling(1 / 127.5, -1.0)(x)
+    filters = choose("filters", FILTERS)
+    for number in range(1, choose("depth", DEPTHS) + 1):
+        x = keras.layers.Conv2D(
+            filters * 2 ** (number - 1),
+            choose(f"kernel{number}", KERNELS),
+            choose(f"stride{number}", STRIDES),
+            choose(f"padding{number}", PADDINGS),
+            use_bias=False,
+            kernel_initializer="he_uniform",
+        )(x)
+        x = keras.layers.Activation("relu")(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
+        x = keras.layers.MaxPooling2D(2)(x)
+    model = keras.Model(image, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
+    if model.count_params() > MAX_PARAMS:
+        raise ValueError("too large")
+    warm = steps // 20
+    schedule = keras.optimizers.schedules.CosineDecay(0.0, steps - warm, warmup_target=rate, warmup_steps=warm)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"])
+    return model
+
+
+def search_keras_tuner(tuner: str, data: Any, seed: int, outcome: Outcome, watch: Any) -> None:
+    """Search as in the guide of keras-tuner."""
     import keras_tuner
 
-    steps = data.steps * EPOCHS
+    def build(hp: Any) -> Any:
+        rate = hp.Float("learning_rate", *RATES, sampling="log")
+        try:
+            return build_model(lambda name, values: hp.Choice(name, list(values)), rate, data.steps * EPOCHS)
+        except ValueError as error:
+            outcome.failed += 1
+            raise keras_tuner.errors.FailedTrialError(str(error)) from error
 
-    def build(hp):
-        x = image = keras.Input(SHAPE)
-        x = keras.layers.Rescaling(1 / 127.5, -1.0)(x)
-        filters = hp.Choice("filters", list(FILTERS))
-        for number in range(1, hp.Choice("depth", list(DEPTHS)) + 1):
-            x = keras.layers.Conv2D(
-                filters * 2 ** (number - 1),
-                hp.Choice(f"kernel{number}", list(KERNELS)),
-                hp.Choice(f"stride{number}", list(STRIDES)),
-                hp.Choice(f"padding{number}", list(PADDINGS)),
-                use_bias=False,
-                kernel_initializer="he_uniform",
-            )(x)
-            x = keras.layers.Activation("relu")(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
-            x = keras.layers.MaxPooling2D(2)(x)
-        model = keras.Model(image, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
-        if model.count_params() > MAX_PARAMS:
-            raise ValueError("too large")
-        warm = steps // 20
-        rate = keras.optimizers.schedules.CosineDecay(0.0, steps - warm, warmup_target=1e-3, warmup_steps=warm)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
-        return model
+    kind = getattr(keras_tuner, tuner)
 
-    end = time.perf_counter() + seconds
-
-    class Timed(keras_tuner.RandomSearch):
-        def on_trial_end(self, trial):
+    class Timed(kind):
+        def on_trial_end(self, trial: Any) -> None:
             super().on_trial_end(trial)
-            if time.perf_counter() > end:
-                raise TimeoutError
+            if watch.is_over():
+                raise TimeIsOverError
 
+    budget = {"max_epochs": EPOCHS, "hyperband_iterations": 100} if tuner == "Hyperband" else {"max_trials": 100_000}
     with tempfile.TemporaryDirectory() as out:
-        tuner = Timed(
-            build,
-            objective="val_accuracy",
-            max_trials=100_000,
-            seed=seed + 1,
-            directory=out,
-            overwrite=True,
-            max_consecutive_failed_trials=100_000,
+        options = {"objective": "val_accuracy", "seed": seed + 1, "directory": out, "overwrite": True}
+        searched = Timed(build, **budget, **options, max_consecutive_failed_trials=100_000)
+        batches = data.epochs(0, EPOCHS * 1000)
+        known = {"steps_per_epoch": data.steps, "epochs": EPOCHS, "validation_data": data.validation, "verbose": 0}
+        searched.search(batches, callbacks=[watch], **known)
+
+
+def search_optuna(data: Any, seed: int, outcome: Outcome, watch: Any) -> None:
+    """Search as in the guide of Optuna, with its default sampler and successive halving."""
+    import keras
+    import optuna
+
+    class Report(keras.callbacks.Callback):
+        def __init__(self, trial: Any):
+            super().__init__()
+            self.trial = trial
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.trial.report(logs["val_accuracy"], epoch + 1)
+            if self.trial.should_prune():
+                self.model.stop_training = True
+
+    def run(trial: Any) -> float:
+        if watch.is_over():
+            raise TimeIsOverError
+        rate = trial.suggest_float("learning_rate", *RATES, log=True)
+        try:
+            model = build_model(trial.suggest_categorical, rate, data.steps * EPOCHS)
+        except ValueError as error:
+            outcome.failed += 1
+            raise optuna.TrialPruned(str(error)) from error
+        model.fit(
+            data.epochs(0, EPOCHS),
+            steps_per_epoch=data.steps,
+            epochs=EPOCHS,
+            validation_data=data.validation,
+            callbacks=[watch, Report(trial)],
+            verbose=0,
         )
-        end = time.perf_counter() + seconds
-        epochs = data.epochs(0, EPOCHS * 1000)
-        with contextlib.suppress(TimeoutError):
-            tuner.search(epochs, steps_per_epoch=data.steps, epochs=EPOCHS, validation_data=data.validation, verbose=0)
-        trials = list(tuner.oracle.trials.values())
-        scores = [trial.score for trial in trials[:-1] if trial.status == "COMPLETED"]  # the last one came too late
-        return max(scores, default=0.0), len(scores), sum(trial.status in ("FAILED", "INVALID") for trial in trials)
+        keras.backend.clear_session()
+        if model.stop_training:
+            raise optuna.TrialPruned
+        return watch.accuracy
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner)
+    study.optimize(run)
+
+
+SEARCHES: Mapping[str, Callable[[Any, int, Outcome, Any], None]] = {
+    KCNN: partial(search_kcnn, "random"),
+    "kcnn, bayesian": partial(search_kcnn, "bayesian"),
+    "kcnn, optuna:tpe": partial(search_kcnn, "optuna:tpe"),
+    "keras-tuner, RandomSearch": partial(search_keras_tuner, "RandomSearch"),
+    "keras-tuner, BayesianOptimization": partial(search_keras_tuner, "BayesianOptimization"),
+    "keras-tuner, Hyperband": partial(search_keras_tuner, "Hyperband"),
+    "Optuna, TPE": search_optuna,
+}
 
 
 if __name__ == "__main__":
