@@ -3,7 +3,7 @@
 from kcnn import Architecture, blocks
 from kcnn.blocks import apply, conv, depthwise, drop_path_rates, residual_add
 from kcnn.graph.ops import STANDARDIZED, Dense, GlobalPool, GlobalResponseNorm, LayerNorm, LayerScale
-from kcnn_plugins.convnext_weights import TORCHVISION_MAPPING, WEIGHTS, make_keras_mapping, map_timm
+from kcnn_plugins.convnext_weights import TORCHVISION, TORCHVISION_MAPPING, WEIGHTS, make_keras_mapping, map_timm
 
 PAPER = "arXiv:2201.03545, section 3"
 V2_PAPER = "arXiv:2301.00808, section 3 and appendix A.1"
@@ -66,7 +66,11 @@ def make_architecture(
 ) -> Architecture:
     """Return a ConvNeXt of `filters` channels in the first stage, twice as many in each that follows."""
     name = f"convnext_{size}"
-    mappings = {"torchvision": TORCHVISION_MAPPING, "timm": map_timm(name)}
+    mappings = {"timm": map_timm(name)}
+    if name in WEIGHTS:
+        mappings["keras"] = make_keras_mapping(name)
+    if name in TORCHVISION:
+        mappings["torchvision"] = TORCHVISION_MAPPING
     return Architecture(
         backbone=backbone,
         head=head,
@@ -80,7 +84,7 @@ def make_architecture(
         params=params,
         map_sizes=(56, 28, 14, 7),
         rescale=STANDARDIZED,
-        weight_mappings={"keras": make_keras_mapping(name), **mappings} if name in WEIGHTS else mappings,
+        weight_mappings=mappings,
         weights=WEIGHTS.get(name, ()),
     )
 

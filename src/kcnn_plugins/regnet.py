@@ -91,7 +91,8 @@ def make_architecture(space: str, size: str) -> Architecture:
     name = f"{space}_{size}"
     depths, widths, group_width, params = (X if space == "x" else Y)[size]
     timm = map_timm(f"regnet{space}_{TIMM_SIZES[size]}")
-    published: dict[str, Any] = {"weight_mappings": {**map_torchvision(), **timm}, "weights": TORCHVISION.get(name, ())}
+    torchvision = map_torchvision() if name in TORCHVISION else {}
+    published: dict[str, Any] = {"weight_mappings": {**torchvision, **timm}, "weights": TORCHVISION.get(name, ())}
     variants = {}
     if name in ROUNDED_UP:
         wider, count = ROUNDED_UP[name]

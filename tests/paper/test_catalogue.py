@@ -166,6 +166,13 @@ def test_trace_mobilenets_at_any_width(width):
         assert kcnn.summary(kcnn.trace(name, width=width)).params > 0
 
 
+def test_each_network_that_reads_torchvision_files_has_some_there():
+    for name in NETWORKS:
+        architecture = kcnn.get_architecture(name)
+        if "torchvision" in architecture.weight_mappings:
+            assert any(weights.mapping == "torchvision" for weights in architecture.weights), name
+
+
 def test_each_network_that_timm_has_is_found_by_its_name_there():
     models = [
         (model, name)
