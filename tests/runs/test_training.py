@@ -444,3 +444,15 @@ def test_train_refuses_a_run_of_a_file_that_imports_other_code_now(tmp_path, mon
         monkeypatch.delitem(sys.modules, name)  # as in another process
     with pytest.raises(ValueError, match=r"holds another run \(graph_hash '\w+', not '\w+'\)"):
         train(network, digits, out=tmp_path / "run", epochs=1)
+
+
+def test_train_morphs_weights_for_a_network_with_overrides(run, tmp_path):
+    lines = []
+    overrides = {"conv1.kernel": 7, "conv1.padding": 1}
+    other = {"weights": run.folder, "overrides": overrides, **REQUEST, "learning_rate": 1e-6, "epochs": 1}
+    morphed = train("convnet", "digits", out=tmp_path / "morphed", log=lines.append, **other)
+    assert sum("1 morphed" in line and "computes what it did" in line for line in lines) == 1
+    assert morphed.metrics["accuracy"] > run.metrics["accuracy"] - 0.02  # hardly trained at this rate
+    lines.clear()
+    train("convnet", "digits", out=tmp_path / "cut", log=lines.append, **{**other, "overrides": {"conv1.kernel": 1}})
+    assert any("another function" in line for line in lines)

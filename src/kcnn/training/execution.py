@@ -80,7 +80,7 @@ def train_in_folder(
 def _run(job: TrainJob) -> TrainResult:
     """Train to the end from the newest checkpoint, test, and write the results."""
     image_job, last, out, phase = job, job.last_epoch, job.out, job.config.phase
-    final = initialize_model(job)  # float32, on one device: the model that is saved and tested
+    final = initialize_model(job, job.log)  # float32, on one device: the model that is saved and tested
     final.jit_compile = False
     before, trainable = (audit.hash_weights(final), audit.list_trainable(final)) if phase else ({}, set())
     if phase and job.config.cache_features:

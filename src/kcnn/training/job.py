@@ -20,7 +20,7 @@ from kcnn.training.fold_scores import CrossValidation
 from kcnn.training.freezing import freeze, resolve_lr_multipliers
 from kcnn.training.precision import apply_policy
 from kcnn.training.recipes import Recipe
-from kcnn.weights import PartialWeightsWarning, load_into_graph
+from kcnn.weights import MorphedWeightsWarning, PartialWeightsWarning, load_into_graph
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,12 @@ class TrainJob:
         )
 
 
-def initialize_model(job: TrainJob) -> Any:
+def initialize_model(job: TrainJob, log: Callable[[str], None] = lambda line: None) -> Any:
     """Return the model at the start of the run, not compiled, in float32 on one device.
 
     Args:
         job: The run.
+        log: Called with what became of pretrained weights that were morphed for a network with overrides.
 
     Returns:
         The model with initial or pretrained weights, and frozen as the training phase has it.
@@ -159,12 +160,17 @@ def initialize_model(job: TrainJob) -> Any:
         if activation := output_activation(output):
             raise ValueError(f"{job.graph.name} ends in a {activation}; training needs logits: remove the {activation}")
     if job.spec.weights is not None:
+        strict = None if job.spec.overrides else True  # with overrides weights are morphed where they do not fit
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", PartialWeightsWarning)  # a run never starts from weights that half fit
-                load_into_graph(model, job.graph, job.spec.weights, strict=True, with_head=job.config.load_head)
+                warnings.simplefilter("ignore", MorphedWeightsWarning)  # the log says what became of them
+                head = job.config.load_head
+                report = load_into_graph(model, job.graph, job.spec.weights, strict=strict, with_head=head)
         except PartialWeightsWarning as error:
             raise ValueError(f"{error}; training needs weights that fit: use weights of this network") from None
+        if report.morphing:
+            log(f"{job.spec.weights}: {report.morphing.line}")
     if job.config.phase:
         freeze(model, job.config.phase.trainable, batch_norm=job.config.phase.batch_norm)
     return model

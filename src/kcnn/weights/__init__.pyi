@@ -2,6 +2,9 @@ from .downloads import (
     DownloadError as DownloadError,
 )
 from .loading import (
+    MorphedWeightsWarning as MorphedWeightsWarning,
+)
+from .loading import (
     PartialWeightsWarning as PartialWeightsWarning,
 )
 from .loading import (

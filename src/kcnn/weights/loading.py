@@ -36,6 +36,10 @@ class PartialWeightsWarning(UserWarning):
     """Warns that weights were set although some do not fit, or another network wrote the file."""
 
 
+class MorphedWeightsWarning(PartialWeightsWarning):
+    """Warn of weights that were morphed for a network with overrides, but not all of them."""
+
+
 @check_arguments
 def save_weights(model: Any, path: str | PathLike[str]) -> None:
     """Save every weight of a flat Keras model, and its metadata where it has any, to a .safetensors file.
@@ -172,7 +176,7 @@ def _load_morphed(model: Any, graph: Graph, file: WeightsFile, with_head: bool) 
     head = find_layers(graph, with_head=with_head).head
     rest = [name for name in report.morphing.new if name.rpartition("/")[0] not in head]
     if rest or report.morphing.adapted:
-        warnings.warn(f"{file.path}: {report.morphing.line}", PartialWeightsWarning, stacklevel=5)
+        warnings.warn(f"{file.path}: {report.morphing.line}", MorphedWeightsWarning, stacklevel=5)
     _record(model, graph, file, report)
     return report
 
