@@ -75,7 +75,7 @@ CLASS = Fields(
 CROSS_VALIDATION = Fields(
     {
         "epoch": int,
-        "measure": str,
+        "metric": str,
         "scores": [NUMBER],
         "images": [int],
         **dict.fromkeys(("mean", "low", "high"), NUMBER),
