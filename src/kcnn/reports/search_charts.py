@@ -125,6 +125,8 @@ def render_pareto_front(
         heights = [_to_height(trial.score or 0.0, objective) for trial in line]
         of_these = "" if {trial.number for trial in line} == on_front else " of these two"
         axes.plot(costs, heights, color=ORANGE, linewidth=1, label=f"Pareto front{of_these}")
+        if of_these:
+            axes.plot([], [], "o", color=ORANGE, markersize=5, label="Pareto front of all objectives")
         for trial in complete:
             color = ORANGE if trial.number in on_front else BLUE
             x, y = _to_axis(find_value(trial, cost), cost), _to_height(trial.score or 0.0, objective)
