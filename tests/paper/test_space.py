@@ -79,6 +79,12 @@ def test_stack_space_makes_choices_of_optional_layers_conditional():
     assert conditions["conv2.kernel"] == ()
 
 
+@pytest.mark.parametrize("make", [stack_space, lambda **rate: default_space("lenet5", **rate)])
+def test_derived_spaces_have_rates_around_that_of_the_recipe(make):
+    assert make().training["learning_rate"] == Range(1e-4, 1e-2, log=True)
+    assert make(learning_rate=0.1).training["learning_rate"] == Range(0.01, 1.0, log=True)
+
+
 def _optional_backbone(x, *, a=0, b=0, c=0):
     x = conv(x, 4, 3, name="stem")
     for name, exists in (

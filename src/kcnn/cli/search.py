@@ -241,7 +241,6 @@ def search(
     }
     recipe_overrides = parse_assignments(recipe_option, "--recipe-option")
     fixed = {*recipe_overrides, *(() if learning_rate is None else ("learning_rate",))}
-    space = _make_space(spec, choices, parse_choices(recipe_choice, "--recipe-choice"), limits, fixed)
     config = SearchConfig(
         tuner=tuner,
         objective=objective or "auto",
@@ -268,6 +267,8 @@ def search(
         chief=chief,
         port=port,
     )
+    tuned, rate = parse_choices(recipe_choice, "--recipe-choice"), config.train.resolved_recipe.learning_rate
+    space = _make_space(spec, choices, tuned, limits, rate, fixed)
     check_training(space, config.train, spec.nominal_shape[:2])
     if dry_run:
         _print(str(spaces.analyze_feasibility(space, seed=seed)))
@@ -385,6 +386,7 @@ def _make_space(
     choices: dict[str, Any],
     training: dict[str, Any],
     limits: "spaces.Limits",
+    learning_rate: float,
     fixed: Collection[str],
 ) -> "spaces.Space":
     """The space of some choices; one that is derived from the network, except what is fixed, without choices of it."""
@@ -392,6 +394,6 @@ def _make_space(
         return spaces.Space(spec, choices, training=training, limits=limits)
     is_plain_stack = spec.network == "stack" and not spec.options and not spec.overrides
     make = spaces.stack_space if is_plain_stack else spaces.default_space
-    space = make(spec, limits=limits)
+    space = make(spec, limits=limits, learning_rate=learning_rate)
     derived = {name: values for name, values in space.training.items() if name not in fixed}
     return replace(space, training={**derived, **training}) if space.choices or training else space

@@ -24,11 +24,13 @@ FACTORS = (0.5, 0.75, 1.25)  # of a width
 MAX_COST = 3  # times the network's own MACs, and parameters
 SMALL_MACS, SMALL_PARAMS = 3_000_000, 1_000_000  # the least limits: any machine trains that much
 SAMPLES, MIN_FEASIBLE = 100, 0.3  # points, and the fraction of them that has to be feasible
-LEARNING_RATE = Range(1e-4, 1e-2, log=True)
+LEARNING_RATE = 1e-3  # of the recipe "quick"
 
 
 @check_arguments
-def default_space(network: str | Architecture | ModelSpec, *, limits: Limits | None = None) -> Space:
+def default_space(
+    network: str | Architecture | ModelSpec, *, limits: Limits | None = None, learning_rate: float = LEARNING_RATE
+) -> Space:
     """Derive a search space from a network's own layers.
 
     Its choices are the width, where the network has such an option; kernel, stride and padding of the first layers
@@ -41,6 +43,7 @@ def default_space(network: str | Architecture | ModelSpec, *, limits: Limits | N
         network: A name, an Architecture, or a ModelSpec.
         limits: Limits of every candidate; MACs and parameters are limited to three times the network's own, at least 3
             million and 1 million, unless `max_macs` and `max_params` are set.
+        learning_rate: That of the recipe; rates from a tenth of it to ten times as much are searched.
 
     Returns:
         The space.
@@ -58,7 +61,7 @@ def default_space(network: str | Architecture | ModelSpec, *, limits: Limits | N
         limits = replace(limits, max_params=max(SMALL_PARAMS, MAX_COST * costs.params))
     is_keras_code = graph.architecture is not None and graph.architecture.keras is not None  # it has no addresses
     windows = {} if is_keras_code else _propose([row for row in costs if row.op is not None])
-    training = {"learning_rate": LEARNING_RATE}
+    training = _propose_training(learning_rate)
     if not windows:
         return Space(spec, {}, training=training, limits=limits)
     proposed = {**_propose_widths(spec, graph.input.shape), **windows}
@@ -66,6 +69,10 @@ def default_space(network: str | Architecture | ModelSpec, *, limits: Limits | N
     if space.has_default:
         space = replace(space, choices=_drop_useless(space) or proposed)
     return _prune(space, first=next(iter(windows)).rpartition(".")[0])
+
+
+def _propose_training(learning_rate: float) -> dict[str, Range]:
+    return {"learning_rate": Range(learning_rate / 10, learning_rate * 10, log=True)}
 
 
 def _trace_fitting(spec: ModelSpec) -> Graph:
@@ -223,6 +230,7 @@ def stack_space(
     depth: tuple[int, ...] = (2, 3, 4),
     filters: tuple[int, ...] = (16, 32),
     limits: Limits | None = None,
+    learning_rate: float = LEARNING_RATE,
 ) -> Space:
     """Return a search space of plain convolutional networks of any depth.
 
@@ -231,9 +239,10 @@ def stack_space(
         depth: Numbers of convolutions.
         filters: Filters of the first convolution.
         limits: Limits of every candidate.
+        learning_rate: As of `default_space`.
 
     Returns:
-        The space, with kernel, stride, padding and pooling of each convolution.
+        The space, with kernel, stride, padding and pooling of each convolution, and the learning rate.
     """
     return Space(
         network,
@@ -246,5 +255,6 @@ def stack_space(
             "pool?.mode": per_layer("max", "average"),
             "pool?.stride": per_layer(2, 1),
         },
+        training=_propose_training(learning_rate),
         limits=limits or Limits(),
     )
