@@ -1,7 +1,11 @@
 """Rows of the catalogue are remembered for the very same source files, and for nothing else."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+import kcnn
 from kcnn.architectures import catalogue, catalogue_rows
 from kcnn.architectures.catalogue_rows import load_rows, make_row, save_rows
 
@@ -35,6 +39,14 @@ def test_load_rows_of_other_source_files_returns_none(folder, monkeypatch, tmp_p
     assert new != old
 
 
+def test_load_rows_depends_on_every_source_file_of_architectures(monkeypatch):
+    read, digested = Path.read_bytes, set()
+    monkeypatch.setattr(Path, "read_bytes", lambda file: (digested.add(file), read(file))[1])
+    load_rows()
+    sources = Path(kcnn.__file__).parent / "architectures"
+    assert set(sources.rglob("*.py")) <= digested
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"[1]", b'{"lenet5": {}}', b'{"lenet5": {"params": "x"}}', b"\xff", b"{" * 9999]
 )
@@ -63,7 +75,8 @@ def test_cli_list_prints_the_same_from_remembered_rows(command, monkeypatch, wor
 
 
 def test_cli_list_does_not_remember_a_network_that_a_rival_publishes_too(command, install):
-    assert "132,863,336" in command("list").stdout
+    assert "132,863,336" in command("list", "vgg11").stdout
+    save_rows({name: replace(load_rows()["vgg11"], network=name) for name in kcnn.list_models()})  # which take seconds
     install(
         "kcnn-rival",
         "rival_plugin",

@@ -110,7 +110,7 @@ def _rows_file() -> Path:
     package = Path(kcnn.__file__).parent
     folders = [package.with_name("kcnn_plugins"), *(package / room for room in ROOMS)]
     digest = sha256()
-    for file in sorted(file for folder in folders for file in folder.glob("*.py")):
+    for file in sorted(file for folder in folders for file in folder.rglob("*.py")):
         digest.update(f"{file.name} {file.stat().st_size} ".encode())
         digest.update(file.read_bytes())
     return cache_folder() / "catalogue" / f"rows-{digest.hexdigest()[:32]}.json"
