@@ -44,23 +44,19 @@ FIELDS = {  # argument: values of the wrong kind, and of the right kind that no 
     "aux": ([1, "yes"], [True]),
     "weights": ([5, True, ["imagenet"]], []),
 }
-REQUESTS = [
-    (call, name, value, error)
-    for call in CALLS
-    for name, (kinds, values) in FIELDS.items()
-    for error, wrong in ((KIND, kinds), (VALUE, values))
-    for value in wrong
-]
 
 
-@pytest.mark.parametrize(("call", "name", "value", "error"), REQUESTS)
-def test_a_wrong_field_of_a_request_is_named(call, name, value, error):
-    with pytest.raises(error) as raised:
-        CALLS[call](**{name: value})
-    assert not (error is VALUE and isinstance(raised.value, TypeError))
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_wrong_field_of_a_request_is_named(call, name):
+    kinds, values = FIELDS[name]
     words = {"overrides": "override", "outputs": ""}  # an unknown output is told as a layer
-    assert words.get(name, name) in str(raised.value)
-    assert len(str(raised.value).splitlines()) == 1
+    for value, error in [*((value, KIND) for value in kinds), *((value, VALUE) for value in values)]:
+        with pytest.raises(error) as raised:
+            CALLS[call](**{name: value})
+        assert not (error is VALUE and isinstance(raised.value, TypeError))
+        assert words.get(name, name) in str(raised.value)
+        assert len(str(raised.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(

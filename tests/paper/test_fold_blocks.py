@@ -6,8 +6,7 @@ import pytest
 
 import kcnn
 from kcnn.plots.network.folding import fold_blocks
-from tests.catalogue import EACH
-from tests.paper.figures import SVG, drawn, layers
+from tests.paper.figures import EACH, SVG, drawn, layers
 
 
 @pytest.mark.parametrize("name", EACH)

@@ -4,7 +4,6 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
 import typer
 
 from kcnn.cli import app
@@ -21,19 +20,18 @@ def commands(page: str) -> list[list[str]]:
     return [words[n + 1 :] for words in split for n, word in enumerate(words) if word == "kcnn"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_pages_have_valid_commands(page):
+def test_pages_have_valid_commands():
     group = typer.main.get_command(app)
-    for arguments in commands(page.read_text()):
+    for arguments in (arguments for page in PAGES for arguments in commands(page.read_text())):
         top = group.make_context("kcnn", list(arguments))
         name, command, rest = group.resolve_command(top, arguments)
         command.make_context(name, [word for word in rest if word != "--help"], parent=top)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_pages_name_existing_files(page):
-    named = set(re.findall(r"\b(?:recipes|benchmarks|tests)/[\w/]+\.py\b", page.read_text()))
-    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+def test_pages_name_existing_files():
+    pattern = re.compile(r"\b(?:recipes|benchmarks|tests)/[\w/]+\.py\b")
+    named = {(page, name) for page in PAGES for name in pattern.findall(page.read_text())}
+    assert [(page, name) for page, name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
 def test_commands_reads_shell_blocks():

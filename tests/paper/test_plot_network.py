@@ -18,8 +18,7 @@ from kcnn.plots.network.labels import describe_layer
 from kcnn.plots.network.layout import lay_out
 from kcnn.plots.network.regions import Parallel, Tangle, expand_layers, find_regions, group_blocks, list_boxes
 from kcnn.plots.network.render import measure_box
-from tests.catalogue import EACH
-from tests.paper.figures import SVG, drawn, layers
+from tests.paper.figures import EACH, SVG, drawn, layers
 
 
 def figure(drawing, fold=True):

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 import kcnn
 from benchmarks.names import install
-from kcnn.architectures import catalogue, doctor, plugins, registry
+from kcnn.architectures import catalogue, determinism, doctor, plugins, registry
 
 GOOD = """
 from kcnn import Architecture
@@ -245,7 +245,7 @@ def test_kcnn_plugins_variable_hides_a_rival(install, monkeypatch, command):
     install("kcnn-rival", "rival_plugin", GOOD, vgg11="net")
     monkeypatch.setenv("KCNN_PLUGINS", "none")
     assert kcnn.summary("vgg11").params == 132_863_336
-    (line,) = (line for line in command("list").stdout.splitlines() if line.startswith("vgg11 "))
+    (line,) = (line for line in command("list", "vgg11").stdout.splitlines() if line.startswith("vgg11 "))
     assert "132,863,336" in line
 
 
@@ -296,7 +296,8 @@ def run(code, path):
     return done.stdout
 
 
-def test_cli_verify_path_checks_a_source_folder(tmp_path, command):
+def test_cli_verify_path_checks_a_source_folder(tmp_path, command, monkeypatch):
+    monkeypatch.setattr(determinism, "HASH_SEEDS", ("0",))  # of processes, which other tests compare
     (tmp_path / "kcnn_draft.py").write_text(GOOD.replace("4 * 28", "4 * 2_9"))
     project = '[project]\nname = "kcnn-draft"\nversion = "0.1"\ndependencies = [{}]\n'
     points = '[project.entry-points."kcnn.architectures"]\ndraft = "kcnn_draft:net"\n'
