@@ -353,6 +353,22 @@ def test_cli_train_refuses_folds_that_cannot_work_before_keras_is_loaded(words, 
     assert says in " ".join(done.stderr.replace("│", "").split())
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--folds", "1"], "be greater than or equal to 2"),
+        (["--folds", "150"], "150 folds need at least 150 images of every class outside the test split, and class '0'"),
+        (["--folds", "5", "--strategy", "multiworker"], 'folds cannot be combined with strategy "multiworker"'),
+    ],
+)
+def test_cli_search_refuses_folds_that_cannot_work_before_keras_is_loaded(words, says, command, monkeypatch, tmp_path):
+    monkeypatch.setattr("kcnn.cli.search.start_backend", lambda *_: pytest.fail("the folds are checked first"))
+    shared = ("--data", "digits:0-1", "--input-size", "8x8x1", "--out", str(tmp_path / "out"))
+    done = command("search", "stack", *shared, *words)
+    assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
+    assert says in " ".join(done.stderr.replace("│", "").split())
+
+
 def test_cache_and_mirror_take_a_tilde_for_the_home_folder(tmp_path, monkeypatch):
     """A shell expands it neither within quotes nor in a file of variables."""
     facts = {"checksum": None, "source": "x", "mapping": "kcnn", "accuracy": None, "citation": "x", "license": "x"}

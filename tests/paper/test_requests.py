@@ -38,6 +38,7 @@ SEARCHES = (
     SearchConfig(tuner="hyperband", trials=np.int64(5), reduction_factor=np.int64(2), workers=2),
     SearchConfig(time_budget=np.float32(90.5), total_epochs=8, keep_checkpoints=0, final_seeds=0, port=4000),
     SearchConfig(train=TrainConfig(recipe_overrides={"augmentation": CROPS}, seed=1), process_per_trial=True),
+    SearchConfig(train=TrainConfig(folds=3)),
 )
 SPECS = (
     ModelSpec(network="vgg16"),

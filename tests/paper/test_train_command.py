@@ -31,6 +31,7 @@ def parse(command):
     "train",
     [
         TrainConfig(recipe="quick", epochs=3, seed=7),
+        TrainConfig(recipe="quick", folds=4),
         TrainConfig(recipe="paper", recipe_overrides={"milestones": (0.25, 0.5), "flip": False}, batch_size=16),
         TrainConfig(recipe=Recipe(epochs=2, optimizer="adamw", augmentation=Augmentation(resized_crop=(0.5, 1.0)))),
     ],
@@ -48,6 +49,7 @@ def test_format_train_command_is_read_as_the_same_network_and_recipe(train):
     }
     candidate = space.candidate(values)
     read = parse(format_train_command(make_request(space, train), candidate))
+    assert read["folds"] == train.folds
     assert (read["name"], read["data"], read["input_size"], read["seed"]) == (
         *("stack", "my photos/it's", "32x48x1"),
         train.seed,

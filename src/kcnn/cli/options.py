@@ -75,6 +75,15 @@ BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", "-b", min=1, help="Images per step, over all devices.", rich_help_panel=TRAINING),
 ]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        "--folds",
+        min=2,
+        help="Cross-validation: the score is the mean over this number of folds of all images but those for testing.",
+        rich_help_panel=TRAINING,
+    ),
+]
 LearningRate = Annotated[
     float | None,
     typer.Option("--learning-rate", "--lr", help="Peak of the learning-rate schedule.", rich_help_panel=TRAINING),

@@ -26,6 +26,7 @@ from kcnn.cli.options import (
     STRATEGIES,
     TRAINING,
     BatchSize,
+    Folds,
     InputSize,
     LearningRate,
     ModelOptions,
@@ -152,6 +153,7 @@ def search(
         Path | None,
         typer.Option("--out", "-o", help="Folder; runs/search-NAME by default.", rich_help_panel=OUTPUT),
     ] = None,
+    folds: Folds = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     recipe_option: RecipeOptions = None,
@@ -235,10 +237,7 @@ def search(
         max_activation_bytes=parse_limit(max_activation_bytes),
         min_receptive_field=min_receptive_field,
     )
-    choices = {
-        **parse_choices(choice, "--choice"),
-        **parse_layer_choices(choice_per_layer, "--choice-per-layer"),
-    }
+    choices = {**parse_choices(choice, "--choice"), **parse_layer_choices(choice_per_layer, "--choice-per-layer")}
     recipe_overrides = parse_assignments(recipe_option, "--recipe-option")
     fixed = {*recipe_overrides, *(() if learning_rate is None else ("learning_rate",))}
     config = SearchConfig(
@@ -260,6 +259,7 @@ def search(
             multi_label=multi_label,
             precision=precision,
             strategy=strategy,
+            folds=folds,
         ),
         weights=weights,
         workers=workers,
@@ -281,9 +281,9 @@ def search(
     folder = to or Path("runs") / f"search-{space.name}"
     print_job(name, data, folder, spec.nominal_shape)
     check_output_folder(folder, "search")
-    from kcnn.data.sources import check_source
+    from kcnn.data.loading import check_data
 
-    check_source(data)
+    check_data(data, folds=folds, seed=seed, multi_label=multi_label)
     with show_spinner("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler

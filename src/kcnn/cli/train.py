@@ -27,6 +27,7 @@ from kcnn.cli.options import (
     AsJson,
     AuxHeads,
     BatchSize,
+    Folds,
     InputSize,
     LearningRate,
     ModelOptions,
@@ -92,15 +93,7 @@ def train(
     epochs: Annotated[
         int | None, typer.Option("--epochs", "-e", min=1, help="Number of epochs.", rich_help_panel=TRAINING)
     ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            "--folds",
-            min=2,
-            help="Cross-validate with this number of folds, then train on all images but those for testing.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
+    folds: Folds = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     recipe_option: RecipeOptions = None,
@@ -167,13 +160,9 @@ def train(
     if to is not None:
         check_output_folder(to, "run")
         check_settings(to, spec, config)
-    from kcnn.data.sources import check_source
+    from kcnn.data.loading import check_data
 
-    check_source(data)
-    if folds:
-        from kcnn.data.loading import check_source_folds
-
-        check_source_folds(data, folds, seed=seed, multi_label=multi_label)
+    check_data(data, folds=folds, seed=seed, multi_label=multi_label)
     with show_spinner("loading Keras"):
         start_backend(strategy)
         from kcnn.cli.progress import InterruptHandler, RunBar

@@ -12,7 +12,7 @@ from kcnn.data.decoding import check_channels
 from kcnn.data.image_cache import ImageCache, Keep, SkippedImage, log
 from kcnn.data.readers import estimate_bytes, is_in_memory
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION, ImageSource
-from kcnn.data.sources import find_source
+from kcnn.data.sources import check_source, find_source
 from kcnn.data.splits import Split, resize_split
 from kcnn.data.stratification import check_folds, count_classes, split_indices
 from kcnn.graph.argument_kinds import check_arguments
@@ -170,19 +170,21 @@ def load_as_is(
     )
 
 
-def check_source_folds(source: str, folds: int, *, seed: int, multi_label: bool = False) -> None:
-    """Refuse more folds than the rarest class has images, as far as that can be told without decoding images.
+def check_data(source: str, *, folds: int | None, seed: int, multi_label: bool) -> None:
+    """Refuse a source that does not exist, and more folds than its rarest class has images, without decoding any.
 
     Args:
         source: As for `load`. Of TensorFlow Datasets nothing is told, whose labels take TensorFlow to read.
-        folds: Number of folds.
+        folds: Number of folds; None for none.
         seed: Draws the test split where the data has none.
         multi_label: As for `load`.
 
     Raises:
-        FileNotFoundError, ValueError: As for `load`, or a class has fewer images than there are folds.
+        FileNotFoundError: It does not exist.
+        ValueError: As for `load`, or a class has fewer images than there are folds.
     """
-    if source.startswith("tfds:"):
+    check_source(source)
+    if folds is None or source.startswith("tfds:"):
         return
     data = find_source(source, None, multi_label)
     labels = data.splits[TRAIN].labels

@@ -43,6 +43,7 @@ def format_train_command(request: Mapping[str, Any], candidate: Candidate) -> st
         return None
     words += ["--multi-label"] if config.multi_label else []
     for option, value, default in (
+        ("--folds", config.folds, None),
         ("--seed", config.seed, 0),
         ("--precision", config.precision, "auto"),
         ("--strategy", config.strategy, "auto"),

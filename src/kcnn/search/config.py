@@ -49,13 +49,13 @@ class SearchConfig:
         trials: Budget of trials; 20 where there is no budget at all.
         time_budget: Budget of wall-clock time, in seconds in which the search runs: added up over restarts, and counted
             once where trials run in parallel.
-        total_epochs: Budget of epochs over all trials.
+        total_epochs: Budget of epochs over all trials; with folds those of each count.
         reduction_factor: Successive halving: after epochs 1, f, f * f, ... a trial continues only if it is among the
             best 1/f so far; 0 for none, and with several objectives. Hyperband has its own.
         keep_checkpoints: Number of best trials whose checkpoints are kept.
         final_seeds: Seeds of the final training of the best and the default network; 0 skips it.
         train: How each trial is trained, by the recipe "quick" where it says "auto"; its seed is also that of the
-            proposals.
+            proposals. With folds, the score of a trial is the mean over a training for each.
         weights: Pretrained weights of the network, by name or in a file, from which every trial starts: morphed as by
             `kcnn.weights.morph_weights`. A recipe given by name then has no warm-up, and a third of its epochs unless
             `train` sets them.

@@ -9,6 +9,7 @@ from typing import Any
 
 from kcnn.architectures.determinism import hash_unpublished
 from kcnn.data import ImageDataset, load
+from kcnn.data.folds import join_for_folds, split_folds
 from kcnn.data.sources import find_location
 from kcnn.run_folders import SEARCH, check_output_folder
 from kcnn.search.config import SearchConfig
@@ -20,7 +21,7 @@ from kcnn.search.training_choices import check_training
 from kcnn.search.trial import TrialSettings
 from kcnn.training import TrainConfig, devices, request, run_directory, split_record
 from kcnn.training import precision as precisions
-from kcnn.training.run_data import add_pretraining
+from kcnn.training.run_data import add_pretraining, check_unseen
 from kcnn.training.split_record import SplitRecord, record_splits
 from kcnn.training.trainer import CROP_RESIZE_FACTOR
 from kcnn.weights.versions import read_version
@@ -96,6 +97,9 @@ def prepare_search(
     description = dataclasses.replace(config, train=dataclasses.replace(train, multi_label=data.multi_label)).describe()
     description["objective"] = [one.name for one in objectives] if others else objective.name
     record = add_pretraining(record_splits(data), config.weights, data.splits["test"])
+    folds = split_folds(data, train.folds) if train.folds else ()
+    if folds:
+        check_unseen(config.weights, join_for_folds(data).splits["train"])
     start = None
     if config.weights is not None:
         graph = space.spec.trace_candidate()
@@ -122,6 +126,7 @@ def prepare_search(
         identity=run_directory.hash_request(values),
         objective=objective,
         others=others,
+        folds=folds,
         start=start,
         callbacks=callbacks,
         log=log,

@@ -21,6 +21,7 @@ JOURNAL, CSV, LINES = "journal.jsonl", "trials.csv", "trials.jsonl"
 DAMAGED = "journal-damaged.jsonl"  # a damaged journal, as it was
 CHECKSUM, PREVIOUS = "checksum", "previous"  # of an event and the checksum of the event before it
 OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR = "ok", "pruned", "out_of_memory", "diverged", "error"
+FOLD = "fold {}"  # key of the score of a fold, by its number
 STATUSES = (OK, PRUNED, OUT_OF_MEMORY, DIVERGED, ERROR)
 
 
@@ -46,6 +47,7 @@ class Trial:
         starts: How many times it was started.
         objectives: Value of each objective by key, such as "accuracy", "macs" or "latency_ms", where the search has
             several; a loss or cost is not negated. Empty where the trial failed.
+        fold_scores: Score of the last epoch of each fold, of which `score` is the mean; empty without folds.
     """
 
     number: int
@@ -63,6 +65,7 @@ class Trial:
     promoted_from: int | None = None
     starts: int = 1
     objectives: Mapping[str, float] = field(default_factory=dict)
+    fold_scores: Sequence[float] = ()
 
     @property
     def scores_by_epoch(self) -> dict[int, float]:
@@ -76,11 +79,13 @@ class Trial:
             name: value if isinstance(value, int | float | str) else json.dumps(value)
             for name, value in self.values.items()
         }
-        fields = {name: value for name, value in vars(self).items() if name not in ("values", "scores", "objectives")}
+        apart = ("values", "scores", "objectives", "fold_scores")
+        fields = {name: value for name, value in vars(self).items() if name not in apart}
         fields["trial"] = fields.pop("number")
         by_epoch = " ".join(f"{score:.6g}" for score in self.scores)
-        first = ("trial", "status", "score")
-        return {**{name: fields[name] for name in first}, **values, **self.objectives, **fields, "scores": by_epoch}
+        first = {name: fields[name] for name in ("trial", "status", "score")}
+        folds = {FOLD.format(number): score for number, score in enumerate(self.fold_scores, 1)}
+        return {**first, **folds, **values, **self.objectives, **fields, "scores": by_epoch}
 
 
 @dataclass

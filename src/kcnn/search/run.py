@@ -1,6 +1,7 @@
 """A search from the request to the result: survey, trials within a budget, final evaluation."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -36,6 +37,7 @@ def search(
     config: SearchConfig | None = None,
     *,
     out: str | Path,
+    folds: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     on_trial_end: Callable[[Trial], None] = lambda trial: None,
     on_survey: Callable[[FeasibilityReport], None] = lambda report: None,
@@ -53,6 +55,8 @@ def search(
         data: What kcnn.data.load takes, or an ImageDataset; a folder or a name where trials run in several processes.
         config: How the search is run; SearchConfig() where it is None.
         out: Folder of the search.
+        folds: Number of folds of the train and validation images, in place of that of `config.train`: the score of a
+            trial is the mean over trainings that each validate on one fold.
         callbacks: Keras callbacks of your own, for the trials and the final training. Where trials run in several
             processes, only those with a true attribute `is_local` are accepted, which are for the final training.
         on_trial_end: Called with each trial that has ended.
@@ -75,6 +79,8 @@ def search(
     if isinstance(space, str):
         raise TypeError(f"space must be of type Space, got {space!r}; write kcnn.search.space.default_space({space!r})")
     check_type("space", space, Space)
+    if folds is not None:
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, folds=folds))
     if config.uses_processes:
         workers.check_data(data)
         workers.check_callbacks(callbacks)
@@ -88,6 +94,8 @@ def search(
         claim_folder(job)
     on_survey(report)
     _log_objectives(job, log)
+    if job.settings.folds:
+        log(_describe_folds(job))
     if config.tuner == "grid" and (note := describe_budget(job.space, config.max_trials)):
         log(note)
     earlier = [] if config.chief or is_worker() else Journal(job.folder).trials
@@ -115,6 +123,17 @@ def search(
         else:
             run_trials(scheduler, name_worker(), job.space, job.settings)
         return _finish(job)
+
+
+def _describe_folds(job: SearchJob) -> str:
+    """What a person should know about the folds before the first trial, as a sentence."""
+    data, folds = job.settings.data, job.settings.folds
+    sizes = ", ".join(f"{len(part.splits['validation']):,}" for part in folds)
+    return (
+        f"cross-validation: {len(folds)} folds of {sizes} images, stratified by class, drawn by seed {data.seed}; the "
+        "score of a trial is the mean over its folds, each of which validates a training on the others, from the "
+        f"initial weights of seed {job.config.train.seed}; the {len(data.splits['test']):,} test images are in no fold"
+    )
 
 
 def _log_objectives(job: SearchJob, log: Callable[[str], None]) -> None:

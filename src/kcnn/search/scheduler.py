@@ -13,7 +13,7 @@ from typing import Any
 from kcnn.architectures.spec import summary
 from kcnn.graph.overrides import to_builtin
 from kcnn.search.config import SearchConfig
-from kcnn.search.journal import ERROR, OK, OUT_OF_MEMORY, PRUNED, Journal, Trial, read_trial
+from kcnn.search.journal import ERROR, FOLD, OK, OUT_OF_MEMORY, PRUNED, Journal, Trial, read_trial
 from kcnn.search.objectives import Objective
 from kcnn.search.pareto import collect_values
 from kcnn.search.samplers.sampler import NoProposal, Proposal, Sampler
@@ -77,8 +77,8 @@ class Scheduler:
         Args:
             trials: Number of trials that were proposed.
         """
-        epochs = sum(map(len, self.scores.values()))
         config = self.config
+        epochs = sum(map(len, self.scores.values())) * (config.train.folds or 1)
         limits = ((config.max_trials, trials), (config.time_budget, self.elapsed), (config.total_epochs, epochs))
         return any(limit is not None and used >= limit for limit, used in limits)
 
@@ -132,7 +132,8 @@ class Scheduler:
             number: Number of the trial.
             status: One of kcnn.search.journal.STATUSES.
             seconds: Seconds of work.
-            measured: Values of the objectives beside the score that the worker has measured, by key.
+            measured: Values of the objectives beside the score that the worker has measured, and the scores of the
+                folds, by key.
         """
         owner = next((name for name, other in self.running.items() if other == number), None)
         if owner is not None:
@@ -146,6 +147,7 @@ class Scheduler:
         scores = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         is_scored = status in (OK, PRUNED) and bool(scores)
         several = is_scored and len(self.objectives) > 1
+        folds = [measured[FOLD.format(i + 1)] for i in range(self.config.train.folds or 0)] if is_scored else []
         self._record(
             "end",
             trial=number,
@@ -163,6 +165,7 @@ class Scheduler:
             promoted_from=proposal.promoted_from,
             starts=self.journal.count_starts(number),
             **({"objectives": collect_values(self.objectives, scores[-1], network, measured)} if several else {}),
+            **({"fold_scores": folds} if folds else {}),
         )
         trial = read_trial(self.journal.events[-1])
         self.sampler.tell(trial)

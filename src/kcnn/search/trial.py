@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import keras
@@ -13,11 +14,11 @@ import keras
 from kcnn.atomic_io import write_text
 from kcnn.classification import to_probabilities
 from kcnn.data import ImageDataset
-from kcnn.search.journal import DIVERGED, ERROR, OK, OUT_OF_MEMORY, PRUNED
+from kcnn.search.journal import DIVERGED, ERROR, FOLD, OK, OUT_OF_MEMORY, PRUNED
 from kcnn.search.latency import measure_network
 from kcnn.search.objectives import LATENCY, Objective, call_function
 from kcnn.search.space import Candidate
-from kcnn.search.trial_folders import TRACEBACK, trial_folder
+from kcnn.search.trial_folders import TRACEBACK, TRIALS, fold_folder, trial_folder
 from kcnn.training import TrainConfig, checkpoints, devices, evidence, get_recipe, run_directory
 from kcnn.training.callbacks import Checkpointer
 from kcnn.training.execution import is_out_of_memory, make_reproducible, restore_newest
@@ -45,6 +46,7 @@ class TrialSettings:
         identity: Hash of the request.
         objective: What the score of a trial measures.
         others: The other objectives of a Pareto search.
+        folds: The data of each fold of a cross-validation; none where trials have the validation split.
         start: Weights from which every trial starts, morphed; None for initial weights.
         callbacks: Keras callbacks of the caller.
         log: Called with each message for a person.
@@ -57,6 +59,7 @@ class TrialSettings:
     identity: str
     objective: Objective = field(default_factory=Objective)
     others: Sequence[Objective] = ()
+    folds: Sequence[ImageDataset] = ()
     start: Version | None = None
     callbacks: Sequence[Any] = ()
     log: Callable[[str], None] = print
@@ -66,6 +69,11 @@ class TrialSettings:
         """All objectives, the first of which ranks trials."""
         return (self.objective, *self.others)
 
+    @property
+    def fold_numbers(self) -> Sequence[int]:
+        """The numbers of the folds, from 1; 0 for the validation split."""
+        return range(1, len(self.folds) + 1) if self.folds else (0,)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -74,7 +82,7 @@ class Outcome:
     Attributes:
         status: One of kcnn.search.journal.STATUSES.
         seconds: Seconds of work, with those before it was killed.
-        measured: Values of the other objectives that are measured, by key.
+        measured: Values of the other objectives that are measured, and the scores of the folds, by key.
     """
 
     status: str
@@ -110,10 +118,12 @@ def run_trial(
     start = time.perf_counter()
     folder = trial_folder(settings.out, number)
     measured: Mapping[str, float] = {}
-    before = sum(row["seconds"] for row in run_directory.read_history(folder))  # in epochs before it was killed
+    folders = [fold_folder(folder, number) for number in settings.fold_numbers]
+    before = sum(row["seconds"] for one in folders for row in run_directory.read_history(one))  # before it was killed
+    train = _train_folds if settings.folds else _train
     try:
         with devices.release_functions():
-            status = _train(settings, folder, candidate, epochs, should_continue, resume_from)
+            status = train(settings, folder, candidate, epochs, should_continue, resume_from)
             measured = _measure_others(settings, folder, candidate)
     except FloatingPointError as error:
         status = _record_failure(folder, DIVERGED, str(error))
@@ -127,13 +137,21 @@ def run_trial(
 
 
 def _measure_others(settings: TrialSettings, folder: Path, candidate: Candidate) -> dict[str, float]:
-    """The values of the other objectives after the last epoch, by key; those that are arithmetic are left out."""
+    """The values of the other objectives after the last epoch, and the score of each fold there, by key.
+
+    Objectives that are arithmetic are left out; others are means over the folds.
+    """
+    folders = [fold_folder(folder, number) for number in settings.fold_numbers]
+    rows = [run_directory.read_history(one)[-1] for one in folders]
     measured = {}
     for one in settings.others:
         if one.name == LATENCY:  # of the network with its initial weights, which decide nothing
             measured[one.key] = measure_network(initialize_model(make_job(settings, folder, candidate)))
         elif not one.is_cost:
-            measured[one.key] = run_directory.read_history(folder)[-1][one.column]
+            measured[one.key] = fmean(row[one.column] for row in rows)
+    if settings.folds:
+        scores = (settings.objective.read_score(row) for row in rows)
+        measured |= {FOLD.format(number): score for number, score in enumerate(scores, 1)}
     return measured
 
 
@@ -145,17 +163,8 @@ def _train(
     should_continue: Callable[[int, float], bool],
     resume_from: int | None,
 ) -> str:
-    job = make_job(settings, folder, candidate)
-    make_reproducible(settings.train.seed)
-    model = build_training_model(job)
-    if settings.start is not None:
-        settings.log(f"{folder.name}: {set_morphed(model, candidate.graph, settings.start).line}")
-    checkpoint = restore_newest(job, model)
-    if checkpoint is None and resume_from is not None:
-        states = trial_folder(settings.out, resume_from) / run_directory.CHECKPOINTS
-        checkpoint, _ = checkpoints.restore_latest(states, model, job.request_hash)
-    rows = checkpoint.history if checkpoint else []
-    objective = settings.objective
+    job, objective = make_job(settings, folder, candidate), settings.objective
+    model, rows = _start(settings, job, candidate, resume_from)
     for row in rows:
         if not should_continue(int(row["epoch"]), objective.read_score(row)) and len(rows) < epochs:
             return PRUNED
@@ -169,24 +178,69 @@ def _train(
     return PRUNED if len(rows) < epochs else OK
 
 
-def make_job(settings: TrialSettings, folder: Path, candidate: Candidate) -> TrainJob:
+def _start(
+    settings: TrialSettings, job: TrainJob, candidate: Candidate, resume_from: int | None
+) -> tuple[Any, list[dict[str, float]]]:
+    """The model of a trial or one of its folds, and its history, at the newest checkpoint."""
+    make_reproducible(settings.train.seed)
+    model = build_training_model(job)
+    name = job.out.relative_to(settings.out / TRIALS)
+    if settings.start is not None:
+        settings.log(f"{name}: {set_morphed(model, candidate.graph, settings.start).line}")
+    checkpoint = restore_newest(job, model)
+    if checkpoint is None and resume_from is not None:
+        states = trial_folder(settings.out, resume_from) / Path(*name.parts[1:]) / run_directory.CHECKPOINTS
+        checkpoint, _ = checkpoints.restore_latest(states, model, job.request_hash)
+    return model, checkpoint.history if checkpoint else []
+
+
+def _train_folds(
+    settings: TrialSettings,
+    folder: Path,
+    candidate: Candidate,
+    epochs: int,
+    should_continue: Callable[[int, float], bool],
+    resume_from: int | None,
+) -> str:
+    """Train all folds of a trial side by side, an epoch of each in turn, so that a trial is stopped by their mean."""
+    folds: list[tuple[TrainJob, Any, list[dict[str, float]], list[Any]]] = []
+    for number in settings.fold_numbers:
+        job = make_job(settings, folder, candidate, number)
+        model, rows = _start(settings, job, candidate, resume_from)
+        if len(rows) < epochs:
+            devices.check_replicas(job.strategy, model, job.data)
+        folds.append((job, model, rows, [_Measurement(one, job) for one in settings.objectives if one.function]))
+    for epoch in range(1, epochs + 1):
+        for job, model, rows, measuring in folds:
+            if len(rows) < epoch:
+                restore_newest(job, model)  # fit ends with averages in place of the weights
+                fit_epochs(model, job, epoch - 1, epoch, job.make_checkpointer(rows), measuring)
+        score = fmean(settings.objective.read_score(rows[epoch - 1]) for _, _, rows, _ in folds)
+        if not should_continue(epoch, score) and epoch < epochs:
+            return PRUNED
+    return OK
+
+
+def make_job(settings: TrialSettings, folder: Path, candidate: Candidate, fold: int = 0) -> TrainJob:
     """Return the training job of a candidate.
 
     Args:
         settings: What all trials share.
         folder: Folder of the trial.
         candidate: Network and values of the recipe.
+        fold: Number of a fold, from 1; 0 for the validation split.
 
     Raises:
         ValueError: The batch size is not divisible by the number of devices.
     """
     recipe, spec = get_recipe(settings.train.resolved_recipe, candidate.training), candidate.graph.spec
     assert spec is not None
-    data = dataclasses.replace(settings.data, batch_size=recipe.batch_size)
+    data = dataclasses.replace(settings.folds[fold - 1] if fold else settings.data, batch_size=recipe.batch_size)
+    own = {"fold": fold} if fold else {}
     devices.check_divisible(settings.strategy, data)
     return TrainJob(
-        out=folder,
-        request={"search": settings.identity, "values": dict(candidate.values), "recipe": recipe.to_json()},
+        out=fold_folder(folder, fold),
+        request={"search": settings.identity, "values": dict(candidate.values), "recipe": recipe.to_json(), **own},
         spec=spec,
         config=dataclasses.replace(
             settings.train, recipe=recipe, recipe_overrides={}, epochs=None, batch_size=None, learning_rate=None

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kcnn.search.journal import Trial
-from kcnn.training.run_directory import CHECKPOINTS
+from kcnn.training.run_directory import CHECKPOINTS, FOLDS
 
-TRACEBACK = "traceback.txt"
+TRIALS, TRACEBACK = "trials", "traceback.txt"
 
 
 def trial_folder(out: Path, number: int) -> Path:
@@ -17,7 +17,17 @@ def trial_folder(out: Path, number: int) -> Path:
         out: Folder of the search.
         number: Number of the trial.
     """
-    return out / "trials" / f"{number:04}"
+    return out / TRIALS / f"{number:04}"
+
+
+def fold_folder(folder: Path, number: int) -> Path:
+    """Return the folder with the history and the checkpoints of a fold of a trial.
+
+    Args:
+        folder: Folder of the trial.
+        number: Number of the fold, from 1; 0 for a trial without folds.
+    """
+    return folder / FOLDS / str(number) if number else folder
 
 
 def prune_checkpoints(out: Path, trials: Sequence[Trial], keep: int) -> None:
@@ -30,4 +40,6 @@ def prune_checkpoints(out: Path, trials: Sequence[Trial], keep: int) -> None:
     """
     scored = sorted((t for t in trials if t.score is not None), key=lambda t: (-(t.score or 0), t.number))
     for trial in [*scored[keep:], *(t for t in trials if t.score is None)]:
-        shutil.rmtree(trial_folder(out, trial.number) / CHECKPOINTS, ignore_errors=True)
+        folder = trial_folder(out, trial.number)
+        for one in (folder, *folder.glob(f"{FOLDS}/*")):
+            shutil.rmtree(one / CHECKPOINTS, ignore_errors=True)
