@@ -36,3 +36,10 @@ def test_cross_validation_prints_the_mean_with_its_interval():
     result = CrossValidation(**values, mean=0.8, low=0.1, high=1.0)
     assert str(result) == "80.00% accuracy (95% interval 10.00% to 100.00%), mean of 2 folds at epoch 4"
     assert result.scores == (0.9, 0.7)
+
+
+def test_cross_validation_of_equal_scores_prints_no_interval():
+    result = summarize_folds([_make_rows(1.0), _make_rows(1.0)], [10, 10])
+    assert str(result) == (
+        "100.00% accuracy (the same in all folds, so their spread gives no interval), mean of 2 folds at epoch 1"
+    )

@@ -14,7 +14,7 @@ import pytest
 import kcnn
 from kcnn import data
 from kcnn.data.folds import split_folds
-from kcnn.training import TrainConfig, load_evaluation_data, train
+from kcnn.training import OutOfMemoryError, TrainConfig, load_evaluation_data, train
 from kcnn.training.run_directory import UNLIKE, read_history
 from kcnn.training.run_summaries import list_runs
 
@@ -151,6 +151,17 @@ def test_train_with_folds_refuses_another_number_of_folds_and_shows_it(run, tmp_
     assert done.returncode == 2
     assert "holds another run (config.folds 3, not 2)" in done.stderr
     assert (out / "folds" / "3" / "history.csv").exists()
+
+
+def test_train_with_folds_that_do_not_fit_in_memory_says_which_batch_size_to_try(tmp_path, monkeypatch):
+    def run_out(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("kcnn.training.cross_validation.fit_epochs", run_out)
+    with pytest.raises(
+        OutOfMemoryError, match=r"^a batch of 32 images of 8x8x1 does not fit in memory; use --batch-size 16$"
+    ):
+        run_folds(tmp_path / "out")
 
 
 def test_train_refuses_folds_of_images_that_its_weights_were_trained_on(run, tmp_path):

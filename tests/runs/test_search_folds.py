@@ -104,6 +104,17 @@ def test_search_counts_the_epochs_of_every_fold_in_its_budget(tmp_path, monkeypa
     assert len(search_with(SPACE, DIGITS, tmp_path / "two", **budget, folds=2).trials) == 2
 
 
+@pytest.mark.every
+def test_search_with_folds_continues_each_fold_of_a_promoted_trial(tmp_path):
+    result = search_with(SPACE, DIGITS, tmp_path, tuner="hyperband", folds=FOLDS, epochs=3, trials=4)
+    promoted = next(one for one in result.trials if one.promoted_from is not None)
+    before = read_folds(tmp_path, promoted.promoted_from)
+    assert [
+        fold[: len(rows)] for fold, rows in zip(read_folds(tmp_path, promoted.number), before, strict=True)
+    ] == before
+    assert promoted.epochs == 3 > len(before[0])
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -56,11 +56,12 @@ def train_in_folder(
         if is_finished:
             metrics, rows = run_directory.read_results(out) if job.is_chief else ({}, [])
             return TrainResult(out, metrics, rows, len(rows))
-        job = prepare(dataclasses.replace(job, data=with_batch_size(job.data, batch_size)))
-        make_reproducible(job.config.seed)
+        job = dataclasses.replace(job, data=with_batch_size(job.data, batch_size))
         while True:
             try:
-                return _run(job)
+                prepared = prepare(job)
+                make_reproducible(job.config.seed)
+                return _run(prepared)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -69,7 +70,8 @@ def train_in_folder(
                 shape = format_size(job.data.input_shape)
                 message = f"a batch of {size} images of {shape} does not fit in memory"
                 if not job.config.auto_batch_size or not smaller:
-                    advice = f"; use --batch-size {smaller}, or --auto-batch-size to halve it until it fits"
+                    halving = "" if job.config.folds else ", or --auto-batch-size to halve it until it fits"
+                    advice = f"; use --batch-size {smaller}{halving}"
                     raise OutOfMemoryError(message + (advice if smaller else "")) from None
             job.log(f"{message}: continuing with {smaller}")
             run_directory.record_batch_size(out, smaller)

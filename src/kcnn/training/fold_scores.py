@@ -40,7 +40,10 @@ class CrossValidation:
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def __str__(self) -> str:
-        metric, interval = self.metric.replace("_", " "), f"95% interval {self.low:.2%} to {self.high:.2%}"
+        metric = self.metric.replace("_", " ")
+        interval = f"95% interval {self.low:.2%} to {self.high:.2%}"
+        if self.low == self.high:  # which no interval of the mean shows, whatever the number of images
+            interval = "the same in all folds, so their spread gives no interval"
         return f"{self.mean:.2%} {metric} ({interval}), mean of {len(self.scores)} folds at epoch {self.epoch}"
 
 
