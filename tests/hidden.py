@@ -7,9 +7,13 @@ import sys
 HIDE = """
 import sys
 
-class Hidden:  # torch only asks whether TensorFlow is there
+class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "tensorflow" and "torch" not in sys.modules:
+        caller = sys._getframe(1)
+        while "importlib._bootstrap" in caller.f_code.co_filename:
+            caller = caller.f_back
+        is_import = "importlib.util" not in caller.f_code.co_filename  # torch only asks whether TensorFlow is there
+        if name.partition(".")[0] == "tensorflow" and is_import:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Hidden())

@@ -1,10 +1,16 @@
 """Networks on the other backends of Keras, each in a process of its own."""
 
+import json
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from tests import hidden
+from tests.hub import serve
+from tests.keras.test_parity_torch import NETWORKS, build_state, relative_difference
+from tests.parity.seeded import CLASSES, pixels
 
 BUILD = """
 import sys
@@ -112,3 +118,47 @@ def test_train_of_several_labels_on_another_backend_needs_no_tensorflow(backend,
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
     hidden.run(MULTI_LABEL, backend, backend=backend, cwd=tmp_path)
+
+
+HUB = """
+import sys
+import keras, kcnn, numpy as np
+from kcnn import data, training
+assert keras.backend.backend() == sys.argv[1]
+model = kcnn.build("hf://timm/resnet18.a1_in1k")
+np.save("logits.npy", model.predict(np.load("pixels.npy"), verbose=0))
+labels = np.arange(40) % 2
+images = np.full((40, 32, 32, 3), 60, "uint8")
+images[labels == 1, :16] += 120
+dataset = data.load((images, labels), input_shape=(32, 32, 3), batch_size=8, classes=("dark", "light"))
+for name, timm_name in (("convnet", None), ("lcnet_0_5", "lcnet_050")):
+    run = training.train(name, dataset, training.TrainConfig(epochs=1, batch_size=8), out=f"runs/{name}")
+    published = run.publish(f"published/{name}", license="mit")
+    assert published.timm_name == timm_name
+    trained = kcnn.load_model(f"runs/{name}/model.keras")
+    again = kcnn.build(f"local-dir:{published.folder}")
+    expected = trained.predict(images[:4].astype("float32"), verbose=0)
+    np.testing.assert_allclose(again.predict(images[:4].astype("float32"), verbose=0), expected, rtol=1e-4, atol=1e-5)
+    assert kcnn.predict(published.folder, images[:4]).labels == kcnn.predict(trained, images[:4]).labels
+assert "tensorflow" not in sys.modules
+"""
+
+
+@pytest.mark.every
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_hub_and_publish_on_another_backend_need_no_tensorflow(backend, tmp_path, monkeypatch):
+    if not find_spec(backend):
+        pytest.skip(f"{backend} is not installed")
+    output = NETWORKS["resnet18.torchvision"]["outputs"][-1]
+    size = output["size"]
+    about = {"input_size": [3, *size], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "license": "mit"}
+    config = {"architecture": "resnet18", "num_classes": CLASSES, "pretrained_cfg": about}
+    server = serve()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    files = {"config.json": json.dumps(config).encode(), "model.safetensors": save(build_state("resnet18.torchvision"))}
+    server.add("timm/resnet18.a1_in1k", files)
+    np.save(tmp_path / "pixels.npy", pixels(*size))
+    hidden.run(HUB, backend, backend=backend, cwd=tmp_path)
+    server.shutdown()
+    assert relative_difference(np.load(tmp_path / "logits.npy"), output["logits"]) <= 1e-4
