@@ -118,6 +118,62 @@ def test_model_card_states_what_the_run_knows(run, tmp_path):
         assert f"## {heading}\n" in text
 
 
+@pytest.fixture(scope="module")
+def several_labels(tmp_path_factory):
+    """A run on images with any number of two labels."""
+    labels = np.random.default_rng(0).integers(0, 2, (80, 2))
+    images = np.full((80, 8, 8, 1), 60, "uint8")
+    images[labels[:, 0] == 1, :4] += 120
+    images[labels[:, 1] == 1, 4:] += 60
+    folder = tmp_path_factory.mktemp("several") / "run"
+    data = kcnn.data.load((images, labels), classes=("top", "bottom"), input_shape=(8, 8, 1), multi_label=True)
+    network = kcnn.ModelSpec(network="stack", options={"depth": 2, "filters": 8})
+    kcnn.train(network, data, out=folder, epochs=2, log=lambda _: None)
+    return folder
+
+
+def test_publish_of_several_labels_keeps_their_thresholds_and_explains_them(several_labels, tmp_path):
+    folder = kcnn.publish(several_labels, tmp_path / "to").folder
+    trained, model = kcnn.load_model(several_labels / "model.keras"), kcnn.build(folder)
+    assert model.metadata["multi_label"]
+    assert model.metadata["thresholds"] == trained.metadata["thresholds"]
+    images = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 1), "uint8")
+    assert kcnn.predict(folder, images).labels == kcnn.predict(several_labels, images).labels
+    card = (folder / "README.md").read_text()
+    rows = json.loads((several_labels / "metrics.json").read_text())["per_class"]
+    for name, row in rows.items():
+        (line,) = (line for line in card.splitlines() if line.startswith(f"| {name} |"))
+        assert line.endswith(f" | {row['threshold']:.4g} |")
+    for text in ("| mean average precision |", "any number of its classes", "a sigmoid of a logit, not a softmax"):
+        assert text in card
+
+
+@pytest.mark.every
+def test_publish_takes_the_best_network_of_a_search(tmp_path, command):
+    words = ("--data", "digits:0-1", "--input-size", "8x8x1", "--choice", "depth=1,2", "--trials", "2", "--epochs", "1")
+    assert command("search", "stack", *words, "--final-seeds", "1", "--out", str(tmp_path / "search")).returncode == 0
+    done = command("publish", str(tmp_path / "search"), "--to", str(tmp_path / "to"))
+    assert done.returncode == 0, done.stderr
+    assert "using its best run" in done.stdout + done.stderr
+    (path,) = (tmp_path / "search" / "final").glob("trial-*/seed-0")
+    trained, model = kcnn.load_model(path / "model.keras"), kcnn.build(tmp_path / "to")
+    images = pixels(8, 8)[..., :1]
+    np.testing.assert_array_equal(model(images), trained(images))
+    assert model.metadata["spec"]["options"] == trained.metadata["spec"]["options"]
+
+
+def test_model_card_states_the_cross_validation(run, tmp_path):
+    folder = tmp_path / "folds"
+    shutil.copytree(run, folder)
+    folds = {"epoch": 1, "metric": "accuracy", "scores": [0.4, 0.6], "images": [40, 40]}
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["cross_validation"] = {**folds, "mean": 0.5, "low": 0.25, "high": 0.75}
+    del metrics["checksum"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    card = (kcnn.publish(folder, tmp_path / "to").folder / "README.md").read_text()
+    assert "50.00% accuracy (95% interval 25.00% to 75.00%), mean of 2 folds at epoch 1." in card
+
+
 def test_publish_refuses_a_folder_in_use_and_keeps_it(run, tmp_path):
     folder = kcnn.publish(run, tmp_path / "to").folder
     (folder / "README.md").write_text("edited")

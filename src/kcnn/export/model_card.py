@@ -7,6 +7,7 @@ from typing import Any
 from kcnn.classification import format_mean_precision
 from kcnn.graph.formatting import format_count, format_number
 from kcnn.statistics import wilson_interval
+from kcnn.training.fold_scores import CrossValidation
 from kcnn.training.result import describe_failure
 from kcnn.weights.hub_files import SCHEME
 
@@ -35,6 +36,7 @@ def write_model_card(
         _describe_data(metrics),
         _describe_use(metrics, metadata),
         _explain_loading(metadata, timm_name, address),
+        *([_explain_labels()] if metadata.get("multi_label") else []),
     )
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
@@ -107,10 +109,14 @@ def _list_metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"| loss | {metrics['loss']:.4g} |"
     yield ""
-    yield "| class | test images | precision | recall |"
-    yield "|---|---|---|---|"
+    if folds := metrics.get("cross_validation"):
+        yield f"Cross-validation before, without the test split: {CrossValidation(**folds)}."
+        yield ""
+    yield f"| class | test images | precision | recall |{' threshold |' if is_multi_label else ''}"
+    yield f"|---|---|---|---|{'---|' if is_multi_label else ''}"
     for name, row in list(metrics["per_class"].items())[:ROWS]:
-        yield f"| {_escape(name)} | {row['images']} | {_percent(row['precision'])} | {_recall(row)} |"
+        threshold = f" {row['threshold']:.4g} |" if is_multi_label else ""
+        yield f"| {_escape(name)} | {row['images']} | {_percent(row['precision'])} | {_recall(row)} |{threshold}"
     if (more := len(metrics["per_class"]) - ROWS) > 0:
         yield ""
         yield f"{more} more classes are in config.json."
@@ -164,6 +170,12 @@ def _explain_loading(metadata: Mapping[str, Any], timm_name: str | None, address
         yield ""
         yield f"model = timm.create_model({address.replace('hf://', 'hf-hub:')!r}, pretrained=True)"
         yield "```"
+
+
+def _explain_labels() -> Iterator[str]:
+    yield "The classes are independent: a sigmoid of a logit, not a softmax, gives the probability of its class."
+    yield "An image has the classes whose probability is at least their threshold in the table above."
+    yield "`kcnn.predict` decides so."
 
 
 def _percent(value: float | None) -> str:

@@ -183,6 +183,7 @@ def find_hub_weights(graph: Graph | None, address: str) -> Weights:
             checksum=None,
             source=_describe_source(model.repo, address),
             mapping=OWN,
+            options=spec.options,
             classes=tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes),
             accuracy=None,
             citation="",
