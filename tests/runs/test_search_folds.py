@@ -10,6 +10,7 @@ from statistics import fmean
 import keras
 import pytest
 
+from kcnn.reports.search_page import write_search_report
 from kcnn.search import rerun_trial, search, trial
 from kcnn.search.journal import Journal
 from kcnn.training.run_directory import UNLIKE, read_history
@@ -70,6 +71,12 @@ def test_search_with_folds_scores_a_trial_by_the_mean_of_each_epoch(done):
     ends = [event for event in Journal(done.folder, read_only=True).events if event["event"] == "end"]
     assert [event["fold_scores"] for event in ends] == [one.fold_scores for one in done.trials]
     assert (done.folder / "trials.csv").read_text().startswith("trial,status,score,fold 1,fold 2,")
+
+
+def test_search_with_folds_reports_that_scores_are_means_and_how_to_train_the_best(done):
+    page = write_search_report(done.folder).read_text()
+    assert "The score of a trial is the mean over 2 folds of the train and validation images." in page
+    assert "--folds 2" in page
 
 
 def test_rerun_trial_with_folds_reproduces_the_mean(done):
