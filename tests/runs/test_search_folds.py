@@ -79,6 +79,7 @@ def test_search_with_folds_reports_that_scores_are_means_and_how_to_train_the_be
     assert "--folds 2" in page
 
 
+@pytest.mark.every
 def test_rerun_trial_with_folds_reproduces_the_mean(done):
     assert rerun_trial(done.folder, 0, log=lambda text: None).same
 
