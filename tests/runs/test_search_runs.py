@@ -17,6 +17,7 @@ from PIL import Image
 
 import kcnn
 from kcnn import data
+from kcnn.reports import write_report
 from kcnn.search import job, rerun_trial, trial
 from kcnn.search.final_evaluation import run_final_evaluation
 from kcnn.search.journal import Journal, Trial
@@ -404,3 +405,9 @@ def test_rerun_trial_and_the_same_search_find_data_of_a_relative_path_from_anoth
     assert rerun_trial(tmp_path / "search", 0).same
     again = search_with(space, str(tmp_path / "photos"), tmp_path / "search", **values)
     assert len(again.trials) == 1
+
+
+def test_write_report_claims_no_choice_by_validation_of_a_run_without_a_validation_split(real):
+    _, folder = real
+    page = write_report(next((folder / "final").glob("*/seed-*"))).read_text()
+    assert "(tested: epoch 2)" in page
