@@ -53,3 +53,22 @@ def test_search_refuses_the_weights_of_another_network(tmp_path, weights):
     space = Space(kcnn.ModelSpec(network="stack", input_shape=(16, 16, 1)), {"conv1.kernel": (3, 5)})
     with pytest.raises(ValueError, match="written by convnet, not stack"):
         search(space, "digits", SearchConfig(trials=1, weights=str(weights)), out=tmp_path / "search")
+
+
+@pytest.mark.every
+@pytest.mark.parametrize(
+    ("values", "epochs"), [({"workers": 2}, 1), ({"tuner": "hyperband", "trials": 5}, 3)], ids=["workers", "hyperband"]
+)
+def test_search_from_weights_starts_from_them_in_workers_and_in_hyperband(weights, tmp_path, values, epochs):
+    train = TrainConfig(epochs=epochs)
+    values = {"trials": 3, "final_seeds": 0, "reduction_factor": 0, "weights": str(weights), "train": train, **values}
+    result = search(SPACE, "digits", SearchConfig(**values), out=tmp_path / "search", log=lambda line: None)
+    assert set(result.counts) == {"ok"}
+    before = max(row["val_accuracy"] for row in read_history(weights))
+    assert min(trial.score for trial in result.trials) > before - 0.05
+
+
+def test_search_in_folds_refuses_weights_that_saw_their_images(weights, tmp_path):
+    values = {"trials": 1, "weights": str(weights), "train": TrainConfig(epochs=1, folds=2)}
+    with pytest.raises(ValueError, match="images of the folds were in the train or validation split"):
+        search(SPACE, "digits", SearchConfig(**values), out=tmp_path / "search", log=lambda line: None)
