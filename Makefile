@@ -25,7 +25,7 @@ lint: $(READY)
 
 # What needs no TensorFlow, in seconds.
 quick: $(READY)
-	$(BIN)/python -m pytest -q -n 2 -m "not every" tests/paper
+	$(BIN)/python -m pytest -q $(SHARED) -m "not every" tests/paper
 
 test: lint
 	$(BIN)/python -m pytest -q $(SHARED) -m "not every"

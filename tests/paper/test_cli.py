@@ -162,7 +162,7 @@ def test_cli_version_is_printed(command):
     assert (done.returncode, done.stdout) == (0, f"kcnn {kcnn.__version__}\n")
 
 
-@pytest.mark.parametrize("words", ["diff alexnet", "transfer -n"])
+@pytest.mark.parametrize("words", ["diff alexnet", pytest.param("transfer -n", marks=pytest.mark.every)])
 def test_cli_completes_names_of_networks(words):
     words = f"kcnn {words} mobilenet_v3_"
     request = {"_KCNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}

@@ -36,7 +36,8 @@ net = Architecture(
 """
 
 
-def test_cli_verify_reports_every_wrong_declaration(command, install):
+def test_cli_verify_reports_every_wrong_declaration(command, install, monkeypatch):
+    monkeypatch.setattr(determinism, "HASH_SEEDS", ("0",))  # of processes, which the next test compares
     install("kcnn-wrong", "wrong_plugin", LIAR, liar="net")
     install("kcnn-broken", "broken_plugin", "raise RuntimeError('boom')", shattered="net")
     done = command("verify", "liar")

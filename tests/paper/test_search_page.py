@@ -122,7 +122,7 @@ def end_in_failure(folder, numbers):
         journal.add(event)
 
 
-@pytest.mark.parametrize("failed", [{0}, {1}, {0, 1}])
+@pytest.mark.parametrize("failed", [pytest.param({0}, marks=pytest.mark.every), {1}, {0, 1}])
 def test_write_search_report_tells_of_trials_that_failed_after_more_epochs_than_any_other(folder, failed):
     end_in_failure(folder, failed)
     text = read_text(write_search_report(folder).read_text())
