@@ -226,6 +226,23 @@ def test_decode_does_not_hide_what_is_not_of_the_file(error, monkeypatch):
         decode(file(Image.new("RGB", (4, 4)), "PNG"), (4, 4, 3))
 
 
+def resize_like_torchvision(size, shorter):
+    """The size after torchvision's Resize, which cuts fractions of a pixel off."""
+    return tuple(shorter * side // min(size) for side in size)
+
+
+def center_like_torchvision(size, cut):
+    """Where torchvision's CenterCrop begins, which rounds a half to the even number."""
+    return tuple(round((side - middle) / 2) for side, middle in zip(size, cut, strict=True))
+
+
+def test_decode_cuts_fractions_off_and_rounds_a_half_to_even():
+    image = Image.fromarray(np.arange(63, dtype="uint8")[:, None].repeat(40, 1))  # 40 columns, 63 rows
+    assert decode(file(image, "PNG"), (36, 36, 1), resize_shorter_to=40)[0, 0, 0] == 14  # 27 rows are cut: 13.5
+    assert decode(file(image, "PNG"), (34, 34, 1), resize_shorter_to=40)[0, 0, 0] == 14  # 29 rows are cut: 14.5
+    assert resize_like_torchvision((500, 336), 40) == (59, 40)  # of 59.52
+
+
 @pytest.mark.parametrize("size", [(20_000, 2), (2, 20_000), (1, 3_000), (3_000, 1)])
 def test_decode_resizes_of_a_panorama_only_what_it_keeps(size):
     rng = np.random.default_rng(0)
@@ -233,20 +250,18 @@ def test_decode_resizes_of_a_panorama_only_what_it_keeps(size):
     content, started = file(image, "PNG"), time.perf_counter()
     pixels = decode(content, (16, 16, 3), resize_shorter_to=18)
     assert time.perf_counter() - started < 1
-    scale = 18 / min(size)
-    whole = image.resize((round(size[0] * scale), round(size[1] * scale)), Image.Resampling.BILINEAR)
-    left, top = (whole.width - 16) // 2, (whole.height - 16) // 2
+    whole = image.resize(resize_like_torchvision(size, 18), Image.Resampling.BILINEAR)
+    left, top = center_like_torchvision(whole.size, (16, 16))
     middle = np.asarray(whole.crop((left, top, left + 16, top + 16)))
     assert np.abs(pixels.astype(int) - middle).max() <= 1
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
-@pytest.mark.parametrize("size", [(500, 375), (375, 500), (240, 240), (333, 517)])
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (240, 240), (333, 517), (500, 336)])
 def test_decode_resizes_an_ordinary_image_exactly_as_published_weights_are_evaluated(size, interpolation):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), "uint8"))
-    scale = 40 / min(size)
-    whole = image.resize((round(size[0] * scale), round(size[1] * scale)), Image.Resampling[interpolation.upper()])
-    left, top = (whole.width - 35) // 2, (whole.height - 35) // 2
+    whole = image.resize(resize_like_torchvision(size, 40), Image.Resampling[interpolation.upper()])
+    left, top = center_like_torchvision(whole.size, (35, 35))
     expected = np.asarray(whole.crop((left, top, left + 35, top + 35)))
     pixels = decode(file(image, "PNG"), (35, 35, 3), resize_shorter_to=40, interpolation=interpolation)
     assert (pixels == expected).all()
@@ -259,7 +274,7 @@ def test_decode_squashes_an_image_exactly_as_timm_does(size, rows_and_columns):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), "uint8"))
     for shorter in (rows, 2 * rows):  # crop_pct=1, where nothing is cropped, and 0.5
         whole = image.resize((columns * shorter // rows, shorter), Image.Resampling.BICUBIC)
-        left, top = (whole.width - columns) // 2, (whole.height - rows) // 2
+        left, top = center_like_torchvision(whole.size, (columns, rows))
         expected = np.asarray(whole.crop((left, top, left + columns, top + rows)))
         options = {"resize_shorter_to": shorter, "interpolation": "bicubic", "squash": True}
         assert (decode(file(image, "PNG"), (rows, columns, 3), **options) == expected).all()

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from os import PathLike
 
 import cv2
@@ -277,11 +278,11 @@ def _read_middle(
         if squash:
             new_width, new_height = max(columns, round(shorter * columns / rows)), max(rows, shorter)
         else:
-            scale = max(shorter / min(width, height), rows / height, columns / width)
-            new_width, new_height = round(width * scale), round(height * scale)
+            scale = max(Fraction(shorter, min(width, height)), Fraction(rows, height), Fraction(columns, width))
+            new_width, new_height = int(width * scale), int(height * scale)
         if new_width * new_height <= MARGIN * rows * columns:
-            horizontal = _Side(0, width, 0, width, new_width, (new_width - columns) // 2)
-            vertical = _Side(0, height, 0, height, new_height, (new_height - rows) // 2)
+            horizontal = _Side(0, width, 0, width, new_width, _center(new_width, columns))
+            vertical = _Side(0, height, 0, height, new_height, _center(new_height, rows))
         else:  # a panorama, which would take as long as it is wide
             horizontal = _cut_side(width, new_width, columns, support)
             vertical = _cut_side(height, new_height, rows, support)
@@ -291,9 +292,14 @@ def _read_middle(
         return Image.fromarray(_read_box(image, file, box, channels)), horizontal, vertical
 
 
+def _center(side: int, size: int) -> int:
+    """The pixel at which the middle of a side begins, as torchvision and timm round it: a half to the even number."""
+    return round((side - size) / 2)
+
+
 def _cut_side(old: int, new: int, size: int, support: int) -> _Side:
     """The middle of a side, with the pixels around it that a filter reaches."""
-    start = (new - size) // 2
+    start = _center(new, size)
     low, high = start * old / new, (start + size) * old / new
     reach = support * max(1, old / new) + 1
     first, last = max(0, math.floor(low - reach)), min(old, math.ceil(high + reach))
