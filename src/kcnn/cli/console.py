@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from kcnn.atomic_io import parse_json
-from kcnn.graph.formatting import format_size
+from kcnn.graph.formatting import format_size, format_table
 
 PIPED = 160  # columns where the output is not a terminal
 # Texts hold names of files, classes and layers: brackets and colons are printed as they are.
@@ -124,10 +123,8 @@ def print_job(
 
 def make_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str], wraps: Sequence[str] = ()
-) -> Table:
-    """Return a table without lines.
-
-    The gaps are part of the texts: Rich's padding creates an object for each cell, which takes twice the time.
+) -> Text:
+    """Return a table without lines, as wide as the terminal; Rich's own takes ten times as long.
 
     Args:
         columns: Headings.
@@ -138,23 +135,11 @@ def make_table(
     Returns:
         The table, to be printed.
     """
-    table = Table(box=None, header_style="bold", padding=0)
-    for name in columns:
-        if name in left and table.columns:
-            table.add_column(width=2)
-        header = Text(name if name in left else f"  {name}")
-        table.add_column(header, justify="left" if name in left else "right", no_wrap=name not in wraps)
-    for row in rows:
-        cells: list[Text | str] = []
-        for name, text in zip(columns, row, strict=True):
-            if name in left and cells:
-                cells.append("")
-            cells.append(Text(text if name in left else f"  {text}"))
-        table.add_row(*cells)
-    return table
+    head, *lines = format_table(columns, rows, left, wraps, out.width).split("\n")
+    return Text.assemble((head, "bold"), *(f"\n{line}" for line in lines), no_wrap=True, overflow="ignore")
 
 
-def per_class_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+def per_class_table(rows: Mapping[str, Mapping[str, Any]]) -> Text:
     """Return the metrics of each class, from kcnn.classification.classification_report, as a table."""
     from kcnn.classification import tabulate_classes
 

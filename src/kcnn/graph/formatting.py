@@ -2,9 +2,12 @@
 
 import dataclasses
 import re
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
+from unicodedata import east_asian_width
 
 MAX_VALUE = 40  # characters of an attribute's value
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -117,21 +120,53 @@ def shorten_names(names: Sequence[str], width: int) -> list[str]:
     return [f"{text} ({n})" if text in repeated else text for n, text in enumerate(texts, 1)]
 
 
-def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str]) -> str:
+def format_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: Sequence[str],
+    wraps: Sequence[str] = (),
+    width: int | None = None,
+) -> str:
     """Return a table without lines.
 
     Args:
         columns: Headings.
         rows: Cells, one for each column.
         left: Columns to align to the left; the others are aligned to the right.
+        wraps: Columns whose cells are wrapped where the table is too wide.
+        width: Characters of a line; None for as many as the cells take.
 
     Returns:
-        A line for the headings and one for each row.
+        A line for the headings, and one or, where cells are wrapped, more for each row.
     """
-    lines = [columns, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    aligns = [str.ljust if column in left else str.rjust for column in columns]
-    return "\n".join(
-        "  ".join(align(cell, width) for align, cell, width in zip(aligns, line, widths, strict=True)).rstrip()
+    lines = [tuple(columns), *map(tuple, rows)]
+    widths = [max(map(_measure, cells)) for cells in zip(*lines, strict=True)]
+    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+        flexible = [i for i, column in enumerate(columns) if column in wraps]
+        free = width - 2 * (len(widths) - 1) - sum(widths[i] for i in range(len(widths)) if i not in flexible)
+        for place, i in enumerate(sorted(flexible, key=lambda i: widths[i])):  # the narrowest first: they take less
+            fair = free // (len(flexible) - place)
+            widths[i] = min(widths[i], max(fair, len(columns[i])))
+            free -= widths[i]
+        lines = [part for line in lines for part in _wrap_cells(line, widths)]
+    is_left = [column in left for column in columns]
+    padded = (
+        [
+            cell + " " * (width - _measure(cell)) if at_left else " " * (width - _measure(cell)) + cell
+            for cell, width, at_left in zip(line, widths, is_left, strict=True)
+        ]
         for line in lines
     )
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
+
+
+def _measure(text: str) -> int:
+    """Columns of a terminal that a text takes: two for each wide character, such as a Chinese one."""
+    return len(text) if text.isascii() else sum(2 if east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def _wrap_cells(cells: Sequence[str], widths: Sequence[int]) -> Iterator[tuple[str, ...]]:
+    """The lines of a row."""
+    pairs = zip(cells, widths, strict=True)
+    parts = [textwrap.wrap(cell, width) if _measure(cell) > width else [cell] for cell, width in pairs]
+    return zip_longest(*parts, fillvalue="")
