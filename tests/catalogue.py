@@ -53,7 +53,6 @@ THOROUGH = [  # that the whole suite runs over in `make test`
     "googlenet",
     "resnet18",
     "resnet20",
-    "inception_v3",
     "mobilenet_v2",
     "mobilenet_v3_small",
 ]
@@ -67,6 +66,7 @@ OF_ITS_OWN = [  # that it runs over in `make test-all`, for an op, a block or a 
     "regnet_y_400mf",
     "densenet121",
     "dla34",
+    "inception_v3",
     "efficientnet_b0",
     "convnext_v2_atto",
     "mobilenet_v4_conv_small",

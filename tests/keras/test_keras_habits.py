@@ -175,7 +175,7 @@ def test_a_network_is_silent_about_dark_images_and_overshoot_of_resizing():
     ("network", "options"),
     [
         ("resnet20", {"classes": 3, "input_shape": (16, 16, 3)}),
-        ("googlenet.bn", {"classes": 3, "input_shape": (66, 66, 3), "aux": True}),
+        pytest.param("googlenet.bn", {"classes": 3, "input_shape": (66, 66, 3), "aux": True}, marks=pytest.mark.every),
         ("lenet5", {}),
     ],
 )

@@ -9,8 +9,6 @@ from tests.parity.compare import APPLICATIONS, build_application, build_both, co
 ONE_EACH = (
     "vgg16.keras",
     "resnet50.keras",
-    "resnet50_v2.keras",
-    "inception_v3.keras",
     "efficientnet_b0",
     "mobilenet_v3_small",
 )

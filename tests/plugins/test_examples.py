@@ -7,14 +7,13 @@ from tests.plugins.conftest import ROOT
 EXAMPLES = ROOT / "examples"
 KCNN = [  # distribution, a network, options that make it small, the package
     pytest.param("kcnn-ownop", "eca_resnet20", ("--model-option", "units=1"), id="ownop"),
-    pytest.param(
-        "kcnn-kerasonly", "patchmixer", ("--model-option", "width=16"), id="kerasonly", marks=pytest.mark.every
-    ),
-    pytest.param("kcnn-allcnn", "all_cnn_c", ("--model-option", "width=0.25"), id="allcnn", marks=pytest.mark.every),
+    pytest.param("kcnn-kerasonly", "patchmixer", ("--model-option", "width=16"), id="kerasonly"),
+    pytest.param("kcnn-allcnn", "all_cnn_c", ("--model-option", "width=0.25"), id="allcnn"),
 ]
 SMALL = ("--data", "digits", "--input-size", "32x32x1")
 
 
+@pytest.mark.every
 @pytest.mark.parametrize(("distribution", "network", "smaller"), KCNN)
 def test_plugin_works_after_install_and_is_gone_after_uninstall(environment, tmp_path, distribution, network, smaller):
     assert network not in environment.kcnn("list")

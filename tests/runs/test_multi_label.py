@@ -282,6 +282,7 @@ def test_train_of_several_labels_refuses_options_that_need_one_label_per_image(l
         train("lenet5.modern", one, out=tmp_path, multi_label=True)
 
 
+@pytest.mark.every
 def test_cli_transfer_takes_images_of_several_labels(tmp_path):
     images, labels = marked(60, seed=3)
     lines = []

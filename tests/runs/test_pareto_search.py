@@ -126,6 +126,7 @@ def test_search_by_several_objectives_killed_in_a_trial_resumes_to_the_same_resu
     assert read_rows(tmp_path / "killed") == read_rows(tmp_path / "undisturbed")
 
 
+@pytest.mark.every
 def test_cli_search_by_accuracy_and_costs_prints_the_front_and_tests_its_first(tmp_path):
     command = [sys.executable, "-c", "from kcnn.cli import main; main()", "search", "stack", "--data", "digits"]
     command += ["--input-size", "8x8x1", "--epochs", "1", "--final-seeds", "1", "--out", str(tmp_path)]

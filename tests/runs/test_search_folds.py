@@ -89,6 +89,7 @@ def test_search_with_folds_refuses_another_number_of_folds_and_shows_it(done):
         search(SPACE, DIGITS, make_config(**VALUES), folds=3, out=done.folder, log=lambda text: None)
 
 
+@pytest.mark.every
 def test_search_with_folds_stopped_inside_a_fold_resumes_to_the_last_digit(done, tmp_path):
     def interrupt():
         raise KeyboardInterrupt

@@ -270,6 +270,7 @@ def undisturbed(tmp_path_factory):
     return read_rows(folder)
 
 
+@pytest.mark.every
 def test_search_killed_in_a_trial_resumes_to_the_same_result(undisturbed, tmp_path):
     for moment in (
         "trials/0000/checkpoints/epoch-00001.safetensors",

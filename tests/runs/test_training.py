@@ -409,6 +409,7 @@ assert not Path("other").exists() and "tensorflow" not in sys.modules
 """
 
 
+@pytest.mark.every
 def test_train_on_jax_from_arrays_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     hidden.run(JAX, backend="jax", cwd=tmp_path)

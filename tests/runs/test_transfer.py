@@ -43,7 +43,11 @@ def fine_tune(pretrained, out, phase, callbacks=(), log=print, **config):
 
 
 @pytest.mark.parametrize(
-    "phase", [TrainingPhase(2, "head", 1e-2), TrainingPhase(2, 1, 1e-3, {"stage3_*": 0.5})], ids=["head", "a stage"]
+    "phase",
+    [
+        pytest.param(TrainingPhase(2, "head", 1e-2), id="head"),
+        pytest.param(TrainingPhase(2, 1, 1e-3, {"stage3_*": 0.5}), id="a stage", marks=pytest.mark.every),
+    ],
 )
 def test_train_on_cached_features_equals_training_without(pretrained, tmp_path, phase):
     lines = []
@@ -346,6 +350,7 @@ def test_default_protocols_share_the_recipe_but_for_phases():
     assert (first.config, second.config) == (head, fine)
 
 
+@pytest.mark.every
 def test_cli_transfer_reports_a_folder_that_is_not_writable(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", "from kcnn.cli import main; main()", "transfer", "--out", "/proc/nowhere"],
