@@ -84,6 +84,8 @@ def read_results(*folders: Path) -> dict[str, Any]:
             result[str(path)] = [{name: row[name] for name in row.keys() - {*UNLIKE}} for row in rows]
         elif path.suffix == ".tflite":  # the bytes have a date, and names that Keras counts
             result[str(path)] = load_exported(path).run(PIXELS).round(4).tolist()
+        elif path.name == "grad_cam.npz":  # its key is of the bytes of the model's file, which have a date
+            result[str(path)] = hashlib.sha256(np.load(path)["maps"].tobytes()).hexdigest()
         elif path.suffix in (".npz", ".bin") or path.name == "splits.csv":
             result[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
         else:
