@@ -23,7 +23,7 @@ In the median kcnn's three are above those of keras-tuner and Optuna. Paired ove
 five seeds show a difference for Hyperband alone: -3.41 points (95% interval -5.93 to -0.89); RandomSearch -1.83 (-4.43
 to +0.76), BayesianOptimization -1.77 (-4.00 to +0.45), Optuna's TPE -0.45 (-1.43 to +0.53). No sampler of kcnn is shown
 to be better than its random one (bayesian -0.27, -1.83 to +1.30; optuna:tpe -0.04, -1.25 to +1.17): 13 to 16 trials,
-most of them stopped early and ten of them random, are few for a model. kcnn and Optuna stop trials by successive
+of which Bayesian draws ten at random, are few for a model. kcnn and Optuna stop trials by successive
 halving, keras-tuner's tuners but Hyperband have no such rule. Six comparisons, not adjusted.
 """
 

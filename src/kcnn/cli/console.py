@@ -124,7 +124,7 @@ def print_job(
 def make_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str], wraps: Sequence[str] = ()
 ) -> Text:
-    """Return a table without lines, as wide as the terminal; Rich's own takes ten times as long.
+    """Return a table without lines, as wide as the terminal; Rich would lay out hundreds of rows cell by cell.
 
     Args:
         columns: Headings.

@@ -29,7 +29,7 @@ def measure_network(model: Any) -> float:
     """Return the median milliseconds of one image (batch 1) of a network in LiteRT's float32, on this machine.
 
     Args:
-        model: The network, with any weights and pixels: the time does not depend on them.
+        model: The network, with any weights: they do not change which operations run.
     """
     shape = (WARMUP + TIMED, *model.input_shape[1:])
     images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
