@@ -85,7 +85,7 @@ def test_train_on_two_devices_equals_one_with_norms_averages_and_a_partial_batch
 
 @pytest.mark.every
 def test_write_report_of_two_devices_has_the_sections_of_one(single, mirrored, tmp_path):
-    folders = [shutil.copytree(out, tmp_path / out.parent.name) for out in (mirrored, single)]  # a report keeps its maps
+    folders = [shutil.copytree(out, tmp_path / out.parent.name) for out in (mirrored, single)]  # a report adds its maps
     ours, theirs = (write_report(folder, tmp_path / f"{folder.name}.html").read_text() for folder in folders)
     assert " on 2 devices." in ours
     assert " on 2 devices." not in theirs
