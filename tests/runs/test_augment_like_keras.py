@@ -32,9 +32,15 @@ def factors(value):
 
 
 def close(ours, theirs, levels):
-    assert ours.dtype == tf.float32
-    difference = np.abs(ours.numpy() - keras.ops.convert_to_numpy(theirs))
-    assert difference.max() <= levels, f"off by {difference.max():.2f} levels, in the mean {difference.mean():.3f}"
+    """Compare images, rounded to 256 levels, with what is not rounded."""
+    ours = np.stack(ours)
+    assert ours.dtype == np.uint8
+    difference = np.abs(ours - keras.ops.convert_to_numpy(theirs).astype("float32"))
+    assert difference.max() <= levels + 0.5, f"off by {difference.max():.2f}, in the mean {difference.mean():.3f}"
+
+
+def each(change, *values):
+    return [change(image, *values) for image in IMAGES]
 
 
 def fed(layer, **transformation):
@@ -44,32 +50,32 @@ def fed(layer, **transformation):
 @pytest.mark.parametrize("amount", [-0.7, -0.2, 0.0, 0.1, 0.5])
 def test_brightness_is_that_of_keras(amount):
     theirs = fed(layers.RandomBrightness(1.0), rgb_delta=factors(255 * amount))
-    close(color.brightness(IMAGES, amount), theirs, 1e-3)
+    close(each(color.brightness, amount), theirs, 1e-3)
 
 
 @pytest.mark.parametrize("amount", [-0.9, -0.3, 0.0, 0.3, 0.9])
 def test_contrast_is_that_of_keras(amount):
     theirs = fed(layers.RandomContrast(1.0), contrast_factor=factors(1 + amount))
-    close(color.contrast(IMAGES, amount), theirs, 1e-2)
+    close(each(color.contrast, amount), theirs, 1e-2)
 
 
 @pytest.mark.parametrize("degeneration", [0.0, 0.25, 0.6, 1.0])
 def test_saturation_is_the_color_degeneration_of_keras(degeneration):
     theirs = fed(layers.RandomColorDegeneration(1.0), factor=factors(degeneration))
-    close(color.saturation(IMAGES, -degeneration), theirs, 0.1)
+    close(each(color.saturation, -degeneration), theirs, 0.25)  # OpenCV's weights have 10 bits
 
 
 @pytest.mark.parametrize("amount", [-0.9, -0.45, 0.45, 0.9])
 def test_saturation_increases_and_decreases_as_in_pillow(amount):
     """Keras' RandomSaturation wants values of 0 to 1 for its HSV, so the reference is what AutoAugment used."""
     theirs = [np.asarray(ImageEnhance.Color(Image.fromarray(p)).enhance(1 + amount)) for p in IMAGES]
-    close(color.saturation(IMAGES, amount), np.stack(theirs), 2)
+    close(each(color.saturation, amount), np.stack(theirs), 2)
 
 
 @pytest.mark.parametrize("amount", [-0.9, -0.4, 0.0, 0.4, 0.9])
 def test_sharpness_is_that_of_keras_inside_and_that_of_pillow_at_the_edge(amount):
     """Keras takes what lies beyond the edge for black, and 0.5 for neutral; Pillow leaves the outermost pixels."""
-    ours = color.sharpness(IMAGES, amount)
+    ours = np.stack(each(color.sharpness, amount))
     theirs = fed(layers.RandomSharpness(1.0), factor=tf.fill([N], (1 + amount) / 2))
     close(ours[:, 1:-1, 1:-1], theirs[:, 1:-1, 1:-1], 1e-2)
     pillow = [np.asarray(ImageEnhance.Sharpness(Image.fromarray(p)).enhance(1 + amount)) for p in IMAGES]
@@ -79,35 +85,31 @@ def test_sharpness_is_that_of_keras_inside_and_that_of_pillow_at_the_edge(amount
 @pytest.mark.parametrize("bits", [1, 3, 4, 7, 8])
 def test_posterize_is_that_of_keras(bits):
     theirs = fed(layers.RandomPosterization(8), shift_factor=np.full(N, 8 - bits, "uint8"))
-    close(color.posterize(IMAGES, bits), theirs, 0)
+    close(each(color.posterize, bits), theirs, 0)
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 100, 128, 255, 256])
 def test_solarize_is_that_of_keras(threshold):
     theirs = fed(layers.Solarization(), additions=factors(0), thresholds=factors(threshold))
-    close(color.solarize(IMAGES, threshold), theirs, 0)
+    close(each(color.solarize, threshold), theirs, 0)
 
 
 def test_auto_contrast_is_that_of_keras_and_keeps_a_channel_of_one_level():
     images = IMAGES.copy()
     images[0, :, :, 1] = 77
-    close(color.auto_contrast(images), layers.AutoContrast()(images), 1e-3)
+    close([color.auto_contrast(image) for image in images], layers.AutoContrast()(images), 1e-3)
 
 
 def test_equalize_is_that_of_keras_and_keeps_a_channel_of_one_level():
     images = IMAGES.copy()
     images[0, :, :, 1] = 77
     theirs = [layers.Equalization()(images[i : i + 1]) for i in range(N)]  # Keras counts one histogram for the batch
-    close(color.equalize(images), tf.concat(theirs, 0), 1)
+    close([color.equalize(image) for image in images], tf.concat(theirs, 0), 1)
 
 
 def test_auto_contrast_and_solarize_are_those_of_pillow():
-    close(color.auto_contrast(IMAGES), [ImageOps.autocontrast(Image.fromarray(p)) for p in IMAGES], 1)
-    close(color.solarize(IMAGES, 90), [ImageOps.solarize(Image.fromarray(p), 90) for p in IMAGES], 0)
-
-
-def kinds(*names):
-    return [(tf.fill([N], color.KINDS.index(name)), tf.fill([N], float(amount))) for name, amount in names]
+    close(each(color.auto_contrast), [ImageOps.autocontrast(Image.fromarray(p)) for p in IMAGES], 1)
+    close(each(color.solarize, 90), [ImageOps.solarize(Image.fromarray(p), 90) for p in IMAGES], 0)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +124,8 @@ def kinds(*names):
     ],
 )
 def test_adjust_colors_equals_its_changes_in_sequence(first, second):
-    images = tf.cast(IMAGES, tf.float32)
-    composed = color.adjust_colors(images, kinds(first, second))
-    apart = color.adjust_colors(color.adjust_colors(images, kinds(first)), kinds(second))
+    composed = np.stack(each(color.adjust_colors, [first, second])).astype("float32")
+    apart = [color.adjust_colors(color.adjust_colors(image, [first]), [second]) for image in IMAGES]
     difference = np.abs(composed - apart)[:3]  # few levels of the dull image, rounded in between, stretch to many
     assert np.quantile(difference, 0.99) <= 2
     assert difference.mean() < 0.6
@@ -134,23 +135,19 @@ SIZE = (ROWS, COLUMNS)
 
 
 def moved(matrix):
-    return geometry.warp(IMAGES, matrix, SIZE)
-
-
-def same(value):
-    return tf.fill([N], float(value))
+    return each(geometry.warp, matrix[0], SIZE)
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (0.3, 0), (0, -0.2), (-0.1, 0.25)])
 def test_shear_matrix_is_that_of_keras(x, y):
     theirs = fed(layers.RandomShear(1.0, 1.0), shear_factor=tf.tile([[float(x), float(y)]], [N, 1]))
-    close(moved(geometry.shear_matrix(same(x), same(y))), theirs, 0.05)
+    close(moved(geometry.shear_matrix(x, y)), theirs, 0.05)
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (5, 0), (-3.25, 7.5)])
 def test_translation_matrix_is_that_of_keras(x, y):
     theirs = fed(layers.RandomTranslation(1.0, 1.0), translations=tf.tile([[float(x), float(y)]], [N, 1]))
-    close(moved(geometry.translation_matrix(same(x), same(y))), theirs, 0.05)
+    close(moved(geometry.translation_matrix(x, y)), theirs, 0.05)
 
 
 @pytest.mark.parametrize("degrees", [-30.0, 0.0, 7.0, 90.0, 180.0])
@@ -159,23 +156,21 @@ def test_rotation_matrix_is_that_of_keras(degrees):
     images = tf.cast(IMAGES, tf.float32)
     drawn = layer.get_random_transformation(images)
     assert np.allclose(drawn["angle"], degrees)
-    close(moved(geometry.rotation_matrix(same(degrees), SIZE)), layer.transform_images(images, drawn), 0.5)
+    close(moved(geometry.rotation_matrix(degrees, SIZE)), layer.transform_images(images, drawn), 0.5)
 
 
 @pytest.mark.parametrize("factor", [0.75, 1.0, 1.5])
 def test_scale_matrix_is_that_of_keras_whose_factor_is_the_inverse(factor):
     zoom = tf.fill([N, 1], 1 / factor)
     theirs = fed(layers.RandomZoom(0.5), height_zoom=zoom, width_zoom=zoom)
-    close(moved(geometry.scale_matrix(same(factor), SIZE)), theirs, 0.5)
+    close(moved(geometry.scale_matrix(factor, SIZE)), theirs, 0.5)
 
 
 @pytest.mark.parametrize(("x", "y"), [(True, False), (False, True), (True, True)])
-def test_flip_matrix_and_shift_windows_mirror_as_numpy(x, y):
+def test_flip_matrix_mirrors_as_numpy(x, y):
     axes = [axis for axis, on in ((2, x), (1, y)) if on]
     mirrored = np.flip(IMAGES, axes)
-    x, y = tf.fill([N], x), tf.fill([N], y)
-    close(moved(geometry.flip_matrix(x, y, SIZE)), mirrored, 1e-3)
-    assert (geometry.shift_windows(IMAGES, tf.zeros([N, 2], tf.int32), x, y, SIZE) == mirrored).numpy().all()
+    close(moved(geometry.flip_matrix(x, y, SIZE)), mirrored, 0)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (30, 30), (96, 80)])
@@ -183,7 +178,7 @@ def test_crop_matrix_is_the_crop_resized_by_tensorflow(size):
     top, left, rows, columns = 5, 9, 31, 40
     crop = IMAGES[:, top : top + rows, left : left + columns]
     theirs = tf.image.resize(tf.cast(crop, tf.float32), size)
-    matrix = geometry.crop_matrix([same(value) for value in (top, left, rows, columns)], size)
-    ours = geometry.warp(IMAGES, matrix, size)
+    (matrix,) = geometry.crop_matrix(np.array([[top, left, rows, columns]]), size)
+    ours = np.stack(each(geometry.warp, matrix, size))
     edge = max(math.ceil(size[0] / rows), math.ceil(size[1] / columns))  # where ours sees beyond the box
     close(ours[:, edge:-edge, edge:-edge], theirs[:, edge:-edge, edge:-edge], 0.5)

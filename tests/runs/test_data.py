@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcnn import data
-from kcnn.data.buffer_pool import allocate
+from kcnn.buffer_pool import allocate
 from kcnn.data.decoding import ImageDecodeError, decode
 from tests.runs.photos import sizes
 

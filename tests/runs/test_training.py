@@ -394,8 +394,9 @@ except KeyboardInterrupt:
     resumed = train(spec, data, config, out="halves")
 assert resumed.resumed_epochs == 2
 assert [row["val_loss"] for row in resumed.history] == [row["val_loss"] for row in whole.history]
+mixed = TrainConfig(recipe="quick", epochs=2, recipe_overrides={"flip": True, "rand_augment": (1, 0.5), "mixup": 0.2})
+assert train(spec, data, mixed, out="mixed").history[1]["loss"] < 2.3
 for words, said in (
-    ({"recipe": "strong"}, "data augmentation needs TensorFlow"),
     ({"strategy": "mirrored"}, "needs TensorFlow, and the backend of Keras is jax"),
     ({"tensorboard": True}, "TensorBoard output needs TensorFlow"),
 ):

@@ -1,7 +1,8 @@
-"""Data augmentation of training images, by batches inside tf.data.
+"""Data augmentation of training images, on every backend of Keras.
 
-Everything but the record `Augmentation` needs TensorFlow. Images are batches (n, rows, columns, 1 or 3) of 0 to 255;
-seeds are stateless, int (2,).
+Images are batches (n, rows, columns, 1 or 3) of 0 to 255, rounded to these 256 levels as in a file; threads change one
+image each. Seeds are two integers, on which alone the changes depend. Only `augment_dataset`, for pipelines of tf.data,
+needs TensorFlow.
 """
 
 import lazy_loader

@@ -10,11 +10,11 @@ from .mix import (
 from .mix import (
     mixup as mixup,
 )
-from .transforms import (
-    augment as augment,
+from .tf_dataset import (
+    augment_dataset as augment_dataset,
 )
 from .transforms import (
-    augment_dataset as augment_dataset,
+    augment as augment,
 )
 from .transforms import (
     color_jitter as color_jitter,

@@ -4,47 +4,87 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
 import psutil
-import tensorflow as tf
 
 from kcnn.graph.arguments import check_integer, wrong_kind, wrong_value
 
 
-def to_tensors(images: Any, seed: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return a batch of images and a seed as tensors.
+def to_images(images: Any) -> np.ndarray:
+    """Return a batch of images with their values rounded to 256 levels.
 
     Args:
-        images: (n, rows, columns, 1 or 3).
-        seed: int (2,).
+        images: (n, rows, columns, 1 or 3) of 0 to 255, an array or what converts to one.
+
+    Returns:
+        uint8 of the same shape.
 
     Raises:
-        ValueError: They are something else; a TypeError too where they are no numbers.
+        ValueError: They have another shape or other values; a TypeError too where they are no numbers.
     """
-    tensors = []
-    for name, value, expected, fits in (
-        ("images", images, "a batch (n, rows, columns, 1 or 3) of numbers", _is_batch),
-        ("seed", seed, "two integers", _is_seed),
-    ):
-        try:
-            tensor = tf.convert_to_tensor(value)
-        except (ValueError, TypeError):
-            raise wrong_kind(name, expected, value) from None
-        if not fits(tensor):
-            raise wrong_value(name, expected, tensor.shape if tensor.shape.rank else value)
-        tensors.append(tensor)
-    return tensors[0], tensors[1]
+    expected = "a batch (n, rows, columns, 1 or 3) of numbers"
+    try:
+        array = np.asarray(images)
+    except NotImplementedError:  # a tensor of TensorFlow inside a graph, which has no values yet
+        expected += ": in a pipeline of tf.data, use kcnn.augment.augment_dataset"
+        raise wrong_kind("images", expected, images) from None
+    except (ValueError, TypeError):
+        raise wrong_kind("images", expected, images) from None
+    if array.dtype.kind not in "iuf" or array.ndim != 4 or array.shape[-1] not in (1, 3):
+        raise wrong_value("images", expected, array.shape if array.ndim else images)
+    if array.dtype == np.uint8:
+        return array
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if not (low >= 0 and high <= 255):
+        raise wrong_value("images", "values of 0 to 255", f"{low:g} to {high:g}")
+    levels = np.rint(array)
+    if 0 < high <= 1 and (levels != array).any():
+        raise wrong_value("images", "values of 0 to 255 (multiply by 255)", f"{low:g} to {high:g}")
+    return levels.astype("uint8")
 
 
-def _is_batch(images: tf.Tensor) -> bool:
-    is_number = images.dtype.is_integer or images.dtype.is_floating
-    return is_number and images.shape.rank == 4 and images.shape[-1] in (1, 3)
+def to_labels(labels: Any) -> np.ndarray:
+    """Return the labels of a batch.
+
+    Args:
+        labels: Class numbers (n,), or numbers (n, classes).
+
+    Returns:
+        An array of the same shape.
+
+    Raises:
+        ValueError: They have another shape; a TypeError too where they are no numbers.
+    """
+    expected = "class numbers (n,), or numbers (n, classes)"
+    try:
+        array = np.asarray(labels)
+    except (ValueError, TypeError, NotImplementedError):
+        raise wrong_kind("labels", expected, labels) from None
+    if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or (array.ndim == 1 and array.dtype.kind not in "iu"):
+        raise wrong_value("labels", expected, array.shape if array.ndim else labels)
+    return array
 
 
-def _is_seed(seed: tf.Tensor) -> bool:
-    return seed.dtype.is_integer and seed.shape.is_compatible_with([2])
+def to_seed(seed: Any) -> tuple[int, int]:
+    """Return a seed.
+
+    Args:
+        seed: Two integers, or an array of them.
+
+    Raises:
+        ValueError: They are something else; a TypeError too where they are no integers.
+    """
+    expected = "two integers"
+    try:
+        array = np.asarray(seed)
+    except (ValueError, TypeError, NotImplementedError):
+        raise wrong_kind("seed", expected, seed) from None
+    if array.dtype.kind not in "iu" or array.shape != (2,):
+        raise wrong_value("seed", expected, seed)
+    return int(array[0]), int(array[1])
 
 
-def check_size(size: Sequence[Any], images: tf.Tensor | None = None) -> tuple[int, int]:
+def check_size(size: Sequence[Any], images: np.ndarray | None = None) -> tuple[int, int]:
     """Return (rows, columns) of the images to make of others.
 
     Args:
@@ -61,12 +101,12 @@ def check_size(size: Sequence[Any], images: tf.Tensor | None = None) -> tuple[in
     if len(size) != 2:
         raise wrong_value("size", expected, size)
     rows, columns = (check_integer("size", one, 1, expected) for one in size)
-    count, channels = (1, 1) if images is None else (images.shape[0] or 1, images.shape[3])
+    count, channels = (1, 1) if images is None else (len(images) or 1, images.shape[3])
     _check_memory("size", size, (count, rows, columns, channels))
     return rows, columns
 
 
-def to_label_fractions(labels: tf.Tensor, classes: int) -> tf.Tensor:
+def to_label_fractions(labels: np.ndarray, classes: int) -> np.ndarray:
     """Return labels as float32 (n, classes).
 
     Args:
@@ -74,18 +114,21 @@ def to_label_fractions(labels: tf.Tensor, classes: int) -> tf.Tensor:
         classes: Number of classes.
 
     Raises:
-        ValueError: The number of classes is not positive, or the labels do not fit in memory.
+        ValueError: The number of classes is not positive, the labels do not fit in memory, or one is no class.
     """
     check_integer("classes", classes, 1, "a positive integer")
-    labels = tf.convert_to_tensor(labels)
-    if len(labels.shape) == 2:
-        return tf.cast(labels, tf.float32)
-    _check_memory("classes", classes, (labels.shape[0] or 1, classes))
-    return tf.one_hot(labels, classes)
+    if labels.ndim == 2:
+        return labels.astype("float32")
+    _check_memory("classes", classes, (len(labels) or 1, classes))
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise wrong_value("labels", f"class numbers of 0 to {classes - 1}", f"{labels.min()} to {labels.max()}")
+    fractions = np.zeros((len(labels), classes), "float32")
+    fractions[np.arange(len(labels)), labels] = 1
+    return fractions
 
 
 def _check_memory(name: str, value: Any, shape: Sequence[int]) -> None:
-    """Refuse an argument by which a float32 tensor would be larger than the memory of this machine."""
+    """Refuse an argument by which a float32 array would be larger than the memory of this machine."""
     needed, memory = 4 * prod(shape), psutil.virtual_memory().total
     if needed > memory:
         raise wrong_value(name, f"small enough for {memory / 1e9:,.0f} GB of memory", value)

@@ -1,4 +1,4 @@
-"""Changes of geometry, composed into one matrix and one warp per image.
+"""Changes of geometry: one matrix per image, and one warp.
 
 A matrix (n, 3, 3) maps a column (x, y, 1) of the output to one of the input, in pixels from the center of the upper
 left pixel; the first change is leftmost in a product.
@@ -9,22 +9,24 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
+import cv2
+import numpy as np
 
-from kcnn.augment.seeds import random_signs, uniform
+from kcnn.augment.seeds import draw_signs, make_generator
 
 RATIO = (3 / 4, 4 / 3)  # of columns to rows of a resized crop, as in arXiv:1409.4842
 ATTEMPTS = 10  # to draw a crop inside the image, before the largest one in the center is taken
 
-
-def _matrix(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> tf.Tensor:
-    """Rows (a, b, c) and (d, e, f) over (0, 0, 1), each a number or a tensor (n,)."""
-    like = next(value for value in (a, b, c, d, e, f) if tf.is_tensor(value) and value.shape.rank)
-    cells = [tf.broadcast_to(tf.cast(v, tf.float32), tf.shape(like)) for v in (a, b, c, d, e, f, 0, 0, 1)]
-    return tf.reshape(tf.stack(cells, axis=1), [-1, 3, 3])
+Seed = tuple[int, int]
 
 
-def shear_matrix(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+def _matrix(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> np.ndarray:
+    """Rows (a, b, c) and (d, e, f) over (0, 0, 1), each a number or an array (n,)."""
+    cells = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, "float64")) for v in (a, b, c, d, e, f, 0, 0, 1)))
+    return np.stack(cells, axis=1).reshape(-1, 3, 3)
+
+
+def shear_matrix(x: Any, y: Any) -> np.ndarray:
     """Return the matrices that shift columns by x times the row and rows by y times the column.
 
     Args:
@@ -37,7 +39,7 @@ def shear_matrix(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return _matrix(1, x, 0, y, 1, 0)
 
 
-def translation_matrix(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+def translation_matrix(x: Any, y: Any) -> np.ndarray:
     """Return the matrices that shift images right and down.
 
     Args:
@@ -47,10 +49,10 @@ def translation_matrix(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     Returns:
         (n, 3, 3).
     """
-    return _matrix(1, 0, -x, 0, 1, -y)
+    return _matrix(1, 0, -np.asarray(x), 0, 1, -np.asarray(y))
 
 
-def rotation_matrix(degrees: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
+def rotation_matrix(degrees: Any, size: Sequence[int]) -> np.ndarray:
     """Return the matrices that rotate images counterclockwise about their center.
 
     Args:
@@ -61,11 +63,11 @@ def rotation_matrix(degrees: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
         (n, 3, 3).
     """
     y, x = _center(size)
-    cos, sin = tf.cos(degrees * (math.pi / 180)), tf.sin(degrees * (math.pi / 180))
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return _matrix(cos, -sin, x - x * cos + y * sin, sin, cos, y - x * sin - y * cos)
 
 
-def scale_matrix(factor: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
+def scale_matrix(factor: Any, size: Sequence[int]) -> np.ndarray:
     """Return the matrices that enlarge images about their center.
 
     Args:
@@ -76,10 +78,11 @@ def scale_matrix(factor: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
         (n, 3, 3).
     """
     y, x = _center(size)
-    return _matrix(1 / factor, 0, x - x / factor, 0, 1 / factor, y - y / factor)
+    shrink = 1 / np.asarray(factor)
+    return _matrix(shrink, 0, x - x * shrink, 0, shrink, y - y * shrink)
 
 
-def flip_matrix(x: tf.Tensor, y: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
+def flip_matrix(x: Any, y: Any, size: Sequence[int]) -> np.ndarray:
     """Return the matrices that mirror images.
 
     Args:
@@ -90,112 +93,87 @@ def flip_matrix(x: tf.Tensor, y: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
     Returns:
         (n, 3, 3).
     """
-    rows, columns = (tf.cast(side, tf.float32) for side in size)
-    x, y = tf.cast(x, tf.float32), tf.cast(y, tf.float32)
+    (rows, columns), x, y = size, np.asarray(x, "float64"), np.asarray(y, "float64")
     return _matrix(1 - 2 * x, 0, x * (columns - 1), 0, 1 - 2 * y, y * (rows - 1))
 
 
-def crop_matrix(box: Sequence[tf.Tensor], size: Sequence[Any]) -> tf.Tensor:
+def crop_matrix(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Return the matrices that crop boxes and resize them.
 
     Args:
-        box: Top, left, rows and columns, (n,) each.
+        boxes: Top, left, rows and columns, (n, 4).
         size: (rows, columns) of the result.
 
     Returns:
         (n, 3, 3).
     """
-    top, left, rows, columns = box
-    high, wide = (tf.cast(side, tf.float32) for side in size)
-    y, x = rows / high, columns / wide
+    top, left, rows, columns = boxes.T
+    y, x = rows / size[0], columns / size[1]
     return _matrix(x, 0, left + 0.5 * x - 0.5, 0, y, top + 0.5 * y - 0.5)
 
 
-def _center(size: Sequence[Any]) -> tuple[tf.Tensor, tf.Tensor]:
-    rows, columns = size
-    return (tf.cast(rows, tf.float32) - 1) / 2, (tf.cast(columns, tf.float32) - 1) / 2
+def _center(size: Sequence[int]) -> tuple[float, float]:
+    return (size[0] - 1) / 2, (size[1] - 1) / 2
 
 
-def crop_box(seed: tf.Tensor, n: Any, source: Sequence[Any], area: tuple[float, float]) -> tuple[tf.Tensor, ...]:
+def draw_boxes(random: np.random.Generator, n: int, source: Sequence[int], area: tuple[float, float]) -> np.ndarray:
     """Draw boxes to crop: the area uniformly, the aspect ratio uniformly in its logarithm.
 
     Args:
-        seed: int (2,).
+        random: Source of random numbers.
         n: Number of boxes.
         source: (rows, columns) of the images.
         area: Smallest and largest fraction of the area.
 
     Returns:
-        Top, left, rows and columns, (n,) each.
+        Top, left, rows and columns, int64 (n, 4).
     """
-    rows, columns = (tf.cast(side, tf.float32) for side in source)
-    fraction = uniform(seed, 0, [n, ATTEMPTS], *area)
-    ratio = tf.exp(uniform(seed, 1, [n, ATTEMPTS], *map(math.log, RATIO)))
-    high = tf.round(tf.sqrt(fraction * rows * columns / ratio))
-    wide = tf.round(tf.sqrt(fraction * rows * columns * ratio))
+    rows, columns = source
+    fraction = random.uniform(*area, (n, ATTEMPTS))
+    ratio = np.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1]), (n, ATTEMPTS)))
+    high = np.rint(np.sqrt(fraction * rows * columns / ratio))
+    wide = np.rint(np.sqrt(fraction * rows * columns * ratio))
     fits = (high >= 1) & (high <= rows) & (wide >= 1) & (wide <= columns)
-    first = tf.argmax(fits, axis=1)  # 0 where none fits
-    nearest = tf.clip_by_value(columns / rows, *RATIO)
-    fallback = (tf.minimum(rows, tf.round(columns / nearest)), tf.minimum(columns, tf.round(rows * nearest)))
-    any_fits = tf.reduce_any(fits, axis=1)
-    high = tf.where(any_fits, tf.gather(high, first, batch_dims=1), fallback[0])
-    wide = tf.where(any_fits, tf.gather(wide, first, batch_dims=1), fallback[1])
-    top, left = tf.floor((rows - high) / 2), tf.floor((columns - wide) / 2)
-    top = tf.where(any_fits, tf.floor(uniform(seed, 2, [n], 0, 1) * (rows - high + 1)), top)
-    left = tf.where(any_fits, tf.floor(uniform(seed, 3, [n], 0, 1) * (columns - wide + 1)), left)
-    return top, left, high, wide
+    each, first = np.arange(n), np.argmax(fits, axis=1)
+    any_fits = fits[each, first]
+    nearest = min(max(columns / rows, RATIO[0]), RATIO[1])
+    high = np.where(any_fits, high[each, first], min(rows, round(columns / nearest)))
+    wide = np.where(any_fits, wide[each, first], min(columns, round(rows * nearest)))
+    place = np.where(any_fits[:, None], random.uniform(0, 1, (n, 2)), 0.5)  # of the corner
+    top = np.floor(place[:, 0] * (rows - high + any_fits))
+    left = np.floor(place[:, 1] * (columns - wide + any_fits))
+    return np.stack([top, left, high, wide], axis=1).astype("int64")
 
 
-def warp(images: tf.Tensor, matrices: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
-    """Transform images by matrices, bilinearly, mirrored beyond the edge.
+def warp(image: np.ndarray, matrix: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Return an image transformed by a matrix, bilinearly, mirrored beyond the edge.
 
     Args:
-        images: (n, rows, columns, 1 or 3) of 0 to 255.
-        matrices: (n, 3, 3).
+        image: uint8 (rows, columns, 1 or 3).
+        matrix: (3, 3).
         size: (rows, columns) of the result.
 
     Returns:
-        float32 (n, *size, channels).
+        uint8 (*size, channels).
     """
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=tf.reshape(matrices, [-1, 9])[:, :8],
-        output_shape=tf.stack(list(size)),
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
+    warped = cv2.warpAffine(
+        image,
+        matrix[:2],
+        (size[1], size[0]),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT,
     )
+    return warped.reshape(*size, image.shape[2])
 
 
-def shift_windows(images: tf.Tensor, offsets: tf.Tensor, x: tf.Tensor, y: tf.Tensor, size: Sequence[Any]) -> tf.Tensor:
-    """Crop windows of images, without blending pixels.
-
-    Args:
-        images: (n, rows, columns, 1 or 3) of 0 to 255.
-        offsets: Top and left in pixels, int (n, 2).
-        x: Whether to mirror left to right, bool (n,).
-        y: Whether to mirror top to bottom, bool (n,).
-        size: (rows, columns) of the windows.
-
-    Returns:
-        (n, *size, channels).
-    """
-    rows, columns = size
-    wide, channels = images.shape[2], images.shape[3]
-    row = tf.where(y[:, None], rows - 1 - tf.range(rows), tf.range(rows)) + offsets[:, :1]
-    column = tf.where(x[:, None], columns - 1 - tf.range(columns), tf.range(columns)) + offsets[:, 1:]
-    index = tf.reshape(row[:, :, None] * wide + column[:, None, :], [-1, rows * columns])
-    flat = tf.reshape(images, [-1, images.shape[1] * wide, channels])
-    return tf.reshape(tf.gather(flat, index, batch_dims=1), [-1, rows, columns, channels])
-
-
-def random_affine(
-    seed: tf.Tensor, n: Any, size: Sequence[Any], shift: float, rotate: float, zoom: float
-) -> list[tf.Tensor]:
+def draw_affine(
+    seed: Seed, number: int, n: int, size: Sequence[int], shift: float, rotate: float, zoom: float
+) -> list[np.ndarray]:
     """Draw shifts, rotations and zooms uniformly.
 
     Args:
-        seed: int (2,).
+        seed: Two integers.
+        number: Of the draw.
         n: Number of images.
         size: (rows, columns).
         shift: Largest shift, as a fraction of a side.
@@ -205,34 +183,32 @@ def random_affine(
     Returns:
         Matrices (n, 3, 3) of those that are not 0.
     """
+    draws = make_generator(seed, number).uniform(-1, 1, (4, n))
     matrices = []
     if rotate:
-        matrices.append(rotation_matrix(uniform(seed, 0, [n], -rotate, rotate), size))
+        matrices.append(rotation_matrix(rotate * draws[0], size))
     if zoom:
-        matrices.append(scale_matrix(uniform(seed, 1, [n], 1 - zoom, 1 + zoom), size))
+        matrices.append(scale_matrix(1 + zoom * draws[1], size))
     if shift:
-        high, wide = (tf.cast(side, tf.float32) for side in size)
-        x, y = uniform(seed, 2, [n], -shift, shift), uniform(seed, 3, [n], -shift, shift)
-        matrices.append(translation_matrix(x * wide, y * high))
+        matrices.append(translation_matrix(shift * size[1] * draws[2], shift * size[0] * draws[3]))
     return matrices
 
 
-def random_mask(seed: tf.Tensor, number: int, n: Any, on: bool) -> tf.Tensor:
+def draw_mask(random: np.random.Generator, n: int, on: bool) -> np.ndarray:
     """Draw True or False with equal probability.
 
     Args:
-        seed: int (2,).
-        number: Of the draw.
+        random: Source of random numbers.
         n: How many.
-        on: Whether to draw; otherwise all are False.
+        on: Whether any may be True.
 
     Returns:
         bool (n,).
     """
-    return random_signs(seed, number, [n]) > 0 if on else tf.zeros([n], tf.bool)
+    return (draw_signs(random, n) > 0) & on
 
 
-def compose(matrices: Sequence[tf.Tensor]) -> tf.Tensor:
+def compose(matrices: Sequence[np.ndarray]) -> np.ndarray:
     """Multiply matrices in the order of their changes.
 
     Args:
@@ -241,4 +217,4 @@ def compose(matrices: Sequence[tf.Tensor]) -> tf.Tensor:
     Returns:
         (n, 3, 3).
     """
-    return functools.reduce(tf.matmul, matrices)
+    return functools.reduce(np.matmul, matrices)

@@ -5,11 +5,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import tensorflow as tf
 from matplotlib.figure import Figure
 
 from kcnn.augment import color, geometry, random_changes
 from kcnn.augment.augmentation import Augmentation
+from kcnn.augment.batches import to_images
 from kcnn.augment.transforms import augment
 from kcnn.plots.figures import STYLE
 
@@ -29,9 +29,9 @@ def plot_samples(
     Returns:
         The figure.
     """
-    batch = tf.stack([image] * count)
-    pixels, _ = augment(augmentation, batch, tf.zeros([count], tf.int64), size=size, classes=1, seed=(seed, 0))
-    return _grid([("original", image), *((str(i + 1), one) for i, one in enumerate(pixels.numpy()))], columns=8)
+    batch, labels = np.stack([image] * count), np.zeros(count, "int64")
+    pixels, _ = augment(augmentation, batch, labels, size=size, classes=1, seed=(seed, 0))
+    return _grid([("original", image), *((str(i + 1), one) for i, one in enumerate(pixels))], columns=8)
 
 
 def plot_kinds(image: Any) -> Figure:
@@ -43,31 +43,29 @@ def plot_kinds(image: Any) -> Figure:
     Returns:
         The figure.
     """
-    image = tf.cast(image, tf.float32)
-    size = tuple(image.shape[:2])
-    panels = []
+    (image,) = to_images(np.asarray(image)[None])
+    panels: list[tuple[str, np.ndarray]] = []
     for kind in random_changes.KINDS:
         signed = kind not in ("posterize", "solarize", "auto_contrast", "equalize")
-        for strength in (-1.0, -0.5, -0.25, 0.25, 0.5, 1.0) if signed else (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-            changed = _apply_kind(kind, image[None], tf.constant([strength]), size)[0].numpy()
-            panels.append((f"{kind.replace('_', '-')} {strength:.2g}", changed))
+        strengths = (-1.0, -0.5, -0.25, 0.25, 0.5, 1.0) if signed else (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+        titles = [f"{kind.replace('_', '-')} {strength:.2g}" for strength in strengths]
+        panels += zip(titles, (_apply_kind(kind, image, strength) for strength in strengths), strict=True)
     return _grid(panels, columns=6)
 
 
-def _apply_kind(kind: str, image: tf.Tensor, strength: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def _apply_kind(kind: str, image: np.ndarray, strength: float) -> np.ndarray:
     """One kind of RandAugment at a strength of -1 to 1."""
-    none = tf.zeros_like(strength)
+    size = image.shape[:2]
     match kind:
         case "shear":
-            return geometry.warp(image, geometry.shear_matrix(random_changes.SHEAR * strength, none), size)
+            return geometry.warp(image, geometry.shear_matrix(random_changes.SHEAR * strength, 0)[0], size)
         case "translation":
-            return geometry.warp(
-                image, geometry.translation_matrix(random_changes.SHIFT * strength * size[1], none), size
-            )
+            shift = random_changes.SHIFT * strength * size[1]
+            return geometry.warp(image, geometry.translation_matrix(shift, 0)[0], size)
         case "rotation":
-            return geometry.warp(image, geometry.rotation_matrix(random_changes.ROTATE * strength, size), size)
+            return geometry.warp(image, geometry.rotation_matrix(random_changes.ROTATE * strength, size)[0], size)
         case "posterize":
-            return color.posterize(image, 8 - tf.round(random_changes.BITS * strength))
+            return color.posterize(image, 8 - round(random_changes.BITS * strength))
         case "solarize":
             return color.solarize(image, 256 * (1 - strength))
         case "auto_contrast" | "equalize":

@@ -3,32 +3,36 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tensorflow as tf
+import numpy as np
 
 from kcnn.augment import color, geometry
-from kcnn.augment.seeds import random_integers, random_signs
+from kcnn.augment.seeds import draw_signs
 
 KINDS = ("shear", "translation", "rotation", "saturation", "sharpness", *color.KINDS)
 SHEAR, SHIFT, ROTATE, ENHANCE, BITS = 0.3, 150 / 331, 30.0, 0.9, 4.0  # at strength 1: arXiv:1805.09501, table 6
 BRIGHTNESS = 0.5  # at strength 1; the paper multiplies by up to 1.9, Keras and kcnn add
+LARGEST = {"brightness": BRIGHTNESS, "contrast": ENHANCE, "posterize": BITS, "solarize": 256.0}  # at strength 1
+SIGNED = ("brightness", "contrast")  # of the table changes
 
 
 @dataclass(frozen=True)
 class RandomChanges:
     """Changes of n images, applied in this order; saturations of an image add up, and so do sharpnesses."""
 
-    matrix: tf.Tensor  # (n, 3, 3)
-    moves: tf.Tensor  # (n,), True where the matrix changes the image
-    saturation: tf.Tensor  # (n,)
-    sharpness: tf.Tensor  # (n,)
-    tables: list[color.Change]
+    matrix: np.ndarray  # (n, 3, 3)
+    moves: np.ndarray  # (n,), True where the matrix changes the image
+    saturation: np.ndarray  # (n,)
+    sharpness: np.ndarray  # (n,)
+    tables: list[list[color.Change]]  # of each image
 
 
-def draw_changes(seed: tf.Tensor, n: tf.Tensor, size: Sequence[int], changes: int, strength: float) -> RandomChanges:
+def draw_changes(
+    random: np.random.Generator, n: int, size: Sequence[int], changes: int, strength: float
+) -> RandomChanges:
     """Draw the kinds of changes uniformly, each with a random sign; shear and shift are along one side.
 
     Args:
-        seed: int (2,).
+        random: Source of random numbers.
         n: Number of images.
         size: (rows, columns).
         changes: Number of changes per image.
@@ -37,33 +41,35 @@ def draw_changes(seed: tf.Tensor, n: tf.Tensor, size: Sequence[int], changes: in
     Returns:
         The changes.
     """
-    kinds = random_integers(seed, 0, [n, changes], 0, len(KINDS))
-    sign, horizontal = random_signs(seed, 1, [n, changes]), random_signs(seed, 2, [n, changes]) > 0
+    numbers = random.integers(0, len(KINDS), (n, changes))
+    signs, is_horizontal = draw_signs(random, (n, changes)), draw_signs(random, (n, changes)) > 0
     rows, columns = size
 
-    def amount(name: str, most: float) -> tf.Tensor:
-        return tf.where(kinds == KINDS.index(name), sign * most * strength, 0.0)
+    def amount(kind: str, most: float) -> np.ndarray:
+        return np.where(numbers == KINDS.index(kind), signs * most * strength, 0.0)
 
-    matrices = []
     shear, shift, rotate = amount("shear", SHEAR), amount("translation", SHIFT), amount("rotation", ROTATE)
+    matrices = []
     for i in range(changes):
-        across, down = (tf.where(side[:, i], 1.0, 0.0) for side in (horizontal, ~horizontal))
+        across, down = is_horizontal[:, i], ~is_horizontal[:, i]
         matrices += [
             geometry.shear_matrix(shear[:, i] * across, shear[:, i] * down),
             geometry.translation_matrix(shift[:, i] * across * columns, shift[:, i] * down * rows),
             geometry.rotation_matrix(rotate[:, i], size),
         ]
-    first = KINDS.index(color.KINDS[0])
-    most = tf.constant([BRIGHTNESS, ENHANCE, BITS, 256.0, 0.0, 0.0]) * strength
-    tables = []
-    for i in range(changes):
-        number = tf.maximum(kinds[:, i] - first, color.NONE)
-        value = tf.gather(most, tf.maximum(number, 0)) * tf.where(number < 2, sign[:, i], 1.0)
-        tables.append((number, tf.where(number == color.KINDS.index("posterize"), tf.round(value), value)))
     return RandomChanges(
         matrix=geometry.compose(matrices),
-        moves=tf.reduce_any(kinds < 3, axis=1),
-        saturation=tf.reduce_sum(amount("saturation", ENHANCE), axis=1),
-        sharpness=tf.reduce_sum(amount("sharpness", ENHANCE), axis=1),
-        tables=tables,
+        moves=np.isin(numbers, (0, 1, 2)).sum(axis=1) > 0,
+        saturation=amount("saturation", ENHANCE).sum(axis=1),
+        sharpness=amount("sharpness", ENHANCE).sum(axis=1),
+        tables=[
+            [_make_change(KINDS[number], sign, strength) for number, sign in zip(*row, strict=True) if number >= 5]
+            for row in zip(numbers.tolist(), signs.tolist(), strict=True)
+        ],
     )
+
+
+def _make_change(kind: str, sign: float, strength: float) -> color.Change:
+    """A table change of a strength, where it has one."""
+    amount = LARGEST.get(kind, 0.0) * strength * (sign if kind in SIGNED else 1)
+    return kind, round(amount) if kind == "posterize" else amount

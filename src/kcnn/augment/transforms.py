@@ -1,28 +1,32 @@
-"""Augmentation of a batch, or of every batch of a tf.data.Dataset."""
+"""Augmentation of a batch, and each change of it as a function of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
+import cv2
+import numpy as np
 
 from kcnn.augment import color, geometry, mix
 from kcnn.augment.augmentation import MAX_CROP, MAX_OPS, Augmentation
-from kcnn.augment.batches import check_size, to_tensors
-from kcnn.augment.masking import apply_where
-from kcnn.augment.random_changes import RandomChanges, draw_changes
-from kcnn.augment.seeds import fold_in, uniform
+from kcnn.augment.batches import check_size, to_images, to_labels, to_seed
+from kcnn.augment.random_changes import draw_changes
+from kcnn.augment.seeds import make_generator
+from kcnn.buffer_pool import allocate
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.graph.arguments import check_integer, check_number, check_seed
+from kcnn.graph.arguments import check_integer, check_number
+from kcnn.parallel import map_parallel
+from kcnn.resampling import resize_box
 
-FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX, EITHER = range(8)  # numbers of seeds
+FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX = range(7)  # numbers of draws
+
+Seed = tuple[int, int]
 
 
 @check_arguments
-@tf.autograph.experimental.do_not_convert  # no Python branch depends on a tensor, and tracing is faster
 def augment(
-    augmentation: Augmentation, images: Any, labels: tf.Tensor, *, size: Sequence[int], classes: int, seed: Any
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Augment a batch: geometry in one warp, then color, erasing and mixing.
+    augmentation: Augmentation, images: Any, labels: Any, *, size: Sequence[int], classes: int, seed: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Augment a batch: geometry in one step, then color, erasing and mixing.
 
     Args:
         augmentation: What to change.
@@ -30,78 +34,32 @@ def augment(
         labels: int64 (n,), or 0 and 1 (n, classes).
         size: (rows, columns) of the result.
         classes: Number of classes.
-        seed: int (2,); the changes depend on it alone.
+        seed: Two integers; the changes depend on them alone.
 
     Returns:
         Images float32 (n, *size, channels), and the labels, with MixUp or CutMix as float32 (n, classes).
 
     Raises:
-        ValueError: The images have another shape, or are no larger than the padding of a crop.
+        ValueError: The images have another shape or other values, or are no larger than the padding of a crop.
     """
     check_integer("classes", classes, 1, "a positive integer")
-    images, seed = to_tensors(images, seed)
-    images = _change(augmentation, images, check_size(size, images), seed)
-    labels = tf.convert_to_tensor(labels)
-    a, mixing = augmentation, fold_in(seed, MIX)
-    if a.mixup and a.cutmix:
-        return tf.cond(
-            uniform(seed, EITHER, [], 0, 1) < 0.5,
-            lambda: mix.mixup(images, labels, mixing, alpha=a.mixup, classes=classes),
-            lambda: mix.cutmix(images, labels, mixing, alpha=a.cutmix, classes=classes),
-        )
-    if a.mixup:
-        return mix.mixup(images, labels, mixing, alpha=a.mixup, classes=classes)
-    if a.cutmix:
-        return mix.cutmix(images, labels, mixing, alpha=a.cutmix, classes=classes)
-    return images, labels
+    images, seed, labels = to_images(images), to_seed(seed), to_labels(labels)
+    a, changed = augmentation, _change(augmentation, images, check_size(size, images), seed)
+    if not (a.mixup or a.cutmix):
+        return mix.to_floats(changed), labels
+    random = make_generator(seed, MIX)
+    is_mixup = random.uniform() < 0.5 if a.mixup and a.cutmix else bool(a.mixup)
+    mixing, alpha = (mix.mixup, a.mixup) if is_mixup else (mix.cutmix, a.cutmix)
+    return mixing(changed, labels, random.integers(0, 1 << 63, 2), alpha=alpha, classes=classes)
 
 
 @check_arguments
-def augment_dataset(
-    augmentation: Augmentation, *, classes: int, seed: int, size: Sequence[int] | None = None
-) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """Return a function for `Dataset.apply` that augments batches of (images, labels).
-
-    Each pass over the data gets other changes; two runs get the same. The seed of tf.random.set_seed counts too.
-
-    Args:
-        augmentation: What to change.
-        classes: Number of classes.
-        seed: Draws the changes.
-        size: (rows, columns) of the result; by default those of the images.
-
-    Returns:
-        A function from dataset to dataset.
-
-    Raises:
-        ValueError: No size is given, and the dataset has none.
-    """
-    check_integer("classes", classes, 1, "a positive integer")
-    check_seed(seed)
-    if size is not None:
-        check_size(size)
-
-    def augment_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
-        target = tuple(size if size is not None else batches.element_spec[0].shape[1:3])
-        if None in target:
-            raise ValueError(f"the images of the dataset have no fixed size, got {target}; pass size=(rows, columns)")
-        seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
-
-        def change(batch: tuple[Any, Any], batch_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return augment(augmentation, *batch, size=target, classes=classes, seed=batch_seed)
-
-        return tf.data.Dataset.zip(batches, seeds).map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-    return augment_batches
-
-
-@check_arguments
-def flip(images: Any, seed: Any, *, vertical: bool = False) -> tf.Tensor:
+def flip(images: Any, seed: Any, *, vertical: bool = False) -> np.ndarray:
     """Mirror half of the images.
 
     Args:
         images: (n, rows, columns, 1 or 3) of 0 to 255.
-        seed: int (2,).
+        seed: Two integers.
         vertical: Mirror top to bottom instead of left to right.
 
     Returns:
@@ -111,12 +69,12 @@ def flip(images: Any, seed: Any, *, vertical: bool = False) -> tf.Tensor:
 
 
 @check_arguments
-def padded_crop(images: Any, seed: Any, *, margin: int) -> tf.Tensor:
+def padded_crop(images: Any, seed: Any, *, margin: int) -> np.ndarray:
     """Pad images with black and crop windows of their original size (arXiv:1512.03385, section 4.2).
 
     Args:
         images: (n, rows, columns, 1 or 3) of 0 to 255.
-        seed: int (2,).
+        seed: Two integers.
         margin: Pixels of padding on each side.
 
     Returns:
@@ -127,29 +85,29 @@ def padded_crop(images: Any, seed: Any, *, margin: int) -> tf.Tensor:
 
 
 @check_arguments
-def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Sequence[int]) -> tf.Tensor:
+def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Sequence[int]) -> np.ndarray:
     """Crop boxes with an aspect ratio of 3/4 to 4/3 and resize them (arXiv:1409.4842, section 6).
 
     Args:
         images: (n, rows, columns, 1 or 3) of 0 to 255.
-        seed: int (2,).
+        seed: Two integers.
         area: Smallest and largest fraction of the area.
         size: (rows, columns) of the result.
 
     Returns:
         float32 (n, *size, channels).
     """
-    images, seed = to_tensors(images, seed)
-    return _change(Augmentation(resized_crop=area), images, check_size(size, images), seed)
+    images = to_images(images)
+    return mix.to_floats(_change(Augmentation(resized_crop=area), images, check_size(size, images), to_seed(seed)))
 
 
 @check_arguments
-def rotate(images: Any, seed: Any, *, shift: float = 0, rotate: float = 0, zoom: float = 0) -> tf.Tensor:
-    """Shift, rotate and zoom images in one warp.
+def rotate(images: Any, seed: Any, *, shift: float = 0, rotate: float = 0, zoom: float = 0) -> np.ndarray:
+    """Shift, rotate and zoom images in one step.
 
     Args:
         images: (n, rows, columns, 1 or 3) of 0 to 255.
-        seed: int (2,).
+        seed: Two integers.
         shift: Largest shift, as a fraction of the side.
         rotate: Largest rotation in degrees.
         zoom: Largest change of scale, as a fraction.
@@ -163,12 +121,12 @@ def rotate(images: Any, seed: Any, *, shift: float = 0, rotate: float = 0, zoom:
 @check_arguments
 def color_jitter(
     images: Any, seed: Any, *, brightness: float = 0, contrast: float = 0, saturation: float = 0
-) -> tf.Tensor:
+) -> np.ndarray:
     """Change saturation, brightness and contrast, in this order.
 
     Args:
         images: (n, rows, columns, 1 or 3) of 0 to 255.
-        seed: int (2,).
+        seed: Two integers.
         brightness: Largest change, as a fraction of white.
         contrast: Largest change of the distance to the mean, as a fraction.
         saturation: Largest change of the distance to gray, as a fraction.
@@ -180,12 +138,12 @@ def color_jitter(
 
 
 @check_arguments
-def rand_augment(images: Any, seed: Any, *, num_ops: int = 2, strength: float = 0.5) -> tf.Tensor:
+def rand_augment(images: Any, seed: Any, *, num_ops: int = 2, strength: float = 0.5) -> np.ndarray:
     """Apply random changes to each image, drawn from eleven kinds (RandAugment, arXiv:1909.13719).
 
     Args:
         images: (n, rows, columns, 1 or 3) of 0 to 255.
-        seed: int (2,).
+        seed: Two integers.
         num_ops: Number of changes per image.
         strength: 0 to 1.
 
@@ -197,82 +155,86 @@ def rand_augment(images: Any, seed: Any, *, num_ops: int = 2, strength: float = 
     return _same_size(Augmentation(rand_augment=(num_ops, strength)), images, seed)
 
 
-def _same_size(augmentation: Augmentation, images: Any, seed: Any) -> tf.Tensor:
-    images, seed = to_tensors(images, seed)
-    return _change(augmentation, images, tuple(images.shape[1:3]), seed)
+def _same_size(augmentation: Augmentation, images: Any, seed: Any) -> np.ndarray:
+    images = to_images(images)
+    return mix.to_floats(_change(augmentation, images, images.shape[1:3], to_seed(seed)))
 
 
-@tf.autograph.experimental.do_not_convert
-def _change(a: Augmentation, images: tf.Tensor, size: tuple[int, int], seed: tf.Tensor) -> tf.Tensor:
-    """All but mixing: each image by itself."""
+def _change(a: Augmentation, images: np.ndarray, size: tuple[int, int], seed: Seed) -> np.ndarray:
+    """All but mixing, of each image by itself: uint8 (n, *size, channels)."""
     a.check_size(size)
-    n, *sides = tf.unstack(tf.shape(images)[:3])
-    source = tuple(now if (known := images.shape[i]) is None else known for i, now in enumerate(sides, 1))
-    drawn = (
-        draw_changes(fold_in(seed, RANDOM), n, size, *a.rand_augment) if a.rand_augment and a.rand_augment[1] else None
-    )
-    images = _change_geometry(a, images, n, source, size, seed, drawn)
-    images = _change_color(a, images, n, seed, drawn)
-    return mix.erase(images, fold_in(seed, ERASE), probability=a.erase) if a.erase else images
+    n, channels = len(images), images.shape[3]
+    drawn = draw_changes(make_generator(seed, RANDOM), n, size, *a.rand_augment) if a.rand_augment else None
+    if a.rand_augment and not a.rand_augment[1]:
+        drawn = None  # of no strength
+    transform = _Geometry(a, images, size, seed, None if drawn is None else drawn.matrix)
+    jitter = make_generator(seed, JITTER).uniform(-1, 1, (3, n))
+    changed = allocate((n, *size, channels), "uint8")
+
+    def change_one(i: int) -> None:
+        image = transform.apply(i, moves=drawn is not None and bool(drawn.moves[i]))
+        if a.saturation:
+            image = color.saturation(image, a.saturation * jitter[0, i])
+        tables = [("brightness", a.brightness * jitter[1, i])] if a.brightness else []
+        tables += [("contrast", a.contrast * jitter[2, i])] if a.contrast else []
+        if drawn is not None:
+            if drawn.saturation[i]:
+                image = color.saturation(image, drawn.saturation[i])
+            if drawn.sharpness[i]:
+                image = color.sharpness(image, drawn.sharpness[i])
+            tables += drawn.tables[i]
+        changed[i] = color.adjust_colors(image, tables) if tables else image
+
+    map_parallel(change_one, range(n))
+    if a.erase:
+        mix.erase_in_place(changed, make_generator(seed, ERASE), a.erase)
+    return changed
 
 
-def _change_geometry(
-    a: Augmentation, images: Any, n: Any, source: Any, size: Any, seed: Any, drawn: RandomChanges | None
-) -> tf.Tensor:
-    """Geometry: windows without blending if these are enough, else one warp."""
-    x, y = (
-        geometry.random_mask(fold_in(seed, FLIP), number, n, on) for number, on in ((0, a.flip), (1, a.flip_vertical))
-    )
-    affine = geometry.random_affine(fold_in(seed, AFFINE), n, size, a.shift, a.rotate, a.zoom)
-    crop_seed = fold_in(seed, CROP)
-    offsets = tf.random.stateless_uniform([n, 2], crop_seed, 0, 2 * a.crop + 1, tf.int32)
-    if tuple(images.shape[1:3]) == size and not (affine or a.resized_crop):
-        if a.crop:
-            images = tf.pad(images, [[0, 0], [a.crop, a.crop], [a.crop, a.crop], [0, 0]])
-        if a.crop or a.flip or a.flip_vertical:
-            images = geometry.shift_windows(images, offsets, x, y, size)
-        images = tf.cast(images, tf.float32)
-        if drawn is None:
-            return images
-        return apply_where(drawn.moves, lambda i, m: geometry.warp(i, m, size), images, drawn.matrix)
-    if a.resized_crop:
-        box = list(geometry.crop_box(crop_seed, n, source, a.resized_crop))
-    else:
-        box = [tf.fill([n], tf.cast(v, tf.float32)) for v in (0, 0, *source)]
-    matrices = [geometry.crop_matrix(box, size)]
-    if a.crop:
-        margins = [-(-a.crop * old // new) for old, new in zip(source, size, strict=True)]  # in pixels of the source
-        images = tf.pad(images, [[0, 0], *([m, m] for m in margins), [0, 0]])
-        high, wide = (tf.fill([n], tf.cast(m, tf.float32)) for m in margins)
-        top, left = tf.unstack(tf.cast(offsets - a.crop, tf.float32), axis=1)
-        matrices = [geometry.translation_matrix(-wide, -high), *matrices, geometry.translation_matrix(-left, -top)]
-    if a.flip or a.flip_vertical:
-        matrices.append(geometry.flip_matrix(x, y, size))
-    matrices += affine
-    if drawn is not None:
-        matrices.append(drawn.matrix)
-    return geometry.warp(images, geometry.compose(matrices), size)
+class _Geometry:
+    """The geometry of each image: a box, mirrored and resized, or where that is not enough one warp.
 
+    Args:
+        a: What to change.
+        images: uint8 (n, rows, columns, channels).
+        size: (rows, columns) of the result.
+        seed: Draws the changes.
+        last: Matrices (n, 3, 3) of RandAugment, which come last; None without.
+    """
 
-def _change_color(a: Augmentation, images: Any, n: Any, seed: Any, drawn: RandomChanges | None) -> tf.Tensor:
-    """Color: saturation and sharpness, which need channels and neighbors, before the changes by table."""
-    jitter, changes = fold_in(seed, JITTER), []
-    if a.saturation:
-        images = color.saturation(images, uniform(jitter, 0, [n], -a.saturation, a.saturation))
-    for number, name in ((1, "brightness"), (2, "contrast")):
-        if strength := getattr(a, name):
-            kind = tf.fill([n], color.KINDS.index(name))
-            changes.append((kind, uniform(jitter, number, [n], -strength, strength)))
-    if drawn is not None:
-        images = apply_where(drawn.saturation != 0, color.saturation, images, drawn.saturation)
-        images = apply_where(drawn.sharpness != 0, color.sharpness, images, drawn.sharpness)
-        changes += drawn.tables
-    if not changes:
-        return images
-    kinds, amounts = (tf.stack(part, axis=1) for part in zip(*changes, strict=True))
-    slots = len(changes)
+    def __init__(self, a: Augmentation, images: np.ndarray, size: tuple[int, int], seed: Seed, last: np.ndarray | None):
+        n, source = len(images), images.shape[1:3]
+        flips, crops = make_generator(seed, FLIP), make_generator(seed, CROP)
+        self.images, self.size = images, size
+        self.x, self.y = geometry.draw_mask(flips, n, a.flip), geometry.draw_mask(flips, n, a.flip_vertical)
+        affine = geometry.draw_affine(seed, AFFINE, n, size, a.shift, a.rotate, a.zoom)
+        self.is_affine, self.margins = bool(affine), [0, 0]
+        if a.resized_crop:
+            self.boxes = geometry.draw_boxes(crops, n, source, a.resized_crop)
+        else:
+            self.boxes = np.tile([0, 0, *source], (n, 1))
+        offsets = crops.integers(-a.crop, a.crop + 1, (n, 2)) if a.crop else np.zeros((n, 2), "int64")
+        if a.crop:  # a window of the original size, in pixels of the source
+            self.margins = [-(-a.crop * old // new) for old, new in zip(source, size, strict=True)]
+            self.boxes[:, :2] += self.margins
+            if source == size:
+                self.boxes[:, :2] += offsets
+        self.is_shifted = bool(a.crop) and source != size
+        matrices = [geometry.crop_matrix(self.boxes, size)]
+        if self.is_shifted:
+            matrices.append(geometry.translation_matrix(-offsets[:, 1], -offsets[:, 0]))
+        matrices.append(geometry.flip_matrix(self.x, self.y, size))
+        self.matrices = geometry.compose([*matrices, *affine])
+        self.all_matrices = self.matrices if last is None else self.matrices @ last
 
-    def recolor(images: tf.Tensor, kinds: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
-        return color.adjust_colors(images, [(kinds[:, i], amounts[:, i]) for i in range(slots)])
-
-    return apply_where(tf.reduce_any(kinds != color.NONE, axis=1), recolor, images, kinds, amounts)
+    def apply(self, i: int, *, moves: bool) -> np.ndarray:
+        """Return an image uint8 (*size, channels), by the last matrix too if it moves."""
+        image, (high, wide) = self.images[i], self.margins
+        if high or wide:
+            padded = cv2.copyMakeBorder(image, high, high, wide, wide, cv2.BORDER_CONSTANT)
+            image = padded.reshape(*padded.shape[:2], image.shape[2])
+        if moves or self.is_affine or self.is_shifted:
+            return geometry.warp(image, self.all_matrices[i] if moves else self.matrices[i], self.size)
+        top, left, rows, columns = self.boxes[i]
+        box = resize_box(image[top : top + rows, left : left + columns], (*self.size, image.shape[2]))
+        return box[:: -1 if self.y[i] else 1, :: -1 if self.x[i] else 1]

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.buffer_pool import allocate
+from kcnn.augment import Augmentation, augment
+from kcnn.buffer_pool import allocate
 from kcnn.data.decoding import fit_array
-from kcnn.data.image_cache import SkippedImage, map_parallel
+from kcnn.data.image_cache import SkippedImage
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Duplicate, Split, find_duplicates, join_splits
 from kcnn.data.stratification import sample_indices
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.names import unknown
+from kcnn.parallel import map_parallel
 
 SEEDS = 1 << 64  # a NumPy seed is a number below
 
@@ -68,7 +70,7 @@ class TrainingBatches:
         return self.split.read_batch(order[first : first + self.rows // shards])
 
     def augmentation_seed(self, number: int) -> np.ndarray:
-        """Return the stateless seed, int64 (2,), of a batch's augmentation.
+        """Return the seed, int64 (2,), of a batch's augmentation.
 
         Args:
             number: Of the batch.
@@ -131,6 +133,24 @@ class ResizedBatches:
 
         map_parallel(resize_one, range(len(pixels)))
         return resized, labels
+
+
+@dataclass(frozen=True, eq=False)
+class AugmentedBatches:
+    """Training batches, augmented: pixels float32, and labels float32 (images, classes) where images are mixed."""
+
+    batches: TrainingBatches
+    augmentation: Augmentation
+    size: tuple[int, int]
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        pixels, labels = self.batches[number]
+        seed = self.batches.augmentation_seed(number)
+        return augment(self.augmentation, pixels, labels, size=self.size, classes=self.classes, seed=seed)
 
 
 @check_keywords
@@ -226,7 +246,9 @@ class ImageDataset:
         """Return the number of complete batches per epoch; 1 if there are fewer images than a batch has."""
         return max(1, len(self.splits[TRAIN]) // self.batch_size)
 
-    def epochs(self, first: int, last: int, augmentation: Any = None, shard: Sequence[int] = (0, 1)) -> Any:
+    def epochs(
+        self, first: int, last: int, augmentation: Augmentation | None = None, shard: Sequence[int] = (0, 1)
+    ) -> Any:
         """Return the training batches of some epochs; the order of each follows from the seed and its number.
 
         Images beyond the last complete batch of an epoch are left out of it.
@@ -234,7 +256,7 @@ class ImageDataset:
         Args:
             first: First epoch.
             last: The epoch after the last.
-            augmentation: A kcnn.augment.Augmentation; the changes of a batch follow from seed, epoch and its number.
+            augmentation: Changes of the images; those of a batch follow from seed, epoch and its number.
             shard: (i, n) for the i-th of n equal slices of every batch; no other image is decoded.
 
         Returns:
@@ -242,7 +264,6 @@ class ImageDataset:
 
         Raises:
             ValueError: n does not divide the batch.
-            ImportError: Augmentation needs TensorFlow.
         """
         split, (index, shards) = self.splits[TRAIN], shard
         rows = min(self.batch_size, len(split))
@@ -252,31 +273,23 @@ class ImageDataset:
                 f"choose a batch size that {shards} divides"
             )
         batches = TrainingBatches(split, self.seed, (first, last), self.steps, rows, (index, shards))
-        if augmentation is None or augmentation == type(augmentation)():
+        if augmentation is None or augmentation == Augmentation():
             return self._pipeline(ResizedBatches(batches, self.input_shape), rows // shards)
-        if not has_tensorflow():
-            raise ImportError(
-                "augmentation runs in tf.data and requires TensorFlow, which is not installed: pip install tensorflow, "
-                "or train without augmentation"
-            )
-        from kcnn.data import tf_pipeline
-
-        transform = tf_pipeline.BatchTransform(
-            augmentation, self.input_shape[:2], len(self.classes), batches.augmentation_seed
-        )
-        return tf_pipeline.make_dataset(
-            batches, (*split.cache.shape,), rows // shards, split.labels.shape[1:], transform
-        )
+        is_mixed = bool(augmentation.mixup or augmentation.cutmix)
+        augmented = AugmentedBatches(batches, augmentation, self.input_shape[:2], len(self.classes))
+        return self._pipeline(augmented, rows // shards, is_mixed=is_mixed)
 
     def _evaluation_batches(self, split: str) -> Any:
         batches = EvaluationBatches(self.splits[split], self.batch_size)
         return self._pipeline(ResizedBatches(batches, self.input_shape), None)
 
-    def _pipeline(self, batches: ResizedBatches, rows: int | None) -> Any:
+    def _pipeline(self, batches: Any, rows: int | None, *, is_mixed: bool = False) -> Any:
         if has_tensorflow():
             from kcnn.data import tf_pipeline
 
-            return tf_pipeline.make_dataset(batches, self.input_shape, rows, self.splits[TRAIN].labels.shape[1:])
+            labels = (len(self.classes),) if is_mixed else self.splits[TRAIN].labels.shape[1:]
+            dtype = "float32" if is_mixed else "int64"
+            return tf_pipeline.make_dataset(batches, self.input_shape, rows, labels, dtype)
         from kcnn.data import python_pipeline
 
         return python_pipeline.Prefetch(batches)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
 
-import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image
@@ -22,6 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from kcnn.data.image_files import MAX_PIXELS_OF_OTHERS, ImageFile, inspect_file, read_file
 from kcnn.graph.formatting import to_printable
+from kcnn.resampling import resize_box
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 # No others: Image.open would start Ghostscript for a PostScript file under any name.
@@ -150,7 +150,7 @@ def decode(
                 file, shape, resize_shorter_to, SUPPORT[resampling], squash=squash
             )
     if not resize_shorter_to:
-        return _resize_box(pixels, shape)
+        return resize_box(pixels, shape)
     box = (horizontal.low, vertical.low, horizontal.high, vertical.high)
     resized = np.asarray(source_image.resize((horizontal.size, vertical.size), resampling, box))
     left, top = horizontal.margin, vertical.margin
@@ -175,9 +175,6 @@ def _decode_errors(file: str) -> Iterator[None]:
 def resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Return the largest central box with the proportions of a shape, resized bilinearly.
 
-    Every pixel of a box that shrinks counts: to less than half by its area, else by the variance that
-    Pillow's triangle filter has above a bilinear sample's, (shrinks² - 1) / 6, as three weights along each side.
-
     Args:
         pixels: uint8 (rows, columns) or (rows, columns, channels).
         shape: (rows, columns, channels), with as many channels.
@@ -186,20 +183,7 @@ def resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         uint8 of that shape.
     """
     top, left, bottom, right = crop_box(pixels.shape[0], pixels.shape[1], shape[0], shape[1])
-    return _resize_box(pixels[top:bottom, left:right], shape)
-
-
-def _resize_box(box: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    rows, columns, _ = shape
-    if box.shape[:2] == (rows, columns):
-        return np.ascontiguousarray(box).reshape(shape)
-    shrinks = max(box.shape[0] / rows, box.shape[1] / columns)
-    if 1 < shrinks < 2:
-        neighbor = (shrinks**2 - 1) / 12
-        weights = np.array([neighbor, 1 - 2 * neighbor, neighbor])
-        box = cv2.sepFilter2D(box, -1, weights, weights)
-    box = cv2.resize(box, (columns, rows), interpolation=cv2.INTER_LINEAR if shrinks < 2 else cv2.INTER_AREA)
-    return box.reshape(shape)
+    return resize_box(pixels[top:bottom, left:right], shape)
 
 
 def _open(file: ImageFile) -> Image.Image:

@@ -1,21 +1,19 @@
 """Images decoded when they are first needed, and kept as far as memory allows. No TensorFlow here."""
 
-import functools
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from kcnn.data.buffer_pool import allocate
+from kcnn.buffer_pool import allocate
 from kcnn.data.decoding import ImageDecodeError
-from kcnn.data.readers import HASH, hash_image, read_bytes, read_image, split_into_runs, take
+from kcnn.data.readers import HASH, hash_image, read_bytes, read_image, take
+from kcnn.parallel import map_parallel, split_into_runs
 
 log = logging.getLogger("kcnn.data")
 RUN = 128  # images that are checked together
@@ -28,29 +26,6 @@ class SkippedImage:
 
     file: str
     reason: str
-
-
-@functools.cache
-def thread_pool() -> ThreadPoolExecutor:
-    """Return the one pool for all decoding: Pillow decodes without Python's lock."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="kcnn-decode")
-
-
-def map_parallel(work: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """Call `work` with every item on all threads, several items per task.
-
-    Args:
-        work: Function of one item.
-        items: Its arguments.
-    """
-    size = max(1, len(items) // (4 * (os.cpu_count() or 1)))
-
-    def run_task(indices: range) -> None:
-        for i in indices:
-            work(items[i])
-
-    for _ in thread_pool().map(run_task, split_into_runs(len(items), size)):
-        pass
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ class Prefetch(keras.utils.PyDataset):
     The workers of Keras end with an epoch, and would end with them data of several epochs.
 
     Args:
-        batches: Sequence of uint8 pixels and labels.
+        batches: Sequence of uint8 or float32 pixels and labels.
     """
 
     def __init__(self, batches: Any):
@@ -36,4 +36,4 @@ class Prefetch(keras.utils.PyDataset):
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         pixels, labels = self.batches[number]
-        return pixels.astype("float32"), labels
+        return pixels.astype("float32", copy=False), labels

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from kcnn.data.decoding import decode, fit_array
 from kcnn.data.image_files import read_file
+from kcnn.parallel import split_into_runs
 
 SAMPLE = 512  # images from which the size of all is estimated
 HASH = "S52"  # dtype of hashes; empty for a file that cannot be read
@@ -112,16 +113,6 @@ class TFRecordFiles:
                 file.seek(at)
                 examples.append(Example.FromString(file.read(length)))
         return examples
-
-
-def split_into_runs(count: int, size: int) -> Iterator[range]:
-    """Yield 0 to count - 1 as ranges of at most `size` numbers.
-
-    Args:
-        count: How many numbers there are.
-        size: Length of each range but the last.
-    """
-    return (range(first, min(first + size, count)) for first in range(0, count, size))
 
 
 def take(raw: Any, indices: Sequence[int] | np.ndarray) -> Sequence[Any]:

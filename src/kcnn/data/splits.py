@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from kcnn.data.decoding import ImageDecodeError
-from kcnn.data.image_cache import ImageCache, map_parallel
-from kcnn.data.readers import Concatenated, Selected, fingerprint_sample, hash_image, read_bytes, split_into_runs, take
+from kcnn.data.image_cache import ImageCache
+from kcnn.data.readers import Concatenated, Selected, fingerprint_sample, hash_image, read_bytes, take
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
+from kcnn.parallel import map_parallel, split_into_runs
 
 RUN = 1000  # images that are compared together
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from kcnn.classification import predict_labels
 from kcnn.data.decoding import ImageDecodeError
-from kcnn.data.image_cache import thread_pool
 from kcnn.data.image_lists import NamedImage, expand_images
 from kcnn.export.opened_model import OpenedModel, open_classifier, prepare_image
 from kcnn.export.predictions import MAX_ROWS, UNSURE, Predictions, make_thumbnail
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer
 from kcnn.graph.formatting import format_number
+from kcnn.parallel import thread_pool
 
 BATCH_SIZE = 32  # images that a model takes at a time
 

@@ -16,11 +16,11 @@ import numpy as np
 from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import replace_atomically
 from kcnn.building import build
-from kcnn.data.readers import split_into_runs
 from kcnn.data.splits import Split, resize_split
 from kcnn.graph.graph import Graph
 from kcnn.graph.ops import Flatten
 from kcnn.graph.tracing import topological_order
+from kcnn.parallel import split_into_runs
 from kcnn.training.feature_cache import compute_features
 from kcnn.weights.loading import PartialWeightsWarning, load_weights
 

@@ -11,11 +11,11 @@ import numpy as np
 import psutil
 
 from kcnn.data import ImageDataset
-from kcnn.data.readers import split_into_runs
 from kcnn.data.source_splits import TRAIN, VALIDATION
 from kcnn.data.splits import Split
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import count_calls, operation, producers
+from kcnn.parallel import split_into_runs
 
 MEMORY_FRACTION = 0.25  # of the free memory, at most, for features
 ROWS = 32  # images per batch

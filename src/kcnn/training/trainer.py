@@ -10,7 +10,6 @@ import keras
 
 from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec
-from kcnn.augment import Augmentation
 from kcnn.data import ImageDataset, has_tensorflow, load
 from kcnn.data.folds import join_for_folds, split_folds
 from kcnn.graph.argument_kinds import check_arguments
@@ -114,12 +113,10 @@ def train(
     strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
     policy = resolve_policy(config.precision)
     is_auto = config.recipe == "auto"
-    if is_auto and has_tensorflow() and not config.phase:
+    if is_auto and not config.phase:
         channels = (data.input_shape if isinstance(data, ImageDataset) else spec.nominal_shape)[2]
         config = config.with_defaults(choose_regularization(channels))
     recipe = config.resolved_recipe
-    if recipe.augmentation != Augmentation():
-        _require_tensorflow("data augmentation")
     _, workers = devices.worker_position(strategy)
     if config.tensorboard:
         _check_tensorboard()
@@ -218,13 +215,9 @@ def train(
         return train_in_folder(job, record, lambda job: cross_validate(job, parts) if parts else job)
 
 
-def _require_tensorflow(feature: str) -> None:
-    if not has_tensorflow():
-        raise ImportError(f"{feature} needs TensorFlow, which is not installed; install it: pip install tensorflow")
-
-
 def _check_tensorboard() -> None:
-    _require_tensorflow("TensorBoard output")
+    if not has_tensorflow():
+        raise ImportError("TensorBoard output needs TensorFlow, which is not installed: pip install tensorflow")
     try:
         import tensorboard  # noqa: F401 - whether it is installed
     except ImportError:
