@@ -1,10 +1,12 @@
 """Searches whose trials are scored by the mean over folds, and that resume inside a fold to the last digit."""
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from statistics import fmean
 
 import keras
@@ -13,6 +15,7 @@ import pytest
 from kcnn.reports.search_page import write_search_report
 from kcnn.search import rerun_trial, search, trial
 from kcnn.search.journal import Journal
+from kcnn.training.job import build_training_model
 from kcnn.training.run_directory import UNLIKE, read_history
 from tests.runs.searches import SPACE, make_config, read_rows, search_with
 
@@ -98,6 +101,43 @@ def test_search_with_folds_stopped_inside_a_fold_resumes_to_the_last_digit(done,
         run_search(tmp_path / "out", [Stop(4, interrupt)])  # the second epoch of the second fold of the first trial
     assert [len(fold) for fold in read_folds(tmp_path / "out", 0)] == [2, 1]
     run_search(tmp_path / "out")
+    assert read_all(tmp_path / "out") == read_all(done.folder)
+
+
+class CountModels(keras.callbacks.Callback):
+    """Count the training models in memory whenever a fold begins an epoch."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.built, self.counts = [], []
+        monkeypatch.setattr("kcnn.search.trial.build_training_model", self.build)
+
+    def build(self, job):
+        model = build_training_model(job)
+        self.built.append(weakref.ref(model))
+        return model
+
+    def on_epoch_begin(self, epoch, logs=None):
+        gc.collect()
+        self.counts.append(sum(one() is not None for one in self.built))
+
+
+def test_search_with_folds_has_one_model_in_memory_and_builds_it_once_per_fold(done, tmp_path, monkeypatch):
+    counted = CountModels(monkeypatch)
+    run_search(tmp_path / "out", [counted])
+    assert set(counted.counts) == {1}
+    assert len(counted.built) == FOLDS * VALUES["trials"]
+    assert read_all(tmp_path / "out") == read_all(done.folder)
+
+
+@pytest.mark.every
+def test_search_with_folds_that_are_compiled_apart_has_the_same_scores(done, tmp_path, monkeypatch):
+    """As where they differ in steps or class weights: a fold then has a new model in every epoch."""
+    monkeypatch.setattr(trial, "_describe_compilation", lambda job: job.out)
+    counted = CountModels(monkeypatch)
+    run_search(tmp_path / "out", [counted])
+    assert set(counted.counts) == {1}
+    assert len(counted.built) == FOLDS * sum(one.epochs for one in done.trials)
     assert read_all(tmp_path / "out") == read_all(done.folder)
 
 

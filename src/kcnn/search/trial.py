@@ -30,7 +30,7 @@ from kcnn.training.job import (
     fit_epochs,
     initialize_model,
 )
-from kcnn.training.losses import METRICS
+from kcnn.training.losses import METRICS, balance_class_weights
 from kcnn.weights.versions import Version, set_morphed
 
 
@@ -172,7 +172,7 @@ def _train(
         return OK
     checkpointer = job.make_checkpointer(rows)
     callbacks = [*job.callbacks, _StopPruned(checkpointer, objective, should_continue)]
-    measuring = [_Measurement(one, job) for one in settings.objectives if one.function]
+    measuring = _make_measurements(settings, job, _initialize_single(settings, job))
     devices.check_replicas(job.strategy, model, job.data)
     fit_epochs(model, dataclasses.replace(job, callbacks=callbacks), len(rows), epochs, checkpointer, measuring)
     return PRUNED if len(rows) < epochs else OK
@@ -184,14 +184,21 @@ def _start(
     """The model of a trial or one of its folds, and its history, at the newest checkpoint."""
     make_reproducible(settings.train.seed)
     model = build_training_model(job)
-    name = job.out.relative_to(settings.out / TRIALS)
-    if settings.start is not None:
-        settings.log(f"{name}: {set_morphed(model, candidate.graph, settings.start).line}")
+    morphed = None if settings.start is None else set_morphed(model, candidate.graph, settings.start)
+    rows = _restore(settings, job, model, resume_from)
+    if morphed is not None and not rows:
+        settings.log(f"{job.out.relative_to(settings.out / TRIALS)}: {morphed.line}")
+    return model, rows
+
+
+def _restore(settings: TrialSettings, job: TrainJob, model: Any, resume_from: int | None) -> list[dict[str, float]]:
+    """Restore the newest checkpoint, that of the trial that is continued where there is no own, and return its rows."""
     checkpoint = restore_newest(job, model)
     if checkpoint is None and resume_from is not None:
-        states = trial_folder(settings.out, resume_from) / Path(*name.parts[1:]) / run_directory.CHECKPOINTS
+        parts = job.out.relative_to(settings.out / TRIALS).parts[1:]
+        states = trial_folder(settings.out, resume_from) / Path(*parts) / run_directory.CHECKPOINTS
         checkpoint, _ = checkpoints.restore_latest(states, model, job.request_hash)
-    return model, checkpoint.history if checkpoint else []
+    return checkpoint.history if checkpoint else []
 
 
 def _train_folds(
@@ -202,23 +209,41 @@ def _train_folds(
     should_continue: Callable[[int, float], bool],
     resume_from: int | None,
 ) -> str:
-    """Train all folds of a trial side by side, an epoch of each in turn, so that a trial is stopped by their mean."""
-    folds: list[tuple[TrainJob, Any, list[dict[str, float]], list[Any]]] = []
-    for number in settings.fold_numbers:
-        job = make_job(settings, folder, candidate, number)
-        model, rows = _start(settings, job, candidate, resume_from)
-        if len(rows) < epochs:
-            devices.check_replicas(job.strategy, model, job.data)
-        folds.append((job, model, rows, [_Measurement(one, job) for one in settings.objectives if one.function]))
+    """Train all folds of a trial side by side, an epoch of each in turn, so that a trial is stopped by their mean.
+
+    One model is in memory: it takes over the checkpoint of the next fold, or is replaced where it was compiled for
+    another number of steps or other weights of classes.
+    """
+    jobs = [make_job(settings, folder, candidate, number) for number in settings.fold_numbers]
+    histories: dict[Path, list[dict[str, float]]] = {}
+    single = _initialize_single(settings, jobs[0])
+    model, compiled = None, None
     for epoch in range(1, epochs + 1):
-        for job, model, rows, measuring in folds:
+        for job in jobs:
+            rows, needed = histories.get(job.out), _describe_compilation(job)
+            if rows is not None and len(rows) >= epoch:
+                continue
+            if rows is None or needed != compiled:
+                model = None  # before the next is built
+                keras.backend.clear_session()
+                model, rows = _start(settings, job, candidate, resume_from)
+                histories[job.out], compiled = rows, needed
+                devices.check_replicas(job.strategy, model, job.data)
+            else:
+                _restore(settings, job, model, resume_from)  # fit ends with averages in place of the weights
             if len(rows) < epoch:
-                restore_newest(job, model)  # fit ends with averages in place of the weights
+                measuring = _make_measurements(settings, job, single)
                 fit_epochs(model, job, epoch - 1, epoch, job.make_checkpointer(rows), measuring)
-        score = fmean(settings.objective.read_score(rows[epoch - 1]) for _, _, rows, _ in folds)
+        score = fmean(settings.objective.read_score(rows[epoch - 1]) for rows in histories.values())
         if not should_continue(epoch, score) and epoch < epochs:
             return PRUNED
     return OK
+
+
+def _describe_compilation(job: TrainJob) -> tuple[Any, ...]:
+    """What a compiled model depends on that may differ between the folds of a trial."""
+    labels = job.data.splits["train"].labels
+    return job.data.steps, balance_class_weights(labels, len(job.data.classes)) if job.recipe.class_weights else None
 
 
 def make_job(settings: TrialSettings, folder: Path, candidate: Candidate, fold: int = 0) -> TrainJob:
@@ -260,15 +285,24 @@ def _record_failure(folder: Path, status: str, text: str) -> str:
     return status
 
 
+def _initialize_single(settings: TrialSettings, job: TrainJob) -> Any:
+    """The model with which functions of the caller are measured; None where there is none."""
+    return initialize_model(job) if any(one.function for one in settings.objectives) else None
+
+
+def _make_measurements(settings: TrialSettings, job: TrainJob, single: Any) -> list[keras.callbacks.Callback]:
+    return [_Measurement(one, job, single) for one in settings.objectives if one.function]
+
+
 class _Measurement(keras.callbacks.Callback):
     """Measure a function of the caller on the validation split after an epoch, with a pass over it of its own.
 
     The pass is that of a model in float32 on one device: each replica of the one that trains would predict all images.
     """
 
-    def __init__(self, objective: Objective, job: TrainJob):
+    def __init__(self, objective: Objective, job: TrainJob, single: Any):
         super().__init__()
-        self.objective, self.data, self.single = objective, job.data, initialize_model(job)
+        self.objective, self.data, self.single = objective, job.data, single
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         with averaged_weights(self.model):
