@@ -175,6 +175,40 @@ def test_search_continues_with_a_larger_budget_and_rejects_another_space_with_th
         search_with(SPACE, digits, tmp_path, trials=6, batch_size=16)
 
 
+OTHERS = {
+    "objective": ({"objective": "loss"}, r"config.objective 'accuracy', not 'loss'"),
+    "objectives": ({"objective": ["auto", "-macs"]}, r"config.objective 'accuracy', not \['auto', '-macs'\]"),
+    "folds": ({"folds": 5}, "config.train.folds None, not 5"),
+    "tuner": ({"tuner": "grid"}, "config.tuner 'random', not 'grid'"),
+    "precision": ({"precision": "mixed_bfloat16"}, "config.train.precision 'float32', not 'mixed_bfloat16'"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_search_refuses_another_request_in_its_folder_before_the_data_is_loaded(name, pretended, tmp_path, monkeypatch):
+    values, difference = OTHERS[name]
+    search_with(SPACE, "digits", tmp_path, trials=1)
+    monkeypatch.delattr("kcnn.search.job.load")
+    with pytest.raises(ValueError, match=rf"holds another search \({difference}"):
+        search_with(SPACE, "digits", tmp_path, trials=2, **{"reduction_factor": 3, **values})
+
+
+def test_search_refuses_another_space_in_its_folder_before_the_data_is_loaded(pretended, tmp_path, monkeypatch):
+    """The classes and the input shape are those of the data, and are no difference."""
+    choices, network = {"conv1.kernel": (3, 5)}, kcnn.ModelSpec(network="stack")
+    values = {"training": {"learning_rate": (1e-3, 1e-2)}}
+    search_with(Space(network, choices, **values), "digits", tmp_path, trials=1)
+    found = search_with(Space(network, choices, **values), "digits", tmp_path, trials=2)
+    assert len(found.trials) == 2
+    monkeypatch.delattr("kcnn.search.job.load")
+    other = Space(network, {"conv1.kernel": (3, 7)}, **values)
+    with pytest.raises(ValueError, match=r"\(space.choices.conv1.kernel.*\[3, 5\], not \[3, 7\]\); choose another"):
+        search_with(other, "digits", tmp_path, trials=2)
+    other = Space(kcnn.ModelSpec(network="lenet5"), {"c1.kernel": (3, 5)})
+    with pytest.raises(ValueError, match=r"space.spec.network 'stack', not 'lenet5'"):
+        search_with(other, "digits", tmp_path, trials=2)
+
+
 def test_search_rejects_a_folder_of_an_older_version(digits, pretended, tmp_path):
     (tmp_path / "search.json").write_text('{"request": {"space": {"network": "stack"}, "data": "digits"}}')
     with pytest.raises(ValueError, match="was not written by this version of kcnn; choose another folder"):

@@ -223,6 +223,7 @@ def search(
     from kcnn.search import SearchConfig
     from kcnn.search.objectives import read_objectives
     from kcnn.search.result import read_request
+    from kcnn.search.resumption import check_resumed
     from kcnn.search.training_choices import check_training
 
     spec = kcnn.ModelSpec(
@@ -281,6 +282,7 @@ def search(
     folder = to or Path("runs") / f"search-{space.name}"
     print_job(name, data, folder, spec.nominal_shape)
     check_output_folder(folder, "search")
+    check_resumed(folder, space, config)
     from kcnn.data.loading import check_data
 
     check_data(data, folds=folds, seed=seed, multi_label=multi_label)

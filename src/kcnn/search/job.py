@@ -16,6 +16,7 @@ from kcnn.search.config import SearchConfig
 from kcnn.search.latency import check_runtime
 from kcnn.search.objectives import LATENCY, hash_function, resolve_objectives
 from kcnn.search.result import WEIGHTS, read_record, read_request, write_record
+from kcnn.search.resumption import describe_other_search
 from kcnn.search.space import Space
 from kcnn.search.training_choices import check_training
 from kcnn.search.trial import TrialSettings
@@ -170,11 +171,8 @@ def claim_folder(job: SearchJob) -> None:
         held = read_record(job.folder)
         existing = held["request"]
         if existing != job.request:
-            text = run_directory.explain_difference(existing, job.request)
             changes = split_record.describe_changes(job.folder, existing.get("fingerprint", ""), job.record)
-            raise ValueError(
-                f"{job.folder} holds another search ({text}){changes}; choose another folder, or remove it"
-            )
+            raise ValueError(describe_other_search(job.folder, existing, job.request, changes))
         split_record.keep_record(job.folder, job.record)
         if held != {**held, **where}:
             write_record(job.folder, {**held, **where})

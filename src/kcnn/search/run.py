@@ -20,6 +20,7 @@ from kcnn.search.job import SearchJob, claim_folder, prepare_search
 from kcnn.search.journal import Journal, Trial
 from kcnn.search.open_scheduler import open_scheduler
 from kcnn.search.result import SearchResult, find_best_trial
+from kcnn.search.resumption import check_resumed
 from kcnn.search.space import FeasibilityReport, Space, analyze_feasibility
 from kcnn.search.trial_loop import run_trials
 from kcnn.training import TrainConfig, devices, hardware, run_directory
@@ -84,6 +85,7 @@ def search(
     if config.uses_processes:
         workers.check_data(data)
         workers.check_callbacks(callbacks)
+    check_resumed(Path(out), space, config)
     job = prepare_search(space, data, config, out=out, callbacks=callbacks, log=log)
     hardware.introduce_device(log, job.settings.strategy, config.workers)
     report = analyze_feasibility(job.space, seed=config.train.seed)
