@@ -10,11 +10,12 @@ import sys
 import pytest
 
 from kcnn.data import load
-from kcnn.search import job, rerun_trial
+from kcnn.search import job, rerun_trial, trial
 from kcnn.search.config import PARETO_TUNERS, TUNERS
 from kcnn.search.journal import Journal
 from kcnn.search.open_scheduler import open_scheduler
 from kcnn.search.space import Space
+from kcnn.search.trial_folders import trial_folder
 from tests.runs.searches import SPACE, STACK, make_config, read_rows, search_with
 from tests.runs.test_search_runs import start, wait_until
 
@@ -28,8 +29,8 @@ def test_search_by_several_objectives_killed_after_any_event_resumes_to_the_same
     values = {"epochs": 3, "tuner": tuner, "trials": 16, "objective": [*TWO, "-params"]}
     complete = search_with(SPACE, digits, tmp_path / "complete", **values)
     assert {t.status for t in complete.trials} == {"ok"}, "none is stopped early"
-    for trial in complete.trials:
-        assert trial.objectives == {"accuracy": trial.score, "macs": trial.macs, "params": trial.params}
+    for one in complete.trials:
+        assert one.objectives == {"accuracy": one.score, "macs": one.macs, "params": one.params}
     lines = (tmp_path / "complete" / "journal.jsonl").read_bytes().splitlines(keepends=True)
     for number in (1, 8, 21, len(lines) - 1):
         folder = tmp_path / f"killed-{number}"
@@ -77,6 +78,24 @@ def test_search_refuses_other_objectives_in_its_folder_with_the_difference(other
     assert len(search_with(SPACE, digits, tmp_path, trials=3, objective=TWO).trials) == 3
 
 
+@pytest.mark.parametrize("keep", [0, 1])
+def test_search_by_several_objectives_keeps_the_checkpoints_of_the_whole_front(
+    keep, digits, pretended, tmp_path, monkeypatch
+):
+    pretend = trial.run_trial
+
+    def save_and_pretend(settings, number, candidate, **values):
+        (trial_folder(settings.out, number) / "checkpoints").mkdir(parents=True)
+        return pretend(settings, number, candidate, **values)
+
+    monkeypatch.setattr("kcnn.search.trial.run_trial", save_and_pretend)
+    found = search_with(SPACE, digits, tmp_path, trials=16, objective=TWO, keep_checkpoints=keep)
+    kept = {int(path.parent.name) for path in tmp_path.glob("trials/*/checkpoints")}
+    front, best = ({one.number for one in trials} for trials in (found.pareto, found.leaderboard[:keep]))
+    assert len(front) > 1
+    assert kept == (front | best if keep else set())
+
+
 def take_negative_class(labels, probabilities):
     return -float(probabilities.argmax(axis=-1).mean())
 
@@ -87,10 +106,10 @@ def test_search_measures_a_second_measure_a_function_and_the_latency(tmp_path):
     names = ["accuracy", "loss", take_negative_class, "-latency"]
     space = Space(STACK, {"conv1.kernel": (3, 5)})
     found = search_with(space, data, tmp_path, trials=2, epochs=2, objective=names)
-    for trial in found.trials:
-        with (tmp_path / f"trials/{trial.number:04}/history.csv").open() as file:
+    for number, one in enumerate(found.trials):
+        with (tmp_path / f"trials/{number:04}/history.csv").open() as file:
             row = list(csv.DictReader(file))[-1]
-        accuracy, loss, own, latency = trial.objectives.values()
+        accuracy, loss, own, latency = one.objectives.values()
         assert (accuracy, loss, own) == tuple(
             float(row[name]) for name in ("val_accuracy", "val_cross_entropy", "val_objective")
         )

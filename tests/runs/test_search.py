@@ -204,6 +204,9 @@ def test_search_refuses_another_space_in_its_folder_before_the_data_is_loaded(pr
     other = Space(network, {"conv1.kernel": (3, 7)}, **values)
     with pytest.raises(ValueError, match=r"\(space.choices.conv1.kernel.*\[3, 5\], not \[3, 7\]\); choose another"):
         search_with(other, "digits", tmp_path, trials=2)
+    other = Space(network, {f"conv{n}.{name}": (1, 2) for n in (1, 2, 3) for name in ("kernel", "stride", "groups")})
+    with pytest.raises(ValueError, match=r"holds another search \(space[^;]*(; space[^;]*){7}; and 2 more\); choose"):
+        search_with(other, "digits", tmp_path, trials=2)
     other = Space(kcnn.ModelSpec(network="lenet5"), {"c1.kernel": (3, 5)})
     with pytest.raises(ValueError, match=r"space.spec.network 'stack', not 'lenet5'"):
         search_with(other, "digits", tmp_path, trials=2)

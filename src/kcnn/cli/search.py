@@ -179,7 +179,12 @@ def search(
         ),
     ] = 3,
     keep_checkpoints: Annotated[
-        int, typer.Option(min=0, help="Number of best trials whose checkpoints are kept.", rich_help_panel=OUTPUT)
+        int,
+        typer.Option(
+            min=0,
+            help="Number of best trials whose checkpoints are kept; those of a Pareto front are, too, unless it is 0.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 3,
     final_seeds: Annotated[
         int,

@@ -52,7 +52,8 @@ class SearchConfig:
         total_epochs: Budget of epochs over all trials; with folds those of each count.
         reduction_factor: Successive halving: after epochs 1, f, f * f, ... a trial continues only if it is among the
             best 1/f so far; 0 for none, and with several objectives. Hyperband has its own.
-        keep_checkpoints: Number of best trials whose checkpoints are kept.
+        keep_checkpoints: Number of best trials whose checkpoints are kept; with several objectives those of the whole
+            Pareto front are, too, unless it is 0.
         final_seeds: Seeds of the final training of the best and the default network; 0 skips it.
         train: How each trial is trained, by the recipe "quick" where it says "auto"; its seed is also that of the
             proposals. With folds, the score of a trial is the mean over a training for each.

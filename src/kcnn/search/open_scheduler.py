@@ -39,12 +39,10 @@ def open_scheduler(
     """
     journal, epochs = Journal(out), config.train.resolved_recipe.epochs
     is_hyperband = config.tuner == "hyperband"
-    keep = config.keep_checkpoints
-    if is_hyperband:  # a band promotes from its best trials
-        keep = max(keep, 2 * BANDS ** int(log(epochs, BANDS)))
+    promotable = 2 * BANDS ** int(log(epochs, BANDS)) if is_hyperband else 0  # a band promotes from its best trials
 
     def record_end(trial: Trial) -> None:
-        prune_checkpoints(out, journal.trials, keep)
+        prune_checkpoints(out, journal.trials, config.keep_checkpoints, objectives, promotable)
         on_trial_end(trial)
 
     halving = SuccessiveHalving(0 if is_hyperband else config.reduction_factor, epochs)

@@ -37,6 +37,7 @@ ZIP_YEARS = (1980, 2107)
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
 COLUMNS = ("epoch", "loss", "learning_rate", "seconds", "images_per_second", "peak_memory_mb")  # of each history
 SEPARATOR, DIGITS = ";", 6  # between labels of an image, and of probabilities, in files of predictions
+MAX_DIFFERENCES = 8  # between two requests, in a message
 UNLIKE = ("seconds", "images_per_second", "peak_memory_mb")  # columns of a history that no seed fixes
 
 
@@ -289,10 +290,11 @@ def _flatten(recipe: Mapping[str, Any], names: Container[str]) -> dict[str, Any]
 
 
 def explain_difference(held: Mapping[str, Any], request: Mapping[str, Any]) -> str:
-    """Return how a request differs from that of a folder, such as "config.seed 3, not 4"."""
+    """Return how a request differs from that of a folder, such as "config.seed 3, not 4": a few differences."""
     pairs = diff_requests(held, request)
     texts = [f"{name} {a!r}, not {b!r}" for name, a, b in pairs if name not in ("fingerprint", "multi_label")]
-    return "; ".join(texts) or "other images or labels"
+    more = [f"and {len(texts) - MAX_DIFFERENCES} more"] if len(texts) > MAX_DIFFERENCES else []
+    return "; ".join([*texts[:MAX_DIFFERENCES], *more]) or "other images or labels"
 
 
 def hash_request(request: Mapping[str, Any]) -> str:
