@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from kcnn import classification, statistics
 from kcnn.graph.argument_kinds import check_arguments
@@ -263,6 +262,8 @@ def _compare(a: _Tested, b: _Tested) -> RunDifference:
         return RunDifference(*names, points, paired.low, paired.high, paired.p, True)
     counts = [[one.correct, one.row.test_images - one.correct] for one in (a, b)]
     low, high = difference_interval((a.correct, a.row.test_images), (b.correct, b.row.test_images))
+    from scipy import stats  # which takes a second to import
+
     p = float(stats.fisher_exact(counts).pvalue)
     return RunDifference(*names, points, 100 * low, 100 * high, p, False, reason)
 

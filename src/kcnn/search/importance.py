@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from kcnn.search.journal import Trial
 from kcnn.search.learning_curves import extrapolate, join_curves
@@ -144,4 +144,4 @@ def _ratio(parts: np.ndarray, totals: np.ndarray) -> tuple[float, float]:
     """The ratio of two sums over trials, and half the width of its 95% t interval."""
     count, ratio = len(parts), parts.sum() / totals.sum()
     deviation = np.std(parts - ratio * totals, ddof=1) * np.sqrt(count) / totals.sum()
-    return float(ratio), float(stats.t.ppf(0.975, count - 1) * deviation)
+    return float(ratio), float(special.stdtrit(count - 1, 0.975) * deviation)
