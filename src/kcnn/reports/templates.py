@@ -2,6 +2,7 @@
 
 import base64
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ HEADING = re.compile(r'<h[23] id="(h-[\w-]+)">(.*?)</h[23]>')
 
 def render(name: str, **values: Any) -> str:
     """Render a page by the name of its template."""
+    return _add_contents(_create_environment().get_template(name).render(version=kcnn.__version__, **values))
+
+
+@cache  # it keeps compiled templates
+def _create_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -26,7 +32,7 @@ def render(name: str, **values: Any) -> str:
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["points"] = lambda value: f"{value:+.2f}"
     environment.filters["area"] = lambda value: "–" if value is None else f"{value:.4f}"
-    return _add_contents(environment.get_template(name).render(version=kcnn.__version__, **values))
+    return environment
 
 
 def _add_contents(page: str) -> str:
