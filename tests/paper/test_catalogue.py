@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import kcnn
+from kcnn.architectures import catalogue
 from tests.catalogue import EACH, NETWORKS
 
 COUNTS = list(csv.DictReader(Path(__file__).with_name("counts.csv").open()))
@@ -35,6 +36,23 @@ def test_network_has_its_declared_parameters():
     plans = {name: kcnn.get_architecture(name) for name in NETWORKS}
     assert {name: summarize(name).params for name in NETWORKS} == {name: plan.params for name, plan in plans.items()}
     assert all(plan.reference for plan in plans.values())
+
+
+def test_render_catalogue_returns_the_page_of_the_documentation_with_builtin_networks_only(
+    install, tmp_path, monkeypatch
+):
+    def summarize_builtin(name):
+        assert name.startswith("kcnn:")
+        bare = name.removeprefix("kcnn:")
+        return kcnn.summary(name) if bare == "vgg11" else summarize(bare)  # of which there is one
+
+    mark = tmp_path / "ran"
+    code = f"open({str(mark)!r}, 'w')\nfrom kcnn import Architecture\nnet = Architecture()"
+    install("kcnn-rival", "rival_plugin", code, vgg11="net", alone="net")
+    monkeypatch.setattr(catalogue, "summarize_network", summarize_builtin)
+    page = Path(__file__).parents[2] / "docs" / "catalogue.md"
+    assert page.read_text() == catalogue.render_catalogue(), "run `make catalogue` and commit docs/catalogue.md"
+    assert not mark.exists()
 
 
 def test_readme_counts_the_networks_and_their_variants():

@@ -86,14 +86,6 @@ def test_cli_debug_shows_the_traceback(command):
     assert "Traceback" in done.stderr
 
 
-def test_cli_help_of_every_command_shows_examples(command):
-    for word in typer.main.get_command(app).commands:
-        done = command(word, "--help")
-        assert done.returncode == 0
-        assert "Examples" in done.stdout
-        assert f"kcnn {word}" in done.stdout
-
-
 def test_cli_search_dry_run_shows_the_space(command):
     done = command("search", "convnet", "--dry-run", "--max-macs", "1M")
     assert done.returncode == 0, done.stderr
@@ -253,18 +245,19 @@ TWO_WORKERS = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"
 TASKS = {"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "7", "SLURM_PROCID": "1"}
 
 
+BY_KCNN = ({"TF_CONFIG": json.dumps(TWO_WORKERS)}, "TF_CONFIG (kcnn launch sets it)")
+SEARCH = ("search", "stack", "--data", "digits", "--input-size", "8x8x1")
+
+
 @pytest.mark.parametrize(
-    ("variables", "source"),
-    [({"TF_CONFIG": json.dumps(TWO_WORKERS)}, "TF_CONFIG (kcnn launch sets it)"), (TASKS, "srun")],
-)
-@pytest.mark.parametrize(
-    "words",
+    ("words", "variables", "source"),
     [
-        ("search", "stack", "--data", "digits", "--input-size", "8x8x1"),
-        ("search", "stack", "--data", "digits", "--input-size", "8x8x1", "--strategy", "single"),
-        ("train", "stack", "--data", "digits", "--input-size", "8x8x1", "--folds", "5"),
-        ("transfer",),
-        ("choose", "--data", "digits"),
+        (SEARCH, *BY_KCNN),
+        (SEARCH, TASKS, "srun"),
+        ((*SEARCH, "--strategy", "single"), *BY_KCNN),
+        (("train", "stack", "--data", "digits", "--input-size", "8x8x1", "--folds", "5"), *BY_KCNN),
+        (("transfer",), *BY_KCNN),
+        (("choose", "--data", "digits"), *BY_KCNN),
     ],
 )
 def test_commands_of_one_process_refuse_to_run_as_one_of_several_workers(

@@ -16,7 +16,7 @@ def find_overlaps(figure):
     """Pairs of tick labels and titles of a figure that lie over each other, or outside of it."""
     figures.show_names_as_they_are(figure)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()  # which places them as drawing does
     texts = [axes.title for axes in figure.axes]
     for axes in (axes for axes in figure.axes if axes.axison):
         low, high = axes.get_xlim()

@@ -128,6 +128,7 @@ def test_import_kcnn_beside_a_folder_of_that_name(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@cache
 def bound_names(module):
     """The names that a module of kcnn binds, its stub and its modules included."""
     base, names = SOURCES / module.replace(".", "/"), set()

@@ -49,7 +49,9 @@ def test_replay_of_a_default_space_equals_the_trace_of_each_point(network):
     assert replay.can_replay == (kcnn.get_architecture(network).backbone is not None)
 
 
-@pytest.mark.parametrize("network", ["resnet50", "inception_v3", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "network", ["resnet50", "mobilenet_v3_small", pytest.param("inception_v3", marks=pytest.mark.every)]
+)
 def test_replay_calls_the_backbone_for_few_points(network):
     architecture = kcnn.get_architecture(network)
     calls = []

@@ -24,28 +24,36 @@ SPACE = Space(
 COMMAND = "kcnn search stack --choice 'conv1.kernel=3,5'"
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A search of two trials, of which the second is the unchanged network."""
+def write_search(folder):
+    """Write a search of two trials, of which the second is the unchanged network."""
     train = kcnn.TrainConfig(epochs=1).describe()
     config = {**SearchConfig().describe(), "train": train}
     request = {"space": SPACE.to_json(), "config": config, "data": "digits", "images": {"train": 9}, "fingerprint": "f"}
     record = {"request": request, "command": COMMAND, "versions": {"keras": "3"}}
-    (tmp_path / "search.json").write_text(json.dumps(record))
-    journal = Journal(tmp_path)
+    (folder / "search.json").write_text(json.dumps(record))
+    journal = Journal(folder)
     for number, (values, score) in enumerate([({**SPACE.default, "conv1.kernel": 5}, 0.5), (SPACE.default, 0.875)]):
         trial = {"status": "ok", "values": values, "score": score, "scores": [score], "epochs": 1, "seed": 0}
         costs = {"params": 10 + number, "macs": 100 + number, "receptive_field": 9, "seconds": 1.0, "worker": "0"}
         journal.add({"event": "end", "trial": number, **trial, **costs})
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_search(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return write_search_report(write_search(tmp_path_factory.mktemp("search"))).read_text()
 
 
 def read_text(page):
     return re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]*>", "", page, flags=re.DOTALL)
 
 
-def test_write_search_report_names_the_objective_and_the_command(folder):
-    page = write_search_report(folder).read_text()
+def test_write_search_report_names_the_objective_and_the_command(page):
     assert f'<h2 id="h-again">Reproduce</h2>\n<pre class="wrap">{escape(COMMAND)}</pre>' in page
     assert '<td class="number">87.50%</td>' in page
     text = read_text(page)
@@ -130,8 +138,7 @@ def test_write_search_report_tells_of_trials_that_failed_after_more_epochs_than_
     assert ("Train the best network" in text) == (len(failed) < 2)
 
 
-def test_write_search_report_says_that_the_best_network_is_the_default_one(folder):
-    page = write_search_report(folder).read_text()
+def test_write_search_report_says_that_the_best_network_is_the_default_one(page):
     assert "<p>The networks are identical: " in page
     assert "layer by layer" not in page
     assert '<th scope="row">conv1</th>' not in page
@@ -175,5 +182,5 @@ def test_search_result_shows_the_objective_in_percent(folder):
     assert "<td>87.50%</td>" in html
 
 
-def test_write_search_report_has_no_retired_word(folder):
-    assert list(phrases_in(read_text(write_search_report(folder).read_text()))) == []
+def test_write_search_report_has_no_retired_word(page):
+    assert list(phrases_in(read_text(page))) == []

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import kcnn
 from kcnn.blocks import conv
-from kcnn.search.journal import Journal
 from kcnn.search.space import (
     Limits,
     NoFeasiblePointError,
@@ -18,16 +17,9 @@ from kcnn.search.space import (
     Space,
     analyze_feasibility,
     conditional,
-    default_space,
     per_layer,
-    stack_space,
 )
 from kcnn.search.space.choices import choice_from_json, choice_to_json
-from kcnn.search.space.globs import find_globs
-from kcnn.search.successive_halving import SuccessiveHalving
-from tests.catalogue import NETWORKS
-
-LEAST_CHEAPER = 0.04  # of the feasible points of a default space
 
 TINY = Space(
     kcnn.ModelSpec(network="googlenet", classes=10, input_shape=(64, 64, 1)),
@@ -71,18 +63,6 @@ def test_conditional_excludes_points_and_combinations_are_exact():
     assert space.combinations == 3
     assert len(list(space.points())) == 3
     assert all(("pool1.kernel" in point) == (point["pool1.mode"] == "max") for point in space.points())
-
-
-def test_stack_space_makes_choices_of_optional_layers_conditional():
-    conditions = {choice.name: choice.conditions for choice in stack_space(depth=(2, 3)).all_choices}
-    assert conditions["conv3.kernel"] == (("depth", (3,)),)
-    assert conditions["conv2.kernel"] == ()
-
-
-@pytest.mark.parametrize("make", [stack_space, lambda **rate: default_space("lenet5", **rate)])
-def test_derived_spaces_have_rates_around_that_of_the_recipe(make):
-    assert make().training["learning_rate"] == Range(1e-4, 1e-2, log=True)
-    assert make(learning_rate=0.1).training["learning_rate"] == Range(0.01, 1.0, log=True)
 
 
 def _optional_backbone(x, *, a=0, b=0, c=0):
@@ -158,20 +138,6 @@ def test_space_without_choices_of_layers_warns_of_none(recwarn):
     network = kcnn.Architecture(backbone=_many_options_backbone, reference="", input_shape=(8, 8, 3), classes=3)
     assert len(Space(network, dict.fromkeys("abcdefghij", (0, 1))).all_choices) == 10
     assert not recwarn
-
-
-def test_stack_space_of_a_network_that_does_not_fit_has_feasible_points():
-    space = stack_space(
-        kcnn.ModelSpec(network="stack", input_shape=(8, 8, 1)), depth=(2, 4), filters=(16, 32)
-    )  # four pools of 2 leave nothing of 8
-    assert {choice.name: choice.conditions for choice in space.all_choices}["conv4.kernel"] == (("depth", (4,)),)
-    assert space.combinations == 2 * ((3 * 2 * 2 * 2 * 2) ** 2 + (3 * 2 * 2 * 2 * 2) ** 4)
-    deep = space.check({"depth": 4, "pool2.stride": 1, "pool3.stride": 1, "pool4.stride": 1})
-    assert deep.identity is not None, "8 -> 4 -> 3 -> 2 -> 1"
-    assert space.check({"depth": 4}).identity is None
-    small = default_space(kcnn.ModelSpec(network="alexnet", classes=10, input_shape=(64, 64, 3)))
-    assert not small.has_default
-    assert kcnn.summary(small.sample(0).graph).layers[0].shape == (64, 64, 3)
 
 
 def test_range_samples_are_within_its_bounds_and_log_uniform():
@@ -297,108 +263,3 @@ def test_candidate_rejects_values_outside_the_space():
         TINY.candidate({**TINY.default, "stem.kernel": 9})
     with pytest.raises(ValueError, match=r"needs a value of stem\.kernel"):
         TINY.candidate({})
-
-
-def test_default_space_has_kernels_strides_and_padding_of_the_networks_own_layers():
-    space = default_space("lenet5")
-    assert {choice.name.rpartition(".")[2] for choice in space.network_choices} == {"kernel", "stride", "padding"}
-    assert {choice.name.partition(".")[0] for choice in space.network_choices} <= {
-        row.name for row in kcnn.summary("lenet5")
-    }
-    assert analyze_feasibility(space).feasible_fraction >= 0.2
-
-
-SAMPLED = ["convnet", "lenet5", "vgg11", "googlenet", "resnet18", "resnet50", "mobilenet_v2", "inception_v3"]
-
-
-@pytest.mark.parametrize(
-    "network", [pytest.param(name, marks=() if name in SAMPLED else pytest.mark.every) for name in NETWORKS]
-)
-def test_default_space_has_cheaper_and_dearer_networks_and_no_useless_choice(network):
-    space, random = default_space(network), Random(0)
-    assert "learning_rate" in space.training
-    if not space.choices:
-        return
-    assert space.has_default
-    own = space.check(space.default)
-    for choice in space.network_choices:
-        assert len(choice.name) <= 50, "an address is read by a person"
-        alone = [space.check({**space.default, choice.name: value}).identity for value in choice.values]
-        assert len(set(alone)) == len(alone) >= 2, f"{choice.name} has a value that changes nothing"
-    checks = [space.check(space.sample_point(random)) for _ in range(60)]
-    feasible = [check for check in checks if check.identity is not None]
-    macs = sorted(check.costs.macs / own.costs.macs for check in feasible)
-    assert len(feasible) >= 0.3 * len(checks)
-    assert len({check.identity for check in feasible}) >= min(6, space.combinations // 2)
-    assert sum(ratio < 1 for ratio in macs) >= LEAST_CHEAPER * len(macs)
-    assert macs[-1] > 1
-    assert macs[len(macs) // 2] <= 2.5
-    assert max(check.costs.params for check in feasible) <= max(1e6, 3 * own.costs.params)
-
-
-@pytest.mark.parametrize(
-    ("group", "glob"),
-    [
-        (["stage2_unit1_a", "stage2_unit1_b", "stage2_unit2_a"], "stage2_unit*"),
-        (["unit9_depthwise", "unit10_depthwise", "unit11_depthwise"], "unit{9,10,11}_depthwise"),
-        (["stage3_unit1_skip_pool", "stage3_unit1_a"], "stage3_unit1_{skip_pool,a}"),
-    ],
-)
-def test_find_globs_tells_a_group_from_all_other_layers(group, glob):
-    others = ["stage3_unit1_b", "unit8_depthwise", "unit12_depthwise"]
-    assert find_globs(group, [*others, *group]) == {glob: group}
-
-
-def test_find_globs_splits_a_group_without_a_short_glob():
-    group = [f"block{number}_sep{k}_depthwise" for number in range(4, 13) for k in (1, 2)]
-    globs = find_globs(group, [*group, "block13_sep1_depthwise"])
-    assert [name for members in globs.values() for name in members] == group
-    assert max(map(len, globs)) <= 40
-
-
-def test_default_space_of_a_network_without_windows_is_its_learning_rate():
-    space = default_space("mlp")
-    assert [choice.name for choice in space.all_choices] == ["learning_rate"]
-
-
-def test_successive_halving_stops_a_trial_outside_the_best_third_so_far():
-    rule = SuccessiveHalving(3, 10)
-    assert rule.rungs == (1, 3, 9)
-    assert rule.should_continue(0, 1, 0.5)
-    assert rule.should_continue(1, 1, 0.1), "two are too few to compare"
-    assert not rule.should_continue(2, 1, 0.4), "the second of three"
-    assert rule.should_continue(3, 1, 0.6)
-    assert rule.should_continue(2, 2, 0.0), "no rung after epoch 2"
-    assert SuccessiveHalving(0, 10).rungs == ()
-
-
-def test_journal_cuts_off_a_truncated_line_and_rejects_another_file(tmp_path):
-    journal = Journal(tmp_path)
-    journal.add({"event": "start", "trial": 0, "worker": "w", "values": {}})
-    with journal.path.open("ab") as file:
-        file.write(b'{"event": "sta')
-    assert len(Journal(tmp_path, read_only=True).events) == 1
-    assert Journal(tmp_path).events == journal.events
-    assert journal.path.read_bytes().endswith(b"}\n")
-    journal.path.write_text('{"event": "start", "trial": 0}\n')
-    with pytest.raises(ValueError, match="is damaged from its first line on, or was written by another version"):
-        Journal(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "damage", [lambda line: line.replace(b"0.25", b"0.95"), lambda line: line[:9] + b"\xff" + line[9:]]
-)
-def test_journal_resumes_before_a_damaged_line_and_keeps_the_file(damage, tmp_path):
-    journal = Journal(tmp_path)
-    for score in (0.5, 0.25, 0.75):
-        journal.add({"event": "epoch", "trial": 0, "score": score})
-    first, second, third = journal.path.read_bytes().splitlines(keepends=True)
-    journal.path.write_bytes(damaged := first + damage(second) + third)
-    with pytest.warns(UserWarning, match=r"line 2 of 3 is damaged; the events before it are read"):
-        assert Journal(tmp_path, read_only=True).events == journal.events[:1]
-    with pytest.warns(
-        UserWarning, match=r"line 2 of 3 is damaged; the search resumes after .* kept as journal-damaged"
-    ):
-        assert Journal(tmp_path).events == journal.events[:1]
-    assert journal.path.read_bytes() == first
-    assert (tmp_path / "journal-damaged.jsonl").read_bytes() == damaged

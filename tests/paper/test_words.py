@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from kcnn.cli import app
 from tests.paper.test_imports import ROOT, SOURCES, STUBS, exported_names, package_name
@@ -113,21 +113,33 @@ def test_public_names_are_not_retired(stub):
     assert sorted(set(public_names(stub)) & set(retired("names"))) == []
 
 
-def commands():
-    return typer.main.get_command(app).commands
+COMMANDS = typer.main.get_command(app)
 
 
-@pytest.mark.parametrize("name", commands())
+@cache
+def show_help(*words):
+    result = CliRunner().invoke(COMMANDS, [*words, "--help"], prog_name="kcnn", terminal_width=200)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS.commands)
 def test_help_has_no_retired_word(name):
-    command = commands()[name]
+    command = COMMANDS.commands[name]
     options = {text for option in command.params if isinstance(option, click.Option) for text in option.opts}
     assert sorted(options & set(retired_options(name))) == []
-    shown = CliRunner().invoke(app, [name, "--help"], terminal_width=200).stdout
+    shown = show_help(name)
     assert [*phrases_in(shown), *options_in(shown, name)] == []
 
 
 def test_help_of_kcnn_has_no_retired_word():
-    assert list(phrases_in(CliRunner().invoke(app, ["--help"], terminal_width=200).stdout)) == []
+    assert list(phrases_in(show_help())) == []
+
+
+def test_help_of_every_command_shows_examples():
+    for name in COMMANDS.commands:
+        assert "Examples" in show_help(name)
+        assert f"kcnn {name}" in show_help(name)
 
 
 def test_documentation_has_no_retired_word():
