@@ -1,7 +1,6 @@
 """Exported files give in their own runtime what Keras gives, carry their classes, and are complete or absent."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -245,14 +244,6 @@ def test_cli_export_runs_each_file_on_the_complete_test_split(run):
     assert int8["difference"]["points"] == pytest.approx(100 * (int8["accuracy"] - keras_row["accuracy"]))
     assert int8["bytes"] < litert["bytes"] / 2
     assert sorted(one.name for one in (run / "export").iterdir()) == ["litert-int8.tflite", "litert.tflite"]
-
-
-def test_start_backend_leaves_the_environment_of_child_processes_alone(monkeypatch):
-    from kcnn.cli.backend import start_backend
-
-    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    start_backend()
-    assert "TF_ENABLE_ONEDNN_OPTS" not in os.environ
 
 
 def test_cli_export_removes_a_file_that_loses_too_much_accuracy(run, tmp_path, monkeypatch):

@@ -4,11 +4,13 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kcnn.cli.console import err
 from kcnn.cli.interrupts import quit_on_interrupt
 from kcnn.keras_bridge.backends import check_backend
+
+UNUSED = ("matplotlib", "pandas", "sklearn")  # Keras imports them for wrappers, data frames and plots of its own
 
 
 @contextlib.contextmanager
@@ -31,6 +33,18 @@ def silence() -> Iterator[None]:
             os.close(screen)
 
 
+@contextlib.contextmanager
+def _hide(packages: Sequence[str]) -> Iterator[None]:
+    """Have packages that are not loaded pass for not installed meanwhile."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 def start_backend(strategy: str = "single") -> None:
     """Load Keras and its backend without their messages.
 
@@ -44,7 +58,8 @@ def start_backend(strategy: str = "single") -> None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     check_backend()
     with quit_on_interrupt(), silence():
-        import keras
+        with _hide(UNUSED):
+            import keras
 
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
