@@ -39,7 +39,7 @@ class ClassCurves:
 def compute_curves(
     logits: np.ndarray, truth: np.ndarray, classes: Sequence[str]
 ) -> tuple[list[ClassCurves], dict[str, Any]]:
-    """Return the curves of each class against the rest, by scikit-learn, and their means.
+    """Return the curves of each class against the rest, and their means.
 
     Args:
         logits: (images, classes).
@@ -88,20 +88,29 @@ def compute_class_scores(logits: np.ndarray, *, multi_label: bool) -> np.ndarray
 
 
 def _compute_curves(name: str, scores: np.ndarray, is_class: np.ndarray) -> ClassCurves:
-    from sklearn.metrics import auc, precision_recall_curve, roc_curve
-
     none = np.zeros(0), np.zeros(0)
     if not is_class.any():
         return ClassCurves(name, None, None, none, none)
-    precision, recall, _ = precision_recall_curve(is_class, scores)
-    average_precision = float(
-        -np.sum(np.diff(recall) * precision[:-1])
-    )  # as average_precision_score, which sorts again
+    hits, misses = _count_above_thresholds(scores, is_class)
+    recall, precision = hits / hits[-1], np.ones(len(hits))
+    precision[1:] = hits[1:] / (hits + misses)[1:]  # by convention 1 where nothing is found
+    average_precision = float(np.sum(np.diff(recall) * precision[1:]))
     area, roc = None, none
-    if not is_class.all():
-        false_positives, true_positives, _ = roc_curve(is_class, scores)
-        area, roc = float(auc(false_positives, true_positives)), _thin(false_positives, true_positives)
-    return ClassCurves(name, area, average_precision, roc, _thin(recall[::-1], precision[::-1]))
+    if misses[-1]:
+        rate = misses / misses[-1]
+        area, roc = float(np.sum(np.diff(rate) * (recall[1:] + recall[:-1])) / 2), _thin(rate, recall)
+    return ClassCurves(name, area, average_precision, roc, _thin(recall, precision))
+
+
+def _count_above_thresholds(scores: np.ndarray, is_class: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images of the class, and others, with a score of at least a threshold: none, then each score, falling.
+
+    NumPy's, since the import of sklearn.metrics takes longer than the rest of a report.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # of runs of equal scores
+    hits = np.cumsum(is_class[order])[ends]
+    return np.append(0, hits), np.append(0, ends + 1 - hits)
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
