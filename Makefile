@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SHARED := -n 2 --dist loadscope  # two processes, the tests of a file or a class in one of them
 
-.PHONY: demo test quick test-all fuzz lint docs catalogue parity clean
+.PHONY: demo test quick test-all fuzz lint bench docs catalogue parity clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,6 +38,10 @@ test-all: $(READY)
 fuzz: export KCNN_FUZZ ?= 40
 fuzz: $(READY)
 	$(BIN)/python -m pytest -q -s tests/runs/test_fuzz*.py
+
+# Speed beside the peers that are installed: all of them by pip install -c constraints.txt -e ".[bench]".
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py
 
 # The documentation as pages in site/, which open from a disk; a warning is an error.
 docs: $(READY)

@@ -1,0 +1,148 @@
+"""Measure kcnn beside its peers, row by row, in processes that alternate.
+
+    make bench                                   # everything, one thread and two; peers by pip install "kcnn[bench]"
+    python benchmarks/bench.py --threads 1 --only photos
+    python benchmarks/bench.py --torch ~/torch/bin/python  # torch and its friends from another environment
+
+A ratio is the peer's seconds over kcnn's in the same round: the median over the rounds, with the lowest and highest.
+Processor time is of all threads and child processes. A peer that is not installed is named and left out.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import psutil
+import typer
+from input import photos
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+SIDES = Path(__file__).with_name("sides.py")
+NEEDS = {"torch": "torchvision"}  # packages by library, where another is meant
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of work: a function of sides.py, with its arguments after the library."""
+
+    name: str
+    work: str
+    arguments: tuple[Any, ...]
+    peers: tuple[str, ...]
+
+
+def list_rows(small: Path, large: Path, run: Path) -> list[Row]:
+    """Return the rows of the table, by folders of photos of 500x375 and of 6 megapixels, and the folder of a run."""
+    names = ("resnet50", "mobilenet_v2", "inception_v3")
+    rows = [Row(f"step {name}", "step", (name,), ("keras", "torch")) for name in names]
+    rows += [Row(f"step {name}", "step", (name,), ("torch",)) for name in ("resnet18", "googlenet")]
+    rows += [Row(f"first step {name}", "first_step", (name,), ("keras",)) for name in names[:2]]
+    rows += [Row(f"build {name}", "build", (name,), ("keras",)) for name in names]
+    rows.append(Row("predict one mobilenet_v2", "predict_one", ("mobilenet_v2",), ("keras",)))
+    rows.append(Row("photos decoded", "photos", ("none", str(small)), ("keras", "timm", "torchvision")))
+    peers = ("keras", "albumentations", "timm", "torchvision")
+    rows.append(Row("photos standard", "photos", ("standard", str(small)), peers))
+    rows.append(Row("photos strong", "photos", ("strong", str(small)), ("keras", "timm", "torchvision")))
+    rows.append(Row("photos 6 MP decoded", "photos", ("none", str(large)), ("keras", "timm", "torchvision")))
+    rows.append(Row("photos to classes", "classes", (str(small),), ("keras", "torch")))
+    photo = str(next(small.rglob("*.jpg")))
+    commands = {
+        "list": ("list",),
+        "summary": ("summary", "resnet50"),
+        "report": ("report", str(run)),
+        "predict .keras": ("predict", str(run / "model.keras"), photo),
+        "predict .tflite": ("predict", str(next(run.rglob("*.tflite"))), photo),
+    }
+    return rows + [Row(f"kcnn {name}", "command", ("kcnn", *words), ()) for name, words in commands.items()]
+
+
+def run_side(python: str, work: str, arguments: Sequence[Any], threads: int) -> tuple[float, float]:
+    """Return the median processor and wall seconds of one unit, of a new process on some cores."""
+    command = [python, str(SIDES), work, json.dumps(arguments), str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{work} {arguments}: {done.stderr[-1000:]}")
+    processor, wall = zip(*json.loads(done.stdout.splitlines()[-1]), strict=True)
+    return median(processor), median(wall)
+
+
+def is_installed(python: str, library: str) -> bool:
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec('{NEEDS.get(library, library)}') is None)"
+    return not subprocess.run([python, "-c", code], check=False).returncode
+
+
+def describe(pairs: Sequence[tuple[float, float]]) -> str:
+    """Return the median ratio of pairs (kcnn's, the peer's) and its range."""
+    ratios = sorted(theirs / ours for ours, theirs in pairs)
+    return f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+
+
+def prepare_run(folder: Path) -> Path:
+    """Train a small network, whose folder `report` and `predict` take."""
+    run = folder / "run"
+    network = ["mobilenet_v2", "--data", "digits", "--input-size", "32x32x3", "--epochs", "1", "--out", str(run)]
+    for words in (["train", *network], ["export", str(run), "--format", "litert"]):
+        subprocess.run([sys.executable, "-m", "kcnn", *words], check=True, capture_output=True)
+    return run
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Rows whose name contains this; all by default.")] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Numbers of cores; 1 and 2 by default.")] = None,
+    rounds: int = 3,
+    torch: Annotated[str, typer.Option(help="A Python that has the peers of torch.")] = sys.executable,
+) -> None:
+    pythons = dict.fromkeys(("torch", "torchvision", "timm", "albumentations"), torch)
+    missing = [name for name in pythons if not is_installed(torch, name)]
+    if missing:
+        print(f"not installed, and left out: {', '.join(missing)}")
+    with tempfile.TemporaryDirectory() as name:
+        small, large = photos(Path(name, "small"), count=640), photos(Path(name, "large"), (3000, 2000), 80)
+        rows = list_rows(small, large, prepare_run(Path(name)))
+        rows = [row for row in rows if not only or any(part in row.name for part in only)]
+        for count in threads or (1, 2):
+            table = Table("work", "kcnn, ms of processor", "ms of wall", "peer", "times, processor", "times, wall")
+            for row in track(rows, f"{count} cores"):
+                add_row(table, row, [peer for peer in row.peers if peer not in missing], count, rounds, pythons)
+            Console().print(f"{describe_machine()}, on {count}; {rounds} rounds")
+            Console().print(table)
+
+
+def add_row(table: Table, row: Row, peers: Sequence[str], threads: int, rounds: int, pythons: dict[str, str]) -> None:
+    libraries = ["kcnn", *peers] if row.work != "command" else [None]
+    taken: dict[str | None, list[tuple[float, float]]] = {library: [] for library in libraries}
+    for _ in range(rounds):
+        for library in libraries:
+            python = pythons.get(library or "", sys.executable)
+            arguments = row.arguments if library is None else (library, *row.arguments)
+            taken[library].append(run_side(python, row.work, arguments, threads))
+    ours = taken[libraries[0]]
+    cells = [row.name, *(f"{1e3 * median(times):.2f}" for times in zip(*ours, strict=True))]
+    if not peers:
+        table.add_row(*cells, "", "", "")
+    for peer in peers:
+        ratios = [
+            describe([(one[kind], other[kind]) for one, other in zip(ours, taken[peer], strict=True)])
+            for kind in (0, 1)
+        ]
+        table.add_row(*cells, peer, *ratios)
+        cells = ["", "", ""]
+
+
+def describe_machine() -> str:
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
+
+
+if __name__ == "__main__":
+    typer.run(main)
