@@ -192,6 +192,16 @@ def test_build_by_address_needs_no_network_for_what_is_cached(hub, weights, monk
         kcnn.build("hf://timm/resnet50.a1_in1k")
 
 
+def test_download_without_a_network_names_the_revisions_that_are_cached(hub, monkeypatch):
+    for name, revision in (("tagged", "v2"), ("pinned", COMMIT), ("both", "v2"), ("both", "main")):
+        hub.add(f"someone/{name}", {"config.json": encode(RESNET)}, revision)
+        fetch_hub_file(f"hf://someone/{name}@{revision}", "config.json")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    cached = f"someone/both, someone/both@v2, someone/pinned@{COMMIT}, someone/tagged@v2$"
+    with pytest.raises(OSError, match=f"config.json is not cached, and HF_HUB_OFFLINE is set; cached are {cached}"):
+        fetch_hub_file("hf://someone/tagged", "config.json")
+
+
 @pytest.mark.parametrize(
     ("refusal", "says"),
     [

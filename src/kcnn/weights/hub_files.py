@@ -240,6 +240,9 @@ def _scan_cache() -> list[Any]:
 
 
 def _list_cached() -> str:
-    """The repositories in the cache, for a message."""
-    cached = [repo.repo_id for repo in _scan_cache()]
+    """The repositories in the cache, for a message: with a revision where an address without one finds nothing."""
+    cached = []
+    for repo in _scan_cache():
+        revisions = sorted(repo.refs) or sorted(one.commit_hash for one in repo.revisions)
+        cached += sorted(repo.repo_id if one == "main" else f"{repo.repo_id}@{one}" for one in revisions)
     return f"; cached are {', '.join(cached[:10])}" if cached else "; nothing is cached"
