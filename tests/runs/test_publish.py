@@ -284,6 +284,17 @@ def test_a_published_folder_is_read_by_its_path(run, tmp_path):
     np.testing.assert_array_equal(other.get_weights()[0], trained.get_weights()[0])
 
 
+def test_a_published_folder_is_read_by_its_name_unless_a_network_has_it(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("to", "lenet5"):
+        kcnn.publish(run, folder)
+    trained = kcnn.load_model(run / "model.keras")
+    np.testing.assert_array_equal(kcnn.build("to").get_weights()[0], trained.get_weights()[0])
+    assert kcnn.build("lenet5").metadata["spec"]["network"] == "lenet5"
+    with pytest.raises(LookupError, match="unknown network"):
+        kcnn.build("t" * 5000)
+
+
 def test_cli_train_starts_from_the_address_of_a_checkpoint(run, tmp_path, command):
     folder = kcnn.publish(run, tmp_path / "to").folder
     out = tmp_path / "out"

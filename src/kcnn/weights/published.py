@@ -1,5 +1,6 @@
 """Pretrained weights by name: which file they are for a network, its options, head and input size."""
 
+import os
 import sys
 from dataclasses import fields, replace
 from os import PathLike, fspath
@@ -8,7 +9,7 @@ from typing import Any
 
 from kcnn.architectures.architecture import Architecture, Weights
 from kcnn.architectures.licenses import forbids_commercial_use
-from kcnn.architectures.registry import get_architecture
+from kcnn.architectures.registry import get_architecture, list_models
 from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
@@ -100,7 +101,7 @@ def resolve_spec(
         UnknownNameError, TypeError, ValueError: As from kcnn.ModelSpec.
         DownloadError: The Hub cannot be reached, or has no such checkpoint.
     """
-    if address := find_address(network):
+    if address := find_address(network) or _find_folder(network):
         spec = find_hub_spec(address)
         both = ("overrides", "options")
         merged = {name: {**getattr(spec, name), **(keywords.pop(name, None) or {})} for name in both}
@@ -122,6 +123,13 @@ def resolve_spec(
         file=sys.stderr,
     )
     return replace(spec, network=name)
+
+
+def _find_folder(network: object) -> str | None:
+    """The address of a published folder by a name without a slash, as publish prints it, which no network has."""
+    if not isinstance(network, str) or not os.path.isdir(network) or network.partition(".")[0] in list_models():
+        return None
+    return find_address(Path(network))
 
 
 def _find_variant(spec: ModelSpec) -> tuple[str, Weights] | None:
