@@ -107,6 +107,20 @@ def test_search_replays_a_tuner_up_to_a_damaged_line(tuner, digits, pretended, t
     assert read_rows(folder) == read_rows(tmp_path / "complete")
 
 
+def test_optuna_sampler_restores_trials_of_tpe_without_asking_for_them_again(digits, pretended, tmp_path, monkeypatch):
+    """To ask again would take a minute for 300 trials; that the sampler goes on alike is tested above."""
+    search_with(SPACE, digits, tmp_path, tuner="optuna:tpe", trials=8)
+    config = make_config(tuner="optuna:tpe", trials=8)
+    space = job.prepare_search(SPACE, digits, config, out=tmp_path).space
+    monkeypatch.delattr("optuna.study.Study.ask")
+    restored = open_scheduler(space, config, tmp_path).sampler.study.trials
+    told = [(one.state.name, one.params["conv1.kernel"], one.params["learning_rate"]) for one in restored]
+    assert told == [
+        ("COMPLETE" if t.status == "ok" else "PRUNED", json.dumps(t.values["conv1.kernel"]), t.values["learning_rate"])
+        for t in Journal(tmp_path).trials
+    ]
+
+
 @pytest.mark.parametrize("tuner", ["random", "optuna:tpe"])
 def test_scheduler_on_a_full_disk_loses_no_event_before_it(tuner, digits, pretended, tmp_path, monkeypatch):
     values = {"tuner": tuner, "trials": 8}

@@ -222,6 +222,9 @@ def format_front(front: Sequence[Trial], objectives: Sequence[Objective]) -> str
 def rank_trials(trials: Sequence[Trial], objectives: Sequence[Objective] = (Objective(),)) -> list[Trial]:
     """Return the trials with a score, the best first: more epochs come before a higher score.
 
+    The final training takes all epochs, and a trial that was stopped early was worse, at that epoch, than those that
+    continued: a score after fewer epochs that is higher says that the others became worse since, as it might have.
+
     Args:
         trials: The trials.
         objectives: The first decides, and the next between equal trials, so that the best one is on the Pareto front.

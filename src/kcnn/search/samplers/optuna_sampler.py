@@ -1,7 +1,7 @@
 """Optuna's samplers by ask and tell; only this file touches Optuna.
 
-The study is in memory. The journal of the search is its storage: a sampler is seeded anew for each trial, and the same
-calls in the same order give the same study after a restart.
+The study is in memory. The journal of the search is its storage: a sampler is seeded anew for each time it is asked, so
+that it goes on after a restart as if there had been none.
 """
 
 import json
@@ -22,9 +22,10 @@ except ModuleNotFoundError as error:
     ) from None
 
 ASKS = 10  # of Optuna for one trial, before what it proposes is repaired
+TPE = "optuna:tpe"
 POPULATION = 10  # of NSGA-II: Optuna's 50 are more than the trials of most searches
 SAMPLERS: Mapping[str, Callable[[int], Any]] = {
-    "optuna:tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, multivariate=False),
+    TPE: lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, multivariate=False),
     "optuna:nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION),
     "optuna:random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
 }
@@ -54,7 +55,8 @@ class OptunaSampler:
         measure: Callable[[Trial], list[float]],
         objectives: int = 1,
     ):
-        self.make, self.space, self.default, self.seed, self.measure = SAMPLERS[tuner], space, default, seed, measure
+        self.tuner, self.make, self.measure = tuner, SAMPLERS[tuner], measure
+        self.space, self.default, self.seed = space, default, seed
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = optuna.create_study(directions=["maximize"] * objectives)
         self.asked: dict[int, Any] = {}
@@ -62,9 +64,9 @@ class OptunaSampler:
     def propose(self, number: int, identities: Collection[str]) -> Proposal | NoProposal:
         """Return the next trial."""
         if number == 0 and self.space.has_default:
-            return self._propose(number, self._ask(self.default))
-        for _ in range(ASKS):
-            trial, values = self._ask()
+            return self._propose(number, self._ask(number, 0, self.default))
+        for ask in range(ASKS):
+            trial, values = self._ask(number, ask)
             identity = self.space.identity(values)
             if identity is not None and identity not in identities:
                 return self._propose(number, (trial, values))
@@ -75,11 +77,25 @@ class OptunaSampler:
                 nearest = dict(self.space.sample(f"{self.seed}/{number}", exclude=identities).values)
         except NoFeasiblePointError:
             return NoProposal.STOP
-        return self._propose(number, self._ask(nearest))
+        return self._propose(number, self._ask(number, ASKS, nearest))
 
     def restore(self, proposal: Proposal, identities: Collection[str]) -> bool:
-        """Take over a trial: propose it again."""
-        return self.propose(proposal.number, identities) == proposal
+        """Take over a trial: as it was proposed, or by proposing it again where the sampler remembers more than that.
+
+        TPE remembers no more, and to ask it again would take minutes for a few hundred trials.
+        """
+        if self.tuner != TPE:
+            return self.propose(proposal.number, identities) == proposal
+        by_name = {choice.name: choice for choice in self.space.all_choices}
+        started = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params={name: _encode(by_name[name], value) for name, value in proposal.values.items()},
+            distributions={name: _make_distribution(by_name[name]) for name in proposal.values},
+        )
+        self.study.add_trial(started)
+        added = self.study.get_trials(deepcopy=False)[-1]
+        self.asked[proposal.number] = optuna.trial.Trial(self.study, added._trial_id)
+        return True
 
     def tell(self, trial: Trial) -> None:
         """Learn how a trial ended."""
@@ -98,10 +114,9 @@ class OptunaSampler:
         self.asked[number], values = asked
         return Proposal(number, values)
 
-    def _ask(self, values: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def _ask(self, number: int, ask: int, values: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Return a trial of Optuna and its values: those that are given, or those that its sampler suggests."""
-        count = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = self.make((self.seed * 1_000_003 + count) % 2**32)
+        self.study.sampler = self.make((self.seed * 1_000_003 + number * (ASKS + 1) + ask) % 2**32)
         if values is not None:
             by_name = {choice.name: choice for choice in self.space.all_choices}
             self.study.enqueue_trial({name: _encode(by_name[name], value) for name, value in values.items()})
@@ -121,6 +136,15 @@ def _suggest(trial: Any, choice: Choice) -> Any:
         return suggest(choice.name, values.low, values.high, log=values.log)
     by_name = {json.dumps(value): value for value in values}
     return by_name[trial.suggest_categorical(choice.name, list(by_name))]
+
+
+def _make_distribution(choice: Choice) -> Any:
+    """What `_suggest` has a value suggested from."""
+    values = choice.values
+    if isinstance(values, Range):
+        make = optuna.distributions.IntDistribution if values.is_integer else optuna.distributions.FloatDistribution
+        return make(values.low, values.high, log=values.log)
+    return optuna.distributions.CategoricalDistribution([json.dumps(value) for value in values])
 
 
 def _encode(choice: Choice, value: Any) -> Any:
