@@ -96,6 +96,19 @@ def test_feasible_tuners_propose_feasible_points_only_and_no_network_twice(name,
     assert isinstance(tuner, getattr(keras_tuner, name))
 
 
+@pytest.mark.every
+def test_feasible_bayesian_optimization_judges_few_of_its_random_points(tmp_path):
+    """To judge 300 for each trial takes seconds for a network such as ResNet-50."""
+    hypermodel, judged = Untrained(NARROW), []
+    tuner = start(tuners.BayesianOptimization, hypermodel, tmp_path, max_trials=12, num_initial_points=8)
+    judge = hypermodel.space.identity
+    object.__setattr__(hypermodel.space, "identity", lambda values: judged.append(values) or judge(values))
+    tuner.search(verbose=0)
+    assert read_statuses(tuner) == {"COMPLETED"}
+    assert not hypermodel.messages, "every point was feasible"
+    assert 12 <= len(judged) < 300
+
+
 def test_feasible_grid_search_visits_every_network_once_and_ends(tmp_path):
     space = Space(SPEC, {"conv1.stride": (1, 2, 3), "conv*.padding": ("same", "valid")})
     hypermodel = Untrained(space)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from inspect import signature
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from kcnn.search.hypermodel import HyperModel
 from kcnn.search.keras_tuner_api import Fixed, TrialStatus, keras_tuner
 from kcnn.search.space import NoFeasiblePointError, Space
 
-POOL = 300  # feasible candidates among which the Gaussian process chooses
+POOL = 300  # random points among which the Gaussian process chooses
 
 
 class FeasibleSampling:
@@ -30,28 +31,37 @@ class FeasibleSampling:
         """Return the identity of the network of some values; None where it is infeasible."""
         return self.space.identity(hyperparameters.decode_values(self.space, values))
 
-    def _random_values(self) -> dict[str, Any] | None:
+    def _list_known(self) -> set[str]:
+        """The networks that are not proposed again: those of all trials, unless there are other hyperparameters."""
         entries = self.hyperparameters.space  # type: ignore[attr-defined]
         names = {choice.name for choice in self.space.all_choices}
-        has_others = any(one.name not in names and not isinstance(one, Fixed) for one in entries)
+        if any(one.name not in names and not isinstance(one, Fixed) for one in entries):
+            return set()
         trials = self.trials.values()  # type: ignore[attr-defined]
-        known = () if has_others else {str(self.identify(trial.hyperparameters.values)) for trial in trials}
+        return {str(self.identify(trial.hyperparameters.values)) for trial in trials}
+
+    def _complete(self, space: Space, point: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """The values of a point of the space as keras-tuner's, with random ones of other hyperparameters."""
+        names = {choice.name for choice in space.all_choices}
+        own = hyperparameters.encode_values(space, point)
+        hp = keras_tuner.HyperParameters()
+        for one in self.hyperparameters.space:  # type: ignore[attr-defined]
+            hp.merge([one])
+            if one.name in own:
+                hp.values[one.name] = own[one.name]
+            elif one.name not in names and hp.is_active(one):
+                hp.values[one.name] = one.random_sample(seed)
+        return {**hp.values, **own}
+
+    def _random_values(self) -> dict[str, Any] | None:
+        space, known = self.space, self._list_known()
         for _ in range(self._max_collisions):  # type: ignore[attr-defined]
             self._seed_state += 1
-            seed = self._seed_state
             try:
-                candidate = self.space.sample(seed, exclude=known)
+                candidate = space.sample(self._seed_state, exclude=known)
             except NoFeasiblePointError:
                 return None
-            own = hyperparameters.encode_values(self.space, candidate.values)
-            hp = keras_tuner.HyperParameters()
-            for one in entries:
-                hp.merge([one])
-                if one.name in own:
-                    hp.values[one.name] = own[one.name]
-                elif one.name not in names and hp.is_active(one):
-                    hp.values[one.name] = one.random_sample(seed)
-            values = {**hp.values, **own}
+            values = self._complete(space, candidate.values, self._seed_state)
             if not self._duplicate(values):  # type: ignore[attr-defined]
                 return values
         return None
@@ -66,21 +76,27 @@ class HyperbandOracle(FeasibleSampling, keras_tuner.oracles.HyperbandOracle):
 
 
 class BayesianOptimizationOracle(FeasibleSampling, keras_tuner.oracles.BayesianOptimizationOracle):
-    """Bayesian optimization: keras-tuner's confidence bound is minimized over random feasible points."""
+    """Bayesian optimization: keras-tuner's confidence bound is minimized over random points, among feasible ones."""
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Return the values of the next trial."""
         completed = sum(trial.status == TrialStatus.COMPLETED for trial in self.trials.values())
         if completed < (self.num_initial_points or max(3 * len(self.hyperparameters.space), 3)):
             return self._random_populate_space()
-        pool = [values for _ in range(POOL) if (values := self._random_values())]
-        if not pool:
-            return {"status": TrialStatus.STOPPED, "values": None}
+        space, pool = self.space, []
+        for _ in range(POOL):
+            self._seed_state += 1
+            point = space.sample_point(Random(f"pool {self._seed_state}"))
+            pool.append(self._complete(space, point, self._seed_state))
         self.gpr.fit(*map(np.nan_to_num, self._vectorize_trials()))
-        entries = self._nonfixed_space()
+        entries, known = self._nonfixed_space(), self._list_known()
         vectors = [[hp.value_to_prob(values.get(hp.name, hp.default)) for hp in entries] for values in pool]
         mean, deviation = self.gpr.predict(np.array(vectors), return_std=True)
-        return {"status": TrialStatus.RUNNING, "values": pool[int(np.argmin(mean - self.beta * deviation))]}
+        for index in np.argsort(mean - self.beta * deviation, kind="stable"):
+            identity = self.identify(pool[index])  # of the best points only: for large networks it takes time
+            if identity is not None and identity not in known and not self._duplicate(pool[index]):
+                return {"status": TrialStatus.RUNNING, "values": pool[index]}
+        return self._random_populate_space()
 
 
 class GridSearchOracle(NewPointsGrid, FeasibleSampling, keras_tuner.oracles.GridSearchOracle):

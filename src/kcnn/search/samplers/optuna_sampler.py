@@ -142,8 +142,9 @@ def _make_distribution(choice: Choice) -> Any:
     """What `_suggest` has a value suggested from."""
     values = choice.values
     if isinstance(values, Range):
-        make = optuna.distributions.IntDistribution if values.is_integer else optuna.distributions.FloatDistribution
-        return make(values.low, values.high, log=values.log)
+        if values.is_integer:
+            return optuna.distributions.IntDistribution(int(values.low), int(values.high), log=values.log)
+        return optuna.distributions.FloatDistribution(values.low, values.high, log=values.log)
     return optuna.distributions.CategoricalDistribution([json.dumps(value) for value in values])
 
 
