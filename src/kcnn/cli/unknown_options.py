@@ -14,6 +14,9 @@ SYNONYMS = {  # options of other libraries' scripts: those of kcnn, of which the
     "amp": ("--precision mixed_float16",),
     "arch": ("--network NAME", NETWORK),
     "aug": ("--recipe-option FIELD=VALUE",),
+    "augment": ("--recipe-option FIELD=VALUE",),
+    "augmentation": ("--recipe-option FIELD=VALUE",),
+    "backbone": ("--network NAME", NETWORK),
     "batch": ("--batch-size",),
     "bs": ("--batch-size",),
     "checkpoint": ("--weights FILE",),
@@ -23,6 +26,8 @@ SYNONYMS = {  # options of other libraries' scripts: those of kcnn, of which the
     "drop": ("--model-option dropout=RATE",),
     "dropout": ("--model-option dropout=RATE",),
     "drop-path": ("--model-option drop_path=RATE",),
+    "early-stopping": ("--recipe-option patience=EPOCHS",),
+    "freeze": ("--unfreeze STAGES",),
     "fp16": ("--precision mixed_float16",),
     "half": ("--precision mixed_float16",),
     "image-size": ("--input-size",),
@@ -49,6 +54,7 @@ SYNONYMS = {  # options of other libraries' scripts: those of kcnn, of which the
     "width": ("--model-option width=VALUE",),
 }
 VALIDATION = "a folder val/ or valid/ beside train/ is the validation split; without it one is taken from train"
+FINE_TUNING = "kcnn transfer trains a new head on frozen layers, and then the last stages with it"
 FACTS = {  # options for what kcnn decides itself
     "device": "the GPUs are used where TensorFlow sees them; set CUDA_VISIBLE_DEVICES= (empty) to use the CPU",
     "gpu": "the GPUs are used where TensorFlow sees them; set CUDA_VISIBLE_DEVICES to choose some",
@@ -59,6 +65,7 @@ FACTS = {  # options for what kcnn decides itself
     "workers": "images are read by as many threads as the machine has cores",
 }
 FACTS |= {"val": VALIDATION, "validation-split": VALIDATION}
+FACTS |= {"finetune": FINE_TUNING, "fine-tune": FINE_TUNING, "freeze": FINE_TUNING, "cuda": FACTS["gpu"]}
 FACTS |= {"classes": FACTS["num-classes"], "gpus": FACTS["gpu"], "nb-classes": FACTS["num-classes"]}
 
 
@@ -82,6 +89,8 @@ def _answer(option: str, params: Iterable[Any]) -> str:
     options = [one for param in params if param.param_type_name == "option" for one in param.opts if one[:2] == "--"]
     has_network = any(param.param_type_name == "argument" and param.name in ("name", "network") for param in params)
     word = option.lstrip("-").lower().replace("_", "-")
+    if f"--{word}" in options:  # written with underscores or capitals
+        return f"; write --{word}"
     for candidate in SYNONYMS.get(word, ()):
         if candidate.split()[0] in options:
             return f"; write {candidate}"
