@@ -352,7 +352,7 @@ def test_compare_runs_computes_the_exact_mcnemar_test(run, tmp_path):
 
 
 @needs_chromium
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (720, "light"), (390, "dark")])
 def test_write_report_page_opens_without_errors_and_a_cell_shows_its_images(run, page, width, scheme):
     wrong = next(one for one in evidence.read_evidence(run).samples if not one.correct)
     with opened(page, width, scheme) as tab:
@@ -362,6 +362,10 @@ def test_write_report_page_opens_without_errors_and_a_cell_shows_its_images(run,
         count = int(cell.locator("b").text_content())
         assert tab.locator("#gallery img").count() == count
         assert cell.get_attribute("aria-pressed") == "true"
+        covered = """() => { const nav = document.querySelector("nav").getBoundingClientRect().height;
+            return [...document.querySelectorAll("nav a")].filter(link => nav >
+                parseFloat(getComputedStyle(document.querySelector(link.hash)).scrollMarginTop)).length; }"""
+        assert tab.evaluate(covered) == 0, "a heading that is jumped to is hidden behind the links"
         shift = """() => { const box = document.querySelector(".matrix").parentElement; box.scrollLeft = 100;
             const label = box.querySelector("th[scope=row]");
             return label.getBoundingClientRect().left - box.getBoundingClientRect().left; }"""
