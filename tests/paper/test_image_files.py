@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kcnn.data.decoding import ImageDecodeError, decode
+from kcnn.data.decoding import ImageDecodeError, decode, to_uint8
 from kcnn.data.image_files import inspect_file
 
 ORIENTATION = 0x0112
@@ -278,3 +278,9 @@ def test_decode_squashes_an_image_exactly_as_timm_does(size, rows_and_columns):
         expected = np.asarray(whole.crop((left, top, left + columns, top + rows)))
         options = {"resize_shorter_to": shorter, "interpolation": "bicubic", "squash": True}
         assert (decode(file(image, "PNG"), (rows, columns, 3), **options) == expected).all()
+
+
+def test_to_uint8_takes_a_black_image_of_floats_and_refuses_pixels_of_0_to_1():
+    assert to_uint8(np.zeros((1, 4, 4, 3), "float32")).tolist() == np.zeros((1, 4, 4, 3)).tolist()
+    with pytest.raises(ValueError, match=r"pixels are 0\.\.255, got 0\.\.1; multiply by 255"):
+        to_uint8(np.full((1, 4, 4, 3), 0.5, "float32"))

@@ -377,6 +377,6 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     if not (least >= 0 and most <= 255):
         cure = "; where they are preprocessed, pass the original pixels: networks scale them themselves"
         raise ValueError(f"pixels are 0..255, got {least}..{most}{cure if least < 0 else ''}")
-    if images.dtype.kind == "f" and most <= 1:
+    if images.dtype.kind == "f" and 0 < most <= 1:  # 0 is black in both
         raise ValueError("pixels are 0..255, got 0..1; multiply by 255 first")
     return np.round(images).astype("uint8")
