@@ -9,7 +9,7 @@ from kcnn.architectures.architecture import Architecture, keyword_defaults
 from kcnn.graph import ops
 from kcnn.graph.arguments import check_kind, explain_keyword, wrong_kind, wrong_value
 from kcnn.graph.graph import Graph, find_features
-from kcnn.graph.names import unknown, unknown_layer
+from kcnn.graph.names import UnknownNameError, unknown, unknown_layer
 from kcnn.graph.recording import Recorder
 from kcnn.graph.summaries import stage_outputs
 from kcnn.graph.tracing import SymbolicTensor, TraceContext, apply
@@ -216,6 +216,10 @@ def _find_outputs(context: TraceContext, last: SymbolicTensor, names: Sequence[s
             continue
         stages = stage_outputs(last)
         if int(name[5:]) not in stages:
-            raise unknown("stage", name, [f"stage{k}" for k in sorted(stages)])
+            held = [f"stage{k}" for k in sorted(stages)]
+            raise UnknownNameError(
+                f"unknown stage {name!r}; stages are numbered by how often the image is halved: choose "
+                f"from {', '.join(held)}, or a layer or unit by name"
+            )
         outputs[name] = stages[int(name[5:])]
     return outputs
