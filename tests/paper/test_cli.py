@@ -318,7 +318,8 @@ def test_cli_transfer_refuses_layers_that_the_network_lacks_before_keras_is_load
         ),
         (["--weights", "hf://timm"], "expected hf://USER/NAME or hf://USER/NAME@REVISION, got 'hf://timm'"),
         (["--max-params", "many"], "invalid number 'many'; write 5000000, 5M or 1.5G"),
-        (["--weights", "mobilenet_v1=a.h5", "--input-size", "0"], "invalid --input-size '0'"),
+        (["--weights", "mobilenet_v1=a.h5"], "weights file not found: a.h5"),
+        (["--weights", "mobilenet_v1=imagenet", "--input-size", "0"], "invalid --input-size '0'"),
     ],
 )
 def test_cli_choose_refuses_what_it_cannot_read_before_keras_is_loaded(words, says, command, monkeypatch, tmp_path):
@@ -360,6 +361,15 @@ def test_cli_search_refuses_folds_that_cannot_work_before_keras_is_loaded(words,
     done = command("search", "stack", *shared, *words)
     assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
     assert says in " ".join(done.stderr.replace("│", "").split())
+
+
+@pytest.mark.parametrize("name", ["train", "search"])
+def test_cli_refuses_weights_that_are_not_there_before_keras_is_loaded(name, command, monkeypatch, tmp_path):
+    monkeypatch.setattr(f"kcnn.cli.{name}.start_backend", lambda *_: pytest.fail("the file is looked for first"))
+    shared = ("--data", "digits:0-1", "--input-size", "8x8x1", "--out", str(tmp_path / "out"))
+    done = command(name, "stack", *shared, "--weights", "nothing.h5")
+    assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
+    assert "weights file not found: nothing.h5" in done.stderr
 
 
 def test_cache_and_mirror_take_a_tilde_for_the_home_folder(tmp_path, monkeypatch):

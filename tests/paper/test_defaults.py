@@ -1,11 +1,19 @@
 """Hyperparameters that follow from the data: the recipe "auto"."""
 
+import shlex
+
 import pytest
 
 from kcnn import ModelSpec
 from kcnn.augment import Augmentation
 from kcnn.training.config import TrainConfig
-from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule, describe_coarse_features
+from kcnn.training.defaults import (
+    adapt_recipe,
+    advise_transfer,
+    choose_regularization,
+    choose_schedule,
+    describe_coarse_features,
+)
 from kcnn.training.recipes import RECIPES
 from kcnn.weights.published import has_published
 
@@ -106,3 +114,15 @@ def test_adapt_recipe_leaves_what_the_request_sets():
 )
 def test_has_published_heeds_the_options_of_a_network_and_not_its_classes(network, options, expected):
     assert has_published(ModelSpec(network=network, classes=3, options=options).trace()) == expected
+
+
+def test_advise_transfer_gives_the_command_for_the_same_network_images_and_shell():
+    spec = ModelSpec(network="mobilenet_v2", input_shape=(96, 96, 3), options={"width": 0.35})
+    line = advise_transfer(spec, "my photos", multi_label=True)
+    words = shlex.split(line.partition(": ")[2])
+    assert words[:4] == ["kcnn", "transfer", "--network", "mobilenet_v2"]
+    assert words[4:] == [
+        *("--data", "my photos", "--model-option", "width=0.35", "--input-size", "96x96x3", "--multi-label")
+    ]
+    plain = advise_transfer(ModelSpec(network="resnet50"), "photos", multi_label=False)
+    assert plain.endswith(": kcnn transfer --network resnet50 --data photos")

@@ -86,8 +86,11 @@ def choose(
     require_one_process("a choice of networks", START_ONCE)
     show_loading(data)
     from kcnn.data.sources import check_source
+    from kcnn.weights.published import check_weights_file
 
     check_source(data)
+    for spec in specs:
+        check_weights_file(str(spec.weights))
     with show_spinner("loading Keras"):
         start_backend()
         from kcnn.data import load

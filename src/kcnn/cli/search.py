@@ -289,7 +289,10 @@ def search(
     check_output_folder(folder, "search")
     check_resumed(folder, space, config)
     from kcnn.data.loading import check_data
+    from kcnn.weights.published import check_weights_file
 
+    if weights is not None:
+        check_weights_file(weights)
     check_data(data, folds=folds, seed=seed, multi_label=multi_label)
     with show_spinner("loading Keras"):
         start_backend(strategy)

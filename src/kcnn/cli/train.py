@@ -130,7 +130,7 @@ def train(
     from kcnn.training.recipes import format_recipe
     from kcnn.training.run_directory import check_settings
     from kcnn.weights.hub_files import find_address
-    from kcnn.weights.published import resolve_spec
+    from kcnn.weights.published import check_weights_file, resolve_spec
 
     options, overrides = parse_assignments(model_option, "--model-option"), parse_assignments(override, "--override")
     spec = resolve_spec(name, weights, options=options, overrides=overrides, aux=aux_heads)
@@ -139,6 +139,8 @@ def train(
     name = str(spec.network)
     spec = replace(spec, input_shape=choose_input_shape(input_size, name, data) or spec.input_shape)
     spec.check()  # mistakes are reported before anything is loaded
+    if spec.weights is not None:
+        check_weights_file(spec.weights)
     config = TrainConfig(
         recipe=recipe,
         epochs=epochs,

@@ -1,9 +1,11 @@
 """Hyperparameters that follow from the data: all of "auto", and what few images change elsewhere. No Keras here."""
 
 import math
+import shlex
 from collections.abc import Collection
 from typing import Any
 
+from kcnn.architectures.spec import ModelSpec
 from kcnn.graph.formatting import format_pair, format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.summaries import summarize
@@ -123,4 +125,24 @@ def describe_coarse_features(graph: Graph) -> str:
     return (
         f"{graph.name} reduces images by {format_pair(features.stride)} to one position; from {size} pixels it learns "
         "little: choose a larger input size, or a network for small images, such as resnet20"
+    )
+
+
+def advise_transfer(spec: ModelSpec, data: str, multi_label: bool) -> str:
+    """Return the command that fine-tunes the pretrained weights of a network, and why, as a sentence.
+
+    Args:
+        spec: The network, as it was asked for.
+        data: Name of the data.
+        multi_label: Whether an image has any number of labels.
+    """
+    words = ["kcnn", "transfer", "--network", str(spec.network), "--data", data]
+    for name, value in spec.options.items():
+        words += ["--model-option", f"{name}={list(value) if isinstance(value, tuple) else value}"]
+    if spec.nominal_shape != spec.architecture.input_shape:
+        words += ["--input-size", format_size(spec.nominal_shape)]
+    words += ["--multi-label"] if multi_label else []
+    return (
+        f"{spec.network} has pretrained weights, and fine-tuning them needs fewer images than training from scratch: "
+        f"{shlex.join(words)}"
     )

@@ -20,7 +20,13 @@ from kcnn.run_folders import check_output_folder, is_run_folder, resolve_run
 from kcnn.training import devices, hardware, run_directory
 from kcnn.training.config import TrainConfig
 from kcnn.training.cross_validation import cross_validate, describe_folds
-from kcnn.training.defaults import adapt_recipe, choose_regularization, choose_schedule, describe_coarse_features
+from kcnn.training.defaults import (
+    adapt_recipe,
+    advise_transfer,
+    choose_regularization,
+    choose_schedule,
+    describe_coarse_features,
+)
 from kcnn.training.execution import train_in_folder, with_batch_size
 from kcnn.training.job import TrainJob
 from kcnn.training.precision import resolve_policy
@@ -30,7 +36,7 @@ from kcnn.training.request import check_request, choose_folder, keep_data_name, 
 from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining, check_unseen
 from kcnn.training.split_record import record_splits
-from kcnn.weights.published import has_published, resolve_spec
+from kcnn.weights.published import check_weights_file, has_published, resolve_spec
 
 logger = logging.getLogger("kcnn.training")
 FEW_IMAGES = 5_000  # below, training from scratch is told of pretrained weights
@@ -110,6 +116,8 @@ def train(
         config = dataclasses.replace(config, folds=folds)
     config.check_process()
     spec = resolve_spec(network)
+    if spec.weights is not None:
+        check_weights_file(spec.weights)  # a missing one is reported before data is read
     strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
     policy = resolve_policy(config.precision)
     is_auto = config.recipe == "auto"
@@ -175,10 +183,7 @@ def train(
         devices.check_divisible(strategy, one)
     is_photo = data.input_shape[2] == 3
     if is_auto and spec.weights is None and images < FEW_IMAGES and is_photo and has_published(graph):
-        log(
-            f"{graph.name} has pretrained weights, and fine-tuning them needs fewer images than training from scratch: "
-            f"kcnn transfer --network {spec.network} --data {data.name}"
-        )
+        log(advise_transfer(spec, data.name, config.multi_label))
     if (note := describe_coarse_features(graph)) and not config.phase:
         log(note)
     if spec.activation:

@@ -44,17 +44,33 @@ def find_published(graph: Graph | None, weights: str | PathLike[str]) -> Weights
     if weights == DEMO:
         find_packaged(graph)
         return None
-    path = Path(weights)
-    if path.is_dir() and (not isinstance(weights, str) or "/" in weights or is_run_folder(path)):
-        resolve_model(path)
-        return None
-    if not isinstance(weights, str) or path.is_file() or path.suffix or "/" in weights:
-        if not path.is_file():
-            raise FileNotFoundError(f"weights file not found: {weights}")
+    if check_weights_file(weights) or not isinstance(weights, str):
         return None
     if graph is None or graph.architecture is None or graph.spec is None:
         raise ValueError(f"{weights!r} is not a file, and only networks of kcnn and of plugins have weights by name")
     return _choose(graph, _find_named(graph, weights))
+
+
+def check_weights_file(weights: str | PathLike[str]) -> bool:
+    """Check that weights of a file or a folder are there; return whether they are such, and not a name.
+
+    Args:
+        weights: A name, an address on the Hub, a file, or the folder of a run.
+
+    Raises:
+        FileNotFoundError: The file does not exist, or the folder has no trained model.
+    """
+    if find_address(weights) or weights == DEMO:
+        return False
+    path = Path(weights)
+    if path.is_dir() and (not isinstance(weights, str) or "/" in weights or is_run_folder(path)):
+        resolve_model(path)
+        return True
+    if not isinstance(weights, str) or path.is_file() or path.suffix or "/" in weights:
+        if not path.is_file():
+            raise FileNotFoundError(f"weights file not found: {weights}")
+        return True
+    return False
 
 
 def download_published(weights: Weights) -> Path:
