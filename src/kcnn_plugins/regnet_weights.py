@@ -85,3 +85,5 @@ for size, tuned, linear in (  # fine-tuned at 384 pixels; a linear classifier on
         swag_weights(f"regnet_{size}_swag-{tuned[0]}.pth", tuned[1], 384, "imagenet_swag"),
         swag_weights(f"regnet_{size}_lc_swag-{linear[0]}.pth", linear[1], 224, "imagenet_swag_linear"),
     )
+# torchvision's default of the network that it publishes no others of
+TORCHVISION["y_128gf"] = (replace(TORCHVISION["y_128gf"][0], name="imagenet"), *TORCHVISION["y_128gf"])

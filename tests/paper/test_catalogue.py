@@ -189,6 +189,11 @@ def test_each_network_that_reads_torchvision_files_has_some_there():
             assert any(weights.mapping == "torchvision" for weights in architecture.weights), name
 
 
+def test_each_network_with_published_weights_has_some_named_imagenet():
+    published = {name: {one.name for one in kcnn.get_architecture(name).weights} for name in NETWORKS}
+    assert [name for name, weights in published.items() if weights and "imagenet" not in weights] == []
+
+
 def test_each_network_that_timm_has_is_found_by_its_name_there():
     models = [
         (model, name)
