@@ -116,14 +116,10 @@ def build(library, name):
 
 
 def predict_one(library, name):
-    """`predict` of one image, by an optimized model and by a Keras model as it is."""
+    """`predict` of one image."""
     import numpy as np
 
     model, x = build_model(library, name, side=SIZE, classes=1000), np.zeros((1, SIZE, SIZE, 3), "float32")
-    if library == "kcnn":
-        import kcnn
-
-        model = kcnn.optimize_for_inference(model)
     repeat(lambda: [model.predict(x, verbose=0) for _ in range(10)], 10, 5)
 
 

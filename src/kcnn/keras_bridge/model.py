@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src.models.functional import Functional  # the class of functional models has no public name
 
@@ -99,9 +100,31 @@ class Network(keras.Model):
         return super().fit(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Predict as Keras does, and warn once of images that are scaled already."""
+        """Predict as Keras does, and warn once of images that are scaled already.
+
+        An array of at most one batch is computed without the loop of Keras, which takes longer than a small network,
+        and without its progress bar; `verbose=1` shows it.
+        """
         self._check_pixels(args or [kwargs.get("x")])
-        return super().predict(*args, **kwargs)
+        batch = self._find_only_batch(args, kwargs)
+        return super().predict(*args, **kwargs) if batch is None else self.predict_on_batch(batch)
+
+    def _find_only_batch(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> np.ndarray | None:
+        """The array that `predict` is called with if one step on one device computes it, in the type of its batches."""
+        given = {**kwargs, **dict(zip(("x", "batch_size", "verbose"), args, strict=False))}
+        x = given.get("x")
+        # For other shapes TensorFlow would make one function that takes any, and computes any number of channels.
+        if not isinstance(x, np.ndarray) or len(self.inputs) > 1 or x.shape[1:] != self.inputs[0].shape[1:]:
+            return None
+        if not 0 < len(x) <= (given.get("batch_size") or 32):
+            return None
+        is_plain = len(given) == len(args) + len(kwargs) and not given.keys() - {"x", "batch_size", "verbose"}
+        if not is_plain or given.get("verbose", 0) not in (0, "auto"):
+            return None
+        strategy = getattr(self, "distribute_strategy", None)  # of TensorFlow
+        if keras.distribution.distribution() is not None or (strategy and strategy.num_replicas_in_sync > 1):
+            return None
+        return x.astype(keras.config.floatx(), copy=False) if x.dtype.kind == "f" else x
 
     def _check_pixels(self, arguments: Sequence[Any]) -> None:
         """Warn of the first array of images that is scaled already; the warning is of the line that called."""

@@ -1,0 +1,74 @@
+"""Network.predict: one batch without Keras' loop, and all else as Keras does."""
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 1)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return kcnn.build("convnet", input_shape=(12, 12, 1), classes=3)
+
+
+@pytest.fixture
+def loops(monkeypatch):
+    """The calls of Keras' own loop."""
+    calls, predict = [], keras.Model.predict
+
+    def count(self, *args, **kwargs):
+        calls.append(kwargs)
+        return predict(self, *args, **kwargs)
+
+    monkeypatch.setattr(keras.src.models.functional.Functional, "predict", count, raising=False)
+    return calls
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "uint8", "int64"])
+@pytest.mark.parametrize("count", [1, 32])
+def test_predict_of_one_batch_gives_to_the_bit_what_keras_gives(model, loops, dtype, count):
+    images = IMAGES[:count].astype(dtype)
+    expected = keras.Model.predict(model, images, verbose=0)
+    for got in (model.predict(images), model.predict(x=images, verbose=0), model.predict(images, 64, "auto")):
+        assert type(got) is np.ndarray
+        assert got.dtype == expected.dtype
+        assert (got == expected).all()
+    assert not loops
+
+
+def test_predict_leaves_all_else_to_keras(model, loops):
+    seen = []
+    callback = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: seen.append(batch))
+    requests = [
+        ((IMAGES,), {}),
+        ((IMAGES[:4],), {"batch_size": 2}),
+        ((IMAGES[:4],), {"verbose": 1}),
+        ((IMAGES[:4],), {"callbacks": [callback]}),
+        ((IMAGES[:4],), {"steps": 1}),
+        ((keras.ops.convert_to_tensor(IMAGES[:4]),), {}),
+    ]
+    for args, kwargs in requests:
+        assert len(model.predict(*args, **kwargs)) == len(args[0])
+    assert len(loops) == len(requests)
+    assert seen == [0]
+
+
+def test_predict_refuses_an_argument_given_twice(model):
+    with pytest.raises(TypeError, match="multiple values"):
+        model.predict(IMAGES[:2], x=IMAGES[:2])
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 12, 2), (2, 10, 12, 1), (2, 12, 12), (0, 12, 12, 1), ()])
+def test_predict_leaves_other_shapes_to_keras(model, monkeypatch, shape):
+    monkeypatch.setattr(keras.src.models.functional.Functional, "predict", lambda *_, **__: "Keras'", raising=False)
+    assert model.predict(np.zeros(shape, "float32")) == "Keras'"
+    assert isinstance(model.predict(np.zeros((2, 12, 12, 1), "float32")), np.ndarray)
+
+
+def test_predict_leaves_open_sizes_to_keras(monkeypatch):
+    maps = kcnn.build("convnet", input_shape=(None, None, 1), top=False, pooling="avg")
+    monkeypatch.setattr(keras.src.models.functional.Functional, "predict", lambda *_, **__: "Keras'", raising=False)
+    assert maps.predict(IMAGES[:2]) == "Keras'"
