@@ -17,6 +17,7 @@ from kcnn.search import rerun_trial, search, trial
 from kcnn.search.journal import Journal
 from kcnn.training.job import build_training_model
 from kcnn.training.run_directory import UNLIKE, read_history
+from tests.runs import small  # makes two CPU devices, before TensorFlow starts
 from tests.runs.searches import SPACE, make_config, read_rows, search_with
 
 FOLDS, EPOCHS, DIGITS = 2, 3, "digits:0-2"
@@ -29,8 +30,10 @@ VALUES = {
 }
 
 
-def run_search(out, callbacks=()):
-    return search(SPACE, DIGITS, make_config(**VALUES), out=out, callbacks=callbacks, log=lambda text: None)
+def run_search(out, callbacks=(), strategy="auto"):
+    return search(
+        SPACE, DIGITS, make_config(**VALUES, strategy=strategy), out=out, callbacks=callbacks, log=lambda text: None
+    )
 
 
 def read_folds(folder, number):
@@ -139,6 +142,26 @@ def test_search_with_folds_that_are_compiled_apart_has_the_same_scores(done, tmp
     assert set(counted.counts) == {1}
     assert len(counted.built) == FOLDS * sum(one.epochs for one in done.trials)
     assert read_all(tmp_path / "out") == read_all(done.folder)
+
+
+@pytest.mark.every
+def test_search_with_folds_on_two_devices_scores_like_one_and_resumes_alike(done, mirrored, tmp_path, monkeypatch):
+    from kcnn.training import devices
+
+    assert small.BATCH  # imported before TensorFlow starts
+    monkeypatch.setattr(devices, "make_strategy", lambda name: mirrored)
+    complete = run_search(tmp_path / "complete", strategy="mirrored")
+    for one, other in zip(complete.trials, done.trials, strict=True):
+        assert one.fold_scores == pytest.approx(other.fold_scores, abs=0.05)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_search(tmp_path / "out", [Stop(4, interrupt)], strategy="mirrored")
+    assert [len(fold) for fold in read_folds(tmp_path / "out", 0)] == [2, 1]
+    run_search(tmp_path / "out", strategy="mirrored")
+    assert read_all(tmp_path / "out") == read_all(complete.folder)
 
 
 def test_search_counts_the_epochs_of_every_fold_in_its_budget(tmp_path, monkeypatch):
