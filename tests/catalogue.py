@@ -74,4 +74,9 @@ OF_ITS_OWN = [  # that it runs over in `make test-all`, for an op, a block or a 
     "ghostnet_0_5",
 ]
 REST = [name for name in NETWORKS if name not in ONE_PER_FAMILY]
-EACH = [pytest.param(name, marks=() if name in ONE_PER_FAMILY else pytest.mark.every) for name in NETWORKS]
+
+
+def divide(names):
+    """Parameters of a test of several networks in one: those of a list, and the rest in `make test-all`."""
+    rest = [name for name in NETWORKS if name not in names]
+    return [pytest.param(names, id="sampled"), pytest.param(rest, id="rest", marks=pytest.mark.every)]

@@ -1,9 +1,6 @@
 """What the tests of figures read in an SVG."""
 
-import pytest
-
 from kcnn.graph.tracing import topological_order
-from tests.catalogue import NETWORKS
 
 DRAWN = (  # networks whose layers are connected as in no other of these
     "mlp",
@@ -24,7 +21,6 @@ DRAWN = (  # networks whose layers are connected as in no other of these
     "ghostnet_0_5",
     "mobilenet_v3_small",
 )
-EACH = [pytest.param(name, marks=() if name in DRAWN else pytest.mark.every) for name in NETWORKS]
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -6,27 +6,28 @@ import pytest
 
 import kcnn
 from kcnn.plots.network.folding import fold_blocks
-from tests.paper.figures import EACH, SVG, drawn, layers
+from tests.catalogue import divide
+from tests.paper.figures import DRAWN, SVG, drawn, layers
 
 
-@pytest.mark.parametrize("name", EACH)
-def test_fold_blocks_has_every_layer_once_and_stays_small(name):
-    drawing = kcnn.trace(name)
-    parts = fold_blocks(drawing).parts
-    open_ones = [ElementTree.fromstring(part.expanded or part.collapsed) for part in parts]
-    shown = [
-        group.get("data-layers").split()
-        for root in open_ones
-        for group in root.iter(f"{SVG}g")
-        if group.get("data-layers")
-    ]
-    assert sorted(layer for layers in shown for layer in layers) == sorted(x.name for x in layers(drawing))
-    for part in parts:
-        root = ElementTree.fromstring(part.collapsed)
-        boxes = [group for group in root.iter(f"{SVG}g") if group.get("data-layers")]
-        assert not part.expanded or len(boxes) == 1, "a closed block is one box"
-    largest = max(500_000, 550 * len(layers(drawing)))  # the latter of networks of more than 900 layers
-    assert sum(len(part.collapsed) + len(part.expanded) for part in parts) < largest
+@pytest.mark.parametrize("names", divide(DRAWN))
+def test_fold_blocks_has_every_layer_once_and_stays_small(names):
+    for drawing in map(kcnn.trace, names):
+        parts = fold_blocks(drawing).parts
+        open_ones = [ElementTree.fromstring(part.expanded or part.collapsed) for part in parts]
+        shown = [
+            group.get("data-layers").split()
+            for root in open_ones
+            for group in root.iter(f"{SVG}g")
+            if group.get("data-layers")
+        ]
+        assert sorted(layer for layers in shown for layer in layers) == sorted(x.name for x in layers(drawing))
+        for part in parts:
+            root = ElementTree.fromstring(part.collapsed)
+            boxes = [group for group in root.iter(f"{SVG}g") if group.get("data-layers")]
+            assert not part.expanded or len(boxes) == 1, "a closed block is one box"
+        largest = max(500_000, 550 * len(layers(drawing)))  # the latter of networks of more than 900 layers
+        assert sum(len(part.collapsed) + len(part.expanded) for part in parts) < largest
 
 
 def test_fold_blocks_connects_parts_in_the_middle():

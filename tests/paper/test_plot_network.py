@@ -18,7 +18,8 @@ from kcnn.plots.network.labels import describe_layer
 from kcnn.plots.network.layout import lay_out
 from kcnn.plots.network.regions import Parallel, Tangle, expand_layers, find_regions, group_blocks, list_boxes
 from kcnn.plots.network.render import measure_box
-from tests.paper.figures import EACH, SVG, drawn, layers
+from tests.catalogue import divide
+from tests.paper.figures import DRAWN, SVG, drawn, layers
 
 
 def figure(drawing, fold=True):
@@ -89,24 +90,26 @@ def faults(made, placed):
             yield f"{line} does not end at its box"
 
 
-@pytest.mark.parametrize("name", EACH)
-def test_plot_network_has_every_layer(name):
-    drawing = kcnn.trace(name)
-    root = ElementTree.fromstring(plot_network(drawing, layers=True))
-    there = [layer for group in root.iter(f"{SVG}g") for layer in group.get("data-layers", "").split()]
-    assert sorted(there) == sorted(x.name for x in layers(drawing))
-    lines = sorted((line.get("data-from"), to) for line in drawn(root, "line") for to in line.get("data-to").split())
-    assert lines == sorted((source.name, x.name) for x in layers(drawing) for source in x.inputs)
+@pytest.mark.parametrize("names", divide(DRAWN))
+def test_plot_network_has_every_layer(names):
+    for drawing in map(kcnn.trace, names):
+        root = ElementTree.fromstring(plot_network(drawing, layers=True))
+        there = [layer for group in root.iter(f"{SVG}g") for layer in group.get("data-layers", "").split()]
+        assert sorted(there) == sorted(x.name for x in layers(drawing)), drawing.name
+        lines = [(line.get("data-from"), to) for line in drawn(root, "line") for to in line.get("data-to").split()]
+        links = [(source.name, x.name) for x in layers(drawing) for source in x.inputs]
+        assert sorted(lines) == sorted(links), drawing.name
 
 
-@pytest.mark.parametrize("name", EACH)
-def test_plot_network_overlaps_no_boxes_and_lines(name):
-    made, placed = figure(kcnn.trace(name))
-    assert not list(faults(made, placed))
-    # A unit of DPN adds to one path, and appends to the other; a node within a tree of DLA joins nodes above, too; a
-    # cell of NASNet takes the outputs of the two before it
-    crosses = name.startswith(("dpn", "dla", "nasnet"))
-    assert any(isinstance(item, Tangle) for item in find_regions(made)) == crosses
+@pytest.mark.parametrize("names", divide(DRAWN))
+def test_plot_network_overlaps_no_boxes_and_lines(names):
+    for name in names:
+        made, placed = figure(kcnn.trace(name))
+        assert not list(faults(made, placed)), name
+        # A unit of DPN adds to one path, and appends to the other; a node within a tree of DLA joins nodes above, too;
+        # a cell of NASNet takes the outputs of the two before it
+        crosses = name.startswith(("dpn", "dla", "nasnet"))
+        assert any(isinstance(item, Tangle) for item in find_regions(made)) == crosses, name
 
 
 @pytest.mark.parametrize(
