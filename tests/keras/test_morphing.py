@@ -20,13 +20,15 @@ from tests.parity.seeded import seeded_variables
 CLOSE = 1e-4  # of the largest value of a layer
 SIDE = 32
 FEW = ["convnet", "resnet20", "squeezenet1_1", "mobilenet_v1"]  # cheap ones
-LARGEST = 40_000_000  # parameters of a network that is built
+LARGEST, LARGEST_OF_FAMILY = 20_000_000, 40_000_000  # parameters of a network that is built
+REPRESENTATIVES = (*ONE_PER_FAMILY, *OF_ITS_OWN)
 REST = [
     pytest.param(name, marks=pytest.mark.every)
     for name in kcnn.list_models()
-    if kcnn.get_architecture(name).params <= LARGEST and name not in FEW
+    if kcnn.get_architecture(name).params <= (LARGEST_OF_FAMILY if name in REPRESENTATIVES else LARGEST)
+    and name not in FEW
 ]
-FAMILIES = [one for one in REST if one.values[0] in (*ONE_PER_FAMILY, *OF_ITS_OWN)]
+FAMILIES = [one for one in REST if one.values[0] in REPRESENTATIVES]
 
 
 def build(graph):
