@@ -7,7 +7,7 @@ import pytest
 
 import kcnn
 from kcnn.run_folders import RunNotFoundError, check_reportable, resolve_run
-from kcnn.training import TrainConfig
+from kcnn.training import TrainConfig, TrainingPhase
 from kcnn.training import run_directory as runs
 from kcnn.training.run_summaries import list_runs
 
@@ -238,6 +238,19 @@ def test_check_settings_refuses_the_folder_of_another_run_before_its_data_is_rea
         return
     with pytest.raises(ValueError, match=rf"run holds another run \({says}\); choose another folder"):
         runs.check_settings(folder, spec, train)
+
+
+def test_check_settings_refuses_a_run_of_another_phase(tmp_path):
+    spec = kcnn.ModelSpec(network="mlp", input_shape=(8, 8, 1))
+    one, two = (TrainConfig(recipe="quick", phase=TrainingPhase(epochs, "all", 1e-4)) for epochs in (1, 2))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    request = {**REQUEST, "config": one.describe()}
+    runs.write_config(folder, {"request": request, "batch_size": 32, "command": "kcnn transfer", "versions": {}})
+    (folder / runs.HISTORY).write_text("epoch\n1\n")
+    runs.check_settings(folder, spec, one)
+    with pytest.raises(ValueError, match=r"run holds another run \(config\.phase\.epochs 1, not 2\)"):
+        runs.check_settings(folder, spec, two)
 
 
 def test_check_reportable_refuses_a_folder_without_results(tmp_path):

@@ -170,6 +170,7 @@ def transfer(
     print_job(str(spec.network), data or "the demo", folder, spec.nominal_shape, err if as_json else out)
     from kcnn.training import TrainConfig, TrainingPhase
     from kcnn.training.layer_selection import check_phase
+    from kcnn.training.run_directory import check_settings
     from kcnn.weights import find_published
 
     trainable: Any = unfreeze or ("all" if demo else "1")
@@ -186,6 +187,7 @@ def transfer(
     published = find_published(graph, weights)  # raises before Keras is loaded
     require_one_process("a comparison of protocols", START_ONCE)
     check_output_folder(folder, "transfer")
+    check_settings(folder / "seed-0" / "fine-tuned", spec, fine)
     if data is not None:
         from kcnn.data.sources import check_source
 

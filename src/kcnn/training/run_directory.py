@@ -269,13 +269,15 @@ def check_settings(folder: Path, spec: ModelSpec, config: TrainConfig) -> None:
     spec_held, config_held = held["request"]["spec"], held["request"]["config"]
     own = _flatten(config.resolved_recipe.to_json(), config.own_options)  # the others may follow from the data
     names = ("seed", "recipe_name", "folds")
+    phase = config.phase.to_json() if config.phase else None
     request = {
         "spec": {**replace(spec, input_shape=None, classes=None, weights=None).to_json(), "weights": None},
-        "config": {**{name: getattr(config, name) for name in names}, "recipe": own},
+        "config": {**{name: getattr(config, name) for name in names}, "recipe": own, "phase": phase},
     }
     known = {
         "spec": {**spec_held, "weights": None},  # files are compared later
-        "config": {**{name: config_held.get(name) for name in names}, "recipe": _flatten(config_held["recipe"], own)},
+        "config": {**{name: config_held.get(name) for name in names}, "recipe": _flatten(config_held["recipe"], own)}
+        | {"phase": config_held.get("phase")},
     }
     if known != (request := json.loads(json.dumps(request))):
         raise ValueError(
