@@ -30,7 +30,9 @@ which compiles; a recipe trains whole epochs, so that with 45,000 images its tim
     photos, fine-tuned       87.36%   77.78%, +9.59 (-1.93 to +21.10)
 
 The photos are ants and bees: 244 for training and 153 to test. Fine-tuning MobileNet v1 of width 0.25 took kcnn 24 s
-and the Keras guide's recipe 61 s of processor time. Where an interval includes 0, no difference is shown.
+and the Keras guide's recipe 61 s of processor time. Where an interval includes 0, no difference is shown. All this was
+measured when TensorFlow augmented whole batches, which took more of the processor time of every recipe that augments
+than OpenCV takes now.
 """
 
 import tempfile

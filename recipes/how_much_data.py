@@ -38,7 +38,8 @@ width 0.25 with its published ImageNet weights, only a new head trained, 60 step
 Transfer learning adds 24 to 33 points, significant at each size except 5 per class without augmentation (+24.84, -5.58
 to +55.26; with it +23.97, +1.16 to +46.77); augmentation has no significant benefit. Training from scratch is hardly
 better than chance. These photos were measured with the weights of the last epoch; kcnn has since taken the last one
-within one standard error of the best in validation.
+within one standard error of the best in validation. Both tables precede kcnn's present random changes: a seed draws
+others now.
 """
 
 import dataclasses

@@ -24,7 +24,12 @@ AUXILIARY = {  # auxiliary classifiers, and the blocks that they take
     "inception_v3": {"AuxLogits": "Mixed_6e"},
 }
 # Of seeded kernels, by a part of the name: with 1, gates amplify rounding in deep networks.
-GAIN = {"efficientnet_v2": 0.8, "efficientnetv2": 0.8, "efficientnet_b": 0.9, "regnet": 0.8}
+GAIN = {
+    **dict.fromkeys(("efficientnet_v2_m", "efficientnet_v2_l", "efficientnetv2_m", "efficientnetv2_l"), 0.7),
+    "efficientnet_b7": 0.8,
+    **dict.fromkeys(("seresnet101", "seresnet152", "seresnext101"), 0.7),
+    **{"efficientnet_v2": 0.8, "efficientnetv2": 0.8, "efficientnet_b": 0.9, "regnet": 0.8},
+}
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
 # Library, its name for the network, kcnn's (@library where another library has the same; timm/NAME for the network and
 # options that kcnn finds by the name), nominal size and another one
