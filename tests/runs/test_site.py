@@ -32,8 +32,11 @@ INTERNAL = {
     "__main__",
     "cli",
     "atomic_io",
+    "buffer_pool",
     "building",
     "cache",
+    "parallel",
+    "resampling",
     "run_folders",
 }  # `kcnn --help`; kcnn.build is on the page of kcnn
 TERMS = {
