@@ -28,7 +28,8 @@ def test_start_backend_loads_no_packages_that_commands_do_not_use_but_leaves_the
 
 
 PROGRAM = """
-import atexit, sys, tensorflow
+import atexit, sys, types
+sys.modules["tensorflow"] = types.ModuleType("tensorflow")  # as if it were loaded
 import kcnn.cli
 from kcnn.__main__ import main
 
