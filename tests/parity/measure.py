@@ -2,7 +2,8 @@
 
 Adds to differences.json beside itself what it lacks, or with --again all, one line for each network, publisher and
 image size: first the pairs that have none, the cheapest first. Networks that record.py did not record are skipped,
-unless --torch names a Python that has torch, torchvision and timm. `make parity` writes docs/parity.md from the file.
+unless --torch names a Python that has torch, torchvision and timm; presets likewise without --keras-hub, a Python that
+has keras_hub. `make parity` writes docs/parity.md from the file.
 """
 
 import argparse
@@ -53,8 +54,8 @@ class Comparison:
         return self.network, json.dumps(self.options), self.publisher, self.size
 
 
-def list_comparisons(torch: str | None) -> Iterator[Comparison]:
-    """Yield what can be measured: keras.applications, what is recorded and, with a Python for torch, the rest."""
+def list_comparisons(torch: str | None, keras_hub: str | None) -> Iterator[Comparison]:
+    """Yield what can be measured: keras.applications, what is recorded, and the rest with a Python of its library."""
     for case in APPLICATIONS:
         nominal = kcnn.get_architecture(case.network).input_shape[:2]
         for size in (case.size, nominal):
@@ -75,6 +76,11 @@ def list_comparisons(torch: str | None) -> Iterator[Comparison]:
         for output in record["outputs"]:
             measure = partial(compare_preset, record, output)
             yield Comparison(network, dict(options), "keras_hub", name, tuple(output["size"]), measure)
+    for name, (network, options) in list_published_models("keras_hub").items() if keras_hub else ():
+        odd = (230, 251) if name.startswith("vgg") else (97, 131)  # KerasHub's VGG is not built for images below 224
+        for size in (odd, kcnn.get_architecture(network).input_shape[:2]) if name not in PRESETS else ():
+            measure = partial(compare_new_preset, keras_hub, name, size)
+            yield Comparison(network, dict(options), "keras_hub", name, size, measure)
     if torch:
         for network, publisher, mapping in list_mappings():
             models = mapping.models or {network.partition(".")[0]: {}}
@@ -100,11 +106,24 @@ def compare_new(
     torch: str, network: str, options: dict[str, Any], library: str, model: str, size: tuple[int, int], folder: Path
 ) -> float:
     """Record one network by another Python and compare."""
-    file = folder / "record.json"
-    command = [torch, "-m", "tests.parity.record", "one", file, library, model, "x".join(map(str, size))]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    record = json.loads(file.read_text())
+    record = record_elsewhere(torch, "record", (library, model), size, folder)
     return compare_record(network, record, record["outputs"][0], folder, options)[0]
+
+
+def compare_new_preset(keras_hub: str, name: str, size: tuple[int, int], folder: Path) -> float:
+    """Record one preset of KerasHub by another Python and compare."""
+    record = record_elsewhere(keras_hub, "record_keras_hub", (name,), size, folder)
+    return compare_preset(record, record["outputs"][0], folder)
+
+
+def record_elsewhere(
+    python: str, program: str, model: tuple[str, ...], size: tuple[int, int], folder: Path
+) -> dict[str, Any]:
+    """Return the record of one network at one size, which another Python writes."""
+    file = folder / "record.json"
+    command = [python, "-m", f"tests.parity.{program}", "one", str(file), *model, "x".join(map(str, size))]
+    subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    return json.loads(file.read_text())
 
 
 def estimate_cost(comparison: Comparison) -> float:
@@ -129,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("patterns", nargs="*", default=["*"], help="networks, such as 'resnet*' (default: all)")
     parser.add_argument("--torch", help="a Python that has torch, torchvision and timm")
+    parser.add_argument("--keras-hub", help="a Python that has keras_hub")
     parser.add_argument("--again", action="store_true", help="measure also what was measured before")
     parser.add_argument("--most", type=float, default=float("inf"), help="billions of multiply-accumulates")
     arguments = parser.parse_args()
@@ -136,7 +156,7 @@ def main() -> None:
     pairs = {(network, publisher) for network, _, publisher, _ in known}
     comparisons = [
         ((one.network, one.publisher) in pairs, cost, one)
-        for one in list_comparisons(arguments.torch)
+        for one in list_comparisons(arguments.torch, arguments.keras_hub)
         if one.key not in known and any(fnmatchcase(one.network, pattern) for pattern in arguments.patterns)
         if (cost := estimate_cost(one)) < arguments.most * 1e9
     ]

@@ -1,7 +1,8 @@
-"""Record presets of KerasHub with seeded weights: python -m tests.parity.record_keras_hub [FILE] NAME ...
+"""Record presets of KerasHub with seeded weights: python -m tests.parity.record_keras_hub NAME ...
 
-Needs keras_hub. Writes NAME.json.gz into presets/ beside itself, or with one NAME to another FILE: the config files of
-a preset, which groups, layers and shapes its weights have, and the logits for seeded images. kcnn takes no part.
+Needs keras_hub. Writes NAME.json.gz into presets/ beside itself: the config files of a preset, which groups, layers and
+shapes its weights have, and the logits for seeded images. "one FILE NAME ROWSxCOLUMNS ..." writes the record of a
+single preset elsewhere, for images of these sizes. kcnn takes no part.
 """
 
 import gzip
@@ -102,16 +103,16 @@ FAMILIES = (  # kind, configs by name, mean and deviation of pixels, sizes of im
 NETWORKS = {name: (kind, config, *rest) for kind, configs, *rest in FAMILIES for name, config in configs.items()}
 
 
-def record_preset(name):
-    """Return the record of one preset."""
-    kind, config, (mean, deviation), sizes = NETWORKS[name]
+def record_preset(name, *sizes):
+    """Return the record of one preset, for images of the sizes of its family or of others."""
+    kind, config, (mean, deviation), usual = NETWORKS[name]
     gain = GAIN.get(name, 1.0)
     task, preprocessor = (
         getattr(models, f"{kind}ImageClassifier"),
         getattr(models, f"{kind}ImageClassifierPreprocessor"),
     )
     converter = preprocessor.image_converter_cls(
-        image_size=sizes[0],
+        image_size=usual[0],
         scale=[1 / (255 * one) for one in deviation],
         offset=[-one / other for one, other in zip(mean, deviation, strict=True)],
         interpolation="bicubic",
@@ -130,7 +131,7 @@ def record_preset(name):
             "size": size,
             "logits": keras.ops.convert_to_numpy(classifier(converter(pixels(*size)), training=False)).tolist(),
         }
-        for size in sizes
+        for size in sizes or usual
     ]
     return {
         "versions": {"keras": keras.__version__, "keras_hub": keras_hub.__version__},
@@ -169,12 +170,15 @@ def read_layout(file):
 
 
 def main():
-    file, *names = sys.argv[1:] if sys.argv[1:2] and sys.argv[1] not in NETWORKS else [None, *sys.argv[1:]]
-    for name in names or NETWORKS:
-        record = record_preset(name)
-        text = json.dumps(record, separators=(",", ":")).encode()
+    if sys.argv[1:2] == ["one"]:
+        _, _, file, name, *sizes = sys.argv
+        record = record_preset(name, *(tuple(map(int, size.split("x"))) for size in sizes))
+        Path(file).write_text(json.dumps(record))
+        return
+    for name in sys.argv[1:] or NETWORKS:
+        text = json.dumps(record_preset(name), separators=(",", ":")).encode()
         FOLDER.mkdir(exist_ok=True)
-        with gzip.GzipFile(file or FOLDER / f"{name}.json.gz", "wb", mtime=0) as opened:
+        with gzip.GzipFile(FOLDER / f"{name}.json.gz", "wb", mtime=0) as opened:
             opened.write(text)
         print(f"{name}: {len(text):,} bytes before compression", flush=True)
 
