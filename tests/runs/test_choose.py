@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 
 import kcnn
 from kcnn import data
@@ -17,7 +18,7 @@ from kcnn.fine_tuning import feature_store
 from kcnn.fine_tuning.candidates import find_candidates, make_candidate
 from kcnn.fine_tuning.choice import _rank, make_command
 from kcnn.fine_tuning.linear_probe import ProbePredictions, probe_folds, probe_split
-from kcnn.weights.downloads import _locate
+from kcnn.weights.downloads import DownloadError, _locate
 from kcnn.weights.hub_files import fetch_hub_file
 from kcnn.weights.packaged import FOLDER
 from tests.hub import COMMIT, serve
@@ -207,6 +208,8 @@ def hub(tmp_path, monkeypatch):
 
 
 ADDRESS = "hf://timm/mobilenetv3_small_050.lamb_in1k"
+EMPTY = "hf://timm/mobilenetv3_small_050.empty"
+TITLE = "mobilenet_v3_small.timm width=0.5 stem_width=1.0"
 
 
 def test_find_candidates_takes_what_the_hub_has_cached_and_asks_no_server(hub, tmp_path, monkeypatch):
@@ -237,6 +240,47 @@ def test_choose_ranks_a_checkpoint_of_the_hub_downloaded_only_if_asked_to(hub, d
     assert len(choice.results) == 1  # given and in the cache, but one
     assert choice.command == f"kcnn transfer --data digits:0-2 --network {ADDRESS}@{COMMIT} --input-size 64x64x3"
     assert "timm/mobilenetv3_small_050.lamb_in1k  " in str(choice)
+
+
+def add_empty(hub):
+    """Add a checkpoint whose weights are missing, so that its download fails after its config was read."""
+    hub.add(
+        EMPTY.removeprefix("hf://"), {"config.json": hub.files[ADDRESS.removeprefix("hf://"), "main"]["config.json"]}
+    )
+
+
+def test_choose_downloads_the_given_candidates_alone_and_ranks_without_those_that_fail(
+    hub, digits, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", str(tmp_path / "nothing"))  # so that every published file fails
+    add_empty(hub)
+    color = replace(digits, input_shape=(32, 32, 3)).subset(train=24, validation=8)
+    with pytest.raises(DownloadError, match=f"of none of the 2 networks could be downloaded: {EMPTY}"):
+        kcnn.choose(color, [EMPTY, EMPTY], download=True, out=tmp_path, log=lambda _: None)
+    lines = []
+    choice = kcnn.choose(color, [EMPTY, ADDRESS], download=True, out=tmp_path, log=lines.append)
+    assert [one.spec.weights for one in choice.results] == [f"{ADDRESS}@{COMMIT}"]
+    assert len(lines) == 2
+    assert lines[0].startswith(f"{TITLE} is left out: {EMPTY}@{COMMIT} has neither model.safetensors nor ")
+    assert lines[1].startswith(f"1 of 1: {TITLE}, features of 32 images computed")
+    assert choice.failures == (lines[0].removeprefix(f"{TITLE} is left out: "),)
+    assert f"not ranked, since their weights could not be downloaded: {EMPTY}" in str(choice)
+    assert choice.to_json()["failures"] == list(choice.failures)
+
+
+def test_cli_choose_exits_1_where_a_download_failed(hub, command, tmp_path):
+    add_empty(hub)
+    for label in range(2):
+        folder = tmp_path / "photos" / str(label)
+        folder.mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (64, 64), (200 * label, 20 * number, 0)).save(folder / f"{number}.png")
+    words = ("choose", "--data", str(tmp_path / "photos"), "--download", "--out", str(tmp_path / "run"))
+    done = command(*words, "--weights", ADDRESS, "--weights", EMPTY)
+    assert done.returncode == 1, done.stderr
+    assert "kcnn transfer --data" in done.stdout
+    assert done.stderr.splitlines()[-1] == "1 of 2 networks not ranked: weights could not be downloaded"
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.every

@@ -67,7 +67,11 @@ def choose(
     input_size: InputSize = None,
     download: Annotated[
         bool,
-        typer.Option("--download", help="Download published weights that are not in the cache.", rich_help_panel=MODEL),
+        typer.Option(
+            "--download",
+            help="Download weights that are not in the cache: those of --weights, or without it all published ones.",
+            rich_help_panel=MODEL,
+        ),
     ] = False,
     folder: Annotated[
         Path, typer.Option("--out", "-o", help="Output folder; it keeps the features.", rich_help_panel=OUTPUT)
@@ -78,8 +82,8 @@ def choose(
 
     Networks whose published weights are in the cache of kcnn or of the Hugging Face Hub, or given with --weights, are
     ranked by a linear probe: logistic regression on the features of the frozen network. Nothing is downloaded unless
-    --download is given. The test split is not used. Interrupted, the same command resumes from the features that are
-    computed.
+    --download is given. A network whose download fails is left out, and the exit code is then 1. The test split is not
+    used. Interrupted, the same command resumes from the features that are computed.
     """
     specs = [parse_candidate(text, input_size) for text in weights or ()]
     limits = [parse_count(text) if text else None for text in (max_params, max_macs)]
@@ -113,6 +117,12 @@ def choose(
         print(json.dumps(choice.to_json(), indent=1))
     else:
         out.print(str(choice), soft_wrap=True)
+    if choice.failures:
+        count = len(choice.failures) + len(choice.results)
+        err.print(
+            f"{len(choice.failures)} of {count} networks not ranked: weights could not be downloaded", style="yellow"
+        )
+        raise typer.Exit(1)
 
 
 def parse_candidate(text: str, input_size: str | None) -> kcnn.ModelSpec:

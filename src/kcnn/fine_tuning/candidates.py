@@ -1,6 +1,6 @@
 """Networks whose pretrained weights are on this machine, or are given as files."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from kcnn.architectures.catalogue import expand_names, load_architecture
 from kcnn.architectures.licenses import NOT_STATED
 from kcnn.architectures.registry import get_architecture
 from kcnn.architectures.spec import ModelSpec, summary
+from kcnn.graph.formatting import format_count
 from kcnn.run_folders import resolve_model
-from kcnn.weights.downloads import find_cached
+from kcnn.weights.downloads import DownloadError, find_cached
 from kcnn.weights.formats import read_weights
 from kcnn.weights.hub_files import list_cached_addresses
 from kcnn.weights.packaged import DEMO, FOLDER, find_packaged, packaged_metadata
@@ -137,6 +138,87 @@ def make_candidate(spec: ModelSpec | str, classes: int, channels: int) -> Candid
             shape = spec.input_shape or old.input_shape
             spec = replace(spec, options={**old.options, **spec.options}, input_shape=shape)
     return _make(spec, classes, channels, file, None)
+
+
+def collect_candidates(
+    specs: Sequence[ModelSpec | str],
+    classes: int,
+    channels: int,
+    max_params: float | None,
+    max_macs: float | None,
+    download: bool,
+) -> list[Candidate]:
+    """Return the given candidates, then those in the cache, within the limits.
+
+    Args:
+        specs: The given candidates.
+        classes: Number of classes of the data.
+        channels: Color channels of the data.
+        max_params: Maximum number of trainable parameters.
+        max_macs: Maximum number of multiply-accumulates for one image.
+        download: Whether weights may be downloaded: where no candidates are given, all published ones are included.
+
+    Returns:
+        The candidates; some are to be downloaded.
+
+    Raises:
+        ValueError: There is none, or the weights of a given one are not in the cache and must not be downloaded.
+    """
+    listed = [make_candidate(spec, classes, channels) for spec in specs]
+    for one in listed:
+        if one.file is None and not download:
+            raise ValueError(
+                f"the weights {one.spec.weights!r} of {one.title} are not in the cache; add --download "
+                "(download=True), or give a file"
+            )
+    seen = set(map(_identify, listed))
+    found = find_candidates(classes, channels, uncached=download and not specs)
+    listed += [one for one in found if _identify(one) not in seen]
+    if not listed:
+        raise ValueError(
+            "no pretrained weights are in the cache; give a file with --weights NETWORK=FILE (candidates=), or add "
+            "--download (download=True)"
+        )
+    limits = (max_params or float("inf"), max_macs or float("inf"))
+    within = [one for one in listed if one.params <= limits[0] and one.macs <= limits[1]]
+    if not within:
+        least = min(listed, key=lambda one: (one.params, one.macs))
+        raise ValueError(
+            f"none of the {len(listed)} networks with weights is within these limits; the smallest, {least.title}, has "
+            f"{least.params:,} parameters and {format_count(least.macs)} MACs"
+        )
+    return within
+
+
+def fetch_candidates(
+    candidates: Sequence[Candidate], log: Callable[[str], None]
+) -> tuple[list[Candidate], tuple[str, ...]]:
+    """Download the weights that are not in the cache.
+
+    Args:
+        candidates: The candidates.
+        log: Takes a line for each that cannot be downloaded.
+
+    Returns:
+        The candidates that have their file, and for each of the others why not.
+
+    Raises:
+        DownloadError: None has.
+    """
+    fetched, failures = [], []
+    for one in candidates:
+        try:
+            fetched.append(replace(one, file=one.fetch()))
+        except DownloadError as error:
+            failures.append(" ".join(str(error).split()))
+            log(f"{one.title} is left out: {failures[-1]}")
+    if not fetched:
+        raise DownloadError(f"the weights of none of the {len(candidates)} networks could be downloaded: {failures[0]}")
+    return fetched, tuple(failures)
+
+
+def _identify(candidate: Candidate) -> tuple[str, str | None]:
+    return candidate.title, candidate.published.url if candidate.published else candidate.spec.weights
 
 
 def _make(spec: ModelSpec, classes: int, channels: int, file: Path | None, published: Weights | None) -> Candidate:

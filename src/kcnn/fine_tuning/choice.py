@@ -14,7 +14,7 @@ from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset, load
 from kcnn.data.source_splits import TRAIN, VALIDATION
 from kcnn.data.splits import Split, join_splits
-from kcnn.fine_tuning.candidates import Candidate, find_candidates, make_candidate
+from kcnn.fine_tuning.candidates import Candidate, collect_candidates, fetch_candidates
 from kcnn.fine_tuning.feature_store import FeatureStore
 from kcnn.fine_tuning.linear_probe import OUTER_FOLDS, ProbePredictions, probe_folds, probe_split
 from kcnn.graph.argument_kinds import check_arguments
@@ -87,12 +87,14 @@ class Choice:
         results: The networks, the most accurate first; of equally accurate ones that of the lowest cross-entropy.
         folds: Number of folds by which each image was predicted; 0 where the validation split was.
         notes: What a person should know, a sentence each.
+        failures: For each network that is left out, why its weights could not be downloaded.
     """
 
     data: str
     results: tuple[ProbeResult, ...]
     folds: int
     notes: tuple[str, ...]
+    failures: tuple[str, ...] = ()
 
     @property
     def best(self) -> ProbeResult:
@@ -120,6 +122,7 @@ class Choice:
             "results": results,
             "folds": self.folds,
             "notes": list(self.notes),
+            "failures": list(self.failures),
             "command": self.command,
         }
 
@@ -166,7 +169,8 @@ class Choice:
         cheapest = min(self.contenders, key=lambda one: one.macs)
         if cheapest is not self.best:
             notes.append(f"of the networks not shown to be less accurate, {cheapest.title} has the fewest MACs")
-        return [*self.notes, *notes]
+        failures = [f"not ranked, since their weights could not be downloaded: {'; '.join(self.failures)}"]
+        return [*self.notes, *notes, *(failures if self.failures else ())]
 
 
 def _describe_difference(result: ProbeResult) -> str:
@@ -225,7 +229,8 @@ def choose(
             weights are in kcnn's cache or that of the Hub.
         max_params: Maximum number of trainable parameters with a head for the classes of the data.
         max_macs: Maximum number of multiply-accumulates for one image.
-        download: Whether published weights that are not in the cache are downloaded; otherwise nothing is.
+        download: Whether weights that are not in the cache are downloaded: those of `candidates`, or without
+            candidates all published ones. A network whose download fails is left out.
         out: Folder of the features, choice.json and choice.csv.
         log: Takes progress as lines of text.
 
@@ -238,7 +243,7 @@ def choose(
             data has several labels per image, or too few images.
         FileNotFoundError: A file of weights, or the folder of the data, does not exist.
         UnknownNameError: There is no such network or option.
-        DownloadError: Weights cannot be downloaded.
+        DownloadError: A candidate is not on the Hub, or no network's weights can be downloaded.
     """
     data = data if isinstance(data, ImageDataset) else load(data, input_shape=(SIDE, SIDE, _find_channels(data)))
     if data.multi_label:
@@ -248,12 +253,13 @@ def choose(
         if not is_hub_address(spec):
             check_type("candidates", spec, ModelSpec)
     classes, channels = len(data.classes), data.input_shape[2]
-    listed = _collect(specs, classes, channels, max_params, max_macs, download)
+    listed = collect_candidates(specs, classes, channels, max_params, max_macs, download)
     train, validation, notes = _select_images(data)
     folds = 0 if validation is not None and len(validation) >= FEW_IMAGES else OUTER_FOLDS
     if folds and validation is not None:
         train = join_splits(train, validation)
     parts = (train,) if folds or validation is None else (train, validation)
+    listed, failures = fetch_candidates(listed, log)
     stores, good = _extract(listed, parts, Path(out) / FEATURES, log)
     labels = [part.labels[mask] for part, mask in zip(parts, good, strict=True)]
     _check_labels(data, labels[0])
@@ -265,7 +271,7 @@ def choose(
             if folds
             else probe_split(x[0], labels[0], x[1], labels[1], data.seed)
         )
-    choice = Choice(data=data.name, results=_rank(listed, predictions), folds=folds, notes=notes)
+    choice = Choice(data=data.name, results=_rank(listed, predictions), folds=folds, notes=notes, failures=failures)
     write_values(Path(out) / CHOICE, choice.to_json())
     rows = [{"network": one.title, "weights": one.spec.weights, **_flatten(one)} for one in choice.results]
     write_text(Path(out) / TABLE, to_csv(rows))
@@ -279,44 +285,6 @@ def _find_channels(source: Any) -> int:
     arrays = source.get(TRAIN) if isinstance(source, Mapping) else source
     shape = np.shape(arrays[0]) if isinstance(arrays, Sequence) and len(arrays) == 2 else ()
     return 1 if len(shape) == 3 or shape[3:] == (1,) else 3
-
-
-def _collect(
-    specs: Sequence[ModelSpec | str],
-    classes: int,
-    channels: int,
-    max_params: float | None,
-    max_macs: float | None,
-    uncached: bool,
-) -> list[Candidate]:
-    """The given candidates, then those in the cache, within the limits."""
-    listed = [make_candidate(spec, classes, channels) for spec in specs]
-    for one in listed:
-        if one.file is None and not uncached:
-            raise ValueError(
-                f"the weights {one.spec.weights!r} of {one.title} are not in the cache; add --download "
-                "(download=True), or give a file"
-            )
-    seen = set(map(_identify, listed))
-    listed += [one for one in find_candidates(classes, channels, uncached=uncached) if _identify(one) not in seen]
-    if not listed:
-        raise ValueError(
-            "no pretrained weights are in the cache; give a file with --weights NETWORK=FILE (candidates=), or add "
-            "--download (download=True)"
-        )
-    limits = (max_params or float("inf"), max_macs or float("inf"))
-    within = [one for one in listed if one.params <= limits[0] and one.macs <= limits[1]]
-    if not within:
-        least = min(listed, key=lambda one: (one.params, one.macs))
-        raise ValueError(
-            f"none of the {len(listed)} networks with weights is within these limits; the smallest, {least.title}, has "
-            f"{least.params:,} parameters and {format_count(least.macs)} MACs"
-        )
-    return within
-
-
-def _identify(candidate: Candidate) -> tuple[str, str | None]:
-    return candidate.title, candidate.published.url if candidate.published else candidate.spec.weights
 
 
 def _select_images(data: ImageDataset) -> tuple[Split, Split | None, tuple[str, ...]]:
