@@ -25,7 +25,8 @@ AUXILIARY = {  # auxiliary classifiers, and the blocks that they take
 }
 # Of seeded kernels, by a part of the name: with 1, gates amplify rounding in deep networks.
 GAIN = {
-    **dict.fromkeys(("efficientnet_v2_m", "efficientnet_v2_l", "efficientnetv2_m", "efficientnetv2_l"), 0.7),
+    **dict.fromkeys(("efficientnet_v2_m", "efficientnet_v2_l"), 0.7),
+    **dict.fromkeys(("efficientnetv2_m", "efficientnetv2_l", "efficientnetv2_xl"), 0.7),
     "efficientnet_b7": 0.8,
     **dict.fromkeys(("seresnet101", "seresnet152", "seresnext101"), 0.7),
     **{"efficientnet_v2": 0.8, "efficientnetv2": 0.8, "efficientnet_b": 0.9, "regnet": 0.8},
