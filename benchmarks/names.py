@@ -35,19 +35,17 @@ def install(folder: Path) -> None:
         (info / "entry_points.txt").write_text(lines + "\n")
 
 
+def run(code: str, folder: Path) -> str:
+    """Return what a new process prints in which these distributions are installed."""
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 def main(times: int = 9) -> None:
     with tempfile.TemporaryDirectory() as folder:
         install(Path(folder))
-        rows = []
-        for _ in range(times):
-            done = subprocess.run(
-                [sys.executable, "-c", COLD],
-                env={**os.environ, "PYTHONPATH": folder},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            rows.append(tuple(map(float, done.stdout.split())))
+        rows = [tuple(map(float, run(COLD, Path(folder)).split())) for _ in range(times)]
     names, cold, warm = (statistics.median(column) for column in zip(*rows, strict=True))
     slowest = max(row[1] for row in rows)
     print(f"{names:.0f} names: {cold:.0f} ms in a new process (at most {slowest:.0f}), {warm:.4f} ms afterwards")

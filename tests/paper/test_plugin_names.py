@@ -1,14 +1,11 @@
 """The names of plugins: who publishes which, what may be loaded, and how rivals are told apart."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 from packaging.utils import canonicalize_name
 
 import kcnn
 from benchmarks.names import install as install_many
+from benchmarks.names import run
 from kcnn.architectures import doctor, plugins
 from tests.paper.test_plugins import GOOD
 
@@ -76,23 +73,10 @@ def test_list_models_reads_metadata_once(tmp_path):
         "print(len([n for n in names if n.startswith('net')]), len(parsed), len(opened) - count)\n"
         "print(sorted({one.partition('.')[0] for one in sys.modules} & {'tensorflow', 'keras', 'numpy'}))"
     )
-    counts, heavy = run(code, path=tmp_path).splitlines()
+    counts, heavy = run(code, tmp_path).splitlines()
     names, parsed, later = map(int, counts.split())
     assert (names, later, heavy) == (200, 0, "[]")
     assert parsed <= 50, "of those alone that publish networks, and kcnn, which may be there as a checkout too"
-
-
-def run(code, path):
-    there = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": there},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("written", ["kcnn_mynet", "KCNN.mynet", "kcnn--mynet"])

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import kcnn
 from kcnn import distribute
+from kcnn.training import adamw
 
 CPU = tf.config.list_physical_devices("CPU")[0]
 if "TF_CONFIG" not in os.environ and not tf.config.get_logical_device_configuration(CPU):
@@ -49,6 +50,10 @@ def evaluated(shard):
 
 def default_optimizer():
     return keras.optimizers.SGD(0.02, momentum=0.9, use_ema=True, ema_momentum=0.5, weight_decay=1e-3)
+
+
+def clipping_adamw():
+    return adamw(0.01, clip_global_norm=0.1, weight_decay=1e-2)
 
 
 def compiled(strategy, network=SMALL, loss=None, optimizer=default_optimizer, **options):

@@ -1,6 +1,5 @@
 """kcnn.distribute: several devices train as one, each sample counts once, and mistakes are refused at once."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import kcnn
 from kcnn import distribute
 from kcnn.distribute import datasets as batches
 from kcnn.distribute.processes import _make_environments
-from kcnn.training import SGD, LossScaleOptimizer, adamw, sgd
-from kcnn.training.optimizers import LinearWarmup
+from kcnn.training import SGD, LossScaleOptimizer, sgd
 from tests.runs.small import (
     BATCH,
     COUNT,
@@ -24,6 +22,7 @@ from tests.runs.small import (
     STEPS,
     X,
     Y,
+    clipping_adamw,
     compiled,
     crossentropy,
     evaluated,
@@ -252,10 +251,6 @@ def clipping_sgd():
     return sgd(0.05, clip_global_norm=0.1, weight_decay=1e-3, ema_momentum=0.5, lr_multipliers={"stem": 0.1})
 
 
-def clipping_adamw():
-    return adamw(0.01, clip_global_norm=0.1, weight_decay=1e-2)
-
-
 def take_steps(strategy, optimizer, gradients, steps=1):
     """The two weights, 1 before, after steps with gradients of each replica; their sum on one device."""
     with strategy.scope():
@@ -372,79 +367,3 @@ def test_synchronized_batch_norm_differs_from_one_device_by_rounding_alone(mirro
     finally:
         keras.config.set_floatx(before[0])
         keras.config.set_dtype_policy(before[1])
-
-
-# --- the check before the start ---
-
-
-def test_check_replicas_accepts_replicas_that_agree_and_leaves_their_weights(mirrored):
-    model = compiled(mirrored, optimizer=clipping_adamw)
-    before = model.get_weights()
-    distribute.check_replicas(mirrored, model, training, BATCH)
-    for a, b in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(a, b)
-    distribute.check_replicas(distribute.make_strategy("single"), model, training, BATCH)
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        lambda: keras.optimizers.SGD(0.05, global_clipnorm=100.0),  # at first no gradient is clipped
-        pytest.param(lambda: keras.optimizers.SGD(0.05, momentum=0.9, clipnorm=0.1), marks=pytest.mark.every),
-        pytest.param(lambda: keras.optimizers.Adam(0.01, clipvalue=0.01), marks=pytest.mark.every),
-        pytest.param(
-            lambda: keras.optimizers.Adam(LinearWarmup(0.01, 100), global_clipnorm=0.1), marks=pytest.mark.every
-        ),
-    ],
-)
-def test_check_replicas_refuses_an_optimizer_that_clips_the_gradients_of_each_replica(mirrored, optimizer):
-    with pytest.raises(RuntimeError, match=r"do not agree with one in a step of \w+: expected a mean change of "):
-        distribute.check_replicas(mirrored, compiled(mirrored, optimizer=optimizer), training, BATCH)
-
-
-def test_check_replicas_refuses_accumulated_gradients_before_keras_fails(mirrored):
-    for wrap in (lambda one: one, LossScaleOptimizer):
-        model = compiled(mirrored, optimizer=lambda wrap=wrap: wrap(SGD(0.05, gradient_accumulation_steps=2)))
-        with pytest.raises(RuntimeError, match=r"^2 replicas cannot accumulate gradients: .* use a larger batch size$"):
-            distribute.check_replicas(mirrored, model, training, BATCH)
-
-
-@pytest.mark.every
-def test_check_replicas_refuses_loss_scaling_that_reads_the_first_replica_only(mirrored):
-    for kind in (LossScaleOptimizer, keras.optimizers.LossScaleOptimizer):
-        model = compiled(mirrored, optimizer=lambda kind=kind: kind(SGD(0.05)))
-        if kind is LossScaleOptimizer:
-            distribute.check_replicas(mirrored, model, training, BATCH)
-        else:
-            with pytest.raises(RuntimeError, match="do not agree with one in a step of LossScaleOptimizer"):
-                distribute.check_replicas(mirrored, model, training, BATCH)
-
-
-@keras.saving.register_keras_serializable("test")
-class NotAveraged(keras.losses.Loss):
-    """A mean over the replica's own samples, which nobody divides by the number of replicas."""
-
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True))
-
-
-def test_check_replicas_refuses_a_loss_that_is_summed_over_replicas(mirrored):
-    with pytest.raises(RuntimeError, match="do not agree") as caught:
-        distribute.check_replicas(mirrored, compiled(mirrored, loss=NotAveraged()), training, BATCH)
-    one, many = map(float, re.search(r"expected loss (\S+), got (\S+);", str(caught.value)).groups())
-    assert many == pytest.approx(2 * one, rel=1e-3)
-
-
-def test_check_replicas_refuses_replicas_with_other_weights(mirrored):
-    model = compiled(mirrored)
-    kernel = model.trainable_variables[0].value
-    mirrored.experimental_local_results(kernel)[1].assign(tf.zeros_like(kernel))
-    with pytest.raises(RuntimeError, match="do not agree"):
-        distribute.check_replicas(mirrored, model, training, BATCH)
-
-
-def test_check_replicas_refuses_batch_norms_that_are_not_synchronized(mirrored):
-    model = compiled(mirrored)
-    model.get_layer("stem_bn").synchronized = False
-    with pytest.raises(RuntimeError, match="1 batch-norm layers, such as stem_bn"):
-        distribute.check_replicas(mirrored, model, training, BATCH)

@@ -1,6 +1,5 @@
 """Trainings that are stopped, killed, torn, starved and fed with bad numbers: nothing is lost, and all is said."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -16,7 +15,6 @@ import pytest
 import tensorflow as tf
 
 import kcnn
-from kcnn.cli.progress import InterruptHandler
 from kcnn.reports import write_report
 from kcnn.training import (
     LossScaleOptimizer,
@@ -320,50 +318,6 @@ def test_train_auto_batch_size_halves_a_batch_that_does_not_fit_in_memory(tmp_pa
     assert [line.rpartition(" ")[2] for line in said if "memory" in line] == ["16", "8"]
     assert found.metrics["batch_size"] == 8
     assert found.history[0]["learning_rate"] <= 0.1 / 4  # SGD's rate shrinks with the batch
-
-
-def test_interrupt_handler_interrupts_at_the_next_step():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored in the background
-    try:
-        with InterruptHandler() as heard:
-            heard.on_train_batch_end(0)
-            with contextlib.suppress(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(5)
-            with pytest.raises(KeyboardInterrupt):
-                heard.on_train_batch_end(1)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_interrupt_handler_leaves_an_ignored_signal_ignored():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background of a script
-    try:
-        with InterruptHandler() as handler:
-            signal.raise_signal(signal.SIGINT)
-            handler.on_train_batch_end(0)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_cli_train_on_ctrl_c_prints_how_to_resume(tmp_path):
-    words = ["train", "convnet", "--data", "digits", "--epochs", "200", "--out", "out"]
-    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also in the background
-    code = f"{heed}; from kcnn.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    for _ in range(1200):
-        if states(tmp_path / "out"):
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "interrupted; run the same command to resume" in said
-    assert "Traceback" not in said
 
 
 def test_train_refuses_to_resume_on_another_strategy_and_names_other_replicas(tmp_path, monkeypatch):

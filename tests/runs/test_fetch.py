@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from kcnn import Weights
 from kcnn.weights import downloads
-from kcnn.weights.downloads import DownloadError, SlowDownloadError, cache_folder, download
+from kcnn.weights.downloads import DownloadError, SlowDownloadError, download
 
 BODY = hashlib.shake_256(b"weights").digest(3_000_000)
 DIGITS = hashlib.sha256(BODY).hexdigest()
@@ -397,12 +397,3 @@ def test_download_by_two_processes_sends_one_request(server, cache):
 def test_weights_refuse_an_unknown_kind_of_checksum():
     with pytest.raises(ValueError, match='checksum must be "md5:" or "sha256:"'):
         weights("https://nowhere.invalid/x", "sha1:abc")
-
-
-def test_cache_folder_is_that_of_the_operating_system(monkeypatch, tmp_path):
-    assert cache_folder() == tmp_path / "cache"
-    monkeypatch.delenv("KCNN_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    if sys.platform == "linux":
-        assert cache_folder() == tmp_path / "xdg" / "kcnn"
-    assert cache_folder().name in ("kcnn", "Cache")

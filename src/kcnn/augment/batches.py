@@ -23,13 +23,7 @@ def to_images(images: Any) -> np.ndarray:
         ValueError: They have another shape or other values; a TypeError too where they are no numbers.
     """
     expected = "a batch (n, rows, columns, 1 or 3) of numbers"
-    try:
-        array = np.asarray(images)
-    except NotImplementedError:  # a tensor of TensorFlow inside a graph, which has no values yet
-        expected += ": in a pipeline of tf.data, use kcnn.augment.augment_dataset"
-        raise wrong_kind("images", expected, images) from None
-    except (ValueError, TypeError):
-        raise wrong_kind("images", expected, images) from None
+    array = _to_array("images", images, expected, ": in a pipeline of tf.data, use kcnn.augment.augment_dataset")
     if array.dtype.kind not in "iuf" or array.ndim != 4 or array.shape[-1] not in (1, 3):
         raise wrong_value("images", expected, array.shape if array.ndim else images)
     if array.dtype == np.uint8:
@@ -56,10 +50,7 @@ def to_labels(labels: Any) -> np.ndarray:
         ValueError: They have another shape; a TypeError too where they are no numbers.
     """
     expected = "class numbers (n,), or numbers (n, classes)"
-    try:
-        array = np.asarray(labels)
-    except (ValueError, TypeError, NotImplementedError):
-        raise wrong_kind("labels", expected, labels) from None
+    array = _to_array("labels", labels, expected)
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or (array.ndim == 1 and array.dtype.kind not in "iu"):
         raise wrong_value("labels", expected, array.shape if array.ndim else labels)
     return array
@@ -75,10 +66,7 @@ def to_seed(seed: Any) -> tuple[int, int]:
         ValueError: They are something else; a TypeError too where they are no integers.
     """
     expected = "two integers"
-    try:
-        array = np.asarray(seed)
-    except (ValueError, TypeError, NotImplementedError):
-        raise wrong_kind("seed", expected, seed) from None
+    array = _to_array("seed", seed, expected)
     if array.dtype.kind not in "iu" or array.shape != (2,):
         raise wrong_value("seed", expected, seed)
     return int(array[0]), int(array[1])
@@ -125,6 +113,16 @@ def to_label_fractions(labels: np.ndarray, classes: int) -> np.ndarray:
     fractions = np.zeros((len(labels), classes), "float32")
     fractions[np.arange(len(labels)), labels] = 1
     return fractions
+
+
+def _to_array(name: str, value: Any, expected: str, advice: str = "") -> np.ndarray:
+    """An argument as an array; `advice` is for a tensor of TensorFlow inside a graph, which has no values yet."""
+    try:
+        return np.asarray(value)
+    except NotImplementedError:
+        raise wrong_kind(name, expected + advice, value) from None
+    except (ValueError, TypeError):
+        raise wrong_kind(name, expected, value) from None
 
 
 def _check_memory(name: str, value: Any, shape: Sequence[int]) -> None:

@@ -10,7 +10,20 @@ import typer
 
 import kcnn
 from kcnn.architectures.spec import NoEffectWarning
-from kcnn.cli import choose, environment, export, inspect, networks, plugins, predict, report, search, train, transfer
+from kcnn.cli import (
+    choose,
+    environment,
+    export,
+    inspect,
+    networks,
+    plugins,
+    predict,
+    report,
+    rerun_trial,
+    search,
+    train,
+    transfer,
+)
 from kcnn.cli.console import JobStoppedError, UsageError, fail, join_lines, show_warning
 from kcnn.cli.interrupts import InterruptRecord
 from kcnn.cli.unknown_options import Command
@@ -51,6 +64,7 @@ train.add(app)
 choose.add(app)
 transfer.add(app)
 search.add(app)
+rerun_trial.add(app)
 predict.add(app)
 inspect.add(app)
 export.add(app)

@@ -1,4 +1,4 @@
-"""Commands that search networks. TensorFlow is loaded when trials begin."""
+"""The `kcnn search` command. TensorFlow is loaded when trials begin."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +16,6 @@ from kcnn.cli.console import (
     parse_assignments,
     print_job,
     resume_hint,
-    show_loading,
     show_spinner,
 )
 from kcnn.cli.options import (
@@ -51,7 +50,7 @@ SEARCH = "Search"  # group of options in --help
 
 
 def add(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
+    """Add the command to the command line."""
     app.command(
         epilog=examples(
             "kcnn search stack --data digits --input-size 8x8x1 --trials 20",
@@ -61,7 +60,6 @@ def add(app: typer.Typer) -> None:
             "kcnn search googlenet --input-size 64x64x1 --dry-run",
         )
     )(search)
-    app.command("rerun-trial", epilog=examples("kcnn rerun-trial runs/search-stack 3"))(rerun_trial)
 
 
 def search(
@@ -315,34 +313,6 @@ def search(
         out.print("the search has ended; its results are on the machine of the chief")
         return
     _print_result(result)
-
-
-def rerun_trial(
-    folder: Annotated[Path, typer.Argument(help="Folder of a search.")],
-    trial: Annotated[int, typer.Argument(help="Number of a trial.")],
-    data: Annotated[
-        str | None,
-        typer.Option("--data", "-d", help="The data of the search, where it has moved.", rich_help_panel=DATA),
-    ] = None,
-) -> None:
-    """Train one trial of a search again and compare its score with the recorded one."""
-    show_loading(folder)
-    from kcnn.search.result import read_record
-
-    read_record(folder)  # refuses a folder that holds no search before Keras is loaded
-    with show_spinner("loading Keras"):
-        start_backend()
-        from kcnn.search import rerun_trial as run
-    show_device()
-    result = run(folder, trial, data)
-    verdict = "the same" if result.same else "NOT the same"
-    out.print(
-        f"trial {trial}: {result.objective} {result.objective.format_score(result.score, 4)} now, "
-        f"{result.objective.format_score(result.recorded, 4)} in the journal: {verdict}",
-        soft_wrap=True,
-    )
-    if not result.same:
-        raise typer.Exit(1)
 
 
 def _print_result(result: Any) -> None:
