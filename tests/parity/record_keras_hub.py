@@ -30,7 +30,10 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation
 HALF = ((0.5,) * 3, (0.5,) * 3)
 CONFIGS = ("config.json", "task.json", "preprocessor.json", "image_converter.json")
 WEIGHTS = ("model.weights.h5", "task.weights.h5")
-GAIN = {"efficientnet_b5": 0.9}  # of seeded kernels: with 1, gates amplify rounding; with 0.8, they hide the image
+GAIN = {
+    "efficientnet_b4": 0.9,
+    "efficientnet_b5": 0.9,
+}  # of seeded kernels: with 1, gates amplify rounding; with 0.8, they hide the image
 SIZES = ((224, 224), (97, 131))
 XCEPTION = {
     "stackwise_conv_filters": [[32, 64], [128, 128], [256, 256], [728, 728]]

@@ -76,6 +76,14 @@ def test_evaluate_takes_a_model_in_memory_and_data(run):
         evaluate(run.model)
 
 
+def test_evaluate_refuses_data_of_other_classes_before_it_is_decoded(run, monkeypatch):
+    from kcnn.export import evaluate
+
+    monkeypatch.setattr("kcnn.export.evaluation.load", lambda *_, **__: pytest.fail("the classes are compared first"))
+    with pytest.raises(ValueError, match="digits:0-4 has the classes 0, 1, 2, 3, 4; expected those of the model: 0, 1"):
+        evaluate(run.model, "digits:0-4")
+
+
 def test_a_run_exports_verified_files_and_removes_those_that_lose_accuracy(run, tmp_path, monkeypatch):
     result = run.export("keras", tmp_path)
     assert result.path == tmp_path / "keras.keras"

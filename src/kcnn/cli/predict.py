@@ -18,7 +18,7 @@ from kcnn.graph.names import unknown
 from kcnn.run_folders import find_run, locate_model
 
 if TYPE_CHECKING:
-    from kcnn.export.opened_model import OpenedModel
+    from kcnn.export.opened_model import OnClasses, OpenedModel
 
 PUBLISHED = "imagenet"
 SPLITS = ("train", "validation", "test")
@@ -60,7 +60,11 @@ def add(app: typer.Typer) -> None:
 
 
 def open_quietly(
-    name: str, weights: str = PUBLISHED, options: Mapping[str, Any] | None = None, trust: bool = False
+    name: str,
+    weights: str = PUBLISHED,
+    options: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    on_classes: "OnClasses | None" = None,
 ) -> "OpenedModel":
     """Open a classifier as kcnn.export.opened_model does; show what is loaded and the device; silence the runtimes."""
     if Path(name).exists():
@@ -71,7 +75,7 @@ def open_quietly(
         show_loading(name if "://" in name else f"{name} with weights {weights}")  # one of the Hub has its own
     from kcnn.export.opened_model import open_model
 
-    return open_model(name, weights, options, trust=trust, starting=_start)
+    return open_model(name, weights, options, trust=trust, starting=_start, on_classes=on_classes)
 
 
 def _is_network(name: str) -> bool:
@@ -202,9 +206,11 @@ def evaluate(
         raise unknown("split", split, SPLITS)
     if data is None and _records_no_data(model):
         raise UsageError(f"missing option --data: {model} does not record its dataset")
-    opened = open_quietly(model, weights, parse_assignments(model_option, "--model-option"), trust)
+    from kcnn.export.evaluation import check_data_classes
     from kcnn.export.evaluation import evaluate as run
 
+    options = parse_assignments(model_option, "--model-option")
+    opened = open_quietly(model, weights, options, trust, lambda classes: check_data_classes(data, classes))
     result = run(replace(opened, note=""), data, split, seed=seed, log=show_note)
     if as_json:
         print(json.dumps(result.metrics, indent=1))

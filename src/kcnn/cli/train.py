@@ -130,7 +130,8 @@ def train(
     from kcnn.training.recipes import format_recipe
     from kcnn.training.run_directory import check_settings
     from kcnn.weights.hub_files import find_address
-    from kcnn.weights.published import check_weights_file, resolve_spec
+    from kcnn.weights.published import resolve_spec
+    from kcnn.weights.weight_files import check_weights
 
     options, overrides = parse_assignments(model_option, "--model-option"), parse_assignments(override, "--override")
     spec = resolve_spec(name, weights, options=options, overrides=overrides, aux=aux_heads)
@@ -140,7 +141,7 @@ def train(
     spec = replace(spec, input_shape=choose_input_shape(input_size, name, data) or spec.input_shape)
     spec.check()  # mistakes are reported before anything is loaded
     if spec.weights is not None:
-        check_weights_file(spec.weights)
+        check_weights(replace(spec, weights=None).trace(), spec.weights)
     config = TrainConfig(
         recipe=recipe,
         epochs=epochs,

@@ -171,7 +171,7 @@ def transfer(
     from kcnn.training import TrainConfig, TrainingPhase
     from kcnn.training.layer_selection import check_phase
     from kcnn.training.run_directory import check_settings
-    from kcnn.weights import find_published
+    from kcnn.weights.weight_files import check_weights
 
     trainable: Any = unfreeze or ("all" if demo else "1")
     trainable = int(trainable) if trainable.isdigit() else trainable if trainable == "all" else trainable.split(",")
@@ -184,7 +184,7 @@ def transfer(
     )
     check_phase(graph, phase)
     fine = TrainConfig(recipe="quick", batch_size=batch_size, recipe_overrides=recipe_options, phase=phase)
-    published = find_published(graph, weights)  # raises before Keras is loaded
+    published = check_weights(graph, weights)  # raises before Keras is loaded
     require_one_process("a comparison of protocols", START_ONCE)
     check_output_folder(folder, "transfer")
     check_settings(folder / "seed-0" / "fine-tuned", spec, fine)

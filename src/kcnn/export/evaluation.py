@@ -1,6 +1,6 @@
 """Evaluate a classifier on images that it was not trained on: accuracy with its interval, and metrics by class."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
@@ -16,6 +16,7 @@ from kcnn.classification import (
 )
 from kcnn.data import load
 from kcnn.data.dataset import EvaluationBatches, ResizedBatches
+from kcnn.data.sources import find_source
 from kcnn.export.opened_model import OpenedModel, open_classifier
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
@@ -111,7 +112,7 @@ def evaluate(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    opened = open_classifier(model, weights, options)
+    opened = open_classifier(model, weights, options, lambda classes: check_data_classes(data, classes))
     if opened.note:
         log(opened.note)
     run = find_run(opened.path) if opened.path else None
@@ -123,15 +124,31 @@ def evaluate(
     elif data is None:
         raise ValueError(f"{opened.name} does not record its dataset; pass images to evaluate it on as the data")
     else:
-        dataset = load(
-            data, input_shape=opened.input_shape, seed=seed or 0, multi_label=bool(opened.metadata.get("multi_label"))
-        )
+        multi_label = bool(opened.metadata.get("multi_label"))
+        check_data_classes(data, opened.classes, multi_label)
+        dataset = load(data, input_shape=opened.input_shape, seed=seed or 0, multi_label=multi_label)
         check_classes(dataset, opened.classes)
         evaluated = RunData(dataset, split)
         notes = [UNRECORDED.format(model=opened.name)] if opened.path else []
     for note in notes:
         log(note)
     return Evaluation(opened.name, _compute_metrics(opened, evaluated))
+
+
+def check_data_classes(data: Any, classes: Sequence[str], multi_label: bool = False) -> None:
+    """Refuse data with other classes than a model has before its images are decoded.
+
+    Args:
+        data: Images, as for kcnn.data.load. Those of TensorFlow Datasets are checked when they are loaded.
+        classes: Class names of the model.
+        multi_label: Whether an image has any number of labels.
+
+    Raises:
+        ValueError: They differ.
+        FileNotFoundError: The data is missing.
+    """
+    if data is not None and not (isinstance(data, str) and data.startswith("tfds:")):
+        check_classes(find_source(data, None, multi_label), classes)
 
 
 def _compute_metrics(opened: OpenedModel, evaluated: RunData) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 import kcnn
+from kcnn.architectures.class_names import load_class_names
 from kcnn.data.decoding import decode, to_uint8
 from kcnn.export.runtimes import METADATA, load_exported
 from kcnn.graph.arguments import wrong_kind
@@ -24,6 +25,7 @@ SUFFIXES = (".keras", *RUNTIMES)
 KERAS = "Keras"  # the runtime of all other models
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")  # of Pillow
 Starting = Callable[[str], AbstractContextManager[Any]]
+OnClasses = Callable[[list[str]], None]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def open_model(
     *,
     trust: bool = False,
     starting: Starting = nullcontext,
+    on_classes: OnClasses | None = None,
 ) -> OpenedModel:
     """Open a classifier.
 
@@ -82,6 +85,7 @@ def open_model(
         options: The network's own options.
         trust: Whether to open an exported file that was changed since, and a SavedModel with any operation.
         starting: Context in which a runtime is loaded, called with its name.
+        on_classes: Called with the classes of published weights, before they are downloaded.
 
     Returns:
         The classifier, with its metadata.
@@ -96,11 +100,11 @@ def open_model(
 
     path = Path(name)
     if address := find_address(name) or find_address(path):
-        return _open_pretrained(address, weights, options or {}, starting)
+        return _open_pretrained(address, weights, options or {}, starting, on_classes)
     if not path.exists():
         if len(path.parts) > 1 or (path.suffix in SUFFIXES and name.partition(".")[0] not in kcnn.list_models()):
             raise FileNotFoundError(f"file not found: {path}")
-        return _open_pretrained(name, weights, options or {}, starting)
+        return _open_pretrained(name, weights, options or {}, starting, on_classes)
     if options or weights != PUBLISHED:
         raise ValueError(f"network options and weights apply to a network by name; {path} has its own")
     path, note = locate_model(path)
@@ -140,15 +144,24 @@ def _disable_xla(model: Any) -> Any:
     return model
 
 
-def _open_pretrained(name: str, weights: str, options: Mapping[str, Any], starting: Starting) -> OpenedModel:
+def _open_pretrained(
+    name: str,
+    weights: str,
+    options: Mapping[str, Any],
+    starting: Starting,
+    on_classes: OnClasses | None,
+) -> OpenedModel:
     """A network with pretrained weights, or those of a file."""
-    from kcnn.weights import find_published
+    from kcnn.weights.hub import OWN
     from kcnn.weights.hub_files import find_address
     from kcnn.weights.published import resolve_spec
+    from kcnn.weights.weight_files import check_weights
 
     spec = resolve_spec(name, None if find_address(name) else weights, **options)
     graph, weights = spec.trace(), spec.weights or weights
-    find_published(graph, weights)  # raises before Keras is loaded
+    published = check_weights(graph, weights)  # raises before Keras is loaded
+    if on_classes and published and published.mapping != OWN:
+        on_classes(load_class_names(published.classes))
     with starting(KERAS):
         model = _disable_xla(kcnn.build(graph))
     report = kcnn.load_weights(model, weights)
@@ -164,13 +177,19 @@ def _with_probabilities(model: Any, metadata: Mapping[str, Any]) -> Callable[[An
     return lambda pixels: compute_probabilities(model, model.predict_on_batch(pixels.astype("float32")), metadata)
 
 
-def open_classifier(model: Any, weights: str | None = None, options: Mapping[str, Any] | None = None) -> OpenedModel:
+def open_classifier(
+    model: Any,
+    weights: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    on_classes: OnClasses | None = None,
+) -> OpenedModel:
     """Open whatever predicts.
 
     Args:
         model: As of open_model; the result of a run, a transfer or a search; a Keras model; or an opened one.
         weights: Pretrained weights of a network by name, or a file; "imagenet" where it is None.
         options: Options of a network by name.
+        on_classes: As of open_model.
 
     Returns:
         The classifier.
@@ -182,7 +201,7 @@ def open_classifier(model: Any, weights: str | None = None, options: Mapping[str
     if isinstance(folder, Path):
         model = folder
     if isinstance(model, str | PathLike) and model != "":
-        return open_model(fspath(model), weights or PUBLISHED, options)
+        return open_model(fspath(model), weights or PUBLISHED, options, on_classes=on_classes)
     if weights or options:
         raise ValueError("weights and options apply to a network by name; a Keras model has its own")
     return model if isinstance(model, OpenedModel) else _open_keras_model(model)

@@ -12,7 +12,7 @@ import numpy as np
 from kcnn.data import ImageDataset
 from kcnn.data.arrays import ARRAYS
 from kcnn.data.loading import load_as_is
-from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
+from kcnn.data.source_splits import TEST, TRAIN, VALIDATION, ImageSource
 from kcnn.data.sources import is_same_source, locate_source
 from kcnn.data.splits import Split, hash_as_arrays
 from kcnn.graph.argument_kinds import check_arguments
@@ -211,11 +211,11 @@ def _load(folder: Path, config: Mapping[str, Any], data: Any) -> ImageDataset:
     return dataset
 
 
-def check_classes(data: ImageDataset, classes: Sequence[str]) -> None:
+def check_classes(data: ImageDataset | ImageSource, classes: Sequence[str]) -> None:
     """Refuse data with other classes than a model has.
 
     Args:
-        data: The data.
+        data: The data, loaded or not.
         classes: Class names of the model.
 
     Raises:

@@ -16,12 +16,12 @@ from kcnn.graph.names import UnknownNameError
 from kcnn.keras_bridge.metadata import restore_spec
 from kcnn.weights.hub import OWN, RESCALE
 from kcnn.weights.hub_files import LOCAL
+from kcnn.weights.network_layers import find_layers
 from kcnn.weights.weight_files import (
     WeightsFile,
     check_model,
     collect_tensors,
     describe_misfits,
-    find_layers,
     find_listed,
     match_file,
     resolve_file,

@@ -12,10 +12,12 @@ from kcnn.graph.arguments import check_keywords
 from kcnn.graph.ops import Rescale
 from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge.keras_graph import operation, producers
-from kcnn.weights.axes import adapt_channels, transpose
+from kcnn.weights.axes import transpose
 from kcnn.weights.formats import CONVOLUTION, NORMALIZATION, TORCH, StoredWeights
+from kcnn.weights.input_channels import adapt_channels
 from kcnn.weights.morphing import MorphReport
 from kcnn.weights.naming import LayerNaming, drop_normalization, recognize_naming
+from kcnn.weights.network_layers import NetworkLayers
 
 
 @check_keywords
@@ -79,30 +81,6 @@ class LoadReport:
         for status in ("unexpected", "unused"):
             lines += [f"{status} {name}" for name in getattr(self, status)]
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class NetworkLayers:
-    """The layers with weights of a complete network, which a file of it may have.
-
-    Attributes:
-        names: All of them, in order; none for a model that kcnn did not build.
-        head: Those after the features, with those of auxiliary classifiers.
-        main_head: Those of the head that lead to the logits.
-        is_head_new: Whether the model has a new head, which a file need not have.
-        keeps_classifier: Whether the model's classifier keeps its values although the file has one.
-    """
-
-    names: tuple[str, ...] = ()
-    head: tuple[str, ...] = ("logits",)
-    main_head: tuple[str, ...] = ("logits",)
-    is_head_new: bool = False
-    keeps_classifier: bool = False
-
-    @property
-    def classifiers(self) -> frozenset[str]:
-        """Layers of the head whose outputs are the classes."""
-        return frozenset(layer for layer in self.head if layer.endswith("logits")) or frozenset(self.head[-1:])
 
 
 def match_weights(

@@ -8,8 +8,8 @@ import numpy as np
 
 from kcnn.architectures.architecture import WeightMapping
 from kcnn.graph.ops import Rescale
-from kcnn.weights.axes import scales_and_offsets
 from kcnn.weights.formats import CONVOLUTION, SEPARABLE, Arrays, StoredWeights
+from kcnn.weights.input_channels import scales_and_offsets
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Files of weights: found, read, and matched with a network, before anything is set."""
 
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,13 +13,15 @@ from kcnn.architectures.spec import summary, trace
 from kcnn.graph.arguments import wrong_kind
 from kcnn.graph.formatting import join_names
 from kcnn.graph.graph import Graph
-from kcnn.graph.tracing import topological_order
+from kcnn.graph.ops import Conv
 from kcnn.run_folders import resolve_model
+from kcnn.weights.hub import RESCALE
+from kcnn.weights.network_layers import find_layers, list_weighted_layers
 from kcnn.weights.published import download_published, find_published, find_variants
 
 if TYPE_CHECKING:
     from kcnn.weights.formats import StoredWeights
-    from kcnn.weights.matching import LoadReport, NetworkLayers
+    from kcnn.weights.matching import LoadReport
 
 NAMED = 3  # tensors that a message names
 
@@ -101,6 +102,70 @@ def find_listed(graph: Graph | None, path: Path) -> Weights | None:
     return next((weights for weights in listed if weights.url.rpartition("/")[2] == path.name), None)
 
 
+def check_weights(graph: Graph, weights: str | PathLike[str]) -> Weights | None:
+    """Refuse weights of another network before Keras is loaded; nothing is downloaded.
+
+    Of a file the layers before the head are compared, by name and by count of numbers. Its head is matched when it is
+    loaded. Overrides may morph what the file has, so it is not compared with a network that has some.
+
+    Args:
+        graph: The network.
+        weights: A file, the folder of a run, or a name.
+
+    Returns:
+        The published weights that a name means; None for a file.
+
+    Raises:
+        ValueError: None are published of this name, or the file is damaged or of another network.
+        FileNotFoundError: The file does not exist.
+    """
+    from kcnn.weights.formats import read_weights
+    from kcnn.weights.packaged import DEMO
+
+    published = find_published(graph, weights)
+    is_overridden = graph.spec is not None and any(one not in RESCALE for one in graph.spec.overrides)
+    if published is not None or weights == DEMO or is_overridden or graph.architecture is None:
+        return published
+    path, _ = resolve_model(weights)
+    stored = read_weights(path)
+    if problem := find_misfits(graph, stored):
+        source = stored.metadata.get("spec", {}).get("network")
+        written = f"; it was written by {source}" if source and source != graph.name else ""
+        file = WeightsFile(path, stored, None)
+        raise ValueError(f"{path} does not fit {graph.name}: {problem}{written}{_suggest_variants(graph, file)}")
+    return None
+
+
+def find_misfits(graph: Graph, stored: "StoredWeights") -> str:
+    """Return which layers before the head a file lacks, or has with other counts of numbers; "" where it has all.
+
+    The first convolution is not counted: it is adapted to the color channels.
+    """
+    from kcnn.weights.naming import recognize_naming
+
+    assert graph.architecture is not None
+    network = find_layers(graph, with_head=True)
+    prefix = graph.spec.prefix if graph.spec else ""
+    try:
+        naming = recognize_naming(stored, graph.architecture.weight_mappings, network.names, prefix)
+    except ValueError as error:
+        return str(error)
+    table, problems = summary(graph), []
+    first = next((row.name for row in table if isinstance(row.op, Conv)), None)
+    for row in table:
+        expected = row.params + row.non_trainable_params
+        name = row.name.removeprefix(prefix)
+        if not expected or name in network.head:
+            continue
+        source = naming.names.get(name, name)
+        found = sum(array.size for array in naming.layers.get(source, {}).values())
+        if not found:
+            problems.append(f"{name} (the file has no {source!r})")
+        elif found != expected and row.name != first:
+            problems.append(f"{name} ({found:,} numbers in the file, {expected:,} here)")
+    return join_names(problems, NAMED)
+
+
 def _remove_head(stored: "StoredWeights", graph: Graph) -> "StoredWeights":
     """The weights of a file that was published for its backbone, whatever its classifier holds."""
     from kcnn.weights.naming import recognize_naming
@@ -132,51 +197,6 @@ def match_file(
     return report, assignments
 
 
-def find_layers(graph: Graph | None, with_head: bool) -> "NetworkLayers":
-    """The layers with weights of the complete network."""
-    from kcnn.weights.matching import NetworkLayers
-
-    if graph is None:
-        return NetworkLayers(is_head_new=not with_head, keeps_classifier=not with_head)
-    complete = _trace_complete(graph)
-    names = _weighted_layers(complete)
-    backbone = {x.name for x in topological_order(complete.features)}
-    main = {x.name for x in topological_order(next(iter(complete.outputs.values())))}
-    has_other_classes = bool(
-        graph.architecture and graph.spec and graph.spec.classes not in (None, graph.architecture.classes)
-    )
-    return NetworkLayers(
-        names=names,
-        head=tuple(layer for layer in names if layer not in backbone),
-        main_head=tuple(layer for layer in names if layer in main - backbone),
-        is_head_new=not with_head or has_other_classes,
-        keeps_classifier=not with_head,
-    )
-
-
-def _trace_complete(graph: Graph) -> Graph:
-    """The network with its head and, where a map has room, its auxiliary classifiers: all that a file may have.
-
-    A smaller input than the nominal one may have no room for them. Names do not depend on the size.
-    """
-    assert graph.spec is not None
-    assert graph.architecture is not None
-    own, nominal = graph.input.shape, (*graph.architecture.input_shape[:2], graph.input.shape[2])
-    spec = replace(graph.spec, top=True, pooling=None, outputs=(), prefix="")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for aux in (True, False) if graph.architecture.aux else (False,):
-            for shape in (own, nominal):
-                with suppress(ValueError):  # the map is too small
-                    return replace(spec, aux=aux, input_shape=shape).trace()
-    return graph
-
-
-def _weighted_layers(graph: Graph) -> tuple[str, ...]:
-    """The layers that have weights, in order."""
-    return tuple(layer.name for layer in summary(graph) if layer.params or layer.non_trainable_params)
-
-
 def describe_misfits(report: "LoadReport") -> str:
     """What does not fit: the first few of each kind."""
     texts = [f"{len(report.matched)} tensors match"]
@@ -193,7 +213,7 @@ def _suggest_variants(graph: Graph | None, file: WeightsFile) -> str:
 
     names = []
     for name in find_variants(graph) if graph else []:
-        mappings, layers = get_architecture(name).weight_mappings, _weighted_layers(trace(name))
+        mappings, layers = get_architecture(name).weight_mappings, list_weighted_layers(trace(name))
         with suppress(ValueError):
             if mappings and recognize_naming(file.stored, mappings, layers, "").hits > len(layers) / 2:
                 names.append(name)
