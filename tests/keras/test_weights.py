@@ -126,8 +126,9 @@ def test_load_weights_refuses_missing_and_unexpected_tensors_and_sets_nothing(fi
     with pytest.raises(ValueError, match=r"missing conv2/kernel \('conv2' has no kernel\); unexpected conv9"):
         kcnn.load_weights(model, file)
     assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
-    with pytest.warns(PartialWeightsWarning, match="unexpected conv9/kernel"):
+    with pytest.warns(PartialWeightsWarning, match="unexpected conv9/kernel") as caught:
         report = kcnn.load_weights(model, file, strict=False)
+    assert [one.filename for one in caught] == [__file__]
     assert set(report.missing) == {"conv2/kernel"}
     records = {record.target: record for record in report.tensors}
     assert records["conv2/kernel"] == TensorMatch("conv2/kernel", None, "missing", "'conv2' has no kernel")
@@ -144,8 +145,9 @@ def test_load_weights_into_a_network_with_overrides_morphs_them(file, convnet):
     assert report.morphing.preserved
     assert report.morphing.morphed == {"conv2/kernel": "(3, 3, 16, 32) in the file, (5, 5, 16, 32) here"}
     np.testing.assert_allclose(model(images), convnet(images), rtol=1e-4, atol=1e-5)
-    with pytest.warns(PartialWeightsWarning, match=r"1 adapted, .*another function \(conv2: kernel 5, was 3"):
+    with pytest.warns(PartialWeightsWarning, match=r"1 adapted, .*another function \(conv2: kernel 5, was 3") as caught:
         model = kcnn.build("convnet", overrides={"conv2.kernel": 5}, weights=file)
+    assert [one.filename for one in caught] == [__file__]
     assert (model.get_layer("conv1").kernel.numpy() == convnet.get_layer("conv1").kernel.numpy()).all()
 
 

@@ -4,7 +4,7 @@ Needs torch, torchvision and timm. Writes FAMILY.json.gz beside itself, by defau
 the names and shapes of its state dict, and the logits for seeded images of its nominal size and of an odd one that is
 not square. "files" writes small files of torch.save. "layouts" hashes the names and shapes of the tensors of each
 network in timm_layouts.json. "one FILE LIBRARY NAME ROWSxCOLUMNS ..." writes the record of a single network elsewhere.
-kcnn takes no part.
+"rounding LIBRARY NAME ROWSxCOLUMNS" prints how far its logits in float32 are from those in float64. kcnn takes no part.
 """
 
 import gzip
@@ -182,7 +182,8 @@ def create_model(library, name):
     return model, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def record_network(library, name, *sizes):
+def seed_model(library, name):
+    """Return a network with seeded weights, their shapes and gain, and what scales pixels."""
     model, mean, deviation = create_model(library, name)
     model.eval()
     state = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if tensor.dtype == torch.float32}
@@ -190,15 +191,33 @@ def record_network(library, name, *sizes):
     for key, shape in state.items():
         loaded[key] = torch.from_numpy(seeded_tensor(key, shape, gain))
     model.load_state_dict(loaded)
+    return model, state, gain, mean, deviation
+
+
+def make_images(size, mean, deviation):
+    x = (torch.from_numpy(pixels(*size)) / 255 - torch.tensor(mean)) / torch.tensor(deviation)
+    return x.permute(0, 3, 1, 2)
+
+
+def measure_rounding(library, name, size):
+    """Return the largest difference of logits in float32 from those in float64, relative to the largest logit."""
+    model, _, _, mean, deviation = seed_model(library, name)
+    x = make_images(size, mean, deviation)
+    with torch.no_grad():
+        single, double = model(x), model.double()(x.double())
+    return float((single - double).abs().max() / double.abs().max())
+
+
+def record_network(library, name, *sizes):
+    model, state, gain, mean, deviation = seed_model(library, name)
     maps = {}
     for head, block in (AUXILIARY.get(name, {}) if library == "torchvision" else {}).items():
         module = model.get_submodule(block)
         module.register_forward_hook(lambda _, __, output, head=head: maps.__setitem__(head, output))
     outputs = []
     for size in sizes:
-        x = (torch.from_numpy(pixels(*size)) / 255 - torch.tensor(mean)) / torch.tensor(deviation)
         with torch.no_grad():
-            logits = model(x.permute(0, 3, 1, 2))
+            logits = model(make_images(size, mean, deviation))
             aux = [model.get_submodule(head)(map_) for head, map_ in maps.items()]
         outputs.append({"size": size, "logits": logits.tolist(), "aux": [one.tolist() for one in aux]})
     pixel = {"mean": mean, "std": deviation}
@@ -238,6 +257,10 @@ def write_layouts():
 def main():
     if sys.argv[1:] in (["files"], ["layouts"]):
         (write_files if sys.argv[1] == "files" else write_layouts)()
+        return
+    if sys.argv[1:2] == ["rounding"]:
+        _, _, library, name, size = sys.argv
+        print(f"{measure_rounding(library, name, tuple(map(int, size.split('x')))):.1e}")
         return
     if sys.argv[1:2] == ["one"]:
         _, _, file, library, name, *sizes = sys.argv

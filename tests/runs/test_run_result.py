@@ -1,6 +1,7 @@
 """A run in Python: train, load again, predict, evaluate, export, report."""
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 import kcnn
 from kcnn import data
-from kcnn.export import ExportRejectedError
+from kcnn.export import ExportRejectedError, SkippedImagesWarning
 from kcnn.training import TrainResult
 from kcnn.training.progress import describe_data, resolve_verbosity
 from kcnn.training.request import choose_folder
@@ -52,6 +53,15 @@ def test_a_run_predicts_images_and_folders(run, tmp_path):
     np.testing.assert_allclose(run.predict(images).probabilities, expected, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(run.predict(tmp_path, top=1).probabilities, expected, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(kcnn.predict(run, images).probabilities, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_run_warns_of_files_left_out_at_the_line_of_the_caller(run, tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no image")
+    for predict in (run.predict, functools.partial(kcnn.predict, run)):
+        with pytest.warns(SkippedImagesWarning) as caught:
+            predict(tmp_path)
+        assert [one.filename for one in caught if one.category is SkippedImagesWarning] == [__file__]
 
 
 def test_a_run_is_evaluated_on_its_own_splits_and_without_its_images_on_others(run):

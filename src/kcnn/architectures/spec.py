@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
@@ -17,6 +16,7 @@ from kcnn.architectures.spec_values import from_json_value, is_json, to_json_val
 from kcnn.architectures.tracer import POOLING_MODES, ArchitectureError, Tracer, nominal_shape
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer, check_keywords, check_kind, check_mapping, wrong_kind, wrong_value
+from kcnn.graph.callers import warn_caller
 from kcnn.graph.formatting import format_size
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import find_closest, unknown
@@ -154,7 +154,7 @@ class ModelSpec:
         if graph.unused_overrides:
             unused = ", ".join(graph.unused_overrides)
             text = f"{self.title}: override has no effect: the layers already have these values ({unused})"
-            warnings.warn(text, NoEffectWarning, stacklevel=3)
+            warn_caller(text, NoEffectWarning)
         return graph
 
     def check(self) -> None:

@@ -5,11 +5,12 @@ of which Keras only needs the shapes, and to average scalars along their first a
 Keras itself is not changed. Once Keras is fixed, tf.distribute's own class replaces this file.
 """
 
-import warnings
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from kcnn.graph.callers import warn_caller
 
 TESTED = "3.15."  # versions of Keras
 
@@ -36,10 +37,9 @@ def make_multiworker_strategy() -> MultiWorkerStrategy:
         RuntimeError: TensorFlow is in use already.
     """
     if not keras.__version__.startswith(TESTED):
-        warnings.warn(
+        warn_caller(
             f"training on several workers was tested with Keras {TESTED}x, found {keras.__version__}; "
             "compare the first losses with those of one worker",
-            stacklevel=2,
         )
     try:
         return MultiWorkerStrategy()

@@ -1,6 +1,5 @@
 """Predict the classes of images in batches, while the next images are read; memory holds probabilities alone."""
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -16,6 +15,7 @@ from kcnn.export.opened_model import OpenedModel, open_classifier, prepare_image
 from kcnn.export.predictions import MAX_ROWS, UNSURE, Predictions, make_thumbnail
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer
+from kcnn.graph.callers import warn_caller
 from kcnn.graph.formatting import format_number
 from kcnn.parallel import thread_pool
 
@@ -191,11 +191,10 @@ def predict(
         parts.append(batch.predictions)
         thumbnails += [make_thumbnail(pixels) for pixels in batch.pixels[: MAX_ROWS - len(thumbnails)]]
     if skipped:
-        warnings.warn(
+        warn_caller(
             f"{format_number(len(skipped), 'file')} could not be decoded, such as {skipped[0].file}: "
             f"{skipped[0].reason}; see `skipped`",
             SkippedImagesWarning,
-            stacklevel=3,
         )
     if not parts:
         raise ValueError("none of the files is an image that can be decoded" if skipped else "no image to predict")

@@ -1,7 +1,6 @@
 """The Keras model that kcnn builds: flat, functional, with metadata, and auxiliary classifiers where it has them."""
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from keras.src.models.functional import Functional  # the class of functional mo
 
 from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import parse_json
+from kcnn.graph.callers import warn_caller
 from kcnn.keras_bridge.keras_graph import output_activation
 from kcnn.keras_bridge.layers import registered
 from kcnn.keras_bridge.loss_contract import LogitsWarning, expects_logits, find_misread_logits
@@ -81,7 +81,7 @@ class Network(keras.Model):
         self._compile(*args, **kwargs)
         metadata, loss = self.metadata, kwargs.get("loss", args[1] if len(args) > 1 else None)
         if metadata and has_classes(metadata) and (advice := find_misread_logits(self, loss)):
-            warnings.warn(f"{self.name}: {advice}", LogitsWarning, stacklevel=2)
+            warn_caller(f"{self.name}: {advice}", LogitsWarning)
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile as saved; Keras' own method does not for a class with a `compile` of its own."""
@@ -132,7 +132,7 @@ class Network(keras.Model):
             return
         if (problem := describe_scaled_pixels(arguments[0])) and self.metadata:
             self._checks_pixels = False
-            warnings.warn(f"{self.name}: {problem}", PixelRangeWarning, stacklevel=3)
+            warn_caller(f"{self.name}: {problem}", PixelRangeWarning)
 
     def _compile(self, *args: Any, **kwargs: Any) -> None:
         super().compile(*args, **kwargs)

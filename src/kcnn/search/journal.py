@@ -6,7 +6,6 @@ The checksum of each line covers the one before it, so that a line that is missi
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from kcnn.atomic_io import parse_json, write_text
 from kcnn.graph.arguments import check_keywords
+from kcnn.graph.callers import warn_caller
 from kcnn.graph.overrides import to_builtin
 from kcnn.training.run_directory import hash_request, to_csv
 
@@ -135,14 +135,13 @@ class Journal:
             )
         text = f"{self.path}: line {len(self.events) + 1} of {len(lines)} is damaged"
         if self.read_only:
-            warnings.warn(f"{text}; the events before it are read", stacklevel=4)
+            warn_caller(f"{text}; the events before it are read")
             return
         shutil.copyfile(self.path, self.folder / DAMAGED)
         os.truncate(self.path, intact)
-        warnings.warn(
+        warn_caller(
             f"{text}; the search resumes after the events before it, {len(self.trials)} trials; the damaged journal is "
             f"kept as {DAMAGED}",
-            stacklevel=4,
         )
 
     def add(self, event: Mapping[str, Any]) -> None:

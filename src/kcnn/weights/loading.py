@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kcnn.architectures.architecture import Weights
 from kcnn.atomic_io import replace_atomically
 from kcnn.graph.argument_kinds import check_arguments
+from kcnn.graph.callers import warn_caller
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import UnknownNameError
 from kcnn.keras_bridge.metadata import restore_spec
@@ -176,7 +177,7 @@ def _load_morphed(model: Any, graph: Graph, file: WeightsFile, with_head: bool) 
     head = find_layers(graph, with_head=with_head).head
     rest = [name for name in report.morphing.new if name.rpartition("/")[0] not in head]
     if rest or report.morphing.adapted:
-        warnings.warn(f"{file.path}: {report.morphing.line}", MorphedWeightsWarning, stacklevel=5)
+        warn_caller(f"{file.path}: {report.morphing.line}", MorphedWeightsWarning)
     _record(model, graph, file, report)
     return report
 
@@ -219,7 +220,7 @@ def _check(model: Any, graph: Graph | None, file: WeightsFile, report: "LoadRepo
     if is_strict and (has_misfits or not is_rescaled_alike):
         raise ValueError(f"{file.path}: {'; '.join(concerns)}{_suggest_new_head(graph, report)}")
     if concerns:
-        warnings.warn(f"{file.path}: {'; '.join(concerns)}", PartialWeightsWarning, stacklevel=4)
+        warn_caller(f"{file.path}: {'; '.join(concerns)}", PartialWeightsWarning)
 
 
 def _record(model: Any, graph: Graph | None, file: WeightsFile, report: "LoadReport") -> None:

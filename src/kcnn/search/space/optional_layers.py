@@ -1,6 +1,5 @@
 """Which layers a network has with which values of its options, and what choices of optional layers depend on."""
 
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -10,6 +9,7 @@ from typing import Any
 
 from kcnn.architectures.spec import ModelSpec
 from kcnn.architectures.tracer import LARGEST_INPUT
+from kcnn.graph.callers import warn_caller
 from kcnn.graph.formatting import join_names
 from kcnn.graph.overrides import to_builtin
 from kcnn.graph.tracing import topological_order
@@ -76,11 +76,10 @@ def find_optional_layers(spec: ModelSpec, options: Mapping[str, Values], address
         if changed > 1 and len(tracer.networks) + _count_neighbors(base, columns, changed) > MAX_NETWORKS:
             tracer.sample()
             total = prod(map(len, columns))
-            warnings.warn(
+            warn_caller(
                 f"{spec.title}: the choices {join_names(addresses, 4)} may lack layers that exist only with rare "
                 f"combinations of the options {join_names(list(options), 8)}: {len(tracer.networks):,} of {total:,} "
                 "combinations were traced; search fewer options at once to find all layers",
-                stacklevel=2,
             )
             break
         for point in _list_neighbors(base, columns, changed):
