@@ -61,6 +61,7 @@ APPLICATIONS = (
     Application("nasnet_mobile.keras", "nasnet.NASNetMobile", (107, 139)),
     Application("nasnet_large.keras", "nasnet.NASNetLarge", (65, 97)),
     *(Application(f"densenet{n}.keras", f"densenet.DenseNet{n}") for n in (121, 169, 201)),
+    Application("mobilenet_v1", "mobilenet.MobileNet", (96, 128)),  # at odd sizes Keras pads otherwise than the paper
     Application("mobilenet_v1.keras", "mobilenet.MobileNet"),
     Application("mobilenet_v1.keras", "mobilenet.MobileNet", (96, 128), {"width": 0.25}, {"alpha": 0.25}),
     Application("mobilenet_v2", "mobilenet_v2.MobileNetV2"),

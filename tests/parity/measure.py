@@ -37,6 +37,8 @@ from tests.parity.compare import (
 from tests.parity.page import DIFFERENCES, list_mappings, load_differences
 from tests.parity.presets import PRESETS, load_preset
 
+LIMIT = 1e-4  # of what the page has: above it, an error would not show
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -172,6 +174,9 @@ def main() -> None:
         except (subprocess.CalledProcessError, ValueError, AssertionError) as error:
             reason = (getattr(error, "stderr", "") or str(error) or type(error).__name__).strip().splitlines()[-1]
             print(f"{title}: not measured: {reason}", file=sys.stderr, flush=True)
+            continue
+        if difference > LIMIT:
+            print(f"{title}: not written: {difference:.1e}; is it rounding? See record.py", file=sys.stderr, flush=True)
             continue
         write_difference(one, difference)
         print(f"{title}: {difference:.1e}", flush=True)
