@@ -121,7 +121,7 @@ def keras_layers():
 
 def strong(folder, runs=2):
     """With strong augmentation: from disk, and on images in memory."""
-    fresh, kept = (ours(folder, kept=one, resize_factor=8 / 7) for one in (False, True))
+    fresh, kept = (ours(folder, kept=one, resize_factor=STRONG.resize_factor) for one in (False, True))
     change, read = keras_layers(), theirs(folder)
     memory = theirs(folder).cache()
 

@@ -143,11 +143,11 @@ def kcnn_photos(augmentation, folder):
     from kcnn.data import loading
 
     loading.MEMORY_SHARE, loading.AHEAD = 0.0, 0  # every epoch decodes, as those of the peers do
-    found = data.load(folder, input_shape=(SIZE, SIZE, 3), batch_size=ROWS, resize_factor=CROP_FACTOR[augmentation])
-    return found.epochs(0, 1, Augmentation(**AUGMENTATIONS[augmentation]))
+    changes = Augmentation(**AUGMENTATIONS[augmentation])
+    found = data.load(folder, input_shape=(SIZE, SIZE, 3), batch_size=ROWS, resize_factor=changes.resize_factor)
+    return found.epochs(0, 1, changes)
 
 
-CROP_FACTOR = {"none": 1.0, "standard": 8 / 7, "strong": 8 / 7}
 AUGMENTATIONS = {
     "none": {},
     "standard": {"flip": True, "resized_crop": CROP_AREA},

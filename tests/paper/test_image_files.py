@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kcnn.data.decoding import ImageDecodeError, decode, to_uint8
+from kcnn.data.color_modes import to_uint8
+from kcnn.data.decoding import ImageDecodeError, decode
 from kcnn.data.image_files import inspect_file
 
 ORIENTATION = 0x0112

@@ -1,7 +1,5 @@
 """Each kind of change against Keras' layer of it, fed with the same factor; where Keras is odd, against Pillow too."""
 
-import math
-
 import keras
 import numpy as np
 import pytest
@@ -171,14 +169,3 @@ def test_flip_matrix_mirrors_as_numpy(x, y):
     axes = [axis for axis, on in ((2, x), (1, y)) if on]
     mirrored = np.flip(IMAGES, axes)
     close(moved(geometry.flip_matrix(x, y, SIZE)), mirrored, 0)
-
-
-@pytest.mark.parametrize("size", [(48, 64), (30, 30), (96, 80)])
-def test_crop_matrix_is_the_crop_resized_by_tensorflow(size):
-    top, left, rows, columns = 5, 9, 31, 40
-    crop = IMAGES[:, top : top + rows, left : left + columns]
-    theirs = tf.image.resize(tf.cast(crop, tf.float32), size)
-    (matrix,) = geometry.crop_matrix(np.array([[top, left, rows, columns]]), size)
-    ours = np.stack(each(geometry.warp, matrix, size))
-    edge = max(math.ceil(size[0] / rows), math.ceil(size[1] / columns))  # where ours sees beyond the box
-    close(ours[:, edge:-edge, edge:-edge], theirs[:, edge:-edge, edge:-edge], 0.5)

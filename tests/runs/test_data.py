@@ -8,8 +8,10 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from kcnn import data
+from kcnn.augment import Augmentation
 from kcnn.buffer_pool import allocate
 from kcnn.data.decoding import ImageDecodeError, decode
 from tests.runs.photos import sizes
@@ -181,11 +183,14 @@ def test_load_names_a_class_without_files_in_large_data_too(late):
 
 
 @pytest.mark.parametrize("ahead", [5000, 0])
-def test_load_resize_factor_keeps_training_images_larger_and_epochs_resize_them(ahead, photos, monkeypatch):
+def test_load_resize_factor_keeps_training_images_whole_and_epochs_crop_and_resize_them(ahead, photos, monkeypatch):
     monkeypatch.setattr(LOADING, "AHEAD", ahead)
-    found = data.load(photos, input_shape=(14, 21, 3), resize_factor=8 / 7)
-    plain = data.load(photos, input_shape=(14, 21, 3))
-    assert found.splits["train"].read_batch(np.arange(3))[0].shape == (3, 16, 24, 3)
+    found = data.load(photos, input_shape=(6, 9, 3), resize_factor=4 / 3)
+    plain = data.load(photos, input_shape=(6, 9, 3))
+    images, _ = found.splits["train"].read_batch(np.arange(14))
+    rows, columns = np.array([image.shape[:2] for image in images]).T
+    assert (np.minimum(rows / 8, columns / 12) >= 1).all()  # 4/3 of the input along each side
+    assert len(set(zip(rows, columns, strict=True))) > 5  # of 30x20 to 39x20 and upright
     for word in ("validation", "test"):
         assert found.splits[word].names == plain.splits[word].names
         for a, b in zip(served(getattr(found, word)), served(getattr(plain, word)), strict=True):
@@ -193,6 +198,34 @@ def test_load_resize_factor_keeps_training_images_larger_and_epochs_resize_them(
     (a, y), (b, z) = served(found.epochs(0, 1)), served(plain.epochs(0, 1))
     assert (y == z).all()
     assert np.abs(a - b).max() < 3  # of one colour each: what the files of lossy formats leave
+
+
+@pytest.mark.parametrize(("limit", "form"), [(24_000, "encoded"), (0, "nothing")])
+def test_load_serves_the_same_crops_of_whole_photos_whatever_fits_in_memory(limit, form, photos, monkeypatch):
+    def crops():
+        found = data.load(photos, input_shape=(6, 9, 3), resize_factor=2.0)
+        kept = found.splits["train"].cache.keep_in_memory
+        return kept, served(found.epochs(0, 2, Augmentation(flip=True, resized_crop=(0.25, 1.0))))
+
+    decoded, expected = crops()
+    monkeypatch.setattr(LOADING, "MEMORY_SHARE", limit / psutil.virtual_memory().available)
+    kept, got = crops()
+    assert (decoded, kept) == ("decoded", form)
+    assert all((a == b).all() for a, b in zip(expected, got, strict=True))
+
+
+def test_load_crops_reach_both_ends_of_a_long_photo(tmp_path):
+    photo = np.full((40, 80, 3), 128, "uint8")
+    photo[:, :8], photo[:, -8:] = (255, 0, 0), (0, 0, 255)
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for i in range(8):
+            Image.fromarray(np.roll(photo, i, axis=2)).save(tmp_path / label / f"{i}.png")
+    found = data.load(tmp_path, input_shape=(16, 16, 3), batch_size=8, resize_factor=2.0)
+    pixels, _ = served(found.epochs(0, 20, Augmentation(resized_crop=(0.3, 0.5))))
+    first, last = (pixels[:, 8, column].max(axis=1) > 200 for column in (0, -1))
+    assert first.mean() > 0.05
+    assert last.mean() > 0.05
 
 
 def test_load_takes_arrays():

@@ -83,10 +83,10 @@ def test_split_folds_validates_each_image_once_and_leaves_out_the_test_split():
 
 
 def test_split_folds_reads_training_images_larger_than_validation_images():
-    images = data.load(DIGITS, input_shape=(8, 8, 1), resize_factor=1.5)
+    images = data.load(DIGITS, input_shape=(4, 4, 1), resize_factor=1.5)
     part = split_folds(images, 2)[0]
-    assert part.splits["train"].read_batch(np.array([0]))[0].shape == (1, 12, 12, 1)
-    assert part.splits["validation"].read_batch(np.array([0]))[0].shape == (1, 8, 8, 1)
+    assert [image.shape for image in part.splits["train"].read_batch(np.array([0, 1]))[0]] == [(6, 6, 1)] * 2
+    assert part.splits["validation"].read_batch(np.array([0]))[0].shape == (1, 4, 4, 1)
 
 
 def test_train_with_folds_says_the_folds_before_they_are_trained(run):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from kcnn.data.decoding import ImageDecodeError, crop_box, decode, fit_array, resize
+from kcnn.data.decoding import ImageDecodeError, crop_box, decode, decode_whole, fit_array, resize, shrink_whole
 
 ORIENTATION = 0x0112
 
@@ -136,3 +136,42 @@ def test_decode_error_names_a_file_in_one_line_of_printable_characters():
     error = ImageDecodeError("a\n\x1b[31mb\udcff.jpg", "file is empty")
     assert str(error) == "cannot decode a\\n\\x1b[31mb\\xff.jpg: file is empty"
     assert error.file == "a\n\x1b[31mb\udcff.jpg"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("shape", [(160, 160), (213, 213), (50, 300), (400, 400), (448, 448)])
+def test_decode_whole_covers_a_shape_by_less_than_a_quarter_more_and_crops_nothing(shape, kind):
+    image = rough(640, 424)
+    pixels = decode_whole(file(image, kind, **({"quality": 95} if kind == "JPEG" else {})), (*shape, 3))
+    rows, columns, _ = pixels.shape
+    assert 0.99 < min(rows / shape[0], columns / shape[1]) <= 1.25 or (rows, columns) == (424, 640)
+    assert rows <= 424  # never enlarged
+    assert abs(columns / rows - 640 / 424) < 0.02
+    assert away(pixels, np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR))) < 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(("size", "expected"), [((1200, 100), (100, 300)), ((30, 900), (90, 30))])
+def test_decode_whole_takes_the_middle_of_a_panorama(size, expected, kind):
+    image = rough(*size)
+    pixels = decode_whole(file(image, kind), (90, 90, 3))
+    assert pixels.shape == (*expected, 3)
+    top, left = (size[1] - expected[0]) // 2, (size[0] - expected[1]) // 2
+    middle = np.asarray(image)[top : top + expected[0], left : left + expected[1]]
+    assert away(pixels, middle) < 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_decode_whole_rotates_a_file_and_reads_an_array_of_the_same_pixels_alike(orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image = rough(96, 64)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(file(image, "PNG", exif=exif))))
+    expected = shrink_whole(np.asarray(upright), (20, 20, 1))
+    assert expected.shape == (*((30, 20) if orientation > 4 else (20, 30)), 1)
+    assert (decode_whole(file(image, "PNG", exif=exif), (20, 20, 1)) == expected).all()
+
+
+def test_decode_whole_names_a_broken_file():
+    with pytest.raises(ImageDecodeError, match=r"cannot decode image: .*truncated"):
+        decode_whole(file(rough(96, 64), "PNG")[:-40], (20, 20, 3))

@@ -7,6 +7,7 @@ from typing import Any
 from kcnn.graph.arguments import check_keywords
 
 MAX_CROP, MAX_OPS, MAX_ALPHA = 1 << 16, 16, 100  # beyond which a value is a mistake
+MAX_RESIZE_FACTOR = 2.0  # of more, photos take much memory for few crops
 
 
 @check_keywords
@@ -57,6 +58,14 @@ class Augmentation:
                 object.__setattr__(self, name, tuple(value))
         if errors := list(_errors(self)):
             raise ValueError(f"Augmentation: {'; '.join(errors)}")
+
+    @property
+    def resize_factor(self) -> float:
+        """Return how many times larger than the result an image is best kept, for its smallest crop to be as large.
+
+        At most 2; 1 without crops that are resized.
+        """
+        return min(MAX_RESIZE_FACTOR, self.resized_crop[0] ** -0.5) if self.resized_crop else 1.0
 
     def check_size(self, size: Sequence[int | None]) -> None:
         """Check that no crop can lie wholly in the padding, which is black.

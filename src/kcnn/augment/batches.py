@@ -8,6 +8,7 @@ import numpy as np
 import psutil
 
 from kcnn.graph.arguments import check_integer, wrong_kind, wrong_value
+from kcnn.graph.formatting import join_names
 
 
 def to_images(images: Any) -> np.ndarray:
@@ -35,6 +36,32 @@ def to_images(images: Any) -> np.ndarray:
     if 0 < high <= 1 and (levels != array).any():
         raise wrong_value("images", "values of 0 to 255 (multiply by 255)", f"{low:g} to {high:g}")
     return levels.astype("uint8")
+
+
+def to_images_of_any_size(images: Any) -> np.ndarray | list[np.ndarray]:
+    """Return images with their values rounded to 256 levels.
+
+    Args:
+        images: (n, rows, columns, 1 or 3) of 0 to 255, or a list of images (rows, columns, channels), with as many
+            channels each.
+
+    Returns:
+        uint8 of the same shape, or such a list.
+
+    Raises:
+        ValueError: They have another shape or other values; a TypeError too where they are no numbers.
+    """
+    if not (isinstance(images, list) and images and all(isinstance(image, np.ndarray) for image in images)):
+        return to_images(images)
+    if any(image.ndim != 3 or image.shape[2] != images[0].shape[2] or not image.size for image in images):
+        shapes = join_names({str(image.shape) for image in images})
+        raise wrong_value("images", "images (rows, columns, 1 or 3), with as many channels each", shapes)
+    return [to_images(image[None])[0] for image in images]
+
+
+def count_channels(images: np.ndarray | list[np.ndarray]) -> int:
+    """Return the number of channels of images (n, rows, columns, channels), or of a list of them."""
+    return images.shape[3] if isinstance(images, np.ndarray) else images[0].shape[2]
 
 
 def to_labels(labels: Any) -> np.ndarray:
@@ -72,12 +99,12 @@ def to_seed(seed: Any) -> tuple[int, int]:
     return int(array[0]), int(array[1])
 
 
-def check_size(size: Sequence[Any], images: np.ndarray | None = None) -> tuple[int, int]:
+def check_size(size: Sequence[Any], images: np.ndarray | list[np.ndarray] | None = None) -> tuple[int, int]:
     """Return (rows, columns) of the images to make of others.
 
     Args:
         size: The argument.
-        images: (n, rows, columns, channels), for how many there are; None for one.
+        images: (n, rows, columns, channels), or a list of images, for how many there are; None for one.
 
     Returns:
         The size.
@@ -89,7 +116,7 @@ def check_size(size: Sequence[Any], images: np.ndarray | None = None) -> tuple[i
     if len(size) != 2:
         raise wrong_value("size", expected, size)
     rows, columns = (check_integer("size", one, 1, expected) for one in size)
-    count, channels = (1, 1) if images is None else (len(images) or 1, images.shape[3])
+    count, channels = (1, 1) if images is None else (len(images) or 1, count_channels(images))
     _check_memory("size", size, (count, rows, columns, channels))
     return rows, columns
 

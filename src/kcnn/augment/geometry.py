@@ -97,48 +97,31 @@ def flip_matrix(x: Any, y: Any, size: Sequence[int]) -> np.ndarray:
     return _matrix(1 - 2 * x, 0, x * (columns - 1), 0, 1 - 2 * y, y * (rows - 1))
 
 
-def crop_matrix(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Return the matrices that crop boxes and resize them.
-
-    Args:
-        boxes: Top, left, rows and columns, (n, 4).
-        size: (rows, columns) of the result.
-
-    Returns:
-        (n, 3, 3).
-    """
-    top, left, rows, columns = boxes.T
-    y, x = rows / size[0], columns / size[1]
-    return _matrix(x, 0, left + 0.5 * x - 0.5, 0, y, top + 0.5 * y - 0.5)
-
-
 def _center(size: Sequence[int]) -> tuple[float, float]:
     return (size[0] - 1) / 2, (size[1] - 1) / 2
 
 
-def draw_boxes(random: np.random.Generator, n: int, source: Sequence[int], area: tuple[float, float]) -> np.ndarray:
-    """Draw boxes to crop: the area uniformly, the aspect ratio uniformly in its logarithm.
+def draw_boxes(random: np.random.Generator, sources: np.ndarray, area: tuple[float, float]) -> np.ndarray:
+    """Draw a box to crop of each image: the area uniformly, the aspect ratio uniformly in its logarithm.
 
     Args:
         random: Source of random numbers.
-        n: Number of boxes.
-        source: (rows, columns) of the images.
+        sources: Rows and columns of the images, int (n, 2).
         area: Smallest and largest fraction of the area.
 
     Returns:
         Top, left, rows and columns, int64 (n, 4).
     """
-    rows, columns = source
-    fraction = random.uniform(*area, (n, ATTEMPTS))
+    n, (rows, columns) = len(sources), sources.T
+    fraction = random.uniform(*area, (n, ATTEMPTS)) * (rows * columns)[:, None]
     ratio = np.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1]), (n, ATTEMPTS)))
-    high = np.rint(np.sqrt(fraction * rows * columns / ratio))
-    wide = np.rint(np.sqrt(fraction * rows * columns * ratio))
-    fits = (high >= 1) & (high <= rows) & (wide >= 1) & (wide <= columns)
+    high, wide = np.rint(np.sqrt(fraction / ratio)), np.rint(np.sqrt(fraction * ratio))
+    fits = (high >= 1) & (high <= rows[:, None]) & (wide >= 1) & (wide <= columns[:, None])
     each, first = np.arange(n), np.argmax(fits, axis=1)
     any_fits = fits[each, first]
-    nearest = min(max(columns / rows, RATIO[0]), RATIO[1])
-    high = np.where(any_fits, high[each, first], min(rows, round(columns / nearest)))
-    wide = np.where(any_fits, wide[each, first], min(columns, round(rows * nearest)))
+    nearest = np.clip(columns / rows, *RATIO)
+    high = np.where(any_fits, high[each, first], np.minimum(rows, np.rint(columns / nearest)))
+    wide = np.where(any_fits, wide[each, first], np.minimum(columns, np.rint(rows * nearest)))
     place = np.where(any_fits[:, None], random.uniform(0, 1, (n, 2)), 0.5)  # of the corner
     top = np.floor(place[:, 0] * (rows - high + any_fits))
     left = np.floor(place[:, 1] * (columns - wide + any_fits))

@@ -8,7 +8,7 @@ import numpy as np
 
 from kcnn.augment import color, geometry, mix
 from kcnn.augment.augmentation import MAX_CROP, MAX_OPS, Augmentation
-from kcnn.augment.batches import check_size, to_images, to_labels, to_seed
+from kcnn.augment.batches import check_size, count_channels, to_images, to_images_of_any_size, to_labels, to_seed
 from kcnn.augment.random_changes import draw_changes
 from kcnn.augment.seeds import make_generator
 from kcnn.buffer_pool import allocate
@@ -20,6 +20,7 @@ from kcnn.resampling import resize_box
 FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX = range(7)  # numbers of draws
 
 Seed = tuple[int, int]
+Images = np.ndarray | list[np.ndarray]
 
 
 @check_arguments
@@ -30,7 +31,7 @@ def augment(
 
     Args:
         augmentation: What to change.
-        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        images: (n, rows, columns, 1 or 3) of 0 to 255, or a list of images of different sizes.
         labels: int64 (n,), or 0 and 1 (n, classes).
         size: (rows, columns) of the result.
         classes: Number of classes.
@@ -43,7 +44,7 @@ def augment(
         ValueError: The images have another shape or other values, or are no larger than the padding of a crop.
     """
     check_integer("classes", classes, 1, "a positive integer")
-    images, seed, labels = to_images(images), to_seed(seed), to_labels(labels)
+    images, seed, labels = to_images_of_any_size(images), to_seed(seed), to_labels(labels)
     a, changed = augmentation, _change(augmentation, images, check_size(size, images), seed)
     if not (a.mixup or a.cutmix):
         return mix.to_floats(changed), labels
@@ -89,7 +90,7 @@ def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Seq
     """Crop boxes with an aspect ratio of 3/4 to 4/3 and resize them (arXiv:1409.4842, section 6).
 
     Args:
-        images: (n, rows, columns, 1 or 3) of 0 to 255.
+        images: (n, rows, columns, 1 or 3) of 0 to 255, or a list of images of different sizes.
         seed: Two integers.
         area: Smallest and largest fraction of the area.
         size: (rows, columns) of the result.
@@ -97,7 +98,7 @@ def resized_crop(images: Any, seed: Any, *, area: tuple[float, float], size: Seq
     Returns:
         float32 (n, *size, channels).
     """
-    images = to_images(images)
+    images = to_images_of_any_size(images)
     return mix.to_floats(_change(Augmentation(resized_crop=area), images, check_size(size, images), to_seed(seed)))
 
 
@@ -160,10 +161,10 @@ def _same_size(augmentation: Augmentation, images: Any, seed: Any) -> np.ndarray
     return mix.to_floats(_change(augmentation, images, images.shape[1:3], to_seed(seed)))
 
 
-def _change(a: Augmentation, images: np.ndarray, size: tuple[int, int], seed: Seed) -> np.ndarray:
+def _change(a: Augmentation, images: Images, size: tuple[int, int], seed: Seed) -> np.ndarray:
     """All but mixing, of each image by itself: uint8 (n, *size, channels)."""
     a.check_size(size)
-    n, channels = len(images), images.shape[3]
+    n, channels = len(images), count_channels(images)
     drawn = draw_changes(make_generator(seed, RANDOM), n, size, *a.rand_augment) if a.rand_augment else None
     if a.rand_augment and not a.rand_augment[1]:
         drawn = None  # of no strength
@@ -192,49 +193,39 @@ def _change(a: Augmentation, images: np.ndarray, size: tuple[int, int], seed: Se
 
 
 class _Geometry:
-    """The geometry of each image: a box, mirrored and resized, or where that is not enough one warp.
+    """The geometry of each image: a box, resized, padded and cropped, then mirrored or, for more than that, warped.
 
     Args:
         a: What to change.
-        images: uint8 (n, rows, columns, channels).
+        images: n of uint8 (rows, columns, channels).
         size: (rows, columns) of the result.
         seed: Draws the changes.
         last: Matrices (n, 3, 3) of RandAugment, which come last; None without.
     """
 
-    def __init__(self, a: Augmentation, images: np.ndarray, size: tuple[int, int], seed: Seed, last: np.ndarray | None):
-        n, source = len(images), images.shape[1:3]
+    def __init__(self, a: Augmentation, images: Images, size: tuple[int, int], seed: Seed, last: np.ndarray | None):
+        n, sources = len(images), np.array([image.shape[:2] for image in images], "int64").reshape(-1, 2)
         flips, crops = make_generator(seed, FLIP), make_generator(seed, CROP)
-        self.images, self.size = images, size
+        self.images, self.size, self.margin = images, size, a.crop
         self.x, self.y = geometry.draw_mask(flips, n, a.flip), geometry.draw_mask(flips, n, a.flip_vertical)
         affine = geometry.draw_affine(seed, AFFINE, n, size, a.shift, a.rotate, a.zoom)
-        self.is_affine, self.margins = bool(affine), [0, 0]
+        self.is_affine = bool(affine)
+        self.boxes = np.concatenate([np.zeros_like(sources), sources], axis=1)
         if a.resized_crop:
-            self.boxes = geometry.draw_boxes(crops, n, source, a.resized_crop)
-        else:
-            self.boxes = np.tile([0, 0, *source], (n, 1))
-        offsets = crops.integers(-a.crop, a.crop + 1, (n, 2)) if a.crop else np.zeros((n, 2), "int64")
-        if a.crop:  # a window of the original size, in pixels of the source
-            self.margins = [-(-a.crop * old // new) for old, new in zip(source, size, strict=True)]
-            self.boxes[:, :2] += self.margins
-            if source == size:
-                self.boxes[:, :2] += offsets
-        self.is_shifted = bool(a.crop) and source != size
-        matrices = [geometry.crop_matrix(self.boxes, size)]
-        if self.is_shifted:
-            matrices.append(geometry.translation_matrix(-offsets[:, 1], -offsets[:, 0]))
-        matrices.append(geometry.flip_matrix(self.x, self.y, size))
-        self.matrices = geometry.compose([*matrices, *affine])
+            self.boxes = geometry.draw_boxes(crops, sources, a.resized_crop)
+        self.corners = crops.integers(0, 2 * a.crop + 1, (n, 2))
+        self.matrices = geometry.compose([geometry.flip_matrix(self.x, self.y, size), *affine])
         self.all_matrices = self.matrices if last is None else self.matrices @ last
 
     def apply(self, i: int, *, moves: bool) -> np.ndarray:
         """Return an image uint8 (*size, channels), by the last matrix too if it moves."""
-        image, (high, wide) = self.images[i], self.margins
-        if high or wide:
-            padded = cv2.copyMakeBorder(image, high, high, wide, wide, cv2.BORDER_CONSTANT)
-            image = padded.reshape(*padded.shape[:2], image.shape[2])
-        if moves or self.is_affine or self.is_shifted:
+        (top, left, rows, columns), image = self.boxes[i], self.images[i]
+        shape = (*self.size, image.shape[2])
+        image = resize_box(image[top : top + rows, left : left + columns], shape)
+        if self.margin:
+            padded = cv2.copyMakeBorder(image, *(4 * (self.margin,)), cv2.BORDER_CONSTANT)
+            top, left = self.corners[i]
+            image = padded[top : top + shape[0], left : left + shape[1]].reshape(shape)
+        if moves or self.is_affine:
             return geometry.warp(image, self.all_matrices[i] if moves else self.matrices[i], self.size)
-        top, left, rows, columns = self.boxes[i]
-        box = resize_box(image[top : top + rows, left : left + columns], (*self.size, image.shape[2]))
-        return box[:: -1 if self.y[i] else 1, :: -1 if self.x[i] else 1]
+        return image[:: -1 if self.y[i] else 1, :: -1 if self.x[i] else 1]

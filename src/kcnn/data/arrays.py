@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.decoding import to_uint8
+from kcnn.data.color_modes import to_uint8
 from kcnn.data.source_splits import SPLITS, TEST, TRAIN, VALIDATION, ImageSource, SourceSplit
 from kcnn.graph.names import unknown
 

@@ -12,7 +12,7 @@ import numpy as np
 from kcnn.augment import Augmentation, augment
 from kcnn.buffer_pool import allocate
 from kcnn.data.decoding import fit_array
-from kcnn.data.image_cache import SkippedImage
+from kcnn.data.image_cache import Pixels, SkippedImage
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.data.splits import Duplicate, Split, find_duplicates, join_splits
 from kcnn.data.stratification import sample_indices
@@ -40,9 +40,30 @@ def shuffled_indices(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.argsort(bits, kind="stable")
 
 
+def fit_images(images: Pixels, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return images cropped centrally and resized to a shape where they have another.
+
+    Args:
+        images: (images, rows, columns, channels), or a list of whole ones.
+        shape: (rows, columns, channels).
+
+    Returns:
+        (images, *shape).
+    """
+    if isinstance(images, np.ndarray) and images.shape[1:] == shape:
+        return images
+    fitted = allocate((len(images), *shape), "uint8")
+
+    def fit_one(i: int) -> None:
+        fitted[i] = fit_array(images[i], shape)
+
+    map_parallel(fit_one, range(len(images)))
+    return fitted
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingBatches:
-    """Batches of some epochs by number, or a slice of each: pixels uint8, labels int64.
+    """Batches of some epochs by number, or a slice of each: pixels uint8 of one size or whole, labels int64.
 
     Args:
         split: Images and labels.
@@ -63,7 +84,7 @@ class TrainingBatches:
     def __len__(self) -> int:
         return self.steps * (self.epochs[1] - self.epochs[0])
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, number: int) -> tuple[Pixels, np.ndarray]:
         (epoch, batch), (index, shards) = self._position(number), self.shard
         first = batch * self.rows + index * self.rows // shards
         order = shuffled_indices(self.seed, epoch, len(self.split))
@@ -96,7 +117,7 @@ class EvaluationBatches:
     def __len__(self) -> int:
         return len(self._firsts)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, number: int) -> tuple[Pixels, np.ndarray]:
         first = int(self._firsts[number])
         return self.split.read_decodable(np.arange(first, min(first + self.rows, len(self.split))))
 
@@ -124,15 +145,7 @@ class ResizedBatches:
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         pixels, labels = self.batches[number]
-        if pixels.shape[1:] == self.shape:
-            return pixels, labels
-        resized = allocate((len(pixels), *self.shape), "uint8")
-
-        def resize_one(i: int) -> None:
-            resized[i] = fit_array(pixels[i], self.shape)
-
-        map_parallel(resize_one, range(len(pixels)))
-        return resized, labels
+        return fit_images(pixels, self.shape), labels
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from os import PathLike
 
 import numpy as np
@@ -19,6 +20,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from kcnn.data.color_modes import convert, convert_array
 from kcnn.data.image_files import MAX_PIXELS_OF_OTHERS, ImageFile, inspect_file, read_file
 from kcnn.graph.formatting import to_printable
 from kcnn.resampling import resize_box
@@ -44,8 +46,6 @@ TURNS = {  # by orientation: whether rows are columns, then whether rows and col
     7: (True, True, True),
     8: (True, True, False),
 }
-MODE = {1: "L", 3: "RGB"}  # by channels
-MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}  # of 8 bits or fewer
 SUPPORT = {  # pixels that a filter of Pillow reaches from its center
     Image.Resampling.NEAREST: 1,
     Image.Resampling.BOX: 1,
@@ -56,6 +56,8 @@ SUPPORT = {  # pixels that a filter of Pillow reaches from its center
 }
 MARGIN = 8  # times its middle that a resized image may have before only the middle is resized
 BAND = 1 << 22  # pixels that are converted together
+PANORAMA = 3  # times its other side that a side of a whole image may be; of a longer one the middle is taken
+SLACK = 1.25  # an image larger than asked for by less stays as it is: to resample it would cost time, and blur it
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right
 
@@ -144,7 +146,7 @@ def decode(
     with _decode_errors("image" if isinstance(source, bytes) else str(source)):
         file = inspect_file(source if isinstance(source, bytes) else read_file(source))
         if not resize_shorter_to:
-            pixels = _read_largest_box(file, shape)
+            pixels = _read(file, shape, partial(crop_box, to_rows=shape[0], to_columns=shape[1]))
         else:
             source_image, horizontal, vertical = _read_middle(
                 file, shape, resize_shorter_to, SUPPORT[resampling], squash=squash
@@ -155,6 +157,50 @@ def decode(
     resized = np.asarray(source_image.resize((horizontal.size, vertical.size), resampling, box))
     left, top = horizontal.margin, vertical.margin
     return np.ascontiguousarray(resized[top : top + shape[0], left : left + shape[1]]).reshape(shape)
+
+
+def decode_whole(source: str | PathLike[str] | bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return an image file as pixels: upright, uncropped, shrunk where it is larger than asked for.
+
+    Of an image more than three times as long as wide, or the other way round, the middle is returned.
+
+    Args:
+        source: Path, or the content of a file.
+        shape: (rows, columns, 1 or 3) that the image covers; a smaller one is not enlarged.
+
+    Returns:
+        uint8 (rows, columns, 1 or 3).
+
+    Raises:
+        ImageDecodeError: As `decode`.
+    """
+    with _decode_errors("image" if isinstance(source, bytes) else str(source)):
+        file = inspect_file(source if isinstance(source, bytes) else read_file(source))
+        pixels = _read(file, shape, _whole_box)
+    return shrink_whole(pixels.reshape(*pixels.shape[:2], shape[2]), shape)
+
+
+def shrink_whole(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return an image array uncropped, converted and shrunk like a file by `decode_whole`.
+
+    Args:
+        image: uint8 (rows, columns, 1 or 3).
+        shape: (rows, columns, 1 or 3) that the image covers; a smaller one is not enlarged.
+
+    Returns:
+        uint8 (rows, columns, 1 or 3).
+    """
+    top, left, bottom, right = _whole_box(*image.shape[:2])
+    image = convert_array(image[top:bottom, left:right], shape[2])
+    rows, columns, channels = image.shape
+    scale = min(rows / shape[0], columns / shape[1])
+    if scale <= SLACK:
+        return np.ascontiguousarray(image)
+    return resize_box(image, (max(1, round(rows / scale)), max(1, round(columns / scale)), channels))
+
+
+def _whole_box(rows: int, columns: int) -> Box:
+    return crop_box(rows, columns, min(rows, PANORAMA * columns), min(columns, PANORAMA * rows))
 
 
 @contextmanager
@@ -203,17 +249,17 @@ def _turn(pixels: np.ndarray, file: ImageFile) -> np.ndarray:
     return pixels[:: -1 if reverse_rows else 1, :: -1 if reverse_columns else 1]
 
 
-def _read_largest_box(file: ImageFile, shape: tuple[int, int, int]) -> np.ndarray:
-    """The largest central box with the proportions of a shape."""
+def _read(file: ImageFile, shape: tuple[int, int, int], find_box: Callable[[int, int], Box]) -> np.ndarray:
+    """A box of the upright image, which covers a shape where the file has as many pixels."""
     pixels = _decode_jpeg(file, shape) if file.channels in (1, 3) else None
     if pixels is not None:
-        top, left, bottom, right = crop_box(pixels.shape[0], pixels.shape[1], shape[0], shape[1])
+        top, left, bottom, right = find_box(*pixels.shape[:2])
         return pixels[top:bottom, left:right]
     with _open(file) as image:
         if math.prod(image.size) > MAX_PIXELS_OF_OTHERS:  # more of a JPEG than would fit into memory
             image.draft(None, _swap(file, (shape[1], shape[0])))
         columns, rows = _swap(file, image.size)
-        return _read_box(image, file, crop_box(rows, columns, shape[0], shape[1]), shape[2])
+        return _read_box(image, file, find_box(rows, columns), shape[2])
 
 
 def _decode_jpeg(file: ImageFile, shape: tuple[int, int, int]) -> np.ndarray | None:
@@ -272,7 +318,7 @@ def _read_middle(
             vertical = _cut_side(height, new_height, rows, support)
         box = (vertical.first, horizontal.first, vertical.last, horizontal.last)
         if box == (0, 0, height, width) and file.orientation == 1 and width * height <= BAND:
-            return _convert(image, channels, file), horizontal, vertical  # without copies
+            return convert(image, channels, file), horizontal, vertical  # without copies
         return Image.fromarray(_read_box(image, file, box, channels)), horizontal, vertical
 
 
@@ -306,38 +352,8 @@ def _read_box(image: Image.Image, file: ImageFile, box: Box, channels: int) -> n
     for first in range(top, bottom, step):
         last = min(first + step, bottom)
         band = image if (left, first, right, last) == (0, 0, *image.size) else image.crop((left, first, right, last))
-        pixels[first - top : last - top] = np.asarray(_convert(band, channels, file))
+        pixels[first - top : last - top] = np.asarray(convert(band, channels, file))
     return _turn(pixels, file)
-
-
-def _convert(image: Image.Image, channels: int, file: ImageFile) -> Image.Image:
-    """The image in 8 bits and 1 or 3 channels, on white where it is transparent."""
-    image.load()
-    transparency = image.info.get("transparency")
-    if image.mode.startswith("I;16") or (image.mode == "I" and file.format in ("PNG", "PPM")):
-        image, transparency = _reduce_depth(image, file, transparency), None
-    if image.mode not in MODES:
-        raise ValueError(f"{file.format} of mode {image.mode}, whose range is not known; convert it to 8 or 16 bits")
-    if isinstance(transparency, int) and image.mode == "L":
-        image.info["transparency"] = transparency * 255 // ((1 << file.bits) - 1)  # which Pillow leaves as stored
-    elif isinstance(transparency, tuple) and file.bits == 16:
-        image.info["transparency"] = tuple(value >> 8 for value in transparency)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    mode = MODE[channels]
-    return image if image.mode == mode else image.convert(mode)  # which would copy
-
-
-def _reduce_depth(image: Image.Image, file: ImageFile, transparency: int | None) -> Image.Image:
-    """The upper 8 bits of deep gray, as Pillow keeps them of deep color: the range is the file's, whatever is in it."""
-    deep = np.asarray(image).astype("uint16")
-    gray = (deep >> (file.bits - 8)).astype("uint8")
-    if file.is_inverted:
-        gray = 255 - gray
-    if transparency is not None:
-        gray[deep == transparency] = 255
-    return Image.fromarray(gray)
 
 
 def fit_array(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -350,33 +366,4 @@ def fit_array(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     Returns:
         uint8 of that shape.
     """
-    if image.shape[2] != shape[2]:
-        image = np.asarray(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert(MODE[shape[2]]))
-    return resize(image, shape)
-
-
-def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Return images as uint8 with an axis of channels.
-
-    Args:
-        images: Numbers from 0 to 255, (images, rows, columns) or (images, rows, columns, 1 or 3).
-
-    Returns:
-        uint8 (images, rows, columns, channels).
-
-    Raises:
-        ValueError: They have another shape or other values.
-    """
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise ValueError(f"images are (n, rows, columns) or (n, rows, columns, 1 or 3), got {images.shape}")
-    if images.dtype == np.uint8 or not images.size:
-        return images.astype("uint8", copy=False)  # a memory map stays one
-    least, most = images.min(), images.max()
-    if not (least >= 0 and most <= 255):
-        cure = "; where they are preprocessed, pass the original pixels: networks scale them themselves"
-        raise ValueError(f"pixels are 0..255, got {least}..{most}{cure if least < 0 else ''}")
-    if images.dtype.kind == "f" and 0 < most <= 1:  # 0 is black in both
-        raise ValueError("pixels are 0..255, got 0..1; multiply by 255 first")
-    return np.round(images).astype("uint8")
+    return resize(convert_array(image, shape[2]), shape)

@@ -12,12 +12,13 @@ import numpy as np
 
 from kcnn.buffer_pool import allocate
 from kcnn.data.decoding import ImageDecodeError
-from kcnn.data.readers import HASH, hash_image, read_bytes, read_image, take
+from kcnn.data.readers import HASH, hash_image, read_bytes, read_image, read_whole, take
 from kcnn.parallel import map_parallel, split_into_runs
 
 log = logging.getLogger("kcnn.data")
 RUN = 128  # images that are checked together
 Keep = Literal["decoded", "encoded", "nothing"]
+Pixels = np.ndarray | list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,15 @@ class SkippedImage:
 
 @dataclass(eq=False)
 class ImageCache:
-    """Images by number as uint8 of one size, decoded when they are first needed.
+    """Images by number as uint8, of one size or whole, decoded when they are first needed.
 
     Args:
         raw: Images as they came (see kcnn.data.readers).
         names: File of each image, or what identifies it.
-        shape: (rows, columns, channels) of the decoded images.
+        shape: (rows, columns, channels) of the decoded images; of whole ones what they cover.
         keep_in_memory: Keep images decoded, encoded, or not at all.
         skipped: Gets the images that cannot be decoded; caches may share it.
+        whole: Whether images are uncropped, each of a size of its own; see kcnn.data.readers.read_whole.
         checked: Whether it is known of every image that it decodes.
         broken: Numbers of the images that cannot be decoded.
         hashes: Hash of each image as it came, empty until it is computed; see `hash`.
@@ -48,15 +50,16 @@ class ImageCache:
     shape: tuple[int, int, int]
     keep_in_memory: Keep
     skipped: list[SkippedImage]
+    whole: bool = False
     checked: bool = False
     broken: set[int] = field(default_factory=set)
     hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, HASH))
 
     def __post_init__(self) -> None:
         count, ready = len(self.raw), isinstance(self.raw, np.ndarray) and self.raw.shape[1:] == self.shape
-        self._pixels = (
-            self.raw if ready else np.empty((count * (self.keep_in_memory == "decoded"), *self.shape), "uint8")
-        )
+        kept = count * (self.keep_in_memory == "decoded")
+        empty = [np.zeros(0, "uint8")] * kept if self.whole else np.empty((kept, *self.shape), "uint8")
+        self._pixels: Any = self.raw if ready else empty
         self._is_decoded = np.full(count, ready)
         self._encoded: dict[int, bytes] = {}
         self._lock = threading.Lock()
@@ -72,19 +75,19 @@ class ImageCache:
         """Return the number of images that are decoded and in memory."""
         return int(self._is_decoded.sum())
 
-    def read(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, numbers: np.ndarray) -> tuple[Pixels, np.ndarray]:
         """Return images by number, and whether each could be decoded; the others are black.
 
         Args:
             numbers: int (images,).
 
         Returns:
-            uint8 (images, rows, columns, channels) and bool (images,).
+            uint8 (images, rows, columns, channels), of whole images a list; and bool (images,).
         """
-        pixels, decoded = allocate((len(numbers), *self.shape), "uint8"), self._is_decoded[numbers]
+        decoded = self._is_decoded[numbers]
+        pixels = self._copy_decoded(numbers, decoded)
         if decoded.all():
-            return self._pixels.take(numbers, axis=0, out=pixels, mode="clip"), decoded
-        pixels[decoded] = self._pixels[numbers[decoded]]
+            return pixels, decoded
         missing = [i for i in np.flatnonzero(~decoded).tolist() if int(numbers[i]) not in self.broken]
         sources = dict(zip(missing, self._sources([int(numbers[i]) for i in missing]), strict=True))
         reasons: dict[int, str] = {}
@@ -102,8 +105,20 @@ class ImageCache:
             self._skip(int(numbers[i]), reasons[i])
         good = decoded.copy()
         good[[i for i in missing if i not in reasons]] = True
-        pixels[~good] = 0
+        for i in np.flatnonzero(~good).tolist():
+            pixels[i] = np.zeros(self.shape, "uint8")
         return pixels, good
+
+    def _copy_decoded(self, numbers: np.ndarray, decoded: np.ndarray) -> Pixels:
+        """Images of which some are decoded in memory; the others of any values."""
+        if self.whole:
+            pairs = zip(numbers.tolist(), decoded.tolist(), strict=True)
+            return [self._pixels[number] if is_decoded else np.zeros(0, "uint8") for number, is_decoded in pairs]
+        pixels = allocate((len(numbers), *self.shape), "uint8")
+        if decoded.all():
+            return self._pixels.take(numbers, axis=0, out=pixels, mode="clip")
+        pixels[decoded] = self._pixels[numbers[decoded]]
+        return pixels
 
     def check(self, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Decode every image, and keep those that are to be kept.
@@ -150,7 +165,7 @@ class ImageCache:
         def hash_one(i: int) -> None:
             if self._is_decoded[numbers[i]]:
                 pixels = np.ascontiguousarray(self._pixels[numbers[i]])
-                digests[i] = hashlib.blake2b(pixels.data, digest_size=16, salt=str(self.shape).encode()[:16]).digest()
+                digests[i] = hashlib.blake2b(pixels.data, digest_size=16, salt=str(pixels.shape).encode()[:16]).digest()
 
         map_parallel(hash_one, range(len(numbers)))
         return digests
@@ -175,7 +190,7 @@ class ImageCache:
     def _decode(self, number: int, source: Any) -> np.ndarray:
         if self.keep_in_memory == "encoded" and not isinstance(source, np.ndarray):
             source = self._encoded.setdefault(number, read_bytes(source))
-        image = read_image(source, self.shape)
+        image = (read_whole if self.whole else read_image)(source, self.shape)
         if self.keep_in_memory == "decoded":
             self._pixels[number] = image
             self._is_decoded[number] = True

@@ -22,6 +22,7 @@ from kcnn.graph.formatting import join_names
 MEMORY_SHARE = 0.25  # of the free memory, for decoded images or else for encoded ones
 MAX_RESIZE_FACTOR = 16
 SHARES = {TEST: 0.2, VALIDATION: 0.1}  # of the train split, for those that the data lacks, in the order they are taken
+WHOLE = 2  # times its shape in bytes that a whole image takes: photos have two sides in 3 to 2, and are some larger
 AHEAD = 5_000  # images at most that are decoded before training starts, so that broken files are named at once
 
 
@@ -60,7 +61,8 @@ def load(
         classes: Class names, for arrays only.
         multi_label: An image may have any number of labels. Arrays then have labels of 0 and 1 (images, classes), and
             images of the same name in several class folders are one image with several labels.
-        resize_factor: Training images are this many times larger than `input_shape`, for augmentation that crops.
+        resize_factor: Above 1, training images stay whole, shrunk where they cover more than this many times
+            `input_shape` along each side, for augmentation that crops (see Augmentation.resize_factor).
         progress: Called with (images of earlier splits, all images, images checked in this split).
 
     Returns:
@@ -93,12 +95,12 @@ def load(
         raise ValueError(
             f"the dataset has only one class ({data.classes[0]!r}); at least two are required: {data.name}"
         )
-    large = (round(shape[0] * resize_factor), round(shape[1] * resize_factor), shape[2])
+    large, keep = _cached_shape(data, shape, resize_factor)
     skipped: list[SkippedImage] = []
-    keep = _choose_memory(data, large)
     total, done, splits = sum(len(part.labels) for part in data.splits.values()), 0, {}
     for name, part in data.splits.items():
-        cache = ImageCache(part.images, part.names, large if name == TRAIN else shape, keep, skipped)
+        whole = name == TRAIN and resize_factor > 1
+        cache = ImageCache(part.images, part.names, large if whole else shape, keep, skipped, whole)
         splits[name] = Split(cache, np.arange(len(cache)), part.labels)
         if total <= AHEAD:
             good = cache.check(partial(progress, done, total) if progress else None)
@@ -136,6 +138,7 @@ def load_as_is(
     batch_size: int = 32,
     seed: int = 0,
     multi_label: bool = False,
+    resize_factor: float = 1.0,
 ) -> ImageDataset:
     """Load labeled images in the splits they came in: none is cut from another, and none is decoded yet.
 
@@ -145,6 +148,7 @@ def load_as_is(
         batch_size: Images per batch.
         seed: Draws the order of the training images.
         multi_label: As for `load`.
+        resize_factor: As for `load`, but of the images of every split.
 
     Returns:
         The dataset; images that were not in splits are all in "train".
@@ -153,9 +157,10 @@ def load_as_is(
         FileNotFoundError, ValueError, TypeError: As for `load`.
     """
     data = find_source(source, None, multi_label)
-    keep, skipped, splits = _choose_memory(data, input_shape), list[SkippedImage](), {}
+    shape, keep = _cached_shape(data, input_shape, resize_factor)
+    skipped, splits = list[SkippedImage](), {}
     for name, part in data.splits.items():
-        cache = ImageCache(part.images, part.names, input_shape, keep, skipped)
+        cache = ImageCache(part.images, part.names, shape, keep, skipped, resize_factor > 1)
         splits[name] = Split(cache, np.arange(len(cache)), part.labels)
     _log_warnings(data.warnings)
     return ImageDataset(
@@ -208,11 +213,20 @@ def _divide(
     return {**parts, TRAIN: left}
 
 
-def _choose_memory(data: ImageSource, shape: tuple[int, int, int]) -> Keep:
-    """In what form the images fit into memory."""
+def _cached_shape(
+    data: ImageSource, shape: tuple[int, int, int], resize_factor: float
+) -> tuple[tuple[int, int, int], Keep]:
+    """The shape of training images, or what they cover where they stay whole, and in what form all fit into memory."""
+    large = (round(shape[0] * resize_factor), round(shape[1] * resize_factor), shape[2])
+    size = int(np.prod(large)) * (WHOLE if resize_factor > 1 else 1)
+    return large, _choose_memory(data, size)
+
+
+def _choose_memory(data: ImageSource, size: int) -> Keep:
+    """In what form images of so many bytes each fit into memory."""
     parts = [part for part in data.splits.values() if len(part.labels)]
     limit = psutil.virtual_memory().available * MEMORY_SHARE
-    if sum(len(part.labels) for part in parts) * int(np.prod(shape)) <= limit:
+    if sum(len(part.labels) for part in parts) * size <= limit:
         return "decoded"
     if any(is_in_memory(part.images) for part in parts):
         return "nothing"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.decoding import decode, fit_array
+from kcnn.data.decoding import decode, decode_whole, fit_array, shrink_whole
 from kcnn.data.image_files import read_file
 from kcnn.parallel import split_into_runs
 
@@ -182,6 +182,19 @@ def read_image(source: Any, shape: tuple[int, int, int]) -> np.ndarray:
         ImageDecodeError: It cannot be decoded.
     """
     return fit_array(source, shape) if isinstance(source, np.ndarray) else decode(source, shape)
+
+
+def read_whole(source: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return an image uncropped as uint8 (rows, columns, channels), shrunk where it is larger than asked for.
+
+    Args:
+        source: Path, encoded bytes or uint8 array.
+        shape: (rows, columns, channels) that the image covers; a smaller one is not enlarged.
+
+    Raises:
+        ImageDecodeError: It cannot be decoded.
+    """
+    return shrink_whole(source, shape) if isinstance(source, np.ndarray) else decode_whole(source, shape)
 
 
 def estimate_bytes(raw: Any) -> float:

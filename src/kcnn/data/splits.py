@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from kcnn.data.decoding import ImageDecodeError
-from kcnn.data.image_cache import ImageCache
+from kcnn.data.image_cache import ImageCache, Pixels
 from kcnn.data.readers import Concatenated, Selected, fingerprint_sample, hash_image, read_bytes, take
 from kcnn.data.source_splits import TEST, TRAIN, VALIDATION
 from kcnn.parallel import map_parallel, split_into_runs
@@ -82,14 +82,14 @@ class Split:
         """
         return Split(self.cache, self.indices[positions], self.labels[positions])
 
-    def read_batch(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read_batch(self, positions: np.ndarray) -> tuple[Pixels, np.ndarray]:
         """Return as many images as positions: the next image replaces one that cannot be decoded.
 
         Args:
             positions: int (images,), counted in this split.
 
         Returns:
-            uint8 (images, rows, columns, channels) and the labels.
+            uint8 (images, rows, columns, channels), of whole images a list; and the labels.
 
         Raises:
             ImageDecodeError: No image of the split can be decoded.
@@ -120,23 +120,24 @@ class Split:
         """
         return self.cache.read(self.indices[positions])[1]
 
-    def read_decodable(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read_decodable(self, positions: np.ndarray) -> tuple[Pixels, np.ndarray]:
         """Return the images that can be decoded, and their labels.
 
         Args:
             positions: int (images,), counted in this split.
 
         Returns:
-            uint8 (decodable images, rows, columns, channels) and the labels.
+            uint8 (decodable images, rows, columns, channels), of whole images a list; and the labels.
         """
         pixels, good = self.cache.read(self.indices[positions])
         if good.all():
             return pixels, self.labels[positions]
-        return pixels[good], self.labels[positions[good]]
+        decoded = [pixels[i] for i in np.flatnonzero(good)] if isinstance(pixels, list) else pixels[good]
+        return decoded, self.labels[positions[good]]
 
 
 def join_splits(first: Split, second: Split) -> Split:
-    """Return two splits as one, with images of the size that the first has.
+    """Return two splits as one, with images of the size that the first has, or whole as they are there.
 
     Args:
         first: Its images come first.
@@ -152,6 +153,7 @@ def join_splits(first: Split, second: Split) -> Split:
         first.cache.shape,
         first.cache.keep_in_memory,
         first.cache.skipped,
+        first.cache.whole,
         first.cache.checked and second.cache.checked,
         hashes=np.concatenate([first.cache.hashes[first.indices], second.cache.hashes[second.indices]]),
     )
@@ -166,7 +168,7 @@ def resize_split(split: Split, shape: tuple[int, int, int]) -> Split:
         shape: (rows, columns, channels).
     """
     cache = split.cache
-    if cache.shape == shape:
+    if cache.shape == shape and not cache.whole:
         return split
     resized = ImageCache(
         Selected(cache.raw, split.indices),

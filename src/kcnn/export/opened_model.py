@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 import kcnn
 from kcnn.architectures.class_names import load_class_names
-from kcnn.data.decoding import decode, to_uint8
+from kcnn.data.color_modes import to_uint8
+from kcnn.data.decoding import decode
 from kcnn.export.runtimes import METADATA, load_exported
 from kcnn.graph.arguments import wrong_kind
 from kcnn.run_folders import is_run_folder, locate_model, resolve_model

@@ -24,7 +24,6 @@ from kcnn.training import TrainConfig, devices, request, run_directory, split_re
 from kcnn.training import precision as precisions
 from kcnn.training.run_data import add_pretraining, check_unseen
 from kcnn.training.split_record import SplitRecord, record_splits
-from kcnn.training.trainer import CROP_RESIZE_FACTOR
 from kcnn.weights.versions import read_version
 from kcnn.weights.weight_files import resolve_file
 
@@ -144,7 +143,7 @@ def _load(space: Space, data: Any, train: TrainConfig) -> ImageDataset:
             batch_size=recipe.batch_size,
             seed=train.seed,
             multi_label=train.multi_label,
-            resize_factor=CROP_RESIZE_FACTOR if recipe.augmentation.resized_crop else 1.0,
+            resize_factor=recipe.augmentation.resize_factor,
         )
     shape, classes = space.spec.input_shape, space.spec.classes
     if shape and any(size not in (None, own) for size, own in zip(shape, data.input_shape, strict=True)):

@@ -24,7 +24,6 @@ from kcnn.search.space import Space
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
 from kcnn.training.run_directory import DATA_PATH
 from kcnn.training.split_record import DataChanges, read_record, restore_splits
-from kcnn.training.trainer import CROP_RESIZE_FACTOR
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +140,6 @@ def _restore_data(
     record, shape, train = read_record(root, request["fingerprint"]), space.spec.nominal_shape, config.train
     seed = request.get("data_seed", train.seed)
     if not isinstance(data, ImageDataset):
-        factor = CROP_RESIZE_FACTOR if train.resolved_recipe.augmentation.resized_crop else 1.0
-        large = (round(shape[0] * factor), round(shape[1] * factor), shape[2])
-        data = load_as_is(data, input_shape=large, multi_label=train.multi_label)
-    return restore_splits(record, dataclasses.replace(data, input_shape=shape, seed=seed))
+        factor = train.resolved_recipe.augmentation.resize_factor
+        data = load_as_is(data, input_shape=shape, multi_label=train.multi_label, resize_factor=factor)
+    return restore_splits(record, dataclasses.replace(data, seed=seed))

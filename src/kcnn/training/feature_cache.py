@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 
 from kcnn.data import ImageDataset
+from kcnn.data.dataset import fit_images
 from kcnn.data.source_splits import TRAIN, VALIDATION
 from kcnn.data.splits import Split
 from kcnn.graph.tracing import topological_order
@@ -141,8 +142,8 @@ def compute_features(extractor: Any, split: Split) -> tuple[np.ndarray, np.ndarr
     """Return the outputs of a model for the images of a split, in batches of one size.
 
     Args:
-        extractor: A Keras model that takes images of the split's size.
-        split: The images.
+        extractor: A Keras model of one input size.
+        split: The images, cropped and resized where they have another size.
 
     Returns:
         Features float32 (images, ...), and whether each image could be decoded, bool (images,).
@@ -151,8 +152,8 @@ def compute_features(extractor: Any, split: Split) -> tuple[np.ndarray, np.ndarr
     good = np.zeros(len(split), "bool")
     for run in split_into_runs(len(split), ROWS):
         pixels, is_good = split.cache.read(split.indices[list(run)])
-        rows = np.zeros((ROWS, *pixels.shape[1:]), "float32")  # of one size, or TensorFlow traces the last again
-        rows[: len(run)] = pixels
+        rows = np.zeros((ROWS, *extractor.input_shape[1:]), "float32")  # or TensorFlow traces the last batch again
+        rows[: len(run)] = fit_images(pixels, extractor.input_shape[1:])
         features = keras.ops.convert_to_numpy(extractor.predict_on_batch(rows))
         values[run.start : run.stop], good[run.start : run.stop] = features[: len(run)], is_good
     return values, good

@@ -40,7 +40,6 @@ from kcnn.weights.published import check_weights_file, has_published, resolve_sp
 
 logger = logging.getLogger("kcnn.training")
 FEW_IMAGES = 5_000  # below, training from scratch is told of pretrained weights
-CROP_RESIZE_FACTOR = 8 / 7  # images for random crops are read larger: 256 pixels for 224, as is customary
 
 
 @check_arguments(
@@ -139,7 +138,7 @@ def train(
             batch_size=recipe.batch_size,
             seed=config.seed,
             multi_label=config.multi_label,
-            resize_factor=CROP_RESIZE_FACTOR if recipe.augmentation.resized_crop else 1.0,
+            resize_factor=recipe.augmentation.resize_factor,
             progress=progress,
         )
     elif spec.input_shape and tuple(spec.input_shape) != tuple(data.input_shape):
