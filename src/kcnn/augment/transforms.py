@@ -228,4 +228,7 @@ class _Geometry:
             image = padded[top : top + shape[0], left : left + shape[1]].reshape(shape)
         if moves or self.is_affine:
             return geometry.warp(image, self.all_matrices[i] if moves else self.matrices[i], self.size)
-        return image[:: -1 if self.y[i] else 1, :: -1 if self.x[i] else 1]
+        if not (self.x[i] or self.y[i]):
+            return image
+        around = -1 if self.x[i] and self.y[i] else int(self.x[i])  # both axes, the vertical one or the horizontal one
+        return cv2.flip(image, around).reshape(shape)  # NumPy copies mirrored pixels slowly

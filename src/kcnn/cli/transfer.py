@@ -212,7 +212,15 @@ def transfer(
         if data is None:
             return load_demo_data(seed)
         shape: Any = spec.input_shape
-        return load(data, input_shape=shape, batch_size=batch_size, seed=seed, multi_label=multi_label)
+        factor = fine.resolved_recipe.augmentation.resize_factor
+        return load(
+            data,
+            input_shape=shape,
+            batch_size=batch_size,
+            seed=seed,
+            multi_label=multi_label,
+            resize_factor=factor,
+        )
 
     head = TrainConfig(
         # without augmentation the features of the frozen backbone are computed once
