@@ -23,6 +23,7 @@ from kcnn.weights.hub_files import fetch_hub_file
 from kcnn.weights.packaged import FOLDER
 from tests.hub import COMMIT, serve
 from tests.keras.test_parity_torch import build_state
+from tests.parity.presets import load_preset, write_preset
 from tests.parity.seeded import CLASSES
 
 DEMO = FOLDER / "convnet.safetensors"
@@ -67,6 +68,30 @@ def test_choose_ranks_features_above_none_and_prints_the_command(digits, tmp_pat
     assert "0 images computed, 110 kept" in lines[2]  # of lenet5
     assert "110 images computed, 0 kept" in lines[3]
     assert again.results == choice.results
+
+
+@pytest.mark.parametrize("form", ["folder", "cache"])
+def test_choose_takes_a_preset_of_kerashub(form, tmp_path, monkeypatch):
+    folder = write_preset(load_preset("mobilenet_v3_small_100"), tmp_path / "mobilenet_v3_small_100")
+    random = np.random.default_rng(0)
+    photos = (random.integers(0, 256, (40, 64, 64, 3), "uint8"), np.arange(40) % 2)
+    weights = str(folder)
+    if form == "cache":
+        constants = pytest.importorskip("huggingface_hub.constants")
+        server = serve()
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        server.add("keras/small", {file.name: file.read_bytes() for file in folder.iterdir()})
+        weights = "hf://keras/small"
+    spec = kcnn.ModelSpec(network="mobilenet_v3_small.timm", weights=weights, input_shape=(64, 64, 3))
+    options = {"out": tmp_path / "out", "log": lambda _: None}
+    if form == "cache":
+        with pytest.raises(ValueError, match="not in the cache; add --download"):
+            kcnn.choose({"train": photos}, [spec], **options)
+    choice = kcnn.choose({"train": photos}, [spec], download=form == "cache", **options)
+    assert kcnn.choose({"train": photos}, [spec], **options).results == choice.results  # cached now
+    assert choice.best.spec.network == "mobilenet_v3_small.timm"
+    assert len(list((tmp_path / "out" / "features").glob("mobilenet_v3_small.timm-*"))) == 1
 
 
 def test_choose_reads_no_test_image(digits, tmp_path):

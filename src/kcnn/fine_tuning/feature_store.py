@@ -39,15 +39,13 @@ class FeatureStore:
     Args:
         folder: Folder of the stores.
         spec: The network.
-        file: The file of its weights.
+        file: The file of its weights, or the folder of a KerasHub preset.
     """
 
     def __init__(self, folder: Path, spec: ModelSpec, file: Path):
         self.spec = replace(spec, top=True, pooling=None, weights=None, aux=False, outputs=())
         self.file = file
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        key = json.dumps([self.spec.to_json(), content], sort_keys=True)
+        key = json.dumps([self.spec.to_json(), _hash_weights(file)], sort_keys=True)
         name = f"{spec.title.replace(':', '_')}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         self.folder = folder / name
         self._extractor: Any = None
@@ -116,3 +114,12 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
             return arrays["values"], arrays["good"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
+
+
+def _hash_weights(file: Path) -> str:
+    """A hash of a file of weights, or of those of a KerasHub preset."""
+    hashes = []
+    for path in [file] if file.is_file() else sorted(file.glob("*.weights.h5")):
+        with path.open("rb") as stream:
+            hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return "".join(hashes)

@@ -14,7 +14,8 @@ from kcnn.architectures.spec import ModelSpec, to_spec
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.graph import Graph
 from kcnn.graph.names import unknown
-from kcnn.run_folders import HUB_WEIGHTS, is_run_folder, resolve_model
+from kcnn.run_folders import HUB_WEIGHTS, PRESET_WEIGHTS, is_run_folder, resolve_model
+from kcnn.weights import presets
 from kcnn.weights.downloads import download, find_cached
 from kcnn.weights.hub import download_hub_weights, find_hub_spec, find_hub_weights, read_hub_model
 from kcnn.weights.hub_files import find_address, find_cached_file, is_hub_address
@@ -87,10 +88,16 @@ def download_published(weights: Weights) -> Path:
 
 
 def find_cached_published(weights: Weights) -> Path | None:
-    """Return the file of published weights from the cache, that of the Hub for its own; None where it is not there."""
-    if is_hub_address(weights.url):
+    """Return the file of published weights from the cache, that of the Hub for its own; None where it is not there.
+
+    Those of a KerasHub preset are two files in a folder, which is returned.
+    """
+    if not is_hub_address(weights.url):
+        return find_cached(weights)
+    if weights.mapping != presets.PUBLISHER:
         return find_cached_file(weights.url, HUB_WEIGHTS)
-    return find_cached(weights)
+    files = [find_cached_file(weights.url, (name,)) for name in PRESET_WEIGHTS[: 2 if weights.top else 1]]
+    return None if files[-1] is None or files[0] is None else files[0].parent
 
 
 def resolve_spec(
