@@ -1,7 +1,7 @@
 """Measure the speed of kcnn.data beside keras.utils.image_dataset_from_directory, in the same process.
 
     python benchmarks/input.py                  # everything, about 10 minutes on 2 cores
-    python benchmarks/input.py plain strong     # or start
+    python benchmarks/input.py plain strong     # or start, bound
     python benchmarks/input.py plain --folder photos/   # a folder of class folders of your own
 
 Rates are medians; ratios are medians of pairs that alternate, so that they hold when the machine's speed drifts.
@@ -23,8 +23,10 @@ import tensorflow as tf
 from PIL import Image
 from speed import show
 
+import kcnn
 from kcnn import data
 from kcnn.augment import Augmentation
+from kcnn.training import CrossEntropy
 
 SIDE, BATCH = 224, 64
 STRONG = Augmentation(flip=True, resized_crop=(0.25, 1.0), rand_augment=(2, 0.5), erase=0.25, mixup=0.2, cutmix=1.0)
@@ -135,6 +137,33 @@ def strong(folder, runs=2):
     show(f"images per second at {SIDE}x{SIDE}, batch {BATCH}, strongly augmented", COLUMNS, rows)
 
 
+def bound(folder, names=("mobilenet_v1", "squeezenet1_0", "resnet18"), runs=3):
+    """Training from photos on disk, strongly augmented, beside training on one batch in memory."""
+    fresh, rows = ours(folder, kept=False, resize_factor=STRONG.resize_factor), []
+    (batch,) = fresh.epochs(0, 1, STRONG).take(1)
+    memory = tf.data.Dataset.from_tensors(batch).repeat(fresh.steps)
+    for name in names:
+        model = kcnn.build(name, classes=2)
+        model.compile("sgd", CrossEntropy(), jit_compile=False)
+
+        def seconds(epoch, model=model, data=None):
+            start = time.perf_counter()
+            model.fit(fresh.epochs(epoch, epoch + 1, STRONG) if data is None else data, verbose=0, shuffle=False)
+            return time.perf_counter() - start
+
+        pairs = [(seconds(run), seconds(run, data=memory)) for run in range(runs + 1)][1:]
+        images = fresh.steps * BATCH
+        mine, other = (images / median(side) for side in zip(*pairs, strict=True))
+        shares = [there / here for here, there in pairs]
+        macs = kcnn.summary(name).macs / 1e9
+        spread = f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
+        rows.append(
+            (name, f"{macs:.2f}", f"{rate(fresh.epochs(0, 1, STRONG)):.0f}", f"{mine:.1f}", f"{other:.1f}", spread)
+        )
+    columns = ("network", "GMACs", "input alone", "trained from photos", "from memory", "share")
+    show(f"images per second at {SIDE}x{SIDE}, batch {BATCH}, strongly augmented", columns, rows)
+
+
 def first_batch(folder, count=60_000):
     """From the call to the first training batch, of a folder of many small files; TensorFlow is loaded."""
     with tempfile.TemporaryDirectory() as name:
@@ -167,12 +196,12 @@ def first_batch(folder, count=60_000):
 COLUMNS = ("what", "kcnn", "image_dataset_from_directory", "speedup")
 
 if __name__ == "__main__":
-    parts = {"plain": plain, "strong": strong, "start": first_batch}
+    parts = {"plain": plain, "strong": strong, "start": first_batch, "bound": bound}
     options = argparse.ArgumentParser(usage=__doc__)
-    options.add_argument("parts", nargs="*", help="plain, strong, start; without one all")
+    options.add_argument("parts", nargs="*", help="plain, strong, start, bound; without one all")
     options.add_argument("--folder", type=Path, help="class folders of photos, or train/ and test/ with them")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         for part in given.parts or parts:
-            count = (6 if part == "strong" else 24) * BATCH
+            count = (6 if part in ("strong", "bound") else 24) * BATCH
             parts[part](given.folder or photos(Path(name, part), count=count))
