@@ -154,13 +154,13 @@ def bound(folder, names=("mobilenet_v1", "squeezenet1_0", "resnet18"), runs=3):
         pairs = [(seconds(run), seconds(run, data=memory)) for run in range(runs + 1)][1:]
         images = fresh.steps * BATCH
         mine, other = (images / median(side) for side in zip(*pairs, strict=True))
-        shares = [there / here for here, there in pairs]
+        ratios = [there / here for here, there in pairs]
         macs = kcnn.summary(name).macs / 1e9
-        spread = f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
+        spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         rows.append(
             (name, f"{macs:.2f}", f"{rate(fresh.epochs(0, 1, STRONG)):.0f}", f"{mine:.1f}", f"{other:.1f}", spread)
         )
-    columns = ("network", "GMACs", "input alone", "trained from photos", "from memory", "share")
+    columns = ("network", "GMACs", "input alone", "trained from photos", "from memory", "times as fast")
     show(f"images per second at {SIDE}x{SIDE}, batch {BATCH}, strongly augmented", columns, rows)
 
 

@@ -61,9 +61,9 @@ class Augmentation:
 
     @property
     def resize_factor(self) -> float:
-        """Return how many times larger than the result an image is best kept, for its smallest crop to be as large.
+        """Return how many times the result's sides a large image is best kept at: `resize_factor` of kcnn.data.load.
 
-        At most 2; 1 without crops that are resized.
+        The smallest crop then has as many pixels as the result; but at most 2, and 1 without crops that are resized.
         """
         return min(MAX_RESIZE_FACTOR, self.resized_crop[0] ** -0.5) if self.resized_crop else 1.0
 
