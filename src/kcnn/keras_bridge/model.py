@@ -16,6 +16,7 @@ from kcnn.keras_bridge.keras_graph import output_activation
 from kcnn.keras_bridge.layers import registered
 from kcnn.keras_bridge.loss_contract import LogitsWarning, expects_logits, find_misread_logits
 from kcnn.keras_bridge.metadata import has_classes, parse_metadata
+from kcnn.keras_bridge.optimizer_steps import build_optimizer, fuse_updates
 from kcnn.keras_bridge.pixel_range import PixelRangeWarning, describe_scaled_pixels
 from kcnn.keras_bridge.saved_config import add_hints, remove_hints
 from kcnn.keras_bridge.saved_models import import_layers
@@ -99,6 +100,12 @@ class Network(keras.Model):
         self._check_pixels(args or [kwargs.get("x")])
         return super().fit(*args, **kwargs)
 
+    def train_step(self, *args: Any) -> Any:
+        """Take a training step as Keras does; TensorFlow traces it once."""
+        if self.optimizer is not None:
+            build_optimizer(self.optimizer, self.trainable_variables)
+        return super().train_step(*args)
+
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Predict as Keras does, and warn once of images that are scaled already.
 
@@ -136,6 +143,7 @@ class Network(keras.Model):
 
     def _compile(self, *args: Any, **kwargs: Any) -> None:
         super().compile(*args, **kwargs)
+        fuse_updates(self.optimizer)
         is_probable = not self._aux and len(self.outputs) == 1 and expects_logits(self.loss)
         self._takes_log = (output_activation(self.outputs[0]) or "") if is_probable else ""
 

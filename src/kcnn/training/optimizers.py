@@ -11,6 +11,7 @@ from kcnn.graph.argument_kinds import check_argument, check_arguments
 from kcnn.graph.arguments import check_integer, check_number
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.layers import registered
+from kcnn.keras_bridge.optimizer_steps import update_by_momentum
 from kcnn.training.recipes import SCHEDULES
 
 WARM_STEPS = 9  # the average of step t has a momentum of t / (t + 9) at most
@@ -63,6 +64,13 @@ class _PerLayer:
         return learning_rate if factor == 1.0 else ops.multiply(learning_rate, ops.cast(factor, learning_rate.dtype))
 
 
+class _FusedMomentum:
+    """Mix-in that updates a variable by one kernel where TensorFlow has one."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        update_by_momentum(self, gradient, variable, learning_rate)
+
+
 class _WarmAverage:
     """Mix-in of an average of the weights that forgets the first ones, as in TensorFlow's ExponentialMovingAverage.
 
@@ -82,7 +90,7 @@ class _WarmAverage:
 
 
 @registered
-class SGD(_GlobalGradients, _PerLayer, _WarmAverage, keras.optimizers.SGD):
+class SGD(_GlobalGradients, _PerLayer, _WarmAverage, _FusedMomentum, keras.optimizers.SGD):
     """Keras' SGD with weight decay added to the gradient, and so to the momentum, as in papers and PyTorch.
 
     Keras subtracts it apart from the gradient, which with momentum 0.9 is a tenth of that. On several replicas,

@@ -1,0 +1,59 @@
+"""A training step of TensorFlow: traced once, and SGD's update by one kernel, with Keras' results."""
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+from kcnn.keras_bridge.model import Network
+from kcnn.training import optimizers
+
+SIZE = (32, 32, 1)
+
+
+def train(model, optimizer):
+    random = np.random.default_rng(0)
+    x, y = random.uniform(0, 255, (16, *SIZE)).astype("float32"), random.integers(0, 10, 16)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=False)
+    model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    return [np.asarray(variable) for variable in (*model.weights, *optimizer.variables)]
+
+
+def build():
+    keras.utils.set_random_seed(0)
+    return kcnn.build("lenet5", classes=10, input_shape=SIZE)
+
+
+@pytest.mark.parametrize(
+    "options", [{"momentum": 0.9}, {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3, "use_ema": True}]
+)
+def test_fit_trains_as_keras_to_the_last_digit(options):
+    model, other = build(), build()
+    optimizer, plain = (keras.optimizers.SGD(0.01, name="sgd", **options) for _ in range(2))
+    expected = train(keras.Model(other.inputs, other.outputs), plain)
+    for variable, value in zip(train(model, optimizer), expected, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert [one.path for one in optimizer.variables] == [one.path for one in plain.variables]
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_update_by_momentum_is_that_of_keras(nesterov):
+    random = np.random.default_rng(0)
+    value, gradients = random.normal(size=1001), random.normal(size=(5, 1001)).astype("float32")
+    ours = optimizers.sgd(0.1, nesterov=nesterov)
+    plain = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=nesterov)
+    variables = [keras.Variable(value, dtype="float32") for _ in range(2)]
+    for optimizer, variable in zip((ours, plain), variables, strict=True):
+        for gradient in gradients:
+            optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+    np.testing.assert_array_equal(np.asarray(variables[0]), np.asarray(variables[1]))
+    np.testing.assert_array_equal(np.asarray(ours.momentums[0]), np.asarray(plain.momentums[0]))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_fit_traces_the_training_step_once(monkeypatch, optimizer):
+    traces, step = [], Network.train_step
+    monkeypatch.setattr(Network, "train_step", lambda self, *args: traces.append(1) or step(self, *args))
+    train(build(), keras.optimizers.get(optimizer))
+    assert len(traces) == 1
