@@ -22,10 +22,10 @@ from typing import Annotated, Any
 
 import psutil
 import typer
-from input import photos
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from sample_photos import write_photos
 
 SIDES = Path(__file__).with_name("sides.py")
 NEEDS = {"torch": "torchvision"}  # packages by library, where another is meant
@@ -107,7 +107,8 @@ def main(
     if missing:
         print(f"not installed, and left out: {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as name:
-        small, large = photos(Path(name, "small"), count=640), photos(Path(name, "large"), (3000, 2000), 80)
+        small = write_photos(Path(name, "small"), count=640)
+        large = write_photos(Path(name, "large"), (3000, 2000), 80)
         rows = list_rows(small, large, prepare_run(Path(name)))
         rows = [row for row in rows if not only or any(part in row.name for part in only)]
         for count in threads or (1, 2):

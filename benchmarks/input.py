@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from sample_photos import write_photos
 from speed import show
 
 import kcnn
@@ -31,23 +32,6 @@ from kcnn.training import CrossEntropy
 SIDE, BATCH = 224, 64
 STRONG = Augmentation(flip=True, resized_crop=(0.25, 1.0), rand_augment=(2, 0.5), erase=0.25, mixup=0.2, cutmix=1.0)
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE}
-
-
-def photos(root, size=(500, 375), count=6 * 64):
-    """Write JPEG photos of a size (columns, rows), cropped from the two of scikit-learn, enlarged if necessary."""
-    from sklearn.datasets import load_sample_images
-
-    rng, (columns, rows) = np.random.default_rng(0), size
-    images = [Image.fromarray(one) for one in load_sample_images().images]
-    scale = max(1.0, *(side / most for side, most in zip(size, images[0].size, strict=True)))
-    images = [one.resize((round(one.width * scale), round(one.height * scale))) for one in images]
-    for i in range(count):
-        image = images[i % 2]
-        left, top = rng.integers(image.width - columns + 1), rng.integers(image.height - rows + 1)
-        folder = root / ("train" if i % 16 > 1 else "test") / ("china", "flower")[i % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        image.crop((left, top, left + columns, top + rows)).save(folder / f"{i}.jpg", quality=90)
-    return root
 
 
 def ours(folder, *, kept, resize_factor=1.0):
@@ -94,7 +78,7 @@ def plain(folder, runs=5):
         ("second epoch, kept in memory", *rates(kept.train, peer, runs)),
     ]
     with tempfile.TemporaryDirectory() as name:
-        large = photos(Path(name), (1600, 1200), 3 * BATCH + 28)
+        large = write_photos(Path(name), (1600, 1200), 3 * BATCH + 28)
         fresh, peer = ours(large, kept=False), theirs(large).prefetch(tf.data.AUTOTUNE)
         rows.append(("photos of 1600x1200 from disk", *rates(fresh.train, peer, runs)))
     show(f"images per second at {SIDE}x{SIDE}, batch {BATCH}", COLUMNS, rows)
@@ -204,4 +188,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         for part in given.parts or parts:
             count = (6 if part in ("strong", "bound") else 24) * BATCH
-            parts[part](given.folder or photos(Path(name, part), count=count))
+            parts[part](given.folder or write_photos(Path(name, part), count=count))

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kcnn.keras_bridge import layers
+from tests import hidden
 
 SHAPE = (6, 9, 7, 5)
 
@@ -119,3 +120,51 @@ def test_batch_normalization_synchronizes_the_variance_of_a_large_mean(strategy)
         tf.function(lambda batch: strategy.run(lambda part: layer(part, training=True), (batch,)))(batch)
     np.testing.assert_allclose(layer.moving_variance, x.astype("float64").var((0, 1, 2)), rtol=1e-3)
     np.testing.assert_allclose(layer.moving_mean, x.astype("float64").mean((0, 1, 2)), rtol=1e-6)
+
+
+ON_JAX = """
+import jax, keras, numpy as np
+from kcnn.keras_bridge import layers
+
+shape, random = (6, 9, 7, 5), np.random.default_rng(0)
+x, weight = (random.normal(1, 3, shape).astype("float32") for _ in range(2))
+
+def results(layer_class, policy, options):
+    layer = layer_class(momentum=0.9, dtype=policy, **options)
+    layer.build(shape)
+    for variable in layer.trainable_variables:
+        variable.assign(np.linspace(0.5, 2, shape[-1]))
+
+    def loss(variables, x):
+        moving = [v.value for v in layer.non_trainable_variables]
+        y, statistics = layer.stateless_call(variables, moving, x, training=True)
+        return (y.astype("float32") * weight).sum(), (y, statistics)
+
+    variables = [v.value for v in layer.trainable_variables]
+    (by_variables, by_x), (y, statistics) = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(variables, x)
+    return [np.asarray(one, "float32") for one in (y, by_x, *by_variables, *statistics)]
+
+for policy, rounding, options in (
+    ("float32", 1e-5, {"epsilon": 1e-5}),
+    ("float32", 1e-5, {"scale": False, "center": False}),
+    ("mixed_bfloat16", 2**-8, {}),
+):
+    pairs = zip(*(results(c.BatchNormalization, policy, options) for c in (keras.layers, layers)), strict=True)
+    for number, (a, b) in enumerate(pairs):
+        tolerance = rounding if number < 2 else 1e-5  # the output and its gradient by the input are of 16 bits
+        np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance * max(1, np.abs(a).max()))
+
+large = random.normal(3000, 1, (8, 6, 6, 3)).astype("float32")
+layer = layers.BatchNormalization(momentum=0.0)
+layer(large, training=True)
+np.testing.assert_allclose(layer.moving_variance, large.astype("float64").var((0, 1, 2)), rtol=1e-5)
+frozen = layers.BatchNormalization()
+frozen.trainable = False
+frozen(large, training=True)
+assert (np.asarray(frozen.moving_mean) == 0).all()
+"""
+
+
+def test_batch_normalization_on_jax_equals_keras_in_output_gradients_and_statistics(tmp_path):
+    pytest.importorskip("jax")
+    hidden.run(ON_JAX, backend="jax", cwd=tmp_path)

@@ -169,9 +169,9 @@ def _inspect_jpeg(content: bytes) -> ImageFile:
         limit = min(MAX_SCANS, MAX_SCANNED // (columns * rows))
         if sum(marker == 0xDA for _, marker, _ in _jpeg_segments(content, start)) > limit:
             raise ValueError(f"more than {limit} scans, the limit for a progressive JPEG of {columns}x{rows} pixels")
-    kept.append(content[start:])
     orientation = _read_orientation(b"".join(exif), xmp)
-    return ImageFile("JPEG", b"".join(kept), (columns, rows), orientation, channels=channels)
+    rest = memoryview(content)[start:]  # most of the file, copied once
+    return ImageFile("JPEG", b"".join([*kept, rest]), (columns, rows), orientation, channels=channels)
 
 
 def _jpeg_segments(content: bytes, at: int) -> Iterator[tuple[int, int, int]]:

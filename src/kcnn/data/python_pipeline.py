@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
-AHEAD = 2  # batches that are read while another is trained on
+AHEAD = 2  # batches that are read, each by a thread, while another is trained on
 
 
 class Prefetch(keras.utils.PyDataset):
-    """Batches as float32 pixels and labels, in order, read ahead by a thread.
+    """Batches as float32 pixels and labels, in order, read ahead by threads.
 
     The workers of Keras end with an epoch, and would end with them data of several epochs.
 
@@ -21,7 +21,7 @@ class Prefetch(keras.utils.PyDataset):
     def __init__(self, batches: Any):
         super().__init__()
         self.batches = batches
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kcnn-ahead")
+        self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="kcnn-ahead")
         self._pending: dict[int, Future[Any]] = {}
 
     def __len__(self) -> int:
@@ -31,7 +31,7 @@ class Prefetch(keras.utils.PyDataset):
         numbers = range(number, min(number + AHEAD + 1, len(self)))
         if not numbers:
             raise IndexError(f"batch {number} of {len(self)}")
-        self._pending = {n: self._pending.get(n) or self._thread.submit(self._read, n) for n in numbers}
+        self._pending = {n: self._pending.get(n) or self._threads.submit(self._read, n) for n in numbers}
         return self._pending.pop(number).result()
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:

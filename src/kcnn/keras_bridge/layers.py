@@ -22,16 +22,21 @@ if keras.backend.backend() == "tensorflow":
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, x)
         return total, total_over_replicas
 
+elif keras.backend.backend() == "jax":
+    import jax
+
+    from kcnn.keras_bridge.jax_batch_normalization import normalize_batch
+
 
 registered = keras.saving.register_keras_serializable("kcnn")
 
 
 @registered
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Normalize batches as Keras does, with TensorFlow's fused kernel where there is one.
+    """Normalize batches as Keras does, by TensorFlow's fused kernel, or on JAX with fewer passes over the images.
 
-    Arguments, variables and results are those of Keras. On other backends, with a mask, or on anything but (batch,
-    rows, columns, channels), Keras' own code runs; it also runs when synchronized over replicas, with another sum.
+    Arguments, variables and results are those of Keras. On torch, with a mask, or on anything but (batch, rows,
+    columns, channels), Keras' own code runs; it also runs when synchronized over replicas, with another sum.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -39,6 +44,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         learning = bool(training and self.trainable)
         if not self._fusable(inputs, learning, mask):
             return super().call(inputs, training=training, mask=mask)
+        return self._call_jax(inputs) if keras.backend.backend() == "jax" else self._call_fused(inputs, learning)
+
+    def _call_fused(self, inputs, learning):
+        """Compute the output by TensorFlow's kernel."""
         channels = inputs.shape[-1]
         scale = tf.cast(self.gamma, "float32") if self.scale else tf.ones(channels)
         offset = tf.cast(self.beta, "float32") if self.center else tf.zeros(channels)
@@ -61,6 +70,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self.moving_variance.assign(variance * self.momentum + batch_variance * (1 - self.momentum))
         return tf.cast(outputs, self.compute_dtype)
 
+    def _call_jax(self, inputs):
+        """Compute the output of a training step."""
+        channels = inputs.shape[-1]
+        scale = ops.convert_to_tensor(self.gamma) if self.scale else ops.ones(channels)
+        offset = ops.convert_to_tensor(self.beta) if self.center else ops.zeros(channels)
+        outputs, mean, variance = normalize_batch(inputs, scale, offset, self.epsilon)
+        self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
+        self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1 - self.momentum))
+        return ops.cast(outputs, self.compute_dtype)
+
     def _moments(self, inputs, mask):
         if keras.backend.backend() != "tensorflow" or not self.synchronized or mask is not None:
             return super()._moments(inputs, mask)
@@ -81,15 +100,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return mean, tf.reduce_sum(fractions * (variances + tf.square(means - mean)), 0)
 
     def _fusable(self, inputs, learning, mask):
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            is_ours = isinstance(inputs, tf.Tensor)
+        else:
+            is_ours = backend == "jax" and learning and isinstance(inputs, jax.Array)
         return (
-            keras.backend.backend() == "tensorflow"
-            and isinstance(inputs, tf.Tensor)
+            is_ours
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
             and mask is None
             and not self.renorm
             and not (self.synchronized and learning)
-            and inputs.dtype in (tf.float32, tf.float16, tf.bfloat16)
+            and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "float16", "bfloat16")
             and inputs.shape[-1] is not None
         )
 
