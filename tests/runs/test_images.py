@@ -172,6 +172,15 @@ def test_decode_whole_rotates_a_file_and_reads_an_array_of_the_same_pixels_alike
     assert (decode_whole(file(image, "PNG", exif=exif), (20, 20, 1)) == expected).all()
 
 
+@pytest.mark.parametrize(("size", "fits"), [((70, 90), True), ((300, 400), False)])
+def test_decode_whole_uses_the_memory_it_is_given_where_the_photo_fits(size, fits):
+    content, memory = file(rough(*size), "JPEG", quality=95), np.full(2 * 100 * 100 * 3, 7, "uint8")
+    pixels = decode_whole(content, (100, 100, 3), memory)
+    assert np.shares_memory(pixels, memory) == fits
+    assert (pixels == decode_whole(content, (100, 100, 3))).all()
+    assert (memory[pixels.size if fits else 0 :] == 7).all()
+
+
 def test_decode_whole_names_a_broken_file():
     with pytest.raises(ImageDecodeError, match=r"cannot decode image: .*truncated"):
         decode_whole(file(rough(96, 64), "PNG")[:-40], (20, 20, 3))

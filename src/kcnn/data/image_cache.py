@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -90,11 +91,12 @@ class ImageCache:
             return pixels, decoded
         missing = [i for i in np.flatnonzero(~decoded).tolist() if int(numbers[i]) not in self.broken]
         sources = dict(zip(missing, self._sources([int(numbers[i]) for i in missing]), strict=True))
+        memories = self._allocate(missing)
         reasons: dict[int, str] = {}
 
         def decode_one(i: int) -> None:
             try:
-                pixels[i] = self._decode(int(numbers[i]), sources[i])
+                pixels[i] = self._decode(int(numbers[i]), sources[i], memories.get(i))
             except ImageDecodeError as error:
                 reasons[i] = error.reason
             except OSError as error:
@@ -187,10 +189,16 @@ class ImageCache:
         fresh = dict(zip(missing, take(self.raw, missing), strict=True))
         return [fresh[i] if i in fresh else self._encoded[i] for i in numbers]
 
-    def _decode(self, number: int, source: Any) -> np.ndarray:
+    def _allocate(self, missing: Sequence[int]) -> Mapping[int, np.ndarray]:
+        """Memory for whole images that are not kept: for twice as many pixels as they have to cover."""
+        if not self.whole or self.keep_in_memory == "decoded":
+            return {}
+        return dict(zip(missing, allocate((len(missing), 2 * math.prod(self.shape)), "uint8"), strict=True))
+
+    def _decode(self, number: int, source: Any, memory: np.ndarray | None) -> np.ndarray:
         if self.keep_in_memory == "encoded" and not isinstance(source, np.ndarray):
             source = self._encoded.setdefault(number, read_bytes(source))
-        image = (read_whole if self.whole else read_image)(source, self.shape)
+        image = read_whole(source, self.shape, memory) if self.whole else read_image(source, self.shape)
         if self.keep_in_memory == "decoded":
             self._pixels[number] = image
             self._is_decoded[number] = True

@@ -184,17 +184,18 @@ def read_image(source: Any, shape: tuple[int, int, int]) -> np.ndarray:
     return fit_array(source, shape) if isinstance(source, np.ndarray) else decode(source, shape)
 
 
-def read_whole(source: Any, shape: tuple[int, int, int]) -> np.ndarray:
+def read_whole(source: Any, shape: tuple[int, int, int], memory: np.ndarray | None = None) -> np.ndarray:
     """Return an image uncropped as uint8 (rows, columns, channels), shrunk where it is larger than asked for.
 
     Args:
         source: Path, encoded bytes or uint8 array.
         shape: (rows, columns, channels) that the image covers; a smaller one is not enlarged.
+        memory: uint8 (bytes,) that the result may be a view of.
 
     Raises:
         ImageDecodeError: It cannot be decoded.
     """
-    return shrink_whole(source, shape) if isinstance(source, np.ndarray) else decode_whole(source, shape)
+    return shrink_whole(source, shape) if isinstance(source, np.ndarray) else decode_whole(source, shape, memory)
 
 
 def estimate_bytes(raw: Any) -> float:
