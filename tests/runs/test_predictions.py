@@ -3,8 +3,10 @@
 import json
 import re
 
+import keras
 import numpy as np
 import pytest
+import scipy.special
 from PIL import Image
 
 import kcnn
@@ -227,3 +229,34 @@ def test_predict_gives_several_labels_of_a_model_that_ends_in_several_sigmoids(k
     assert result.multi_label
     assert result.labels == (("class 0", "class 2"),)
     np.testing.assert_allclose(result.probabilities, 1 / (1 + np.exp([[-1.0, 1.0, -2.0]])), atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [31, 70])
+def test_predict_computes_batches_by_the_optimized_network(count, monkeypatch):
+    model, optimized = kcnn.build("mobilenet_v2", width=0.35, input_shape=(32, 32, 3), classes=3), []
+    monkeypatch.setattr(
+        "kcnn.export.inference_model.optimize_for_inference",
+        lambda one, optimize=kcnn.optimize_for_inference: optimized.append(optimize(one)) or optimized[-1],
+    )
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3)).astype("uint8")
+    predicted = kcnn.predict(model, images).probabilities
+    assert len(optimized) == (count >= 32)
+    logits = model.predict(images.astype("float32"), verbose=0)
+    np.testing.assert_allclose(predicted, scipy.special.softmax(logits, axis=1), atol=1e-5)
+
+
+def test_predict_of_many_images_takes_a_network_with_a_layer_that_cannot_be_optimized():
+    class Own(keras.layers.Layer):
+        def build(self, shape):
+            self.factor = self.add_weight(shape=(), initializer="ones")
+
+        def call(self, x):
+            return x * self.factor
+
+    def copy(layer):
+        return Own(name=layer.name) if "relu" in layer.name else layer.__class__.from_config(layer.get_config())
+
+    model = keras.models.clone_model(kcnn.build("convnet", input_shape=(12, 12, 1), classes=3), clone_function=copy)
+    with pytest.raises(TypeError):
+        kcnn.optimize_for_inference(model)
+    assert len(kcnn.predict(model, np.zeros((33, 12, 12, 1), "uint8"))) == 33

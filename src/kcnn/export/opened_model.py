@@ -39,6 +39,8 @@ class OpenedModel:
         load: Loads it, and returns a function from pixels (n, rows, columns, channels) to probabilities (n, classes).
         note: Which run of a transfer or a search it is of; empty for others.
         path: Its file; None for a network by name, and for a model in memory.
+        load_for_many: As `load`, of a network optimized for inference, which pays for a batch of images and more; None
+            where there is no such network.
     """
 
     name: str
@@ -46,6 +48,7 @@ class OpenedModel:
     load: Callable[[], Callable[[Any], Any]]
     note: str = ""
     path: Path | None = None
+    load_for_many: Callable[[], Callable[[Any], Any]] | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -120,11 +123,11 @@ def open_model(
     if not has_classes(metadata):
         raise ValueError(f"{path} ends in features, not in classes")
 
-    def load() -> Callable[[Any], Any]:
+    def load() -> Any:
         with starting(KERAS):
-            return _with_probabilities(_disable_xla(kcnn.load_model(path)), metadata)
+            return _disable_xla(kcnn.load_model(path))
 
-    return OpenedModel(name, metadata, load, note, path)
+    return _make_opened(name, metadata, load, note, path)
 
 
 def is_exported(path: Path) -> bool:
@@ -169,13 +172,33 @@ def _open_pretrained(
     if f"{model.metadata['classifier']}/kernel" not in report.matched:
         raise ValueError(f"{weights} has no classifier for the {model.output_shape[-1]} classes of {graph.name}")
     note = resolve_model(weights)[1] if is_run_folder(weights) else ""
-    return OpenedModel(name, model.metadata, lambda: _with_probabilities(model, model.metadata), note)
+    return _make_opened(name, model.metadata, lambda: model, note)
 
 
-def _with_probabilities(model: Any, metadata: Mapping[str, Any]) -> Callable[[Any], Any]:
+def _make_opened(
+    name: str, metadata: Mapping[str, Any], load: Callable[[], Any], note: str = "", path: Path | None = None
+) -> OpenedModel:
+    """Return a network of kcnn, by a function that loads it, as an opened one."""
+
+    def load_for_many() -> Callable[[Any], Any]:
+        from kcnn.export.inference_model import optimize_for_inference
+
+        model = load()
+        try:
+            optimized = _disable_xla(optimize_for_inference(model))
+        except TypeError:  # a layer of the user's own, for which there are no ops of Keras
+            optimized = None
+        return _with_probabilities(model, metadata, optimized)
+
+    return OpenedModel(name, metadata, lambda: _with_probabilities(load(), metadata), note, path, load_for_many)
+
+
+def _with_probabilities(model: Any, metadata: Mapping[str, Any], optimized: Any = None) -> Callable[[Any], Any]:
+    """A function from pixels to probabilities, by a model or its optimized version."""
     from kcnn.training.evaluation import compute_probabilities
 
-    return lambda pixels: compute_probabilities(model, model.predict_on_batch(pixels.astype("float32")), metadata)
+    run = optimized or model
+    return lambda pixels: compute_probabilities(model, run.predict_on_batch(pixels.astype("float32")), metadata)
 
 
 def open_classifier(
@@ -220,7 +243,7 @@ def _open_keras_model(model: Any) -> OpenedModel:
     if metadata:
         if not has_classes(metadata):
             raise ValueError(f"model {model.name!r} ends in features, not in classes")
-        return OpenedModel(model.name, metadata, lambda: _with_probabilities(model, metadata))
+        return _make_opened(model.name, metadata, lambda: model)
     shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2]:
         raise ValueError(f"model must be {expected}, got {model.name!r}, which takes {shapes[0]} and gives {shapes[1]}")

@@ -67,7 +67,8 @@ def predict_batches(
     _check_threshold(opened, threshold)
     run: Callable[[Any], Any] | None = None
     for names, pixels in _read_batches(opened, images, on_error):
-        run = run or opened.load()
+        load = opened.load_for_many if len(names) == BATCH_SIZE else None
+        run = run or (load or opened.load)()
         batch = np.stack(pixels)
         yield PredictedBatch(_to_predictions(opened, names, np.asarray(run(batch)), top, threshold), batch)
 
@@ -151,7 +152,8 @@ def predict(
 ) -> Predictions:
     """Predict the classes of images.
 
-    Images are read while others are predicted, and only their probabilities are kept.
+    Images are read while others are predicted, and only their probabilities are kept. With 32 images or more the
+    network is first optimized for inference, which changes probabilities by rounding.
 
     Args:
         model: Folder or result of a run, a transfer or a search; a .keras, .tflite or .onnx file, or a SavedModel; a
