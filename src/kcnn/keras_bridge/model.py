@@ -18,6 +18,7 @@ from kcnn.keras_bridge.loss_contract import LogitsWarning, expects_logits, find_
 from kcnn.keras_bridge.metadata import has_classes, parse_metadata
 from kcnn.keras_bridge.optimizer_steps import build_optimizer, fuse_updates
 from kcnn.keras_bridge.pixel_range import PixelRangeWarning, describe_scaled_pixels
+from kcnn.keras_bridge.pointwise import training_step, use_matmul
 from kcnn.keras_bridge.saved_config import add_hints, remove_hints
 from kcnn.keras_bridge.saved_models import import_layers
 
@@ -45,6 +46,8 @@ class Network(keras.Model):
 
     def __init__(self, *args: Any, metadata: str | None = None, aux: Any = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        for layer in self.layers:
+            use_matmul(layer)
         # keras.models.clone_model passes tensors and a name alone
         cloned_metadata, cloned_aux = getattr(self.outputs[0], CLONED, ("{}", ()))
         self._metadata = cloned_metadata if metadata is None else metadata
@@ -149,7 +152,8 @@ class Network(keras.Model):
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """Compute the outputs; in inference the main output only."""
-        outputs = super().call(inputs, training=training, mask=mask)
+        with training_step(training):
+            outputs = super().call(inputs, training=training, mask=mask)
         return outputs if training or not self._aux else outputs[0]
 
     def compute_output_spec(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
