@@ -24,6 +24,7 @@ PUBLISHED = "imagenet"
 RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
 SUFFIXES = (".keras", *RUNTIMES)
 KERAS = "Keras"  # the runtime of all other models
+FEW = 4  # images that TensorFlow computes sooner layer by layer than it traces a function for a model
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")  # of Pillow
 Starting = Callable[[str], AbstractContextManager[Any]]
 OnClasses = Callable[[list[str]], None]
@@ -127,7 +128,7 @@ def open_model(
         with starting(KERAS):
             return _disable_xla(kcnn.load_model(path))
 
-    return _make_opened(name, metadata, load, note, path)
+    return _make_opened(name, metadata, load, note, path, is_new=True)
 
 
 def is_exported(path: Path) -> bool:
@@ -172,13 +173,18 @@ def _open_pretrained(
     if f"{model.metadata['classifier']}/kernel" not in report.matched:
         raise ValueError(f"{weights} has no classifier for the {model.output_shape[-1]} classes of {graph.name}")
     note = resolve_model(weights)[1] if is_run_folder(weights) else ""
-    return _make_opened(name, model.metadata, lambda: model, note)
+    return _make_opened(name, model.metadata, lambda: model, note, is_new=True)
 
 
 def _make_opened(
-    name: str, metadata: Mapping[str, Any], load: Callable[[], Any], note: str = "", path: Path | None = None
+    name: str,
+    metadata: Mapping[str, Any],
+    load: Callable[[], Any],
+    note: str = "",
+    path: Path | None = None,
+    is_new: bool = False,
 ) -> OpenedModel:
-    """Return a network of kcnn, by a function that loads it, as an opened one."""
+    """Return a network of kcnn, by a function that loads it, as an opened one; a new one is not traced yet."""
 
     def load_for_many() -> Callable[[Any], Any]:
         from kcnn.export.inference_model import optimize_for_inference
@@ -188,17 +194,31 @@ def _make_opened(
             optimized = _disable_xla(optimize_for_inference(model))
         except TypeError:  # a layer of the user's own, for which there are no ops of Keras
             optimized = None
-        return _with_probabilities(model, metadata, optimized)
+        return _with_probabilities(model, metadata, optimized, is_new=is_new)
 
-    return OpenedModel(name, metadata, lambda: _with_probabilities(load(), metadata), note, path, load_for_many)
+    def load_one() -> Callable[[Any], Any]:
+        return _with_probabilities(load(), metadata, is_new=is_new)
+
+    return OpenedModel(name, metadata, load_one, note, path, load_for_many)
 
 
-def _with_probabilities(model: Any, metadata: Mapping[str, Any], optimized: Any = None) -> Callable[[Any], Any]:
+def _with_probabilities(
+    model: Any, metadata: Mapping[str, Any], optimized: Any = None, *, is_new: bool = False
+) -> Callable[[Any], Any]:
     """A function from pixels to probabilities, by a model or its optimized version."""
+    import keras
+
     from kcnn.training.evaluation import compute_probabilities
 
-    run = optimized or model
-    return lambda pixels: compute_probabilities(model, run.predict_on_batch(pixels.astype("float32")), metadata)
+    network = optimized or model
+    few = FEW if is_new and keras.backend.backend() == "tensorflow" else 0
+
+    def run(pixels: Any) -> Any:
+        images = pixels.astype("float32")
+        scores = network(images, training=False) if len(images) <= few else network.predict_on_batch(images)
+        return compute_probabilities(model, scores, metadata)
+
+    return run
 
 
 def open_classifier(
