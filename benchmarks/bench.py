@@ -43,9 +43,11 @@ class Row:
 
 def list_rows(small: Path, large: Path, run: Path) -> list[Row]:
     """Return the rows of the table, by folders of photos of 500x375 and of 6 megapixels, and the folder of a run."""
-    names = ("resnet50", "mobilenet_v2", "inception_v3")
-    rows = [Row(f"step {name}", "step", (name,), ("keras", "torch")) for name in names]
-    rows += [Row(f"step {name}", "step", (name,), ("torch",)) for name in ("resnet18", "googlenet")]
+    both = dict.fromkeys(("mobilenet_v2", "inception_v3"), ("keras", "torch"))
+    steps = {"resnet50.keras": ("keras",), "resnet50.torchvision": ("torch",), **both}
+    steps |= dict.fromkeys(("resnet18", "googlenet.torchvision"), ("torch",))
+    rows = [Row(f"step {name}", "step", (name,), peers) for name, peers in steps.items()]
+    names = ("resnet50.keras", *both)
     rows += [Row(f"first step {name}", "first_step", (name,), ("keras",)) for name in names[:2]]
     rows += [Row(f"build {name}", "build", (name,), ("keras",)) for name in names]
     rows.append(Row("predict one mobilenet_v2", "predict_one", ("mobilenet_v2",), ("keras",)))

@@ -19,9 +19,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kcnn's command line do
 SIDE, BATCH = 128, 16  # of training steps
 SIZE, ROWS = 224, 64  # of batches of photos
 CROP_AREA = (0.25, 1.0)
-TORCHVISION = {"resnet50": "resnet50", "mobilenet_v2": "mobilenet_v2", "inception_v3": "inception_v3"}
-APPLICATIONS = {"resnet50": "ResNet50", "mobilenet_v2": "MobileNetV2", "inception_v3": "InceptionV3"}
-PUBLISHED = {"resnet50": "resnet50.torchvision", "googlenet": "googlenet.torchvision"}  # kcnn's variant of the same
+APPLICATIONS = {"resnet50.keras": "ResNet50", "mobilenet_v2": "MobileNetV2", "inception_v3": "InceptionV3"}
 
 
 def repeat(work, units, repetitions, warm=1):
@@ -49,7 +47,7 @@ def build_model(library, name, *, side=SIDE, classes=10):
     if library == "kcnn":
         import kcnn
 
-        return kcnn.build(PUBLISHED.get(name, name), classes=classes, input_shape=(side, side, 3))
+        return kcnn.build(name, classes=classes, input_shape=(side, side, 3))
     import keras
 
     options = {"classes": classes, "input_shape": (side, side, 3), "classifier_activation": None}
@@ -61,6 +59,7 @@ def torch_model(name, classes=10):
     import torchvision
 
     torch.set_num_threads(threads())
+    name = name.removesuffix(".torchvision")  # kcnn's variant of the same network
     extra = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
     model = getattr(torchvision.models, name)(num_classes=classes, **extra)
     return torch, model.to(memory_format=torch.channels_last)
