@@ -10,7 +10,9 @@ import json
 import os
 import resource
 import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -249,33 +251,41 @@ def albumentations_set(augmentation, folder):
 
 
 def classes(library, folder):
-    """Photos of a folder to the classes that MobileNet v2 at 224x224, with random weights, gives them."""
+    """Photos of a folder to the classes that a saved MobileNet v2 at 224x224, with random weights, gives them."""
     paths = sorted(str(path) for path in Path(folder).rglob("*.jpg"))
-    if library == "torch":
-        repeat(lambda: torch_classes(paths), len(paths), 1, warm=0)
-        return
-    model = build_model(library, "mobilenet_v2", side=SIZE, classes=1000)
-    if library == "kcnn":
-        import kcnn
+    with tempfile.TemporaryDirectory() as name:
+        path = str(Path(name, "model.keras"))
+        if library == "torch":
+            torch, model = torch_model("mobilenet_v2", classes=1000)
+            torch.save(model.state_dict(), path)
+            work = partial(torch_classes, path, paths)
+        else:
+            build_model(library, "mobilenet_v2", side=SIZE, classes=1000).save(path)
+            work = partial({"kcnn": kcnn_classes, "keras": keras_classes}[library], path, paths, folder)
+        repeat(work, len(paths), 1, warm=0)
 
-        repeat(lambda: print([kcnn.predict(model, paths)], file=sys.stderr), len(paths), 1, warm=0)
-        return
+
+def kcnn_classes(model, paths, folder):
+    import kcnn
+
+    print([kcnn.predict(model, paths)], file=sys.stderr)
+
+
+def keras_classes(model, paths, folder):
     import keras
 
-    def work():
-        found = keras.utils.image_dataset_from_directory(
-            folder, labels=None, shuffle=False, image_size=(SIZE, SIZE), crop_to_aspect_ratio=True, verbose=False
-        )
-        print(model.predict(found, verbose=0).argmax(axis=1), file=sys.stderr)
-
-    repeat(work, len(paths), 1, warm=0)
+    found = keras.utils.image_dataset_from_directory(
+        folder, labels=None, shuffle=False, image_size=(SIZE, SIZE), crop_to_aspect_ratio=True, verbose=False
+    )
+    print(keras.saving.load_model(model).predict(found, verbose=0).argmax(axis=1), file=sys.stderr)
 
 
-def torch_classes(paths):
+def torch_classes(state, paths):
     from PIL import Image
     from torchvision.transforms import v2
 
     torch, model = torch_model("mobilenet_v2", classes=1000)
+    model.load_state_dict(torch.load(state))
     model.eval()
     change = v2.Compose([v2.Resize(SIZE), v2.CenterCrop(SIZE), v2.PILToTensor(), v2.ToDtype(torch.float32)])
     with torch.inference_mode():

@@ -231,32 +231,44 @@ def test_predict_gives_several_labels_of_a_model_that_ends_in_several_sigmoids(k
     np.testing.assert_allclose(result.probabilities, 1 / (1 + np.exp([[-1.0, 1.0, -2.0]])), atol=1e-6)
 
 
-@pytest.mark.parametrize("count", [31, 70])
-def test_predict_computes_batches_by_the_optimized_network(count, monkeypatch):
+@pytest.mark.parametrize("count", [3, 31, 70])
+def test_predict_computes_batches_by_the_optimized_network(count, monkeypatch, tmp_path):
     model, optimized = kcnn.build("mobilenet_v2", width=0.35, input_shape=(32, 32, 3), classes=3), []
+    model.save(tmp_path / "model.keras")
     monkeypatch.setattr(
         "kcnn.export.inference_model.optimize_for_inference",
         lambda one, optimize=kcnn.optimize_for_inference: optimized.append(optimize(one)) or optimized[-1],
     )
     images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3)).astype("uint8")
-    predicted = kcnn.predict(model, images).probabilities
+    predicted = kcnn.predict(tmp_path / "model.keras", images).probabilities
     assert len(optimized) == (count >= 32)
     logits = model.predict(images.astype("float32"), verbose=0)
     np.testing.assert_allclose(predicted, scipy.special.softmax(logits, axis=1), atol=1e-5)
+    np.testing.assert_allclose(kcnn.predict(model, images).probabilities, predicted, atol=1e-5)
+    assert len(optimized) == (count >= 32)  # a model in memory is not optimized anew in every call
 
 
-def test_predict_of_many_images_takes_a_network_with_a_layer_that_cannot_be_optimized():
-    class Own(keras.layers.Layer):
-        def build(self, shape):
-            self.factor = self.add_weight(shape=(), initializer="ones")
-
-        def call(self, x):
-            return x * self.factor
-
-    def copy(layer):
-        return Own(name=layer.name) if "relu" in layer.name else layer.__class__.from_config(layer.get_config())
-
-    model = keras.models.clone_model(kcnn.build("convnet", input_shape=(12, 12, 1), classes=3), clone_function=copy)
-    with pytest.raises(TypeError):
+def test_predict_of_many_images_leaves_a_quantized_network_as_it_is(tmp_path):
+    model = kcnn.build("convnet", input_shape=(12, 12, 1), classes=3)
+    model.quantize("int8")
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).integers(0, 256, (33, 12, 12, 1)).astype("uint8")
+    expected = scipy.special.softmax(model.predict(images.astype("float32"), verbose=0), axis=1)
+    np.testing.assert_allclose(kcnn.predict(tmp_path / "model.keras", images).probabilities, expected, atol=1e-5)
+    with pytest.raises(TypeError, match=r"quantized \(int8\): optimize the model before"):
         kcnn.optimize_for_inference(model)
-    assert len(kcnn.predict(model, np.zeros((33, 12, 12, 1), "uint8"))) == 33
+
+
+@keras.saving.register_keras_serializable("tests")
+class InTraining(keras.layers.Layer):
+    """Does something else in training, which is its default."""
+
+    def call(self, x, training=True):
+        return x * 0 if training else x
+
+
+def test_optimize_for_inference_calls_a_layer_as_in_inference():
+    image = keras.Input((4, 4, 1))
+    model = keras.Model(image, InTraining()(keras.layers.Conv2D(2, 1)(image)))
+    x = np.ones((1, 4, 4, 1), "float32")
+    np.testing.assert_allclose(kcnn.optimize_for_inference(model)(x), model(x, training=False))

@@ -191,7 +191,7 @@ class ImageCache:
 
     def _allocate(self, missing: Sequence[int]) -> Mapping[int, np.ndarray]:
         """Memory for whole images that are not kept: for twice as many pixels as they have to cover."""
-        if not self.whole or self.keep_in_memory == "decoded":
+        if not missing or not self.whole or self.keep_in_memory == "decoded":
             return {}
         return dict(zip(missing, allocate((len(missing), 2 * math.prod(self.shape)), "uint8"), strict=True))
 

@@ -6,6 +6,7 @@ Keras' own is replaced by the Keras ops that it is made of. Where parallel convo
 again, and they become one.
 """
 
+import inspect
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
@@ -53,8 +54,8 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
         The new model; `model` stays as it is.
 
     Raises:
-        TypeError: The model has no graph; or a layer that is not of Keras' own classes has weights, or functions of a
-            backend, and no method `to_inference_layer`.
+        TypeError: The model has no graph; a layer is quantized; or a layer that is not of Keras' own classes has
+            weights, or functions of a backend, and no method `to_inference_layer`.
         ValueError: A sliding-window layer has an open input size; or `probabilities` of a model that ends in a softmax
             over one output, which is 1 for every image.
     """
@@ -178,6 +179,8 @@ class _Rebuilder:
 
     def _rebuild_layer(self, layer: Any, args: Any, kwargs: Any, before: Affine | None, after: Affine | None) -> Any:
         """What a layer makes of new tensors, with the norms before and after it folded in."""
+        if mode := getattr(layer, "quantization_mode", None):
+            raise TypeError(f"layer {layer.name!r} is quantized ({mode}): optimize the model before you quantize it")
         if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
             return self.rebuild(layer.inputs, layer.outputs, keras.tree.flatten(args))
         if is_plain(layer, FOLDING):
@@ -196,6 +199,8 @@ class _Rebuilder:
         )
         if layer.weights:
             raise TypeError(hint)
+        if "training" in inspect.signature(layer.call).parameters:
+            kwargs = {**kwargs, "training": False}
         try:
             return layer.call(*args, **kwargs)
         except ValueError as error:

@@ -40,8 +40,8 @@ class OpenedModel:
         load: Loads it, and returns a function from pixels (n, rows, columns, channels) to probabilities (n, classes).
         note: Which run of a transfer or a search it is of; empty for others.
         path: Its file; None for a network by name, and for a model in memory.
-        load_for_many: As `load`, of a network optimized for inference, which pays for a batch of images and more; None
-            where there is no such network.
+        load_for_many: As `load`, with the network optimized for inference, which pays for a batch of images and more;
+            None where it may be used again, or is no network of kcnn.
     """
 
     name: str
@@ -190,16 +190,25 @@ def _make_opened(
         from kcnn.export.inference_model import optimize_for_inference
 
         model = load()
-        try:
-            optimized = _disable_xla(optimize_for_inference(model))
-        except TypeError:  # a layer of the user's own, for which there are no ops of Keras
-            optimized = None
-        return _with_probabilities(model, metadata, optimized, is_new=is_new)
+        optimized = _disable_xla(optimize_for_inference(model)) if _is_optimizable(model) else None
+        return _with_probabilities(model, metadata, optimized, is_new=True)
 
     def load_one() -> Callable[[Any], Any]:
         return _with_probabilities(load(), metadata, is_new=is_new)
 
-    return OpenedModel(name, metadata, load_one, note, path, load_for_many)
+    return OpenedModel(name, metadata, load_one, note, path, load_for_many if is_new else None)
+
+
+def _is_optimizable(model: Any) -> bool:
+    """Return whether a model is as kcnn builds it, of layers that are known to compute the same once optimized."""
+    from kcnn.keras_bridge.model import Network
+
+    return type(model) is Network and all(
+        (type(layer).__module__.partition(".")[0] in ("keras", "kcnn") or hasattr(layer, "to_inference_layer"))
+        and not getattr(layer, "quantization_mode", None)
+        and not getattr(layer, "lora_enabled", False)
+        for layer in model.layers
+    )
 
 
 def _with_probabilities(
@@ -214,8 +223,9 @@ def _with_probabilities(
     few = FEW if is_new and keras.backend.backend() == "tensorflow" else 0
 
     def run(pixels: Any) -> Any:
-        images = pixels.astype("float32")
-        scores = network(images, training=False) if len(images) <= few else network.predict_on_batch(images)
+        nonlocal few
+        images, is_few, few = pixels.astype("float32"), len(pixels) <= few, 0  # once: from then on tracing pays
+        scores = network(images, training=False) if is_few else network.predict_on_batch(images)
         return compute_probabilities(model, scores, metadata)
 
     return run

@@ -152,8 +152,8 @@ def predict(
 ) -> Predictions:
     """Predict the classes of images.
 
-    Images are read while others are predicted, and only their probabilities are kept. With 32 images or more the
-    network is first optimized for inference, which changes probabilities by rounding.
+    Images are read while others are predicted, and only their probabilities are kept. With 32 images or more a
+    network from a file, or by name, is first optimized for inference, which changes probabilities by rounding.
 
     Args:
         model: Folder or result of a run, a transfer or a search; a .keras, .tflite or .onnx file, or a SavedModel; a

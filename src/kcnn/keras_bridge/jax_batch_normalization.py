@@ -1,4 +1,7 @@
-"""Batch normalization on JAX, with a gradient of its own: half as many passes over the images as by differentiation."""
+"""Batch normalization on JAX, with a gradient of its own: fewer passes over the images than by differentiation.
+
+It has no forward-mode derivative (jax.jvp) in training.
+"""
 
 from functools import partial
 

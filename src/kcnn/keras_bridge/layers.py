@@ -73,8 +73,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _call_jax(self, inputs):
         """Compute the output of a training step."""
         channels = inputs.shape[-1]
-        scale = ops.convert_to_tensor(self.gamma) if self.scale else ops.ones(channels)
-        offset = ops.convert_to_tensor(self.beta) if self.center else ops.zeros(channels)
+        scale = ops.cast(self.gamma, "float32") if self.scale else ops.ones(channels, "float32")
+        offset = ops.cast(self.beta, "float32") if self.center else ops.zeros(channels, "float32")
         outputs, mean, variance = normalize_batch(inputs, scale, offset, self.epsilon)
         self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
         self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1 - self.momentum))
@@ -104,7 +104,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if backend == "tensorflow":
             is_ours = isinstance(inputs, tf.Tensor)
         else:
-            is_ours = backend == "jax" and learning and isinstance(inputs, jax.Array)
+            is_ours = backend == "jax" and learning and isinstance(inputs, jax.Array) and inputs.size > 0
         return (
             is_ours
             and len(inputs.shape) == 4

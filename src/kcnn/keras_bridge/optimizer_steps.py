@@ -34,10 +34,10 @@ def fuse_updates(optimizer: Any) -> None:
     """Let Keras' SGD update each variable by one kernel.
 
     Args:
-        optimizer: Any optimizer; those of other classes, subclasses of SGD too, stay as they are.
+        optimizer: Any optimizer; those of other classes, or with an `update_step` of their own, stay as they are.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if type(inner) is keras.optimizers.SGD:
+    if type(inner) is keras.optimizers.SGD and "update_step" not in vars(inner):
         inner.update_step = partial(update_by_momentum, inner)
 
 

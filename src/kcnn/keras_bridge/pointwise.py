@@ -43,6 +43,7 @@ def use_matmul(layer: Any) -> None:
         and layer.kernel_size == layer.strides == (1, 1)
         and layer.groups == 1
         and layer.data_format == "channels_last"
+        and "convolution_op" not in vars(layer)
     ):
         layer.convolution_op = partial(_convolve, layer)
 
