@@ -6,6 +6,47 @@
 
 A ratio is the peer's seconds over kcnn's in the same round: the median over the rounds, with the lowest and highest.
 Processor time is of all threads and child processes. A peer that is not installed is named and left out.
+
+Measured on 2 cores of an Intel Xeon with AVX-512, 24 GiB, TensorFlow 2.21, torch 2.13, torchvision 0.28, timm 1.0.29,
+albumentations 2.0.8; two rounds, the second core at work on other things where one is measured; milliseconds and ratios
+of processor time (lowest to highest), for photos on two cores with those of wall time behind a semicolon:
+
+    one core                       kcnn   keras                   torch
+    step resnet50                  1360   1.21 (1.17 to 1.26)     1.03 (1.00 to 1.07)
+    step mobilenet_v2               269   1.85 (1.83 to 1.87)     1.62 (1.46 to 1.78)
+    step inception_v3               734   1.30 (1.01 to 1.58)     1.18 (1.10 to 1.25)
+    step resnet18                   549                           1.03 (0.93 to 1.12)
+    step googlenet                  454                           1.22 (1.15 to 1.28)
+    first step resnet50            5190   2.87 (2.83 to 2.90)
+    first step mobilenet_v2        3619   3.08 (3.01 to 3.15)
+    build resnet50                  648   1.03 (0.75 to 1.31)
+    build mobilenet_v2              364   1.14 (1.01 to 1.28)
+    build inception_v3              948   1.33 (1.25 to 1.41)
+    predict one mobilenet_v2       16.5   5.65 (5.02 to 6.28), of wall time 7.19 (6.27 to 8.10)
+    photos to classes              16.0   1.45 (1.23 to 1.67)     2.22 (1.78 to 2.67)
+
+    one core                       kcnn   keras                   timm                    torchvision
+    photos decoded                 1.30   1.15 (1.08 to 1.23)     2.64 (2.63 to 2.65)     2.59 (2.07 to 3.12)
+    photos standard                1.18   3.76 (3.21 to 4.31)     2.43 (2.10 to 2.76)     2.45 (1.94 to 2.97)
+    photos strong                  1.61   33.95 (33.85 to 34.04)  2.22 (2.00 to 2.45)     2.65 (2.26 to 3.03)
+    photos 6 MP decoded            9.16   2.10 (2.00 to 2.20)     5.95 (4.51 to 7.39)     6.01 (5.81 to 6.21)
+
+    two cores                      kcnn   keras                   timm                    torchvision
+    photos decoded                 1.43   1.13; 1.53              2.84; 2.77              2.66; 2.62
+    photos standard                1.35   4.27; 5.05              2.87; 2.85              2.80; 2.81
+    photos 6 MP decoded            10.9   2.10; 2.50              7.04; 11.45             6.97; 11.33
+    photos to classes              17.3   1.37; 2.05              torch 2.63; 1.92
+    kcnn list                       349
+    kcnn summary                    327
+    kcnn report                    2253   (1913 of wall time)
+    kcnn predict .keras            7186   (6877)
+    kcnn predict .tflite           1240   (922)
+
+Against albumentations standard photos are 1.25 (1.02 to 1.49) on one core, 1.70 (1.65 to 1.74) on two. Why some rows
+are near 1, by profiles: convolutions are 85% of a step of ResNet-18 in TensorFlow and 79% in torch, and both call the
+same kernels of oneDNN for them (ONEDNN_VERBOSE), at about 110 GFLOP/s; they are 80% and 74% of ResNet-50, 82% and 75%
+of Inception v3. Decoding by libjpeg-turbo, which Keras does, too, is 1.0 of the 1.3 ms of a decoded photo. Keras'
+import takes about 3 s of `predict` by a .keras file, and typer's import of pydantic 0.08 s of `list` and `summary`.
 """
 
 import json

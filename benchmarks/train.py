@@ -14,9 +14,8 @@ On 2 AVX-512 cores beside other work, two rounds, images per second of processor
 and to kcnn's unfused: EfficientNet-B0 28.1 (1.52, 1.43), ConvNeXt-Tiny 7.2 (4.65, 1.00: it has no batch normalization,
 and Keras computes its depthwise convolutions as grouped ones), DenseNet-121 13.8 (1.40, 1.39).
 
-GoogLeNet is level with torchvision's and not ahead: by the profiler of either library (--profile), its 57 convolutions
-are 73% of a step's operations in TensorFlow and 80% in torch, and both compute them with oneDNN. Pooling took 9% and
-3%.
+By the profiler of either library (--profile), the 57 convolutions of GoogLeNet are 73% of a step's operations in
+TensorFlow and 80% in torch, and both compute them with oneDNN; pooling took 9% and 3%. bench.py has the ratios.
 """
 
 import json
