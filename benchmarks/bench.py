@@ -9,7 +9,7 @@ Processor time is of all threads and child processes. A peer that is not install
 
 Measured on 2 cores of an Intel Xeon with AVX-512, 24 GiB, TensorFlow 2.21, torch 2.13, torchvision 0.28, timm 1.0.29,
 albumentations 2.0.8; two rounds, the second core at work on other things where one is measured; milliseconds and ratios
-of processor time (lowest to highest), for photos on two cores with those of wall time behind a semicolon:
+of processor time (lowest to highest), on two cores with those of wall time behind a semicolon:
 
     one core                       kcnn   keras                   torch
     step resnet50                  1360   1.21 (1.17 to 1.26)     1.03 (1.00 to 1.07)
@@ -30,6 +30,15 @@ of processor time (lowest to highest), for photos on two cores with those of wal
     photos standard                1.18   3.76 (3.21 to 4.31)     2.43 (2.10 to 2.76)     2.45 (1.94 to 2.97)
     photos strong                  1.61   33.95 (33.85 to 34.04)  2.22 (2.00 to 2.45)     2.65 (2.26 to 3.03)
     photos 6 MP decoded            9.16   2.10 (2.00 to 2.20)     5.95 (4.51 to 7.39)     6.01 (5.81 to 6.21)
+
+    two cores                      kcnn   keras                   torch
+    step resnet50                  1440   1.35; 1.35              1.19; 1.03
+    step mobilenet_v2               362   1.55; 1.45              1.23; 1.05
+    step inception_v3               879   1.17; 1.16              1.35; 1.25
+    step resnet18                   574                           1.03; 0.98
+    step googlenet                  598                           1.29; 1.15
+    first step resnet50            6917   2.94; 3.38
+    first step mobilenet_v2        4258   2.68; 2.73
 
     two cores                      kcnn   keras                   timm                    torchvision
     photos decoded                 1.43   1.13; 1.53              2.84; 2.77              2.66; 2.62
