@@ -332,7 +332,7 @@ def test_cli_choose_refuses_what_it_cannot_read_before_keras_is_loaded(words, sa
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--folds", "1"], "be greater than or equal to 2"),
+        (["--folds", "1"], "1 is not in the range x>=2"),
         (["--folds", "150"], "150 folds need at least 150 images of every class outside the test split, and class '0'"),
         (["--folds", "5", "--strategy", "multiworker"], 'folds cannot be combined with strategy "multiworker"'),
         (["--folds", "5", "--recipe-option", "patience=3"], "folds cannot be combined with early stopping"),
@@ -350,7 +350,7 @@ def test_cli_train_refuses_folds_that_cannot_work_before_keras_is_loaded(words, 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--folds", "1"], "be greater than or equal to 2"),
+        (["--folds", "1"], "1 is not in the range x>=2"),
         (["--folds", "150"], "150 folds need at least 150 images of every class outside the test split, and class '0'"),
         (["--folds", "5", "--strategy", "multiworker"], 'folds cannot be combined with strategy "multiworker"'),
     ],

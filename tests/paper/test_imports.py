@@ -111,8 +111,8 @@ def test_stubs_export_names_that_exist(stub):
     ],
     ids=("functions", "commands"),
 )
-def test_trace_imports_neither_tensorflow_nor_keras_nor_numpy(lines):
-    check = "import sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+def test_trace_imports_nothing_large(lines):
+    check = "import sys; assert not {'tensorflow', 'keras', 'numpy', 'pydantic'} & set(sys.modules)"
     code = "\n".join(f"{line}\n{check}, {line!r}" for line in lines)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
