@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer, wrong_value
@@ -30,7 +29,15 @@ def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndar
         Probabilities (images, classes).
     """
     logits = np.asarray(logits, "float64")
-    return expit(logits) if metadata.get("multi_label") else softmax(logits, axis=-1)
+    if metadata.get("multi_label"):
+        return sigmoid(logits)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-logits)), which overflows for no logits; SciPy's would be loaded for every prediction."""
+    return np.exp(-np.logaddexp(0, -logits))
 
 
 @check_arguments

@@ -7,7 +7,7 @@ import pytest
 import kcnn
 from kcnn.export.formats import export_model
 from kcnn.export.runtimes import load_exported
-from kcnn.training.evaluation import compute_probabilities
+from kcnn.keras_bridge.probabilities import compute_probabilities
 
 RNG = np.random.default_rng(0)
 

@@ -11,6 +11,7 @@ from kcnn.cli.interrupts import quit_on_interrupt
 from kcnn.keras_bridge.backends import check_backend
 
 UNUSED = ("matplotlib", "pandas", "sklearn")  # Keras imports them for wrappers, data frames and plots of its own
+UNUSED_BY_TENSORFLOW = ("jax", "scipy")  # it imports them for LiteRT of JAX, and for its own old Keras
 
 
 @contextlib.contextmanager
@@ -56,12 +57,12 @@ def start_backend(strategy: str = "single") -> None:
     """
     if "tensorflow" not in sys.modules:  # which reads it once: later it would only affect child processes
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    check_backend()
+    backend = check_backend()
     with quit_on_interrupt(), silence():
-        with _hide(UNUSED):
-            import keras
+        with _hide((*UNUSED, *UNUSED_BY_TENSORFLOW) if backend == "tensorflow" else UNUSED):
+            import keras  # noqa: F401
 
-        if keras.backend.backend() == "tensorflow":
+        if backend == "tensorflow":
             import tensorflow as tf
 
             tf.get_logger().setLevel("ERROR")

@@ -63,7 +63,7 @@ def inspect(
         raise UsageError(str(error) if image.exists() else to_printable(f"file not found: {image}")) from None
 
     from kcnn.explain import model_access, plots
-    from kcnn.training.evaluation import compute_probabilities
+    from kcnn.keras_bridge.probabilities import compute_probabilities
 
     scores = model.predict_on_batch(pixels[None].astype("float32"))
     probabilities = compute_probabilities(model, scores, metadata)[0]

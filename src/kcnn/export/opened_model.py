@@ -217,7 +217,7 @@ def _with_probabilities(
     """A function from pixels to probabilities, by a model or its optimized version."""
     import keras
 
-    from kcnn.training.evaluation import compute_probabilities
+    from kcnn.keras_bridge.probabilities import compute_probabilities
 
     network = optimized or model
     few = FEW if is_new and keras.backend.backend() == "tensorflow" else 0

@@ -14,8 +14,8 @@ from kcnn import classification
 from kcnn.export.runtimes import load_exported
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords, wrong_kind
+from kcnn.keras_bridge.probabilities import compute_probabilities
 from kcnn.statistics import PairedDifference, compare_predictions
-from kcnn.training.evaluation import compute_probabilities
 
 WARMUP, TIMED = 3, 50  # images of the latency measurement
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 pixels (n, rows, columns, channels) to probabilities (n, classes)

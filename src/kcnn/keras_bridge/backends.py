@@ -12,15 +12,18 @@ INSTALL = {"tensorflow": "tensorflow", "jax": "kcnn[jax]", "torch": "kcnn[torch]
 OTHERS = ("numpy", "openvino")  # Keras has them too; they do not train
 
 
-def check_backend() -> None:
+def check_backend() -> str:
     """Check that Keras will find its backend.
+
+    Returns:
+        The backend's name.
 
     Raises:
         UnknownNameError: KERAS_BACKEND, or Keras' own keras.json, has another name.
         ImportError: The backend is not installed; the message has the command that installs it.
     """
     if "keras" in sys.modules:
-        return
+        return sys.modules["keras"].backend.backend()
     backend, where = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
     if not backend:
         backend, where = _read_config(_config_file()), str(_config_file())
@@ -31,6 +34,7 @@ def check_backend() -> None:
             f"{where}: the Keras backend {backend!r} is not installed; "
             f'run `pip install "{INSTALL[backend]}"`, or choose another: {", ".join(INSTALL)}'
         )
+    return backend
 
 
 def _config_file() -> Path:

@@ -4,6 +4,7 @@ An HDF5 file can name other files of the machine, whose bytes are then read as w
 that run, and files that are read. Nothing of the kind belongs to a network, so it is refused.
 """
 
+import io
 import math
 import re
 import zipfile
@@ -220,10 +221,10 @@ def check_keras_file(path: Path, packages: tuple[str, ...] = ("kcnn",)) -> dict[
             if damaged:
                 raise UntrustedFileError(f"its member {damaged!r} is damaged: its checksum does not match")
             config = read_keras_config(archive)
-            member = archive.getinfo(WEIGHTS)
-            check_keras_config(config, member.file_size, packages)
-            with archive.open(member) as file, h5py.File(file, "r") as opened:
-                check_hdf5(opened, member.file_size)
+            content = archive.read(WEIGHTS)  # into memory: HDF5 jumps, for which an archive reads again
+        check_keras_config(config, len(content), packages)
+        with h5py.File(io.BytesIO(content), "r") as opened:
+            check_hdf5(opened, len(content))
     except UntrustedFileError:
         raise
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:

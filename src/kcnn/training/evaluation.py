@@ -7,43 +7,17 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.special import expit
 
 from kcnn import classification
 from kcnn.atomic_io import replace_atomically, write_text
 from kcnn.data import ImageDataset
 from kcnn.data.splits import describe_duplicates
 from kcnn.graph.summaries import summarize
-from kcnn.keras_bridge.keras_graph import SIGNED_ACTIVATIONS, find_probability_activation, output_activation
 from kcnn.plots import figures
 from kcnn.training import devices, evidence, losses, predicted_images, run_directory
 from kcnn.training.best_epoch import find_best_epoch
 from kcnn.training.evidence import TestEvidence
 from kcnn.training.job import TrainJob
-
-
-def compute_probabilities(model: Any, outputs: Any, metadata: Mapping[str, Any]) -> np.ndarray:
-    """Return what a model gives as probabilities, also where it ends in a softmax or sigmoid of its own.
-
-    Args:
-        model: The Keras model.
-        outputs: What it gives, (images, classes).
-        metadata: The model's metadata.
-
-    Returns:
-        Probabilities (images, classes), of two classes where the model has one output.
-
-    Raises:
-        ValueError: The model ends in a softmax over one output.
-    """
-    is_single = model.outputs[0].shape[-1] == 1
-    is_built = "spec" in metadata and not is_single  # by kcnn: its activation need not be measured
-    ends_in = output_activation(model.outputs[0]) if is_built else find_probability_activation(model)
-    values = np.asarray(outputs, "float64")
-    if is_single and not metadata.get("multi_label"):
-        second = (values + 1) / 2 if ends_in in SIGNED_ACTIVATIONS else values if ends_in else expit(values)
-        return np.concatenate([1 - second, second], axis=-1)
-    return values if ends_in else classification.to_probabilities(values, metadata)
 
 
 def compute_thresholds(model: Any, job: TrainJob) -> list[float]:
