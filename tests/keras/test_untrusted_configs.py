@@ -5,10 +5,12 @@ import time
 import zipfile
 
 import keras
+import numpy as np
 import pytest
 from keras.src.backend.common import global_state
 
 import kcnn
+from kcnn.keras_bridge.model import BUILT, Network
 from kcnn.keras_bridge.saved_models import load_keras_file
 from kcnn.weights.formats import read_weights
 
@@ -129,6 +131,28 @@ def test_load_keras_file_refuses_layers_out_of_proportion_to_the_weights_before_
     assert time.monotonic() - start < 5
     with keras.StatelessScope():  # whose end makes the values of all variables that wait for them
         pass
+
+
+def test_load_model_builds_a_network_once(archive, monkeypatch):
+    """To know the shapes of its variables before they are allocated; Keras then takes this model."""
+    built, init = [], Network.__init__
+    monkeypatch.setattr(
+        Network, "__init__", lambda self, *args, **kwargs: built.append(self) or init(self, *args, **kwargs)
+    )
+    model = kcnn.load_model(archive)
+    assert built == [model]
+    assert not BUILT.get()
+
+
+def test_load_keras_file_loads_a_network_inside_another_model(tmp_path):
+    inner = kcnn.build("lenet5", classes=3)
+    image = keras.Input(inner.input_shape[1:])
+    model = keras.Model(image, L.Dense(2)(inner(image)))
+    model.save(tmp_path / "model.keras")
+    loaded = load_keras_file(tmp_path / "model.keras")
+    assert type(loaded.layers[1]) is Network
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, *inner.input_shape[1:])).astype("float32")
+    np.testing.assert_array_equal(loaded(pixels), model(pixels))
 
 
 def test_load_keras_file_loads_layers_that_draw_random_numbers_or_recur(tmp_path):

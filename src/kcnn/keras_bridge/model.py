@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ from kcnn.keras_bridge.saved_models import import_layers
 
 SMALLEST = 1e-37  # probability whose logarithm float32 has
 CLONED = "_kcnn_cloned"  # attribute of a Keras tensor: metadata and aux of the network whose layers computed it
+BUILT: ContextVar[list["Network"] | None] = ContextVar("BUILT", default=None)  # what the next config is built as, once
 AUX_LOSS_WEIGHT = 0.3  # weight of each auxiliary loss (arXiv:1409.4842, section 5)
 
 
@@ -226,6 +228,8 @@ class Network(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Network":
         """Return the model of a config; the plugin of its layers is imported."""
+        if built := BUILT.get():
+            return built.pop()
         metadata = parse_metadata(config, config["name"])
         if metadata.get("modules"):
             import_layers(metadata, config["name"])

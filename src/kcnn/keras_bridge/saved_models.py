@@ -3,7 +3,8 @@
 import math
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -95,8 +96,8 @@ def load_keras_file(
     import numpy as np
 
     try:
-        _check_size(check_keras_file(Path(path), packages), Path(path))
-        model = keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
+        with _hand_over(*_build(check_keras_file(Path(path), packages), Path(path))):
+            model = keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
     except UntrustedFileError as error:
         raise ValueError(f"cannot load {path}: {error}") from None
     except Exception as error:  # Keras and each layer have their own for a config that is garbled
@@ -108,10 +109,10 @@ def load_keras_file(
     return model
 
 
-def _check_size(config: Mapping[str, Any], path: Path) -> None:
-    """Refuse a model whose variables are out of proportion to the weights in its file.
+def _build(config: Mapping[str, Any], path: Path) -> tuple[Any, list[Any]]:
+    """Build a model, and return it with its variables, which have no values yet.
 
-    Only building it tells their shapes, so it is built without their values.
+    Only building it tells their shapes, and they may be out of proportion to the weights in its file.
     """
     import keras
     from keras.src.backend.common import global_state
@@ -123,12 +124,33 @@ def _check_size(config: Mapping[str, Any], path: Path) -> None:
     try:
         with keras.StatelessScope(initialize_variables=False):
             model = keras.saving.deserialize_keras_object({**config, "compile_config": None}, safe_mode=True)
-        shapes = {variable.path: tuple(variable.shape) for variable in model.variables}
+        created = global_state.get_global_attribute("uninitialized_variables")
     finally:  # or Keras would initialize these variables when the next scope ends
         global_state.set_global_attribute("uninitialized_variables", waiting)
+    shapes = {variable.path: tuple(variable.shape) for variable in model.variables}
     largest = max(shapes, key=lambda name: math.prod(shapes[name]), default=None)
     what = f"the weights of its layers (the largest: {largest} {shapes.get(largest)})"
     check_claim(sum(4 * math.prod(variable.shape) for variable in model.variables), size, what)
+    return model, created
+
+
+@contextmanager
+def _hand_over(model: Any, created: Sequence[Any]) -> Iterator[None]:
+    """Have Keras take a model of kcnn that is built already, which saves building it twice."""
+    from kcnn.keras_bridge.model import BUILT, Network
+
+    if type(model) is not Network:
+        yield
+        return
+    for variable in created:
+        variable._deferred_initialize()
+    for layer in model._flatten_layers():
+        layer._post_build()  # PyTorch's layers register their variables
+    token = BUILT.set([model])
+    try:
+        yield
+    finally:
+        BUILT.reset(token)
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
