@@ -14,6 +14,7 @@ from kcnn.architectures.spec import ModelSpec
 from kcnn.atomic_io import parse_json
 from kcnn.graph.callers import warn_caller
 from kcnn.keras_bridge.keras_graph import output_activation
+from kcnn.keras_bridge.layer_modules import import_layers
 from kcnn.keras_bridge.layers import registered
 from kcnn.keras_bridge.loss_contract import LogitsWarning, expects_logits, find_misread_logits
 from kcnn.keras_bridge.metadata import has_classes, parse_metadata
@@ -21,7 +22,6 @@ from kcnn.keras_bridge.optimizer_steps import build_optimizer, fuse_updates
 from kcnn.keras_bridge.pixel_range import PixelRangeWarning, describe_scaled_pixels
 from kcnn.keras_bridge.pointwise import training_step, use_matmul
 from kcnn.keras_bridge.saved_config import add_hints, remove_hints
-from kcnn.keras_bridge.saved_models import import_layers
 
 SMALLEST = 1e-37  # probability whose logarithm float32 has
 CLONED = "_kcnn_cloned"  # attribute of a Keras tensor: metadata and aux of the network whose layers computed it

@@ -1,7 +1,6 @@
-"""Load a saved model with the plugin that published it, and read its metadata without loading it."""
+"""Load a saved model, and read its metadata without loading it."""
 
 import math
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,12 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from kcnn.architectures import plugins
-from kcnn.architectures.registry import find_distribution, find_entry_point
-from kcnn.architectures.sources import PREFIX
-from kcnn.architectures.spec import ModelSpec
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.keras_bridge.backends import check_backend
+from kcnn.keras_bridge.layer_modules import import_layers
 from kcnn.keras_bridge.metadata import OldFormatError, parse_metadata
 from kcnn.keras_bridge.untrusted_files import (
     WEIGHTS,
@@ -50,30 +46,6 @@ def load_model(path: str | PathLike[str]) -> Any:
     packages = import_layers(metadata, path)
     import_module("kcnn.keras_bridge.model")
     return load_keras_file(path, packages, with_optimizer=True)
-
-
-def import_layers(metadata: Mapping[str, Any], path: str | PathLike[str]) -> tuple[str, ...]:
-    """Import the modules of a network's layers: of the plugin that published it, or of a file that the user has run.
-
-    Args:
-        metadata: Metadata of the network.
-        path: The file or the name of the model, for messages.
-
-    Returns:
-        The packages that its layers may be of: kcnn, and the plugin's.
-
-    Raises:
-        ImportError: The distribution that published the network is not installed, or a layer is of another package.
-    """
-    packages = ("kcnn", *_import_plugin(metadata, path))
-    for module in metadata.get("modules", ()):
-        if module.partition(".")[0] not in packages:  # also where it is imported: what it has is not the file's
-            raise ImportError(
-                f"{path} needs layers of the module {module!r}; expected modules of {' or '.join(packages)}. "
-                "If you trust the file, import the module and use keras.saving.load_model"
-            )
-        import_module(module)
-    return packages
 
 
 def load_keras_file(
@@ -179,26 +151,3 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
     if not metadata:
         raise ValueError(f"{path} is a Keras model but not one of kcnn; load it with keras.saving.load_model")
     return metadata
-
-
-def _import_plugin(metadata: Mapping[str, Any], path: str | PathLike[str]) -> tuple[str, ...]:
-    """Import the plugin that published the network, or the file that defines its layers, and return its packages."""
-    if not metadata.get("distribution"):
-        spec = ModelSpec.from_json(metadata["spec"]) if metadata.get("modules") else None
-        if spec and spec.definition:
-            _ = spec.architecture  # runs the code, if the user has run it before
-            if spec.definition.module:
-                return (spec.definition.module.partition(".")[0],)
-            file = f"{PREFIX}{spec.definition.file.stem}_"  # or the user's program itself
-            return "__main__", *(module for module in sys.modules if module.startswith(file))
-        return ()
-    network = metadata["spec"]["network"]
-    try:
-        point, _ = find_entry_point(f"{metadata['distribution']}:{network.rpartition(':')[2]}")
-    except ValueError as error:
-        raise ImportError(
-            f"{path} holds {network!r} of distribution {metadata['distribution']} "
-            f"{metadata.get('distribution_version')}, which is not installed: {error}"
-        ) from None
-    plugins.load_plugin(point, find_distribution(point))
-    return (point.module.partition(".")[0],)
