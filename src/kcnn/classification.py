@@ -35,8 +35,16 @@ def to_probabilities(logits: np.ndarray, metadata: Mapping[str, Any]) -> np.ndar
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
+@check_arguments
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-logits)), which overflows for no logits; SciPy's would be loaded for every prediction."""
+    """Return 1 / (1 + exp(-logits)), which overflows for no logits; SciPy's would be loaded for every prediction.
+
+    Args:
+        logits: Of any shape.
+
+    Returns:
+        Probabilities of the same shape.
+    """
     return np.exp(-np.logaddexp(0, -logits))
 
 
