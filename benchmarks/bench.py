@@ -4,8 +4,12 @@
     python benchmarks/bench.py --threads 1 --only photos
     python benchmarks/bench.py --torch ~/torch/bin/python  # torch and its friends from another environment
 
-A ratio is the peer's seconds over kcnn's in the same round: the median over the rounds, with the lowest and highest.
-Processor time is of all threads and child processes. A peer that is not installed is named and left out.
+Of work that can be repeated each library has one process, pinned to the cores. Once all are warm they take turns, in
+passes: a repetition of about a second, or an epoch of photos, of each, the order reversed every second time; who waits
+takes no processor time. What only a new process shows (first steps, photos to classes, commands) gets one for each
+round, and rounds alternate likewise. A ratio is the peer's seconds over kcnn's in the same pass or round: the median,
+with the lower and upper quartile, or of fewer than 8 with the lowest and highest. Processor time is of all threads and
+child processes. A peer that is not installed is named and left out.
 
 Measured on 2 cores of an Intel Xeon with AVX-512, 24 GiB, TensorFlow 2.21, torch 2.13, torchvision 0.28, timm 1.0.29,
 albumentations 2.0.8; two rounds, the second core at work on other things where one is measured; milliseconds and ratios
@@ -74,12 +78,15 @@ from typing import Annotated, Any
 
 import psutil
 import typer
+from alternation import SideError, describe_ratios, take_passes, take_rounds
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from sample_photos import write_photos
 
 SIDES = Path(__file__).with_name("sides.py")
+ONCE = ("first_step", "classes", "command")  # work that only a new process shows
+PASSES, ROUNDS = 12, 3
 NEEDS = {"torch": "torchvision"}  # packages by library, where another is meant
 
 
@@ -120,25 +127,9 @@ def list_rows(small: Path, large: Path, run: Path) -> list[Row]:
     return rows + [Row(f"kcnn {name}", "command", ("kcnn", *words), ()) for name, words in commands.items()]
 
 
-def run_side(python: str, work: str, arguments: Sequence[Any], threads: int) -> tuple[float, float]:
-    """Return the median processor and wall seconds of one unit, of a new process on some cores."""
-    command = [python, str(SIDES), work, json.dumps(arguments), str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{work} {arguments}: {done.stderr[-1000:]}")
-    processor, wall = zip(*json.loads(done.stdout.splitlines()[-1]), strict=True)
-    return median(processor), median(wall)
-
-
 def is_installed(python: str, library: str) -> bool:
     code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec('{NEEDS.get(library, library)}') is None)"
     return not subprocess.run([python, "-c", code], check=False).returncode
-
-
-def describe(pairs: Sequence[tuple[float, float]]) -> str:
-    """Return the median ratio of pairs (kcnn's, the peer's) and its range."""
-    ratios = sorted(theirs / ours for ours, theirs in pairs)
-    return f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def prepare_run(folder: Path) -> Path:
@@ -153,7 +144,9 @@ def prepare_run(folder: Path) -> Path:
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Rows whose name contains this; all by default.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Numbers of cores; 1 and 2 by default.")] = None,
-    rounds: int = 3,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help=f"Passes, or rounds of new processes; {PASSES} and {ROUNDS} by default.")
+    ] = None,
     torch: Annotated[str, typer.Option(help="A Python that has the peers of torch.")] = sys.executable,
 ) -> None:
     pythons = dict.fromkeys(("torch", "torchvision", "timm", "albumentations"), torch)
@@ -166,32 +159,36 @@ def main(
         rows = list_rows(small, large, prepare_run(Path(name)))
         rows = [row for row in rows if not only or any(part in row.name for part in only)]
         for count in threads or (1, 2):
-            table = Table("work", "kcnn, ms of processor", "ms of wall", "peer", "times, processor", "times, wall")
+            columns = ("kcnn, ms of processor", "ms of wall", "peer", "times, processor", "times, wall")
+            table = Table("work", "medians of", *columns)
             for row in track(rows, f"{count} cores"):
                 add_row(table, row, [peer for peer in row.peers if peer not in missing], count, rounds, pythons)
-            Console().print(f"{describe_machine()}, on {count}; {rounds} rounds")
+            Console().print(f"{describe_machine()}, on {count}; times with quartiles, of fewer than 8 with the range")
             Console().print(table)
 
 
-def add_row(table: Table, row: Row, peers: Sequence[str], threads: int, rounds: int, pythons: dict[str, str]) -> None:
-    libraries = ["kcnn", *peers] if row.work != "command" else [None]
-    taken: dict[str | None, list[tuple[float, float]]] = {library: [] for library in libraries}
-    for _ in range(rounds):
-        for library in libraries:
-            python = pythons.get(library or "", sys.executable)
-            arguments = row.arguments if library is None else (library, *row.arguments)
-            taken[library].append(run_side(python, row.work, arguments, threads))
-    ours = taken[libraries[0]]
-    cells = [row.name, *(f"{1e3 * median(times):.2f}" for times in zip(*ours, strict=True))]
+def add_row(
+    table: Table, row: Row, peers: Sequence[str], threads: int, rounds: int | None, pythons: dict[str, str]
+) -> None:
+    commands = {}
+    for library in ("kcnn", *peers):
+        arguments = row.arguments if row.work == "command" else (library, *row.arguments)
+        words = [pythons.get(library, sys.executable), str(SIDES), row.work, json.dumps(arguments), str(threads)]
+        commands[library] = words if row.work in ONCE else [*words, "wait"]
+    number = rounds or (ROUNDS if row.work in ONCE else PASSES)
+    try:
+        taken = take_rounds(commands, number) if row.work in ONCE else take_passes(commands, number)
+    except SideError as error:
+        raise SystemExit(f"{row.name}: {error}") from None
+    seconds = {library: tuple(zip(*found, strict=True)) for library, found in taken.items()}
+    ours = seconds.pop("kcnn")
+    count = f"{number} {'rounds' if row.work in ONCE else 'passes'}"
+    cells = [row.name, count, *(f"{1e3 * median(times):.2f}" for times in ours)]
     if not peers:
         table.add_row(*cells, "", "", "")
-    for peer in peers:
-        ratios = [
-            describe([(one[kind], other[kind]) for one, other in zip(ours, taken[peer], strict=True)])
-            for kind in (0, 1)
-        ]
-        table.add_row(*cells, peer, *ratios)
-        cells = ["", "", ""]
+    for peer, theirs in seconds.items():
+        table.add_row(*cells, peer, *map(describe_ratios, ours, theirs))
+        cells = [""] * len(cells)
 
 
 def describe_machine() -> str:

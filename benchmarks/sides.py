@@ -2,8 +2,9 @@
 
     python benchmarks/sides.py step '["kcnn", "resnet50"]' 2   # on two cores
 
-Prints a list of [processor seconds, wall seconds] of one unit, a step, image or call, one for each repetition. Child
-processes count, too.
+Prints [processor seconds, wall seconds] of one unit, a step, image or call, a line for each repetition. Child processes
+count, too, once they have ended. With "wait" at the end it is a worker of `alternation.py`: it prints "ready" once it
+is warm, and does a repetition for every line it reads.
 """
 
 import json
@@ -15,24 +16,45 @@ import time
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kcnn's command line does, here for both sides
-
 SIDE, BATCH = 128, 16  # of training steps
 SIZE, ROWS = 224, 64  # of batches of photos
+REPETITION = 1.0  # seconds, about
 CROP_AREA = (0.25, 1.0)
 APPLICATIONS = {"resnet50.keras": "ResNet50", "mobilenet_v2": "MobileNetV2", "inception_v3": "InceptionV3"}
 
 
-def repeat(work, units, repetitions, warm=1):
-    """Print the seconds of one unit in each repetition."""
-    taken = []
-    for number in range(warm + repetitions):
-        processor, wall = processor_seconds(), time.perf_counter()
-        work()
-        if number >= warm:
-            taken.append([(processor_seconds() - processor) / units, (time.perf_counter() - wall) / units])
-    print(json.dumps(taken))
+def repeat(work, warm):
+    """Print the seconds of one unit in each repetition, of about REPETITION seconds; `work` returns its units.
+
+    The last call that warms up tells how often a repetition calls `work`.
+    """
+    for _ in range(warm):
+        units, _, wall = take_seconds(work, 1)
+    calls = max(1, round(REPETITION / wall))
+    waits = sys.argv[4:] == ["wait"]
+    if waits:
+        answer("ready")
+    for _ in sys.stdin if waits else range(5):
+        units, processor, wall = take_seconds(work, calls)
+        answer(json.dumps([processor / units, wall / units]))
+
+
+def print_once(work, repetitions=1):
+    """Print the seconds of one unit of what only a new process can show, in each repetition."""
+    for _ in range(repetitions):
+        units, processor, wall = take_seconds(work, 1)
+        answer(json.dumps([processor / units, wall / units]))
+
+
+def take_seconds(work, calls):
+    """Return the units of some calls, and their seconds of processor and wall."""
+    processor, wall = processor_seconds(), time.perf_counter()
+    units = sum(work() for _ in range(calls))
+    return units, processor_seconds() - processor, time.perf_counter() - wall
+
+
+def answer(line):
+    print(line, file=ANSWERS, flush=True)
 
 
 def processor_seconds():
@@ -80,6 +102,7 @@ def step(library, name):
             optimizer.zero_grad()
             loss(model(x), y).backward()
             optimizer.step()
+            return 1
 
     else:
         import tensorflow as tf
@@ -89,8 +112,9 @@ def step(library, name):
 
         def work():
             function()
+            return 1
 
-    repeat(work, 1, 8, warm=3)
+    repeat(work, warm=4)
 
 
 def make_step(library, name):
@@ -108,12 +132,22 @@ def make_step(library, name):
 def first_step(library, name):
     """`fit` with one step, of a new model: it is traced and compiled."""
     x, y, model = make_step(library, name)
-    repeat(lambda: model.fit(x, y, batch_size=BATCH, steps_per_epoch=1, verbose=0), 1, 1, warm=0)
+
+    def work():
+        model.fit(x, y, batch_size=BATCH, steps_per_epoch=1, verbose=0)
+        return 1
+
+    print_once(work)
 
 
 def build(library, name):
     """A new model with random weights."""
-    repeat(lambda: build_model(library, name, side=224, classes=1000), 1, 7)
+
+    def work():
+        build_model(library, name, side=SIZE, classes=1000)
+        return 1
+
+    repeat(work, warm=2)
 
 
 def predict_one(library, name):
@@ -121,7 +155,11 @@ def predict_one(library, name):
     import numpy as np
 
     model, x = build_model(library, name, side=SIZE, classes=1000), np.zeros((1, SIZE, SIZE, 3), "float32")
-    repeat(lambda: [model.predict(x, verbose=0) for _ in range(10)], 10, 5)
+
+    def work():
+        return len(model.predict(x, verbose=0))
+
+    repeat(work, warm=4)
 
 
 def photos(library, augmentation, folder):
@@ -134,8 +172,9 @@ def photos(library, augmentation, folder):
         for number, _ in enumerate(loader):
             if number == count // ROWS - 1:
                 break
+        return count
 
-    repeat(work, count, 2)
+    repeat(work, warm=1)
 
 
 def kcnn_photos(augmentation, folder):
@@ -262,13 +301,13 @@ def classes(library, folder):
         else:
             build_model(library, "mobilenet_v2", side=SIZE, classes=1000).save(path)
             work = partial({"kcnn": kcnn_classes, "keras": keras_classes}[library], path, paths, folder)
-        repeat(work, len(paths), 1, warm=0)
+        print_once(work)
 
 
 def kcnn_classes(model, paths, folder):
     import kcnn
 
-    print([kcnn.predict(model, paths)], file=sys.stderr)
+    return len(kcnn.predict(model, paths))
 
 
 def keras_classes(model, paths, folder):
@@ -277,7 +316,7 @@ def keras_classes(model, paths, folder):
     found = keras.utils.image_dataset_from_directory(
         folder, labels=None, shuffle=False, image_size=(SIZE, SIZE), crop_to_aspect_ratio=True, verbose=False
     )
-    print(keras.saving.load_model(model).predict(found, verbose=0).argmax(axis=1), file=sys.stderr)
+    return len(keras.saving.load_model(model).predict(found, verbose=0).argmax(axis=1))
 
 
 def torch_classes(state, paths):
@@ -288,19 +327,29 @@ def torch_classes(state, paths):
     model.load_state_dict(torch.load(state))
     model.eval()
     change = v2.Compose([v2.Resize(SIZE), v2.CenterCrop(SIZE), v2.PILToTensor(), v2.ToDtype(torch.float32)])
+    found = []
     with torch.inference_mode():
         for first in range(0, len(paths), 32):
             images = torch.stack([change(Image.open(path).convert("RGB")) for path in paths[first : first + 32]])
-            print(model(images).argmax(dim=1), file=sys.stderr)
+            found += model(images).argmax(dim=1).tolist()
+    return len(found)
 
 
 def command(*words):
     """A command as a process."""
     import subprocess
 
-    repeat(lambda: subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True), 1, 3)
+    def work():
+        subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True)
+        return 1
+
+    print_once(work, 3)
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kcnn's command line does, here for both sides
+    ANSWERS = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[3])])  # before a library counts them
     globals()[sys.argv[1]](*json.loads(sys.argv[2]))
