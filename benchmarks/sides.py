@@ -163,18 +163,13 @@ def predict_one(library, name):
 
 
 def photos(library, augmentation, folder):
-    """Batches of 64 photos at 224x224 from a folder: decoded, cropped and augmented."""
+    """An epoch of batches of 64 photos at 224x224 from train/ in a folder: decoded, cropped and augmented.
+
+    Keras' last batch is smaller; the others leave those photos out, so each image that a side gives counts.
+    """
     batches = {"kcnn": kcnn_photos, "keras": keras_photos}.get(library)
     loader = batches(augmentation, folder) if batches else torch_photos(library, augmentation, folder)
-    count = sum(1 for path in Path(folder).rglob("*.jpg")) // ROWS * ROWS
-
-    def work():
-        for number, _ in enumerate(loader):
-            if number == count // ROWS - 1:
-                break
-        return count
-
-    repeat(work, warm=1)
+    repeat(lambda: sum(len(batch[0]) for batch in loader), warm=1)
 
 
 def kcnn_photos(augmentation, folder):
@@ -185,7 +180,7 @@ def kcnn_photos(augmentation, folder):
     loading.MEMORY_SHARE, loading.AHEAD = 0.0, 0  # every epoch decodes, as those of the peers do
     changes = Augmentation(**AUGMENTATIONS[augmentation])
     found = data.load(folder, input_shape=(SIZE, SIZE, 3), batch_size=ROWS, resize_factor=changes.resize_factor)
-    return found.epochs(0, 1, changes)
+    return found.train_and_validation.epochs(0, 1, changes)  # the peers read all of train/, too
 
 
 AUGMENTATIONS = {
