@@ -122,7 +122,7 @@ def list_rows(small: Path, large: Path, run: Path) -> list[Row]:
         "summary": ("summary", "resnet50"),
         "report": ("report", str(run)),
         "predict .keras": ("predict", str(run / "model.keras"), photo),
-        "predict .tflite": ("predict", str(next(run.rglob("*.tflite"))), photo),
+        "predict .tflite": ("predict", str(run / "export" / "litert.tflite"), photo),
     }
     return rows + [Row(f"kcnn {name}", "command", ("kcnn", *words), ()) for name, words in commands.items()]
 
@@ -132,13 +132,11 @@ def is_installed(python: str, library: str) -> bool:
     return not subprocess.run([python, "-c", code], check=False).returncode
 
 
-def prepare_run(folder: Path) -> Path:
-    """Train a small network, whose folder `report` and `predict` take."""
-    run = folder / "run"
+def prepare_run(run: Path) -> None:
+    """Train a small network into a folder, which `report` and `predict` take."""
     network = ["mobilenet_v2", "--data", "digits", "--input-size", "32x32x3", "--epochs", "1", "--out", str(run)]
     for words in (["train", *network], ["export", str(run), "--format", "litert"]):
         subprocess.run([sys.executable, "-m", "kcnn", *words], check=True, capture_output=True)
-    return run
 
 
 def main(
@@ -156,15 +154,20 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         small = write_photos(Path(name, "small"), count=640)
         large = write_photos(Path(name, "large"), (3000, 2000), 80)
-        rows = list_rows(small, large, prepare_run(Path(name)))
+        run = Path(name, "run")
+        rows = list_rows(small, large, run)
         rows = [row for row in rows if not only or any(part in row.name for part in only)]
+        if any(row.work == "command" for row in rows):
+            prepare_run(run)
         for count in threads or (1, 2):
             columns = ("kcnn, ms of processor", "ms of wall", "peer", "times, processor", "times, wall")
             table = Table("work", "medians of", *columns)
-            for row in track(rows, f"{count} cores"):
-                add_row(table, row, [peer for peer in row.peers if peer not in missing], count, rounds, pythons)
-            Console().print(f"{describe_machine()}, on {count}; times with quartiles, of fewer than 8 with the range")
-            Console().print(table)
+            try:
+                for row in track(rows, f"{count} cores"):
+                    add_row(table, row, [peer for peer in row.peers if peer not in missing], count, rounds, pythons)
+            finally:  # an interrupt or a peer that fails loses no row before
+                print(f"{describe_machine()}, on {count}; times with quartiles, of fewer than 8 with the range")
+                Console().print(table)
 
 
 def add_row(
