@@ -1,6 +1,7 @@
-"""A folder of pictures; digits and pretended trials; two devices, and a network that they have trained together."""
+"""Folders of images, and a run; digits and pretended trials; two devices, and a network they have trained together."""
 
 import math
+import shutil
 
 import pytest
 
@@ -29,6 +30,35 @@ def photos(tmp_path):
         save_image(tmp_path / "photos" / "red" / f"{i}.{ending}", (200 + i, i, 0), (30 + i, 20))
         save_image(tmp_path / "photos" / "blue" / f"{i}.{ending}", (0, i, 200 + i), (20, 30 + i))
     return tmp_path / "photos"
+
+
+@pytest.fixture(scope="session")
+def noise(tmp_path_factory):
+    """Two classes of small images of noise, no two alike: 42 to train on, 6 to validate, 12 to test."""
+    import numpy as np
+    from PIL import Image
+
+    root, rng = tmp_path_factory.mktemp("data") / "photos", np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for i in range(30):
+            Image.fromarray(rng.integers(0, 256, (8, 8)).astype("uint8")).save(root / name / f"{i:02}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def noise_run(noise, tmp_path_factory):
+    """The folder of a run that was trained on the noise."""
+    from tests.runs.noise import SMALL
+    from tests.runs.training import train_with
+
+    return train_with(data=str(noise), out=tmp_path_factory.mktemp("runs") / "run", **SMALL).folder
+
+
+@pytest.fixture
+def noise_copy(noise, tmp_path):
+    """A copy of the noise, for tests that put other images into it."""
+    return shutil.copytree(noise, tmp_path / "photos")
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from kcnn.training import (
 from kcnn.training.job import TrainJob
 from kcnn.training.losses import CrossEntropy
 from tests.runs.photos import save_image
-from tests.runs.test_training import REQUEST, history
+from tests.runs.training import REQUEST, history
 from tests.runs.training import train_with as train
 
 CODE = """

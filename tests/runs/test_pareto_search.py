@@ -16,8 +16,8 @@ from kcnn.search.journal import Journal
 from kcnn.search.open_scheduler import open_scheduler
 from kcnn.search.space import Space
 from kcnn.search.trial_folders import trial_folder
+from tests.runs.search_processes import start, wait_until
 from tests.runs.searches import SPACE, STACK, make_config, read_rows, search_with
-from tests.runs.test_search_runs import start, wait_until
 
 TWO = ["accuracy", "-macs"]
 

@@ -1,11 +1,10 @@
-"""A run ends as one page that stands by itself, and the difference of two runs comes with its interval."""
+"""A run ends as one page that stands by itself."""
 
 import json
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,21 +232,6 @@ def test_write_report_without_a_confusion_matrix_leaves_its_images_out(run, page
     assert "Most confident errors" in without
 
 
-def test_compare_runs_without_evidence_compares_unpaired(run, tmp_path):
-    copy = shutil.copytree(run, tmp_path / "copy")
-    (copy / evidence.FILE).unlink()
-    (one,) = compare_runs([run, copy]).differences
-    assert not one.paired
-    assert f"unpaired: {copy} has no predictions in test.npz), not significant (p = 1)" in str(one)
-
-
-def test_compare_runs_says_why_two_seeds_are_not_paired(run, tmp_path):
-    train("convnet", "digits", out=tmp_path, epochs=1, seed=7)
-    (one,) = compare_runs([run, tmp_path]).differences
-    assert not one.paired
-    assert "unpaired: their test images or labels differ, split with seeds 0 and 7)" in str(one)
-
-
 def test_write_experiment_report_shows_text_figures_numbers_and_runs(run, tmp_path):
     from matplotlib.figure import Figure
 
@@ -308,47 +292,6 @@ def test_write_report_of_a_folder_of_runs_links_to_their_reports(run, page, tmp_
     text = write_report(tmp_path).read_text()
     assert 'href="one/report.html"' in text
     assert "convnet" in text
-
-
-def test_compare_runs_rates_a_repeated_run_not_significant_and_a_worse_one_significant(run, tmp_path):
-    train("convnet", "digits", out=tmp_path / "same", epochs=2)
-    train("convnet", "digits", out=tmp_path / "worse", epochs=1, learning_rate=1e-4)
-    found = compare_runs([run, tmp_path / "same", tmp_path / "worse"])
-    same, worse, _ = found.differences
-    assert (same.points, same.p, same.significant) == (0.0, 1.0, False)
-    assert str(same).endswith("not significant (p = 1)")
-    assert same.low < 0 < same.high
-    assert worse.low <= worse.points <= worse.high
-    assert str(worse).endswith(f"significant (p = {worse.p:.2g})")
-    assert not any("noise" in str(one) for one in found.differences)
-    assert worse.paired
-    assert worse.significant
-    assert worse.points > 10
-    with pytest.raises(ValueError, match="at least 2 runs"):
-        compare_runs([run])
-    with pytest.raises(FileNotFoundError, match="holds no finished run"):
-        compare_runs([run, tmp_path])
-
-
-def test_compare_runs_does_not_compare_runs_of_different_classes(run, tmp_path):
-    other = shutil.copytree(run, tmp_path / "other")
-    metrics = run_directory.read_metrics(other)
-    metrics["per_class"]["ten"] = metrics["per_class"].pop("9")
-    run_directory.write_metrics(other, metrics)
-    (one,) = compare_runs([run, other]).differences
-    assert not one.significant
-    assert str(one).endswith("not compared, their classes differ")
-
-
-def test_compare_runs_computes_the_exact_mcnemar_test(run, tmp_path):
-    copy = shutil.copytree(run, tmp_path / "copy")
-    held = evidence.read_evidence(copy)
-    logits = held.logits.copy()
-    right = np.flatnonzero(logits.argmax(-1) == held.truth)[:6]
-    logits[right] = -logits[right]  # six pictures fewer
-    evidence.save_evidence(Path(copy), evidence.TestEvidence(logits, held.truth, held.samples, held.mistakes))
-    (found,) = compare_runs([run, copy]).differences
-    assert found.p == pytest.approx(2 * 0.5**6)
 
 
 @needs_chromium
