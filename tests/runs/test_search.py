@@ -7,13 +7,14 @@ from xml.etree import ElementTree
 import keras
 import numpy as np
 import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import kcnn
 from kcnn.search import SearchConfig, job, search
 from kcnn.search.config import TUNERS
-from kcnn.search.space import (
-    Space,
-)
+from kcnn.search.samplers.gaussian_process import expect_improvements
+from kcnn.search.space import Space
 from tests.runs.searches import SPACE, STACK, make_config, search_with
 
 
@@ -37,6 +38,22 @@ def test_search_with_bayesian_tuner_improves_on_its_first_random_points(digits, 
     found = search_with(SPACE, digits, tmp_path, tuner="bayesian", trials=30, reduction_factor=0)
     scores = [t.score for t in found.trials]
     assert np.median(scores[15:]) > np.median(scores[:10]) + 0.02
+
+
+def test_expect_improvements_fits_on_one_thread(monkeypatch):
+    """On the kernels of a few trials, threads cost seven times the processor time."""
+    fit, threads = GaussianProcessRegressor.fit, []
+
+    def look(process, x, y):
+        threads.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        return fit(process, x, y)
+
+    monkeypatch.setattr(GaussianProcessRegressor, "fit", look)
+    with threadpool_limits(2):
+        curves = [({"conv1.kernel": kernel}, [0.1 * kernel, 0.2 * kernel]) for kernel in (3, 5)]
+        space = Space(STACK, {"conv1.kernel": (3, 5)})
+        assert len(expect_improvements(space.all_choices, curves, [curves[0][0]], seed=0)) == 1
+    assert set(threads) == {1}
 
 
 def test_make_sampler_names_the_extra_of_optuna(digits, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
+from threadpoolctl import threadpool_limits
 
 from kcnn.search.journal import Trial
 from kcnn.search.learning_curves import extrapolate, join_curves
@@ -64,6 +65,7 @@ class BayesianSampler:
         self.ended.append(trial)
 
 
+@threadpool_limits.wrap(limits=1)  # fits of few trials are slower on several threads
 def expect_improvements(
     choices: Sequence[Choice],
     curves: Sequence[tuple[Mapping[str, Any], Sequence[float]]],
