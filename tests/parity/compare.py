@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import kcnn
+from kcnn.testing.checks import compute_logits
 from kcnn.weights.hub import list_published_models
 from tests.parity.presets import write_preset
 from tests.parity.seeded import CLASSES, pixels, seeded_tensor
@@ -127,7 +128,7 @@ def compare_preset(record: dict[str, Any], output: dict[str, Any], folder: Path)
     """Compare the logits with recorded ones of a preset of KerasHub; return the largest relative difference."""
     assert tell_images_apart(output["logits"])
     model = kcnn.build(write_preset(record, folder / "preset"), input_shape=(*output["size"], 3))
-    return relative_difference(model.predict(pixels(*output["size"]), verbose=0), output["logits"])
+    return relative_difference(compute_logits(model, pixels(*output["size"])), output["logits"])
 
 
 def compare_record(
@@ -156,10 +157,10 @@ def compare_record(
     report = kcnn.load_weights(model, file)
     assert len(report.matched) == len(model.weights)
     images = pixels(*output["size"])
-    differences = [relative_difference(model.predict(images, verbose=0), output["logits"])]
+    differences = [relative_difference(compute_logits(model, images), output["logits"])]
     for aux, logits in enumerate(output["aux"], 1):
         head = keras.Model(model.inputs, model.get_layer(f"aux{aux}_logits").output)
-        differences.append(relative_difference(head.predict(images, verbose=0), logits))
+        differences.append(relative_difference(compute_logits(head, images), logits))
     return max(differences), report.mapping
 
 
@@ -210,6 +211,6 @@ def build_both(case: Application, size: tuple[int, int], folder: Path) -> tuple[
 def compare_logits(ours: Any, theirs: Any, prepare: Any, size: tuple[int, int]) -> float:
     """Return the largest relative difference of the logits of two models for the same images."""
     images = pixels(*size)
-    expected = theirs.predict(prepare(images.copy()), verbose=0)
+    expected = compute_logits(theirs, prepare(images.copy()))
     assert tell_images_apart(expected)
-    return relative_difference(ours.predict(images, verbose=0), expected)
+    return relative_difference(compute_logits(ours, images), expected)

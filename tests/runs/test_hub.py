@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.numpy import save
 
 import kcnn
+from kcnn.testing.checks import compute_logits
 from kcnn.weights.hub_files import fetch_hub_file
 from tests.hub import COMMIT, serve
 from tests.keras.test_parity_torch import NETWORKS, build_state, relative_difference
@@ -55,7 +56,7 @@ def hub(tmp_path, monkeypatch, weights):
 
 
 def predict(model):
-    return model.predict(pixels(97, 131), verbose=0)
+    return compute_logits(model, pixels(97, 131))
 
 
 def test_build_by_address_gives_timms_logits_and_pins_the_commit(hub):

@@ -57,7 +57,7 @@ def check_names(name: str) -> None:
 
 def check_matches_keras(name: str) -> None:
     """Check that every Keras layer has the shape and parameters of the graph at the standard size."""
-    _compare_layers(name, kcnn.build(name))
+    compare_layers(name, kcnn.build(name))
 
 
 def check_small_input(name: str, channels: int) -> None:
@@ -65,7 +65,7 @@ def check_small_input(name: str, channels: int) -> None:
     size = kcnn.min_input_size(name)
     spec = ModelSpec(network=name, classes=CLASSES, input_shape=(size, size, channels))
     model = kcnn.build(spec, seed=0)
-    _compare_layers(name, model, spec.trace())
+    compare_layers(name, model, spec.trace())
     if activation := output_activation(model.outputs[0]):
         fail(f"{name} ends in a {activation}; its head must return logits")
     outputs = compute_logits(model, make_pixels(model, 2))
@@ -97,7 +97,7 @@ def check_overrides(name: str) -> None:
         others = [other for other in before if other != layer and after[other].op != before[other].op]
         if others:
             fail(f"{name}: override {layer}.kernel={kernel} also changes {others[0]}")
-        _compare_layers(name, kcnn.build(graph), graph)
+        compare_layers(name, kcnn.build(graph), graph)
         count += 1
         if count == MAX_OVERRIDES:
             break
@@ -240,10 +240,7 @@ def check_from_keras(name: str) -> None:
     """Check that the graph read from the Keras model is the traced one."""
     if kcnn.get_architecture(name).keras is not None:
         raise CheckSkippedError(f"the graph of {name} is read from its Keras code")
-    model = build_cached(name)
-    difference = kcnn.diff(model.spec, kcnn.from_keras(model))
-    if difference:
-        fail(f"the graph of {name} that is read from Keras differs from the traced one: {difference}")
+    compare_graphs(name, build_cached(name))
 
 
 def build_small(name: str) -> Any:
@@ -291,7 +288,14 @@ def _compare_outputs(name: str, what: str, actual: np.ndarray, expected: np.ndar
         fail(f"{name}: {what} gives other logits, which differ by {difference:.2g} of the largest")
 
 
-def _compare_layers(name: str, model: Any, graph: Graph | None = None) -> None:
+def compare_graphs(name: str, model: Any) -> None:
+    """Compare the graph that is read from a model with the traced one."""
+    difference = kcnn.diff(model.spec, kcnn.from_keras(model))
+    if difference:
+        fail(f"the graph of {name} that is read from Keras differs from the traced one: {difference}")
+
+
+def compare_layers(name: str, model: Any, graph: Graph | None = None) -> None:
     """Compare shapes and parameters of a model's layers with those of a graph, by default the network's own."""
     layers = {layer.name: layer for layer in model.layers}
     summary = kcnn.summary(graph or name)
