@@ -43,7 +43,7 @@ def command(monkeypatch, capsys):
     """Run `kcnn` with words, as its entry point does, and give what it printed and its exit code."""
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["kcnn", *words])
+        monkeypatch.setattr(sys, "argv", ["kcnn", *map(str, words)])
         code = 0
         try:
             main()

@@ -1,8 +1,6 @@
 """Exported files give in their own runtime what Keras gives, carry their classes, and are complete or absent."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -17,6 +15,7 @@ from kcnn.export.runtimes import load_exported
 from kcnn.graph import ops
 from kcnn.statistics import compare_predictions
 from kcnn.training.run_data import load_run_data
+from tests.runs.training import train_with as train
 
 RNG = np.random.default_rng(0)
 CLASSES = ["bee", "ant", "fly"]
@@ -214,23 +213,14 @@ def test_export_model_replaces_a_saved_model_and_nothing_else(small, tmp_path):
     assert sorted(one.name for one in tmp_path.iterdir()) == ["mine", "net"]
 
 
-def kcnn_command(*words):
-    code = "from kcnn.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    done = kcnn_command(
-        "train", "convnet", "--data", "digits", "--input-size", "16x16x1", "--epochs", 2, "--out", folder
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
+    return train("convnet", "digits", out=folder, recipe="auto", input_shape=(16, 16, 1), epochs=2).folder
 
 
-def test_cli_export_runs_each_file_on_the_complete_test_split(run):
-    done = kcnn_command("export", run, "--format", "litert", "--format", "litert-int8", "--json")
+def test_cli_export_runs_each_file_on_the_complete_test_split(run, command):
+    done = command("export", run, "--format", "litert", "--format", "litert-int8", "--json")
     assert done.returncode == 0, done.stderr
     keras_row, litert, int8 = json.loads(done.stdout)
     assert [row["images"] for row in (keras_row, litert, int8)] == [359] * 3

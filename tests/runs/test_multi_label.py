@@ -15,7 +15,6 @@ from kcnn.export.formats import export_model
 from kcnn.export.verification import verify_exports
 from kcnn.training import losses
 from tests.runs.photos import save_image, sizes
-from tests.runs.test_use import kcnn_command
 from tests.runs.training import train_with as train
 
 CLASSES = ("dark", "left", "top")
@@ -219,14 +218,14 @@ def test_export_gives_the_same_labels_and_keeps_thresholds(learned, tmp_path):
         assert one.agreement >= (0.8 if one.name == "litert-int8" else 1.0), one
 
 
-def test_cli_predict_prints_labels(learned, tmp_path):
+def test_cli_predict_prints_labels(learned, tmp_path, command):
     run, served = learned
     pixels, labels = served.splits["test"].read_batch(np.array([0]))
     Image.fromarray(pixels[0, ..., 0]).save(tmp_path / "one.png")
     phone = export_model(kcnn.load_model(run.folder / "model.keras"), tmp_path / "phone")
     said = []
     for model in (run.folder, phone):
-        done = kcnn_command("predict", model, tmp_path / "one.png", "--json")
+        done = command("predict", model, tmp_path / "one.png", "--json")
         assert done.returncode == 0, done.stderr
         said.append(json.loads(done.stdout)[str(tmp_path / "one.png")])
     assert said[0]["labels"] == said[1]["labels"] == [CLASSES[i] for i in np.flatnonzero(labels[0])]
@@ -251,16 +250,16 @@ def test_build_with_weights_of_a_multi_label_head_is_multi_label(learned, tmp_pa
     assert not metadata["thresholds"]
 
 
-def test_cli_train_and_evaluate_take_a_csv(table, tmp_path):
+def test_cli_train_and_evaluate_take_a_csv(table, tmp_path, command):
     words = ("--data", table, "--multi-label", "--input-size", "32x32x1", "--epochs", "1", "--out", tmp_path / "run")
-    done = kcnn_command("train", "lenet5.modern", *words)
+    done = command("train", "lenet5.modern", *words)
     assert done.returncode == 0, done.stderr
     assert "mean average precision" in done.stdout
-    done = kcnn_command("evaluate", tmp_path / "run", "--json")
+    done = command("evaluate", tmp_path / "run", "--json")
     assert done.returncode == 0, done.stderr
     told, metrics = json.loads(done.stdout), json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert told["mean_average_precision"] == pytest.approx(metrics["mean_average_precision"], abs=1e-6)
-    assert kcnn_command("runs", tmp_path).returncode == 0
+    assert command("runs", tmp_path).returncode == 0
 
 
 def test_train_mixes_several_labels(learned, tmp_path):
@@ -283,7 +282,8 @@ def test_train_of_several_labels_refuses_options_that_need_one_label_per_image(l
 
 
 @pytest.mark.every
-def test_cli_transfer_takes_images_of_several_labels(tmp_path):
+def test_cli_transfer_takes_images_of_several_labels(tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     images, labels = marked(60, seed=3)
     lines = []
     for i, (image, row) in enumerate(zip(images, labels, strict=True)):
@@ -295,9 +295,8 @@ def test_cli_transfer_takes_images_of_several_labels(tmp_path):
     model = kcnn.build("lenet5.modern", input_shape=(32, 32, 3), classes=4, seed=0)
     kcnn.weights.save_weights(model, tmp_path / "body.safetensors")
     words = ("--network", "lenet5.modern", "--weights", "body.safetensors", "--input-size", "32x32", "--multi-label")
-    done = kcnn_command(
-        *("transfer", "--data", "own/labels.csv", *words, "--head-epochs", "1", "--epochs", "1", "--out", "out"),
-        cwd=tmp_path,
+    done = command(
+        *("transfer", "--data", "own/labels.csv", *words, "--head-epochs", "1", "--epochs", "1", "--out", "out")
     )
     assert done.returncode == 0, done.stderr
     assert "mean AP" in done.stdout

@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 import types
 
 import numpy as np
@@ -152,7 +150,7 @@ def test_rerun_trial_knows_the_data_of_its_search_but_for_arrays(real, tmp_path)
         rerun_trial(copy, number)
 
 
-def test_cli_search_writes_a_folder_of_which_report_writes_a_page(tmp_path):
+def test_cli_search_writes_a_folder_of_which_report_writes_a_page(tmp_path, command):
     arguments = [
         "search",
         "stack",
@@ -167,7 +165,6 @@ def test_cli_search_writes_a_folder_of_which_report_writes_a_page(tmp_path):
         "--final-seeds",
         "0",
     ]
-    kcnn = [sys.executable, "-c", "from kcnn.cli import main; main()"]
     given = [
         "--choice",
         "conv1.kernel=3,5,3x5",
@@ -176,13 +173,13 @@ def test_cli_search_writes_a_folder_of_which_report_writes_a_page(tmp_path):
         "--out",
         str(tmp_path),
     ]
-    done = subprocess.run([*kcnn, *arguments, *given], capture_output=True, text=True, check=False)
+    done = command(*arguments, *given)
     assert done.returncode == 0, done.stderr
     assert "3 points, 3 feasible" in done.stdout
     assert "2 trials: 2 ok" in done.stdout
-    done = subprocess.run([*kcnn, "report", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = command("report", tmp_path)
     assert (tmp_path / "report.html").exists(), done.stderr
-    done = subprocess.run([*kcnn, *arguments, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = command(*arguments, "--out", tmp_path)
     assert done.returncode == 2
     assert "holds another search" in done.stderr
 
@@ -230,11 +227,11 @@ def test_search_continues_after_failed_trials_and_records_their_status(digits, t
 
 
 @pytest.mark.every
-def test_search_of_fifty_trials_does_not_grow_in_memory(digits, tmp_path):
+def test_search_of_thirty_trials_does_not_grow_in_memory(digits, tmp_path):
     used = []
     record = lambda trial: used.append(psutil.Process().memory_info().rss)  # noqa: E731
-    search_with(SPACE, digits, tmp_path, trials=50, epochs=1, on_trial_end=record)
-    assert len(used) == 50
+    search_with(SPACE, digits, tmp_path, trials=30, epochs=1, on_trial_end=record)
+    assert len(used) == 30
     assert used[-1] - used[9] < 80e6, "a graph that stays in memory is 10 MB"
 
 

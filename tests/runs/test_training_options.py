@@ -49,8 +49,11 @@ def kcnn_command(*words, cwd):
     return subprocess.run([sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_cli_train_and_predict_print_no_messages_of_libraries(tmp_path):
-    done = kcnn_command("train", "convnet", "--data", "digits", "--epochs", "2", "--out", "out", cwd=tmp_path)
+def test_cli_train_and_predict_print_no_messages_of_libraries(tmp_path, command, monkeypatch):
+    done = kcnn_command(
+        *("train", "convnet", "--data", "digits", "--input-size", "16x16x1", "--epochs", "2", "--out", "out"),
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
     assert "recipe auto for 1,258 training images: epochs 2, batch_size 32, optimizer adamw, " in done.stderr
@@ -69,7 +72,8 @@ def test_cli_train_and_predict_print_no_messages_of_libraries(tmp_path):
     assert len(best) == 3
     assert set(best) <= set("0123456789")
     (tmp_path / "broken.png").write_text("no picture")
-    done = kcnn_command("predict", "out", "broken.png", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = command("predict", "out", "broken.png")
     assert done.returncode == 2
     assert "cannot decode broken.png: not an image file" in done.stderr
     assert "Traceback" not in done.stderr

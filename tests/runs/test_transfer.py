@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -216,16 +215,12 @@ def test_compare_protocols_refuses_layers_that_the_network_lacks_before_it_train
     assert not [*tmp_path.iterdir()]
 
 
-def test_cli_transfer_fails_before_training_if_weights_are_unavailable(tmp_path):
+def test_cli_transfer_fails_before_training_if_weights_are_unavailable(tmp_path, command, monkeypatch):
     (tmp_path / "mirror").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", "from kcnn.cli import main; main()", "transfer", "--data", "digits"],
-        cwd=tmp_path,
-        env={**os.environ, "KCNN_WEIGHTS_MIRROR": "mirror", "KCNN_CACHE": "cache"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KCNN_WEIGHTS_MIRROR", "mirror")
+    monkeypatch.setenv("KCNN_CACHE", "cache")
+    done = command("transfer", "--data", "digits")
     assert done.returncode == 1
     assert "file not found: " in done.stderr
     assert not (tmp_path / "runs").exists()
@@ -285,10 +280,9 @@ def test_grad_cam_finds_the_region_that_the_score_depends_on():
     assert heat[20:].max() == heat[:, :12].max() == 0
 
 
-def test_cli_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
-    code = "from kcnn.cli import main; main()"
-    command = [sys.executable, "-c", code, "transfer", "--seeds", "1", "--head-epochs", "2", "-e", "1", "--json"]
-    done = subprocess.run([*command, "--out", "out"], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_cli_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("transfer", "--seeds", "1", "--head-epochs", "2", "-e", "1", "--json", "--out", "out")
     assert done.returncode == 0, done.stderr
     printed, out = json.loads(done.stdout), tmp_path / "out"
     assert [result["protocol"] for result in printed["results"]] == ["from scratch", "head only", "fine-tuned"]
@@ -329,11 +323,9 @@ def test_cli_transfer_demo_runs_offline_and_writes_what_it_lists(tmp_path):
         (["--data", "nowhere", "--network", "convnet", "--weights", "imagenet"], "convnet has no published weights"),
     ],
 )
-def test_cli_transfer_reports_errors_in_one_line(arguments, message, tmp_path):
-    code = "from kcnn.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "transfer", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+def test_cli_transfer_reports_errors_in_one_line(arguments, message, tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("transfer", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

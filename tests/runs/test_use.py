@@ -12,14 +12,6 @@ import kcnn
 from kcnn.export.formats import export_model
 from tests.runs.training import train_with as train
 
-CODE = "from kcnn.cli import main; main()"
-
-
-def kcnn_command(*words, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-c", CODE, *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
-    )
-
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory):
@@ -34,10 +26,11 @@ def used(tmp_path_factory):
     return folder
 
 
-def test_cli_predict_of_a_run_and_its_exported_files_agree(used):
+def test_cli_predict_of_a_run_and_its_exported_files_agree(used, command, monkeypatch):
+    monkeypatch.chdir(used)
     predictions = {}
     for name in ("run", "litert.tflite", "onnx.onnx", "keras.keras"):
-        done = kcnn_command("predict", name, "a digit.png", "--top", "2", "--json", cwd=used)
+        done = command("predict", name, "a digit.png", "--top", "2", "--json")
         assert done.returncode == 0, done.stderr
         predictions[name] = json.loads(done.stdout)["a digit.png"]
     expected = predictions.pop("run")
@@ -52,15 +45,16 @@ def test_cli_predict_of_an_exported_file_needs_neither_tensorflow_nor_keras(used
         "import sys; from kcnn.cli import app; app(sys.argv[1:], standalone_mode=False);"
         "assert not {'tensorflow', 'keras'} & set(sys.modules), 'heavy'"
     )
-    command = [sys.executable, "-c", code, "predict", "litert.tflite", "a digit.png"]
-    done = subprocess.run(command, cwd=used, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-c", code, "predict", "litert.tflite", "a digit.png"]
+    done = subprocess.run(words, cwd=used, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_cli_evaluate_of_a_run_or_its_file_prints_the_metrics_of_the_run(used):
+def test_cli_evaluate_of_a_run_or_its_file_prints_the_metrics_of_the_run(used, command, monkeypatch):
+    monkeypatch.chdir(used)
     metrics = json.loads((used / "run" / "metrics.json").read_text())
     for words in (("run",), ("litert.tflite", "--data", "digits")):
-        done = kcnn_command("evaluate", *words, "--json", cwd=used)
+        done = command("evaluate", *words, "--json")
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout)
         assert (result["accuracy"], result["images"]) == (metrics["accuracy"], metrics["test_images"])
@@ -82,9 +76,10 @@ def test_cli_evaluate_of_a_run_or_its_file_prints_the_metrics_of_the_run(used):
         (("evaluate", "run", "--split", "all"), "unknown split 'all'; choose from train, validation, test"),
     ],
 )
-def test_cli_predict_and_evaluate_report_errors_in_one_line(used, arguments, message):
+def test_cli_predict_and_evaluate_report_errors_in_one_line(used, arguments, message, command, monkeypatch):
+    monkeypatch.chdir(used)
     (used / "broken.tflite").write_bytes(b"TFL3")
-    done = kcnn_command(*arguments, cwd=used)
+    done = command(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     (error,) = (line for line in done.stderr.splitlines() if not line.startswith(("loading ", "device: ")))
