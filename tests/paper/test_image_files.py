@@ -162,10 +162,10 @@ def jpeg_with_scans(count, columns=64, rows=64):
 
 def test_decode_refuses_a_jpeg_of_thousands_of_scans_at_once():
     assert decode(jpeg_with_scans(20), (9, 9, 3)).shape == (9, 9, 3)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ImageDecodeError, match="scans"):
         decode(jpeg_with_scans(100_000), (9, 9, 3))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def huge(kind):
@@ -248,9 +248,9 @@ def test_decode_cuts_fractions_off_and_rounds_a_half_to_even():
 def test_decode_resizes_of_a_panorama_only_what_it_keeps(size):
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), "uint8"))
-    content, started = file(image, "PNG"), time.perf_counter()
+    content, started = file(image, "PNG"), time.process_time()
     pixels = decode(content, (16, 16, 3), resize_shorter_to=18)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     whole = image.resize(resize_like_torchvision(size, 18), Image.Resampling.BILINEAR)
     left, top = center_like_torchvision(whole.size, (16, 16))
     middle = np.asarray(whole.crop((left, top, left + 16, top + 16)))
