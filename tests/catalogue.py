@@ -51,15 +51,14 @@ THOROUGH = [  # that the whole suite runs over in `make test`
     "convnet",
     "lenet5",
     "googlenet",
-    "resnet18",
     "resnet20",
-    "mobilenet_v2",
     "mobilenet_v3_small",
 ]
 OF_ITS_OWN = [  # that it runs over in `make test-all`, for an op, a block or a head that no network above has
     "alexnet",
     "vgg11_bn",
     "squeezenet1_1",
+    "resnet18",
     "resnet50_v2.keras",
     "resnet18d",
     "repvgg_a0",
@@ -72,6 +71,7 @@ OF_ITS_OWN = [  # that it runs over in `make test-all`, for an op, a block or a 
     "mobilenet_v4_conv_small",
     "shufflenet_v2_x0_5",
     "ghostnet_0_5",
+    "mobilenet_v2",
 ]
 REST = [name for name in NETWORKS if name not in ONE_PER_FAMILY]
 

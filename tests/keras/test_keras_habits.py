@@ -174,7 +174,7 @@ def test_a_network_is_silent_about_dark_images_and_overshoot_of_resizing():
 @pytest.mark.parametrize(
     ("network", "options"),
     [
-        ("resnet20", {"classes": 3, "input_shape": (16, 16, 3)}),
+        ("resnet20", {"classes": 3, "input_shape": (16, 16, 3), "units": 1}),
         pytest.param("googlenet.bn", {"classes": 3, "input_shape": (66, 66, 3), "aux": True}, marks=pytest.mark.every),
         ("lenet5", {}),
     ],
@@ -203,7 +203,8 @@ def test_keras_opens_files_without_kcnn_or_its_error_says_what_to_install(tmp_pa
         model.save(tmp_path / f"{name}.keras")
         if name == "mobilenet_v2":
             np.save(tmp_path / "y.npy", model(np.full((1, 32, 32, 3), 7.0, "float32")))
-    kcnn.build("googlenet", aux=True).save(tmp_path / "googlenet.keras")
+    small = {"classes": 3, "input_shape": (66, 66, 3)}
+    kcnn.build("googlenet", aux=True, **small).save(tmp_path / "googlenet.keras")
     code = (
         "import sys; sys.modules['kcnn'] = None\nimport keras, numpy as np\n"
         "model = keras.saving.load_model('mobilenet_v2.keras')\n"

@@ -45,14 +45,19 @@ class Waits(keras.callbacks.Callback):  # in the middle of an epoch, until it is
             time.sleep(600)
 
 train(
-    ModelSpec(network="convnet", input_shape=(28, 28, 1), options={"dropout": 0.2}), "digits",
+    ModelSpec(network="convnet", input_shape=(16, 16, 1), options={"dropout": 0.2}), "digits",
     TrainConfig(
         recipe="quick", epochs=4, seed=3, learning_rate=1e-3, recipe_overrides={"shift": 0.1, "ema_momentum": 0.9}
     ),
     out=sys.argv[1], callbacks=[Waits()], log=print,
 )
 """
-FULL = {**REQUEST, "options": {"dropout": 0.2}, "recipe_overrides": {"shift": 0.1, "ema_momentum": 0.9}}
+FULL = {
+    **REQUEST,
+    "input_shape": (16, 16, 1),
+    "options": {"dropout": 0.2},
+    "recipe_overrides": {"shift": 0.1, "ema_momentum": 0.9},
+}
 
 
 def states(folder):
@@ -94,7 +99,7 @@ def test_train_killed_in_mid_epoch_resumes_to_the_identical_result(whole, cut, t
     said = []
     resumed = train("convnet", "digits", out=tmp_path / "out", **FULL, log=said.append)
     assert resumed.resumed_epochs == 2
-    splits = "1,258 training, 180 validation and 359 test images in 10 classes; input 28x28x1; "
+    splits = "1,258 training, 180 validation and 359 test images in 10 classes; input 16x16x1; "
     assert said == [f"{splits}39 steps of 32 images per epoch", "resuming from epoch 2 of 4"]
     assert history(resumed.folder) == history(whole.folder)
     assert resumed.metrics["confusion"] == whole.metrics["confusion"]
@@ -245,10 +250,9 @@ def test_claim_folder_refuses_a_config_of_another_program_or_version(tmp_path):
     assert "is damaged: it is not JSON" in (damaged.problem or "")
 
 
-def test_train_on_a_full_disk_stops_with_a_clear_error_and_an_intact_checkpoint(tmp_path):
+def test_train_on_a_full_disk_stops_with_a_clear_error_and_an_intact_checkpoint(cut, tmp_path):
     """No file of that process may grow beyond some kilobytes: writing more fails, as on a full disk."""
-    out = tmp_path / "out"
-    killed(out, 1)
+    out = shutil.copytree(cut, tmp_path / "out")
     before = {path: path.read_bytes() for path in states(out)}
     code = CODE.replace("\ntrain(", "\nresource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\ntrain(", 1)
     done = subprocess.run([sys.executable, "-c", code, str(out), "-1"], capture_output=True, text=True, check=False)
@@ -297,7 +301,7 @@ def test_find_first_non_finite_returns_the_first_layer_whose_output_is_not_finit
 
 @pytest.mark.every  # TensorFlow waits 20 s at each refused allocation
 def test_train_auto_batch_size_halves_a_batch_that_does_not_fit_in_memory(tmp_path, monkeypatch):
-    """For more than 8 images the loss asks TensorFlow for a petabyte, which no machine gives."""
+    """For more than 8 images the loss asks TensorFlow for a petabyte, which no machine gives; then it fails at once."""
     plain = CrossEntropy.call
 
     def hungry(self, y_true, y_pred):
@@ -306,6 +310,17 @@ def test_train_auto_batch_size_halves_a_batch_that_does_not_fit_in_memory(tmp_pa
         size = tf.where(tf.shape(y_pred)[0] > 8, tf.constant(2**48, tf.int64), tf.constant(1, tf.int64))
         return plain(self, y_true, y_pred) + 0.0 * tf.reduce_sum(tf.random.stateless_normal([size], (0, 0)))
 
+    def refuse(size):
+        if size > 8:
+            raise MemoryError  # which TensorFlow takes for a refused allocation
+        return np.float32(0.0)
+
+    def hungry_at_once(self, y_true, y_pred):
+        if not tf.is_symbolic_tensor(y_pred):
+            return plain(self, y_true, y_pred)
+        refused = tf.numpy_function(refuse, [tf.shape(y_pred)[0]], tf.float32)
+        return plain(self, y_true, y_pred) + tf.reshape(refused, ())
+
     monkeypatch.setattr(CrossEntropy, "call", hungry)
     x = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 1), "uint8")
     request = {"input_shape": (8, 8, 1), "epochs": 2, "recipe_overrides": {"optimizer": "sgd"}, "learning_rate": 0.1}
@@ -313,6 +328,7 @@ def test_train_auto_batch_size_halves_a_batch_that_does_not_fit_in_memory(tmp_pa
         OutOfMemoryError, match="a batch of 32 images of 8x8x1 does not fit in memory; use --batch-size 16"
     ):
         train("mlp", (x, np.arange(80) % 2), out=tmp_path / "a", **request)
+    monkeypatch.setattr(CrossEntropy, "call", hungry_at_once)
     said = []
     found = train("mlp", (x, np.arange(80) % 2), out=tmp_path / "b", auto_batch_size=True, log=said.append, **request)
     assert [line.rpartition(" ")[2] for line in said if "memory" in line] == ["16", "8"]

@@ -52,7 +52,7 @@ def make_trial(number, values, scores, *, epochs=None, promoted_from=None):
 
 
 @pytest.mark.parametrize("reduction_factor", [0, 3])
-@pytest.mark.parametrize("count", [12, 24, 60])
+@pytest.mark.parametrize("count", [12, 24, pytest.param(60, marks=pytest.mark.every)])
 def test_compute_importances_of_noise_are_rarely_significant(count, reduction_factor):
     searches = [compute_importances(SPACE, simulate(s, count, reduction_factor=reduction_factor)) for s in range(200)]
     choices = [one for importances in searches for one in importances]

@@ -233,11 +233,11 @@ def test_training_statistics_write_rows_and_change_nothing(tmp_path):
     rng = np.random.default_rng(0)
     pictures = rng.uniform(0, 255, (64, 16, 16, 1)).astype("uint8"), np.arange(64) % 2
     served = kcnn.data.load(pictures, input_shape=(16, 16, 1), batch_size=8)
-    options = {"epochs": 2, "seed": 1, "options": {"units": 1}, "recipe_overrides": {"batch_size": 8}}
+    options = {"epochs": 2, "seed": 1, "options": {"depth": 1}, "recipe_overrides": {"batch_size": 8}}
     path = tmp_path / "statistics.csv"
     watch = TrainingStatistics(pictures[0][:4], pictures[1][:4], path=path, every=5)
-    watched = train("resnet20", served, out=tmp_path / "watched", callbacks=[watch], **options)
-    plain = train("resnet20", served, out=tmp_path / "plain", **options)
+    watched = train("stack", served, out=tmp_path / "watched", callbacks=[watch], **options)
+    plain = train("stack", served, out=tmp_path / "plain", **options)
     for a, b in zip(watched.history, plain.history, strict=True):
         assert a["loss"] == b["loss"]
         assert a["val_loss"] == b["val_loss"]
@@ -246,14 +246,14 @@ def test_training_statistics_write_rows_and_change_nothing(tmp_path):
     steps = sorted({int(row["step"]) for row in rows})
     assert steps == list(range(1, 2 * served.steps + 1, 5))
     first = {row["layer"]: row for row in rows if row["step"] == "1"}
-    model = kcnn.build("resnet20", input_shape=(16, 16, 1), units=1)
+    model = kcnn.build("stack", input_shape=(16, 16, 1), depth=1)
     assert set(first) == {layer.name for layer in model.layers[1:]}
     assert {name for name, row in first.items() if row["gradient_norm"]} == {
         layer.name for layer in model.layers if layer.trainable_variables
     }
     assert float(first["logits"]["gradient_norm"]) > 0
-    assert 0.2 < float(first["stage1_unit1_a_relu"]["zeros"]) < 0.8
-    assert float(first["stage1_unit1_a_bn"]["std"]) == pytest.approx(1, abs=0.1)
+    assert 0.2 < float(first["conv1_relu"]["zeros"]) < 0.8
+    assert float(first["conv1_bn"]["std"]) == pytest.approx(1, abs=0.1)
 
 
 def test_training_statistics_have_the_gradient_norm_of_the_loss(small):

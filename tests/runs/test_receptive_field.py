@@ -12,16 +12,16 @@ from tests.runs.test_inspect import SMALL
 @pytest.mark.parametrize(
     ("name", "layer", "shape"),
     [
-        ("resnet20", "stage1_unit3", (32, 32, 3)),
+        pytest.param("resnet20", "stage1_unit3", (32, 32, 3), marks=pytest.mark.every),
         ("resnet20", "stage2_unit2", (64, 64, 3)),
-        ("resnet18", "stage2_unit2_b", (96, 96, 3)),
+        pytest.param("resnet18", "stage2_unit2_b", (96, 96, 3), marks=pytest.mark.every),
         ("googlenet", "inception_3b", (112, 112, 3)),
         ("vgg11", "conv3_2", (64, 64, 3)),
-        ("mobilenet_v1", "unit4_depthwise", (64, 64, 3)),
+        pytest.param("mobilenet_v1", "unit4_depthwise", (64, 64, 3), marks=pytest.mark.every),
         ("mobilenet_v3_small", "unit4_depthwise_bn", (64, 64, 3)),
         ("mobilenet_v3_small", "unit1_squeeze", (64, 64, 3)),
         ("lenet5", "c3", (32, 32, 1)),
-        ("inception_v3", "mixed0_pool", (99, 99, 3)),
+        pytest.param("inception_v3", "mixed0_pool", (99, 99, 3), marks=pytest.mark.every),
     ],
 )
 def test_measure_receptive_field_agrees_with_arithmetic(name, layer, shape):

@@ -23,11 +23,12 @@ def test_train_trains_auxiliary_classifiers(tmp_path):
 @pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.every), "mixed_float16"])
 def test_train_in_mixed_precision_learns_and_saves_a_float32_model(precision, tmp_path):
     found = train(
-        *("convnet", "digits"),
+        *("stack", "digits"),
         out=tmp_path / "out",
-        input_shape=(16, 16, 1),
+        input_shape=(8, 8, 1),
         epochs=3,
         learning_rate=3e-3,
+        options={"depth": 2},
         precision=precision,
     )
     assert found.metrics["accuracy"] > 0.8
