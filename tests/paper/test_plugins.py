@@ -1,8 +1,10 @@
 """A plugin that is broken in whatever way hurts its own names alone, and says what is wrong."""
 
+import io
 import logging
 import re
 import sys
+import threading
 import time
 from importlib.metadata import version
 
@@ -87,6 +89,20 @@ def test_load_within_gives_up_a_hanging_import(install, monkeypatch):
     assert sys.stdout is out
     with pytest.raises(ImportError, match=r"kcnn-slow does not load: its import takes more than 0.3 seconds"):
         kcnn.get_architecture("slow")
+
+
+def test_load_within_leaves_standard_output_alone_when_a_hanging_import_ends(install, monkeypatch):
+    install("kcnn-late", "kcnn_late", f"import time; time.sleep(1)\n{GOOD}", late="net")
+    monkeypatch.setattr(catalogue, "IMPORT_TIMEOUT", 0.1)
+    before = {*threading.enumerate()}
+    with pytest.raises(ImportError, match="kcnn-late does not load"):
+        catalogue.load_architecture("late")
+    later = io.StringIO()  # what another part of the program prints to by then
+    monkeypatch.setattr(sys, "stdout", later)
+    (importing,) = {*threading.enumerate()} - before
+    importing.join(30)
+    assert not importing.is_alive()
+    assert sys.stdout is later
 
 
 def test_refresh_plugins_does_not_wait_again_for_a_hanging_import(install, monkeypatch):

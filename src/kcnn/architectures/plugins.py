@@ -170,7 +170,11 @@ def read_last_line(output: Path) -> str:
 
 @contextlib.contextmanager
 def _isolated_import(module: str) -> Iterator[None]:
-    """Redirect what an import prints to standard error, and restore logging after it."""
+    """Redirect what an import prints to standard error, and restore logging after it.
+
+    A stuck import may end much later, when others have set both.
+    """
+    out = sys.stdout
     root = logging.getLogger()
     loggers = [root, *(x for x in root.manager.loggerDict.values() if isinstance(x, logging.Logger))]
     before = [(x, x.level, x.disabled, x.propagate, [*x.handlers]) for x in loggers]
@@ -178,11 +182,12 @@ def _isolated_import(module: str) -> Iterator[None]:
     # logging.config closes every handler that is listed here, and with one of absl's the stream that it writes to.
     held = logging._handlerList[:]  # type: ignore[attr-defined]
     logging._handlerList.clear()  # type: ignore[attr-defined]
+    sys.stdout = sys.stderr
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
+        yield
     finally:
-        if module not in _stuck:  # a stuck import may end much later, when others have set the loggers
+        if module not in _stuck:
+            sys.stdout = out
             for logger, level, disabled, propagate, handlers in before:
                 logger.setLevel(level)
                 logger.disabled, logger.propagate, logger.handlers[:] = disabled, propagate, handlers
