@@ -109,7 +109,9 @@ def list_rows(small: Path, large: Path, run: Path) -> list[Row]:
     names = ("resnet50.keras", *both)
     rows += [Row(f"first step {name}", "first_step", (name,), ("keras",)) for name in names[:2]]
     rows += [Row(f"build {name}", "build", (name,), ("keras",)) for name in names]
-    rows.append(Row("predict one mobilenet_v2", "predict_one", ("mobilenet_v2",), ("keras",)))
+    for end in ((), (True,)):
+        name = f"predict one {'optimized ' * len(end)}mobilenet_v2"
+        rows.append(Row(name, "predict_one", ("mobilenet_v2", *end), ("keras",)))
     rows.append(Row("photos decoded", "photos", ("none", str(small)), ("keras", "timm", "torchvision")))
     peers = ("keras", "albumentations", "timm", "torchvision")
     rows.append(Row("photos standard", "photos", ("standard", str(small)), peers))

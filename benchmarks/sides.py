@@ -150,11 +150,15 @@ def build(library, name):
     repeat(work, warm=2)
 
 
-def predict_one(library, name):
-    """`predict` of one image."""
+def predict_one(library, name, is_optimized=False):
+    """`predict` of one image, by kcnn also of the network that is optimized for inference."""
     import numpy as np
 
     model, x = build_model(library, name, side=SIZE, classes=1000), np.zeros((1, SIZE, SIZE, 3), "float32")
+    if is_optimized and library == "kcnn":
+        import kcnn
+
+        model = kcnn.optimize_for_inference(model)
 
     def work():
         return len(model.predict(x, verbose=0))

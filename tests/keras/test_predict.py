@@ -1,4 +1,4 @@
-"""Network.predict: one batch without Keras' loop, and all else as Keras does."""
+"""`predict` of networks and of optimized ones: one batch without Keras' loop, and all else as Keras does."""
 
 import keras
 import numpy as np
@@ -9,9 +9,10 @@ import kcnn
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 1)).astype("float32")
 
 
-@pytest.fixture(scope="module")
-def model():
-    return kcnn.build("convnet", input_shape=(12, 12, 1), classes=3)
+@pytest.fixture(scope="module", params=["built", "optimized"])
+def model(request):
+    network = kcnn.build("convnet", input_shape=(12, 12, 1), classes=3)
+    return network if request.param == "built" else kcnn.optimize_for_inference(network)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from kcnn.keras_bridge.keras_graph import (
     replay,
     unique_name,
 )
-from kcnn.keras_bridge.model import Network
+from kcnn.keras_bridge.model import Network, QuickModel
 
 
 @check_arguments
@@ -70,7 +70,7 @@ def optimize_for_inference(model: Any, *, probabilities: bool = False) -> Any:
         results[0], multi_label = _to_probabilities(
             keras.Model(inputs[0] if len(inputs) == 1 else inputs, results[0]), source.get("multi_label")
         )
-    rebuilt = keras.Model(*(group[0] if len(group) == 1 else group for group in (inputs, results)), name=model.name)
+    rebuilt = QuickModel(*(group[0] if len(group) == 1 else group for group in (inputs, results)), name=model.name)
     classes = source.get("classes") or getattr(results[0], "shape", (None,))[-1]
     metadata = {key: source[key] for key in ("preprocessing", "thresholds") if source.get(key)}
     if multi_label:

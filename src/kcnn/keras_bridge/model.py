@@ -29,8 +29,40 @@ BUILT: ContextVar[list["Network"] | None] = ContextVar("BUILT", default=None)  #
 AUX_LOSS_WEIGHT = 0.3  # weight of each auxiliary loss (arXiv:1409.4842, section 5)
 
 
+class QuickModel(keras.Model):
+    """A functional model that computes an array of at most one batch without the loop of Keras' `predict`.
+
+    In Keras' files it has the name of Keras' own functional model.
+    """
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict as Keras does; at most one batch without its loop, which takes longer than a small network.
+
+        Its progress bar is then left out, too; `verbose=1` shows it.
+        """
+        batch = self._find_only_batch(args, kwargs)
+        return super().predict(*args, **kwargs) if batch is None else self.predict_on_batch(batch)
+
+    def _find_only_batch(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> np.ndarray | None:
+        """The array that `predict` is called with if one step on one device computes it, in the type of its batches."""
+        given = {**kwargs, **dict(zip(("x", "batch_size", "verbose"), args, strict=False))}
+        x = given.get("x")
+        # For other shapes TensorFlow would make one function that takes any, and computes any number of channels.
+        if not isinstance(x, np.ndarray) or len(self.inputs) > 1 or x.shape[1:] != self.inputs[0].shape[1:]:
+            return None
+        if not 0 < len(x) <= (given.get("batch_size") or 32):
+            return None
+        is_plain = len(given) == len(args) + len(kwargs) and not given.keys() - {"x", "batch_size", "verbose"}
+        if not is_plain or given.get("verbose", 0) not in (0, "auto"):
+            return None
+        strategy = getattr(self, "distribute_strategy", None)  # of TensorFlow
+        if keras.distribution.distribution() is not None or (strategy and strategy.num_replicas_in_sync > 1):
+            return None
+        return x.astype(keras.config.floatx(), copy=False) if x.dtype.kind == "f" else x
+
+
 @registered
-class Network(keras.Model):
+class Network(QuickModel):
     """A functional model whose spec and metadata are saved with it.
 
     With auxiliary classifiers `fit(x, y)` still takes one label: each adds 0.3 times its loss in training and reports
@@ -112,31 +144,9 @@ class Network(keras.Model):
         return super().train_step(*args)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Predict as Keras does, and warn once of images that are scaled already.
-
-        An array of at most one batch is computed without the loop of Keras, which takes longer than a small network,
-        and without its progress bar; `verbose=1` shows it.
-        """
+        """Predict as QuickModel does, and warn once of images that are scaled already."""
         self._check_pixels(args or [kwargs.get("x")])
-        batch = self._find_only_batch(args, kwargs)
-        return super().predict(*args, **kwargs) if batch is None else self.predict_on_batch(batch)
-
-    def _find_only_batch(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> np.ndarray | None:
-        """The array that `predict` is called with if one step on one device computes it, in the type of its batches."""
-        given = {**kwargs, **dict(zip(("x", "batch_size", "verbose"), args, strict=False))}
-        x = given.get("x")
-        # For other shapes TensorFlow would make one function that takes any, and computes any number of channels.
-        if not isinstance(x, np.ndarray) or len(self.inputs) > 1 or x.shape[1:] != self.inputs[0].shape[1:]:
-            return None
-        if not 0 < len(x) <= (given.get("batch_size") or 32):
-            return None
-        is_plain = len(given) == len(args) + len(kwargs) and not given.keys() - {"x", "batch_size", "verbose"}
-        if not is_plain or given.get("verbose", 0) not in (0, "auto"):
-            return None
-        strategy = getattr(self, "distribute_strategy", None)  # of TensorFlow
-        if keras.distribution.distribution() is not None or (strategy and strategy.num_replicas_in_sync > 1):
-            return None
-        return x.astype(keras.config.floatx(), copy=False) if x.dtype.kind == "f" else x
+        return super().predict(*args, **kwargs)
 
     def _check_pixels(self, arguments: Sequence[Any]) -> None:
         """Warn of the first array of images that is scaled already; the warning is of the line that called."""
@@ -243,7 +253,8 @@ class Network(keras.Model):
         return outputs
 
 
-Network.__module__, Network.__qualname__, Network.__name__ = Functional.__module__, "Functional", "Functional"
+for one in (QuickModel, Network):
+    one.__module__, one.__qualname__, one.__name__ = Functional.__module__, "Functional", "Functional"
 
 
 class FunctionLoss(keras.losses.Loss):
