@@ -7,10 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
+def count_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @functools.cache
 def thread_pool() -> ThreadPoolExecutor:
     """Return the one pool for all work on images."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="kcnn-images")
+    return ThreadPoolExecutor(count_cores(), thread_name_prefix="kcnn-images")
 
 
 def map_parallel(work: Callable[[Any], None], items: Sequence[Any]) -> None:
@@ -20,7 +25,7 @@ def map_parallel(work: Callable[[Any], None], items: Sequence[Any]) -> None:
         work: Function of one item.
         items: Its arguments.
     """
-    size = max(1, len(items) // (4 * (os.cpu_count() or 1)))
+    size = max(1, len(items) // (4 * count_cores()))
 
     def run_task(indices: range) -> None:
         for i in indices:

@@ -9,6 +9,7 @@ import pytest
 
 import kcnn
 from kcnn.distribute import machine
+from kcnn.parallel import count_cores
 from kcnn.training import devices, hardware
 from tests.runs import small
 
@@ -117,7 +118,7 @@ def test_explain_unused_gpus_is_silent_without_a_gpu_or_where_it_is_used(monkeyp
 def test_describe_device_names_gpus_replicas_and_processes(monkeypatch, mirrored):
     assert small.BATCH  # imported before TensorFlow starts
     cpu = machine.describe_cpu(*(["oneDNN"] if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1" else []))
-    assert cpu.startswith(f"CPU ({machine.count_cores()} core")
+    assert cpu.startswith(f"CPU ({count_cores()} core")
     monkeypatch.setattr(hardware, "list_backend_gpus", list)
     assert hardware.describe_device() == cpu
     assert hardware.describe_device(mirrored) == f"2 x {cpu} (mirrored)"

@@ -12,6 +12,7 @@ import pytest
 from kcnn import data
 from kcnn.augment import Augmentation
 from kcnn.data import dataset
+from kcnn.parallel import count_cores
 from tests import hidden
 
 STRONG = Augmentation(flip=True, crop=2, erase=0.5, mixup=0.2)
@@ -149,6 +150,7 @@ assert len(list(found.epochs(0, 1, Augmentation(flip=True)))) == found.steps
 """
 
 
+@pytest.mark.skipif(count_cores() < 2, reason="a machine with one core does not read in parallel")
 def test_make_dataset_reads_in_parallel_under_tensorflows_determinism(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", DETERMINISM], capture_output=True, text=True, check=False, cwd=tmp_path

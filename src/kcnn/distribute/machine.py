@@ -8,14 +8,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kcnn.parallel import count_cores
+
 UNNAMED = "NVIDIA GPU"
 TIMEOUT = 10.0  # seconds for nvidia-smi, which hangs where a driver does
 ROOT = Path("/")
-
-
-def count_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_cpu(*details: str) -> str:

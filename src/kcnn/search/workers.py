@@ -16,6 +16,7 @@ from typing import Any
 from kcnn.atomic_io import write_text
 from kcnn.data import ImageDataset
 from kcnn.distribute.processes import assign_gpus, find_free_addresses
+from kcnn.parallel import count_cores
 from kcnn.search.environment import CHIEF, ID, IP, PORT
 from kcnn.search.job import SearchJob
 from kcnn.search.journal import JOURNAL, Journal, Trial
@@ -98,7 +99,7 @@ class WorkerPool:
         host, _, port = address.rpartition(":")
         environment = {IP: "127.0.0.1" if host == ANY_HOST else host, PORT: port}
         if count > 1:
-            cores = str(max(1, (os.cpu_count() or 1) // count))
+            cores = str(max(1, count_cores() // count))
             environment |= {"TF_NUM_INTRAOP_THREADS": cores, "TF_NUM_INTEROP_THREADS": cores}
         folder = hashlib.blake2b(str(out.resolve()).encode(), digest_size=3).hexdigest()  # of two searches on a machine
         machine = f"{socket.gethostname()}-{folder}".replace(CHIEF, "host")  # keras-tuner recognizes the chief by name
