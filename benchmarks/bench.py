@@ -12,56 +12,54 @@ with the lower and upper quartile, or of fewer than 8 with the lowest and highes
 child processes. A peer that is not installed is named and left out.
 
 Measured on 2 cores of an Intel Xeon with AVX-512, 24 GiB, TensorFlow 2.21, torch 2.13, torchvision 0.28, timm 1.0.29,
-albumentations 2.0.8; two rounds, the second core at work on other things where one is measured; milliseconds and ratios
-of processor time (lowest to highest), on two cores with those of wall time behind a semicolon:
+albumentations 2.0.8; of steps and builds the second core at work on other things. Milliseconds of kcnn, and ratios of
+processor time (photos to classes and strong photos: 3 rounds or passes, with the range):
 
-    one core                       kcnn   keras                   torch
-    step resnet50                  1360   1.21 (1.17 to 1.26)     1.03 (1.00 to 1.07)
-    step mobilenet_v2               269   1.85 (1.83 to 1.87)     1.62 (1.46 to 1.78)
-    step inception_v3               734   1.30 (1.01 to 1.58)     1.18 (1.10 to 1.25)
-    step resnet18                   549                           1.03 (0.93 to 1.12)
-    step googlenet                  454                           1.22 (1.15 to 1.28)
-    first step resnet50            5190   2.87 (2.83 to 2.90)
-    first step mobilenet_v2        3619   3.08 (3.01 to 3.15)
-    build resnet50                  648   1.03 (0.75 to 1.31)
-    build mobilenet_v2              364   1.14 (1.01 to 1.28)
-    build inception_v3              948   1.33 (1.25 to 1.41)
-    predict one mobilenet_v2       16.5   5.65 (5.02 to 6.28), of wall time 7.19 (6.27 to 8.10)
-    photos to classes              16.0   1.45 (1.23 to 1.67)     2.22 (1.78 to 2.67)
+    one core                             kcnn   keras                   torch
+    step resnet50                        1362   1.31 (1.27 to 1.35)     1.25 (1.15 to 1.29)
+    step mobilenet_v2                     276   1.70 (1.67 to 1.77)     1.48 (1.44 to 1.51)
+    step inception_v3                     775   1.23 (1.19 to 1.27)     1.30 (1.19 to 1.33)
+    step resnet18                         579                           1.09 (1.07 to 1.14)
+    step googlenet                        524                           1.19 (1.17 to 1.30)
+    first step resnet50                  6553   2.83 (2.76 to 3.70)
+    first step mobilenet_v2              4728   2.99 (2.32 to 3.39)
+    build resnet50                        600   1.04 (0.92 to 1.13)
+    build mobilenet_v2                    490   0.99 (0.94 to 1.12)
+    build inception_v3                    790   1.40 (1.30 to 1.50)
+    predict one mobilenet_v2             13.9   5.79 (5.51 to 6.25), of wall time 7.79 (7.22 to 8.44)
+    predict one optimized mobilenet_v2   9.83   9.46 (8.94 to 9.86), of wall time 12.65 (11.24 to 12.92)
+    photos to classes                    15.6   1.58 (1.52 to 1.78)     2.53 (2.23 to 2.69)
 
-    one core                       kcnn   keras                   timm                    torchvision
-    photos decoded                 1.30   1.15 (1.08 to 1.23)     2.64 (2.63 to 2.65)     2.59 (2.07 to 3.12)
-    photos standard                1.18   3.76 (3.21 to 4.31)     2.43 (2.10 to 2.76)     2.45 (1.94 to 2.97)
-    photos strong                  1.61   33.95 (33.85 to 34.04)  2.22 (2.00 to 2.45)     2.65 (2.26 to 3.03)
-    photos 6 MP decoded            9.16   2.10 (2.00 to 2.20)     5.95 (4.51 to 7.39)     6.01 (5.81 to 6.21)
+    one core              kcnn   keras                 albumentations        timm                   torchvision
+    photos decoded        1.60   0.89 (0.85 to 0.93)                         2.36 (2.25 to 2.47)    2.28 (2.22 to 2.49)
+    photos standard       1.59   3.38 (3.28 to 3.57)   1.33 (1.16 to 1.35)   2.09 (2.02 to 2.24)    2.10 (2.01 to 2.32)
+    photos strong         2.02   28.13 (25.20 to 29.91)                      2.25 (2.08 to 2.41)    2.19 (1.97 to 2.56)
+    photos 6 MP decoded   10.5   2.09 (2.01 to 2.14)                         5.88 (5.32 to 6.20)    7.87 (7.39 to 8.19)
 
-    two cores                      kcnn   keras                   torch
-    step resnet50                  1440   1.35; 1.35              1.19; 1.03
-    step mobilenet_v2               362   1.55; 1.45              1.23; 1.05
-    step inception_v3               879   1.17; 1.16              1.35; 1.25
-    step resnet18                   574                           1.03; 0.98
-    step googlenet                  598                           1.29; 1.15
-    first step resnet50            6917   2.94; 3.38
-    first step mobilenet_v2        4258   2.68; 2.73
+    two cores             kcnn   keras                 albumentations        timm                   torchvision
+    photos decoded        1.95   0.93 (0.91 to 0.95)                         2.58 (2.53 to 2.63)    2.41 (2.36 to 2.47)
+      of wall time        1.05   0.96 (0.90 to 1.01)                         2.51 (2.27 to 2.70)    2.29 (2.14 to 2.36)
+    photos standard       1.97   3.20 (3.06 to 3.30)   1.37 (1.32 to 1.42)   2.24 (2.21 to 2.39)    2.18 (2.08 to 2.29)
+      of wall time        1.10   3.73 (3.20 to 4.21)   1.34 (1.30 to 1.38)   2.18 (2.11 to 2.29)    2.07 (2.00 to 2.22)
 
-    two cores                      kcnn   keras                   timm                    torchvision
-    photos decoded                 1.43   1.13; 1.53              2.84; 2.77              2.66; 2.62
-    photos standard                1.35   4.27; 5.05              2.87; 2.85              2.80; 2.81
-    photos 6 MP decoded            10.9   2.10; 2.50              7.04; 11.45             6.97; 11.33
-    photos to classes              17.3   1.37; 2.05              torch 2.63; 1.92
-    kcnn list                       349
-    kcnn summary                    327
-    kcnn report                    2253   (1913 of wall time)
-    kcnn predict .keras            7186   (6877)
-    kcnn predict .tflite           1240   (922)
+    two cores, 3 rounds   milliseconds of processor and of wall time
+    kcnn list               284   284
+    kcnn summary            259   262
+    kcnn report            2370  2024
+    kcnn predict .keras    5084  4975
+    kcnn predict .tflite    848   683
 
-Against albumentations standard photos are 1.25 (1.02 to 1.49) on one core, 1.70 (1.65 to 1.74) on two. Why some rows
-are near 1, by profiles: convolutions are 85% of a step of ResNet-18 in TensorFlow and 79% in torch, and both call the
-same kernels of oneDNN for them (ONEDNN_VERBOSE), at about 110 GFLOP/s; they are 80% and 74% of ResNet-50, 82% and 75%
-of Inception v3. Decoding by libjpeg-turbo, which Keras does, too, is 1.0 of the 1.3 ms of a decoded photo. Of the 16 ms
-of a photo to its classes MobileNet v2 computes 9 (13 before its batch norms are folded); to load, fold and trace it
-takes 3.1 s once, 4.8 ms of each of 640 photos, of which checks of the file are 0.4 s. Keras' import takes about 3 s of
-`predict` by a .keras file, and typer's import of pydantic 0.08 s of `list` and `summary`.
+On two cores steps were only measured before processes took turns, in two rounds of new ones, by processor; wall time:
+ResNet-50 1.35; 1.35 of keras and 1.19; 1.03 of torch, MobileNet v2 1.55; 1.45 and 1.23; 1.05, Inception v3 1.17; 1.16
+and 1.35; 1.25, ResNet-18 1.03; 0.98 of torch, GoogLeNet 1.29; 1.15.
+
+Why some rows are near 1, by profiles: convolutions are 85% of a step of ResNet-18 in TensorFlow and 79% in torch, and
+both call the same kernels of oneDNN for them (ONEDNN_VERBOSE), at about 110 GFLOP/s; they are 80% and 74% of
+ResNet-50, 82% and 75% of Inception v3. Of a decoded photo libjpeg-turbo, which all call, takes 1.0 of 1.6 ms, and
+resizing 0.35, of which 0.2 to weigh every pixel of what shrinks: Keras samples two by two, and so aliases. Of the 15.6
+ms of a photo to its class MobileNet v2 computes 8 to 9 (13 before its batch norms are folded); to load, fold and trace
+it takes 2.0 s once (1.1, 0.4 and 0.5), 3 ms of each of 640 photos. Of `predict` by a .keras file the import of Keras
+takes half.
 """
 
 import json
