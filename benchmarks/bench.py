@@ -56,10 +56,10 @@ and 1.35; 1.25, ResNet-18 1.03; 0.98 of torch, GoogLeNet 1.29; 1.15.
 Why some rows are near 1, by profiles: convolutions are 85% of a step of ResNet-18 in TensorFlow and 79% in torch, and
 both call the same kernels of oneDNN for them (ONEDNN_VERBOSE), at about 110 GFLOP/s; they are 80% and 74% of
 ResNet-50, 82% and 75% of Inception v3. Of a decoded photo libjpeg-turbo, which all call, takes 1.0 of 1.6 ms, and
-resizing 0.35, of which 0.2 to weigh every pixel of what shrinks: Keras samples two by two, and so aliases. Of the 15.6
-ms of a photo to its class MobileNet v2 computes 8 to 9 (13 before its batch norms are folded); to load, fold and trace
-it takes 2.0 s once (1.1, 0.4 and 0.5), 3 ms of each of 640 photos. Of `predict` by a .keras file the import of Keras
-takes half.
+resizing 0.35, of which 0.2 to weigh every pixel of what shrinks: Keras takes four of them for one, and skips others.
+Of the 15.6 ms of a photo to its class MobileNet v2 computes 8 to 9 (13 before its batch norms are folded); to load,
+fold and trace it takes 2.0 s once (1.1, 0.4 and 0.5), 3 ms of each of 640 photos. Of `predict` by a .keras file the
+import of Keras takes half.
 """
 
 import json

@@ -1,5 +1,7 @@
 """`predict` of networks and of optimized ones: one batch without Keras' loop, and all else as Keras does."""
 
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -73,3 +75,8 @@ def test_predict_leaves_open_sizes_to_keras(monkeypatch):
     maps = kcnn.build("convnet", input_shape=(None, None, 1), top=False, pooling="avg")
     monkeypatch.setattr(keras.src.models.functional.Functional, "predict", lambda *_, **__: "Keras'", raising=False)
     assert maps.predict(IMAGES[:2]) == "Keras'"
+
+
+def test_pickle_gives_a_model_that_predicts_the_same(model):
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(IMAGES[:4], verbose=0), model.predict(IMAGES[:4]))

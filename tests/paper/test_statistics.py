@@ -4,6 +4,7 @@ from math import atan, pi, sqrt
 
 import numpy as np
 import pytest
+from scipy import special
 
 from kcnn import classification, statistics
 from kcnn.statistics import (
@@ -252,3 +253,9 @@ def test_estimate_fold_mean_has_its_confidence_where_student_has_not():
     }
     assert covered["estimate_fold_mean"] == pytest.approx(0.95, abs=0.01)
     assert covered["estimate_mean"] < 0.9
+
+
+def test_sigmoid_equals_that_of_scipy_and_overflows_for_no_logit():
+    logits = np.array([-np.inf, -1000.0, -30.0, -1.0, 0.0, 1.0, 30.0, 1000.0, np.inf])
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        np.testing.assert_allclose(classification.sigmoid(logits), special.expit(logits), rtol=1e-12)

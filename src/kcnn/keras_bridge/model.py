@@ -43,6 +43,11 @@ class QuickModel(keras.Model):
         batch = self._find_only_batch(args, kwargs)
         return super().predict(*args, **kwargs) if batch is None else self.predict_on_batch(batch)
 
+    def __reduce__(self) -> Any:
+        """Pickle as Keras does, by its class whose name this one has."""
+        function, arguments = super().__reduce__()
+        return getattr(Functional, function.__name__), arguments
+
     def _find_only_batch(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> np.ndarray | None:
         """The array that `predict` is called with if one step on one device computes it, in the type of its batches."""
         given = {**kwargs, **dict(zip(("x", "batch_size", "verbose"), args, strict=False))}
