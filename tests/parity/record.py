@@ -29,8 +29,10 @@ GAIN = {
     **dict.fromkeys(("efficientnetv2_m", "efficientnetv2_l", "efficientnetv2_xl"), 0.7),
     "efficientnet_b7": 0.8,
     **dict.fromkeys(("seresnet101", "seresnet152", "seresnext101"), 0.7),
+    **dict.fromkeys(("mobilenet_v3_large", "mobilenetv3_large_100"), 0.9),
     **{"efficientnet_v2": 0.8, "efficientnetv2": 0.8, "efficientnet_b": 0.9, "regnet": 0.8},
 }
+ROUNDING = 1e-4  # of a record at most: the difference that parity allows
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d")
 # Library, its name for the network, kcnn's (@library where another library has the same; timm/NAME for the network and
 # options that kcnn finds by the name), nominal size and another one
@@ -216,6 +218,13 @@ def record_network(library, name, *sizes):
         module.register_forward_hook(lambda _, __, output, head=head: maps.__setitem__(head, output))
     outputs = []
     for size in sizes:
+        rounding = measure_rounding(library, name, size)
+        if rounding > ROUNDING:
+            rows, columns = size
+            raise SystemExit(
+                f"{name} at {rows}x{columns}: float32 is {rounding:.1e} from float64, and a record takes "
+                f"{ROUNDING:.0e} at most; give its kernels a gain of less than {gain} in GAIN"
+            )
         with torch.no_grad():
             logits = model(make_images(size, mean, deviation))
             aux = [model.get_submodule(head)(map_) for head, map_ in maps.items()]

@@ -31,6 +31,7 @@ HALF = ((0.5,) * 3, (0.5,) * 3)
 CONFIGS = ("config.json", "task.json", "preprocessor.json", "image_converter.json")
 WEIGHTS = ("model.weights.h5", "task.weights.h5")
 GAIN = {
+    "mobilenet_v3_large_100": 0.9,
     "efficientnet_b4": 0.9,
     "efficientnet_b5": 0.9,
 }  # of seeded kernels: with 1, gates amplify rounding; with 0.8, they hide the image
