@@ -1,6 +1,7 @@
 """Image data from names, folders and arrays: splits, decoding, resizing, and messages about what is wrong."""
 
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ from PIL import Image
 from kcnn import data
 from kcnn.augment import Augmentation
 from kcnn.buffer_pool import allocate
+from kcnn.data.dataset import EvaluationBatches
 from kcnn.data.decoding import ImageDecodeError, decode
-from tests.runs.photos import sizes
+from kcnn.data.image_cache import ImageCache
+from kcnn.data.splits import Split
+from tests.runs.photos import save_image, sizes
 
 LOADING, READERS = sys.modules["kcnn.data.loading"], sys.modules["kcnn.data.readers"]
 SHARED = Path(__file__).parents[3] / "shared"
@@ -164,6 +168,31 @@ def test_evaluation_batches_with_broken_images_make_keras_warn_of_nothing(late):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     assert np.isfinite(model.evaluate(found.test, verbose=0))
+
+
+def test_evaluation_batches_are_counted_in_the_memory_of_a_few_images(tmp_path):
+    save_image(tmp_path / "x.png", "red", (8, 8))
+    files = [tmp_path / "x.png"] * 1500
+    split = Split(ImageCache(files, files, (64, 64, 3), "nothing", []), np.arange(1500), np.zeros(1500, "int64"))
+    tracemalloc.start()
+    try:
+        assert len(EvaluationBatches(split, 1)) == 1500
+        assert tracemalloc.get_traced_memory()[1] < 300 * 64 * 64 * 3
+    finally:
+        tracemalloc.stop()
+
+
+def test_evaluation_batches_are_counted_once(late, monkeypatch):
+    photos, decoded = late
+    monkeypatch.setattr(LOADING, "MEMORY_SHARE", 0)
+    found = data.load(photos, input_shape=(8, 8, 3), batch_size=2)
+    Path(found.splits["test"].names[2]).write_text("broken")
+    first = served(found.test)
+    found.test.cardinality()
+    assert len(decoded) == 3 + 3  # the first of each batch and the one after the broken one; then all but that
+    decoded.clear()
+    assert all((a == b).all() for a, b in zip(served(found.test), first, strict=True))
+    assert len(decoded) == 3
 
 
 def test_read_batch_fails_if_no_image_can_be_decoded(late):

@@ -121,16 +121,9 @@ class EvaluationBatches:
         first = int(self._firsts[number])
         return self.split.read_decodable(np.arange(first, min(first + self.rows, len(self.split))))
 
-    @cached_property
+    @property
     def _firsts(self) -> np.ndarray:
-        firsts = np.arange(0, len(self.split), self.rows)
-        if self.split.cache.checked:
-            return firsts
-        good = self.split.check_decodable(firsts)
-        for i in np.flatnonzero(~good):
-            others = range(firsts[i] + 1, min(firsts[i] + self.rows, len(self.split)))
-            good[i] = any(self.split.check_decodable(np.array([position]))[0] for position in others)
-        return firsts[good]
+        return self.split.find_batches(self.rows)
 
 
 @dataclass(frozen=True, eq=False)

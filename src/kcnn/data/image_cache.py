@@ -122,7 +122,24 @@ class ImageCache:
         pixels[decoded] = self._pixels[numbers[decoded]]
         return pixels
 
-    def check(self, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
+    def check(self, numbers: np.ndarray, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
+        """Return whether each image can be decoded; none stays in memory that is not to be kept.
+
+        Args:
+            numbers: int (images,).
+            on_progress: Called with the number of images checked so far.
+
+        Returns:
+            bool (images,).
+        """
+        good = np.zeros(len(numbers), bool)
+        for run in split_into_runs(len(numbers), RUN):
+            good[run.start : run.stop] = self.read(numbers[run.start : run.stop])[1]
+            if on_progress:
+                on_progress(run.stop)
+        return good
+
+    def check_all(self, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Decode every image, and keep those that are to be kept.
 
         Args:
@@ -131,13 +148,9 @@ class ImageCache:
         Returns:
             Numbers of the images that could be decoded, int64.
         """
-        good = []
-        for run in split_into_runs(len(self), RUN):
-            good.append(self.read(np.array(run))[1])
-            if on_progress:
-                on_progress(run.stop)
+        good = self.check(np.arange(len(self)), on_progress)
         self.checked = True
-        return np.flatnonzero(np.concatenate(good)) if good else np.zeros(0, "int64")
+        return np.flatnonzero(good)
 
     def hash(self, numbers: np.ndarray, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Return the hashes of images as they came, by number; each image is read for it once.

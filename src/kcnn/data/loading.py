@@ -103,7 +103,7 @@ def load(
         cache = ImageCache(part.images, part.names, large if whole else shape, keep, skipped, whole)
         splits[name] = Split(cache, np.arange(len(cache)), part.labels)
         if total <= AHEAD:
-            good = cache.check(partial(progress, done, total) if progress else None)
+            good = cache.check_all(partial(progress, done, total) if progress else None)
             splits[name] = splits[name].take(good)
         _check_populated(data, name, splits[name], skipped)
         done += len(part.labels)

@@ -118,7 +118,32 @@ class Split:
         Returns:
             bool (images,).
         """
-        return self.cache.read(self.indices[positions])[1]
+        return self.cache.check(self.indices[positions])
+
+    def find_batches(self, rows: int) -> np.ndarray:
+        """Return where batches in a fixed order start, without those of which no image can be decoded.
+
+        The first image of each is read for it, once for a number of rows.
+
+        Args:
+            rows: Images of a batch.
+
+        Returns:
+            Position of the first image of each, int64.
+        """
+        if rows not in self._batches:
+            firsts = np.arange(0, len(self), rows)
+            good = np.ones(len(firsts), bool) if self.cache.checked else self.check_decodable(firsts)
+            for i in np.flatnonzero(~good):
+                others = range(firsts[i] + 1, min(firsts[i] + rows, len(self)))
+                good[i] = any(self.check_decodable(np.array([position]))[0] for position in others)
+            self._batches[rows] = firsts[good]
+        return self._batches[rows]
+
+    @cached_property
+    def _batches(self) -> dict[int, np.ndarray]:
+        """What `find_batches` found, by the size of a batch."""
+        return {}
 
     def read_decodable(self, positions: np.ndarray) -> tuple[Pixels, np.ndarray]:
         """Return the images that can be decoded, and their labels.
