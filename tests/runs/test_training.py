@@ -217,3 +217,16 @@ def test_train_morphs_weights_for_a_network_with_overrides(run, tmp_path):
     lines.clear()
     train("convnet", "digits", out=tmp_path / "cut", log=lines.append, **{**other, "overrides": {"conv1.kernel": 1}})
     assert any("another function" in line for line in lines)
+
+
+def test_train_from_weights_with_their_head_predicts_images_cropped_as_in_training(tmp_path):
+    shape, crop = (8, 8, 1), {"resize": 16, "crop": 8, "interpolation": "bilinear"}
+    weights = kcnn.build("mlp", input_shape=shape, classes=10)
+    weights.update_metadata(classes=list("0123456789"), preprocessing=crop)
+    weights.save(tmp_path / "weights.keras")
+    fields = {"input_shape": shape, "weights": tmp_path / "weights.keras", "epochs": 1}
+    run = train("mlp", "digits", out=tmp_path / "out", **fields)
+    image = data.load("digits", input_shape=shape).splits["test"].read_batch(np.array([0]))[0]
+    logits = run.model.predict(image.astype("float32"), verbose=0)
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    np.testing.assert_allclose(kcnn.predict(run.folder, image[0]).probabilities, expected, atol=1e-5)

@@ -96,7 +96,8 @@ def _run(job: TrainJob) -> TrainResult:
     completed = len(rows)
     if checkpoint:
         job.log(f"resuming from epoch {completed} of {last}")
-    final.update_metadata(classes=list(data.classes), multi_label=data.multi_label, thresholds=None)
+    final.update_metadata(classes=list(data.classes), multi_label=data.multi_label)
+    final.update_metadata(thresholds=None, preprocessing=None)  # of weights with their head that the run starts from
 
     def save_best(epoch: int) -> None:
         with averaged_weights(model):
