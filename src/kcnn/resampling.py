@@ -1,7 +1,27 @@
-"""Pixels of a box, resized."""
+"""The central box of an image, and pixels of a box, resized."""
 
 import cv2
 import numpy as np
+
+
+def crop_box(rows: int, columns: int, to_rows: int, to_columns: int) -> tuple[int, int, int, int]:
+    """Return the largest central box with the proportions of a target.
+
+    Args:
+        rows: Height of the image.
+        columns: Width of the image.
+        to_rows: Height of the target.
+        to_columns: Width of the target.
+
+    Returns:
+        (top, left, bottom, right).
+    """
+    if rows * to_columns > columns * to_rows:
+        height, width = max(1, round(columns * to_rows / to_columns)), columns
+    else:
+        height, width = rows, max(1, round(rows * to_columns / to_rows))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return top, left, top + height, left + width
 
 
 def resize_box(box: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

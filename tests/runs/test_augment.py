@@ -89,6 +89,14 @@ def test_augment_resizes_larger_and_smaller_images(kind):
         assert applied(EVERYTHING[kind], images, labels)[0].shape == (6, *SIZE, 3)
 
 
+@pytest.mark.parametrize("kind", [Augmentation(), Augmentation(flip=True), Augmentation(rotate=1e-3)])
+def test_augment_crops_an_image_of_other_proportions_centrally(kind):
+    wide, tall = np.zeros((60, 120, 3), "uint8"), np.zeros((90, 40, 3), "uint8")
+    wide[:, 20:100], tall[30:60] = 200, 200  # what has the proportions of the result, 24x32
+    pixels, _ = applied(kind, [wide, tall], np.zeros(2, "int64"))
+    assert (pixels == 200).all()
+
+
 def test_augment_dataset_takes_images_of_unknown_size():
     images, labels = batch(size=(40, 30))
     signature = (tf.TensorSpec([None, None, None, 3], tf.uint8), tf.TensorSpec([None], tf.int64))

@@ -257,6 +257,15 @@ def test_load_crops_reach_both_ends_of_a_long_photo(tmp_path):
     assert last.mean() > 0.05
 
 
+def test_load_whole_photos_are_cropped_centrally_where_the_augmentation_crops_none():
+    photo = np.zeros((60, 120, 3), "uint8")
+    photo[:, 30:90] = 200
+    x, y = np.stack([photo] * 20), np.arange(20) % 2
+    found = data.load((x, y), input_shape=(24, 24, 3), batch_size=4, resize_factor=2.0)
+    pixels, _ = served(found.epochs(0, 1, Augmentation(flip=True)))
+    assert (pixels == 200).all()
+
+
 def test_load_takes_arrays():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (60, 9, 9, 3), "uint8"), np.arange(60) % 3

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from kcnn.data.decoding import ImageDecodeError, crop_box, decode, decode_whole, fit_array, resize, shrink_whole
+from kcnn.data.decoding import ImageDecodeError, decode, decode_whole, fit_array, resize, shrink_whole
+from kcnn.resampling import crop_box
 
 ORIENTATION = 0x0112
 

@@ -266,6 +266,27 @@ def test_rerun_trial_and_the_same_search_find_data_of_a_relative_path_from_anoth
     assert len(again.trials) == 1
 
 
+def test_search_and_rerun_trial_load_whole_photos_where_any_trial_crops_from_them(tmp_path, monkeypatch):
+    rng, shapes, run_trial = np.random.default_rng(0), [], trial.run_trial
+    for number in range(16):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 80)).astype("uint8")).save(path)
+
+    def look(settings, *given, **values):
+        shapes.append({image.shape for image in settings.data.splits["train"].read_batch(np.arange(8))[0]})
+        return run_trial(settings, *given, **values)
+
+    monkeypatch.setattr(trial, "run_trial", look)
+    crops = (None, (0.25, 1.0))
+    space = Space(kcnn.ModelSpec(network="mlp", input_shape=(8, 8, 1)), {}, training={"resized_crop": crops})
+    values = {"tuner": "grid", "trials": 2, "epochs": 1, "batch_size": 8}
+    found = search_with(space, str(tmp_path / "photos"), tmp_path / "search", **values)
+    assert [one.values for one in found.trials] == [{"resized_crop": crop} for crop in crops]
+    assert rerun_trial(tmp_path / "search", 1).same
+    assert shapes == [{(16, 32, 1)}] * 3  # twice the input
+
+
 def test_write_report_claims_no_choice_by_validation_of_a_run_without_a_validation_split(real):
     _, folder = real
     page = write_report(next((folder / "final").glob("*/seed-*"))).read_text()

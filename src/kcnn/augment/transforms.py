@@ -15,7 +15,7 @@ from kcnn.buffer_pool import allocate
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer, check_number
 from kcnn.parallel import map_parallel
-from kcnn.resampling import resize_box
+from kcnn.resampling import crop_box, resize_box
 
 FLIP, CROP, AFFINE, JITTER, RANDOM, ERASE, MIX = range(7)  # numbers of draws
 
@@ -31,7 +31,8 @@ def augment(
 
     Args:
         augmentation: What to change.
-        images: (n, rows, columns, 1 or 3) of 0 to 255, or a list of images of different sizes.
+        images: (n, rows, columns, 1 or 3) of 0 to 255, or a list of images of different sizes. Without `resized_crop`
+            the largest central box with the proportions of the result is taken of each.
         labels: int64 (n,), or 0 and 1 (n, classes).
         size: (rows, columns) of the result.
         classes: Number of classes.
@@ -210,9 +211,12 @@ class _Geometry:
         self.x, self.y = geometry.draw_mask(flips, n, a.flip), geometry.draw_mask(flips, n, a.flip_vertical)
         affine = geometry.draw_affine(seed, AFFINE, n, size, a.shift, a.rotate, a.zoom)
         self.is_affine = bool(affine)
-        self.boxes = np.concatenate([np.zeros_like(sources), sources], axis=1)
         if a.resized_crop:
             self.boxes = geometry.draw_boxes(crops, sources, a.resized_crop)
+        else:  # as in evaluation
+            edges = [crop_box(rows, columns, *size) for rows, columns in sources.tolist()]
+            corners = np.array(edges, "int64").reshape(-1, 4)
+            self.boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
         self.corners = crops.integers(0, 2 * a.crop + 1, (n, 2))
         self.matrices = geometry.compose([geometry.flip_matrix(self.x, self.y, size), *affine])
         self.all_matrices = self.matrices if last is None else self.matrices @ last

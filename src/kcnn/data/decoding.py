@@ -24,7 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from kcnn.data.color_modes import convert, convert_array
 from kcnn.data.image_files import MAX_PIXELS_OF_OTHERS, ImageFile, inspect_file, read_file
 from kcnn.graph.formatting import to_printable
-from kcnn.resampling import resize_box
+from kcnn.resampling import crop_box, resize_box
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 # No others: Image.open would start Ghostscript for a PostScript file under any name.
@@ -77,26 +77,6 @@ class ImageDecodeError(ValueError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return type(self), (self.file, self.reason)
-
-
-def crop_box(rows: int, columns: int, to_rows: int, to_columns: int) -> tuple[int, int, int, int]:
-    """Return the largest central box with the proportions of a target.
-
-    Args:
-        rows: Height of the image.
-        columns: Width of the image.
-        to_rows: Height of the target.
-        to_columns: Width of the target.
-
-    Returns:
-        (top, left, bottom, right).
-    """
-    if rows * to_columns > columns * to_rows:
-        height, width = max(1, round(columns * to_rows / to_columns)), columns
-    else:
-        height, width = rows, max(1, round(rows * to_columns / to_rows))
-    top, left = (rows - height) // 2, (columns - width) // 2
-    return top, left, top + height, left + width
 
 
 def check_channels(channels: int) -> None:

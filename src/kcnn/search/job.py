@@ -18,7 +18,7 @@ from kcnn.search.objectives import LATENCY, hash_function, resolve_objectives
 from kcnn.search.result import WEIGHTS, read_record, read_request, write_record
 from kcnn.search.resumption import describe_other_search
 from kcnn.search.space import Space
-from kcnn.search.training_choices import check_training
+from kcnn.search.training_choices import check_training, find_resize_factor
 from kcnn.search.trial import TrialSettings
 from kcnn.training import TrainConfig, devices, request, run_directory, split_record
 from kcnn.training import precision as precisions
@@ -143,7 +143,7 @@ def _load(space: Space, data: Any, train: TrainConfig) -> ImageDataset:
             batch_size=recipe.batch_size,
             seed=train.seed,
             multi_label=train.multi_label,
-            resize_factor=recipe.augmentation.resize_factor,
+            resize_factor=find_resize_factor(space, train),
         )
     shape, classes = space.spec.input_shape, space.spec.classes
     if shape and any(size not in (None, own) for size, own in zip(shape, data.input_shape, strict=True)):

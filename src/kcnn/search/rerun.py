@@ -21,6 +21,7 @@ from kcnn.search.objectives import OBJECTIVES, Objective
 from kcnn.search.result import WEIGHTS
 from kcnn.search.result import read_record as read_search
 from kcnn.search.space import Space
+from kcnn.search.training_choices import find_resize_factor
 from kcnn.search.trial_folders import TRACEBACK, trial_folder
 from kcnn.training.run_directory import DATA_PATH
 from kcnn.training.split_record import DataChanges, read_record, restore_splits
@@ -140,6 +141,6 @@ def _restore_data(
     record, shape, train = read_record(root, request["fingerprint"]), space.spec.nominal_shape, config.train
     seed = request.get("data_seed", train.seed)
     if not isinstance(data, ImageDataset):
-        factor = train.resolved_recipe.augmentation.resize_factor
+        factor = find_resize_factor(space, train)
         data = load_as_is(data, input_shape=shape, multi_label=train.multi_label, resize_factor=factor)
     return restore_splits(record, dataclasses.replace(data, seed=seed))
