@@ -1,12 +1,16 @@
 """`predict` of networks and of optimized ones: one batch without Keras' loop, and all else as Keras does."""
 
+import copy
 import pickle
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 
 import kcnn
+from kcnn.training.losses import CrossEntropy
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 1)).astype("float32")
 
@@ -78,5 +82,26 @@ def test_predict_leaves_open_sizes_to_keras(monkeypatch):
 
 
 def test_pickle_gives_a_model_that_predicts_the_same(model):
-    again = pickle.loads(pickle.dumps(model))
-    np.testing.assert_array_equal(again.predict(IMAGES[:4], verbose=0), model.predict(IMAGES[:4]))
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(again.predict(IMAGES[:4], verbose=0), model.predict(IMAGES[:4]))
+        assert type(again) is type(model)
+        assert again.metadata == model.metadata
+
+
+def test_pickle_is_read_by_a_process_that_imports_nothing_of_kcnn(tmp_path):
+    network = kcnn.build("convnet", input_shape=(12, 12, 1), classes=3)
+    network.update_metadata(classes=["a", "b", "c"])
+    network.compile("sgd", CrossEntropy())
+    models = [network, kcnn.optimize_for_inference(network)]
+    expected = [model.predict(IMAGES[:2]) for model in models]
+    (tmp_path / "models.pkl").write_bytes(pickle.dumps((models, IMAGES[:2], expected)))
+    code = """if True:
+        import pickle, sys
+        with open(sys.argv[1], "rb") as file:
+            models, images, expected = pickle.load(file)
+        for model, scores in zip(models, expected):
+            print(*model.metadata["classes"], abs(model.predict(images, verbose=0) - scores).max() < 1e-5)
+        print(type(models[0].loss).__module__)
+    """
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "models.pkl")], capture_output=True, text=True)
+    assert done.stdout.split("\n")[:3] == ["a b c True", "a b c True", "kcnn.training.losses"], done.stderr

@@ -1,5 +1,6 @@
 """The Keras model that kcnn builds: flat, functional, with metadata, and auxiliary classifiers where it has them."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -44,9 +45,10 @@ class QuickModel(keras.Model):
         return super().predict(*args, **kwargs) if batch is None else self.predict_on_batch(batch)
 
     def __reduce__(self) -> Any:
-        """Pickle as Keras does, by its class whose name this one has."""
-        function, arguments = super().__reduce__()
-        return getattr(Functional, function.__name__), arguments
+        """Pickle as Keras does, but by a function of kcnn: Keras knows the layers and losses once it is imported."""
+        _, (file,) = super().__reduce__()
+        metadata = vars(self).get("metadata")  # of an optimized model; that of a network is in its config
+        return unpickle_model, (file, metadata and json.dumps(metadata))
 
     def _find_only_batch(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> np.ndarray | None:
         """The array that `predict` is called with if one step on one device computes it, in the type of its batches."""
@@ -256,6 +258,23 @@ class Network(QuickModel):
             if keras.backend.is_keras_tensor(output):
                 setattr(output, CLONED, (self._metadata, self._aux))
         return outputs
+
+
+def unpickle_model(file: io.BytesIO, metadata: str | None) -> Any:
+    """Return the model of a pickle, which may be of another process.
+
+    Args:
+        file: Content of a .keras file.
+        metadata: Metadata that is not in the file, as JSON text.
+
+    Returns:
+        The model, of the class and compiled as it was pickled.
+    """
+    with keras.saving.custom_object_scope({Functional.__name__: QuickModel}):
+        model = Functional._unpickle_model(file)
+    if metadata:
+        model.metadata = parse_json(metadata)
+    return model
 
 
 for one in (QuickModel, Network):
