@@ -11,55 +11,71 @@ round, and rounds alternate likewise. A ratio is the peer's seconds over kcnn's 
 with the lower and upper quartile, or of fewer than 8 with the lowest and highest. Processor time is of all threads and
 child processes. A peer that is not installed is named and left out.
 
-Measured on 2 cores of an Intel Xeon with AVX-512, 24 GiB, TensorFlow 2.21, torch 2.13, torchvision 0.28, timm 1.0.29,
-albumentations 2.0.8; of steps and builds the second core at work on other things. Milliseconds of kcnn, and ratios of
-processor time (photos to classes and strong photos: 3 rounds or passes, with the range):
+Measured on 2 quiet cores of an AMD EPYC with AVX-512, 24 GiB, TensorFlow 2.21, torch 2.14, torchvision 0.29, timm
+1.0.31, albumentations 2.0.8: milliseconds of processor on one core, and ratios with quartiles (first steps and photos
+to classes: 3 rounds, with the range), of processor time but in the column of wall time. The last column has the ratios
+of processor time on one core of an Intel Xeon with AVX-512 (torch 2.13, torchvision 0.28, timm 1.0.29).
 
-    one core                             kcnn   keras                   torch
-    step resnet50                        1362   1.31 (1.27 to 1.35)     1.25 (1.15 to 1.29)
-    step mobilenet_v2                     276   1.70 (1.67 to 1.77)     1.48 (1.44 to 1.51)
-    step inception_v3                     775   1.23 (1.19 to 1.27)     1.30 (1.19 to 1.33)
-    step resnet18                         579                           1.09 (1.07 to 1.14)
-    step googlenet                        524                           1.19 (1.17 to 1.30)
-    first step resnet50                  6553   2.83 (2.76 to 3.70)
-    first step mobilenet_v2              4728   2.99 (2.32 to 3.39)
-    build resnet50                        600   1.04 (0.92 to 1.13)
-    build mobilenet_v2                    490   0.99 (0.94 to 1.12)
-    build inception_v3                    790   1.40 (1.30 to 1.50)
-    predict one mobilenet_v2             13.9   5.79 (5.51 to 6.25), of wall time 7.79 (7.22 to 8.44)
-    predict one optimized mobilenet_v2   9.83   9.46 (8.94 to 9.86), of wall time 12.65 (11.24 to 12.92)
-    photos to classes                    15.6   1.58 (1.52 to 1.78)     2.53 (2.23 to 2.69)
+                                 ms  peer           one core            two cores             wall time         Xeon
+    step resnet50              1317  keras          1.17 (1.16-1.20)    1.20 (1.18-1.25)    1.21 (1.19-1.27)    1.31
+    step resnet50              1392  torch          1.15 (1.12-1.17)    1.17 (1.15-1.24)    1.13 (1.09-1.22)    1.25
+    step mobilenet_v2           206  keras          1.56 (1.52-1.60)    1.55 (1.45-1.59)    1.54 (1.46-1.58)    1.70
+                                     torch          1.49 (1.45-1.56)    1.47 (1.39-1.59)    1.34 (1.26-1.43)    1.48
+    step inception_v3           804  keras          1.10 (1.08-1.12)    1.14 (1.11-1.17)    1.15 (1.13-1.18)    1.23
+                                     torch          1.17 (1.10-1.27)    1.24 (1.20-1.30)    1.18 (1.17-1.28)    1.30
+    step resnet18               574  torch          1.06 (1.05-1.07)    1.09 (1.08-1.10)    1.04 (1.04-1.05)    1.09
+    step googlenet              503  torch          1.16 (1.14-1.23)    1.28 (1.21-1.31)    1.23 (1.17-1.26)    1.19
+    first step resnet50        5147  keras          2.70 (2.47-3.02)    2.65 (2.57-2.88)    2.95 (2.89-3.06)    2.83
+    first step mobilenet_v2    2999  keras          3.18 (2.97-3.44)    2.91 (2.82-3.04)    2.84 (2.79-2.94)    2.99
+    build resnet50              517  keras          1.05 (0.95-1.26)    0.92 (0.86-1.19)    0.93 (0.86-1.14)    1.04
+    build mobilenet_v2          336  keras          0.99 (0.95-1.29)    1.12 (0.92-1.23)    1.13 (0.92-1.24)    0.99
+    build inception_v3          788  keras          1.20 (1.12-1.37)    1.25 (1.21-1.33)    1.26 (1.20-1.35)    1.40
+    predict one mobilenet_v2  14.82  keras          4.84 (4.50-5.07)    3.52 (3.26-3.69)    5.01 (4.58-5.21)    5.79
+    predict one optimized     11.21  keras          6.51 (6.05-6.78)    4.61 (4.54-4.76)    6.42 (6.32-6.56)    9.46
+    photos decoded             1.06  keras          1.06 (1.05-1.07)    1.08 (1.07-1.08)    1.52 (1.08-1.55)    0.89
+                                     timm           2.80 (2.74-2.88)    3.40 (3.37-3.47)    3.35 (3.27-3.42)    2.36
+                                     torchvision    2.72 (2.61-2.85)    3.24 (3.22-3.28)    3.19 (3.12-3.27)    2.28
+    photos standard            1.23  keras          3.26 (3.00-3.38)    3.12 (3.01-3.26)    3.00 (2.93-3.11)    3.38
+                                     albumentations 1.27 (1.11-1.33)    1.66 (1.59-1.71)    1.58 (1.55-1.65)    1.33
+                                     timm           2.34 (2.15-2.53)    2.71 (2.68-2.88)    2.60 (2.52-2.71)    2.09
+                                     torchvision    2.31 (2.10-2.37)    2.57 (2.41-2.71)    2.43 (2.29-2.65)    2.10
+    photos strong              1.63  keras          28.66 (26.61-29.77) 27.43 (26.35-28.43) 39.15 (27.55-39.63) 28.13
+                                     timm           2.42 (2.25-2.50)    2.95 (2.65-3.09)    2.85 (2.49-2.94)    2.25
+                                     torchvision    2.43 (2.33-2.59)    2.94 (2.76-3.08)    2.79 (2.56-2.99)    2.19
+    photos 6 MP decoded        7.19  keras          2.09 (1.98-2.13)    2.16 (2.13-2.24)    2.26 (2.12-2.31)    2.09
+                                     timm           5.57 (5.30-5.90)    9.16 (8.96-9.40)    17.40 (16.62-17.88) 5.88
+                                     torchvision    8.98 (8.88-9.08)    9.10 (8.78-9.31)    17.24 (16.50-17.81) 7.87
+    photos to classes         14.04  keras          1.41 (1.39-1.64)    1.46 (1.30-1.47)    1.39 (1.21-1.89)    1.58
+                                     torch          2.44 (2.37-2.51)    2.70 (2.48-2.85)    2.20 (2.02-2.36)    2.53
 
-    one core              kcnn   keras                 albumentations        timm                   torchvision
-    photos decoded        1.60   0.89 (0.85 to 0.93)                         2.36 (2.25 to 2.47)    2.28 (2.22 to 2.49)
-    photos standard       1.59   3.38 (3.28 to 3.57)   1.33 (1.16 to 1.35)   2.09 (2.02 to 2.24)    2.10 (2.01 to 2.32)
-    photos strong         2.02   28.13 (25.20 to 29.91)                      2.25 (2.08 to 2.41)    2.19 (1.97 to 2.56)
-    photos 6 MP decoded   10.5   2.09 (2.01 to 2.14)                         5.88 (5.32 to 6.20)    7.87 (7.39 to 8.19)
+    processor and wall time, ms    one core        two cores       Xeon, two cores
+    kcnn list                       256    256      300    301      284    284
+    kcnn summary                    244    244      218    217      259    262
+    kcnn report                    1693   1694     1964   1657     2370   2024
+    kcnn predict .keras            3595   3596     3522   3356     5084   4975
+    kcnn predict .tflite            434    434      647    488      848    683
 
-    two cores             kcnn   keras                 albumentations        timm                   torchvision
-    photos decoded        1.95   0.93 (0.91 to 0.95)                         2.58 (2.53 to 2.63)    2.41 (2.36 to 2.47)
-      of wall time        1.05   0.96 (0.90 to 1.01)                         2.51 (2.27 to 2.70)    2.29 (2.14 to 2.36)
-    photos standard       1.97   3.20 (3.06 to 3.30)   1.37 (1.32 to 1.42)   2.24 (2.21 to 2.39)    2.18 (2.08 to 2.29)
-      of wall time        1.10   3.73 (3.20 to 4.21)   1.34 (1.30 to 1.38)   2.18 (2.11 to 2.29)    2.07 (2.00 to 2.22)
+In bfloat16 (mixed_bfloat16, and autocast of torch), one core of the EPYC, which has AVX512_BF16, 8 passes, the second
+core at work on other things; float32 is the same step of kcnn's in float32:
 
-    two cores, 3 rounds   milliseconds of processor and of wall time
-    kcnn list               284   284
-    kcnn summary            259   262
-    kcnn report            2370  2024
-    kcnn predict .keras    5084  4975
-    kcnn predict .tflite    848   683
+    bfloat16                     ms   float32            keras              torch
+    step resnet50               898   1.59 (1.58-1.60)   1.31 (1.30-1.35)
+    step resnet50               936                                         1.06 (1.05-1.08)
+    step mobilenet_v2           313   0.68 (0.68-0.68)   1.38 (1.35-1.40)   1.19 (1.09-1.27)
+    step inception_v3           540   1.46 (1.43-1.47)   1.18 (1.16-1.19)   1.15 (1.11-1.15)
+    step resnet18               370   1.62 (1.59-1.64)                      0.98 (0.98-1.00)
 
-On two cores steps were only measured before processes took turns, in two rounds of new ones, by processor; wall time:
-ResNet-50 1.35; 1.35 of keras and 1.19; 1.03 of torch, MobileNet v2 1.55; 1.45 and 1.23; 1.05, Inception v3 1.17; 1.16
-and 1.35; 1.25, ResNet-18 1.03; 0.98 of torch, GoogLeNet 1.29; 1.15.
-
-Why some rows are near 1, by profiles: convolutions are 85% of a step of ResNet-18 in TensorFlow and 79% in torch, and
-both call the same kernels of oneDNN for them (ONEDNN_VERBOSE), at about 110 GFLOP/s; they are 80% and 74% of
-ResNet-50, 82% and 75% of Inception v3. Of a decoded photo libjpeg-turbo, which all call, takes 1.0 of 1.6 ms, and
-resizing 0.35, of which 0.2 to weigh every pixel of what shrinks: Keras takes four of them for one, and skips others.
-Of the 15.6 ms of a photo to its class MobileNet v2 computes 8 to 9 (13 before its batch norms are folded); to load,
-fold and trace it takes 2.0 s once (1.1, 0.4 and 0.5), 3 ms of each of 640 photos. Of `predict` by a .keras file the
-import of Keras takes half.
+Why some rows are near 1: on the EPYC a product of two 2048x2048 matrices in TensorFlow reaches 109 GFLOP/s a core,
+and a step of kcnn's, counted as three times the forward pass, 99 for ResNet-18, 94 for GoogLeNet, 92 for ResNet-50, 88
+for Inception v3 and 46 for MobileNet v2, whose depthwise convolutions memory bounds: nobody can be much faster in
+float32. On the Xeon convolutions are 85% of a step of ResNet-18 in TensorFlow and 79% in torch, and both call the same
+kernels of oneDNN for them (ONEDNN_VERBOSE), at about 110 GFLOP/s; they are 80% and 74% of ResNet-50, 82% and 75% of
+Inception v3. Of building ResNet-50 and MobileNet v2, 97% or more is Keras' making of layers and variables, for
+its own networks as for kcnn's.
+Of a decoded photo libjpeg-turbo, which all call, takes 1.0 of 1.6 ms on the Xeon, and resizing 0.35, of which 0.2 to
+weigh every pixel of what shrinks: Keras takes four of them for one, and skips others. Of the 15.6 ms there of a photo
+to its class MobileNet v2 computes 8 to 9 (13 before its batch norms are folded); to load, fold and trace it takes 2.0 s
+once (1.1, 0.4 and 0.5), 3 ms of each of 640 photos. Of `predict` by a .keras file the import of Keras takes half.
 """
 
 import json
@@ -90,7 +106,7 @@ NEEDS = {"torch": "torchvision"}  # packages by library, where another is meant
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of work: a function of sides.py, with its arguments after the library."""
+    """One kind of work: a function of sides.py, with its arguments after the library; float32 is kcnn in it."""
 
     name: str
     work: str
@@ -104,6 +120,9 @@ def list_rows(small: Path, large: Path, run: Path) -> list[Row]:
     steps = {"resnet50.keras": ("keras",), "resnet50.torchvision": ("torch",), **both}
     steps |= dict.fromkeys(("resnet18", "googlenet.torchvision"), ("torch",))
     rows = [Row(f"step {name}", "step", (name,), peers) for name, peers in steps.items()]
+    half = {"resnet50.keras": ("float32", "keras"), "resnet50.torchvision": ("torch",)}
+    half |= {name: ("float32", *peers) for name, peers in both.items()} | {"resnet18": ("float32", "torch")}
+    rows += [Row(f"step {name} in bfloat16", "step", (name, True), peers) for name, peers in half.items()]
     names = ("resnet50.keras", *both)
     rows += [Row(f"first step {name}", "first_step", (name,), ("keras",)) for name in names[:2]]
     rows += [Row(f"build {name}", "build", (name,), ("keras",)) for name in names]

@@ -89,8 +89,8 @@ def torch_model(name, classes=10):
     return torch, model.to(memory_format=torch.channels_last)
 
 
-def step(library, name):
-    """A training step at 128x128, batch 16, SGD with momentum, float32."""
+def step(library, name, in_bfloat16=False):
+    """A training step at 128x128, batch 16, SGD with momentum, float32; or mixed_bfloat16, but by "float32"."""
     if library == "torch":
         torch, model = torch_model(name)
         model.train()
@@ -100,14 +100,19 @@ def step(library, name):
 
         def work():
             optimizer.zero_grad()
-            loss(model(x), y).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+                value = loss(model(x), y)
+            value.backward()
             optimizer.step()
             return 1
 
     else:
+        import keras
         import tensorflow as tf
 
-        x, y, model = make_step(library, name)
+        if in_bfloat16 and library != "float32":
+            keras.config.set_dtype_policy("mixed_bfloat16")
+        x, y, model = make_step("keras" if library == "keras" else "kcnn", name)
         function = tf.function(lambda: model.train_step((x, y)))
 
         def work():

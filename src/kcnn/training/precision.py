@@ -14,7 +14,7 @@ def resolve_policy(precision: str) -> str:
 
     Args:
         precision: The policy, or "auto": mixed_bfloat16 on GPUs with compute capability 8 and higher, mixed_float16
-            from 7 on, else float32, which is the fastest on CPUs.
+            from 7 on, else float32.
 
     Returns:
         The policy.
