@@ -67,8 +67,8 @@ def test_duplicates_names_identical_images_in_two_splits(photos):
     assert all(one.first_split != one.second_split for one in found.duplicates)
 
 
-@pytest.mark.parametrize("ending", ["bmp", "webp", "tif"])
-def test_duplicates_names_a_training_image_that_is_encoded_anew_without_loss(ending, tmp_path):
+@pytest.mark.parametrize(("ending", "resize_factor"), [("bmp", 1), ("webp", 1), ("tif", 1), ("bmp", 4 / 3)])
+def test_duplicates_names_a_training_image_that_is_encoded_anew_without_loss(ending, resize_factor, tmp_path):
     generator = np.random.default_rng(0)
     for split in ("train", "test", "validation"):
         for number in range(6):
@@ -77,9 +77,22 @@ def test_duplicates_names_a_training_image_that_is_encoded_anew_without_loss(end
             Image.fromarray(generator.integers(0, 256, (20, 24, 3), "uint8")).save(path)
     with Image.open(tmp_path / "train" / "red" / "0.png") as image:
         image.save(tmp_path / "test" / "blue" / f"copy.{ending}", lossless=True)
-    (one,) = data.load(tmp_path, input_shape=(16, 16, 3)).duplicates
+    (one,) = data.load(tmp_path, input_shape=(16, 16, 3), resize_factor=resize_factor).duplicates
     assert (Path(one.first).name, one.first_split, one.first_label) == ("0.png", "train", "red")
     assert (Path(one.second).name, one.second_split, one.second_label) == (f"copy.{ending}", "test", "blue")
+
+
+def test_duplicates_are_the_same_where_training_images_stay_whole(tmp_path):
+    generator = np.random.default_rng(0)
+    for number in range(20):
+        image = Image.fromarray(generator.integers(0, 256, (20, 24, 3), "uint8"))
+        path = tmp_path / ("red", "blue")[number % 2] / str(number)
+        path.parent.mkdir(exist_ok=True)
+        image.save(path.with_suffix(".png"))
+        image.save(path.with_suffix(".bmp"))
+    found, whole = (data.load(tmp_path, input_shape=(16, 16, 3), resize_factor=factor) for factor in (1, 4 / 3))
+    assert len(found.duplicates) > 5
+    assert whole.duplicates == found.duplicates
 
 
 def test_duplicates_reads_only_files_of_equal_size_at_its_first_use(photos, monkeypatch):

@@ -192,7 +192,7 @@ class ImageDataset:
     @cached_property
     def duplicates(self) -> tuple[Duplicate, ...]:
         """Return the images that are byte for byte in two splits or with two labels, searched for at the first use."""
-        return find_duplicates(self.splits, self.classes)
+        return find_duplicates(self.splits, self.classes, self.input_shape)
 
     @property
     def multi_label(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kcnn.buffer_pool import allocate
-from kcnn.data.decoding import ImageDecodeError
+from kcnn.data.decoding import ImageDecodeError, fit_array
 from kcnn.data.readers import HASH, hash_image, read_bytes, read_image, read_whole, take
 from kcnn.parallel import map_parallel, split_into_runs
 
@@ -169,17 +169,18 @@ class ImageCache:
                 on_progress(run.stop)
         return self.hashes[numbers]
 
-    def hash_decoded(self, numbers: np.ndarray) -> list[bytes | None]:
+    def hash_decoded(self, numbers: np.ndarray, shape: tuple[int, int, int]) -> list[bytes | None]:
         """Return a digest of the pixels of each image that is decoded in memory; None for the others.
 
         Args:
             numbers: int (images,).
+            shape: (rows, columns, channels) to which the images are cropped and resized first.
         """
         digests: list[bytes | None] = [None] * len(numbers)
 
         def hash_one(i: int) -> None:
             if self._is_decoded[numbers[i]]:
-                pixels = np.ascontiguousarray(self._pixels[numbers[i]])
+                pixels = np.ascontiguousarray(fit_array(self._pixels[numbers[i]], shape))
                 digests[i] = hashlib.blake2b(pixels.data, digest_size=16, salt=str(pixels.shape).encode()[:16]).digest()
 
         map_parallel(hash_one, range(len(numbers)))

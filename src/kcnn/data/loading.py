@@ -118,6 +118,8 @@ def load(
     images = splits[TRAIN]
     for name, chosen in _divide(images.labels, missing, seed, data.classes).items():
         splits[name] = images.take(chosen) if name == TRAIN else resize_split(images.take(chosen), shape)
+        if splits[name].cache is not images.cache and keep == "decoded" and total <= AHEAD:
+            splits[name].cache.check_all()  # what was decoded above is whole
     _log_warnings(warnings)
     return ImageDataset(
         name=data.name,

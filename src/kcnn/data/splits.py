@@ -225,16 +225,20 @@ def hash_as_arrays(split: Split, shape: tuple[int, int, int]) -> list[bytes]:
     return hashes
 
 
-def find_duplicates(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[Duplicate, ...]:
+def find_duplicates(
+    splits: Mapping[str, Split], classes: Sequence[str], shape: tuple[int, int, int]
+) -> tuple[Duplicate, ...]:
     """Return the images that are in two splits, or have two labels, each with where it was seen first.
 
     Images are the same byte for byte, or in their pixels at the size of the network's input, as copies in another
     lossless format are. Of files only those are read that share something cheap, such as their size, with one of
-    another split or label, and only pixels are compared that are decoded already.
+    another split or label, and only pixels are compared that are decoded already: those of a whole photo that was
+    shrunk differ from those of a copy that was not.
 
     Args:
         splits: By name.
         classes: Class names.
+        shape: (rows, columns, channels) of the network's input.
     """
     names = [name for name in (TRAIN, VALIDATION, TEST) if name in splits]
     fingerprints = {name: fingerprint_sample(splits[name].cache.raw, splits[name].indices) for name in names}
@@ -249,7 +253,7 @@ def find_duplicates(splits: Mapping[str, Split], classes: Sequence[str]) -> tupl
         split, cheap = splits[name], fingerprints[name]
         positions = [i for i in range(len(split)) if cheap is None or len(kinds[cheap[i]]) > 1]
         contents = dict(zip(positions, _digests(split, positions), strict=True))
-        for position, pixels in enumerate(split.cache.hash_decoded(split.indices)):
+        for position, pixels in enumerate(split.cache.hash_decoded(split.indices, shape)):
             digests = [digest for digest in (contents.get(position), pixels) if digest is not None]
             first_split, first = next((seen[digest] for digest in digests if digest in seen), (name, position))
             for digest in digests:
