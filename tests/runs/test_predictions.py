@@ -1,7 +1,9 @@
 """kcnn.predict and its Predictions: from Python as on the command line."""
 
+import io
 import json
 import re
+import struct
 
 import keras
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 import kcnn
 from kcnn.data.decoding import ImageDecodeError
 from kcnn.export import Predictions, SkippedImagesWarning
-from kcnn.export.opened_model import OpenedModel
+from kcnn.export.opened_model import OpenedModel, prepare_image
 from kcnn.export.predictions import MAX_ROWS
 
 CLASSES = ["ant", "bee", "c<a>t"]
@@ -75,6 +77,51 @@ def test_predict_takes_files_arrays_and_pillow_images(model, tmp_path):
     np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, rtol=1e-5)
     assert len(kcnn.predict(model, str(tmp_path / "a.png"))) == 1
     assert len(predictions[0]) == 1
+
+
+def save(image, kind, **options):
+    """The content of an image file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+COLORS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 4), "uint8"))
+DEEP = np.random.default_rng(1).integers(0, 65536, (8, 8), "uint16")
+DEEP_TIFF = save(Image.fromarray(DEEP), "TIFF")
+FILES = {
+    "transparent palette": save(COLORS.quantize(64).convert("PA"), "TIFF"),
+    "16 bits": save(Image.fromarray(DEEP), "PNG"),
+    "16 bits, big-endian": save(Image.fromarray(DEEP.astype(">u2")), "TIFF"),
+    "16 bits, 0 for white": save(Image.fromarray(DEEP), "TIFF", tiffinfo={262: 0}),
+    "12 bits": DEEP_TIFF.replace(struct.pack("<HHIH", 258, 3, 1, 16), struct.pack("<HHIH", 258, 3, 1, 12)),
+    "16 bits of PGM": b"P5 8 8 65535\n" + DEEP.astype(">u2").tobytes(),
+    "10 bits of PGM": b"P5 8 8 1023\n" + (DEEP >> 6).astype(">u2").tobytes(),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_prepare_image_takes_an_opened_file_as_the_file(kind, channels, tmp_path):
+    (tmp_path / "image").write_bytes(FILES[kind])
+    opened = open_fake([], input_shape=[8, 8, channels])
+    pixels = prepare_image(tmp_path / "image", opened)
+    with Image.open(tmp_path / "image") as image:
+        assert (prepare_image(image, opened) == pixels).all()
+    assert pixels.std() > 40
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
+def test_prepare_image_puts_transparent_pillow_images_on_white(mode):
+    opened, image = open_fake([], input_shape=[8, 8, 3]), Image.new("RGBA", (8, 8), (10, 20, 30, 0))
+    image = image.quantize(4).convert("PA") if mode == "PA" else image.convert("LA" if mode == "La" else mode)
+    assert (prepare_image(image.convert(mode), opened) == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_prepare_image_refuses_a_pillow_image_without_a_range(mode):
+    with pytest.raises(ValueError, match=f"the range of a Pillow image of mode {mode} is not defined; convert it to"):
+        prepare_image(Image.new(mode, (8, 8)), open_fake([]))
 
 
 def test_predict_refuses_what_it_cannot_read(model, tmp_path):

@@ -25,7 +25,9 @@ RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}
 SUFFIXES = (".keras", *RUNTIMES)
 KERAS = "Keras"  # the runtime of all other models
 FEW = 4  # images that TensorFlow computes sooner layer by layer than it traces a function for a model
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")  # of Pillow
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")  # of Pillow
+ALPHA_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}  # others with transparency, and what keeps it
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of TIFF
 Starting = Callable[[str], AbstractContextManager[Any]]
 OnClasses = Callable[[list[str]], None]
 
@@ -298,7 +300,7 @@ def prepare_image(image: Any, opened: OpenedModel) -> np.ndarray:
 
     Raises:
         ImageDecodeError: The file is not an image.
-        ValueError: The pixels have another shape or other values.
+        ValueError: The pixels have another shape or other values, or a Pillow image no defined range (modes I and F).
     """
     shape, preprocessing = opened.input_shape, opened.metadata.get("preprocessing")
     options: dict[str, Any] = {}
@@ -312,12 +314,38 @@ def prepare_image(image: Any, opened: OpenedModel) -> np.ndarray:
 
 
 def encode_png(image: Any) -> bytes:
-    """Return a Pillow image, or pixels 0..255 of one, as the content of a PNG file."""
+    """Return a Pillow image, or pixels 0..255 of one, as the content of a PNG file.
+
+    Args:
+        image: The image.
+
+    Raises:
+        ValueError: The pixels have another shape or other values, or the range of the image is not defined.
+    """
     if not isinstance(image, Image.Image):
         pixels = to_uint8(np.asarray(image)[None])[0]
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if image.mode not in PNG_MODES:
-        image = image.convert("RGB")
     buffer = io.BytesIO()
-    ImageOps.exif_transpose(image).save(buffer, "PNG")
+    ImageOps.exif_transpose(_to_png_mode(image)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _to_png_mode(image: Image.Image) -> Image.Image:
+    """A Pillow image in a mode that a PNG file can have, with its range and transparency."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        return _to_16_bits(image)
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"the range of a Pillow image of mode {image.mode} is not defined; convert it to unsigned samples of 8 or "
+            "16 bits, or pass an array of pixels 0..255"
+        )
+    return image if image.mode in PNG_MODES else image.convert(ALPHA_MODES.get(image.mode, "RGB"))
+
+
+def _to_16_bits(image: Image.Image) -> Image.Image:
+    """Deep gray in the byte order of PNG; of an opened TIFF file, whose samples are as stored, in its range."""
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "I;16" and not tags:
+        return image
+    deep = np.asarray(image).astype("uint16") << (16 - tags.get(BITS_PER_SAMPLE, (16,))[0])
+    return Image.fromarray(~deep if tags.get(PHOTOMETRIC) == 0 else deep)
