@@ -240,3 +240,24 @@ def test_prefetch_reads_batches_ahead():
     assert sorted(set(read)) == [0, 1, 2, 3, 4]
     with pytest.raises(IndexError, match="batch 5 of 5"):
         batches[5]
+
+
+def test_prefetch_reads_each_batch_about_once_in_another_order():
+    """Keras' fit shuffles batches by default: what was read ahead was dropped, and each was read three times."""
+    from kcnn.data.python_pipeline import Prefetch
+
+    read = []
+
+    class Batches:
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, number):
+            read.append(number)
+            return np.full((1, 2, 2, 1), number, "uint8"), np.zeros(1, "int64")
+
+    batches = Prefetch(Batches())
+    order = [*range(19, 0, -2), *range(18, -1, -2)]
+    assert [int(batches[number][0].max()) for number in order] == order
+    batches._threads.shutdown()
+    assert sorted(read) == sorted([*range(20), 1, 2])  # after batch 0 the next two are read ahead

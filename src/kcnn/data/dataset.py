@@ -266,7 +266,8 @@ class ImageDataset:
             shard: (i, n) for the i-th of n equal slices of every batch; no other image is decoded.
 
         Returns:
-            tf.data.Dataset, or keras.utils.PyDataset without TensorFlow.
+            tf.data.Dataset, or keras.utils.PyDataset without TensorFlow: Keras' `fit` shuffles the batches of the
+            latter unless it is given shuffle=False.
 
         Raises:
             ValueError: n does not divide the batch.
