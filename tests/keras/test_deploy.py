@@ -154,6 +154,15 @@ def test_optimize_for_inference_flattens_nested_models_and_shared_layers():
     assert not norms(optimized)
 
 
+def test_optimize_for_inference_keeps_the_statistics_of_an_adapted_normalization():
+    image = keras.Input((8, 8, 3))
+    normalization = L.Normalization()
+    normalization.adapt(RNG.uniform(0, 255, (64, 8, 8, 3)))
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(normalization(image)))
+    model = keras.Model(image, L.Dense(3)(x))
+    optimize(model)
+
+
 def test_optimize_for_inference_adds_probabilities_on_request():
     model = kcnn.build("convnet", classes=3)
     x = RNG.uniform(0, 255, (2, *model.input_shape[1:])).astype("float32")

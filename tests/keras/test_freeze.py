@@ -178,6 +178,16 @@ def test_replace_head_takes_keras_applications_and_leaves_them_unchanged(options
     assert (mine.layers[2].get_weights()[0] == theirs.layers[2].get_weights()[0]).all()
 
 
+def test_replace_head_keeps_the_statistics_of_an_adapted_normalization():
+    image, normalization = keras.Input((4, 4, 3)), L.Normalization()
+    normalization.adapt(np.random.default_rng(0).uniform(0, 255, (9, 4, 4, 3)))
+    features = keras.Model(image, normalization(image))
+    mine = replace_head(features, classes=2)
+    x = np.random.default_rng(1).uniform(0, 255, (1, 4, 4, 3)).astype("float32")
+    normalized = keras.Model(mine.inputs, mine.layers[1].output)
+    np.testing.assert_array_equal(normalized(x), features(x))
+
+
 def test_replace_head_of_features_keeps_the_backbone():
     for options in ({}, {"pooling": "avg"}, {"outputs": ["conv2"], "top": True}):
         features = kcnn.build("convnet", **{"top": False, "seed": 1, **options})

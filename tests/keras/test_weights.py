@@ -29,6 +29,16 @@ def test_load_weights_reads_every_format_of_kcnn(convnet, ending, tmp_path):
     assert kcnn.load_weights(loaded, path).mapping == "kcnn"
 
 
+def test_load_weights_reads_the_statistics_of_an_adapted_normalization(tmp_path):
+    def make_model():
+        return keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Normalization(name="norm")])
+
+    theirs, ours, x = make_model(), make_model(), np.random.default_rng(0).uniform(0, 255, (9, 4, 4, 3))
+    theirs.layers[0].adapt(x)
+    kcnn.load_weights(ours, write(theirs, tmp_path / "theirs.safetensors"))
+    np.testing.assert_array_equal(ours(x), theirs(x))
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("ending", ["keras", "weights.h5", "h5"])
 @pytest.mark.filterwarnings("ignore:.*HDF5:UserWarning")

@@ -181,6 +181,13 @@ def test_distribute_dataset_refuses_a_batch_size_that_replicas_do_not_divide(mir
         distribute.distribute_dataset(mirrored, training, 15)
 
 
+def test_copy_to_single_device_keeps_the_statistics_of_an_adapted_normalization():
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Normalization()])
+    x = RNG.uniform(0, 255, (9, 4, 4, 3))
+    model.layers[0].adapt(x)
+    np.testing.assert_array_equal(distribute.copy_to_single_device(model)(x), model(x))
+
+
 def test_copy_to_single_device_has_the_same_weights_and_is_not_synchronized(two, mirrored, tmp_path):
     copy = distribute.copy_to_single_device(two[0])
     copy.save(tmp_path / "model.keras")

@@ -15,7 +15,7 @@ from kcnn.distribute.waiting import report_missing_workers
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_integer
 from kcnn.graph.names import unknown
-from kcnn.keras_bridge.keras_graph import flatten_layers
+from kcnn.keras_bridge.keras_graph import finalize_normalization, flatten_layers
 
 KINDS = ("auto", "single", "mirrored", "multiworker")
 WORKER_FAILED = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
@@ -198,6 +198,7 @@ def copy_to_single_device(model: keras.Model) -> Any:
     for layer in find_batch_norms(copy):
         layer.synchronized = False
     copy.set_weights(model.get_weights())
+    finalize_normalization(copy)
     return copy
 
 

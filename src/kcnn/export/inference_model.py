@@ -20,6 +20,7 @@ from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers, normalization
 from kcnn.keras_bridge.keras_graph import (
     SIGNED_ACTIVATIONS,
+    finalize_normalization,
     find_probability_activation,
     is_plain,
     means_several_labels,
@@ -285,4 +286,5 @@ def _call_with_weights(layer: Any, arrays: Sequence[np.ndarray], *args: Any, **k
     """What the layer makes of the tensors, with these weights."""
     result = layer(*args, **kwargs)
     layer.set_weights(arrays)
+    finalize_normalization(layer)
     return result

@@ -12,7 +12,7 @@ from kcnn.architectures.architecture import Architecture
 from kcnn.architectures.spec import ModelSpec
 from kcnn.building import build
 from kcnn.graph.argument_kinds import check_arguments
-from kcnn.keras_bridge.keras_graph import operation, producers
+from kcnn.keras_bridge.keras_graph import finalize_normalization, operation, producers
 from kcnn.weights.loading import load_weights, trace_metadata
 from kcnn.weights.published import resolve_spec
 
@@ -98,6 +98,7 @@ def _rebuild_network(network: Any, classes: int, seed: int | None) -> Any:
         is_classifier = layer.name == model.metadata["classifier"] or layer.name.endswith("logits")
         if layer.name in old_layers and not is_classifier:
             layer.set_weights(old_layers[layer.name].get_weights())
+    finalize_normalization(model)
     return model
 
 
@@ -107,6 +108,7 @@ def _rebuild_foreign(network: Any, classes: int, seed: int | None) -> Any:
         raise ValueError(f"cannot replace the head of {network.name!r}: expected a functional model with one output")
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
+    finalize_normalization(copy)
     x = end = copy.outputs[0]
     while len(producers(end)) == 1 and not getattr(operation(end), "weights", ()):
         end = producers(end)[0]

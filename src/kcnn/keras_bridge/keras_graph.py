@@ -196,6 +196,16 @@ def flatten_layers(model: Any) -> list[Any]:
     return list(model._flatten_layers())
 
 
+def finalize_normalization(model: Any) -> None:
+    """Let the Normalization layers of a model, or in a layer, compute with the weights that were set.
+
+    Keras' layer computes with copies of its mean and variance, which setting its weights leaves as they are.
+    """
+    for layer in flatten_layers(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
 def unique_name(name: str, taken: Container[str]) -> str:
     """Return a name, or with a number behind it ("conv_2") where it is taken."""
     number, free = 2, name

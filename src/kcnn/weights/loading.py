@@ -127,6 +127,8 @@ def load_into_graph(
     Raises:
         FileNotFoundError, ValueError, DownloadError: As from `load_weights`.
     """
+    from kcnn.keras_bridge.keras_graph import finalize_normalization
+
     check_model(model)
     file = resolve_file(graph, weights)
     report, assignments = match_file(model, graph, file, with_head)
@@ -135,6 +137,7 @@ def load_into_graph(
     _check(model, graph, file, report, strict)
     for variable, array in assignments:
         variable.assign(array)
+    finalize_normalization(model)
     _record(model, graph, file, report)
     return report
 

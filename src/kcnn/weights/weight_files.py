@@ -39,7 +39,7 @@ def collect_tensors(model: Any) -> dict[str, Any]:
 
     prefix = getattr(model, "metadata", {}).get("spec", {}).get("prefix", "")
     tensors = {
-        f"{layer.name.removeprefix(prefix)}/{variable.name}": np.ascontiguousarray(variable.numpy())
+        f"{layer.name.removeprefix(prefix)}/{variable.name}": np.asarray(variable.numpy(), order="C")
         for layer in model.layers
         for variable in layer.weights
     }
