@@ -45,5 +45,8 @@ def resize_box(box: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         neighbor = (shrinks**2 - 1) / 12
         weights = np.array([neighbor, 1 - 2 * neighbor, neighbor])
         box = cv2.sepFilter2D(box, -1, weights, weights)
+    elif shrinks >= 2 and (box.shape[0] < rows or box.shape[1] < columns):  # OpenCV would average nothing
+        smaller = min(box.shape[1], columns), min(box.shape[0], rows)
+        box, shrinks = cv2.resize(box, smaller, interpolation=cv2.INTER_AREA), 1
     box = cv2.resize(box, (columns, rows), interpolation=cv2.INTER_LINEAR if shrinks < 2 else cv2.INTER_AREA)
     return box.reshape(shape)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from kcnn.data.decoding import ImageDecodeError, decode, decode_whole, fit_array, resize, shrink_whole
-from kcnn.resampling import crop_box
+from kcnn.resampling import crop_box, resize_box
 
 ORIENTATION = 0x0112
 
@@ -87,6 +87,24 @@ def test_resize_is_that_of_pillow_within_a_hundredth_of_white(side):
     assert away(resize(np.asarray(image), (100, 100, 3)), np.asarray(image.resize((100, 100), 2))) < 2.55
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(32, 512), (32, 400), (32, 256), (200, 401)])
+def test_resize_box_averages_along_the_side_that_shrinks_whatever_the_other_does(size, channels):
+    rows = np.zeros((400, 400, channels), "uint8")
+    rows[::2] = 255
+    for image, shape in ((rows, (*size, channels)), (rows.transpose(1, 0, 2), (*size[::-1], channels))):
+        resized = resize_box(image, shape)
+        assert resized.shape == shape
+        assert np.abs(resized - 127.5).max() < 10
+
+
+def test_resize_box_enlarges_a_side_bilinearly_while_the_other_shrinks():
+    image = np.asarray(rough(60, 400))
+    averaged = Image.fromarray(image).resize((60, 40), Image.Resampling.BOX)
+    expected = np.asarray(averaged.resize((150, 40), Image.Resampling.BILINEAR))
+    assert away(resize_box(image, (40, 150, 3)), expected) < 1
+
+
 def test_fit_array_converts_between_gray_and_color():
     assert fit_array(np.full((9, 9, 1), 7, "uint8"), (5, 5, 3)).tolist() == [[[7, 7, 7]] * 5] * 5
     assert fit_array(np.full((9, 9, 3), 7, "uint8"), (9, 9, 1)).tolist() == [[[7]] * 9] * 9
@@ -160,6 +178,24 @@ def test_decode_whole_takes_the_middle_of_a_panorama(size, expected, kind):
     top, left = (size[1] - expected[0]) // 2, (size[0] - expected[1]) // 2
     middle = np.asarray(image)[top : top + expected[0], left : left + expected[1]]
     assert away(pixels, middle) < 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("size", "shape", "expected"),
+    [
+        ((1024, 128), (64, 512), (64, 512)),
+        ((128, 1024), (512, 64), (512, 64)),
+        ((3200, 64), (64, 512), (64, 1536)),
+        ((96, 96), (16, 128), (96, 96)),
+        ((60, 400), (16, 128), (180, 60)),
+    ],
+)
+def test_decode_whole_cuts_no_image_that_is_as_long_as_the_shape(size, shape, expected, kind):
+    image = rough(*size)
+    pixels = decode_whole(file(image, kind), (*shape, 3))
+    assert pixels.shape == (*expected, 3)
+    assert away(fit_array(pixels, (*shape, 3)), decode(file(image, "PNG"), (*shape, 3))) < 4
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

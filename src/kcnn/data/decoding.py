@@ -57,7 +57,7 @@ SUPPORT = {  # pixels that a filter of Pillow reaches from its center
 }
 MARGIN = 8  # times its middle that a resized image may have before only the middle is resized
 BAND = 1 << 22  # pixels that are converted together
-PANORAMA = 3  # times its other side that a side of a whole image may be; of a longer one the middle is taken
+PANORAMA = 3  # times its other side, or more for a longer input, that a side of a whole image may be: see _whole_box
 SLACK = 1.25  # an image larger than asked for by less stays as it is: to resample it would cost time, and blur it
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right
@@ -145,7 +145,8 @@ def decode_whole(
 ) -> np.ndarray:
     """Return an image file as pixels: upright, uncropped, shrunk where it is larger than asked for.
 
-    Of an image more than three times as long as wide, or the other way round, the middle is returned.
+    Of an image more than three times as long as wide, or the other way round, the middle is returned; for a shape that
+    is itself longer, of one more than three times as long as the shape's proportions.
 
     Args:
         source: Path, or the content of a file.
@@ -160,7 +161,7 @@ def decode_whole(
     """
     with _decode_errors("image" if isinstance(source, bytes) else str(source)):
         file = inspect_file(source if isinstance(source, bytes) else read_file(source))
-        pixels = _read(file, shape, _whole_box, memory)
+        pixels = _read(file, shape, partial(_whole_box, to_rows=shape[0], to_columns=shape[1]), memory)
     return shrink_whole(pixels.reshape(*pixels.shape[:2], shape[2]), shape)
 
 
@@ -174,7 +175,7 @@ def shrink_whole(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     Returns:
         uint8 (rows, columns, 1 or 3).
     """
-    top, left, bottom, right = _whole_box(*image.shape[:2])
+    top, left, bottom, right = _whole_box(image.shape[0], image.shape[1], shape[0], shape[1])
     image = convert_array(image[top:bottom, left:right], shape[2])
     rows, columns, channels = image.shape
     scale = min(rows / shape[0], columns / shape[1])
@@ -183,8 +184,11 @@ def shrink_whole(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return resize_box(image, (max(1, round(rows / scale)), max(1, round(columns / scale)), channels))
 
 
-def _whole_box(rows: int, columns: int) -> Box:
-    return crop_box(rows, columns, min(rows, PANORAMA * columns), min(columns, PANORAMA * rows))
+def _whole_box(rows: int, columns: int, to_rows: int, to_columns: int) -> Box:
+    """The middle of a panorama, all of another image; never less than the central box with a target's proportions."""
+    most_rows = PANORAMA * columns * max(to_rows, to_columns) // to_columns
+    most_columns = PANORAMA * rows * max(to_rows, to_columns) // to_rows
+    return crop_box(rows, columns, min(rows, most_rows), min(columns, most_columns))
 
 
 @contextmanager
