@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 import kcnn
+from kcnn.export import evaluate
 from kcnn.export.formats import export_model
+from kcnn.export.opened_model import open_model, prepare_image
 from tests.runs.training import train_with as train
 
 
@@ -84,3 +86,30 @@ def test_cli_predict_and_evaluate_report_errors_in_one_line(used, arguments, mes
     assert message in done.stderr
     (error,) = (line for line in done.stderr.splitlines() if not line.startswith(("loading ", "device: ")))
     assert error.startswith("error: ")
+
+
+@pytest.mark.parametrize("crop_mode", [{}, {"crop_mode": "squash"}])
+def test_evaluate_crops_images_like_predict_where_weights_were_published_with_a_crop(crop_mode, tmp_path):
+    model = kcnn.build("mlp", input_shape=(8, 8, 1), classes=2, seed=0)
+    crop = {"resize": 16, "crop": 8, "interpolation": "bilinear", **crop_mode}
+    model.update_metadata(classes=["a", "b"], preprocessing=crop)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 12, 16), "uint8")
+    *_, bias = model.get_layer("logits").weights
+    probabilities = kcnn.predict(model, list(pixels)).probabilities
+    bias.assign([0, np.median(np.log(probabilities[:, 0] / probabilities[:, 1]))])  # half of them are of each class
+    labels = np.array([label for (label,) in kcnn.predict(model, list(pixels)).labels])
+    for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / label / f"{number}.png")
+    (tmp_path / "a" / "broken.png").write_text("no image")
+    for data, skipped in ((tmp_path, 1), ((pixels, labels), 0)):
+        result = evaluate(model, data, "train")
+        assert (result.accuracy, result.metrics["skipped"]) == (1, skipped)
+        assert result.metrics["images"] > 40
+    model.update_metadata(preprocessing=None)
+    assert evaluate(model, tmp_path, "train").accuracy < 0.9
+
+
+def test_prepare_image_takes_the_content_of_a_file(used):
+    opened, file = open_model(str(used / "run")), used / "a digit.png"
+    np.testing.assert_array_equal(prepare_image(file.read_bytes(), opened), prepare_image(file, opened))

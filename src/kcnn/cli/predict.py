@@ -200,7 +200,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model on a split: accuracy with its 95% interval, and precision and recall of each class.
 
-    For a multi-label model also average precision.
+    For a multi-label model also average precision. Images are resized and cropped as by kcnn predict.
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)

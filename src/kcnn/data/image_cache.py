@@ -44,6 +44,7 @@ class ImageCache:
         checked: Whether it is known of every image that it decodes.
         broken: Numbers of the images that cannot be decoded.
         hashes: Hash of each image as it came, empty until it is computed; see `hash`.
+        decoder: Makes pixels of `shape` from an image as it came.
     """
 
     raw: Any
@@ -55,9 +56,11 @@ class ImageCache:
     checked: bool = False
     broken: set[int] = field(default_factory=set)
     hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, HASH))
+    decoder: Callable[[Any, tuple[int, int, int]], np.ndarray] = read_image
 
     def __post_init__(self) -> None:
         count, ready = len(self.raw), isinstance(self.raw, np.ndarray) and self.raw.shape[1:] == self.shape
+        ready = ready and self.decoder is read_image
         kept = count * (self.keep_in_memory == "decoded")
         empty = [np.zeros(0, "uint8")] * kept if self.whole else np.empty((kept, *self.shape), "uint8")
         self._pixels: Any = self.raw if ready else empty
@@ -212,7 +215,7 @@ class ImageCache:
     def _decode(self, number: int, source: Any, memory: np.ndarray | None) -> np.ndarray:
         if self.keep_in_memory == "encoded" and not isinstance(source, np.ndarray):
             source = self._encoded.setdefault(number, read_bytes(source))
-        image = read_whole(source, self.shape, memory) if self.whole else read_image(source, self.shape)
+        image = read_whole(source, self.shape, memory) if self.whole else self.decoder(source, self.shape)
         if self.keep_in_memory == "decoded":
             self._pixels[number] = image
             self._is_decoded[number] = True

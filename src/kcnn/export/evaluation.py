@@ -16,8 +16,11 @@ from kcnn.classification import (
 )
 from kcnn.data import load
 from kcnn.data.dataset import EvaluationBatches, ResizedBatches
+from kcnn.data.image_cache import ImageCache
+from kcnn.data.readers import Selected
 from kcnn.data.sources import find_source
-from kcnn.export.opened_model import OpenedModel, open_classifier
+from kcnn.data.splits import Split
+from kcnn.export.opened_model import OpenedModel, open_classifier, prepare_image
 from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_keywords
 from kcnn.graph.formatting import format_table
@@ -90,7 +93,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on the images of a split.
 
-    Images that a run was trained on are never among test images, whatever the data.
+    Images that a run was trained on are never among test images, whatever the data. Images are resized and cropped as
+    by kcnn.predict: as the publisher of pretrained weights evaluated them, for others as in training.
 
     Args:
         model: As for kcnn.predict: folder or result of a run, a transfer or a search; a file; a network by name; or a
@@ -153,7 +157,8 @@ def check_data_classes(data: Any, classes: Sequence[str], multi_label: bool = Fa
 
 def _compute_metrics(opened: OpenedModel, evaluated: RunData) -> dict[str, Any]:
     dataset = evaluated.dataset
-    batches = ResizedBatches(EvaluationBatches(dataset.splits[evaluated.split], dataset.batch_size), opened.input_shape)
+    split = _prepare_images(dataset.splits[evaluated.split], opened)
+    batches = ResizedBatches(EvaluationBatches(split, dataset.batch_size), opened.input_shape)
     run, parts, truth = opened.load(), [], []
     for number in range(len(batches)):
         pixels, labels = batches[number]
@@ -177,3 +182,19 @@ def _compute_metrics(opened: OpenedModel, evaluated: RunData) -> dict[str, Any]:
         "unmatched": evaluated.unmatched,
         "differences": asdict(evaluated.differences),
     }
+
+
+def _prepare_images(split: Split, opened: OpenedModel) -> Split:
+    """Return a split with its images resized and cropped as published weights were evaluated, decoded anew for it."""
+    if not opened.metadata.get("preprocessing"):
+        return split
+    images = split.take(split.decodable)
+    cache = ImageCache(
+        Selected(split.cache.raw, images.indices),
+        images.names,
+        opened.input_shape,
+        "nothing",
+        split.cache.skipped,
+        decoder=lambda image, shape: prepare_image(image, opened),
+    )
+    return Split(cache, np.arange(len(cache)), images.labels)

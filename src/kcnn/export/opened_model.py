@@ -292,7 +292,7 @@ def prepare_image(image: Any, opened: OpenedModel) -> np.ndarray:
     """Return an image as a model takes it, resized as its published weights were evaluated.
 
     Args:
-        image: A file, pixels 0..255 (rows, columns) or (rows, columns, 1 or 3), or a Pillow image.
+        image: A file, its content, pixels 0..255 (rows, columns) or (rows, columns, 1 or 3), or a Pillow image.
         opened: The model.
 
     Returns:
@@ -310,7 +310,7 @@ def prepare_image(image: Any, opened: OpenedModel) -> np.ndarray:
             "interpolation": preprocessing["interpolation"],
             "squash": preprocessing.get("crop_mode") == "squash",
         }
-    return decode(image if isinstance(image, str | PathLike) else encode_png(image), shape, **options)
+    return decode(image if isinstance(image, str | bytes | PathLike) else encode_png(image), shape, **options)
 
 
 def encode_png(image: Any) -> bytes:
