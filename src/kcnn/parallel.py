@@ -18,6 +18,10 @@ def thread_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count_cores(), thread_name_prefix="kcnn-images")
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=thread_pool.cache_clear)  # threads do not survive a fork
+
+
 def map_parallel(work: Callable[[Any], None], items: Sequence[Any]) -> None:
     """Call `work` with every item on all threads, several items per task.
 

@@ -1,5 +1,7 @@
 """Convolutions of one pixel: in training as Keras computes them, and elsewhere by Keras itself."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tensorflow as tf
 
 from kcnn.keras_bridge.model import Network
 from kcnn.keras_bridge.pointwise import is_training
+from kcnn.keras_bridge.registered_gradients import release_functions
 
 
 def make_network(size, channels, filters):
@@ -54,3 +57,40 @@ def test_use_matmul_saves_a_layer_of_keras(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded.layers[1]) is keras.layers.Conv2D
     np.testing.assert_array_equal(loaded(x), model(x))
+
+
+def list_registered():
+    from tensorflow.python.framework.ops import gradient_registry
+
+    return {name for name in gradient_registry._registry if name.startswith("CustomGradient-")}
+
+
+def test_fit_releases_what_tensorflow_registered_for_it():
+    """Each network that was trained stayed in memory until the process ended."""
+    before, model = list_registered(), make_network((12, 10), 6, 10)
+    model.compile("sgd", "mse")
+    x, y = np.zeros((2, 12, 10, 6), "float32"), np.zeros((2, 12, 10, 10), "float32")
+    model.fit(x, y, verbose=0)
+    model.train_on_batch(x, y)
+    assert list_registered() == before
+    model.fit(x, y, verbose=0)
+    model.fit(x[:1], y[:1], verbose=0)  # another trace of the same function
+    assert list_registered() == before
+
+
+def test_release_functions_waits_for_other_threads():
+    @tf.custom_gradient
+    def double(x):
+        return 2 * x, lambda dy: 2 * dy
+
+    before = list_registered()
+    trace = tf.function(lambda x: double(x)).get_concrete_function
+    with ThreadPoolExecutor(1) as thread:
+        with release_functions():
+            inner = release_functions()
+            thread.submit(inner.__enter__).result()
+            trace(tf.TensorSpec((), tf.float32))
+            assert len(list_registered() - before) == 1
+        assert len(list_registered() - before) == 1  # the other thread may need it
+        thread.submit(inner.__exit__, None, None, None).result()
+    assert list_registered() == before

@@ -27,6 +27,18 @@ def test_map_parallel_calls_its_work_with_every_item_once(count):
     assert sorted(seen) == list(range(count))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_map_parallel_works_in_a_forked_process_whose_parent_has_used_it():
+    """The threads of the parent are not in its child, which waited for them forever."""
+    code = (
+        "import os, signal; from kcnn.parallel import map_parallel; map_parallel(str, range(9)); child = os.fork()\n"
+        "if not child: signal.alarm(20); map_parallel(str, range(9)); os._exit(0)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0"]
+
+
 def test_map_parallel_raises_what_its_work_raises():
     with pytest.raises(ZeroDivisionError):
         map_parallel(lambda n: 1 // n, [1, 0])

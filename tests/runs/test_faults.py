@@ -158,6 +158,14 @@ def test_save_checkpoint_keeps_new_checkpoints_after_later_ones_were_refused(tmp
     ]
 
 
+def test_save_best_keeps_the_model_that_it_writes_beside_later_ones_of_a_run_before(tmp_path):
+    model = kcnn.build("convnet", input_shape=(12, 12, 1), classes=3)
+    for epoch in (4, 5, 6, 1, 2, 3):
+        checkpoints.save_best(tmp_path, model, epoch)
+    assert checkpoints.load_best(tmp_path, 3).output_shape == (None, 3)
+    assert [path.name for path in checkpoints.list_best(tmp_path)] == [f"best-{n:05}.keras" for n in (1, 2, 3, 4, 5, 6)]
+
+
 class Stopped(keras.callbacks.Callback):
     """Ends a training as a kill does, at the beginning of an epoch."""
 

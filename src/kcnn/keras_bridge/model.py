@@ -22,6 +22,7 @@ from kcnn.keras_bridge.metadata import has_classes, parse_metadata
 from kcnn.keras_bridge.optimizer_steps import build_optimizer, fuse_updates
 from kcnn.keras_bridge.pixel_range import PixelRangeWarning, describe_scaled_pixels
 from kcnn.keras_bridge.pointwise import training_step, use_matmul
+from kcnn.keras_bridge.registered_gradients import release_functions
 from kcnn.keras_bridge.saved_config import add_hints, remove_hints
 
 SMALLEST = 1e-37  # probability whose logarithm float32 has
@@ -142,7 +143,13 @@ class Network(QuickModel):
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Train as Keras does, and warn once of images that are scaled already."""
         self._check_pixels(args or [kwargs.get("x")])
-        return super().fit(*args, **kwargs)
+        with release_functions():
+            return super().fit(*args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a training step as Keras does, with functions that TensorFlow releases."""
+        with release_functions():
+            return super().train_on_batch(*args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:
         """Take a training step as Keras does; TensorFlow traces it once."""

@@ -14,6 +14,7 @@ import keras
 from kcnn.atomic_io import write_text
 from kcnn.classification import to_probabilities
 from kcnn.data import ImageDataset
+from kcnn.keras_bridge.registered_gradients import release_functions
 from kcnn.search.journal import DIVERGED, ERROR, FOLD, OK, OUT_OF_MEMORY, PRUNED
 from kcnn.search.latency import measure_network
 from kcnn.search.objectives import LATENCY, Objective, call_function
@@ -122,7 +123,7 @@ def run_trial(
     before = sum(row["seconds"] for one in folders for row in run_directory.read_history(one))  # before it was killed
     train = _train_folds if settings.folds else _train
     try:
-        with devices.release_functions():
+        with release_functions():
             status = train(settings, folder, candidate, epochs, should_continue, resume_from)
             measured = _measure_others(settings, folder, candidate)
     except FloatingPointError as error:

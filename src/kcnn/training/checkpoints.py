@@ -92,7 +92,7 @@ def save_best(folder: Path, model: Any, epoch: int) -> None:
     path = best_path(folder, epoch)
     with report_full_disk(folder, f"the model of epoch {epoch}"), replace_atomically(path) as temporary:
         model.save(temporary)
-    for one in list_best(folder)[: -(KEPT + 1)]:
+    for one in [one for one in list_best(folder) if one <= path][: -(KEPT + 1)]:  # a run before may have come further
         one.unlink()
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -186,27 +185,6 @@ def check_replicas(strategy: Any, model: Any, data: ImageDataset) -> None:
         size = count_replicas(strategy) * min(2, len(data.splits["train"]) // count_replicas(strategy))
         sample = dataclasses.replace(data, batch_size=size)
         distribute.check_replicas(strategy, model, lambda shard: sample.epochs(0, 1, shard=shard), size)
-
-
-@contextlib.contextmanager
-def release_functions() -> Iterator[None]:
-    """Let TensorFlow release the model that is trained meanwhile.
-
-    TensorFlow keeps every custom gradient, such as that of silu, and the traced graph that it belongs to, until the
-    process ends.
-    """
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
-    from tensorflow.python.framework.ops import gradient_registry
-
-    gradients = gradient_registry._registry
-    before = set(gradients)
-    try:
-        yield
-    finally:
-        for name in [name for name in gradients if name.startswith("CustomGradient-") and name not in before]:
-            del gradients[name]
 
 
 def has_gpu() -> bool:

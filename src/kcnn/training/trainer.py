@@ -16,6 +16,7 @@ from kcnn.graph.argument_kinds import check_arguments
 from kcnn.graph.arguments import check_type
 from kcnn.graph.ops import BatchNorm
 from kcnn.graph.tracing import topological_order
+from kcnn.keras_bridge.registered_gradients import release_functions
 from kcnn.run_folders import check_output_folder, is_run_folder, resolve_run
 from kcnn.training import devices, hardware, run_directory
 from kcnn.training.config import TrainConfig
@@ -215,7 +216,7 @@ def train(
         verbose=verbose,
     )
     hardware.introduce_device(log, strategy, warn=logger.warning if is_silent else None)
-    with devices.join_workers(strategy), devices.release_functions():
+    with devices.join_workers(strategy), release_functions():
         return train_in_folder(job, record, lambda job: cross_validate(job, parts) if parts else job)
 
 
