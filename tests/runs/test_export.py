@@ -69,6 +69,18 @@ def test_export_model_computes_norms_and_exact_gelu(normed, format, tmp_path):
     np.testing.assert_allclose(exported.run(images), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("format", "invert"), [("onnx", False), ("onnx", True), ("keras", False)])
+def test_export_model_computes_an_adapted_normalization(small, format, invert, tmp_path):
+    _, images = small
+    image, normalization = keras.Input((16, 16, 3)), keras.layers.Normalization(invert=invert)
+    normalization.adapt(images.astype("float32"))
+    x = keras.layers.Rescaling(0.001)(normalization(image))
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    exported = load_exported(export_model(model, tmp_path / "net", format, classes=CLASSES))
+    expected = keras.ops.convert_to_numpy(keras.ops.softmax(model(images.astype("float32"))))
+    np.testing.assert_allclose(exported.run(images), expected, atol=1e-5)
+
+
 def test_export_model_refuses_what_onnx_cannot_compute(tmp_path):
     image = keras.Input((8, 8, 3))
     x = keras.ops.erfinv(image / 300.0)

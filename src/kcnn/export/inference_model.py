@@ -20,7 +20,6 @@ from kcnn.graph.tracing import topological_order
 from kcnn.keras_bridge import layers, normalization
 from kcnn.keras_bridge.keras_graph import (
     SIGNED_ACTIVATIONS,
-    finalize_normalization,
     find_probability_activation,
     is_plain,
     means_several_labels,
@@ -188,6 +187,8 @@ class _Rebuilder:
             return self._fold_layer(layer, args[0], before, after)
         if is_plain(layer, layers.BatchNormalization):
             return _call_with_weights(self._copy(keras.layers.BatchNormalization, layer), layer.get_weights(), *args)
+        if is_plain(layer, keras.layers.Normalization):
+            return _normalize(layer, *args)
         if not isinstance(layer, keras.layers.Layer):  # an op of Keras'
             return layer(*args, **kwargs)
         if type(layer).__module__.partition(".")[0] == "keras":
@@ -286,5 +287,11 @@ def _call_with_weights(layer: Any, arrays: Sequence[np.ndarray], *args: Any, **k
     """What the layer makes of the tensors, with these weights."""
     result = layer(*args, **kwargs)
     layer.set_weights(arrays)
-    finalize_normalization(layer)
     return result
+
+
+def _normalize(layer: Any, x: Any) -> Any:
+    """What a Normalization makes of a tensor, by constants: Keras' layer has tensors, which ONNX takes for inputs."""
+    mean, variance = (keras.ops.convert_to_numpy(one).astype("float32") for one in (layer.mean, layer.variance))
+    deviation = np.maximum(np.sqrt(variance), np.float32(keras.backend.epsilon()))
+    return x * deviation + mean if layer.invert else (x - mean) / deviation
