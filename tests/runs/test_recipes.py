@@ -20,7 +20,7 @@ from kcnn.training import (
     sgd,
 )
 from kcnn.training.losses import CrossEntropy
-from kcnn.training.optimizers import LinearWarmup
+from kcnn.training.optimizers import SGD, Adam, LinearWarmup, LossScaleOptimizer
 
 
 def rates(made, steps):
@@ -77,6 +77,44 @@ def test_adamw_weight_decay_is_decoupled_from_the_gradient_and_exempts_the_bias(
     kernel, bias = one_step(adamw(0.1, weight_decay=0.2))
     assert bias == pytest.approx(0.8, rel=1e-4)  # Adam's first steps are the rate itself
     assert kernel == pytest.approx((1 * 0.98 - 0.1) * 0.98 - 0.1, rel=1e-4)
+
+
+DECAYING = [
+    lambda: sgd(0.1, momentum=0.9, weight_decay=0.2),
+    lambda: adamw(0.1, weight_decay=0.2),
+    lambda: LossScaleOptimizer(sgd(0.1, weight_decay=0.2)),
+]
+
+
+@pytest.mark.parametrize("make", DECAYING)
+def test_optimizers_exempt_biases_and_norms_after_save_and_load(tmp_path, make):
+    layers = [keras.Input((2,)), keras.layers.Dense(2), keras.layers.BatchNormalization()]
+    model = keras.Sequential(layers)
+    model.compile(make(), "mse", jit_compile=False)
+    x, y = np.ones((4, 2), "float32"), np.ones((4, 2), "float32")
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for one in (model, again):
+        one.fit(x, y, epochs=2, verbose=0)
+    for variable, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable), ops.convert_to_numpy(other))
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_optimizers_without_exemption_decay_the_bias_before_and_after_they_are_saved(make):
+    made = make(0.1, weight_decay=0.2)
+    assert "exclude_from_weight_decay" not in made.get_config()
+    expected = one_step(make(0.1, weight_decay=0.2), gradient=0.0)
+    assert expected[0] == expected[1] < 1
+    assert one_step(make.from_config(made.get_config()), gradient=0.0) == expected
+
+
+def test_sgd_saves_the_names_that_a_user_exempts():
+    made = sgd(0.1, weight_decay=0.2)
+    made.exclude_from_weight_decay(var_names=["kernel"])
+    kernel, bias = one_step(SGD.from_config(made.get_config()), gradient=0.0)
+    assert kernel == 1 > bias
 
 
 def test_sgd_clip_global_norm_bounds_the_norm_of_all_gradients_together():

@@ -64,6 +64,20 @@ class _PerLayer:
         return learning_rate if factor == 1.0 else ops.multiply(learning_rate, ops.cast(factor, learning_rate.dtype))
 
 
+class _DecayExemption:
+    """Mix-in of names of variables without weight decay; saved with the optimizer, and so with the model."""
+
+    _exempt_names: tuple[str, ...] = ()
+
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Sequence[str] | None = None) -> None:
+        super().exclude_from_weight_decay(var_list, var_names)  # type: ignore[misc]
+        self._exempt_names = tuple(var_names or ())
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()  # type: ignore[misc]
+        return {**config, "exclude_from_weight_decay": list(self._exempt_names)} if self._exempt_names else config
+
+
 class _FusedMomentum:
     """Mix-in that updates a variable by one kernel where TensorFlow has one."""
 
@@ -90,7 +104,7 @@ class _WarmAverage:
 
 
 @registered
-class SGD(_GlobalGradients, _PerLayer, _WarmAverage, _FusedMomentum, keras.optimizers.SGD):
+class SGD(_GlobalGradients, _PerLayer, _DecayExemption, _WarmAverage, _FusedMomentum, keras.optimizers.SGD):
     """Keras' SGD with weight decay added to the gradient, and so to the momentum, as in papers and PyTorch.
 
     Keras subtracts it apart from the gradient, which with momentum 0.9 is a tenth of that. On several replicas,
@@ -99,12 +113,21 @@ class SGD(_GlobalGradients, _PerLayer, _WarmAverage, _FusedMomentum, keras.optim
     Args:
         *args: Of keras.optimizers.SGD.
         lr_multipliers: Factors to the learning rate by the names of layers.
+        exclude_from_weight_decay: Parts of the names of variables without weight decay.
         **kwargs: Of keras.optimizers.SGD.
     """
 
-    def __init__(self, *args: Any, lr_multipliers: Mapping[str, float] | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        lr_multipliers: Mapping[str, float] | None = None,
+        exclude_from_weight_decay: Sequence[str] = (),
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         self.lr_multipliers = dict(lr_multipliers or {})
+        if exclude_from_weight_decay:
+            self.exclude_from_weight_decay(var_names=exclude_from_weight_decay)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update a variable, with weight decay in its gradient."""
@@ -118,7 +141,7 @@ class SGD(_GlobalGradients, _PerLayer, _WarmAverage, _FusedMomentum, keras.optim
 
 
 @registered
-class Adam(_GlobalGradients, _PerLayer, _WarmAverage, keras.optimizers.Adam):
+class Adam(_GlobalGradients, _PerLayer, _DecayExemption, _WarmAverage, keras.optimizers.Adam):
     """Keras' Adam with factors to the learning rate, its weight decay included, by the names of layers.
 
     On several replicas, gradients are summed before they are clipped.
@@ -126,12 +149,21 @@ class Adam(_GlobalGradients, _PerLayer, _WarmAverage, keras.optimizers.Adam):
     Args:
         *args: Of keras.optimizers.Adam.
         lr_multipliers: Factors to the learning rate by the names of layers.
+        exclude_from_weight_decay: Parts of the names of variables without weight decay.
         **kwargs: Of keras.optimizers.Adam.
     """
 
-    def __init__(self, *args: Any, lr_multipliers: Mapping[str, float] | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        lr_multipliers: Mapping[str, float] | None = None,
+        exclude_from_weight_decay: Sequence[str] = (),
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         self.lr_multipliers = dict(lr_multipliers or {})
+        if exclude_from_weight_decay:
+            self.exclude_from_weight_decay(var_names=exclude_from_weight_decay)
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Do nothing: update_step applies it at the learning rate of each variable."""
@@ -189,7 +221,7 @@ def sgd(
     """
     check_number("momentum", momentum, 0, 1)
     shared = _shared_options(learning_rate, weight_decay, clip_global_norm, ema_momentum)
-    return _exempt_from_decay(SGD(momentum=float(momentum), nesterov=nesterov, lr_multipliers=lr_multipliers, **shared))
+    return SGD(momentum=float(momentum), nesterov=nesterov, lr_multipliers=lr_multipliers, **shared)
 
 
 @check_arguments
@@ -214,7 +246,7 @@ def adamw(
         The optimizer.
     """
     shared = _shared_options(learning_rate, weight_decay, clip_global_norm, ema_momentum)
-    return _exempt_from_decay(Adam(lr_multipliers=lr_multipliers, **shared))
+    return Adam(lr_multipliers=lr_multipliers, **shared)
 
 
 def _shared_options(
@@ -228,14 +260,8 @@ def _shared_options(
         check_number(name, value, 0, math.inf)
     check_number("ema_momentum", ema_momentum, 0, 1)
     average = {"use_ema": True, "ema_momentum": ema_momentum} if ema_momentum else {}
-    shared = {"learning_rate": learning_rate, "weight_decay": weight_decay or None}
-    return {**shared, "global_clipnorm": clip_global_norm or None, **average}
-
-
-def _exempt_from_decay(optimizer: Any) -> Any:
-    if optimizer.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=list(EXEMPT))
-    return optimizer
+    decay = {"weight_decay": weight_decay, "exclude_from_weight_decay": EXEMPT} if weight_decay else {}
+    return {"learning_rate": learning_rate, **decay, "global_clipnorm": clip_global_norm or None, **average}
 
 
 @registered
