@@ -11,11 +11,11 @@ from kcnn.training import optimizers
 SIZE = (32, 32, 1)
 
 
-def train(model, optimizer):
+def train(model, optimizer, **options):
     random = np.random.default_rng(0)
     x, y = random.uniform(0, 255, (16, *SIZE)).astype("float32"), random.integers(0, 10, 16)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, jit_compile=False)
+    model.compile(optimizer, loss, jit_compile=False, **options)
     model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
     return [np.asarray(variable) for variable in (*model.weights, *optimizer.variables)]
 
@@ -51,9 +51,21 @@ def test_update_by_momentum_is_that_of_keras(nesterov):
     np.testing.assert_array_equal(np.asarray(ours.momentums[0]), np.asarray(plain.momentums[0]))
 
 
+@pytest.mark.parametrize("options", [{}, {"metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_fit_traces_the_training_step_once(monkeypatch, optimizer):
+def test_fit_traces_the_training_step_once(monkeypatch, optimizer, options):
     traces, step = [], Network.train_step
     monkeypatch.setattr(Network, "train_step", lambda self, *args: traces.append(1) or step(self, *args))
-    train(build(), keras.optimizers.get(optimizer))
+    train(build(), keras.optimizers.get(optimizer), **options)
     assert len(traces) == 1
+
+
+def test_fit_computes_the_metrics_of_keras():
+    results = []
+    for model in (build(), build()):
+        other = model if not results else keras.Model(model.inputs, model.outputs)
+        train(other, keras.optimizers.SGD(0.01), metrics=["accuracy", "sparse_categorical_crossentropy"])
+        x, y = np.full((4, *SIZE), 9.0), np.arange(4)
+        names = [variable.path for one in other.metrics for variable in one.variables]
+        results.append((other.evaluate(x, y, verbose=0, return_dict=True), names))
+    assert results[0] == results[1]

@@ -19,7 +19,7 @@ from kcnn.keras_bridge.layer_modules import import_layers
 from kcnn.keras_bridge.layers import registered
 from kcnn.keras_bridge.loss_contract import LogitsWarning, expects_logits, find_misread_logits
 from kcnn.keras_bridge.metadata import has_classes, parse_metadata
-from kcnn.keras_bridge.optimizer_steps import build_optimizer, fuse_updates
+from kcnn.keras_bridge.optimizer_steps import build_metrics, build_optimizer, fuse_updates
 from kcnn.keras_bridge.pixel_range import PixelRangeWarning, describe_scaled_pixels
 from kcnn.keras_bridge.pointwise import training_step, use_matmul
 from kcnn.keras_bridge.registered_gradients import release_functions
@@ -205,8 +205,10 @@ class Network(QuickModel):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Compute the metrics on the main output."""
+        main = y_pred[0] if self._has_aux(y_pred) else y_pred
+        build_metrics(self._compile_metrics, y, main)
         if self._has_aux(y_pred):
-            return super().compute_metrics(x, y, y_pred[0], sample_weight)
+            return super().compute_metrics(x, y, main, sample_weight)
         results = super().compute_metrics(x, y, y_pred, sample_weight)
         aux = {metric.name for metric in (*self._aux_losses, *self._aux_accuracies)}
         return {name: value for name, value in results.items() if name not in aux}

@@ -1,5 +1,7 @@
-"""The optimizer in TensorFlow's training step: its variables made before the trace, SGD's update by one kernel."""
+"""TensorFlow's training step: variables of optimizer and metrics made before the trace, SGD's update by one kernel."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,15 +21,36 @@ def build_optimizer(optimizer: Any, variables: Any) -> None:
         optimizer: The optimizer, built or not.
         variables: The variables that it will update.
     """
-    if keras.backend.backend() != "tensorflow" or optimizer.built or not variables or tf.distribute.has_strategy():
-        return
+    if _makes_variables_early() and not optimizer.built and variables:
+        with _outside_trace(), keras.name_scope(optimizer.name, caller=optimizer):
+            optimizer.build(variables)
 
+
+def build_metrics(metrics: Any, y: Any, y_pred: Any) -> None:
+    """Make the variables of the metrics that a model is compiled with, such as "accuracy", like `build_optimizer`.
+
+    Args:
+        metrics: Keras' CompileMetrics, built or not; None for none.
+        y: Labels.
+        y_pred: Outputs of the model.
+    """
+    if metrics is not None and _makes_variables_early() and not metrics.built:
+        with _outside_trace():
+            metrics.build(y, y_pred)
+
+
+def _makes_variables_early() -> bool:
+    return keras.backend.backend() == "tensorflow" and not tf.distribute.has_strategy()
+
+
+@contextmanager
+def _outside_trace() -> Iterator[None]:
     def create(next_creator: Any, **options: Any) -> Any:
         return next_creator(**{**options, "experimental_enable_variable_lifting": False})
 
     # Without lifting, the function that is traced does not count the variables among its own.
-    with tf.init_scope(), tf.variable_creator_scope(create), keras.name_scope(optimizer.name, caller=optimizer):
-        optimizer.build(variables)
+    with tf.init_scope(), tf.variable_creator_scope(create):
+        yield
 
 
 def fuse_updates(optimizer: Any) -> None:
