@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kcnn
 from kcnn.keras_bridge.model import Network
@@ -49,6 +50,35 @@ def test_update_by_momentum_is_that_of_keras(nesterov):
             optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
     np.testing.assert_array_equal(np.asarray(variables[0]), np.asarray(variables[1]))
     np.testing.assert_array_equal(np.asarray(ours.momentums[0]), np.asarray(plain.momentums[0]))
+
+
+def step_plain_variable(optimizer, name="weight"):
+    variable = tf.Variable([1.0, 2.0], name=name)
+    for _ in range(3):
+        optimizer.apply_gradients([(tf.constant([1.0, 0.5]), variable)])
+    return variable.numpy()
+
+
+def test_optimizers_update_variables_of_tensorflow_as_those_of_keras_do():
+    nesterov = {"momentum": 0.9, "nesterov": True}
+    expected = step_plain_variable(keras.optimizers.SGD(0.1, **nesterov))
+    np.testing.assert_array_equal(step_plain_variable(optimizers.sgd(0.1)), expected)
+    factors = {"lr_multipliers": {"stem": 0.5}}
+    np.testing.assert_array_equal(step_plain_variable(optimizers.sgd(0.1, **factors)), expected)
+    np.testing.assert_array_equal(step_plain_variable(optimizers.sgd(0.2, **factors), "stem/kernel"), expected)
+    expected = step_plain_variable(keras.optimizers.Adam(0.1))
+    np.testing.assert_array_equal(step_plain_variable(optimizers.adamw(0.1)), expected)
+
+
+@pytest.mark.parametrize("make", [optimizers.sgd, optimizers.adamw])
+def test_optimizers_decay_and_average_variables_of_tensorflow(make):
+    options = {"weight_decay": 0.1, "clip_global_norm": 0.5, "ema_momentum": 0.9}
+    expected = keras.Variable([1.0, 2.0])
+    optimizer = make(0.1, **options)
+    for _ in range(3):
+        optimizer.apply([tf.constant([1.0, 0.5])], [expected])
+    np.testing.assert_array_equal(step_plain_variable(make(0.1, **options)), expected.numpy())
+    assert (step_plain_variable(make(0.1, **options), "bias") != expected.numpy()).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}])

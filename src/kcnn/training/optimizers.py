@@ -56,7 +56,8 @@ class _PerLayer:
 
     def build(self, variables: Any) -> None:
         super().build(variables)  # type: ignore[misc]
-        layers = [("/" + variable.path).split("/")[-2] for variable in variables]
+        paths = [variable.path if isinstance(variable, keras.Variable) else variable.name for variable in variables]
+        layers = [("/" + path).split("/")[-2] for path in paths]
         self._factors = tuple(self.lr_multipliers.get(layer, 1.0) for layer in layers)
 
     def _rate(self, variable: Any, learning_rate: Any) -> Any:
