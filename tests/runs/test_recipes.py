@@ -48,9 +48,9 @@ def test_schedule_constant_warms_up_and_is_restored_from_its_config():
         schedule("linear", 0.1, 10)
 
 
-def one_step(optimizer, gradient=0.5):
+def one_step(optimizer, gradient=0.5, name=None):
     """A kernel and a bias of ones after a step, both with that gradient."""
-    layer = keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones")
+    layer = keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones", name=name)
     layer.build((None, 1))
     for _ in range(2):
         optimizer.apply([ops.full((1, 1), gradient), ops.full((1,), gradient)], layer.trainable_variables)
@@ -77,6 +77,22 @@ def test_adamw_weight_decay_is_decoupled_from_the_gradient_and_exempts_the_bias(
     kernel, bias = one_step(adamw(0.1, weight_decay=0.2))
     assert bias == pytest.approx(0.8, rel=1e-4)  # Adam's first steps are the rate itself
     assert kernel == pytest.approx((1 * 0.98 - 0.1) * 0.98 - 0.1, rel=1e-4)
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("rate", [0.5, np.float64(0.5), 1, schedule("step", 0.5, 100)])
+def test_optimizers_take_the_learning_rate_of_a_function_without_arguments(make, rate):
+    function = (lambda: rate(0)) if callable(rate) else lambda: rate
+    for factors in ({}, {"dense": 0.5}):
+        expected = one_step(make(rate, weight_decay=0.2, lr_multipliers=factors), name="dense")
+        assert one_step(make(function, weight_decay=0.2, lr_multipliers=factors), name="dense") == expected
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("rate", [lambda step: 0.1, keras.optimizers.schedules.CosineDecay])
+def test_optimizers_refuse_a_function_of_the_step(make, rate):
+    with pytest.raises(TypeError, match=r"learning_rate must be .* or a function without arguments"):
+        make(rate)
 
 
 DECAYING = [

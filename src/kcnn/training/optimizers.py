@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from inspect import Parameter, signature
 from typing import Any
 
 import keras
 from keras import ops
 
 from kcnn.graph.argument_kinds import check_argument, check_arguments
-from kcnn.graph.arguments import check_integer, check_number
+from kcnn.graph.arguments import check_integer, check_number, wrong_kind
 from kcnn.graph.names import unknown
 from kcnn.keras_bridge.layers import registered
 from kcnn.keras_bridge.optimizer_steps import update_by_momentum
@@ -62,7 +63,7 @@ class _PerLayer:
 
     def _rate(self, variable: Any, learning_rate: Any) -> Any:
         factor = self._factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
-        return learning_rate if factor == 1.0 else ops.multiply(learning_rate, ops.cast(factor, learning_rate.dtype))
+        return learning_rate if factor == 1.0 else ops.multiply(learning_rate, float(factor))
 
 
 class _DecayExemption:
@@ -209,7 +210,7 @@ def sgd(
     """Return SGD with momentum and weight decay that is added to the gradient.
 
     Args:
-        learning_rate: A number or a schedule.
+        learning_rate: A number, a schedule, or a function without arguments that returns a number, as in Keras.
         momentum: The momentum.
         nesterov: Whether to use Nesterov momentum.
         weight_decay: Of kernels; biases and norms are exempt.
@@ -219,6 +220,10 @@ def sgd(
 
     Returns:
         The optimizer.
+
+    Raises:
+        TypeError: An argument is of another kind, such as a function with arguments as the learning rate.
+        ValueError: A number is out of range.
     """
     check_number("momentum", momentum, 0, 1)
     shared = _shared_options(learning_rate, weight_decay, clip_global_norm, ema_momentum)
@@ -237,7 +242,7 @@ def adamw(
     """Return AdamW (arXiv:1711.05101), which without weight decay is Adam.
 
     Args:
-        learning_rate: A number or a schedule.
+        learning_rate: A number, a schedule, or a function without arguments that returns a number, as in Keras.
         weight_decay: Of kernels; biases and norms are exempt.
         clip_global_norm: Bound of the norm of all gradients together; 0 for none.
         ema_momentum: Momentum of an average of the weights, lower in the first steps; 0 for none.
@@ -245,6 +250,10 @@ def adamw(
 
     Returns:
         The optimizer.
+
+    Raises:
+        TypeError: An argument is of another kind, such as a function with arguments as the learning rate.
+        ValueError: A number is out of range.
     """
     shared = _shared_options(learning_rate, weight_decay, clip_global_norm, ema_momentum)
     return Adam(lr_multipliers=lr_multipliers, **shared)
@@ -253,7 +262,9 @@ def adamw(
 def _shared_options(
     learning_rate: Any, weight_decay: float, clip_global_norm: float, ema_momentum: float
 ) -> dict[str, Any]:
-    if not callable(learning_rate):  # a schedule, or a function of the step
+    if callable(learning_rate):
+        _check_rate_function(learning_rate)
+    else:
         check_argument("learning_rate", learning_rate, float)
         check_number("learning_rate", learning_rate, 0, math.inf)
         learning_rate = float(learning_rate)
@@ -263,6 +274,17 @@ def _shared_options(
     average = {"use_ema": True, "ema_momentum": ema_momentum} if ema_momentum else {}
     decay = {"weight_decay": weight_decay, "exclude_from_weight_decay": EXEMPT} if weight_decay else {}
     return {"learning_rate": learning_rate, **decay, "global_clipnorm": clip_global_norm or None, **average}
+
+
+def _check_rate_function(function: Any) -> None:
+    """Refuse a function of the step: Keras calls schedules with the step, and functions without arguments."""
+    if isinstance(function, keras.optimizers.schedules.LearningRateSchedule):
+        return
+    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    parameters = signature(function).parameters.values()
+    if any(one.default is Parameter.empty and one.kind not in variadic for one in parameters):
+        expected = "a number, a keras.optimizers.schedules.LearningRateSchedule or a function without arguments"
+        raise wrong_kind("learning_rate", expected, function)
 
 
 @registered
