@@ -95,6 +95,12 @@ def test_optimizers_refuse_a_function_of_the_step(make, rate):
         make(rate)
 
 
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_optimizers_decay_the_kernel_of_a_layer_whatever_its_name(make):
+    kernel, bias = one_step(make(0.1, weight_decay=0.2), gradient=0.0, name="beta_unbiased")
+    assert kernel < 1 == bias
+
+
 DECAYING = [
     lambda: sgd(0.1, momentum=0.9, weight_decay=0.2),
     lambda: adamw(0.1, weight_decay=0.2),

@@ -16,7 +16,8 @@ from kcnn.keras_bridge.optimizer_steps import update_by_momentum
 from kcnn.training.recipes import SCHEDULES
 
 WARM_STEPS = 9  # the average of step t has a momentum of t / (t + 9) at most
-EXEMPT = ("bias", "gamma", "beta")  # names of variables without weight decay
+# Patterns of the variables without weight decay; on TensorFlow a variable's name begins with that of its layer.
+EXEMPT = ("bias[^/]*$", "gamma[^/]*$", "beta[^/]*$")
 
 
 class _GlobalGradients:
@@ -115,7 +116,7 @@ class SGD(_GlobalGradients, _PerLayer, _DecayExemption, _WarmAverage, _FusedMome
     Args:
         *args: Of keras.optimizers.SGD.
         lr_multipliers: Factors to the learning rate by the names of layers.
-        exclude_from_weight_decay: Parts of the names of variables without weight decay.
+        exclude_from_weight_decay: Patterns of the names of variables without weight decay.
         **kwargs: Of keras.optimizers.SGD.
     """
 
@@ -151,7 +152,7 @@ class Adam(_GlobalGradients, _PerLayer, _DecayExemption, _WarmAverage, keras.opt
     Args:
         *args: Of keras.optimizers.Adam.
         lr_multipliers: Factors to the learning rate by the names of layers.
-        exclude_from_weight_decay: Parts of the names of variables without weight decay.
+        exclude_from_weight_decay: Patterns of the names of variables without weight decay.
         **kwargs: Of keras.optimizers.Adam.
     """
 
