@@ -65,17 +65,17 @@ core at work on other things; float32 is the same step of kcnn's in float32:
     step inception_v3           540   1.46 (1.43-1.47)   1.18 (1.16-1.19)   1.15 (1.11-1.15)
     step resnet18               370   1.62 (1.59-1.64)                      0.98 (0.98-1.00)
 
-Why some rows are near 1: on the EPYC a product of two 2048x2048 matrices in TensorFlow reaches 109 GFLOP/s a core,
-and a step of kcnn's, counted as three times the forward pass, 99 for ResNet-18, 94 for GoogLeNet, 92 for ResNet-50, 88
-for Inception v3 and 46 for MobileNet v2, whose depthwise convolutions memory bounds: nobody can be much faster in
-float32. On the Xeon convolutions are 85% of a step of ResNet-18 in TensorFlow and 79% in torch, and both call the same
-kernels of oneDNN for them (ONEDNN_VERBOSE), at about 110 GFLOP/s; they are 80% and 74% of ResNet-50, 82% and 75% of
-Inception v3. Of building ResNet-50 and MobileNet v2, 97% or more is Keras' making of layers and variables, for
-its own networks as for kcnn's.
-Of a decoded photo libjpeg-turbo, which all call, takes 1.0 of 1.6 ms on the Xeon, and resizing 0.35, of which 0.2 to
-weigh every pixel of what shrinks: Keras takes four of them for one, and skips others. Of the 15.6 ms there of a photo
-to its class MobileNet v2 computes 8 to 9 (13 before its batch norms are folded); to load, fold and trace it takes 2.0 s
-once (1.1, 0.4 and 0.5), 3 ms of each of 640 photos. Of `predict` by a .keras file the import of Keras takes half.
+Why some rows are near 1: on one core of the EPYC a product of two 2048x2048 matrices in TensorFlow (row "product")
+reaches 109 to 112 GFLOP/s; a step of kcnn's, counted as three times the forward pass, 99 for ResNet-18, 94 for
+GoogLeNet, 92 for ResNet-50, 88 for Inception v3 and 46 for MobileNet v2. Convolutions that multiply as often leave
+little to gain in float32. On the Xeon convolutions are 85% of a step of ResNet-18 in TensorFlow and 79% in torch, and
+both call the same kernels of oneDNN for them (ONEDNN_VERBOSE), at about 110 GFLOP/s; they are 80% and 74% of ResNet-50,
+82% and 75% of Inception v3. Of building ResNet-50 nearly all is Keras' making of layers and variables, for its own
+network as for kcnn's: to trace it takes kcnn 11 of 1,000 ms under Python's profiler. Of a decoded photo libjpeg-turbo,
+which all call, takes 1.0 of 1.6 ms on the Xeon, and resizing 0.35, of which 0.2 to weigh every pixel of what shrinks:
+Keras takes four of them for one, and skips others. Of the 15.6 ms there of a photo to its class MobileNet v2 computes 8
+to 9 (13 before its batch norms are folded); to load, fold and trace it takes 2.0 s once (1.1, 0.4 and 0.5), 3 ms of
+each of 640 photos. Of `predict` by a .keras file the import of Keras takes half.
 """
 
 import json
@@ -120,6 +120,7 @@ def list_rows(small: Path, large: Path, run: Path) -> list[Row]:
     steps = {"resnet50.keras": ("keras",), "resnet50.torchvision": ("torch",), **both}
     steps |= dict.fromkeys(("resnet18", "googlenet.torchvision"), ("torch",))
     rows = [Row(f"step {name}", "step", (name,), peers) for name, peers in steps.items()]
+    rows.append(Row("product", "product", (), ()))
     half = {"resnet50.keras": ("float32", "keras"), "resnet50.torchvision": ("torch",)}
     half |= {name: ("float32", *peers) for name, peers in both.items()} | {"resnet18": ("float32", "torch")}
     rows += [Row(f"step {name} in bfloat16", "step", (name, True), peers) for name, peers in half.items()]

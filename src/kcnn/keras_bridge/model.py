@@ -147,7 +147,7 @@ class Network(QuickModel):
             return super().fit(*args, **kwargs)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a training step as Keras does, with functions that TensorFlow releases."""
+        """Take a training step as Keras does; what TensorFlow traced for it is released with the network."""
         with release_functions():
             return super().train_on_batch(*args, **kwargs)
 

@@ -72,6 +72,11 @@ class _DecayExemption:
 
     _exempt_names: tuple[str, ...] = ()
 
+    def __init__(self, *args: Any, exclude_from_weight_decay: Sequence[str] = (), **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if exclude_from_weight_decay:
+            self.exclude_from_weight_decay(var_names=exclude_from_weight_decay)
+
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Sequence[str] | None = None) -> None:
         super().exclude_from_weight_decay(var_list, var_names)  # type: ignore[misc]
         self._exempt_names = tuple(var_names or ())
@@ -120,17 +125,9 @@ class SGD(_GlobalGradients, _PerLayer, _DecayExemption, _WarmAverage, _FusedMome
         **kwargs: Of keras.optimizers.SGD.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        lr_multipliers: Mapping[str, float] | None = None,
-        exclude_from_weight_decay: Sequence[str] = (),
-        **kwargs: Any,
-    ):
+    def __init__(self, *args: Any, lr_multipliers: Mapping[str, float] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.lr_multipliers = dict(lr_multipliers or {})
-        if exclude_from_weight_decay:
-            self.exclude_from_weight_decay(var_names=exclude_from_weight_decay)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update a variable, with weight decay in its gradient."""
@@ -156,17 +153,9 @@ class Adam(_GlobalGradients, _PerLayer, _DecayExemption, _WarmAverage, keras.opt
         **kwargs: Of keras.optimizers.Adam.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        lr_multipliers: Mapping[str, float] | None = None,
-        exclude_from_weight_decay: Sequence[str] = (),
-        **kwargs: Any,
-    ):
+    def __init__(self, *args: Any, lr_multipliers: Mapping[str, float] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.lr_multipliers = dict(lr_multipliers or {})
-        if exclude_from_weight_decay:
-            self.exclude_from_weight_decay(var_names=exclude_from_weight_decay)
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Do nothing: update_step applies it at the learning rate of each variable."""
