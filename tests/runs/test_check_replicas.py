@@ -10,6 +10,7 @@ import tensorflow as tf
 from kcnn import distribute
 from kcnn.training import SGD, LossScaleOptimizer
 from kcnn.training.optimizers import LinearWarmup
+from kcnn.training.precision import apply_policy
 from tests.runs.small import BATCH, clipping_adamw, compiled, training
 
 
@@ -20,6 +21,13 @@ def test_check_replicas_accepts_replicas_that_agree_and_leaves_their_weights(mir
     for a, b in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
     distribute.check_replicas(distribute.make_strategy("single"), model, training, BATCH)
+
+
+def test_check_replicas_accepts_variables_of_two_types(mirrored):
+    with apply_policy("bfloat16"):
+        model = compiled(mirrored)
+    assert {str(one.dtype) for one in model.trainable_variables} == {"bfloat16", "float32"}  # logits are float32
+    distribute.check_replicas(mirrored, model, training, BATCH)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,11 @@ if strategy == "mirrored":
     distribute.strategies.list_gpus = lambda: ("CPU:0", "CPU:1")  # this machine's devices are two halves of a CPU
 start_backend(strategy)
 from tests.runs.training import train_with
+if request.get("precision") == "float64":  # no choice of users
+    import keras
+    from kcnn.training import config, precision
+    keras.config.set_floatx("float64")
+    config.PRECISIONS = precision.PRECISIONS = (*config.PRECISIONS, "float64")
 train_with(out=out, strategy=strategy, log=lambda text: print(text, flush=True), **request)
 """
 REQUEST = {
@@ -76,11 +81,18 @@ def mirrored(tmp_path_factory):
 
 
 @pytest.mark.every
-def test_train_on_two_devices_equals_one_with_norms_averages_and_a_partial_batch(single, mirrored):
-    assert losses(mirrored) == pytest.approx(losses(single), rel=1e-3)
-    ours, theirs = (json.loads((out / "metrics.json").read_text()) for out in (mirrored, single))
-    assert ours["test_images"] == theirs["test_images"] == 359
-    assert abs(ours["correct"] - theirs["correct"]) <= 2
+def test_train_on_two_devices_differs_from_one_by_rounding_with_norms_averages_and_a_partial_batch(
+    single, mirrored, tmp_path
+):
+    """In float64 nothing is left of what is 0.1% of a loss after three epochs in float32."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(training("single", one, precision="float64"))
+    run(training("mirrored", two, precision="float64"))
+    assert losses(two) == pytest.approx(losses(one), rel=1e-6)
+    for ours, theirs, apart in ((two, one, 0), (mirrored, single, 2)):
+        ours, theirs = (json.loads((out / "metrics.json").read_text()) for out in (ours, theirs))
+        assert ours["test_images"] == theirs["test_images"] == 359
+        assert abs(ours["correct"] - theirs["correct"]) <= apart
 
 
 @pytest.mark.every

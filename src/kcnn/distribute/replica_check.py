@@ -121,7 +121,7 @@ class _Steps:
             factor = tf.where(is_last, last, others)
             optimizer.apply([None if g is None else g * tf.cast(factor, g.dtype) for g in gradients], variables)
             sums = context.all_reduce(total, [g for g in gradients if g is not None])
-            return loss, tf.linalg.global_norm(sums)
+            return loss, tf.linalg.global_norm([tf.cast(one, "float64") for one in sums])  # logits can be wider
 
         def measure(batch: Any, last: tf.Tensor, others: tf.Tensor) -> Any:
             loss, norm = strategy.run(step, (batch, last, others))
