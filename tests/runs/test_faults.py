@@ -139,6 +139,25 @@ def test_restore_checkpoint_refuses_another_run_and_another_network(tmp_path):
         checkpoints.restore_checkpoint(path, other, "a")
 
 
+def test_restore_latest_leaves_a_checkpoint_that_is_whole_but_cannot_be_used(tmp_path):
+    """Nobody loses epochs to a disk that is away for a moment, or to another version of kcnn."""
+    model, other = (kcnn.build("mlp", classes=n, input_shape=(8, 8, 1)) for n in (2, 3))
+    for one in (model, other):
+        one.compile("sgd", "mse")
+        one.optimizer.build(one.trainable_variables)
+    rows = [{"epoch": 1}]
+    path = checkpoints.save_checkpoint(tmp_path, model, request_hash="a", history=rows, batch_size=32, versions={})
+    with pytest.raises(checkpoints.CheckpointError, match="resume with that version, or remove "):
+        checkpoints.restore_latest(tmp_path, other, "a")
+    unreadable = checkpoints.checkpoint_path(tmp_path, 2)
+    unreadable.mkdir()  # what cannot be read, also by root
+    with pytest.raises(OSError, match=f"cannot read {re.escape(str(unreadable))}: .* Run the same command to resume"):
+        checkpoints.restore_latest(tmp_path, model, "a")
+    assert {one.name for one in tmp_path.iterdir()} == {path.name, unreadable.name}
+    unreadable.rmdir()
+    assert checkpoints.restore_latest(tmp_path, model, "a")[0].epoch == 1
+
+
 def test_save_checkpoint_keeps_new_checkpoints_after_later_ones_were_refused(tmp_path):
     model = kcnn.build("mlp", classes=2, input_shape=(8, 8, 1))
     model.compile("sgd", "mse")

@@ -25,7 +25,11 @@ KEPT = 2  # the newest, and the one to fall back on
 
 
 class CheckpointError(ValueError):
-    """Raised for a checkpoint that is truncated, damaged, or of another run."""
+    """Raised for a checkpoint that is truncated, damaged, of another run, or does not fit the network."""
+
+
+class _MisfitError(CheckpointError):
+    """Raised for a checkpoint that is whole, but does not fit the network."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,7 @@ def restore_checkpoint(path: Path, model: Any, request_hash: str) -> Checkpoint:
 
     Raises:
         CheckpointError: The file is truncated, damaged, of another run, or does not fit the model.
+        OSError: The file cannot be read.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -209,7 +214,11 @@ def restore_checkpoint(path: Path, model: Any, request_hash: str) -> Checkpoint:
             int(header["batch_size"]),
             parse_json(header["versions"]),
         )
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # of the disk or the network, which can pass
+        raise OSError(f"cannot read {path}: {error}. Run the same command to resume once it can be read") from error
+    except (SafetensorError, KeyError, ValueError) as error:
         text = str(error) or type(error).__name__
         raise CheckpointError(f"{path} is truncated or not a checkpoint: {text}") from None
     if checksum != compute_checksum(arrays, header):
@@ -220,8 +229,9 @@ def restore_checkpoint(path: Path, model: Any, request_hash: str) -> Checkpoint:
         model.optimizer.build(model.trainable_variables)
     variables = collect_state(model)
     if {name: tuple(v.shape) for name, v in variables.items()} != {name: a.shape for name, a in arrays.items()}:
-        raise CheckpointError(
-            f"{path} does not fit the network: it was written by another version of kcnn, Keras or a plugin"
+        raise _MisfitError(
+            f"{path} does not fit the network: it was written by another version of kcnn, Keras or a plugin; resume "
+            f"with that version, or remove {path.parent} to start over"
         )
     for name, variable in variables.items():
         variable.assign(arrays[name])
@@ -229,7 +239,7 @@ def restore_checkpoint(path: Path, model: Any, request_hash: str) -> Checkpoint:
 
 
 def restore_latest(folder: Path, model: Any, request_hash: str) -> tuple[Checkpoint | None, list[str]]:
-    """Restore the newest valid checkpoint of a folder, and rename invalid ones.
+    """Restore the newest valid checkpoint of a folder, and rename those that are damaged or of another run.
 
     Args:
         folder: Folder of checkpoints.
@@ -238,14 +248,20 @@ def restore_latest(folder: Path, model: Any, request_hash: str) -> tuple[Checkpo
 
     Returns:
         The checkpoint, None if none is valid; and a message for each that was refused.
+
+    Raises:
+        CheckpointError: A checkpoint is whole, but does not fit the network; it stays where it is.
+        OSError: A checkpoint cannot be read; it stays where it is.
     """
     refused: list[str] = []
     for path in reversed(list_checkpoints(folder)):
-        try:
-            return restore_checkpoint(path, model, request_hash), refused
-        except CheckpointError as error:
-            refused.append(str(error))
-            with suppress(FileNotFoundError):  # another worker, which reads here as well, has renamed it
+        with suppress(FileNotFoundError):  # another worker, which reads here as well, has renamed it
+            try:
+                return restore_checkpoint(path, model, request_hash), refused
+            except _MisfitError:
+                raise
+            except CheckpointError as error:
+                refused.append(str(error))
                 path.rename(path.with_suffix(".refused"))
     return None, refused
 

@@ -188,7 +188,8 @@ def restore_newest(job: TrainJob, model: Any) -> checkpoints.Checkpoint | None:
         The checkpoint, the same on every worker; None where the run starts.
 
     Raises:
-        CheckpointError: This worker has a checkpoint and another has none.
+        CheckpointError: This worker has a checkpoint and another has none; or a checkpoint does not fit the network.
+        OSError: A checkpoint cannot be read.
     """
     root = job.out / run_directory.CHECKPOINTS
     with devices.scope(job.strategy):

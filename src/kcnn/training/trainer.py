@@ -96,7 +96,7 @@ def train(
         TypeError: The network, the data or the config has another type.
         UnknownNameError, ValueError, FileNotFoundError: As from kcnn.build and kcnn.data.load; or the folder holds
             another run, or one that an older version of kcnn wrote.
-        OSError: The disk is full.
+        OSError: The disk is full, or a checkpoint cannot be read.
         NonFiniteLossError: The loss is not finite.
         OutOfMemoryError: A step does not fit in memory.
         RuntimeError: A worker failed, or replicas disagree.
