@@ -53,6 +53,9 @@ def _rescale(op: ops.Rescale, common: dict[str, Any]) -> Callable[..., Any]:
     def rescale(x: Any) -> Any:
         own = op.per_channel(x.shape[-1])
         scale, offset = (list(v) if isinstance(v, tuple) else v for v in (own.scale, own.offset))
+        is_half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
+        if is_half and common["dtype"] is None and x.dtype == "float32":  # or the rounded scale alone is 0.4% off
+            return keras.layers.Rescaling(scale, offset, **{**common, "dtype": "float32"})(x)
         return keras.layers.Rescaling(scale, offset, **common)(x)
 
     return rescale

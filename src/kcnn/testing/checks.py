@@ -141,13 +141,13 @@ def check_saved(name: str) -> None:
 
 
 def check_mixed_precision(name: str) -> None:
-    """Check that layers compute in bfloat16 under mixed_bfloat16, with float32 weights and logits."""
+    """Check that layers compute in bfloat16 under mixed_bfloat16, with float32 weights, rescaled pixels and logits."""
     with apply_policy("mixed_bfloat16"):
         model = build_small(name)
     ends = {operation(tensor) for tensor in model.outputs}
     for layer in model.layers:
         is_float32 = getattr(layer, "compute_dtype", "bfloat16") == "float32" or _returns_float32(layer)
-        if is_float32 and layer not in ends and not isinstance(layer, keras.layers.InputLayer):
+        if is_float32 and layer not in ends and not isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling):
             fail(f"{name}: {layer.name} ({type(layer).__name__}) computes in float32 under mixed_bfloat16")
     others = [variable for variable in model.trainable_weights if variable.dtype != "float32"]
     if others:
