@@ -201,7 +201,8 @@ def main(
             layers=CONVOLUTIONS,
         )
         spec = ModelSpec(network=name, options={"units": 1 if name.endswith("20") else 2} if smoke else {})
-        run = train(spec, dataset, TrainConfig(recipe=recipe, seed=seed), out=folder, callbacks=[statistics], verbose=0)
+        config = TrainConfig(recipe=recipe, seed=seed, precision="float32")  # "auto" can differ between the networks
+        run = train(spec, dataset, config, out=folder, callbacks=[statistics], verbose=0)
         return {
             "training error": compute_training_error(kcnn.load_model(folder / "model.keras"), dataset),
             "test error": 1 - run.metrics["accuracy"],

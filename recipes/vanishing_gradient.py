@@ -116,7 +116,7 @@ def main(
             run = train(
                 specs[name],
                 dataset,
-                TrainConfig(recipe="quick", seed=seed),
+                TrainConfig(recipe="quick", seed=seed, precision="float32"),  # "auto" can differ between the networks
                 out=folder,
                 epochs=epochs,
                 callbacks=[statistics],

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,7 +26,7 @@ from kcnn.training import (
 from kcnn.training.job import TrainJob
 from kcnn.training.losses import CrossEntropy
 from tests.runs.photos import save_image
-from tests.runs.training import REQUEST, history
+from tests.runs.training import REQUEST, Stopped, history
 from tests.runs.training import train_with as train
 
 CODE = """
@@ -183,18 +182,6 @@ def test_save_best_keeps_the_model_that_it_writes_beside_later_ones_of_a_run_bef
         checkpoints.save_best(tmp_path, model, epoch)
     assert checkpoints.load_best(tmp_path, 3).output_shape == (None, 3)
     assert [path.name for path in checkpoints.list_best(tmp_path)] == [f"best-{n:05}.keras" for n in (1, 2, 3, 4, 5, 6)]
-
-
-class Stopped(keras.callbacks.Callback):
-    """Ends a training as a kill does, at the beginning of an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise KeyboardInterrupt
 
 
 def halves(out, at, **request):

@@ -25,6 +25,23 @@ def describe_cpu(*details: str) -> str:
     return f"CPU ({', '.join([f'{cores} core' + 's' * (cores != 1), *details])})"
 
 
+def list_cpu_features(root: Path = ROOT) -> frozenset[str]:
+    """Return the instruction sets of the CPU by the names of Linux, such as "avx2" and "avx512_bf16".
+
+    Args:
+        root: Folder of proc.
+
+    Returns:
+        The names; none on other systems and processors.
+    """
+    try:
+        text = (root / "proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return frozenset()
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(found[1].split()) if found else frozenset()
+
+
 def list_driver_gpus(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> list[str]:
     """Return the names of the GPUs of this machine that NVIDIA's driver sees, in its order.
 

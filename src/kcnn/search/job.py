@@ -11,8 +11,10 @@ from kcnn.architectures.determinism import hash_unpublished
 from kcnn.data import ImageDataset, load
 from kcnn.data.folds import join_for_folds, split_folds
 from kcnn.data.sources import find_location
+from kcnn.graph.graph import Graph
 from kcnn.run_folders import SEARCH, check_output_folder
 from kcnn.search.config import SearchConfig
+from kcnn.search.environment import is_chief, is_worker
 from kcnn.search.latency import check_runtime
 from kcnn.search.objectives import LATENCY, hash_function, resolve_objectives
 from kcnn.search.result import WEIGHTS, read_record, read_request, write_record
@@ -21,7 +23,7 @@ from kcnn.search.space import Space
 from kcnn.search.training_choices import check_training, find_resize_factor
 from kcnn.search.trial import TrialSettings
 from kcnn.training import TrainConfig, devices, request, run_directory, split_record
-from kcnn.training import precision as precisions
+from kcnn.training.precision import resolve_policy
 from kcnn.training.run_data import add_pretraining, check_unseen
 from kcnn.training.split_record import SplitRecord, record_splits
 from kcnn.weights.versions import read_version
@@ -87,10 +89,16 @@ def prepare_search(
     recipe = config.train.resolved_recipe
     check_training(space, config.train, space.spec.nominal_shape[:2])
     strategy = devices.make_strategy(config.train.strategy)
-    train = dataclasses.replace(config.train, precision=precisions.resolve_policy(config.train.precision))
-    data = _load(space, data, train)
+    data = _load(space, data, config.train)
     spec = dataclasses.replace(space.spec, classes=len(data.classes), input_shape=tuple(data.input_shape))
     space = dataclasses.replace(space, network=spec)
+    held = read_request(Path(out)) if (Path(out) / SEARCH).exists() else None
+    is_shared = bool(config.chief) or config.port is not None or is_chief() or is_worker()  # the processors can differ
+    graph = None if is_shared or config.weights is not None else _trace_base(space)
+    precision = resolve_policy(config.train.precision, graph, strategy)
+    if config.train.precision == "auto" and held:
+        precision = held["config"]["train"]["precision"]  # a search is resumed on another device
+    train = dataclasses.replace(config.train, precision=precision)
     request.check_request(data, train.multi_label, False, recipe)
     devices.check_divisible(strategy, data)
     objective, *others = objectives = resolve_objectives(config.objectives, data)
@@ -116,8 +124,7 @@ def prepare_search(
         **({"data_seed": data.seed} if data.seed != train.seed else {}),
     }
     values = json.loads(json.dumps(values))
-    if (Path(out) / SEARCH).exists():
-        values = request.keep_data_name(values, read_request(Path(out)))
+    values = request.keep_choices(values, held)
     settings = TrialSettings(
         out=Path(out),
         data=data,
@@ -151,6 +158,13 @@ def _load(space: Space, data: Any, train: TrainConfig) -> ImageDataset:
     if classes is not None and classes != len(data.classes):
         raise ValueError(f"the space expects {classes} classes, the data has {len(data.classes)}")
     return data
+
+
+def _trace_base(space: Space) -> Graph | None:
+    try:
+        return space.base
+    except ValueError:  # it does not fit the images; candidates can
+        return None
 
 
 def claim_folder(job: SearchJob) -> None:

@@ -88,6 +88,8 @@ def search(
     check_resumed(Path(out), space, config)
     job = prepare_search(space, data, config, out=out, callbacks=callbacks, log=log)
     hardware.introduce_device(log, job.settings.strategy, config.workers)
+    if config.train.precision == "auto" and (precision := job.settings.train.precision) != "float32":
+        log(f"precision: {precision}")
     report = analyze_feasibility(job.space, seed=config.train.seed)
     if config.uses_processes and not config.chief:
         with run_directory.lock_folder(job.folder):  # the process of the chief locks it later

@@ -32,7 +32,8 @@ class TrainConfig:
         recipe_overrides: Other fields of the recipe or its augmentation, such as {"flip": False}.
         seed: Seed of initial weights, splits, order and augmentation.
         multi_label: Whether an image may have any number of labels.
-        precision: "auto", "float32", "mixed_float16" or "mixed_bfloat16".
+        precision: "float32", "mixed_float16" or "mixed_bfloat16"; "auto" chooses by device and network, and a run
+            that is resumed on another device keeps what was chosen.
         strategy: "auto", "single", "mirrored" or "multiworker" (see kcnn.distribute).
         auto_batch_size: Whether to halve a batch size that does not fit in memory.
         tensorboard: Whether to write events for TensorBoard.

@@ -95,25 +95,33 @@ def identify_weights(weights: str | Path) -> str:
     return compute_checksum(tensors, {})
 
 
-def keep_data_name(request: dict[str, Any], held: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a request with the name that another gives to the same images, if nothing else distinguishes them.
+def keep_choices(
+    request: dict[str, Any], held: Mapping[str, Any] | None, *, any_precision: bool = False
+) -> dict[str, Any]:
+    """Return a request with the data name and the precision of another, if nothing else distinguishes them.
 
-    A run is resumed from another working directory, and after its data was moved.
+    A run is resumed from another working directory, after its data was moved, and on another device.
 
     Args:
         request: A request of today.
         held: The request of a folder; None for a folder without one.
+        any_precision: Whether "auto" chose the precision, so that it may be another.
     """
-    renamed = {**request, "data": held["data"]} if held else request
-    return renamed if renamed == held else request
+    if not held:
+        return request
+    kept = {**request, "data": held["data"]}
+    if any_precision and "precision" in held.get("config", {}):
+        kept["config"] = {**request["config"], "precision": held["config"]["precision"]}
+    return kept if kept == held else request
 
 
-def choose_folder(spec: ModelSpec, request: Mapping[str, Any]) -> Path:
+def choose_folder(spec: ModelSpec, request: Mapping[str, Any], *, any_precision: bool = False) -> Path:
     """Choose the folder of a run that was given none: the same for the same request.
 
     Args:
         spec: The network.
         request: From make_request.
+        any_precision: As for keep_choices.
 
     Returns:
         runs/NAME; or the first of runs/NAME-2, runs/NAME-3, ... that holds the same request, or no other run.
@@ -123,7 +131,7 @@ def choose_folder(spec: ModelSpec, request: Mapping[str, Any]) -> Path:
         folder = root if number == 1 else root.with_name(f"{root.name}-{number}")
         config = run_directory.read_config(folder)
         is_free = config is None and not is_run_folder(folder) and not (folder / run_directory.CONFIG).exists()
-        if is_free or (config and _is_same(config, request)):
+        if is_free or (config and _is_same(config, request, any_precision)):
             return folder
         if config and not holds_another(folder, config, request) and not run_directory.is_locked(folder):
             return folder  # what was asked for before has completed no epoch, and trains no longer
@@ -137,9 +145,9 @@ def holds_another(folder: Path, config: Mapping[str, Any], request: Mapping[str,
     return run_directory.has_begun(folder)
 
 
-def _is_same(config: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+def _is_same(config: Mapping[str, Any], request: Mapping[str, Any], any_precision: bool = False) -> bool:
     """Whether a request is that of a folder."""
-    return keep_data_name({**request}, config["request"]) == config["request"]
+    return keep_choices({**request}, config["request"], any_precision=any_precision) == config["request"]
 
 
 def claim_folder(folder: Path, request: Mapping[str, Any], record: SplitRecord, data: str) -> int:

@@ -33,7 +33,7 @@ from kcnn.training.job import TrainJob
 from kcnn.training.precision import resolve_policy
 from kcnn.training.progress import describe_data, resolve_verbosity, show_reading
 from kcnn.training.recipes import RECIPES, format_options, format_recipe, list_options
-from kcnn.training.request import check_request, choose_folder, keep_data_name, make_request
+from kcnn.training.request import check_request, choose_folder, keep_choices, make_request
 from kcnn.training.result import TrainResult
 from kcnn.training.run_data import add_pretraining, check_unseen
 from kcnn.training.split_record import record_splits
@@ -119,7 +119,6 @@ def train(
     if spec.weights is not None:
         check_weights_file(spec.weights)  # a missing one is reported before data is read
     strategy = devices.make_strategy(config.strategy)  # first: workers are joined before TensorFlow does anything
-    policy = resolve_policy(config.precision)
     is_auto = config.recipe == "auto"
     if is_auto and not config.phase:
         channels = (data.input_shape if isinstance(data, ImageDataset) else spec.nominal_shape)[2]
@@ -196,10 +195,14 @@ def train(
         check_unseen(spec.weights, data.splits["train"])
     if spec.weights is not None and is_run_folder(spec.weights) and (note := resolve_run(spec.weights).note):
         log(note)
+    policy = resolve_policy(config.precision, None if spec.weights is not None else graph, strategy)
     config_of_request = dataclasses.replace(config, precision=policy, strategy=devices.name_strategy(strategy))
     request = make_request(spec, config_of_request, data, record.fingerprint)
-    folder = choose_folder(spec, request) if out is None else Path(out)
-    request = keep_data_name(request, (run_directory.read_config(folder) or {}).get("request"))
+    any_precision = config.precision == "auto" and workers == 1  # others see no folder of the chief
+    folder = choose_folder(spec, request, any_precision=any_precision) if out is None else Path(out)
+    held = (run_directory.read_config(folder) or {}).get("request")
+    request = keep_choices(request, held, any_precision=any_precision)
+    policy = request["config"]["precision"]
     if out is None:
         log(f"the folder of this run is {folder}")
     job = TrainJob(
@@ -216,6 +219,8 @@ def train(
         verbose=verbose,
     )
     hardware.introduce_device(log, strategy, warn=logger.warning if is_silent else None)
+    if config.precision == "auto" and policy != "float32":
+        log(f"precision: {policy}")
     with devices.join_workers(strategy), release_functions():
         return train_in_folder(job, record, lambda job: cross_validate(job, parts) if parts else job)
 
