@@ -22,14 +22,16 @@ TensorFlow 2.21, the second core at work on other things; without depthwise and 
     resnet18            128x128x3  16   552.8   335.8  1.65   lenet5              32x32x1    64     6.4     6.6  0.96
     seresnet50          128x128x3  16  1369.8   910.7  1.51   convnet             28x28x1    64     4.2     3.2  1.35
     res2net50_26w_4s    128x128x3  16  1609.0  1121.6  1.44   resnet50            224x224x3   4  1040.8   654.3  1.61
+    inception_v3        128x128x3  16   724.2   482.9  1.51
 
-With them (AlexNet has two groups):
+With them (AlexNet has two groups; mobilenet_v4 is conv_medium):
 
     alexnet             227x227x3  16  3307.5  3130.4  1.05   convmixer_768_32    64x64x3     8  1605.2  1581.0  1.01
     ese_vovnet19b_dw    128x128x3  16   523.4   353.9  1.48   shufflenet_v2_x1_0  128x128x3  16   137.4   237.3  0.58
-    xception            128x128x3  16  1631.4  1144.8  1.43   mobilenet_v4_conv_m 128x128x3  16   395.0   596.1  0.66
+    xception            128x128x3  16  1631.4  1144.8  1.43   mobilenet_v4        128x128x3  16   395.0   596.1  0.66
     convnext_atto       128x128x3  16   326.6   394.5  0.83   efficientnet_b0     128x128x3  16   351.2   670.6  0.53
     convnext_tiny       128x128x3  16  1948.3  1840.8  1.05   efficientnet_v2_b0  128x128x3  16   334.3   346.6  0.96
+    alexnet             128x128x3  16   863.3   826.2  1.04   mobilenet_v2        128x128x3  16   194.4   291.3  0.67
 
 Test accuracy, mean over seeds from 0 (4 of cifar 64x64: 0, 1, 2 and 4), and how much better bfloat16 is, in points:
 
@@ -55,6 +57,7 @@ import typer
 import kcnn
 from kcnn.cli import script
 from kcnn.cli.backend import start_backend
+from kcnn.graph.names import unknown
 from kcnn.statistics import compare_paired, estimate_mean
 
 POLICIES = ("float32", "mixed_bfloat16")
@@ -108,7 +111,7 @@ def list_tasks(cifar: str | None, fashion: str | None) -> Iterator[Task]:
         yield Task("fashion", partial(train_default, make("resnet20", (28, 28, 1), units=1), fashion, 6_000, 15))
 
 
-def compare_accuracies(tasks: Iterator[Task], seeds: int) -> None:
+def compare_accuracies(tasks: Sequence[Task], seeds: int) -> None:
     """Print the test accuracies of each task, paired by seed."""
     import keras
 
@@ -179,19 +182,25 @@ def main(
     measure: Annotated[str, typer.Argument(help="speed or accuracy.")],
     cifar: Annotated[str | None, typer.Option(help="Folder of CIFAR-10, or tfds:cifar10.")] = None,
     fashion: Annotated[str | None, typer.Option(help="tfds:fashion_mnist, or a folder.")] = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="A network or a task; may be repeated.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="A network, or a task whose images are given; may be repeated.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 8,
 ) -> None:
     """Compare training in bfloat16 with training in float32 on a CPU."""
     if measure not in ("speed", "accuracy"):
         raise ValueError(f'expected "speed" or "accuracy", got {measure!r}')
+    tasks = list(list_tasks(cifar, fashion))
+    known = [case.split()[0] for case in CASES.split(",")] if measure == "speed" else [task.name for task in tasks]
+    for name in set(only or ()) - set(known):
+        raise unknown("network" if measure == "speed" else "task", name, known)
     if measure == "speed":
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before TensorFlow counts the cores
         start_backend()
         compare_steps(only or ())
     else:
         start_backend()
-        compare_accuracies((task for task in list_tasks(cifar, fashion) if not only or task.name in only), seeds)
+        compare_accuracies([task for task in tasks if not only or task.name in only], seeds)
 
 
 if __name__ == "__main__":

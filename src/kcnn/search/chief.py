@@ -99,8 +99,8 @@ class RemoteScheduler:
         values = message.hyperparameters.values
         if values.get(SEARCH) != self.identity:
             raise SearchMismatchError(
-                "the chief runs another search: its space, data, recipe or seed differ from this worker's; "
-                "run the same command on all machines"
+                "the chief runs another search: its space, data, recipe, precision or seed differ from this worker's; "
+                "run the same command on all machines, with the same --precision where their devices differ"
             )
         return decode_proposal(values[PROPOSAL])
 

@@ -25,8 +25,8 @@ def resolve_policy(precision: str, graph: Graph | None, strategy: Any = None) ->
     Args:
         precision: The policy, or "auto": mixed_bfloat16 on GPUs with compute capability 8 and higher, mixed_float16
             from 7 on; without a GPU mixed_bfloat16 where `is_faster_in_bfloat16`; else float32.
-        graph: The network that is trained from scratch; None for another, whose accuracy in bfloat16 on CPUs was not
-            measured.
+        graph: The network, if it is trained from scratch and on this machine alone; None otherwise: then "auto" is
+            float32 on CPUs.
         strategy: Of tf.distribute; None for one device. The processors of several workers can differ: "auto" is float32
             on their CPUs.
 
